@@ -1,0 +1,498 @@
+"""The journal on disk: appended whole, repaired when torn, shared between processes."""
+
+import errno
+import json
+import multiprocessing
+import os
+import signal
+import stat
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from vdbevents import journal
+from vdbevents.errors import InputError, ListenerStateError
+from vdbevents.journal import Journal, JournalWriter, StateDirectory, locate_state
+
+LINE = b'{"ts":"2026-03-02T10:15:30.123Z","unix_ts":1772446530.123,"channel":"transcript"}\n'
+AT = 1772446530123
+
+
+@pytest.fixture
+def state(tmp_path):
+    directory = StateDirectory(tmp_path / "state")
+    directory.create()
+    return directory
+
+
+def open_journal(state, **options):
+    return Journal(state, clock_ms=lambda: AT, **options)
+
+
+def lines_of(state):
+    return [json.loads(line) for line in state.journal.read_bytes().splitlines()]
+
+
+def wait_until(condition, seconds=10.0):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.005)
+
+
+# Where
+
+
+def test_an_argument_names_the_directory_before_the_environment_does():
+    environ = {"VIDEODB_EVENTS_DIR": "/env", "XDG_STATE_HOME": "/xdg"}
+
+    assert locate_state(Path("/arg"), environ, Path("/home/u")).path == Path("/arg")
+    assert locate_state(None, environ, Path("/home/u")).path == Path("/env")
+    assert locate_state(None, {"XDG_STATE_HOME": "/xdg"}, Path("/home/u")).path == Path("/xdg/videodb")
+    assert locate_state(None, {}, Path("/home/u")).path == Path("/home/u/.local/state/videodb")
+
+
+def test_a_relative_xdg_state_home_is_ignored_as_its_specification_says():
+    assert locate_state(None, {"XDG_STATE_HOME": "x"}, Path("/h")).path == Path("/h/.local/state/videodb")
+
+
+def test_a_new_directory_is_private_and_an_old_one_keeps_its_mode(tmp_path):
+    StateDirectory(tmp_path / "new" / "state").create()
+    old = tmp_path / "old"
+    old.mkdir(mode=0o755)
+    old.chmod(0o755)
+    StateDirectory(old).create()
+
+    assert stat.S_IMODE((tmp_path / "new" / "state").stat().st_mode) == 0o700
+    assert stat.S_IMODE(old.stat().st_mode) == 0o755
+
+
+def test_a_file_in_the_place_of_the_directory_is_an_error_with_a_cure(tmp_path):
+    (tmp_path / "file").touch()
+
+    with pytest.raises(InputError, match="is a file, not a directory") as raised:
+        StateDirectory(tmp_path / "file").create()
+    assert "VIDEODB_EVENTS_DIR" in raised.value.hint
+
+
+def test_every_file_is_private(state):
+    opened = open_journal(state)
+    opened.append([LINE[:-5]])
+    opened.append([LINE])
+    journal.replace_file(state.ws_id, b"ws-1")
+
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in state.path.iterdir()}
+
+    assert modes == dict.fromkeys(
+        ["videodb_events.jsonl", "videodb_events.lock", "videodb_events.torn", "videodb_ws_id"], 0o600
+    )
+
+
+# Appending and repair
+
+
+def test_a_file_cut_at_any_byte_is_repaired_with_only_the_torn_line_set_aside(state):
+    first = b'{"ts":"a","text":"\xc3\xa9 {}"}\n'
+    second = b'{"ts":"b","data":{"text":"\\"}\\u0000 \xf0\x9f\x98\x80"}}\n'
+    whole = first + second
+    for cut in range(len(whole) + 1):
+        state.journal.write_bytes(whole[:cut])
+        state.torn.unlink(missing_ok=True)
+        told = []
+
+        opened = open_journal(state, on_repair=told.append)
+        opened.append([LINE])
+        opened.close()
+
+        kept = [line for line in (first, second) if len(line) - 1 <= len(whole[:cut]) - whole.index(line)]
+        torn = whole[sum(map(len, kept)) : cut] if cut > sum(map(len, kept)) else b""
+        lines = state.journal.read_bytes().splitlines(keepends=True)
+        assert lines[: len(kept)] == kept, cut
+        assert lines[-1] == LINE, cut
+        if torn:
+            assert state.torn.read_bytes() == torn + b"\n", cut
+            assert told == [len(torn)], cut
+            repaired = json.loads(lines[-2])
+            assert (repaired["channel"], repaired["event"]) == ("vdbevents", "journal.repaired")
+            assert repaired["data"] == {"bytes": len(torn), "kept_in": "videodb_events.torn"}
+        else:
+            assert len(lines) == len(kept) + 1, cut
+            assert not state.torn.exists(), cut
+            assert told == [], cut
+
+
+def test_zeros_that_a_power_cut_left_are_set_aside(state):
+    state.journal.write_bytes(LINE + b"\0" * 5000)
+
+    open_journal(state).append([LINE])
+
+    assert [e["channel"] for e in lines_of(state)] == ["transcript", "vdbevents", "transcript"]
+    assert state.torn.read_bytes() == b"\0" * 5000 + b"\n"
+
+
+def test_a_torn_line_longer_than_a_block_is_set_aside_whole(state):
+    torn = b'{"text":"' + b"x" * 200_000
+    state.journal.write_bytes(LINE + torn)
+
+    open_journal(state).repair()
+
+    assert state.torn.read_bytes() == torn + b"\n"
+    assert state.journal.read_bytes().startswith(LINE)
+
+
+def test_what_cannot_be_set_aside_stays_in_the_journal(state):
+    state.journal.write_bytes(LINE + b'{"torn')
+    state.torn.mkdir()
+
+    with pytest.raises(OSError, match="directory"):
+        open_journal(state).append([LINE])
+    assert state.journal.read_bytes() == LINE + b'{"torn'
+
+
+def test_the_journal_grows_only_by_whole_lines_when_the_disk_is_full(state, monkeypatch):
+    opened = open_journal(state)
+    opened.append([LINE])
+    really_write = os.write
+
+    def write_a_little(descriptor, content):
+        if len(content) > 10:
+            return really_write(descriptor, content[:10])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "write", write_a_little)
+    with pytest.raises(OSError, match="No space left"):
+        opened.append([b"x" * 19 + b"\n"])
+    monkeypatch.undo()
+
+    assert state.journal.read_bytes() == LINE
+    opened.append([LINE])
+    assert state.journal.read_bytes() == LINE * 2
+
+
+def test_clearing_keeps_the_file_so_that_a_reader_goes_on(state):
+    opened = open_journal(state)
+    opened.append([LINE])
+    inode = state.journal.stat().st_ino
+
+    opened.clear()
+
+    assert (state.journal.stat().st_ino, state.journal.stat().st_size) == (inode, 0)
+
+
+def test_a_journal_that_was_removed_or_replaced_is_taken_up_where_it_is_now(state):
+    opened = open_journal(state)
+    opened.append([LINE])
+    state.journal.rename(state.path / "old.jsonl")
+    opened.append([LINE])
+    state.journal_lock.unlink()
+    opened.append([LINE])
+
+    assert len(lines_of(state)) == 2
+
+
+def test_a_directory_that_is_gone_is_an_error_and_is_not_made_anew(state):
+    opened = open_journal(state)
+    opened.append([LINE])
+    away = state.path.rename(state.path.with_name("away"))
+
+    with pytest.raises(FileNotFoundError):
+        opened.append([LINE])
+    assert not state.path.exists()
+    away.rename(state.path)
+    opened.append([LINE])
+    assert len(lines_of(state)) == 2
+
+
+@pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="mounting needs root on Linux")
+def test_nothing_is_written_beneath_a_file_system_that_was_unmounted(tmp_path):
+    where = tmp_path / "mounted"
+    where.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", where]
+    if subprocess.run(mount, check=False, capture_output=True).returncode:
+        pytest.skip("mounting is not permitted here")
+    state = StateDirectory(where)
+    opened = open_journal(state)
+    try:
+        opened.append([LINE])
+        with pytest.raises(OSError, match="No space left"):
+            opened.append([b"x" * 200_000 + b"\n"])
+        assert state.journal.read_bytes() == LINE
+    finally:
+        opened.close()
+        subprocess.run(["umount", where], check=True)
+
+    with pytest.raises(OSError, match="not mounted"):
+        opened.append([LINE])
+    assert list(where.iterdir()) == []
+
+
+def _append_many(path, name, count):
+    opened = Journal(StateDirectory(path), clock_ms=lambda: AT)
+    for number in range(count):
+        padding = "x" * ((number * 37) % 3000)
+        opened.append([json.dumps({"by": name, "number": number, "padding": padding}).encode() + b"\n"])
+
+
+def test_several_processes_append_without_a_line_being_glued_or_lost(state):
+    spawn = multiprocessing.get_context("spawn")
+    writers = [spawn.Process(target=_append_many, args=(state.path, name, 400)) for name in "abc"]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join(60)
+
+    by_writer = {name: [e["number"] for e in lines_of(state) if e["by"] == name] for name in "abc"}
+
+    assert by_writer == {name: list(range(400)) for name in "abc"}
+
+
+_WRITES_UNTIL_KILLED = """
+import sys
+from pathlib import Path
+from vdbevents.journal import Journal, StateDirectory
+opened = Journal(StateDirectory(Path(sys.argv[1])), clock_ms=lambda: 1)
+number = 0
+while True:
+    opened.append([b'{"number":%d,"text":"%s"}\\n' % (number, b"x" * (number * 7919 % 100_000))])
+    print(number, flush=True)
+    number += 1
+"""
+
+
+def test_every_line_that_was_written_is_there_after_sigkill(state):
+    for _ in range(3):
+        state.journal.unlink(missing_ok=True)
+        process = subprocess.Popen(
+            [sys.executable, "-c", _WRITES_UNTIL_KILLED, state.path], stdout=subprocess.PIPE, text=True
+        )
+        told = [process.stdout.readline() for _ in range(50)]
+        os.kill(process.pid, signal.SIGKILL)
+        told += process.stdout.readlines()
+        process.wait()
+        process.stdout.close()
+        last = max(int(line) for line in told if line.endswith("\n"))
+
+        open_journal(state).append([b'{"number":"after"}\n'])
+
+        numbers = [e["number"] for e in lines_of(state) if "number" in e]
+        assert numbers[: last + 1] == list(range(last + 1))
+        assert numbers[-1] == "after"
+
+
+def test_an_append_waits_for_the_one_who_holds_the_lock_and_no_longer_than_it_says(state, monkeypatch):
+    from filelock import lock_descriptor
+
+    open_journal(state).append([LINE])
+    monkeypatch.setattr(journal, "_LOCK_PATIENCE_SECONDS", 0.05)
+    holder = os.open(state.journal_lock, os.O_RDWR)
+    assert lock_descriptor(holder, blocking=False)
+
+    with pytest.raises(OSError, match="held"):
+        open_journal(state).append([LINE])
+    os.close(holder)
+    open_journal(state).append([LINE])
+
+    assert state.journal.read_bytes() == LINE * 2
+
+
+# One listener
+
+
+def test_a_second_listener_is_told_the_pid_of_the_first(state):
+    lock = journal.ListenerLock(state)
+    journal.replace_file(state.ws_pid, b"4711")
+
+    assert journal.listener_runs(state)
+    with pytest.raises(ListenerStateError, match=r"PID 4711") as raised:
+        journal.ListenerLock(state)
+    assert "vdbevents stop" in raised.value.hint
+    lock.release()
+    assert not journal.listener_runs(state)
+
+
+def test_a_pid_file_alone_makes_no_listener(state):
+    journal.replace_file(state.ws_pid, str(os.getpid()).encode())
+
+    assert not journal.listener_runs(state)
+
+
+@pytest.mark.parametrize("content", [b"", b"abc", b"-1", b"12 13", b"\xff", "١٢".encode()])
+def test_a_pid_file_with_something_else_in_it_tells_nothing(state, content):
+    state.ws_pid.write_bytes(content)
+
+    assert journal.listener_pid(state) is None
+
+
+def test_a_state_file_is_replaced_whole_or_not_at_all(state, monkeypatch):
+    journal.replace_file(state.ws_id, b"old")
+
+    def refuse(descriptor, content):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "write", refuse)
+    with pytest.raises(OSError, match="No space"):
+        journal.replace_file(state.ws_id, b"new")
+    assert state.ws_id.read_bytes() == b"old"
+
+
+# Following
+
+
+def follow_all(path, steps, **options):
+    """The lines that come while `steps` are done, one whenever there is nothing more to read."""
+    remaining = iter(steps)
+
+    def wait():
+        step = next(remaining, None)
+        if step is None:
+            return False
+        step()
+        return True
+
+    return list(journal.follow(path, wait=wait, **options))
+
+
+def test_following_yields_whole_lines_only(state):
+    handle = state.journal.open("ab", buffering=0)
+    steps = [lambda: handle.write(b'{"a"'), lambda: handle.write(b":1}\n{"), lambda: handle.write(b"}\n")]
+
+    assert follow_all(state.journal, steps, from_end=False) == [b'{"a":1}\n', b"{}\n"]
+    handle.close()
+
+
+def test_following_from_the_end_passes_over_what_is_there(state):
+    opened = open_journal(state)
+    opened.append([b"old\n"])
+
+    assert follow_all(state.journal, [lambda: opened.append([b"new\n"])], from_end=True) == [b"new\n"]
+
+
+def test_following_goes_on_after_a_clear_a_replacement_and_a_late_beginning(state):
+    opened = open_journal(state)
+    steps = [
+        lambda: opened.append([b"first\n", b"second\n"]),
+        opened.clear,
+        lambda: opened.append([b"cleared\n"]),
+        state.journal.unlink,
+        lambda: opened.append([b"new file\n"]),
+    ]
+
+    assert follow_all(state.journal, steps, from_end=False) == [
+        b"first\n", b"second\n", b"cleared\n", b"new file\n"
+    ]  # fmt: skip
+
+
+# The thread that writes
+
+
+def writer_of(state, **options):
+    defaults = {"hold_bytes": 1 << 20, "sync_seconds": 0.01, "clock_ms": lambda: AT}
+    return JournalWriter(open_journal(state), **{**defaults, **options})
+
+
+def test_what_is_put_is_written_in_its_order(state):
+    writer = writer_of(state)
+    for number in range(5000):
+        writer.put(b'{"n":%d}\n' % number, "c")
+
+    assert writer.close(10) == 0
+    assert [e["n"] for e in lines_of(state)] == list(range(5000))
+
+
+def test_while_the_disk_refuses_lines_are_held_and_then_written_in_order(state):
+    troubles = []
+    writer = writer_of(state, on_trouble=troubles.append)
+    writer.RETRY_SECONDS = 0.01
+    away = state.path.rename(state.path.with_name("away"))
+    for number in range(100):
+        assert writer.put(b'{"n":%d}\n' % number, "c")
+    wait_until(lambda: troubles)
+    away.rename(state.path)
+    wait_until(lambda: len(troubles) == 2)
+    writer.put(b'{"n":100}\n', "c")
+    writer.close(10)
+
+    assert troubles == ["No such file or directory", None]
+    assert [e["n"] for e in lines_of(state)] == list(range(101))
+
+
+def test_what_was_dropped_is_written_down_at_its_place_with_how_many_and_when(state):
+    times = iter(range(1000, 10**9, 1000))
+    dropped = []
+    writer = writer_of(state, hold_bytes=100, clock_ms=lambda: next(times), on_dropped=dropped.append)
+    writer.RETRY_SECONDS = 0.01
+    away = state.path.rename(state.path.with_name("away"))
+    kept = [writer.put(b'{"n":%d}\n' % number, "ab"[number % 2]) for number in range(20)]
+    away.rename(state.path)
+    wait_until(lambda: dropped)
+    assert writer.put(b'{"n":"after"}\n', "a")
+    writer.close(10)
+
+    held = kept.count(True)
+    events = lines_of(state)
+    assert kept == [True] * held + [False] * (20 - held)
+    assert [e["n"] for e in events[:held]] == list(range(held))
+    assert events[held]["event"] == "listener.dropped"
+    data = events[held]["data"]
+    assert data["count"] == 20 - held
+    assert data["channels"] == {"a": 10 - held + held // 2, "b": 10 - held // 2}
+    assert data["since"] < data["until"]
+    assert events[held + 1]["n"] == "after"
+
+
+def test_closing_tells_how_much_could_not_be_written(state):
+    writer = writer_of(state)
+    writer.RETRY_SECONDS = 0.01
+    state.path.rename(state.path.with_name("away"))
+    for _ in range(7):
+        writer.put(LINE, "c")
+
+    assert writer.close(0.2) == 7
+
+
+def test_lines_are_synced_within_the_time_that_was_set(state, monkeypatch):
+    synced = threading.Event()
+    really_sync = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda descriptor: (really_sync(descriptor), synced.set()))
+    writer = writer_of(state, sync_seconds=0.05)
+    writer.put(LINE, "c")
+
+    assert synced.wait(5)
+    writer.close(5)
+
+
+def test_a_disk_that_cannot_sync_is_trouble_that_passes(state, monkeypatch):
+    troubles = []
+    failing = threading.Event()
+    failing.set()
+    really_sync = os.fsync
+
+    def sync(descriptor):
+        if failing.is_set():
+            raise OSError(errno.EIO, "Input/output error")
+        really_sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", sync)
+    writer = writer_of(state, sync_seconds=0, on_trouble=troubles.append)
+    writer.RETRY_SECONDS = 0.01
+    writer.put(LINE, "c")
+    wait_until(lambda: troubles == ["Input/output error"])
+    failing.clear()
+    wait_until(lambda: troubles == ["Input/output error", None])
+    writer.close(5)
+
+    assert state.journal.read_bytes() == LINE
+
+
+def test_an_error_that_nobody_foresaw_is_told_and_not_swallowed(state, monkeypatch):
+    crashed = []
+    writer = writer_of(state, on_crash=crashed.append)
+    monkeypatch.setattr(Journal, "append", lambda self, lines: 1 / 0)
+    writer.put(LINE, "c")
+
+    wait_until(lambda: crashed)
+    assert isinstance(crashed[0], ZeroDivisionError)

@@ -1,0 +1,35 @@
+"""The one root of everything that `vdbevents` raises on purpose.
+
+An error carries what failed and the cure. What exit code a kind of error means is the command line's
+business (`cli/diagnostics.py`).
+"""
+
+
+class VdbeventsError(Exception):
+    """Something that can happen did happen.
+
+    Attributes:
+        message: what failed and on what; one sentence, no secret in it.
+        hint: the command or setting that mends it; empty where there is none.
+    """
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class InputError(VdbeventsError):
+    """What the user gave cannot be used: an argument, a file, a setting."""
+
+
+class ListenerStateError(VdbeventsError):
+    """The listener runs and should not, or does not and should."""
+
+
+class ServiceRefusedError(VdbeventsError):
+    """VideoDB answered, and the answer is a no that waiting will not change: key, rights, certificate."""
+
+
+class ServiceUnreachableError(VdbeventsError):
+    """VideoDB could not be reached, and the retries that were allowed are used up."""

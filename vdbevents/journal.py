@@ -1,0 +1,621 @@
+"""Everything that is kept on disk: where, under which lock, written how, and repaired when.
+
+The state directory holds the journal (`videodb_events.jsonl`) and small files about the processes that write
+it. `docs/events-format.md` says what another program may rely on.
+"""
+
+import contextlib
+import errno
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from vdbevents import record
+from vdbevents.errors import InputError, ListenerStateError
+
+_BLOCK = 1 << 16
+_LOCK_PATIENCE_SECONDS = 5.0
+_LOCK_POLL_SECONDS = 0.0005
+
+
+@dataclass(frozen=True, slots=True)
+class StateDirectory:
+    """The folder of one recording, and the names of the files in it."""
+
+    path: Path
+
+    @property
+    def journal(self) -> Path:
+        """The events, one JSON object a line."""
+        return self.path / "videodb_events.jsonl"
+
+    @property
+    def journal_lock(self) -> Path:
+        """Held for the length of one append."""
+        return self.path / "videodb_events.lock"
+
+    @property
+    def torn(self) -> Path:
+        """What was found of lines that a crash cut short, one piece a line."""
+        return self.path / "videodb_events.torn"
+
+    @property
+    def ws_id(self) -> Path:
+        """The id of the connection that stands, nothing else."""
+        return self.path / "videodb_ws_id"
+
+    @property
+    def ws_pid(self) -> Path:
+        """The listener's process id, nothing else."""
+        return self.path / "videodb_ws_pid"
+
+    @property
+    def listener_status(self) -> Path:
+        """What the listener says of itself, a JSON object."""
+        return self.path / "videodb_listener.json"
+
+    @property
+    def listener_lock(self) -> Path:
+        """Held by the listener for as long as it lives."""
+        return self.path / "videodb_listener.lock"
+
+    @property
+    def listener_log(self) -> Path:
+        """What a listener that runs in the background would say on a terminal."""
+        return self.path / "videodb_listener.log"
+
+    def create(self) -> None:
+        """Makes the folder, mode 0700; one that exists keeps its mode.
+
+        Raises:
+            InputError: it cannot be made, or is no folder that one can write to.
+        """
+        hint = "name another directory, or set VIDEODB_EVENTS_DIR"
+        try:
+            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except FileExistsError:
+            raise InputError(f"{self.path} is a file, not a directory", hint) from None
+        except OSError as error:
+            raise InputError(f"cannot create the directory {self.path}: {error.strerror}", hint) from error
+        if not os.access(self.path, os.W_OK | os.X_OK):
+            raise InputError(f"the directory {self.path} is not writable", hint)
+
+
+def locate_state(argument: Path | None, environ: Mapping[str, str], home: Path) -> StateDirectory:
+    """The state directory: the argument, else `VIDEODB_EVENTS_DIR`, else `$XDG_STATE_HOME/videodb`.
+
+    Without `XDG_STATE_HOME` (or with a relative one, which the XDG specification says to ignore) that is
+    `~/.local/state/videodb`.
+    """
+    if argument is not None:
+        return StateDirectory(argument.expanduser().absolute())
+    if configured := environ.get("VIDEODB_EVENTS_DIR"):
+        return StateDirectory(Path(configured).expanduser().absolute())
+    base = Path(environ.get("XDG_STATE_HOME") or "")
+    return StateDirectory((base if base.is_absolute() else home / ".local" / "state") / "videodb")
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Writes a small file so that a reader sees the old content or the new, whatever happens. Mode 0600.
+
+    Raises:
+        OSError: the old content stands.
+    """
+    # One writer a directory (it holds the listener's lock), so one name for what is not finished is enough.
+    unfinished = path.with_name(f".{path.name}.tmp")
+    descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    try:
+        os.write(descriptor, content)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    unfinished.replace(path)
+
+
+def remove_file(path: Path) -> None:
+    """Removes a file that may be gone already."""
+    path.unlink(missing_ok=True)
+
+
+def read_small_file(path: Path) -> str | None:
+    """The text of a state file without surrounding space, or None where there is none that can be read."""
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError):
+        return None
+
+
+def listener_pid(directory: StateDirectory) -> int | None:
+    """The process id that the listener wrote down; what it says counts only while `listener_runs`."""
+    content = read_small_file(directory.ws_pid)
+    return int(content) if content and content.isascii() and content.isdigit() else None
+
+
+def listener_runs(directory: StateDirectory) -> bool:
+    """Whether a process holds the listener's lock; the kernel drops it with the process."""
+    try:
+        descriptor = os.open(directory.listener_lock, os.O_RDONLY)
+    except OSError:
+        return False
+    from filelock import lock_descriptor, unlock_descriptor
+
+    try:
+        if not lock_descriptor(descriptor, blocking=False):
+            return True
+        unlock_descriptor(descriptor)
+        return False
+    finally:
+        os.close(descriptor)
+
+
+class ListenerLock:
+    """One listener a directory: held until `release` or the end of the process, whichever is first."""
+
+    def __init__(self, directory: StateDirectory) -> None:
+        """Takes the lock.
+
+        Raises:
+            ListenerStateError: another process holds it. Nothing was touched.
+        """
+        from filelock import lock_descriptor
+
+        self._descriptor = os.open(directory.listener_lock, os.O_RDWR | os.O_CREAT, 0o600)
+        # Whoever asks `listener_runs` holds the lock for an instant: that is no listener.
+        deadline = time.monotonic() + 0.5
+        while not lock_descriptor(self._descriptor, blocking=False):
+            if time.monotonic() > deadline:
+                os.close(self._descriptor)
+                pid = listener_pid(directory)
+                raise ListenerStateError(
+                    f"a listener{f' (PID {pid})' if pid else ''} already records into {directory.path}",
+                    f"end it with: vdbevents stop {directory.path}",
+                )
+            time.sleep(0.01)
+
+    def release(self) -> None:
+        """Lets the next listener start."""
+        os.close(self._descriptor)
+
+
+class Journal:
+    """The journal of one state directory, for writing.
+
+    Any number of processes may hold one on the same directory: `append` is one write under a lock that is
+    held for that long only. Not for use by two threads at once.
+    """
+
+    def __init__(
+        self,
+        directory: StateDirectory,
+        *,
+        clock_ms: Callable[[], int],
+        on_repair: Callable[[int], None] = lambda _: None,
+    ) -> None:
+        """Opens nothing yet.
+
+        Args:
+            directory: whose journal; it has to exist when something is appended.
+            clock_ms: milliseconds since the epoch, for the line that tells of a repair.
+            on_repair: called with the number of bytes that were set aside, after a repair is written down.
+        """
+        self._directory = directory
+        self._clock_ms = clock_ms
+        self._on_repair = on_repair
+        self._descriptor: int | None = None
+        self._lock_descriptor: int | None = None
+        self._device: int | None = None
+        self._unsynced = False
+
+    @property
+    def unsynced(self) -> bool:
+        """Whether something was appended since the last `sync`."""
+        return self._unsynced
+
+    def append(self, lines: Sequence[bytes]) -> None:
+        """Appends whole lines, all or none of them, and first sees to it that the last line is whole.
+
+        Args:
+            lines: each with its newline.
+
+        Raises:
+            OSError: nothing of it is in the journal; the call may be repeated.
+        """
+        with self._locked() as descriptor:
+            size = os.lseek(descriptor, 0, os.SEEK_END)
+            torn, prefix = self._repair(descriptor, size)
+            self._write(descriptor, prefix + b"".join(lines), size - torn)
+        if torn:
+            self._on_repair(torn)
+
+    def repair(self) -> None:
+        """Sees to it that the last line is whole, as every `append` does."""
+        self.append(())
+
+    def clear(self) -> None:
+        """Empties the journal in place, so that whoever follows the file goes on with it."""
+        with self._locked() as descriptor:
+            os.ftruncate(descriptor, 0)
+            remove_file(self._directory.torn)
+            os.fsync(descriptor)
+
+    def sync(self) -> None:
+        """Has the operating system write to the disk what was appended.
+
+        Raises:
+            OSError: it is not known to be there.
+        """
+        if self._unsynced and self._descriptor is not None:
+            os.fsync(self._descriptor)
+            self._unsynced = False
+
+    def close(self) -> None:
+        """Closes the files; `append` would open them again."""
+        for descriptor in (self._descriptor, self._lock_descriptor):
+            if descriptor is not None:
+                with contextlib.suppress(OSError):
+                    os.close(descriptor)
+        self._descriptor = self._lock_descriptor = None
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[int]:
+        from filelock import lock_descriptor, unlock_descriptor
+
+        deadline = time.monotonic() + _LOCK_PATIENCE_SECONDS
+        while True:
+            self._lock_descriptor = self._opened(self._lock_descriptor, self._directory.journal_lock)
+            if lock_descriptor(self._lock_descriptor, blocking=False):
+                # A lock file that was removed or replaced while we waited keeps nobody out.
+                if _same_file(self._lock_descriptor, self._directory.journal_lock):
+                    break
+                unlock_descriptor(self._lock_descriptor)
+            elif time.monotonic() > deadline:
+                raise OSError(
+                    errno.EAGAIN, f"another process has held {self._directory.journal_lock} for 5 s"
+                )
+            else:
+                time.sleep(_LOCK_POLL_SECONDS)
+        try:
+            self._descriptor = self._opened(self._descriptor, self._directory.journal)
+            yield self._descriptor
+        finally:
+            unlock_descriptor(self._lock_descriptor)
+
+    def _opened(self, descriptor: int | None, path: Path) -> int:
+        """A descriptor of the file that is at the path now; the one before may be removed or unmounted."""
+        if descriptor is not None:
+            if _same_file(descriptor, path):
+                return descriptor
+            with contextlib.suppress(OSError):
+                os.close(descriptor)
+            if path == self._directory.journal:
+                self._descriptor = None
+            else:
+                self._lock_descriptor = None
+        device = self._directory.path.stat().st_dev
+        if self._device is None:
+            self._device = device
+        elif device != self._device and not self._directory.journal.exists():
+            # The file system under the directory is gone. Writing to what was beneath it would hide the
+            # lines as soon as it is back.
+            raise OSError(errno.ENODEV, f"the file system of {self._directory.path} is not mounted")
+        return os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
+
+    def _repair(self, descriptor: int, size: int) -> tuple[int, bytes]:
+        """Cuts off a torn last line. Answers how many bytes were cut, and what the next write begins with."""
+        if size == 0 or _read_at(descriptor, size - 1, 1) == b"\n":
+            return 0, b""
+        start = _last_line_start(descriptor, size)
+        tail = _read_at(descriptor, start, size - start)
+        # No object cut short is an object: a tail that is one lacks its newline and nothing else.
+        if record.parse_line(tail) is not None:
+            return 0, b"\n"
+        self._set_aside(tail)
+        os.ftruncate(descriptor, start)
+        told = {"bytes": len(tail), "kept_in": self._directory.torn.name}
+        return len(tail), record.own_record("journal.repaired", told, self._clock_ms()).line
+
+    def _set_aside(self, tail: bytes) -> None:
+        # Safe on the disk before it is cut from the journal: a crash between the two leaves it in both.
+        descriptor = os.open(self._directory.torn, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        try:
+            _write_whole(descriptor, tail + b"\n")
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def _write(self, descriptor: int, content: bytes, size: int) -> None:
+        if not content:
+            return
+        try:
+            _write_whole(descriptor, content)
+        except OSError:
+            # A full disk may have taken a part. Where even cutting fails, the next append repairs.
+            with contextlib.suppress(OSError):
+                os.ftruncate(descriptor, size)
+            raise
+        self._unsynced = True
+
+
+def _same_file(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except OSError:
+        return False
+
+
+def _write_whole(descriptor: int, content: bytes) -> None:
+    rest = memoryview(content)
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]
+
+
+def _read_at(descriptor: int, start: int, length: int) -> bytes:
+    os.lseek(descriptor, start, os.SEEK_SET)
+    pieces = []
+    while length > 0 and (piece := os.read(descriptor, min(length, 1 << 24))):
+        pieces.append(piece)
+        length -= len(piece)
+    return b"".join(pieces)
+
+
+def _last_line_start(descriptor: int, size: int) -> int:
+    end = size
+    while end > 0:
+        start = max(0, end - _BLOCK)
+        newline = _read_at(descriptor, start, end - start).rfind(b"\n")
+        if newline >= 0:
+            return start + newline + 1
+        end = start
+    return 0
+
+
+def follow(
+    path: Path, *, from_end: bool, wait: Callable[[], bool], start: int | None = None
+) -> Iterator[bytes]:
+    """The lines of a journal as they are written, each whole and with its newline.
+
+    A journal that is cleared goes on from its new beginning, one that is replaced with the new file.
+
+    Args:
+        path: the journal; it need not exist yet.
+        from_end: whether to pass over what is in it already.
+        wait: called whenever there is no more for now; it should pause. True goes on, False ends.
+        start: the byte to begin at, instead of the beginning or end.
+    """
+    handle = None
+    partial = b""
+    try:
+        while True:
+            if handle is None:
+                with contextlib.suppress(FileNotFoundError):
+                    handle = path.open("rb")
+                    handle.seek(start if start is not None else 0, os.SEEK_SET)
+                    if from_end:
+                        handle.seek(0, os.SEEK_END)
+                # Whatever file comes later is new from its first line.
+                from_end, start, partial = False, None, b""
+            while handle is not None and (piece := handle.readline()):
+                partial += piece
+                if partial.endswith(b"\n"):
+                    yield partial
+                    partial = b""
+            if handle is not None and os.fstat(handle.fileno()).st_size < handle.tell():
+                handle.seek(0)
+                partial = b""
+                continue
+            if handle is not None and not _same_file(handle.fileno(), path):
+                handle.close()
+                handle = None
+            if not wait():
+                return
+    finally:
+        if handle is not None:
+            handle.close()
+
+
+@dataclass(slots=True)
+class Dropped:
+    """Events that arrived while the disk took nothing and the memory for them was used up."""
+
+    count: int = 0
+    size: int = 0
+    since_ms: int = 0
+    until_ms: int = 0
+    channels: dict[str, int] = field(default_factory=dict)
+
+
+class JournalWriter:
+    """Appends to a journal from a thread of its own, so that a slow or full disk never stops who receives.
+
+    Lines are written in the order of `put`. While the disk refuses, they are held in memory up to a bound;
+    what arrives beyond it is counted and, as soon as the disk takes lines again, written down as a
+    `listener.dropped` event at the place where it is missing.
+    """
+
+    RETRY_SECONDS = 0.5
+    BATCH_BYTES = 1 << 20
+
+    def __init__(
+        self,
+        journal: Journal,
+        *,
+        hold_bytes: int,
+        sync_seconds: float,
+        clock_ms: Callable[[], int],
+        on_trouble: Callable[[str | None], None] = lambda _: None,
+        on_dropped: Callable[[Dropped], None] = lambda _: None,
+        on_crash: Callable[[Exception], None] = lambda _: None,
+    ) -> None:
+        """Starts the thread.
+
+        Args:
+            journal: from now on the thread's alone.
+            hold_bytes: how much to hold while the disk refuses.
+            sync_seconds: at most this long after a line is written it is synced; 0: with each write.
+            clock_ms: milliseconds since the epoch.
+            on_trouble: called from the thread when the disk begins to refuse, with the reason, and with None
+                when it takes lines again.
+            on_dropped: called from the thread when a `listener.dropped` line is written.
+            on_crash: called from the thread when it ends by an error that nobody foresaw.
+        """
+        self._journal = journal
+        self._hold_bytes = hold_bytes
+        self._sync_seconds = sync_seconds
+        self._clock_ms = clock_ms
+        self._on_trouble = on_trouble
+        self._on_dropped = on_dropped
+        self._on_crash = on_crash
+        self._lines: deque[bytes] = deque()
+        self._batch: list[bytes] = []
+        self._tasks: deque[Callable[[], None]] = deque()
+        self._sync_at = 0.0
+        # Each counter has one writer: the receiver's side, and the thread's. Their difference needs no lock.
+        self._bytes_put = 0
+        self._bytes_done = 0
+        self._dropped = Dropped()
+        self._dropping = False
+        self._drop_guard = threading.Lock()
+        self._wake = threading.Event()
+        self._stop = False
+        self._finished = threading.Event()
+        self.trouble: str | None = None
+        self.last_progress = time.monotonic()
+        self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
+        self._thread.start()
+
+    @property
+    def backlog_bytes(self) -> int:
+        """What was put and is not yet written."""
+        return self._bytes_put - self._bytes_done
+
+    @property
+    def flows(self) -> bool:
+        """Whether the disk takes lines, so that waiting for it is worth while."""
+        return self.trouble is None and time.monotonic() - self.last_progress < 1.0
+
+    def put(self, line: bytes, channel: str) -> bool:
+        """Hands over a line, with its newline. Never blocks. False: there was no room, and it is dropped."""
+        if self._dropping or self.backlog_bytes + len(line) > self._hold_bytes:
+            with self._drop_guard:
+                if self._drop(line, channel):
+                    return False
+        if not self._lines:
+            self.last_progress = time.monotonic()
+        self._bytes_put += len(line)
+        self._lines.append(line)
+        if not self._wake.is_set():
+            self._wake.set()
+        return True
+
+    def run(self, task: Callable[[], None]) -> None:
+        """Has the thread call `task` after the next write, or the next attempt at one.
+
+        An OSError of the task's goes unheard: it is the task's to tell.
+        """
+        self._tasks.append(task)
+        self._wake.set()
+
+    def close(self, seconds: float) -> int:
+        """Writes and syncs what is left. Answers how many lines could not be written in that time."""
+        self._stop = True
+        self._wake.set()
+        self._finished.wait(seconds)
+        return len(self._batch) + len(self._lines) + self._dropped.count
+
+    def _drop(self, line: bytes, channel: str) -> bool:
+        # Nothing has been written down of an earlier loss yet, or there is no room: either way the loss goes
+        # on, so that it is one stretch of time with one line about it.
+        if not self._dropping and self.backlog_bytes + len(line) <= self._hold_bytes:
+            return False
+        self._dropping = True
+        dropped = self._dropped
+        now = self._clock_ms()
+        dropped.since_ms = dropped.since_ms or now
+        dropped.until_ms = now
+        dropped.count += 1
+        dropped.size += len(line)
+        dropped.channels[channel] = dropped.channels.get(channel, 0) + 1
+        return True
+
+    def _run(self) -> None:
+        try:
+            while not self._cycle():
+                pass
+            self._journal.close()
+        except Exception as error:  # noqa: BLE001 - a thread that dies unseen would be a recorder that records nothing
+            self._on_crash(error)
+        self._finished.set()
+
+    def _cycle(self) -> bool:
+        """Waits for something to do and does it; True when all is done and no more will come."""
+        if not self._lines and not self._batch and not self._tasks and not self._stop:
+            self._wake.wait(max(0.0, self._sync_at - time.monotonic()) if self._journal.unsynced else None)
+        self._wake.clear()
+        flows = self._write_batch()
+        while self._tasks:
+            with contextlib.suppress(OSError):
+                self._tasks.popleft()()
+        stopping = self._stop and not self._lines and not self._batch and not self._tasks
+        if self._journal.unsynced and (stopping or time.monotonic() >= self._sync_at):
+            flows = self._attempt(self._journal.sync) and flows
+        if not flows:
+            time.sleep(0.05 if self._stop else self.RETRY_SECONDS)
+        return stopping and flows
+
+    def _write_batch(self) -> bool:
+        """Writes the next lines; False when the disk refused them, and they wait for the next call."""
+        batch = self._batch
+        size = sum(map(len, batch))
+        while self._lines and size < self.BATCH_BYTES:
+            batch.append(self._lines.popleft())
+            size += len(batch[-1])
+        if not batch:
+            return True
+        if not self._journal.unsynced:
+            self._sync_at = time.monotonic() + self._sync_seconds
+        if not self._attempt(lambda: self._journal.append(batch)):
+            return False
+        self._batch = []
+        self._bytes_done += size
+        self.last_progress = time.monotonic()
+        if self._dropping:
+            self._tell_dropped()
+        return True
+
+    def _tell_dropped(self) -> None:
+        with self._drop_guard:
+            dropped, self._dropped = self._dropped, Dropped()
+            line = record.own_record(
+                "listener.dropped",
+                {
+                    "count": dropped.count,
+                    "bytes": dropped.size,
+                    "since": record.utc_text(dropped.since_ms),
+                    "until": record.utc_text(dropped.until_ms),
+                    "channels": dropped.channels,
+                },
+                self._clock_ms(),
+            ).line
+            # All that is held came before what was dropped, all that will be put comes after it.
+            self._bytes_put += len(line)
+            self._lines.append(line)
+            self._dropping = False
+        self._on_dropped(dropped)
+
+    def _attempt(self, step: Callable[[], None]) -> bool:
+        try:
+            step()
+        except OSError as error:
+            reason = error.strerror or str(error)
+            if self.trouble is None:
+                self.trouble = reason
+                self._on_trouble(reason)
+            return False
+        if self.trouble is not None:
+            self.trouble = None
+            self._on_trouble(None)
+        return True

@@ -1,0 +1,299 @@
+"""The envelope of an event: from a message as it came to a line of the journal, and what a line says.
+
+Pure: time goes in as milliseconds since the epoch. `docs/events-format.md` is the normative text.
+"""
+
+import base64
+import json
+import re
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import orjson
+
+OWN_CHANNEL = "vdbevents"
+"""The channel of the lines that tell what happened to the recorder itself."""
+
+_STAMPS = ("ts", "unix_ts")
+
+# One name for what is documented under two: `sdk-facts`, table of events.
+_CHANNEL_ALIASES = {"scene_index": "visual_index", "spoken_index": "audio_index"}
+
+_DOCUMENTED_CHANNELS = frozenset({"transcript", "visual_index", "audio_index", "capture_session", "alert"})
+
+# A stream's kind is the first of these that its name begins with, or holds as a word.
+_SOURCES = {
+    "mic": "mic",
+    "system_audio": "system_audio",
+    "display": "screen",
+    "screen": "screen",
+    "camera": "camera",
+}
+
+_TOKEN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[^\s"]++')
+_MEMBER_TOKEN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[{}\[\]:,]|[^\s"{}\[\]:,]++')
+_ESCAPES = re.compile(rb"(?:\\u[0-9a-fA-F]{4})++|\\.", re.DOTALL)
+
+
+class Record(NamedTuple):
+    """A message on its way to the journal.
+
+    Attributes:
+        line: the whole line, UTF-8, newline included.
+        event: the message's members; for a message that is no JSON object, `raw` or `raw_base64` alone.
+    """
+
+    line: bytes
+    event: Mapping[str, Any]
+
+
+def utc_text(milliseconds: int) -> str:
+    """A moment as RFC 3339 in UTC with milliseconds: `2026-03-02T10:15:30.123Z`."""
+    seconds, rest = divmod(milliseconds, 1000)
+    return f"{_utc_seconds(seconds)}.{rest:03d}Z"
+
+
+@lru_cache(maxsize=4)
+def _utc_seconds(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+
+
+def _head(milliseconds: int) -> bytes:
+    seconds, rest = divmod(milliseconds, 1000)
+    text = f'{{"ts":"{_utc_seconds(seconds)}.{rest:03d}Z","unix_ts":{seconds}.{rest:03d}'
+    return text.encode("ascii")
+
+
+def envelop(message: bytes, received_ms: int) -> Record:
+    """Makes the journal's line of one message.
+
+    Numbers, text, duplicate keys and the order of keys stay as they came; what is no JSON object is kept
+    as text under `raw`, and bytes that are no UTF-8 under `raw_base64`. Never fails.
+
+    Args:
+        message: the frame's payload, of any size and content.
+        received_ms: the time of receipt, milliseconds since the epoch.
+    """
+    try:
+        event = orjson.loads(message)
+    except ValueError:
+        event = _parse_leniently(message)
+    if type(event) is not dict:
+        return _envelop_raw(message, received_ms)
+    body = _compact(message)
+    if "ts" in event or "unix_ts" in event:
+        body = _rename_stamps(body)
+    if body == b"{}":
+        return Record(_head(received_ms) + b"}\n", event)
+    return Record(b"%b,%b\n" % (_head(received_ms), body[1:]), event)
+
+
+def _compact(message: bytes) -> bytes:
+    # Valid JSON comes in here, so that without a backslash every quote begins or ends a string, and
+    # outside of strings there is no NUL: splitting at both is several times as fast as finding tokens.
+    if b"\\" in message:
+        # Backslashes occur within strings only, so the whole text can be treated as one.
+        return _ESCAPES.sub(_unescape_run, b"".join(_TOKEN.findall(message)))
+    pieces = message.split(b'"')
+    pieces[::2] = b"\0".join(pieces[::2]).translate(None, b" \t\r\n").split(b"\0")
+    return b'"'.join(pieces)
+
+
+def own_record(event: str, data: Mapping[str, Any], at_ms: int) -> Record:
+    """Makes a line about the recorder itself: `channel` is `vdbevents`, `event` tells what happened.
+
+    Args:
+        event: such as `listener.connected`; `docs/events-format.md` lists them.
+        data: what is to be said of it, in JSON's types.
+        at_ms: when, milliseconds since the epoch.
+    """
+    content = {"channel": OWN_CHANNEL, "event": event, "data": data}
+    return Record(b"%b,%b\n" % (_head(at_ms), orjson.dumps(content)[1:]), content)
+
+
+def parse_line(line: bytes) -> dict[str, Any] | None:
+    """The members of a journal's line, or None where it is no JSON object (torn, or foreign)."""
+    try:
+        event = orjson.loads(line)
+    except ValueError:
+        event = _parse_leniently(line)
+    return event if type(event) is dict else None
+
+
+def _parse_leniently(message: bytes) -> Any:  # noqa: ANN401 - any JSON value
+    # orjson refuses what JSON allows and a line can keep: 1e400, and lone surrogates as escapes.
+    try:
+        return json.loads(message.decode("utf-8"), parse_constant=_refuse, parse_int=_parse_integer)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no JSON")
+
+
+def _parse_integer(digits: str) -> int | float:
+    # Python refuses to convert more than 4,300 digits; who looks at such a number here wants its size only.
+    return int(digits) if len(digits) < 4000 else float(digits)  # noqa: PLR2004 - see above
+
+
+def _envelop_raw(message: bytes, received_ms: int) -> Record:
+    content: dict[str, str]
+    try:
+        content = {"raw": message.decode("utf-8")}
+    except UnicodeDecodeError:
+        content = {"raw_base64": base64.b64encode(message).decode("ascii")}
+    return Record(b"%b,%b\n" % (_head(received_ms), orjson.dumps(content)[1:]), content)
+
+
+def _unescape_run(match: re.Match[bytes]) -> bytes:
+    run = match[0]
+    if run == rb"\/":
+        return b"/"
+    if not run.startswith(rb"\u"):
+        return run
+    units = run.split(rb"\u")[1:]
+    pieces: list[bytes] = []
+    position = 0
+    while position < len(units):
+        unit = int(units[position], 16)
+        following = int(units[position + 1], 16) if position + 1 < len(units) else 0
+        if 0xD800 <= unit < 0xDC00 and 0xDC00 <= following < 0xE000:  # noqa: PLR2004 - a pair of surrogates
+            point = 0x10000 + ((unit - 0xD800) << 10) + (following - 0xDC00)
+            pieces.append(chr(point).encode("utf-8"))
+            position += 2
+        else:
+            pieces.append(_unescape_unit(unit, rb"\u" + units[position]))
+            position += 1
+    return b"".join(pieces)
+
+
+def _unescape_unit(unit: int, escaped: bytes) -> bytes:
+    if unit in (0x22, 0x5C):
+        return b"\\" + bytes([unit])
+    # Control characters must not reach a terminal, nor line separators a reader that splits at them; lone
+    # surrogates are no characters. These stay as they were escaped.
+    if unit < 0x20 or 0x7F <= unit < 0xA0 or 0xD800 <= unit < 0xE000 or unit in (0x2028, 0x2029):  # noqa: PLR2004
+        return escaped
+    return chr(unit).encode("utf-8")
+
+
+def _rename_stamps(body: bytes) -> bytes:
+    members = list(_member_keys(body))
+    taken = {_decode_key(body[start:end]) for start, end in members}
+    pieces: list[bytes] = []
+    done = 0
+    for start, end in members:
+        key = _decode_key(body[start:end])
+        if key not in _STAMPS:
+            continue
+        renamed = f"server_{key}"
+        while renamed in taken:
+            renamed = f"server_{renamed}"
+        pieces += [body[done:start], b'"%b"' % renamed.encode("ascii")]
+        done = end
+    return b"".join([*pieces, body[done:]])
+
+
+def _member_keys(body: bytes) -> Iterator[tuple[int, int]]:
+    """Where the keys of the outermost object stand: (start, end), quotes included."""
+    depth = 0
+    key_follows = False
+    for token in _MEMBER_TOKEN.finditer(body):
+        first = token[0][:1]
+        if first in b"{[":
+            depth += 1
+            key_follows = depth == 1
+        elif first in b"}]":
+            depth -= 1
+        elif depth == 1 and first == b",":
+            key_follows = True
+        elif key_follows:
+            yield token.span()
+            key_follows = False
+
+
+def _decode_key(token: bytes) -> str:
+    key = json.loads(token)
+    return key if isinstance(key, str) else ""
+
+
+def channel_of(event: Mapping[str, Any]) -> str:
+    """What kind of event it is, under one name: `channel`, else `type`, `event_type`, `event`.
+
+    `scene_index` is `visual_index`, `spoken_index` is `audio_index`, and every `capture_session.…` is
+    `capture_session`. What has no kind is `unknown`.
+    """
+    for key in ("channel", "type", "event_type", "event"):
+        kind = event.get(key)
+        if isinstance(kind, str) and kind:
+            if kind.startswith("capture_session."):
+                return "capture_session"
+            return _CHANNEL_ALIASES.get(kind, kind)
+    return "unknown"
+
+
+def source_of(event: Mapping[str, Any]) -> str | None:
+    """Which sense it comes from: `mic`, `system_audio`, `screen`, `camera`, or None where it is not said."""
+    name = event.get("rtstream_name") or event.get("rtstreamName")
+    if not isinstance(name, str):
+        return None
+    words = name.lower().replace(":", " ").split()
+    return next((source for prefix, source in _SOURCES.items() if prefix in words), None)
+
+
+def text_of(event: Mapping[str, Any]) -> str:
+    """What was said or shown, for a person to read; empty where the event has no text."""
+    data = event.get("data")
+    for holder in (data, event):
+        if isinstance(holder, Mapping):
+            for key in ("text", "description", "explanation"):
+                text = holder.get(key)
+                if isinstance(text, str) and text.strip():
+                    return text
+    raw = event.get("raw")
+    return raw if isinstance(raw, str) else ""
+
+
+def is_interim(event: Mapping[str, Any]) -> bool:
+    """Whether it is a transcript that a later one will replace."""
+    data = event.get("data")
+    for holder in (data, event):
+        if isinstance(holder, Mapping):
+            for key in ("is_final", "isFinal"):
+                if key in holder:
+                    return holder[key] is False
+    return False
+
+
+def connection_id_of(event: Mapping[str, Any]) -> str | None:
+    """The connection's id if the message is the one that opens a connection, else None.
+
+    It is a message with a `connection_id`, and of none of the documented kinds. An id that would not
+    survive a file of one line is none.
+    """
+    identifier = event.get("connection_id")
+    if not isinstance(identifier, str) or not identifier or channel_of(event) in _DOCUMENTED_CHANNELS:
+        return None
+    return identifier if identifier.isprintable() and " " not in identifier else None
+
+
+# What would steer a terminal, or hide or reverse what stands beside it: shown as a picture of itself.
+_HOSTILE: dict[int, int | str] = {
+    **{code: 0x2400 + code for code in range(0x20)},
+    0x7F: 0x2421,
+    **dict.fromkeys([*range(0x80, 0xA0), *range(0xD800, 0xE000)], "\ufffd"),
+    **dict.fromkeys([0x200E, 0x200F, 0x061C, *range(0x202A, 0x202F), *range(0x2066, 0x206A)], "\ufffd"),
+    0x2028: "⏎",
+    0x2029: "⏎",
+    0x0A: "⏎",
+    0x0D: "",
+    0x09: " ",
+}
+
+
+def printable(text: str) -> str:
+    """Text from a screen or a server as one line that is harmless on a terminal."""
+    return text.translate(_HOSTILE)
