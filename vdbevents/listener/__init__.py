@@ -1,0 +1,1 @@
+"""The daemon that writes down what VideoDB sends."""

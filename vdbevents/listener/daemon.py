@@ -1,0 +1,442 @@
+"""The listener in the world: sockets, signals, threads and files around `machine.Machine`."""
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import random
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Protocol
+
+from vdbevents import __version__, cloud, journal, record
+from vdbevents.errors import InputError
+from vdbevents.listener import machine as m
+
+if TYPE_CHECKING:
+    from websockets.asyncio.client import ClientConnection
+
+# While the journal keeps up, reading waits for it beyond this: memory stays flat in a flood.
+_BACKLOG_BYTES = 1 << 20
+_FAREWELL_SECONDS = 0.7
+_LAST_WRITE_SECONDS = 1.0
+_RECOUNT_BYTES = 64 << 20
+
+
+class Observer(Protocol):
+    """Who is told what the listener does. Nothing here may block or raise."""
+
+    def say(self, text: str, *, problem: bool = False, hint: str = "") -> None:
+        """The state changed, or something went wrong."""
+
+    def show(self, made: record.Record, received_ms: int) -> None:
+        """An event came."""
+
+    def announce(self, ws_id: str) -> None:
+        """The first connection stands, and the files say so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What to listen to, and where to write it.
+
+    Attributes:
+        directory: the state directory; it exists.
+        credentials: for the service.
+        settings: times and retries.
+        clear: empty the journal first.
+        hold_bytes: how much to hold in memory while the disk refuses.
+        sync_seconds: how long a written line may stay unsynced.
+    """
+
+    directory: journal.StateDirectory
+    credentials: cloud.Credentials
+    settings: m.Settings = field(default_factory=m.Settings)
+    clear: bool = False
+    hold_bytes: int = 64 << 20
+    sync_seconds: float = 1.0
+
+
+def wall_ms() -> int:
+    """Milliseconds since the epoch, by the system's clock."""
+    return time.time_ns() // 1_000_000
+
+
+def listen(options: Options, observer: Observer) -> signal.Signals:
+    """Records until a signal asks to end, and answers which one it was.
+
+    Raises:
+        ListenerStateError: another listener has this directory. Nothing was touched.
+        InputError: the directory's files cannot be written.
+        ServiceRefusedError, ServiceUnreachableError: there is no connection to be had.
+    """
+    lock = journal.ListenerLock(options.directory)
+    try:
+        return asyncio.run(_Daemon(options, observer).run())
+    finally:
+        lock.release()
+
+
+class _Daemon:
+    def __init__(self, options: Options, observer: Observer) -> None:
+        self._options = options
+        self._directory = options.directory
+        self._observer = observer
+        self._journal = journal.Journal(self._directory, clock_ms=wall_ms, on_repair=self._repaired)
+        killed = self._prepare()
+        self._machine = m.Machine(options.settings, random.SystemRandom().random, self._counts_so_far())
+        self._start = m.Started(os.getpid(), __version__, killed)
+        self._writer = journal.JournalWriter(
+            self._journal,
+            hold_bytes=options.hold_bytes,
+            sync_seconds=options.sync_seconds,
+            clock_ms=wall_ms,
+            on_trouble=lambda trouble: self._from_writer(self._disk_trouble, trouble),
+            on_dropped=lambda dropped: self._from_writer(self._lines_dropped, dropped),
+            on_crash=lambda error: self._from_writer(self._crash, error),
+        )
+        self._signal: signal.Signals | None = None
+        self._connecting: asyncio.Task[None] | None = None
+        self._socket: ClientConnection | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._status_timer: asyncio.TimerHandle | None = None
+        self._status_at = 0.0
+        self._state_trouble: str | None = None
+
+    def _prepare(self) -> m.LastRun | None:
+        """Leaves the directory as a new run wants to find it; tells of a run that was killed."""
+        directory = self._directory
+        try:
+            journal.remove_file(directory.ws_id)
+            journal.replace_file(directory.ws_pid, str(os.getpid()).encode())
+            if self._options.clear:
+                self._journal.clear()
+                journal.remove_file(directory.listener_status)
+                return None
+            self._journal.repair()
+        except OSError as error:
+            journal.remove_file(directory.ws_pid)
+            reason = error.strerror or str(error)
+            raise InputError(
+                f"cannot write to {directory.path}: {reason}", "make room there, or name another directory"
+            ) from error
+        last = read_status(directory)
+        if last is None or last.get("state") in (None, m.State.STOPPED):
+            return None
+        alive_ms = _milliseconds(last.get("written"))
+        pid = last.get("pid")
+        return m.LastRun(pid, alive_ms) if alive_ms is not None and isinstance(pid, int) else None
+
+    def _counts_so_far(self) -> m.Counts:
+        """What the journal holds, as the last run counted it, and what was written since."""
+        counts = m.Counts()
+        size = _size(self._directory)
+        last = read_status(self._directory) or {}
+        counted = last.get("journal_bytes")
+        start = counted if isinstance(counted, int) and counted <= size else 0
+        if start:
+            _restore(counts, last)
+        if size - start > _RECOUNT_BYTES:
+            return m.Counts()
+        for line in journal.follow(self._directory.journal, from_end=False, wait=lambda: False, start=start):
+            _count(counts, line)
+        return counts
+
+    async def run(self) -> signal.Signals:
+        loop = asyncio.get_running_loop()
+        loop.set_default_executor(cloud.DaemonThreads())
+        self._loop = loop
+        self._outcome: asyncio.Future[None] = loop.create_future()
+        self._handle_signals()
+        try:
+            self._feed(self._start)
+            await self._outcome
+        finally:
+            await self._leave()
+        return self._signal or signal.SIGTERM
+
+    def _handle_signals(self) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            try:
+                self._loop.add_signal_handler(number, self._interrupt, number)
+            except NotImplementedError:  # Windows' event loop knows no signals
+                signal.signal(number, lambda n, _: self._loop.call_soon_threadsafe(self._interrupt, n))
+        # A terminal that closes, or that lets no background job write, is no reason to stop recording.
+        for name in ("SIGHUP", "SIGTTOU"):
+            if hasattr(signal, name):
+                signal.signal(getattr(signal, name), signal.SIG_IGN)
+
+    def _interrupt(self, number: int) -> None:
+        if self._signal is not None:
+            os._exit(128 + number)
+        self._signal = signal.Signals(number)
+        self._ending = self._loop.create_task(self._say_farewell())
+
+    async def _say_farewell(self) -> None:
+        # What has arrived is still read and written; then the machine may end.
+        if self._socket is not None and self._connecting is not None:
+            closing = self._loop.create_task(self._socket.close())
+            await asyncio.wait({closing, self._connecting}, timeout=_FAREWELL_SECONDS)
+            closing.cancel()
+        assert self._signal is not None  # noqa: S101 - set by the only caller
+        self._feed(m.AskedToEnd(self._signal.name))
+
+    def _now(self) -> m.Moment:
+        return m.Moment(time.monotonic(), time.time_ns() // 1_000_000)
+
+    def _feed(self, happening: m.Happening) -> None:
+        for action in self._machine.handle(happening, self._now()):
+            self._carry_out(action)
+        if self._status_timer is None:
+            delay = max(0.0, self._status_at + 1.0 - time.monotonic())
+            self._status_timer = self._loop.call_later(delay, self._write_status)
+
+    def _carry_out(self, action: m.Action) -> None:  # noqa: C901, PLR0912 - one case an action
+        match action:
+            case m.Append(channel, made):
+                if not self._writer.put(made.line, channel):
+                    self._machine.counts.dropped += 1
+                if channel != record.OWN_CHANNEL:
+                    self._observer.show(made, wall_ms())
+            case m.Say(text, problem, hint):
+                self._observer.say(text, problem=problem, hint=hint)
+            case m.Connect():
+                self._connecting = self._loop.create_task(self._connect())
+            case m.Disconnect():
+                if self._connecting is not None:
+                    self._connecting.cancel()
+            case m.Announce():
+                self._writer.run(lambda: self._announce(action))
+            case m.Withdraw():
+                self._writer.run(lambda: journal.remove_file(self._directory.ws_id))
+            case m.WakeAt(monotonic):
+                if self._timer is not None:
+                    self._timer.cancel()
+                delay = max(0.0, monotonic - time.monotonic())
+                self._timer = self._loop.call_later(delay, self._feed, m.TimeReached())
+            case m.End(error):
+                if not self._outcome.done():
+                    if error is None:
+                        self._outcome.set_result(None)
+                    else:
+                        self._outcome.set_exception(error)
+
+    async def _connect(self) -> None:
+        limit = self._options.settings.step_limit
+        try:
+            url = await cloud.websocket_url(self._options.credentials, limit)
+            self._socket = await _open(url, self._options.settings)
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:  # noqa: BLE001 - `classify` knows all of them, a bug of the SDK's included
+            self._feed(m.Failed(cloud.classify(error, datetime.now(UTC))))
+            return
+        try:
+            await self._receive(self._socket)
+        finally:
+            self._abandon(self._socket)
+
+    def _abandon(self, socket: "ClientConnection") -> None:
+        self._socket = None
+        # Closed already, or given up: nobody waits for the other side's farewell.
+        socket.transport.abort()
+
+    async def _receive(self, socket: "ClientConnection") -> None:
+        from websockets.exceptions import ConnectionClosed
+
+        self._feed(m.Opened())
+        try:
+            while True:
+                payload = await socket.recv(decode=False)
+                self._feed(m.Received(payload))
+                # The thread that writes has no way to wake a coroutine that is cheaper than this.
+                while self._writer.backlog_bytes > _BACKLOG_BYTES and self._writer.flows:  # noqa: ASYNC110
+                    await asyncio.sleep(0.001)
+        except ConnectionClosed as closed:
+            if self._signal is None:
+                self._feed(_closed(closed))
+
+    def _announce(self, announcement: m.Announce) -> None:
+        self._write_state("videodb_ws_id", announcement.ws_id.encode())
+        if announcement.first:
+            # Who reads the line finds the file that it is about.
+            self._loop.call_soon_threadsafe(self._observer.announce, announcement.ws_id)
+
+    def _write_state(self, name: str, content: bytes) -> None:
+        try:
+            journal.replace_file(self._directory.path / name, content)
+            self._state_trouble = None
+        except OSError as error:
+            reason = f"cannot write {name}: {error.strerror or error}"
+            if reason != self._state_trouble:
+                self._state_trouble = reason
+                self._from_writer(lambda text: self._observer.say(text, problem=True), reason)
+
+    def _write_status(self) -> None:
+        self._status_timer = None
+        self._status_at = time.monotonic()
+        content = json.dumps(self._status(), ensure_ascii=False, indent=1).encode()
+        self._writer.run(lambda: self._write_state(self._directory.listener_status.name, content))
+
+    def _status(self) -> dict[str, Any]:
+        machine = self._machine
+        counts = machine.counts
+        return {
+            "version": __version__,
+            "pid": os.getpid(),
+            "state": machine.state,
+            "since": record.utc_text(machine.since_ms),
+            "ws_id": machine.ws_id,
+            "reconnects": machine.reconnects,
+            "last_error": machine.last_error,
+            "next_attempt": record.utc_text(machine.next_attempt_ms) if machine.next_attempt_ms else None,
+            "events": {
+                "total": sum(channel.count for channel in counts.channels.values()),
+                "since": record.utc_text(counts.since_ms),
+                "channels": {
+                    name: {"count": channel.count, "last": record.utc_text(channel.last_ms)}
+                    for name, channel in counts.channels.items()
+                },
+            },
+            "gaps": counts.gaps,
+            "dropped": counts.dropped,
+            "disk_trouble": self._writer.trouble,
+            "journal_bytes": _size(self._directory) + self._writer.backlog_bytes,
+            "written": record.utc_text(wall_ms()),
+        }
+
+    def _from_writer(self, told: Callable[..., None], *arguments: object) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop has ended
+            self._loop.call_soon_threadsafe(told, *arguments)
+
+    def _repaired(self, torn_bytes: int) -> None:
+        kept = self._directory.torn
+        self._observer.say(
+            f"the journal's last line was torn: its {torn_bytes} bytes are kept in {kept}", problem=True
+        )
+
+    def _disk_trouble(self, trouble: str | None) -> None:
+        if trouble is None:
+            self._observer.say("the journal can be written again; what was held in memory is in it")
+        else:
+            held = f"{self._options.hold_bytes / (1 << 20):g} MiB"
+            self._observer.say(
+                f"cannot write {self._directory.journal}: {trouble}; holding up to {held} in memory",
+                problem=True,
+                hint="make room, or bring the file system back: recording goes on by itself",
+            )
+        self._write_status_soon()
+
+    def _write_status_soon(self) -> None:
+        if self._status_timer is None:
+            self._status_timer = self._loop.call_later(0, self._write_status)
+
+    def _lines_dropped(self, dropped: journal.Dropped) -> None:
+        self._observer.say(
+            f"{dropped.count} events ({dropped.size} bytes) were dropped while the disk took none: "
+            "the journal says so in a listener.dropped line",
+            problem=True,
+            hint="a larger --hold keeps more of them",
+        )
+
+    def _crash(self, error: Exception) -> None:
+        if not self._outcome.done():
+            self._outcome.set_exception(error)
+
+    async def _leave(self) -> None:
+        for timer in (self._timer, self._status_timer):
+            if timer is not None:
+                timer.cancel()
+        if self._connecting is not None:
+            self._connecting.cancel()
+            await asyncio.wait({self._connecting}, timeout=0.1)
+        self._write_status()
+        self._writer.run(lambda: journal.remove_file(self._directory.ws_pid))
+        unwritten = await self._loop.run_in_executor(None, self._writer.close, _LAST_WRITE_SECONDS)
+        if unwritten:
+            reason = self._writer.trouble or "the disk does not answer"
+            self._observer.say(
+                f"{unwritten} events could not be written: {reason}",
+                problem=True,
+            )
+
+
+async def _open(url: str, settings: m.Settings) -> "ClientConnection":
+    from websockets.asyncio.client import connect
+
+    # What goes wrong with a connection is said by `classify` and the machine, once.
+    quiet = logging.getLogger("vdbevents.websocket")
+    quiet.propagate = False
+    quiet.addHandler(logging.NullHandler())
+    return await connect(
+        url,
+        max_size=None,
+        max_queue=256,
+        open_timeout=settings.step_limit,
+        ping_interval=settings.ping_interval,
+        ping_timeout=settings.ping_interval,
+        close_timeout=1,
+        user_agent_header=f"vdbevents/{__version__}",
+        logger=quiet,
+    )
+
+
+def _closed(closed: Any) -> m.Closed:  # noqa: ANN401 - ConnectionClosed; importing it costs start-up time
+    if closed.rcvd is not None:
+        return m.Closed(closed.rcvd.code, closed.rcvd.reason)
+    # 1011 that we sent and nobody answered is how the library says that pings went unanswered.
+    silent = closed.sent is not None and closed.sent.code == 1011  # noqa: PLR2004
+    return m.Closed(1006, "pings went unanswered" if silent else "dropped without a word", silent)
+
+
+def read_status(directory: journal.StateDirectory) -> dict[str, Any] | None:
+    """What the listener last said of itself, or None where nothing can be read."""
+    content = journal.read_small_file(directory.listener_status)
+    try:
+        status = json.loads(content) if content else None
+    except ValueError:
+        return None
+    return status if isinstance(status, dict) else None
+
+
+def _size(directory: journal.StateDirectory) -> int:
+    try:
+        return directory.journal.stat().st_size
+    except OSError:
+        return 0
+
+
+def _milliseconds(text: object) -> int | None:
+    try:
+        return round(datetime.fromisoformat(str(text)).timestamp() * 1000)
+    except ValueError:
+        return None
+
+
+def _restore(counts: m.Counts, status: dict[str, Any]) -> None:
+    with contextlib.suppress(AttributeError, TypeError, KeyError, ValueError):
+        counts.since_ms = _milliseconds(status["events"]["since"]) or 0
+        for name, channel in status["events"]["channels"].items():
+            counts.channels[name] = m.ChannelCount(int(channel["count"]), _milliseconds(channel["last"]) or 0)
+        counts.gaps = int(status["gaps"])
+        counts.dropped = int(status["dropped"])
+
+
+def _count(counts: m.Counts, line: bytes) -> None:
+    event = record.parse_line(line)
+    if event is None:
+        return
+    stamp = event.get("unix_ts")
+    at_ms = round(stamp * 1000) if isinstance(stamp, int | float) else 0
+    counts.since_ms = counts.since_ms or at_ms
+    channel = record.channel_of(event)
+    if channel == record.OWN_CHANNEL:
+        counts.gaps += event.get("event") == "listener.gap"
+        return
+    counted = counts.channels.setdefault(channel, m.ChannelCount())
+    counted.count += 1
+    counted.last_ms = max(counted.last_ms, at_ms)

@@ -1,0 +1,405 @@
+"""What the listener does, as a pure function of what happens to it.
+
+Happenings go in with the time at which they happened, actions come out; no clock, no socket, no file.
+`daemon.py` turns the world's happenings into these and carries out the actions, in their order.
+
+    waiting ──time──> connecting ──opened──> opening ──id──> connected ──closed──> waiting …
+                          └─────failed─────────┴── no id in time ──> waiting …
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from tenacity import RetryCallState, wait_exponential
+
+from vdbevents import record
+from vdbevents.cloud import Failure
+from vdbevents.errors import ServiceRefusedError, ServiceUnreachableError, VdbeventsError
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """When something happened: seconds on a clock that never steps, and milliseconds since the epoch."""
+
+    monotonic: float
+    wall_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the user may set. Times in seconds.
+
+    Attributes:
+        max_retries: failures in a row after which to give up; None: never.
+        step_limit: for each step of connecting: the API's answer, the handshake, the message with the id.
+        ping_interval: between two pings, and at most this long until the answer.
+        stable_after: a connection that stood this long makes the next wait a short one again.
+        shortest_wait: between two attempts, at least.
+        longest_wait: between two attempts, at most, unless the service asks for more.
+    """
+
+    max_retries: int | None = None
+    step_limit: float = 20.0
+    ping_interval: float = 20.0
+    stable_after: float = 60.0
+    shortest_wait: float = 1.0
+    longest_wait: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class LastRun:
+    """How the listener before this one left the directory without saying so.
+
+    Attributes:
+        pid: its process id.
+        alive_ms: when it was last known to live, milliseconds since the epoch.
+    """
+
+    pid: int
+    alive_ms: int
+
+
+# What can happen.
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The listener holds its lock. `killed` is the run before it, if that one did not end properly."""
+
+    pid: int
+    version: str
+    killed: LastRun | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """An attempt to connect failed before the WebSocket stood."""
+
+    failure: Failure
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """The WebSocket stands; its id is still to come."""
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A message came, text or binary."""
+
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """The WebSocket is no more.
+
+    Attributes:
+        code: RFC 6455's close code; 1006 where none was received.
+        reason: in words.
+        silent: it was given up because pings went unanswered: it may have been dead since the last answer.
+    """
+
+    code: int
+    reason: str
+    silent: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TimeReached:
+    """The time of the last `WakeAt` has come."""
+
+
+@dataclass(frozen=True, slots=True)
+class AskedToEnd:
+    """Somebody wants the listener to end; `by` says who, such as `SIGTERM`."""
+
+    by: str
+
+
+Happening = Started | Failed | Opened | Received | Closed | TimeReached | AskedToEnd
+
+
+# What is to be done.
+
+
+@dataclass(frozen=True, slots=True)
+class Connect:
+    """Ask the service for a WebSocket and open it. Answer with `Opened` or `Failed`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Disconnect:
+    """Close the WebSocket, or stop connecting. No answer is expected."""
+
+
+@dataclass(frozen=True, slots=True)
+class Append:
+    """Write a line to the journal."""
+
+    channel: str
+    record: record.Record
+
+
+@dataclass(frozen=True, slots=True)
+class Announce:
+    """The connection has its id: make it known. `first` of this run: print it, too."""
+
+    ws_id: str
+    first: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Withdraw:
+    """The id that was announced is good for nothing any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class WakeAt:
+    """Answer with `TimeReached` at this time of the monotonic clock; an earlier such wish is void."""
+
+    monotonic: float
+
+
+@dataclass(frozen=True, slots=True)
+class Say:
+    """Tell a person; `problem` is something to worry about."""
+
+    text: str
+    problem: bool = False
+    hint: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """Stop. `error` is None when that was asked for."""
+
+    error: VdbeventsError | None
+
+
+Action = Connect | Disconnect | Append | Announce | Withdraw | WakeAt | Say | End
+
+
+class State(StrEnum):
+    """What the listener is at."""
+
+    WAITING = "waiting"
+    CONNECTING = "connecting"
+    OPENING = "opening"
+    CONNECTED = "connected"
+    STOPPED = "stopped"
+
+
+@dataclass(slots=True)
+class ChannelCount:
+    """How many events of a channel were received, and when the last was, in ms since the epoch."""
+
+    count: int = 0
+    last_ms: int = 0
+
+
+@dataclass(slots=True)
+class Counts:
+    """What `status` shows besides the state."""
+
+    channels: dict[str, ChannelCount] = field(default_factory=dict)
+    gaps: int = 0
+    dropped: int = 0
+    since_ms: int = 0
+
+
+class Machine:
+    """The listener's decisions. One instance a run."""
+
+    def __init__(self, settings: Settings, random: Callable[[], float], counts: Counts | None = None) -> None:
+        """Nothing happens before `Started`.
+
+        Args:
+            settings: the user's.
+            random: a number in [0, 1) at each call.
+            counts: to go on counting from.
+        """
+        self.settings = settings
+        self.state = State.WAITING
+        self.since_ms = 0
+        self.counts = counts or Counts()
+        self.ws_id: str | None = None
+        self.connections = 0
+        self.failures = 0
+        self.last_error: str | None = None
+        self.next_attempt_ms: int | None = None
+        self._random = random
+        self._bounds = wait_exponential(
+            multiplier=2 * settings.shortest_wait, min=settings.shortest_wait, max=settings.longest_wait
+        )
+        self._connected_at = 0.0
+        self._last_heard_ms = 0
+        self._blind_since_ms: int | None = None
+        self._blind_reason = ""
+
+    @property
+    def reconnects(self) -> int:
+        """How many connections were made after the first."""
+        return max(0, self.connections - 1)
+
+    def handle(self, happening: Happening, now: Moment) -> list[Action]:  # noqa: PLR0911 - a case each
+        """What to do about something that happened. After `End` nothing is done any more."""
+        if self.state is State.STOPPED:
+            return []
+        match happening:
+            case Received(payload):
+                return self._received(payload, now)
+            case Started():
+                return self._started(happening, now)
+            case Failed(failure):
+                return self._lost(failure, now)
+            case Opened():
+                self._enter(State.OPENING, now)
+                return [WakeAt(now.monotonic + self.settings.step_limit)]
+            case Closed():
+                return self._closed(happening, now)
+            case TimeReached():
+                return self._time_reached(now)
+            case AskedToEnd(by):
+                return self._end(None, by, now)
+
+    def _enter(self, state: State, now: Moment) -> None:
+        self.state = state
+        self.since_ms = now.wall_ms
+
+    def _own(self, event: str, data: Mapping[str, Any], now: Moment) -> Append:
+        return self._append(record.own_record(event, data, now.wall_ms), now)
+
+    def _append(self, made: record.Record, now: Moment) -> Append:
+        channel = record.channel_of(made.event)
+        if channel != record.OWN_CHANNEL:
+            count = self.counts.channels.get(channel)
+            if count is None:
+                count = self.counts.channels[channel] = ChannelCount()
+            count.count += 1
+            count.last_ms = now.wall_ms
+        return Append(channel, made)
+
+    def _started(self, started: Started, now: Moment) -> list[Action]:
+        self.counts.since_ms = self.counts.since_ms or now.wall_ms
+        self._enter(State.CONNECTING, now)
+        actions: list[Action] = [
+            self._own("listener.started", {"pid": started.pid, "version": started.version}, now)
+        ]
+        if started.killed is not None:
+            self._blind_since_ms = started.killed.alive_ms
+            self._blind_reason = f"the listener with PID {started.killed.pid} ended without a word"
+        return [*actions, Connect()]
+
+    def _received(self, payload: bytes, now: Moment) -> list[Action]:
+        made = record.envelop(payload, now.wall_ms)
+        self._last_heard_ms = now.wall_ms
+        if self.state is State.CONNECTED:
+            return [self._append(made, now)]
+        ws_id = record.connection_id_of(made.event)
+        if ws_id is None:
+            return [self._append(made, now)]
+        return self._connected(ws_id, payload, now)
+
+    def _connected(self, ws_id: str, payload: bytes, now: Moment) -> list[Action]:
+        self._enter(State.CONNECTED, now)
+        self.ws_id = ws_id
+        self.connections += 1
+        self.last_error = None
+        self._connected_at = now.monotonic
+        told = {"ws_id": ws_id, "reconnects": self.reconnects, "init": payload.decode("utf-8", "replace")}
+        actions: list[Action] = [
+            self._own("listener.connected", told, now),
+            *self._gap(now),
+            Announce(ws_id, first=self.connections == 1),
+            Say(f"connected as {ws_id}"),
+        ]
+        return actions
+
+    def _gap(self, now: Moment) -> list[Action]:
+        if self._blind_since_ms is None:
+            return []
+        since, self._blind_since_ms = self._blind_since_ms, None
+        seconds = max(0, now.wall_ms - since) / 1000
+        self.counts.gaps += 1
+        data = {
+            "since": record.utc_text(since),
+            "until": record.utc_text(now.wall_ms),
+            "seconds": seconds,
+            "reason": self._blind_reason,
+        }
+        return [
+            self._own("listener.gap", data, now),
+            Say(f"nothing was received for {seconds:.1f} s: {self._blind_reason}", problem=True),
+        ]
+
+    def _closed(self, closed: Closed, now: Moment) -> list[Action]:
+        reason = f"{closed.reason} ({closed.code})" if closed.reason else f"closed with code {closed.code}"
+        actions: list[Action] = []
+        if self.state is State.CONNECTED:
+            told = {"ws_id": self.ws_id, "code": closed.code, "reason": closed.reason}
+            actions = [self._own("listener.disconnected", told, now), Withdraw()]
+            if now.monotonic - self._connected_at >= self.settings.stable_after:
+                self.failures = 0
+            # Pings went unanswered: whatever was sent since the last sign of life may be lost.
+            doubt_ms = int(2 * self.settings.ping_interval * 1000) if closed.silent else 0
+            self._blind_since_ms = (
+                max(self._last_heard_ms, now.wall_ms - doubt_ms) if doubt_ms else now.wall_ms
+            )
+            self._blind_reason = reason
+            self.ws_id = None
+        return [*actions, *self._lost(Failure(f"the connection was lost: {reason}"), now)]
+
+    def _lost(self, failure: Failure, now: Moment) -> list[Action]:
+        self.failures += 1
+        self.last_error = failure.message
+        if failure.fatal:
+            return self._end(ServiceRefusedError(failure.message, failure.hint), "error", now)
+        allowed = self.settings.max_retries
+        if allowed is not None and self.failures > allowed:
+            error = ServiceUnreachableError(
+                f"gave up after {self.failures} attempts in a row: {failure.message}",
+                failure.hint or "check the network; without --max-retries it would go on trying",
+            )
+            return self._end(error, "error", now)
+        wait = max(self._wait_seconds(), failure.retry_after or 0.0)
+        self._enter(State.WAITING, now)
+        self.next_attempt_ms = now.wall_ms + int(wait * 1000)
+        return [
+            Say(f"{failure.message}; trying again in {wait:.0f} s", problem=True, hint=failure.hint),
+            WakeAt(now.monotonic + wait),
+        ]
+
+    def _wait_seconds(self) -> float:
+        # tenacity's own jitter draws from a global generator; its bound with our draw is the same, and pure.
+        attempt = RetryCallState(retry_object=None, fn=None, args=(), kwargs={})  # type: ignore[arg-type]
+        attempt.attempt_number = self.failures
+        shortest = self.settings.shortest_wait
+        return shortest + self._random() * (self._bounds(attempt) - shortest)
+
+    def _time_reached(self, now: Moment) -> list[Action]:
+        if self.state is State.WAITING:
+            self._enter(State.CONNECTING, now)
+            self.next_attempt_ms = None
+            return [Connect()]
+        if self.state is State.OPENING:
+            limit = f"{self.settings.step_limit:g} s"
+            return [
+                Disconnect(),
+                *self._lost(Failure(f"the service sent no connection id within {limit}"), now),
+            ]
+        return []
+
+    def _end(self, error: VdbeventsError | None, by: str, now: Moment) -> list[Action]:
+        told = {"by": by} if error is None else {"by": by, "error": error.message}
+        actions: list[Action] = [
+            self._own("listener.stopped", told, now),
+            Withdraw(),
+            Disconnect(),
+            End(error),
+        ]
+        self.ws_id = None
+        self._enter(State.STOPPED, now)
+        return actions
