@@ -1,0 +1,103 @@
+"""The real server in a thread, and hands to reach it with."""
+
+import contextlib
+import json
+import time
+import urllib.request
+from pathlib import Path
+from urllib.error import HTTPError
+
+import pytest
+import videodb
+from websockets.sync.client import connect
+
+from vdbevents.emulator.server import EmulatorSettings, running
+
+KEY = "sk-emulator"
+
+
+class Emulator:
+    """A running server as a client sees it."""
+
+    def __init__(self, url, exits):
+        self.url = url
+        self.sdk = videodb.connect(api_key=KEY, base_url=url)
+        self._exits = exits
+
+    def http(self, method, path, body=None, key=KEY):
+        """(status, headers, answer) of one request on a connection of its own."""
+        content = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
+        headers = {} if key is None else {"x-access-token": key}
+        request = urllib.request.Request(self.url + path, content, headers, method=method)
+        try:
+            with urllib.request.urlopen(request, timeout=30) as answer:
+                return answer.status, answer.headers, json.load(answer)
+        except HTTPError as error:
+            with error:
+                text = error.read()
+            return error.code, error.headers, json.loads(text) if text[:1] == b"{" else text.decode()
+
+    def control(self, action, **body):
+        """POST to a control endpoint, which has to succeed."""
+        status, _, answer = self.http("POST", f"/emulator/{action}", body, key=None)
+        assert status == 200, answer
+        return answer
+
+    @property
+    def state(self):
+        return self.http("GET", "/emulator/state", key=None)[2]
+
+    def until(self, holds):
+        """Waits until the state is as wanted, and returns it."""
+        deadline = time.monotonic() + 10
+        while not holds(state := self.state):
+            assert time.monotonic() < deadline, state
+            time.sleep(0.01)
+        return state
+
+    def websocket_url(self):
+        return self.sdk.connect_websocket().url
+
+    def connect(self, **options):
+        """A WebSocket that is closed with the test, and its connection id."""
+        # A client that has not read everything cannot see the answer to its close frame, and need not wait.
+        options = {
+            "max_size": None,
+            "ping_interval": None,
+            "compression": None,
+            "close_timeout": 0.1,
+        } | options
+        return self._exits.enter_context(connect(self.websocket_url(), **options))
+
+    def greeted(self, **options):
+        socket = self.connect(**options)
+        return socket, json.loads(socket.recv(timeout=5))["connection_id"]
+
+
+@pytest.fixture
+def start():
+    """Starts a server with any settings; by default it plays nothing by itself."""
+    with contextlib.ExitStack() as exits:
+
+        def begin(**settings):
+            settings = {"autoplay": False, **settings}
+            return Emulator(exits.enter_context(running(EmulatorSettings(**settings))), exits)
+
+        yield begin
+
+
+@pytest.fixture
+def emulator(start):
+    return start()
+
+
+@pytest.fixture
+def journal(tmp_path):
+    """Writes lines as a journal."""
+
+    def write(*lines) -> Path:
+        path = tmp_path / "journal.jsonl"
+        path.write_bytes(b"".join(line + b"\n" for line in lines))
+        return path
+
+    return write

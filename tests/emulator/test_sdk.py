@@ -1,0 +1,310 @@
+"""The unmodified SDK, against the real server."""
+
+import asyncio
+import json
+
+import pytest
+import videodb
+from videodb.exceptions import AuthenticationError, InvalidRequestError
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import connect
+
+CHANNELS = [
+    {"channel_id": "mic:default", "channel_name": "Microphone", "type": "audio", "store": False},
+    {"channel_id": "display:1", "channel_name": "Screen", "type": "video", "store": True, "is_primary": True},
+]
+
+
+def heard(socket, count):
+    return [json.loads(socket.recv(timeout=10)) for _ in range(count)]
+
+
+@pytest.fixture
+def active(start):
+    """A server as fast as it goes, a WebSocket, and an active session bound to it."""
+    emulator = start(speed=0)
+    socket, connection_id = emulator.greeted()
+    session = emulator.sdk.create_capture_session("user-1", ws_connection_id=connection_id)
+    token = emulator.sdk.generate_client_token()
+    body = {"session_id": session.id, "channels": CHANNELS}
+    assert emulator.http("POST", "/capture/session/start", body, key=token)[0] == 200
+    events = heard(socket, 3)
+    assert [event["event"] for event in events] == [
+        "capture_session.created",
+        "capture_session.starting",
+        "capture_session.active",
+    ]
+    session = emulator.sdk.get_capture_session(session.id)
+    return emulator, socket, connection_id, session, token, events
+
+
+def test_the_sdk_connects_and_receives_the_real_session_as_it_was_recorded(start):
+    emulator = start(autoplay=True, speed=0)
+
+    async def listen():
+        async with emulator.sdk.connect_websocket() as socket:
+            assert socket.connection_id
+            received = []
+            async for event in socket.receive():
+                received.append(event)
+                if event.get("event") == "capture_session.exported":
+                    break
+            return received
+
+    received = asyncio.run(listen())
+    assert len(received) == 159
+    assert not any("unix_ts" in event for event in received)
+    mic, display = emulator.sdk.get_collection().list_rtstreams()
+    assert (mic.name, display.name) == ("mic:default", "display:1")
+    assert mic.get_transcript()["total_count"] == 19
+    (seen,) = display.list_scene_indexes()
+    assert len(seen.get_scenes()["scenes"]) == 11
+    (session,) = emulator.sdk.list_capture_sessions()
+    assert (session.status, session.exported_video_id) == ("stopped", "m-019c2f7a")
+
+
+def test_what_is_played_while_nobody_listens_is_not_pushed_again_but_can_be_fetched(start, journal):
+    line = b'{"ts":"t","unix_ts":%.1f,"channel":"transcript","rtstream_id":"r","data":{"text":"%d"}}'
+    emulator = start(autoplay=True, replay=journal(*(line % (100 + n * 0.1, n) for n in range(6))))
+    first, first_id = emulator.greeted()
+    first.recv(timeout=5)
+    first.close()
+    second, second_id = emulator.greeted()
+    assert second_id != first_id
+    emulator.until(lambda state: not state["replay"]["playing"])
+    with pytest.raises(TimeoutError):
+        second.recv(timeout=0)
+    records = emulator.sdk.get_collection().get_rtstream("r").get_transcript()["transcription_records"]
+    assert [record["text"] for record in records] == ["0", "1", "2", "3", "4", "5"]
+
+
+def test_collections_are_listed_made_and_missed(emulator):
+    assert emulator.sdk.get_collection().id == "default"
+    made = emulator.sdk.create_collection("Name", "What it is for")
+    assert [it.id for it in emulator.sdk.get_collections()] == ["default", made.id]
+    with pytest.raises(InvalidRequestError, match="no collection 'nowhere'"):
+        emulator.sdk.get_collection("nowhere")
+
+
+def test_a_wrong_key_is_refused_and_a_missing_one_too(emulator):
+    with pytest.raises(AuthenticationError, match="Invalid API key"):
+        videodb.connect(api_key="sk-wrong", base_url=emulator.url).get_collection()
+    status, _, answer = emulator.http("GET", "/collection", key=None)
+    assert (status, answer["success"], answer["error_code"]) == (401, False, "UNAUTHORIZED")
+    assert emulator.http("GET", "/", key=None)[2]["data"] == {"service": "VideoDB Server"}
+
+
+def test_a_client_token_is_good_for_the_capture_calls_alone(active):
+    emulator, _, _, session, token, _ = active
+    status, _, answer = emulator.http("GET", f"/capture/session/{session.id}", key=token)
+    assert status == 200
+    assert [channel["channel_id"] for channel in answer["data"]["channels"]] == ["mic:default", "display:1"]
+    assert emulator.http("GET", "/collection/default", key=token)[0] == 401
+    assert emulator.http("POST", "/capture/session/token", {}, key=token)[0] == 401
+
+
+def test_a_session_lives_from_created_to_exported(active):
+    emulator, socket, _, session, token, events = active
+    assert events[2]["data"]["rtstreams"] == [
+        {"rtstream_id": stream.id, "name": stream.name, "media_types": [kind]}
+        for stream, kind in zip(session.rtstreams, ("audio", "video"), strict=True)
+    ]
+    assert session.status == "active"
+    assert [channel.name for channel in session.displays] == ["Screen"]
+    assert session.primary_video_channel_id == "display:1"
+    assert emulator.http("POST", f"/capture/session/{session.id}/stop", key=token)[0] == 200
+    stopping, stopped, exported = heard(socket, 3)
+    assert (stopping["status"], stopped["status"], exported["status"]) == ("stopping", "stopped", "exported")
+    assert set(exported["data"]) == {"exported_video_id", "stream_url", "player_url"}
+    (session,) = emulator.sdk.list_capture_sessions(status="stopped")
+    assert session.export()["video_id"] == exported["data"]["exported_video_id"]
+    assert {stream.status for stream in session.rtstreams} == {"stopped"}
+
+
+def test_a_session_that_stored_nothing_is_not_exported(emulator):
+    socket, connection_id = emulator.greeted()
+    session = emulator.sdk.create_capture_session("user", ws_connection_id=connection_id)
+    body = {"session_id": session.id, "channels": [CHANNELS[0]]}
+    emulator.http("POST", "/capture/session/start", body)
+    heard(socket, 3)
+    emulator.http("POST", f"/capture/session/{session.id}/stop")
+    assert [event["status"] for event in heard(socket, 2)] == ["stopping", "stopped"]
+    with pytest.raises(InvalidRequestError, match="nothing to export"):
+        emulator.sdk.get_capture_session(session.id).export()
+
+
+def test_transcripts_of_the_script_come_with_times_of_now_and_the_finals_stay(active):
+    emulator, socket, connection_id, session, _, _ = active
+    mic = session.rtstreams[0]
+    assert mic.start_transcript(ws_connection_id=connection_id)["status"] == "running"
+    events = heard(socket, 138)
+    finals = [event["data"] for event in events if event["data"]["is_final"]]
+    assert {(event["channel"], event["rtstream_id"]) for event in events} == {("transcript", mic.id)}
+    assert len(finals) == 19
+    now_ms = emulator.state["recent_requests"][-1]["unix_ts"] * 1000
+    assert all(now_ms - 200_000 < data["start"] <= data["end"] <= now_ms + 1000 for data in finals)
+
+    everything = mic.get_transcript()
+    assert (everything["total_count"], everything["next_page"]) == (19, False)
+    records = everything["transcription_records"]
+    assert [record["text"] for record in records] == [data["text"] for data in finals]
+    assert records[0]["start"] == pytest.approx(finals[0]["start"] / 1000)
+    second_page = mic.get_transcript(page=2, page_size=8)
+    assert (second_page["next_page"], second_page["transcription_records"]) == (True, records[8:16])
+    between = mic.get_transcript(start=records[3]["start"], end=records[5]["start"])
+    assert between["transcription_records"] == records[3:6]
+    assert mic.get_transcript(since=records[16]["end"])["transcription_records"] == records[17:]
+    assert mic.stop_transcript()["status"] == "stopped"
+    assert emulator.http("GET", f"/rtstream/{mic.id}/transcription/status/")[2]["data"]["status"] == "stopped"
+
+
+def test_a_closed_id_receives_nothing_and_the_records_are_kept(active):
+    emulator, socket, connection_id, session, _, _ = active
+    socket.close()
+    emulator.until(lambda state: state["open"] == 0)
+    other, _ = emulator.greeted()
+    index = session.rtstreams[1].index_visuals(prompt="What is shown", ws_connection_id=connection_id)
+    emulator.until(lambda state: state["totals"]["records"] == 11)
+    with pytest.raises(TimeoutError):
+        other.recv(timeout=0)
+    assert len(index.get_scenes()["scenes"]) == 11
+
+
+def test_indexes_are_played_paged_listed_stopped_and_prompted(active):
+    _, socket, connection_id, session, _, _ = active
+    mic, screen = session.rtstreams
+    visual = screen.index_visuals(
+        prompt="What is shown",
+        name="Screen",
+        ws_connection_id=connection_id,
+        batch_config={"type": "time", "value": 10},
+    )
+    assert {event["channel"] for event in heard(socket, 11)} == {"visual_index"}
+    audio = mic.index_audio(prompt="What is said", ws_connection_id=connection_id)
+    assert {event["channel"] for event in heard(socket, 4)} == {"audio_index"}
+    assert (visual.extraction_type, visual.status, visual.name) == ("time", "running", "Screen")
+    assert audio.extraction_type == "transcript"
+    page = visual.get_scenes(page=2, page_size=6)
+    assert (len(page["scenes"]), page["next_page"]) == (5, False)
+    scenes = visual.get_scenes()["scenes"]
+    assert set(scenes[0]) == {"start", "end", "description"}
+    some = visual.get_scenes(start=scenes[2]["start"], end=scenes[4]["start"])["scenes"]
+    assert some == scenes[2:5]
+    visual.stop()
+    (listed,) = screen.list_scene_indexes()
+    assert (listed.rtstream_index_id, listed.status) == (visual.rtstream_index_id, "stopped")
+    visual.start()
+    assert screen.get_scene_index(visual.rtstream_index_id).status == "running"
+    assert screen.index_scenes(prompt="p").extraction_type == "time"
+    assert mic.index_spoken_words(prompt="p").extraction_type == "transcript"
+
+
+def test_alerts_fire_when_the_text_mentions_what_they_watch_for(start):
+    # Slow enough for the alert to be there before the first record, fast enough for nobody to wait.
+    emulator = start(speed=40)
+    socket, connection_id = emulator.greeted()
+    stream = emulator.sdk.get_collection().connect_rtstream("rtsp://x", "screen:1", enable_transcript=False)
+    index = stream.index_visuals(prompt="p")
+    event_id = emulator.sdk.create_event("the latency is mentioned", "latency")
+    assert emulator.sdk.list_events()[0]["label"] == "latency"
+    alert_id = index.create_alert(event_id, "https://example.org", ws_connection_id=connection_id)
+    (alert,) = heard(socket, 1)
+    assert (alert["channel"], alert["data"]["event_label"]) == ("alert", "latency")
+    assert "latency" in alert["data"]["text"].lower()
+    index.disable_alert(alert_id)
+    assert index.list_alerts()[0]["status"] == "disabled"
+    index.enable_alert(alert_id)
+    path = f"/rtstream/{stream.id}/index/{index.rtstream_index_id}/alert/{alert_id}/status"
+    assert emulator.http("PATCH", path, {"status": "disabled"})[0] == 200
+    assert index.list_alerts()[0]["status"] == "disabled"
+
+
+def test_a_stream_is_connected_listed_stopped_and_exported(emulator):
+    collection = emulator.sdk.get_collection()
+    stream = collection.connect_rtstream("rtsp://x/y", "Door", media_types=["video", "audio"], store=True)
+    collection.connect_rtstream("rtsp://x/z", "Yard")
+    assert [it.name for it in collection.list_rtstreams(name="door")] == ["Door"]
+    assert [it.name for it in collection.list_rtstreams(limit=1, offset=1)] == ["Yard"]
+    assert [it.name for it in collection.list_rtstreams(ordering="-name")] == ["Yard", "Door"]
+    with pytest.raises(InvalidRequestError, match="has to be stored, and stopped"):
+        stream.export()
+    stream.stop()
+    assert collection.get_rtstream(stream.id).status == "stopped"
+    exported = stream.export(name="Recording")
+    assert exported.name == "Recording"
+    assert exported.video_id
+    stream.start()
+    assert collection.get_rtstream(stream.id).status == "connected"
+
+
+def test_an_understanding_keeps_records(active):
+    emulator, _, _, session, _, _ = active
+    screen = session.rtstreams[1]
+    analyzers = [{"type": "vlm", "name": "scene", "config": {"prompt": "p"}}]
+    made = screen.understand({"type": "time", "window": "10s"}, analyzers)
+    emulator.until(lambda state: state["totals"]["records"] == 11)
+    assert len(made.get_records(0, 2e9)["records"]) == 11
+    assert made.get_records(0, 2e9, output="other")["records"] == []
+    made.stop()
+    assert screen.list_understanding()[0].status == made.refresh().status == "stopped"
+    with pytest.raises(InvalidRequestError, match="exactly one analyzer"):
+        screen.understand({}, [])
+
+
+def test_starting_again_binds_to_no_other_id(active):
+    emulator, _, connection_id, session, _, _ = active
+    mic = session.rtstreams[0]
+    mic.start_transcript(ws_connection_id=connection_id)
+    other, other_id = emulator.greeted()
+    mic.start_transcript(ws_connection_id=other_id)
+    emulator.until(lambda state: state["totals"]["records"] == 19)
+    with pytest.raises(TimeoutError):
+        other.recv(timeout=0)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status"),
+    [
+        ("POST", "/collection/default/capture/session", {}, 400),
+        ("POST", "/collection/default/capture/session", b"{", 400),
+        ("POST", "/collection/default/capture/session", [1], 400),
+        ("POST", "/collection/default/capture/session", {"end_user_id": 5}, 400),
+        ("GET", "/collection/default/capture/session/cap-none", None, 404),
+        ("POST", "/capture/session/start", {"session_id": "cap-none", "channels": [1]}, 404),
+        ("POST", "/capture/session/cap-none/stop", None, 404),
+        ("POST", "/capture/session/token", {"expires_in": -1}, 400),
+        ("GET", "/rtstream/rts-none/", None, 404),
+        ("POST", "/rtstream/", {}, 400),
+        ("POST", "/rtstream", {"url": "u", "media_types": ["smell"]}, 400),
+        ("GET", "/rtstream?limit=many", None, 400),
+        ("POST", "/rtstream/event", {"label": "x"}, 400),
+        ("GET", "/nowhere", None, 404),
+        ("DELETE", "/collection/default", None, 405),
+    ],
+)
+def test_what_cannot_be_is_refused_with_a_message(emulator, method, path, body, status):
+    found, _, answer = emulator.http(method, path, body)
+    assert (found, answer["success"]) == (status, False)
+    assert answer["message"]
+    assert answer["error_code"]
+
+
+def test_a_ticket_opens_one_websocket(emulator):
+    url = emulator.websocket_url()
+    with connect(url) as socket:
+        assert set(json.loads(socket.recv(timeout=5))) == {"connection_id"}
+    for bad in (url, url.split("?", maxsplit=1)[0]):
+        with pytest.raises(InvalidStatus) as refused, connect(bad):
+            pass
+        assert refused.value.response.status_code == 403
+
+
+def test_the_listening_side_of_a_session_can_be_closed_by_the_client(emulator):
+    socket, connection_id = emulator.greeted()
+    socket.send("anything")
+    socket.close(4000)
+    state = emulator.until(lambda state: state["open"] == 0)
+    (connection,) = state["connections"]
+    assert (connection["connection_id"], connection["frames_received"]) == (connection_id, 1)
+    with pytest.raises(ConnectionClosed):
+        socket.recv()

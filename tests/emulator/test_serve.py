@@ -1,0 +1,135 @@
+"""The server as a process: how it starts, and how it ends."""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+from websockets.sync.client import connect
+
+from vdbevents.emulator.faults import FAULT_NAMES
+from vdbevents.emulator.server import EmulatorSettings, running, serve
+
+PROGRAM = """
+import sys
+from vdbevents.emulator.server import EmulatorSettings, serve
+serve(EmulatorSettings(), lambda url: print(url, file=sys.stderr, flush=True))
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM to be caught")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_it_ends_within_a_second_of_a_signal_with_websockets_open_and_prints_nothing(number):
+    pipe = subprocess.PIPE
+    with subprocess.Popen([sys.executable, "-c", PROGRAM], stdout=pipe, stderr=pipe, text=True) as child:
+        url = child.stderr.readline().strip()
+        headers = {"x-access-token": "sk-emulator"}
+        request = urllib.request.Request(url + "/collection/default/websocket", headers=headers)
+        with urllib.request.urlopen(request) as answer:
+            websocket_url = json.load(answer)["data"]["websocket_url"]
+        with connect(websocket_url) as client:
+            assert "connection_id" in client.recv(timeout=5)
+            started = time.monotonic()
+            os.kill(child.pid, number)
+            output, errors = child.communicate(timeout=5)
+            assert time.monotonic() - started < 1
+    assert (child.returncode, output, errors) == (0, "", "")
+
+
+def test_a_client_that_reads_nothing_does_not_hold_it_up(start):
+    with contextlib.ExitStack() as exits:
+        url = exits.enter_context(
+            running(EmulatorSettings(autoplay=False, faults={"hang": {"path": "/rtstream"}}))
+        )
+        request = urllib.request.Request(
+            url + "/collection/default/websocket", headers={"x-access-token": "sk-emulator"}
+        )
+        with urllib.request.urlopen(request) as answer:
+            websocket_url = json.load(answer)["data"]["websocket_url"]
+        exits.enter_context(connect(websocket_url, max_queue=1, close_timeout=0))
+        host, port = url.removeprefix("http://").split(":")
+        flooding = exits.enter_context(socket.create_connection((host, int(port))))
+        body = b'{"count": 1000000}'
+        head = f"POST /emulator/flood HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
+        flooding.sendall(head.encode() + body)
+        hanging = exits.enter_context(socket.create_connection((host, int(port))))
+        hanging.sendall(b"GET /rtstream HTTP/1.1\r\nHost: x\r\n\r\n")
+        started = time.monotonic()
+    assert time.monotonic() - started < 2
+
+
+def test_a_port_in_use_is_an_oserror(start):
+    port = int(start().url.rsplit(":", 1)[1])
+    with pytest.raises(OSError, match="in use"):
+        serve(EmulatorSettings(port=port), pytest.fail)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "192.0.2.1", "example.org", ""])
+def test_no_other_machine_is_let_in(host):
+    with pytest.raises(ValueError, match="not a loopback address"):
+        serve(EmulatorSettings(host=host), pytest.fail)
+
+
+def test_settings_that_make_no_sense_are_said_aloud(tmp_path):
+    for settings, message in (
+        ({"replay": tmp_path}, "cannot be read"),
+        ({"speed": -1.0}, "speed"),
+        ({"faults": {"typo": {}}}, "no fault 'typo'"),
+        ({"certificate": tmp_path / "none.pem"}, "certificate"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            serve(EmulatorSettings(**settings), pytest.fail)
+
+
+def test_faults_can_be_in_force_from_the_start(start):
+    assert start(faults={"http": {"status": 500}}).http("GET", "/collection")[0] == 500
+
+
+def test_it_speaks_https_and_wss_with_a_certificate(start, tmp_path):
+    certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
+    command = (
+        f"openssl req -x509 -newkey rsa:2048 -nodes -days 1 -subj /CN=x -keyout {key} -out {certificate}"
+    )
+    try:
+        alternative = ["-addext", "subjectAltName=IP:127.0.0.1"]
+        subprocess.run([*command.split(), *alternative], check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("there is no openssl to make a certificate with")
+    context = ssl.create_default_context(cafile=str(certificate))
+    with running(EmulatorSettings(certificate=certificate, private_key=key, speed=0)) as url:
+        assert url.startswith("https://")
+        headers = {"x-access-token": "sk-emulator"}
+        request = urllib.request.Request(url + "/collection/default/websocket", headers=headers)
+        with urllib.request.urlopen(request, context=context) as answer:
+            websocket_url = json.load(answer)["data"]["websocket_url"]
+        assert websocket_url.startswith("wss://")
+        with connect(websocket_url, ssl=context, close_timeout=0.1) as client:
+            assert "connection_id" in client.recv(timeout=5)
+            assert json.loads(client.recv(timeout=5))["event"] == "capture_session.created"
+            body = json.dumps({"size": 3_000_000}).encode()
+            sending = urllib.request.Request(url + "/emulator/send", body)
+            with urllib.request.urlopen(sending, context=context) as answer:
+                assert json.load(answer)["sent"] == 1
+
+
+def test_every_fault_is_documented_with_an_example():
+    text = (Path(__file__).parents[2] / "docs" / "emulator.md").read_text(encoding="utf-8")
+    assert [name for name in FAULT_NAMES if f'{{"{name}":' not in text] == []
+
+
+def test_it_is_imported_without_anything_of_the_client():
+    program = (
+        "import sys, vdbevents.emulator.server\n"
+        "print(sorted(n for n in sys.modules if n.split('.')[0] in {'typer', 'videodb', 'duckdb', 'rich'}\n"
+        "  or n.startswith('vdbevents.') and not n.startswith('vdbevents.emulator')))"
+    )
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert found.stdout == "[]\n"

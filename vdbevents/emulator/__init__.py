@@ -1,0 +1,1 @@
+"""VideoDB's cloud for capture, imitated on loopback."""

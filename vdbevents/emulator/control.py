@@ -1,0 +1,282 @@
+"""The control endpoints under `/emulator`: what the server has seen, and what is to go wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import json
+import math
+import time
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Final
+
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from vdbevents.emulator.api import read_body
+from vdbevents.emulator.faults import is_close_code
+from vdbevents.emulator.replay import Flood
+from vdbevents.emulator.sockets import BINARY, TEXT, EmulatorProtocol, frame_header
+from vdbevents.emulator.world import ApiError, Json
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+
+    from vdbevents.emulator.service import Service
+
+PREFIX: Final = "/emulator"
+_EVENTS_A_CHUNK: Final = 1_000
+_LONGEST_REASON: Final = 123
+_TEXTS: Final = ("text", "json", "base64", "raw_base64", "size")
+
+Endpoint = Callable[[Json], Awaitable[Json]]
+
+
+class Control:
+    """The control endpoints. They need no key, and are answered whatever fault is in force."""
+
+    def __init__(self, service: Service, go_down: Callable[[], None]) -> None:
+        """`go_down` closes the listening socket until the fault `down` is over."""
+        self._service = service
+        self._go_down = go_down
+
+    def routes(self) -> list[Route]:
+        """All of them."""
+        return [
+            self._route("GET", "/state", self._state),
+            self._route("POST", "/replay", self._replay),
+            self._route("POST", "/send", self._send),
+            self._route("POST", "/flood", self._flood),
+            self._route("GET", "/faults", self._faults),
+            self._route("POST", "/faults", self._change_faults),
+            self._route("DELETE", "/faults", self._clear_faults),
+            self._route("POST", "/close", self._close),
+            self._route("POST", "/reset", self._reset),
+            self._route("POST", "/stall", self._stall),
+        ]
+
+    def _route(self, method: str, path: str, endpoint: Endpoint) -> Route:
+        async def answer(request: Request) -> Response:
+            try:
+                return JSONResponse(await endpoint(await read_body(request)))
+            except ValueError as error:
+                raise _invalid(str(error)) from None
+
+        return Route(PREFIX + path, answer, methods=[method])
+
+    async def _state(self, _: Json) -> Json:
+        service = self._service
+        connections = [connection.described() for connection in service.world.connections.values()]
+        return {
+            "connections": connections,
+            "open": sum(connection["open"] for connection in connections),
+            "opened": len(connections),
+            "newest": service.newest(),
+            "requests": dict(service.requests),
+            "recent_requests": list(service.recent),
+            "faults": service.faults.in_force(),
+            "replay": None if service.replay is None else service.replay.described(),
+            "totals": service.world.totals(),
+        }
+
+    async def _replay(self, body: Json) -> Json:
+        _known(body, "ws_connection_id", "speed", "loop", "wait")
+        connection_id = self._one(body)
+        speed, loop = _number(body, "speed"), body.get("loop")
+        if loop is not None and not isinstance(loop, bool):
+            raise _invalid("loop has to be true or false.")
+        replay, task = self._service.begin_replay(connection_id, speed, loop=loop)
+        if body.get("wait") is True:
+            await asyncio.wait([task])
+        return {"success": True, "replay": replay.described()}
+
+    async def _send(self, body: Json) -> Json:
+        _known(body, "ws_connection_id", "repeat", *_TEXTS)
+        data, frames = _written(body)
+        repeat = int(_number(body, "repeat", 1) or 0)
+        targets = self._several(body, default=None)
+        sent = 0
+        for connection_id in targets:
+            for _ in range(repeat):
+                if not self._service.write(connection_id, data, frames):
+                    break
+                sent += 1
+                await self._service.drained(connection_id)
+        return {"success": True, "ws_connection_ids": targets, "sent": sent, "bytes": sent * len(data)}
+
+    async def _flood(self, body: Json) -> Json:
+        _known(body, "ws_connection_id", "count", "rate", "marked")
+        count, rate = int(_number(body, "count", 0) or 0), _number(body, "rate")
+        if count < 1 or (rate is not None and rate <= 0):
+            raise _invalid("A flood needs a count of at least 1, and its rate has to be above 0.")
+        connection_id = self._one(body)
+        flood = Flood(self._service.recording, marked=rate is not None or body.get("marked") is True)
+        started = time.perf_counter()
+        if rate is None:
+            sent = await self._pour(flood, connection_id, count)
+        else:
+            sent = await self._drip(flood, connection_id, count, rate)
+        seconds = time.perf_counter() - started
+        return {
+            "success": True,
+            "ws_connection_id": connection_id,
+            "sent": sent,
+            "seconds": round(seconds, 6),
+        }
+
+    async def _pour(self, flood: Flood, connection_id: str, count: int) -> int:
+        sent = 0
+        while sent < count:
+            events = min(_EVENTS_A_CHUNK, count - sent)
+            if not self._service.write(connection_id, flood.frames(sent + 1, events), events):
+                break
+            sent += events
+            await self._service.drained(connection_id)
+            # `drained` does not yield while there is room, and others want to be served as well.
+            await asyncio.sleep(0)
+        return sent
+
+    async def _drip(self, flood: Flood, connection_id: str, count: int, rate: float) -> int:
+        sent, started = 0, time.perf_counter()
+        while sent < count:
+            due = min(count, int((time.perf_counter() - started) * rate) + 1)
+            for number in range(sent + 1, due + 1):
+                if not self._service.write(connection_id, flood.frames(number, 1), 1):
+                    return sent
+                sent = number
+            await self._service.drained(connection_id)
+            await asyncio.sleep(max(0.0, started + sent / rate - time.perf_counter()))
+        return sent
+
+    async def _faults(self, _: Json) -> Json:
+        return {"faults": self._service.faults.in_force()}
+
+    async def _change_faults(self, body: Json) -> Json:
+        self._service.faults.change(body)
+        if self._service.faults.peek("down") is not None:
+            self._go_down()
+        return {"success": True, "faults": self._service.faults.in_force()}
+
+    async def _clear_faults(self, _: Json) -> Json:
+        self._service.faults.clear()
+        return {"success": True, "faults": {}}
+
+    async def _close(self, body: Json) -> Json:
+        _known(body, "ws_connection_id", "code", "reason")
+        code, reason = body.get("code", 1000), body.get("reason", "")
+        if not is_close_code(code):
+            raise _invalid(f"A close frame cannot carry the code {code!r}.")
+        if not isinstance(reason, str) or len(reason.encode("utf-8", "replace")) > _LONGEST_REASON:
+            raise _invalid(f"reason has to be a text of at most {_LONGEST_REASON} bytes.")
+        targets = self._several(body, default="*")
+        sockets = [self._detach(connection_id) for connection_id in targets]
+        await asyncio.gather(*(protocol.close_with(code, reason) for protocol in sockets))
+        return {"success": True, "ws_connection_ids": targets}
+
+    async def _reset(self, body: Json) -> Json:
+        _known(body, "ws_connection_id")
+        targets = self._several(body, default="*")
+        for connection_id in targets:
+            self._detach(connection_id).reset()
+        return {"success": True, "ws_connection_ids": targets}
+
+    async def _stall(self, body: Json) -> Json:
+        _known(body, "ws_connection_id", "seconds")
+        seconds = _number(body, "seconds")
+        if seconds is None or seconds < 0:
+            raise _invalid("seconds is required, and has to be 0 or more.")
+        targets = self._several(body, default="*")
+        for connection_id in targets:
+            await self._service.sockets[connection_id].stall(seconds)
+        return {"success": True, "ws_connection_ids": targets}
+
+    def _detach(self, connection_id: str) -> EmulatorProtocol:
+        protocol = self._service.sockets[connection_id]
+        self._service.detach(connection_id)
+        return protocol
+
+    def _one(self, body: Json) -> str:
+        targets = self._several(body, default=None)
+        if len(targets) != 1:
+            raise _invalid("ws_connection_id has to be one id.")
+        return targets[0]
+
+    def _several(self, body: Json, default: str | None) -> list[str]:
+        """The open connections meant; without any 404, unless all were meant."""
+        wanted = body.get("ws_connection_id", default)
+        known = [connection_id for connection_id, socket in self._service.sockets.items() if socket.is_open]
+        if wanted == "*":
+            return known
+        if wanted is None:
+            newest = self._service.newest()
+            if newest is None:
+                raise ApiError(HTTPStatus.NOT_FOUND, "No WebSocket is open.")
+            return [newest]
+        if wanted not in known:
+            raise ApiError(HTTPStatus.NOT_FOUND, f"There is no open WebSocket with the id {wanted!r}.")
+        return [str(wanted)]
+
+
+def _written(body: Json) -> tuple[bytes, int]:
+    """The bytes to be written for a `send`, and the number of frames they are."""
+    given = [name for name in _TEXTS if name in body]
+    if len(given) != 1:
+        raise _invalid(f"Exactly one of {', '.join(_TEXTS)} is needed.")
+    if "raw_base64" in body:
+        return _bytes(body["raw_base64"]), 0
+    if "base64" in body:
+        payload, opcode = _bytes(body["base64"]), BINARY
+    else:
+        payload, opcode = _text(body).encode("utf-8", "surrogatepass"), TEXT
+    return frame_header(opcode, len(payload)) + payload, 1
+
+
+def _text(body: Json) -> str:
+    if "size" in body:
+        return _filler(int(_number(body, "size") or 0))
+    if "json" in body:
+        return json.dumps(body["json"], ensure_ascii=False, separators=(",", ":"))
+    if not isinstance(body["text"], str):
+        raise _invalid("text has to be a text; json takes anything else.")
+    return body["text"]
+
+
+def _filler(size: int) -> str:
+    """A final transcript whose message is `size` bytes long, or as short as it can be."""
+    now_ms = int(time.time() * 1000)
+    event = {
+        "channel": "transcript",
+        "rtstream_id": "rts-1",
+        "rtstream_name": "mic:default",
+        "data": {"text": "", "is_final": True, "start": now_ms, "end": now_ms},
+    }
+    before, after = json.dumps(event, separators=(",", ":")).split('""', 1)
+    return f'{before}"{"x" * max(0, size - len(before) - len(after) - 2)}"{after}'
+
+
+def _bytes(value: object) -> bytes:
+    try:
+        return base64.b64decode(value if isinstance(value, str) else "?", validate=True)
+    except binascii.Error:
+        raise _invalid("This is no base64.") from None
+
+
+def _number(body: Json, name: str, default: float | None = None) -> float | None:
+    value = body.get(name, default)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or math.isnan(value) or value < 0:
+        raise _invalid(f"{name} has to be a number from 0.")
+    return value
+
+
+def _known(body: Json, *names: str) -> None:
+    unknown = [name for name in body if name not in names]
+    if unknown:
+        raise _invalid(f"{unknown[0]!r} is not known here; known are {', '.join(names)}.")
+
+
+def _invalid(message: str) -> ApiError:
+    return ApiError(HTTPStatus.BAD_REQUEST, message)

@@ -1,0 +1,146 @@
+"""What goes wrong on demand: which faults are in force, and until when."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+Options = dict[str, Any]
+
+_NUMBER: Final = (int, float)
+_LOWEST_STATUS: Final = 200
+_HIGHEST_STATUS: Final = 599
+
+# What each fault can be told, and the types that are accepted for it; `!` marks what it must be told.
+_OPTIONS: Final[dict[str, dict[str, type | tuple[type, ...]]]] = {
+    "http": {"!status": int, "retry_after": (int, float, str), "path": str, "body": str},
+    "slow": {"!seconds": _NUMBER, "path": str},
+    "hang": {"path": str},
+    "upgrade": {"!status": int, "retry_after": (int, float, str), "body": str},
+    "down": {"!for": _NUMBER},
+    "init": {"!mode": str, "seconds": _NUMBER, "frames": list, "text": str},
+    "accept_then_close": {"code": int, "reason": str},
+    "mute": {"ws_connection_id": str},
+    "no_websocket_url": {},
+}
+_COMMON: Final[dict[str, type | tuple[type, ...]]] = {"for": _NUMBER, "times": int}
+_INIT_MODES: Final = ("none", "late", "preceded", "garbage")
+FAULT_NAMES: Final = tuple(_OPTIONS)
+
+
+@dataclass(slots=True)
+class _Fault:
+    options: Options
+    until: float | None
+    left: int | None
+
+
+class Faults:
+    """The faults in force.
+
+    Each ends by itself after `for` seconds or after it has struck `times` times, whichever comes first, and
+    else stays until it is cleared. `clock` gives seconds and only has to go forward.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._faults: dict[str, _Fault] = {}
+
+    def change(self, wanted: Mapping[str, Any]) -> None:
+        """Sets the faults named; None or False clears one, the others stay. `ValueError` changes nothing."""
+        checked = {name: _check(name, options) for name, options in wanted.items()}
+        for name, options in checked.items():
+            if options is None:
+                self._faults.pop(name, None)
+                continue
+            seconds = options.get("for")
+            until = None if seconds is None else self._clock() + seconds
+            self._faults[name] = _Fault(options, until, options.get("times"))
+
+    def clear(self) -> None:
+        """Ends all of them."""
+        self._faults.clear()
+
+    def peek(self, name: str) -> Options | None:
+        """The options of a fault that is in force, without counting it as a strike."""
+        fault = self._faults.get(name)
+        if fault is None:
+            return None
+        if (fault.until is not None and self._clock() >= fault.until) or fault.left == 0:
+            del self._faults[name]
+            return None
+        return fault.options
+
+    def strike(self, name: str, path: str = "") -> Options | None:
+        """The options of a fault that strikes now, counted; `None` when it is not in force for `path`."""
+        options = self.peek(name)
+        if options is None or not path.startswith(options.get("path", "")):
+            return None
+        fault = self._faults[name]
+        if fault.left is not None:
+            fault.left -= 1
+        return options
+
+    def in_force(self) -> dict[str, Options]:
+        """The faults in force with what is left of them: `seconds_left`, `times_left`."""
+        report: dict[str, Options] = {}
+        for name in list(self._faults):
+            options = self.peek(name)
+            if options is None:
+                continue
+            fault = self._faults[name]
+            report[name] = dict(options)
+            if fault.until is not None:
+                report[name]["seconds_left"] = round(fault.until - self._clock(), 3)
+            if fault.left is not None:
+                report[name]["times_left"] = fault.left
+        return report
+
+
+def _check(name: str, wanted: object) -> Options | None:
+    """The options of one fault, checked; `ValueError` says what is wrong with them."""
+    if name not in _OPTIONS:
+        raise ValueError(f"There is no fault {name!r}; there are {', '.join(_OPTIONS)}.")
+    if wanted is None or wanted is False:
+        return None
+    options = {} if wanted is True else wanted
+    if not isinstance(options, Mapping):
+        message = f"The fault {name!r} takes an object with its options, or null to end it."
+        raise ValueError(message)  # noqa: TRY004 - all that is wrong with a fault is one kind of error
+    known = _COMMON | _OPTIONS[name]
+    for option, kinds in known.items():
+        plain = option.removeprefix("!")
+        if plain != option and plain not in options:
+            raise ValueError(f"The fault {name!r} needs {plain!r}.")
+        value = options.get(plain)
+        if value is not None and (not isinstance(value, kinds) or isinstance(value, bool)):
+            raise ValueError(f"The fault {name!r} cannot take {value!r} for {plain!r}.")
+    unknown = [option for option in options if option not in known and f"!{option}" not in known]
+    if unknown:
+        raise ValueError(f"The fault {name!r} has no option {unknown[0]!r}.")
+    checked = {option: value for option, value in options.items() if value is not None}
+    _check_ranges(name, checked)
+    return checked
+
+
+def _check_ranges(name: str, options: Options) -> None:
+    if not _LOWEST_STATUS <= options.get("status", _LOWEST_STATUS) <= _HIGHEST_STATUS:
+        raise ValueError(f"The fault {name!r} takes a status from {_LOWEST_STATUS} to {_HIGHEST_STATUS}.")
+    if options.get("for", 0) < 0 or options.get("times", 1) < 1 or options.get("seconds", 0) < 0:
+        raise ValueError(f"The fault {name!r} takes no negative time, and at least one time.")
+    if name in {"mute", "down"} and "times" in options:
+        raise ValueError(f"The fault {name!r} is a state and does not strike: give it a time with 'for'.")
+    if name == "init" and options["mode"] not in _INIT_MODES:
+        raise ValueError(f"The fault 'init' has the modes {', '.join(_INIT_MODES)}.")
+    if not all(isinstance(frame, str) for frame in options.get("frames", [])):
+        raise ValueError("The frames of the fault 'init' are a list of texts.")
+    if not is_close_code(options.get("code", 1000)):
+        raise ValueError(f"A close frame cannot carry the code {options['code']}.")
+
+
+def is_close_code(code: object) -> bool:
+    """Whether a close frame may carry this code (RFC 6455, section 7.4, and the IANA registry)."""
+    if not isinstance(code, int) or isinstance(code, bool):
+        return False
+    return code in {1000, 1001, 1002, 1003, *range(1007, 1015)} or code in range(3000, 5000)

@@ -1,0 +1,265 @@
+"""The world in motion: its sockets, and the players that let a script speak on them."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import math
+import secrets
+import time
+from collections import Counter, deque
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
+
+from vdbevents.emulator.faults import Faults
+from vdbevents.emulator.sockets import TEXT, EmulatorProtocol, frame_header
+from vdbevents.emulator.world import Connection, Json, Pipeline, World
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Coroutine
+
+    from vdbevents.emulator.replay import Recording, Utterance
+
+_TRANSITION_SECONDS: Final = 0.1
+_PATHS_COUNTED: Final = 1_000
+_REQUESTS_REMEMBERED: Final = 500
+_LINES_A_TURN: Final = 200
+
+
+@dataclass(slots=True)
+class Replay:
+    """A replay and how far it has come."""
+
+    connection_id: str
+    speed: float
+    loop: bool
+    lines: int
+    played: int = 0
+    rounds: int = 0
+    playing: bool = True
+
+    def described(self) -> Json:
+        """As the control endpoint reports it; as fast as it goes is speed 0."""
+        return {
+            "ws_connection_id": self.connection_id,
+            "speed": 0 if math.isinf(self.speed) else self.speed,
+            "loop": self.loop,
+            "lines": self.lines,
+            "played": self.played,
+            "rounds": self.rounds,
+            "playing": self.playing,
+        }
+
+
+def usable_speed(speed: float) -> float:
+    """Zero and infinity both mean as fast as it goes; `ValueError` for what is no speed."""
+    if math.isnan(speed) or speed < 0:
+        raise ValueError(f"The speed of a replay has to be 0 or more, not {speed}.")
+    return speed or math.inf
+
+
+class Service:
+    """Everything that runs behind the endpoints."""
+
+    def __init__(self, recording: Recording, *, speed: float, loop: bool, autoplay: bool) -> None:
+        self.recording = recording
+        self.world = World(time.time, lambda prefix: f"{prefix}-{secrets.token_hex(8)}")
+        self.faults = Faults(time.monotonic)
+        self.sockets: dict[str, EmulatorProtocol] = {}
+        self.replay: Replay | None = None
+        self.requests: Counter[str] = Counter()
+        self.recent: deque[Json] = deque(maxlen=_REQUESTS_REMEMBERED)
+        self._speed, self._loop, self._autoplay = usable_speed(speed), loop, autoplay
+        self._replaying: asyncio.Task[None] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    # Bookkeeping.
+
+    def count(self, kind: str, path: str) -> None:
+        """Notes a request, for whoever asks what a client did."""
+        key = f"{kind} {path}"
+        if key not in self.requests and len(self.requests) >= _PATHS_COUNTED:
+            key = f"{kind} (others)"
+        self.requests[key] += 1
+        self.recent.append({"unix_ts": time.time(), "request": f"{kind} {path}"})
+
+    def start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Runs something beside the rest, until it is done or the server ends."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def end(self) -> None:
+        """Ends all that runs."""
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    # Sockets.
+
+    def attach(self, protocol: EmulatorProtocol) -> Connection:
+        """A WebSocket that was accepted becomes a connection with an id."""
+        connection = self.world.open_connection()
+        self.sockets[connection.id] = protocol
+        protocol.silent = lambda: self._is_muted(connection.id)
+        return connection
+
+    def begin_autoplay(self, connection: Connection) -> None:
+        """The first WebSocket of all starts the replay."""
+        if self._autoplay:
+            self._autoplay = False
+            self.begin_replay(connection.id)
+
+    def detach(self, connection_id: str) -> None:
+        """The WebSocket is closed: its id receives nothing any more."""
+        self.sockets.pop(connection_id, None)
+        self.world.close_connection(connection_id)
+
+    def newest(self) -> str | None:
+        """The id of the WebSocket that was opened last and is open."""
+        return next((known for known in reversed(self.sockets) if self.sockets[known].is_open), None)
+
+    def write(self, connection_id: str, data: bytes, frames: int) -> bool:
+        """Writes ready-made frames; False when the connection is closed."""
+        protocol = self.sockets.get(connection_id)
+        if protocol is None or not protocol.write(data):
+            return False
+        connection = self.world.connections[connection_id]
+        connection.frames_sent += frames
+        connection.bytes_sent += len(data)
+        return True
+
+    def send(self, connection_id: str, payload: bytes, opcode: int = TEXT) -> bool:
+        """Sends one message; False when the connection is closed."""
+        return self.write(connection_id, frame_header(opcode, len(payload)) + payload, 1)
+
+    async def drained(self, connection_id: str | None) -> None:
+        """Back-pressure: returns when the client has made room for more."""
+        protocol = self.sockets.get(connection_id or "")
+        if protocol is not None:
+            await protocol.drained()
+
+    def push(self) -> None:
+        """Sends what the world has to say."""
+        waiting, self.world.outbox = self.world.outbox, []
+        for connection_id, message in waiting:
+            self.send(connection_id, message.encode("utf-8", "replace"))
+
+    def _is_muted(self, connection_id: str) -> bool:
+        mute = self.faults.peek("mute")
+        return mute is not None and mute.get("ws_connection_id", connection_id) == connection_id
+
+    # What the world does by itself.
+
+    def soon(self, change: Callable[[], None]) -> None:
+        """Changes the world in a moment, as a session that has to start up or to wind down."""
+
+        async def later() -> None:
+            await asyncio.sleep(_TRANSITION_SECONDS)
+            change()
+            self.push()
+
+        self.start(later())
+
+    # Players.
+
+    def begin_replay(
+        self, connection_id: str, speed: float | None = None, *, loop: bool | None = None
+    ) -> tuple[Replay, asyncio.Task[None]]:
+        """Plays the recording to a connection, instead of what is being played."""
+        if self._replaying is not None:
+            self._replaying.cancel()
+        for stream in self.world.streams.values():
+            stream.replayed = False
+        speed = self._speed if speed is None else usable_speed(speed)
+        replay = Replay(connection_id, speed, self._loop if loop is None else loop, len(self.recording.lines))
+        self.replay = replay
+        self._replaying = self.start(self._play_recording(replay))
+        return replay, self._replaying
+
+    def begin_pipeline(self, pipeline: Pipeline | None) -> None:
+        """Plays the script to a pipeline, unless a replay speaks on its stream, which reaches it anyway."""
+        if pipeline is None or self._is_replayed(pipeline):
+            return
+        self.start(self._play_pipeline(pipeline, pipeline.starts))
+
+    def _is_replayed(self, pipeline: Pipeline) -> bool:
+        playing = self.replay is not None and self.replay.playing
+        return playing and self.world.streams[pipeline.stream_id].replayed
+
+    async def _play_recording(self, replay: Replay) -> None:
+        started = time.monotonic()
+        try:
+            for number in itertools.count():
+                begun = number * self._round_seconds()
+                for line in self.recording.lines:
+                    await _until(started, (begun + line.offset) / replay.speed)
+                    event = line.event
+                    targets = [replay.connection_id]
+                    if event is not None:
+                        targets = self.world.observe(event, replay.connection_id)
+                    for target in targets:
+                        self.send(target, line.payload, line.opcode)
+                    self.push()
+                    replay.played += 1
+                    for target in targets:
+                        await self.drained(target)
+                    if replay.played % _LINES_A_TURN == 0:
+                        await asyncio.sleep(0)
+                replay.rounds += 1
+                # Around and around for nobody, without a pause, would only keep a processor busy.
+                is_idle = math.isinf(replay.speed) and replay.connection_id not in self.sockets
+                if not replay.loop or is_idle:
+                    return
+        finally:
+            replay.playing = False
+
+    async def _play_pipeline(self, pipeline: Pipeline, starts: int) -> None:
+        stream = self.world.streams[pipeline.stream_id]
+        origin = stream.heard[pipeline.hears]
+        async for said in self._heard(pipeline, stream.kind, origin):
+            if pipeline.starts != starts or pipeline.status != "running":
+                return
+            self.world.deliver(pipeline, said)
+            self.push()
+            await self.drained(pipeline.connection_id)
+
+    async def _heard(self, pipeline: Pipeline, kind: str, origin: float) -> AsyncIterator[Utterance]:
+        """What is said on a stream once the pipeline was started; a stream is live, it does not wait."""
+        for number in itertools.count():
+            begun, silent = number * self._round_seconds(), True
+            for offset, said in self.recording.spoken(pipeline.hears, kind):
+                silent = False
+                due = origin + (begun + offset) / self._speed
+                if due < pipeline.started_at:
+                    continue
+                await asyncio.sleep(max(0.0, due - time.time()))
+                yield self._rebased(said, origin, begun)
+            if silent or not self._loop or math.isinf(self._speed):
+                return
+
+    def _round_seconds(self) -> float:
+        """How long the recording takes when it is played in a loop."""
+        return self.recording.duration + 1
+
+    def _rebased(self, said: Utterance, origin: float, begun: float) -> Utterance:
+        """The same, said now: the recording's time mapped onto today's, and never into the future.
+
+        As fast as it goes, the recording is taken to have just ended, and keeps its lengths.
+        """
+        recorded_ms = self.recording.started * 1000
+
+        def rebased(moment: float | None) -> int:
+            moment_ms = 0.0 if moment is None else moment - recorded_ms
+            if math.isinf(self._speed):
+                return int(origin * 1000 - self.recording.duration * 1000 + moment_ms)
+            return int(origin * 1000 + (begun * 1000 + moment_ms) / self._speed)
+
+        return replace(said, start=rebased(said.start), end=rebased(said.end))
+
+
+async def _until(started: float, seconds: float) -> None:
+    wait = started + seconds - time.monotonic()
+    if wait > 0:
+        await asyncio.sleep(wait)
