@@ -422,11 +422,19 @@ def test_while_the_disk_refuses_lines_are_held_and_then_written_in_order(state):
 
 def test_what_was_dropped_is_written_down_at_its_place_with_how_many_and_when(state):
     times = iter(range(1000, 10**9, 1000))
-    dropped = []
-    writer = writer_of(state, hold_bytes=100, clock_ms=lambda: next(times), on_dropped=dropped.append)
+    dropped, troubles = [], []
+    writer = writer_of(
+        state,
+        hold_bytes=100,
+        clock_ms=lambda: next(times),
+        on_dropped=dropped.append,
+        on_trouble=troubles.append,
+    )
     writer.RETRY_SECONDS = 0.01
     away = state.path.rename(state.path.with_name("away"))
-    kept = [writer.put(b'{"n":%d}\n' % number, "ab"[number % 2]) for number in range(20)]
+    kept = [writer.put(b'{"n":0}\n', "a")]
+    wait_until(lambda: troubles)
+    kept += [writer.put(b'{"n":%d}\n' % number, "ab"[number % 2]) for number in range(1, 20)]
     away.rename(state.path)
     wait_until(lambda: dropped)
     assert writer.put(b'{"n":"after"}\n', "a")
@@ -442,6 +450,15 @@ def test_what_was_dropped_is_written_down_at_its_place_with_how_many_and_when(st
     assert data["channels"] == {"a": 10 - held + held // 2, "b": 10 - held // 2}
     assert data["since"] < data["until"]
     assert events[held + 1]["n"] == "after"
+
+
+def test_a_line_larger_than_the_bound_is_written_while_the_disk_takes_lines(state):
+    writer = writer_of(state, hold_bytes=100)
+
+    writer.last_progress -= 3600
+    assert writer.put(b'"' + b"x" * 10_000 + b'"\n', "c")
+    assert writer.close(10) == 0
+    assert state.journal.stat().st_size == 10_003
 
 
 def test_closing_tells_how_much_could_not_be_written(state):

@@ -27,6 +27,10 @@ class ListenerStateError(VdbeventsError):
     """The listener runs and should not, or does not and should."""
 
 
+class StorageError(VdbeventsError):
+    """The disk or the memory does not take what has to go there."""
+
+
 class ServiceRefusedError(VdbeventsError):
     """VideoDB answered, and the answer is a no that waiting will not change: key, rights, certificate."""
 

@@ -499,12 +499,13 @@ class JournalWriter:
 
     def put(self, line: bytes, channel: str) -> bool:
         """Hands over a line, with its newline. Never blocks. False: there was no room, and it is dropped."""
-        if self._dropping or self.backlog_bytes + len(line) > self._hold_bytes:
+        backlog = self._bytes_put - self._bytes_done
+        if not backlog:
+            self.last_progress = time.monotonic()
+        if self._dropping or backlog + len(line) > self._hold_bytes:
             with self._drop_guard:
                 if self._drop(line, channel):
                     return False
-        if not self._lines:
-            self.last_progress = time.monotonic()
         self._bytes_put += len(line)
         self._lines.append(line)
         if not self._wake.is_set():
@@ -526,10 +527,14 @@ class JournalWriter:
         self._finished.wait(seconds)
         return len(self._batch) + len(self._lines) + self._dropped.count
 
+    def _has_no_room_for(self, line: bytes) -> bool:
+        # While the disk takes lines the bound means nothing: a single message may be larger than it.
+        return self.backlog_bytes + len(line) > self._hold_bytes and not self.flows
+
     def _drop(self, line: bytes, channel: str) -> bool:
         # Nothing has been written down of an earlier loss yet, or there is no room: either way the loss goes
         # on, so that it is one stretch of time with one line about it.
-        if not self._dropping and self.backlog_bytes + len(line) <= self._hold_bytes:
+        if not self._dropping and not self._has_no_room_for(line):
             return False
         self._dropping = True
         dropped = self._dropped

@@ -33,6 +33,10 @@ class Observer(Protocol):
     def say(self, text: str, *, problem: bool = False, hint: str = "") -> None:
         """The state changed, or something went wrong."""
 
+    @property
+    def shows_events(self) -> bool:
+        """Whether `show` is to be called."""
+
     def show(self, made: record.Record, received_ms: int) -> None:
         """An event came."""
 
@@ -86,6 +90,7 @@ class _Daemon:
         self._options = options
         self._directory = options.directory
         self._observer = observer
+        self._shows_events = observer.shows_events
         self._journal = journal.Journal(self._directory, clock_ms=wall_ms, on_repair=self._repaired)
         killed = self._prepare()
         self._machine = m.Machine(options.settings, random.SystemRandom().random, self._counts_so_far())
@@ -200,7 +205,7 @@ class _Daemon:
             case m.Append(channel, made):
                 if not self._writer.put(made.line, channel):
                     self._machine.counts.dropped += 1
-                if channel != record.OWN_CHANNEL:
+                if self._shows_events and channel != record.OWN_CHANNEL:
                     self._observer.show(made, wall_ms())
             case m.Say(text, problem, hint):
                 self._observer.say(text, problem=problem, hint=hint)

@@ -10,7 +10,7 @@ Happenings go in with the time at which they happened, actions come out; no cloc
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 from tenacity import RetryCallState, wait_exponential
 
@@ -19,8 +19,7 @@ from vdbevents.cloud import Failure
 from vdbevents.errors import ServiceRefusedError, ServiceUnreachableError, VdbeventsError
 
 
-@dataclass(frozen=True, slots=True)
-class Moment:
+class Moment(NamedTuple):
     """When something happened: seconds on a clock that never steps, and milliseconds since the epoch."""
 
     monotonic: float
@@ -85,9 +84,8 @@ class Opened:
     """The WebSocket stands; its id is still to come."""
 
 
-@dataclass(frozen=True, slots=True)
-class Received:
-    """A message came, text or binary."""
+class Received(NamedTuple):
+    """A message came, text or binary. A tuple, as `Append` is: they are made once an event."""
 
     payload: bytes
 
@@ -135,8 +133,7 @@ class Disconnect:
     """Close the WebSocket, or stop connecting. No answer is expected."""
 
 
-@dataclass(frozen=True, slots=True)
-class Append:
+class Append(NamedTuple):
     """Write a line to the journal."""
 
     channel: str
@@ -226,6 +223,7 @@ class Machine:
         self.since_ms = 0
         self.counts = counts or Counts()
         self.ws_id: str | None = None
+        self.previous_ws_id: str | None = None
         self.connections = 0
         self.failures = 0
         self.last_error: str | None = None
@@ -310,11 +308,18 @@ class Machine:
         self.last_error = None
         self._connected_at = now.monotonic
         told = {"ws_id": ws_id, "reconnects": self.reconnects, "init": payload.decode("utf-8", "replace")}
+        rebind = ""
+        if self.previous_ws_id is not None:
+            # The service binds a pipeline to an id for good, and re-binds none.
+            told["previous_ws_id"] = self.previous_ws_id
+            rebind = (
+                f"pipelines started with {self.previous_ws_id} still push to it: start them anew with this id"
+            )
         actions: list[Action] = [
             self._own("listener.connected", told, now),
             *self._gap(now),
             Announce(ws_id, first=self.connections == 1),
-            Say(f"connected as {ws_id}"),
+            Say(f"connected as {ws_id}", problem=bool(rebind), hint=rebind),
         ]
         return actions
 
@@ -349,7 +354,7 @@ class Machine:
                 max(self._last_heard_ms, now.wall_ms - doubt_ms) if doubt_ms else now.wall_ms
             )
             self._blind_reason = reason
-            self.ws_id = None
+            self.ws_id, self.previous_ws_id = None, self.ws_id
         return [*actions, *self._lost(Failure(f"the connection was lost: {reason}"), now)]
 
     def _lost(self, failure: Failure, now: Moment) -> list[Action]:

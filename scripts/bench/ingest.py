@@ -1,0 +1,72 @@
+#!/usr/bin/env python3
+"""Events a second from the server's flood to the file, and CPU an event, against the documents' listener.
+
+usage: ingest.py [EVENTS] [ROUNDS]        both listeners in turn, in one run; to reach: 2.0 and 0.5
+"""
+
+import sys
+import time
+
+from support import (
+    HERE,
+    VDBEVENTS,
+    await_true,
+    count_lines,
+    cpu_seconds,
+    journal_of,
+    median,
+    recorder,
+    scratch,
+    server,
+    spread,
+)
+
+EVENTS = int(sys.argv[1]) if len(sys.argv) > 1 else 50_000
+ROUNDS = int(sys.argv[2]) if len(sys.argv) > 2 else 5
+
+COMMANDS = {
+    "vdbevents": (*VDBEVENTS, "listen", "--quiet"),
+    "reference": (sys.executable, str(HERE / "reference_listener.py")),
+}
+
+
+def measure(command: tuple[str, ...]) -> tuple[float, float]:
+    """(events a second, microseconds of CPU an event) of one flood."""
+    with server() as running, scratch() as directory, recorder((*command, directory), running) as process:
+        journal = journal_of(directory)
+        running.request("flood", count=2_000)
+        await_true(lambda: journal.exists() and count_lines(journal, b'"seq"') == 2_000)
+        size, used, began = journal.stat().st_size, cpu_seconds(process.pid), time.perf_counter()
+        running.request("flood", count=EVENTS)
+        # Counting lines would cost as much as writing them: the size tells when the last one is there.
+        while True:
+            before = journal.stat().st_size
+            time.sleep(0.02)
+            if (
+                before > size
+                and journal.stat().st_size == before
+                and count_lines(journal, b'"seq"') >= EVENTS + 2_000
+            ):
+                break
+        elapsed = time.perf_counter() - began - 0.02
+        return EVENTS / elapsed, (cpu_seconds(process.pid) - used) / EVENTS * 1e6
+
+
+def main() -> None:
+    rates: dict[str, list[float]] = {name: [] for name in COMMANDS}
+    costs: dict[str, list[float]] = {name: [] for name in COMMANDS}
+    for _ in range(ROUNDS):
+        for name, command in COMMANDS.items():
+            rate, cost = measure(command)
+            rates[name].append(rate)
+            costs[name].append(cost)
+    for name in COMMANDS:
+        print(f"{name:<10} {spread(rates[name], 'events/s', 0)}, {spread(costs[name], 'µs CPU an event')}")
+    rate = median([a / b for a, b in zip(rates["vdbevents"], rates["reference"], strict=True)])
+    cost = median([a / b for a, b in zip(costs["vdbevents"], costs["reference"], strict=True)])
+    print(f"ratio      {rate:.2f} times the events a second (to reach: 2.0)")
+    print(f"           {cost:.2f} times the CPU an event (to reach: 0.50)")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,58 @@
+#!/usr/bin/env python3
+"""From the server's send to the line readable by another process, at an even rate.
+
+usage: latency.py [EVENTS] [EVENTS_A_SECOND]        to reach: p99 under 20 ms at 100 events/s
+"""
+
+import sys
+import threading
+import time
+
+from support import VDBEVENTS, journal_of, recorder, scratch, server
+
+from vdbevents.journal import follow
+from vdbevents.record import parse_line
+
+EVENTS = int(sys.argv[1]) if len(sys.argv) > 1 else 2_000
+RATE = float(sys.argv[2]) if len(sys.argv) > 2 else 100.0
+POLL_SECONDS = 0.0005
+
+
+def main() -> None:
+    delays: list[float] = []
+    with (
+        server() as running,
+        scratch() as directory,
+        recorder((*VDBEVENTS, "listen", "-q", directory), running),
+    ):
+        deadline = time.monotonic() + EVENTS / RATE + 30
+
+        def wait() -> bool:
+            time.sleep(POLL_SECONDS)
+            return time.monotonic() < deadline
+
+        lines = follow(journal_of(directory), from_end=True, wait=wait)
+        flood = threading.Thread(
+            target=lambda: running.request("flood", count=EVENTS, rate=RATE), daemon=True
+        )
+        flood.start()
+        for line in lines:
+            read_at = time.time()
+            event = parse_line(line) or {}
+            if "sent_unix_ts" in event:
+                delays.append((read_at - event["sent_unix_ts"]) * 1000)
+            if len(delays) == EVENTS:
+                break
+    if len(delays) < EVENTS:
+        raise SystemExit(f"{len(delays)} of {EVENTS} events arrived")
+    delays.sort()
+    shares = {
+        name: delays[min(int(EVENTS * share), EVENTS - 1)] for name, share in (("p50", 0.5), ("p99", 0.99))
+    }
+    figures = ", ".join(f"{name} {delay:.2f} ms" for name, delay in shares.items())
+    print(f"{EVENTS} events at {RATE:g}/s: {figures}, max {delays[-1]:.2f} ms")
+    print(f"ratio: p99 is {shares['p99'] / 20:.2f} of the 20 ms that it may be")
+
+
+if __name__ == "__main__":
+    main()

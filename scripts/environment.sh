@@ -1,0 +1,33 @@
+# Sourced by the scripts beside it: makes .venv ready, with uv where it is there, else with venv and pip.
+# usage: prepare_environment [dev]
+prepare_environment() {
+  local group="${1:-}" stamp=".venv/.ready-${1:-run}" want
+  want="$(cat pyproject.toml scripts/environment.sh | cksum)"
+  if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$want" ] && .venv/bin/python -c 'import vdbevents' 2>/dev/null; then
+    return
+  fi
+  echo "preparing .venv …" >&2
+  if command -v uv >/dev/null 2>&1; then
+    [ -x .venv/bin/python ] || uv venv --quiet --python '>=3.11' .venv
+    uv pip install --quiet --python .venv/bin/python --editable . ${group:+--group "$group"}
+  else
+    [ -x .venv/bin/python ] || "$(find_python)" -m venv .venv
+    # Dependency groups need a pip of 2025 or later.
+    .venv/bin/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
+    .venv/bin/python -m pip install --quiet --disable-pip-version-check --editable . ${group:+--group "$group"}
+  fi
+  echo "$want" >"$stamp"
+}
+
+find_python() {
+  local candidate
+  for candidate in python3.13 python3.12 python3.11 python3 python; do
+    if command -v "$candidate" >/dev/null 2>&1 &&
+      "$candidate" -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+      echo "$candidate"
+      return
+    fi
+  done
+  echo "vdbevents needs Python 3.11 or later with its venv module; install it, or install uv" >&2
+  exit 1
+}

@@ -1,0 +1,175 @@
+"""Real processes: the emulator and the listener as a user starts them, with hands to reach both."""
+
+import contextlib
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from pathlib import Path
+
+KEY = "sk-emulator"
+PATIENCE = 20.0
+
+
+def eventually(condition, seconds=PATIENCE):
+    """Waits until a condition holds, and answers with what it gave."""
+    deadline = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.01)
+    return found
+
+
+def run(arguments, environ, **options):
+    """What a `vdbevents` that ends by itself leaves: `returncode`, `stdout`, `stderr`."""
+    command = [sys.executable, "-m", "vdbevents", *map(str, arguments)]
+    settings = {"capture_output": True, "stdin": subprocess.DEVNULL, "text": True, "encoding": "utf-8"}
+    return subprocess.run(command, env=environ, timeout=60, check=False, **{**settings, **options})
+
+
+def events_of(state):
+    """The whole lines of a journal, parsed."""
+    with contextlib.suppress(FileNotFoundError):
+        return [json.loads(line) for line in state.journal.read_bytes().split(b"\n")[:-1]]
+    return []
+
+
+class Process:
+    """A running `vdbevents`, and what it printed so far."""
+
+    program = ("-m", "vdbevents")
+
+    def __init__(self, arguments, environ, **options):
+        command = [sys.executable, *self.program, *map(str, arguments)]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL}
+        self.process = subprocess.Popen(command, env=environ, **{**pipes, **options})
+        self.pid = self.process.pid
+        self._out = self._collect(self.process.stdout)
+        self._err = self._collect(self.process.stderr)
+
+    @staticmethod
+    def _collect(stream):
+        lines = queue.Queue()
+        if stream is None:
+            return lines, None, []
+
+        def read():
+            with stream:
+                for line in stream:
+                    lines.put(line.decode())
+
+        thread = threading.Thread(target=read, daemon=True)
+        thread.start()
+        return lines, thread, []
+
+    @staticmethod
+    def _so_far(collected):
+        lines, _, seen = collected
+        while True:
+            try:
+                seen.append(lines.get_nowait())
+            except queue.Empty:
+                return "".join(seen)
+
+    @property
+    def out(self):
+        return self._so_far(self._out)
+
+    @property
+    def err(self):
+        return self._so_far(self._err)
+
+    def says(self, text):
+        """Waits until a text appears on stderr."""
+        eventually(lambda: text in self.err)
+
+    def ends(self, seconds=PATIENCE):
+        """The exit code, once it has one and all that it printed was read."""
+        code = self.process.wait(seconds)
+        for _, thread, _ in (self._out, self._err):
+            if thread is not None:
+                thread.join(seconds)
+        return code
+
+    def kill(self):
+        if self.process.poll() is None:
+            self.process.kill()
+        self.ends()
+
+
+class Service(Process):
+    """The emulator. `environ` points a client at it."""
+
+    def __init__(self, arguments=(), environ=None):
+        super().__init__(["emulator", "--no-autoplay", *arguments], environ or dict(os.environ))
+        eventually(lambda: self.out.count("\n") == 2 or self.process.poll() is not None)
+        self.environ = dict(line.split("=", 1) for line in self.out.splitlines())
+        self.url = self.environ["VIDEO_DB_API"]
+
+    def request(self, path, method="POST", **body):
+        content = json.dumps(body).encode() if method == "POST" else None
+        request = urllib.request.Request(self.url + "/emulator/" + path, content, method=method)
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return json.load(answer)
+
+    def fault(self, **faults):
+        self.request("faults", **faults)
+
+    def send(self, **message):
+        self.request("send", **message)
+
+    @property
+    def state(self):
+        return self.request("state", "GET")
+
+
+class Listener(Process):
+    """`vdbevents listen` on a directory."""
+
+    def __init__(self, state, environ, arguments=(), *, named=True, **options):
+        """Starts it. Without `named` it is left to the environment to say which directory is meant."""
+        self.state = state
+        super().__init__(self._command(state.path if named else None, arguments), environ, **options)
+
+    @staticmethod
+    def _command(directory, arguments):
+        return ["listen", *([directory] if directory else []), *arguments]
+
+    def events(self):
+        """The whole lines of the journal, parsed."""
+        return events_of(self.state)
+
+    def own(self, name):
+        """What the journal's lines about the recorder say of one kind of event."""
+        return [e["data"] for e in self.events() if e.get("channel") == "vdbevents" and e["event"] == name]
+
+    def connected(self, times=1):
+        """Waits for a connection, and answers with its id."""
+        eventually(lambda: len(self.own("listener.connected")) >= times or self.process.poll() is not None)
+        assert self.process.poll() is None, self.err
+        ws_id = self.own("listener.connected")[-1]["ws_id"]
+        eventually(lambda: self.state.ws_id.exists() and self.state.ws_id.read_text() == ws_id)
+        return ws_id
+
+    def receives(self, condition):
+        """Waits for an event that fulfils a condition."""
+        return eventually(lambda: next((e for e in self.events() if condition(e)), None))
+
+    def stop(self, number=signal.SIGTERM):
+        self.process.send_signal(number)
+        return self.ends()
+
+
+class Script(Listener):
+    """`scripts/ws_listener.py`, as the documents of VideoDB's skill call it."""
+
+    program = (str(Path(__file__).parent.parent / "scripts" / "ws_listener.py"),)
+
+    @staticmethod
+    def _command(directory, arguments):
+        return [*arguments, *([directory] if directory else [])]

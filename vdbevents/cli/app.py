@@ -1,0 +1,537 @@
+"""The commands: each parses its options, calls one thing, and renders what comes back."""
+
+import contextlib
+import functools
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Callable, Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, ParamSpec
+
+import typer
+
+from vdbevents import __version__
+from vdbevents.cli.diagnostics import (
+    Color,
+    Diagnostics,
+    ExitCode,
+    LogFormat,
+    exit_code_of,
+    is_terminal,
+    wants_colour,
+)
+from vdbevents.errors import InputError, VdbeventsError
+
+app = typer.Typer(
+    name="vdbevents",
+    help="The flight recorder for a desktop that VideoDB watches.",
+    epilog="Start with: vdbevents demo",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+
+_Parameters = ParamSpec("_Parameters")
+
+Directory = Annotated[
+    Path | None,
+    typer.Argument(
+        metavar="DIR",
+        help="The state directory. Default: $VIDEODB_EVENTS_DIR, else $XDG_STATE_HOME/videodb, "
+        "else ~/.local/state/videodb.",
+        show_default=False,
+    ),
+]
+EnvironmentFile = Annotated[
+    Path | None,
+    typer.Option("--env-file", metavar="FILE", help="Read settings from this file instead of ./.env."),
+]
+WorkingDirectory = Annotated[
+    Path | None, typer.Option("--cwd", metavar="PATH", help="Read the .env of this directory instead.")
+]
+LogFormatOption = Annotated[
+    LogFormat, typer.Option("--log-format", help="How messages on stderr look; json: one object a line.")
+]
+ColorOption = Annotated[Color, typer.Option("--color", help="When to use colour.")]
+
+
+def run() -> None:
+    """The `vdbevents` command."""
+    # `>&-` leaves no stream at all; what nobody can read may go nowhere.
+    sys.stdout = sys.stdout or Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - until the end
+    sys.stderr = sys.stderr or Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
+    try:
+        app()
+    except KeyboardInterrupt:
+        sys.exit(ExitCode.INTERRUPTED)
+
+
+def _reports(command: Callable[_Parameters, ExitCode | None]) -> Callable[_Parameters, None]:
+    """Turns what a command returns or raises into messages and an exit code."""
+
+    @functools.wraps(command)
+    def wrapped(*arguments: _Parameters.args, **options: _Parameters.kwargs) -> None:
+        chosen: dict[str, Any] = options
+        diagnostics = Diagnostics(log_format=chosen.get("log_format", LogFormat.TEXT))
+        code: int = ExitCode.DONE
+        try:
+            code = command(*arguments, **options) or ExitCode.DONE
+            sys.stdout.flush()
+        except VdbeventsError as error:
+            diagnostics.error(error)
+            code = exit_code_of(error)
+        except KeyboardInterrupt:
+            code = ExitCode.INTERRUPTED
+        except BrokenPipeError:
+            # Whoever read our output has had enough: no error, and nothing more to flush at exit.
+            _silence_stdout()
+        except typer.Exit:
+            raise
+        except Exception:  # noqa: BLE001 - what nobody foresaw is reported as the bug it is
+            diagnostics.bug()
+            code = ExitCode.BUG
+        diagnostics.flush()
+        raise typer.Exit(code)
+
+    return wrapped
+
+
+def _environment(file: Path | None, directory: Path | None) -> dict[str, str]:
+    """The environment, with what it does not set taken from a `.env` file."""
+    if file is not None and not file.is_file():
+        raise InputError(f"there is no file {file}", "name an existing file with --env-file")
+    if directory is not None and not directory.is_dir():
+        raise InputError(f"there is no directory {directory}", "name an existing directory with --cwd")
+    path = file or (directory or Path()) / ".env"
+    if not path.is_file():
+        return dict(os.environ)
+    from dotenv import dotenv_values
+
+    try:
+        values = dotenv_values(path, interpolate=False, encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"cannot read {path}: {error}", "make it a readable UTF-8 file") from None
+    return {**{name: value for name, value in values.items() if value is not None}, **os.environ}
+
+
+def _state_directory(argument: Path | None, environ: Mapping[str, str]) -> "Any":  # noqa: ANN401
+    from vdbevents.journal import locate_state
+
+    return locate_state(argument, environ, Path.home())
+
+
+def _version(wanted: bool) -> None:  # noqa: FBT001 - typer's form of a callback
+    if wanted:
+        print(f"vdbevents {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    version: Annotated[  # noqa: FBT002 - typer's form of an option
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+_LISTEN_HELP = """Record every event into DIR/videodb_events.jsonl until a signal asks to end.
+
+The first line on stdout is WS_ID=<id>, as soon as the first connection stands; the id is in DIR/videodb_ws_id
+for as long as the connection stands. A connection that is lost is made again, for ever unless --max-retries
+says otherwise.
+
+\b
+Examples:
+  vdbevents listen --clear &                          a new recording
+  vdbevents listen --daemon                           in the background, once it is connected
+  cat ~/.local/state/videodb/videodb_ws_id            the id for create_capture_session and the pipelines
+  kill "$(cat ~/.local/state/videodb/videodb_ws_pid)" ends it, as does: vdbevents stop
+"""
+
+
+@app.command(help=_LISTEN_HELP)
+@_reports
+def listen(
+    directory: Directory = None,
+    *,
+    clear: Annotated[bool, typer.Option("--clear", help="Empty the journal first.")] = False,
+    daemon: Annotated[
+        bool,
+        typer.Option("--daemon", help="Run in the background; return when connected, or with the failure."),
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Nothing but problems on stderr.")] = False,
+    max_retries: Annotated[
+        int | None,
+        typer.Option(
+            min=0, metavar="N", help="Give up (exit 5) after N failures in a row.", show_default="never"
+        ),
+    ] = None,
+    connect_timeout: Annotated[
+        float,
+        typer.Option(
+            min=0.1, metavar="SECONDS", help="For the API's answer, the handshake, and the first message."
+        ),
+    ] = 20.0,
+    ping_interval: Annotated[
+        float, typer.Option(min=0.1, metavar="SECONDS", help="Between pings, and at most until each answer.")
+    ] = 20.0,
+    hold: Annotated[
+        float, typer.Option(min=0.001, metavar="MIB", help="What to hold in memory while the disk is full.")
+    ] = 64.0,
+    sync_every: Annotated[
+        float, typer.Option(min=0.0, metavar="SECONDS", help="How much a power cut may cost; 0: nothing.")
+    ] = 1.0,
+    env_file: EnvironmentFile = None,
+    cwd: WorkingDirectory = None,
+    log_format: LogFormatOption = LogFormat.TEXT,
+    color: ColorOption = Color.AUTO,
+) -> ExitCode:
+    from vdbevents import cloud
+
+    environ = _environment(env_file, cwd)
+    state = _state_directory(directory, environ)
+    credentials = cloud.credentials_from(environ)
+    state.create()
+    if daemon:
+        from vdbevents.cli.background import start_listener
+
+        return start_listener(state, _same_listener(locals()))
+    from vdbevents.listener.daemon import Options, listen as record_events
+    from vdbevents.listener.machine import Settings
+
+    settings = Settings(max_retries=max_retries, step_limit=connect_timeout, ping_interval=ping_interval)
+    options = Options(state, credentials, settings, clear, int(hold * (1 << 20)), sync_every)
+    colour = wants_colour(color, sys.stderr, os.environ)
+    observer = _ListenObserver(log_format=log_format, colour=colour, quiet=quiet)
+    try:
+        ended_by = record_events(options, observer)
+    finally:
+        observer.flush()
+    return ExitCode.INTERRUPTED if ended_by is signal.SIGINT else ExitCode.DONE
+
+
+class _ListenObserver(Diagnostics):
+    def announce(self, ws_id: str) -> None:
+        try:
+            print(f"WS_ID={ws_id}", flush=True)
+        except (OSError, ValueError):
+            # `listen | head -0`, or a stdout that was closed: the files tell the id, too.
+            _silence_stdout()
+
+
+def _silence_stdout() -> None:
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _same_listener(options: Mapping[str, Any]) -> list[str]:
+    """The arguments that make a listener in the background the one that was asked for."""
+    arguments = [
+        f"--connect-timeout={options['connect_timeout']}",
+        f"--ping-interval={options['ping_interval']}",
+        f"--hold={options['hold']}",
+        f"--sync-every={options['sync_every']}",
+        f"--log-format={options['log_format']}",
+        f"--cwd={(options['cwd'] or Path()).absolute()}",
+    ]
+    if options["clear"]:
+        arguments.append("--clear")
+    if options["max_retries"] is not None:
+        arguments.append(f"--max-retries={options['max_retries']}")
+    if options["env_file"] is not None:
+        arguments.append(f"--env-file={options['env_file'].absolute()}")
+    return arguments
+
+
+_STATUS_HELP = """Show whether the listener runs, is connected, and what it receives.
+
+\b
+Exit codes: 0 connected, 3 not running, 5 running but not connected.
+"""
+
+
+@app.command(help=_STATUS_HELP)
+@_reports
+def status(
+    directory: Directory = None,
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+    env_file: EnvironmentFile = None,
+    cwd: WorkingDirectory = None,
+) -> ExitCode:
+    import time
+
+    from vdbevents.cli.status import gather, render
+
+    found = gather(_state_directory(directory, _environment(env_file, cwd)), time.time())
+    print(render(found, as_json=as_json))
+    return {"connected": ExitCode.DONE, "not running": ExitCode.LISTENER_STATE}.get(
+        found["state"], ExitCode.UNREACHABLE
+    )
+
+
+@app.command()
+@_reports
+def stop(
+    directory: Directory = None,
+    *,
+    timeout: Annotated[
+        float, typer.Option(min=0.0, metavar="SECONDS", help="How long to wait for it.")
+    ] = 10.0,
+    env_file: EnvironmentFile = None,
+    cwd: WorkingDirectory = None,
+) -> ExitCode:
+    """Ask the listener to end, and wait until it has."""
+    from vdbevents.cli.background import stop_listener
+
+    print(stop_listener(_state_directory(directory, _environment(env_file, cwd)), timeout))
+    return ExitCode.DONE
+
+
+_QUERY_HELP = """Find events again: by when they were received, what was said or shown, and where.
+
+All that is given has to hold; without anything, everything is shown. Oldest first.
+
+\b
+Examples:
+  vdbevents query --last 10m --grep code
+  vdbevents query --since 10:15 --until 10:30 --channel transcript
+  vdbevents query --last 2h --grep deploy --grep error -n 5
+  vdbevents query --since yesterday -o jsonl > yesterday.jsonl
+  vdbevents query yesterday.jsonl --grep invoice
+
+\b
+Times are local unless they name a zone:
+  2026-03-02T10:15:30Z, "2026-03-02 10:15", 10:15, yesterday, @1772446530
+
+\b
+Exit codes: 0 something matched, 1 nothing did, 2 wrong input.
+"""
+
+
+class OutputFormat(StrEnum):
+    """What `query` prints."""
+
+    TEXT = "text"
+    JSONL = "jsonl"
+    JSON = "json"
+    CSV = "csv"
+
+
+@app.command(help=_QUERY_HELP)
+@_reports
+def query(
+    journal: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="DIR|FILE",
+            help="A state directory, or any journal. Default: as for listen.",
+            show_default=False,
+        ),
+    ] = None,
+    *,
+    last: Annotated[str | None, typer.Option(metavar="TIME", help="The last 90s, 10m, 2h, 3d, 1w.")] = None,
+    since: Annotated[str | None, typer.Option(metavar="TIME", help="Received at this time or later.")] = None,
+    until: Annotated[str | None, typer.Option(metavar="TIME", help="Received before this time.")] = None,
+    grep: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--grep", "-g", metavar="TEXT", help="In the text or label; repeatable: all must match."
+        ),
+    ] = None,
+    ignore_case: Annotated[
+        bool,
+        typer.Option("--ignore-case", "-i", help="Always; by default where a TEXT has no upper-case letter."),
+    ] = False,
+    fixed: Annotated[
+        bool, typer.Option("--fixed-strings", "-F", help="TEXT is literal (the default).")
+    ] = False,
+    extended: Annotated[
+        bool, typer.Option("--extended-regexp", "-E", help="TEXT is a regular expression (RE2).")
+    ] = False,
+    channel: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="transcript, visual_index, audio_index, alert, capture_session, …; repeatable.",
+        ),
+    ] = None,
+    stream: Annotated[
+        list[str] | None, typer.Option(metavar="ID|NAME", help="Such as rts-1 or mic:default; repeatable.")
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option("-n", "--limit", min=1, metavar="N", help="The newest N only.")
+    ] = None,
+    interim: Annotated[
+        bool, typer.Option("--interim", help="Also transcripts that a final one replaced.")
+    ] = False,
+    output: Annotated[
+        OutputFormat,
+        typer.Option(
+            "-o", "--output", help="jsonl and json: the journal's own lines; csv: the folded columns."
+        ),
+    ] = OutputFormat.TEXT,
+    env_file: EnvironmentFile = None,
+    cwd: WorkingDirectory = None,
+    color: ColorOption = Color.AUTO,
+) -> ExitCode:
+    from datetime import UTC, datetime
+
+    from vdbevents.cli.localtime import SystemZone
+    from vdbevents.query import engine, plan, render
+
+    if fixed and extended:
+        raise InputError("-F and -E contradict each other", "give one of them")
+    filters = plan.Filters(
+        window=plan.parse_window(
+            last=last, since=since, until=until, now=datetime.now(UTC), zone=SystemZone()
+        ),
+        grep=tuple(grep or ()),
+        ignore_case=True if ignore_case else None,
+        extended=extended,
+        channels=tuple(channel or ()),
+        streams=tuple(stream or ()),
+        limit=limit,
+        interim=interim,
+    )
+    path = _journal_to_read(journal, env_file, cwd)
+    colour = wants_colour(color, sys.stdout, os.environ)
+    width = shutil.get_terminal_size().columns if is_terminal(sys.stdout) else None
+    with engine.search(path, filters) as answer:
+        count = render.write(
+            answer,
+            output.value,
+            sys.stdout.buffer,
+            filters=filters,
+            colour=colour,
+            width=width,
+            zone=SystemZone(),
+        )
+        sys.stdout.flush()
+        _remark_on(answer.skipped, path, empty=not answer.journal_bytes)
+    return ExitCode.DONE if count else ExitCode.NO_MATCH
+
+
+def _journal_to_read(argument: Path | None, env_file: Path | None, cwd: Path | None) -> Path:
+    if argument is not None and argument.is_file():
+        return argument
+    path: Path = _state_directory(argument, _environment(env_file, cwd)).journal
+    if path.is_file():
+        return path
+    if argument is not None and not argument.exists():
+        raise InputError(f"there is no directory or file {argument}", f"to search for it: --grep {argument}")
+    raise InputError(
+        f"there is no journal in {path.parent}",
+        f"record one with: vdbevents listen {path.parent}, or name another directory",
+    )
+
+
+def _remark_on(skipped: int, path: Path, *, empty: bool) -> None:
+    diagnostics = Diagnostics()
+    if empty:
+        diagnostics.say(f"the journal {path} is empty: nothing has been recorded yet", problem=True)
+    if skipped:
+        lines = "line is" if skipped == 1 else "lines are"
+        diagnostics.say(f"{skipped} {lines} unreadable and left out, in {path}", problem=True)
+    diagnostics.flush()
+
+
+_EMULATOR_HELP = """Imitate VideoDB's cloud for capture on this machine, for trying and testing without a key.
+
+Prints the two settings that point any VideoDB client at it, and runs until a signal asks to end. The
+recording (a real one, unless --replay names another journal) is played to the first WebSocket that connects.
+
+\b
+Examples:
+  vdbevents emulator --port 8800 --speed 10 &
+  export VIDEO_DB_API=http://127.0.0.1:8800 VIDEO_DB_API_KEY=sk-emulator
+  vdbevents listen
+  vdbevents emulator --fault 'http={"status": 503, "for": 10}'
+  curl -X POST $VIDEO_DB_API/emulator/close -d '{"code": 1011}'
+"""
+
+
+@app.command(help=_EMULATOR_HELP)
+@_reports
+def emulator(
+    *,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: a free one.")] = 0,
+    api_key: Annotated[
+        str, typer.Option(metavar="KEY", help="The one key that is accepted.")
+    ] = "sk-emulator",
+    replay: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="The journal to play.", show_default="the real session that is bundled"
+        ),
+    ] = None,
+    speed: Annotated[
+        float, typer.Option(min=0.0, metavar="N", help="How many times as fast; 0: at once.")
+    ] = 1.0,
+    loop: Annotated[bool, typer.Option("--loop", help="Start over at the end.")] = False,
+    autoplay: Annotated[bool, typer.Option(help="Whether to play to the first WebSocket.")] = True,
+    fault: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=JSON", help="A fault from the start on; repeatable.")
+    ] = None,
+    certificate: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Speak https and wss with this certificate.")
+    ] = None,
+    private_key: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Its key, if in another file.")
+    ] = None,
+) -> None:
+    from vdbevents.emulator.server import EmulatorSettings, serve
+
+    settings = EmulatorSettings(
+        port=port,
+        api_key=api_key,
+        replay=replay,
+        speed=speed,
+        loop=loop,
+        autoplay=autoplay,
+        faults=dict(_parse_fault(text) for text in fault or ()),
+        certificate=certificate,
+        private_key=private_key,
+    )
+
+    def announce(url: str) -> None:
+        print(f"VIDEO_DB_API={url}\nVIDEO_DB_API_KEY={api_key}", flush=True)
+
+    try:
+        serve(settings, announce)
+    except OSError as error:
+        raise InputError(
+            f"cannot serve on port {port}: {error.strerror or error}",
+            "name another --port, or 0 for a free one",
+        ) from error
+    except ValueError as error:
+        raise InputError(str(error), "see: vdbevents emulator --help, and docs/emulator.md") from error
+
+
+def _parse_fault(text: str) -> tuple[str, Any]:
+    import json
+
+    name, separator, options = text.partition("=")
+    try:
+        return name, json.loads(options if separator else "{}")
+    except ValueError:
+        raise InputError(
+            f"--fault {text!r} is not NAME=JSON", """for example: --fault 'http={"status": 503, "for": 10}'"""
+        ) from None
+
+
+@app.command()
+@_reports
+def demo(
+    *,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave the recording where it is.")] = False,
+) -> None:
+    """Show a real recording being made and queried, on this machine alone: no key, no network."""
+    from vdbevents.cli.demo import run_demo
+
+    run_demo(keep=keep)

@@ -1,0 +1,117 @@
+"""A listener in the background: how it is started, and how it is asked to end."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from vdbevents.cli.diagnostics import ExitCode
+from vdbevents.errors import ListenerStateError
+from vdbevents.journal import StateDirectory, listener_pid, listener_runs
+
+_POLL_SECONDS = 0.05
+
+
+def start_listener(state: StateDirectory, arguments: Sequence[str]) -> ExitCode:
+    """Starts a listener that outlives this process, and returns when its first connection stands.
+
+    What it says until then appears on stderr, and all of it in `videodb_listener.log`; its `WS_ID=…` is
+    printed.
+
+    Args:
+        state: the directory to record into; it exists.
+        arguments: further arguments of `vdbevents listen`.
+
+    Returns:
+        DONE, or what the listener exited with before it was connected.
+
+    Raises:
+        ListenerStateError: one runs already.
+    """
+    if listener_runs(state):
+        raise ListenerStateError(
+            f"a listener (PID {listener_pid(state)}) already records into {state.path}",
+            f"end it with: vdbevents stop {state.path}",
+        )
+    # -P: the working directory is no place to import from.
+    command = [sys.executable, "-P", "-m", "vdbevents", "listen", str(state.path), "--quiet", *arguments]
+    log = os.open(state.listener_log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
+    try:
+        child = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            cwd=state.path,
+            text=True,
+            encoding="utf-8",
+            **_detached(),
+        )
+    finally:
+        os.close(log)
+    return _await_connection(child, state.listener_log)
+
+
+def _detached() -> dict[str, Any]:
+    if sys.platform == "win32":
+        return {"creationflags": subprocess.DETACHED_PROCESS | subprocess.CREATE_NEW_PROCESS_GROUP}
+    return {"start_new_session": True}
+
+
+def _await_connection(child: "subprocess.Popen[str]", log: Path) -> ExitCode:
+    first_line: list[str] = []
+    assert child.stdout is not None  # noqa: S101 - it is a pipe
+    reader = threading.Thread(target=lambda: first_line.append(child.stdout.readline()), daemon=True)  # type: ignore[union-attr]
+    reader.start()
+    with log.open(encoding="utf-8", errors="replace") as told:
+        try:
+            while reader.is_alive():
+                reader.join(_POLL_SECONDS)
+                sys.stderr.write(told.read())
+        except KeyboardInterrupt:
+            child.terminate()
+            child.wait()
+            raise
+        if first_line and first_line[0]:
+            sys.stdout.write(first_line[0])
+            # It goes on without us: that it is still running is no oversight to warn of.
+            child.returncode = 0
+            return ExitCode.DONE
+        code = child.wait()
+        sys.stderr.write(told.read())
+    return ExitCode(code) if code in set(ExitCode) else ExitCode.BUG
+
+
+def stop_listener(state: StateDirectory, timeout: float) -> str:
+    """Asks the listener to end, waits until it has, and says what was done.
+
+    Raises:
+        ListenerStateError: none runs, or it did not end in time.
+    """
+    pid = listener_pid(state)
+    if not listener_runs(state):
+        raise ListenerStateError(
+            f"no listener runs on {state.path}", f"start one with: vdbevents listen {state.path}"
+        )
+    if pid is None:
+        raise ListenerStateError(
+            f"a listener runs on {state.path}, but {state.ws_pid.name} does not tell its PID",
+            "find it among the processes, and send it SIGTERM",
+        )
+    started = time.monotonic()
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGTERM)
+    while listener_runs(state):
+        if time.monotonic() - started > timeout:
+            raise ListenerStateError(
+                f"the listener (PID {pid}) was asked to end and has not after {timeout:g} s",
+                f"look at {state.listener_status}, or end it at once with: kill -9 {pid}",
+            )
+        time.sleep(_POLL_SECONDS)
+    return f"stopped the listener (PID {pid}) after {time.monotonic() - started:.1f} s"

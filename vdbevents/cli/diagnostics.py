@@ -1,0 +1,207 @@
+"""The one module that owns stderr and exit codes.
+
+What a person is told goes through a thread: a terminal that is stopped, or a pipe that nobody reads, must
+not hold up who records.
+"""
+
+import contextlib
+import json
+import queue
+import shutil
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Mapping
+from enum import IntEnum, StrEnum
+from typing import Any, TextIO
+
+from vdbevents import record
+from vdbevents.errors import (
+    InputError,
+    ListenerStateError,
+    ServiceRefusedError,
+    ServiceUnreachableError,
+    StorageError,
+    VdbeventsError,
+)
+
+_WAITING_LINES = 2000
+_FLUSH_SECONDS = 0.3
+_LONGEST_SHOWN = 2000
+
+
+class ExitCode(IntEnum):
+    """What the commands exit with; `docs/cli.md` says it to the user."""
+
+    DONE = 0
+    NO_MATCH = 1
+    BAD_INPUT = 2
+    LISTENER_STATE = 3
+    REFUSED = 4
+    UNREACHABLE = 5
+    BUG = 70
+    STORAGE = 74
+    INTERRUPTED = 130
+
+
+_EXIT_CODES: dict[type[VdbeventsError], ExitCode] = {
+    InputError: ExitCode.BAD_INPUT,
+    ListenerStateError: ExitCode.LISTENER_STATE,
+    ServiceRefusedError: ExitCode.REFUSED,
+    ServiceUnreachableError: ExitCode.UNREACHABLE,
+    StorageError: ExitCode.STORAGE,
+}
+
+
+class LogFormat(StrEnum):
+    """How messages look on stderr."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+class Color(StrEnum):
+    """When to use colour."""
+
+    AUTO = "auto"
+    ALWAYS = "always"
+    NEVER = "never"
+
+
+def wants_colour(choice: Color, stream: TextIO, environ: Mapping[str, str]) -> bool:
+    """Whether to colour what goes to a stream: the flag, else `NO_COLOR`, else whether it is a terminal."""
+    if choice is not Color.AUTO:
+        return choice is Color.ALWAYS
+    if environ.get("NO_COLOR") or environ.get("TERM") == "dumb":
+        return False
+    return is_terminal(stream)
+
+
+def is_terminal(stream: TextIO) -> bool:
+    """Whether a person reads it; a stream that was closed is none."""
+    try:
+        return stream.isatty()
+    except (AttributeError, ValueError):
+        return False
+
+
+def exit_code_of(error: VdbeventsError) -> ExitCode:
+    """The exit code that an error of ours means."""
+    return _EXIT_CODES.get(type(error), ExitCode.BUG)
+
+
+class Diagnostics:
+    """Messages to a person or a log on stderr. Nothing here blocks for long, and nothing raises."""
+
+    def __init__(
+        self,
+        stream: TextIO | None = None,
+        *,
+        log_format: LogFormat = LogFormat.TEXT,
+        colour: bool = False,
+        quiet: bool = False,
+    ) -> None:
+        """Writes nothing yet.
+
+        Args:
+            stream: where to write; stderr unless given, which may be closed.
+            log_format: `json` for one object a line.
+            colour: whether to colour text.
+            quiet: errors alone.
+        """
+        self._stream = stream if stream is not None else sys.stderr
+        self._format = log_format
+        self._colour = colour
+        self._quiet = quiet
+        self._width = shutil.get_terminal_size().columns if is_terminal(self._stream) else 0
+        self._waiting: queue.Queue[str | None] = queue.Queue(_WAITING_LINES)
+        self._skipped = 0
+        self._thread: threading.Thread | None = None
+
+    @property
+    def shows_events(self) -> bool:
+        """Whether `show` would show anything."""
+        return not self._quiet
+
+    def say(self, text: str, *, problem: bool = False, hint: str = "") -> None:
+        """What changed, or went wrong."""
+        if not self._quiet or problem:
+            self._put(self._message("warning" if problem else "info", text, hint))
+
+    def show(self, made: record.Record, received_ms: int) -> None:
+        """The text of an event; interim transcripts and events without a text are passed over."""
+        if self._quiet or record.is_interim(made.event):
+            return
+        channel = record.channel_of(made.event)
+        text = record.text_of(made.event) or str(made.event.get("event") or "")
+        if not text.strip():
+            return
+        # An event may be a megabyte: enough of it to see what it is.
+        text = text[:_LONGEST_SHOWN]
+        source = record.source_of(made.event) or ""
+        if self._format is LogFormat.JSON:
+            fields = {"level": "event", "channel": channel, "source": source, "message": text}
+            self._put(_json_line(received_ms, fields))
+            return
+        label = f"{source or channel:<15}"
+        clock = time.strftime("%H:%M:%S", time.localtime(received_ms / 1000))
+        shown = record.printable(text)
+        room = self._width - len(f"{clock} {label} ")
+        if self._width and len(shown) > room:
+            shown = shown[: max(room - 1, 1)] + "…"
+        if self._colour:
+            self._put(f"\x1b[2m{clock}\x1b[0m \x1b[36m{label}\x1b[0m {shown}\n")
+        else:
+            self._put(f"{clock} {label} {shown}\n")
+
+    def error(self, error: VdbeventsError) -> None:
+        """What ends the command, and the cure."""
+        self._put(self._message("error", error.message, error.hint))
+
+    def bug(self) -> None:
+        """The exception that is being handled, with its traceback: nobody foresaw it."""
+        text = "this is a bug in vdbevents; please report it with what follows"
+        self._put(self._message("error", text, ""))
+        self._put(traceback.format_exc())
+
+    def flush(self) -> None:
+        """Waits a moment until what was said is written."""
+        if self._thread is None:
+            return
+        with contextlib.suppress(queue.Full):
+            self._waiting.put(None, timeout=_FLUSH_SECONDS)
+        self._thread.join(_FLUSH_SECONDS)
+        self._thread = None
+
+    def _message(self, level: str, text: str, hint: str) -> str:
+        if self._format is LogFormat.JSON:
+            fields = {"level": level, "message": text, **({"hint": hint} if hint else {})}
+            return _json_line(time.time_ns() // 1_000_000, fields)
+        text, hint = record.printable(text), record.printable(hint)
+        mark = {"error": "\x1b[31m", "warning": "\x1b[33m"}.get(level, "") if self._colour else ""
+        line = f"{mark}vdbevents: {text}\x1b[0m\n" if mark else f"vdbevents: {text}\n"
+        return f"{line}  → {hint}\n" if hint else line
+
+    def _put(self, text: str) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._write_waiting, name="diagnostics", daemon=True)
+            self._thread.start()
+        try:
+            self._waiting.put_nowait(text)
+        except queue.Full:
+            self._skipped += 1
+
+    def _write_waiting(self) -> None:
+        while (text := self._waiting.get()) is not None:
+            skipped, self._skipped = self._skipped, 0
+            if skipped:
+                text += self._message("warning", f"{skipped} lines were not shown: nobody reads them", "")
+            # A terminal or a reader that is gone, or knows no such character, is no reason to fail.
+            with contextlib.suppress(OSError, ValueError, AttributeError):
+                self._stream.write(text)
+                self._stream.flush()
+
+
+def _json_line(at_ms: int, fields: Mapping[str, Any]) -> str:
+    return json.dumps({"ts": record.utc_text(at_ms), **fields}, ensure_ascii=False) + "\n"

@@ -1,0 +1,145 @@
+"""What `vdbevents status` shows: the listener's own words, held against the lock and the clock."""
+
+import json
+from datetime import datetime
+from typing import Any
+
+from vdbevents.journal import StateDirectory, listener_pid, listener_runs, read_small_file
+from vdbevents.record import printable
+
+_NOT_RUNNING = "not running"
+_CONNECTED = "connected"
+
+
+def gather(directory: StateDirectory, now: float) -> dict[str, Any]:
+    """The state of a directory's listener, as `status --json` prints it.
+
+    Args:
+        directory: which one; it need not exist.
+        now: seconds since the epoch.
+
+    Returns:
+        `state` is `connected`, `connecting`, `waiting`, `starting` or `not running`; ages are in seconds.
+    """
+    running = listener_runs(directory)
+    pid = listener_pid(directory) if running else None
+    told = _read(directory)
+    if running and told.get("pid") != pid:
+        told = {"state": "starting"}
+    events = told.get("events") or {}
+    return {
+        "directory": str(directory.path),
+        "running": running,
+        "state": _state(running, told),
+        "since": told.get("since"),
+        "for_seconds": _age(told.get("since"), now),
+        "pid": pid,
+        "ws_id": told.get("ws_id") if running else None,
+        "reconnects": told.get("reconnects", 0),
+        "last_error": told.get("last_error"),
+        "next_attempt": told.get("next_attempt") if running else None,
+        "events": {
+            "total": events.get("total", 0),
+            "since": events.get("since"),
+            "channels": {
+                name: {**channel, "age_seconds": _age(channel.get("last"), now)}
+                for name, channel in (events.get("channels") or {}).items()
+            },
+        },
+        "gaps": told.get("gaps", 0),
+        "dropped": told.get("dropped", 0),
+        "disk_trouble": told.get("disk_trouble") if running else None,
+        "journal": str(directory.journal),
+        "journal_bytes": directory.journal.stat().st_size if directory.journal.exists() else None,
+        "version": told.get("version"),
+    }
+
+
+def _read(directory: StateDirectory) -> dict[str, Any]:
+    try:
+        told = json.loads(read_small_file(directory.listener_status) or "{}")
+    except ValueError:
+        return {}
+    return told if isinstance(told, dict) else {}
+
+
+def _state(running: bool, told: dict[str, Any]) -> str:  # noqa: FBT001 - the first of two facts
+    if not running:
+        return _NOT_RUNNING
+    state = str(told.get("state", "starting"))
+    return "connecting" if state == "opening" else state
+
+
+def _age(moment: object, now: float) -> float | None:
+    try:
+        return round(max(0.0, now - datetime.fromisoformat(str(moment)).timestamp()), 1)
+    except ValueError:
+        return None
+
+
+def render(found: dict[str, Any], *, as_json: bool) -> str:
+    """The same for a program, or for a person (local time)."""
+    if as_json:
+        return json.dumps(found, ensure_ascii=False, indent=2)
+    lines = [f"{found['state']:<12} {found['directory']}"]
+    if found["running"]:
+        since = f"{found['state']} since {_local(found['since'])}{_for(found['for_seconds'])}"
+        lines.append(f"  listener   PID {found['pid']}, {since}")
+    if found["ws_id"]:
+        lines.append(f"  ws_id      {printable(str(found['ws_id']))}")
+    if found["running"]:
+        lines.append(f"  reconnects {found['reconnects']}")
+    if found["state"] != _CONNECTED and found["last_error"]:
+        lines.append(f"  last error {printable(str(found['last_error']))}")
+    if found["next_attempt"]:
+        lines.append(f"  next try   {_local(found['next_attempt'])}")
+    if found["disk_trouble"]:
+        lines.append(f"  disk       {printable(str(found['disk_trouble']))}: holding events in memory")
+    lines += _render_events(found)
+    size = found["journal_bytes"]
+    lines.append(f"  journal    {'none yet' if size is None else _size(size)}, {found['journal']}")
+    if not found["running"]:
+        lines.append(f"  → start one with: vdbevents listen {found['directory']}")
+    return "\n".join(lines)
+
+
+def _render_events(found: dict[str, Any]) -> list[str]:
+    events = found["events"]
+    since = f" since {_local(events['since'])}" if events["since"] else ""
+    lines = [f"  events     {events['total']:,}{since}"]
+    for name, channel in sorted(events["channels"].items(), key=lambda item: -item[1].get("count", 0)):
+        age = channel["age_seconds"]
+        last = f"last {_duration(age)} ago" if age is not None else ""
+        lines.append(f"    {printable(name):<16} {channel.get('count', 0):>9,}  {last}")
+    gaps = f"{found['gaps']:,}" if found["gaps"] else "none"
+    lines.append(
+        f"  gaps       {gaps}{', ' + str(found['dropped']) + ' dropped' if found['dropped'] else ''}"
+    )
+    return lines
+
+
+def _local(moment: object) -> str:
+    try:
+        return datetime.fromisoformat(str(moment)).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    except ValueError:
+        return "?"
+
+
+def _for(seconds: float | None) -> str:
+    return f" (for {_duration(seconds)})" if seconds is not None else ""
+
+
+def _duration(seconds: float) -> str:
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def _size(count: int) -> str:
+    size = float(count)
+    for unit in ("B", "kB", "MB"):
+        if size < 1000:  # noqa: PLR2004 - SI prefixes
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} GB"
