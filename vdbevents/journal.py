@@ -109,7 +109,7 @@ def replace_file(path: Path, content: bytes) -> None:
     unfinished = path.with_name(f".{path.name}.tmp")
     descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     try:
-        os.write(descriptor, content)
+        _write_whole(descriptor, content)
         os.fsync(descriptor)
     finally:
         os.close(descriptor)

@@ -61,13 +61,23 @@ ColorOption = Annotated[Color, typer.Option("--color", help="When to use colour.
 
 def run() -> None:
     """The `vdbevents` command."""
-    # `>&-` leaves no stream at all; what nobody can read may go nowhere.
-    sys.stdout = sys.stdout or Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - until the end
-    sys.stderr = sys.stderr or Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
+    _fill_closed_streams()
     try:
         app()
     except KeyboardInterrupt:
         sys.exit(ExitCode.INTERRUPTED)
+
+
+def _fill_closed_streams() -> None:
+    # After `<&- >&- 2>&-` the next files to be opened, the journal among them, would get the numbers of the
+    # streams, and with them whatever is written to a stream.
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    sys.stdout = sys.stdout or Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - until the end
+    sys.stderr = sys.stderr or Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
 
 
 def _reports(command: Callable[_Parameters, ExitCode | None]) -> Callable[_Parameters, None]:
@@ -208,6 +218,7 @@ def listen(
     options = Options(state, credentials, settings, clear, int(hold * (1 << 20)), sync_every)
     colour = wants_colour(color, sys.stderr, os.environ)
     observer = _ListenObserver(log_format=log_format, colour=colour, quiet=quiet)
+    observer.say(f"recording from {credentials.base_url} into {state.path}")
     try:
         ended_by = record_events(options, observer)
     finally:

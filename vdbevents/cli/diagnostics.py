@@ -6,6 +6,7 @@ not hold up who records.
 
 import contextlib
 import json
+import os
 import queue
 import shutil
 import sys
@@ -197,10 +198,16 @@ class Diagnostics:
             skipped, self._skipped = self._skipped, 0
             if skipped:
                 text += self._message("warning", f"{skipped} lines were not shown: nobody reads them", "")
-            # A terminal or a reader that is gone, or knows no such character, is no reason to fail.
-            with contextlib.suppress(OSError, ValueError, AttributeError):
-                self._stream.write(text)
-                self._stream.flush()
+            # A terminal or a reader that is gone is no reason to fail.
+            with contextlib.suppress(OSError, ValueError):
+                self._write(text)
+
+    def _write(self, text: str) -> None:
+        # Around the stream's buffer: a thread that waits in it for a reader would hold its lock, and the
+        # interpreter would wait for that at its end.
+        rest = text.encode(self._stream.encoding or "utf-8", "replace")
+        while rest:
+            rest = rest[os.write(self._stream.fileno(), rest) :]
 
 
 def _json_line(at_ms: int, fields: Mapping[str, Any]) -> str:

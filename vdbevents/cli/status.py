@@ -26,7 +26,7 @@ def gather(directory: StateDirectory, now: float) -> dict[str, Any]:
     told = _read(directory)
     if running and told.get("pid") != pid:
         told = {"state": "starting"}
-    events = told.get("events") or {}
+    events = _object(told, "events")
     return {
         "directory": str(directory.path),
         "running": running,
@@ -35,19 +35,24 @@ def gather(directory: StateDirectory, now: float) -> dict[str, Any]:
         "for_seconds": _age(told.get("since"), now),
         "pid": pid,
         "ws_id": told.get("ws_id") if running else None,
-        "reconnects": told.get("reconnects", 0),
+        "reconnects": _number(told, "reconnects"),
         "last_error": told.get("last_error"),
         "next_attempt": told.get("next_attempt") if running else None,
         "events": {
-            "total": events.get("total", 0),
+            "total": _number(events, "total"),
             "since": events.get("since"),
             "channels": {
-                name: {**channel, "age_seconds": _age(channel.get("last"), now)}
-                for name, channel in (events.get("channels") or {}).items()
+                name: {
+                    "count": _number(channel, "count"),
+                    "last": channel.get("last"),
+                    "age_seconds": _age(channel.get("last"), now),
+                }
+                for name, channel in _object(events, "channels").items()
+                if isinstance(channel, dict)
             },
         },
-        "gaps": told.get("gaps", 0),
-        "dropped": told.get("dropped", 0),
+        "gaps": _number(told, "gaps"),
+        "dropped": _number(told, "dropped"),
         "disk_trouble": told.get("disk_trouble") if running else None,
         "journal": str(directory.journal),
         "journal_bytes": directory.journal.stat().st_size if directory.journal.exists() else None,
@@ -61,6 +66,17 @@ def _read(directory: StateDirectory) -> dict[str, Any]:
     except ValueError:
         return {}
     return told if isinstance(told, dict) else {}
+
+
+def _object(holder: dict[str, Any], name: str) -> dict[str, Any]:
+    # Whoever wrote the file, a crash or another version, a status is shown all the same.
+    value = holder.get(name)
+    return value if isinstance(value, dict) else {}
+
+
+def _number(holder: dict[str, Any], name: str) -> int:
+    value = holder.get(name)
+    return value if isinstance(value, int) else 0
 
 
 def _state(running: bool, told: dict[str, Any]) -> str:  # noqa: FBT001 - the first of two facts
@@ -107,10 +123,10 @@ def _render_events(found: dict[str, Any]) -> list[str]:
     events = found["events"]
     since = f" since {_local(events['since'])}" if events["since"] else ""
     lines = [f"  events     {events['total']:,}{since}"]
-    for name, channel in sorted(events["channels"].items(), key=lambda item: -item[1].get("count", 0)):
+    for name, channel in sorted(events["channels"].items(), key=lambda item: -item[1]["count"]):
         age = channel["age_seconds"]
         last = f"last {_duration(age)} ago" if age is not None else ""
-        lines.append(f"    {printable(name):<16} {channel.get('count', 0):>9,}  {last}")
+        lines.append(f"    {printable(name):<16} {channel['count']:>9,}  {last}")
     gaps = f"{found['gaps']:,}" if found["gaps"] else "none"
     lines.append(
         f"  gaps       {gaps}{', ' + str(found['dropped']) + ' dropped' if found['dropped'] else ''}"

@@ -211,6 +211,7 @@ class _Daemon:
                 self._observer.say(text, problem=problem, hint=hint)
             case m.Connect():
                 self._connecting = self._loop.create_task(self._connect())
+                self._connecting.add_done_callback(self._connecting_ended)
             case m.Disconnect():
                 if self._connecting is not None:
                     self._connecting.cancel()
@@ -229,6 +230,11 @@ class _Daemon:
                         self._outcome.set_result(None)
                     else:
                         self._outcome.set_exception(error)
+
+    def _connecting_ended(self, task: asyncio.Task[None]) -> None:
+        # A task that dies unseen would leave a listener that neither listens nor tries to.
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._crash(error)
 
     async def _connect(self) -> None:
         limit = self._options.settings.step_limit
@@ -348,7 +354,7 @@ class _Daemon:
             hint="a larger --hold keeps more of them",
         )
 
-    def _crash(self, error: Exception) -> None:
+    def _crash(self, error: BaseException) -> None:
         if not self._outcome.done():
             self._outcome.set_exception(error)
 

@@ -1,0 +1,35 @@
+"""The daemon's answers to what should never happen."""
+
+import pytest
+
+from vdbevents import cloud, journal
+from vdbevents.listener import daemon, machine
+
+
+class Silent:
+    shows_events = False
+
+    def say(self, text, *, problem=False, hint=""):
+        pass
+
+    def show(self, made, received_ms):
+        pass
+
+    def announce(self, ws_id):
+        pass
+
+
+def test_a_bug_in_what_connects_ends_the_listener_and_is_not_swallowed(tmp_path, monkeypatch):
+    state = journal.StateDirectory(tmp_path / "state")
+    state.create()
+
+    async def broken(self):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(daemon._Daemon, "_connect", broken)
+    options = daemon.Options(state, cloud.Credentials("sk-x", "http://127.0.0.1:1"), machine.Settings())
+
+    with pytest.raises(ZeroDivisionError):
+        daemon.listen(options, Silent())
+    assert not state.ws_pid.exists()
+    assert not journal.listener_runs(state)
