@@ -513,3 +513,17 @@ def test_an_error_that_nobody_foresaw_is_told_and_not_swallowed(state, monkeypat
 
     wait_until(lambda: crashed)
     assert isinstance(crashed[0], ZeroDivisionError)
+
+
+def test_the_size_to_come_counts_what_waits_as_if_it_were_written(state):
+    opened = open_journal(state)
+    opened.append([LINE])
+    writer = JournalWriter(opened, hold_bytes=1 << 20, sync_seconds=1, clock_ms=lambda: AT)
+    expected = []
+    for number in range(500):
+        writer.put(LINE, "c")
+        expected.append(writer.expected_size == (number + 2) * len(LINE))
+    writer.close(10)
+
+    assert all(expected)
+    assert state.journal.stat().st_size == writer.expected_size

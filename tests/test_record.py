@@ -64,6 +64,9 @@ def test_both_stamps_tell_the_same_moment_to_the_millisecond(milliseconds, expec
         pytest.param('{ "a" : [ 1 , { "b" :\n\tnull } ] }', '"a":[1,{"b":null}]', id="pretty-printed"),
         pytest.param('{"a": "x \\" y", "b": "c\\\\"}', '"a":"x \\" y","b":"c\\\\"', id="quotes within text"),
         pytest.param(' {"a":1} \n', '"a":1', id="space around"),
+        pytest.param(
+            '{"a":' * 500 + "1" + "}" * 500, ('{"a":' * 500 + "1" + "}" * 500)[1:-1], id="five hundred deep"
+        ),
     ],
 )
 def test_an_object_keeps_its_numbers_its_text_and_its_order(message, members):
@@ -230,9 +233,3 @@ def test_the_text_of_an_event_is_found_where_services_put_it(event, text):
 )
 def test_only_an_opening_message_with_an_id_of_one_word_opens_a_connection(event, identifier):
     assert record.connection_id_of(event) == identifier
-
-
-def test_nothing_that_steers_a_terminal_is_left_in_printable_text():
-    hostile = "\x1b]0;owned\x07\x9b31m\x7f\r\n\u202egnp.exe\u2066\u2028"
-
-    assert record.printable(hostile) == "␛]0;owned␇\ufffd31m␡⏎\ufffdgnp.exe\ufffd⏎"

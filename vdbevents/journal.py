@@ -209,6 +209,8 @@ class Journal:
         self._lock_descriptor: int | None = None
         self._device: int | None = None
         self._unsynced = False
+        self.size = 0
+        """The journal's size in bytes after our last `append`."""
 
     @property
     def unsynced(self) -> bool:
@@ -227,7 +229,9 @@ class Journal:
         with self._locked() as descriptor:
             size = os.lseek(descriptor, 0, os.SEEK_END)
             torn, prefix = self._repair(descriptor, size)
-            self._write(descriptor, prefix + b"".join(lines), size - torn)
+            content = prefix + b"".join(lines)
+            self._write(descriptor, content, size - torn)
+            self.size = size - torn + len(content)
         if torn:
             self._on_repair(torn)
 
@@ -239,6 +243,7 @@ class Journal:
         """Empties the journal in place, so that whoever follows the file goes on with it."""
         with self._locked() as descriptor:
             os.ftruncate(descriptor, 0)
+            self.size = 0
             remove_file(self._directory.torn)
             os.fsync(descriptor)
 
@@ -476,6 +481,7 @@ class JournalWriter:
         # Each counter has one writer: the receiver's side, and the thread's. Their difference needs no lock.
         self._bytes_put = 0
         self._bytes_done = 0
+        self._mark = (journal.size, 0)
         self._dropped = Dropped()
         self._dropping = False
         self._drop_guard = threading.Lock()
@@ -491,6 +497,12 @@ class JournalWriter:
     def backlog_bytes(self) -> int:
         """What was put and is not yet written."""
         return self._bytes_put - self._bytes_done
+
+    @property
+    def expected_size(self) -> int:
+        """The journal's size once all that was put is in it, if nobody else appends."""
+        size, done = self._mark
+        return size + self._bytes_put - done
 
     @property
     def flows(self) -> bool:
@@ -586,6 +598,7 @@ class JournalWriter:
             return False
         self._batch = []
         self._bytes_done += size
+        self._mark = (self._journal.size, self._bytes_done)
         self.last_progress = time.monotonic()
         if self._dropping:
             self._tell_dropped()

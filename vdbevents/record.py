@@ -83,13 +83,21 @@ def envelop(message: bytes, received_ms: int) -> Record:
         event = _parse_leniently(message)
     if type(event) is not dict:
         return _envelop_raw(message, received_ms)
-    # Most of what comes is compact already, and writing it again proves it for less than making it so.
-    body = message if b'": ' not in message and orjson.dumps(event) == message else _compact(message)
+    body = message if _is_compact(message, event) else _compact(message)
     if "ts" in event or "unix_ts" in event:
         body = _rename_stamps(body)
     if body == b"{}":
         return Record(_head(received_ms) + b"}\n", event)
     return Record(b"%b,%b\n" % (_head(received_ms), body[1:]), event)
+
+
+def _is_compact(message: bytes, event: Mapping[str, Any]) -> bool:
+    # Most of what comes is, and writing it again proves it for less than making it so. What orjson cannot
+    # write (a lone surrogate, a deep nest, a large integer) is no proof.
+    try:
+        return b'": ' not in message and orjson.dumps(event) == message
+    except TypeError:
+        return False
 
 
 def _compact(message: bytes) -> bytes:
@@ -280,22 +288,3 @@ def connection_id_of(event: Mapping[str, Any]) -> str | None:
     if not isinstance(identifier, str) or not identifier or channel_of(event) in _DOCUMENTED_CHANNELS:
         return None
     return identifier if identifier.isprintable() and " " not in identifier else None
-
-
-# What would steer a terminal, or hide or reverse what stands beside it: shown as a picture of itself.
-_HOSTILE: dict[int, int | str] = {
-    **{code: 0x2400 + code for code in range(0x20)},
-    0x7F: 0x2421,
-    **dict.fromkeys([*range(0x80, 0xA0), *range(0xD800, 0xE000)], "\ufffd"),
-    **dict.fromkeys([0x200E, 0x200F, 0x061C, *range(0x202A, 0x202F), *range(0x2066, 0x206A)], "\ufffd"),
-    0x2028: "⏎",
-    0x2029: "⏎",
-    0x0A: "⏎",
-    0x0D: "",
-    0x09: " ",
-}
-
-
-def printable(text: str) -> str:
-    """Text from a screen or a server as one line that is harmless on a terminal."""
-    return text.translate(_HOSTILE)

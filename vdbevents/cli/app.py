@@ -471,7 +471,7 @@ Examples:
 @_reports
 def emulator(
     *,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0: a free one.")] = 0,
+    port: Annotated[int, typer.Option(min=0, max=65535, metavar="PORT", help="0: a free one.")] = 0,
     api_key: Annotated[
         str, typer.Option(metavar="KEY", help="The one key that is accepted.")
     ] = "sk-emulator",
@@ -498,6 +498,8 @@ def emulator(
 ) -> None:
     from vdbevents.emulator.server import EmulatorSettings, serve
 
+    if not api_key:
+        raise InputError("--api-key is empty", "give the key that clients will send, or leave the option out")
     settings = EmulatorSettings(
         port=port,
         api_key=api_key,

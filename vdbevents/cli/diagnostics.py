@@ -26,6 +26,7 @@ from vdbevents.errors import (
     StorageError,
     VdbeventsError,
 )
+from vdbevents.terminal import cut, harmless
 
 _WAITING_LINES = 2000
 _FLUSH_SECONDS = 0.3
@@ -147,10 +148,9 @@ class Diagnostics:
             return
         label = f"{source or channel:<15}"
         clock = time.strftime("%H:%M:%S", time.localtime(received_ms / 1000))
-        shown = record.printable(text)
-        room = self._width - len(f"{clock} {label} ")
-        if self._width and len(shown) > room:
-            shown = shown[: max(room - 1, 1)] + "…"
+        shown = harmless(text)
+        if self._width:
+            shown = cut(shown, max(self._width - len(f"{clock} {label} "), 2))
         if self._colour:
             self._put(f"\x1b[2m{clock}\x1b[0m \x1b[36m{label}\x1b[0m {shown}\n")
         else:
@@ -179,7 +179,7 @@ class Diagnostics:
         if self._format is LogFormat.JSON:
             fields = {"level": level, "message": text, **({"hint": hint} if hint else {})}
             return _json_line(time.time_ns() // 1_000_000, fields)
-        text, hint = record.printable(text), record.printable(hint)
+        text, hint = harmless(text), harmless(hint)
         mark = {"error": "\x1b[31m", "warning": "\x1b[33m"}.get(level, "") if self._colour else ""
         line = f"{mark}vdbevents: {text}\x1b[0m\n" if mark else f"vdbevents: {text}\n"
         return f"{line}  → {hint}\n" if hint else line

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from vdbevents.journal import StateDirectory, listener_pid, listener_runs, read_small_file
-from vdbevents.record import printable
+from vdbevents.terminal import harmless
 
 _NOT_RUNNING = "not running"
 _CONNECTED = "connected"
@@ -102,15 +102,15 @@ def render(found: dict[str, Any], *, as_json: bool) -> str:
         since = f"{found['state']} since {_local(found['since'])}{_for(found['for_seconds'])}"
         lines.append(f"  listener   PID {found['pid']}, {since}")
     if found["ws_id"]:
-        lines.append(f"  ws_id      {printable(str(found['ws_id']))}")
+        lines.append(f"  ws_id      {harmless(str(found['ws_id']))}")
     if found["running"]:
         lines.append(f"  reconnects {found['reconnects']}")
     if found["state"] != _CONNECTED and found["last_error"]:
-        lines.append(f"  last error {printable(str(found['last_error']))}")
+        lines.append(f"  last error {harmless(str(found['last_error']))}")
     if found["next_attempt"]:
         lines.append(f"  next try   {_local(found['next_attempt'])}")
     if found["disk_trouble"]:
-        lines.append(f"  disk       {printable(str(found['disk_trouble']))}: holding events in memory")
+        lines.append(f"  disk       {harmless(str(found['disk_trouble']))}: holding events in memory")
     lines += _render_events(found)
     size = found["journal_bytes"]
     lines.append(f"  journal    {'none yet' if size is None else _size(size)}, {found['journal']}")
@@ -126,7 +126,7 @@ def _render_events(found: dict[str, Any]) -> list[str]:
     for name, channel in sorted(events["channels"].items(), key=lambda item: -item[1]["count"]):
         age = channel["age_seconds"]
         last = f"last {_duration(age)} ago" if age is not None else ""
-        lines.append(f"    {printable(name):<16} {channel['count']:>9,}  {last}")
+        lines.append(f"    {harmless(name):<16} {channel['count']:>9,}  {last}")
     gaps = f"{found['gaps']:,}" if found["gaps"] else "none"
     lines.append(
         f"  gaps       {gaps}{', ' + str(found['dropped']) + ' dropped' if found['dropped'] else ''}"

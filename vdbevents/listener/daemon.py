@@ -116,8 +116,9 @@ class _Daemon:
         """Leaves the directory as a new run wants to find it; tells of a run that was killed."""
         directory = self._directory
         try:
-            journal.remove_file(directory.ws_id)
+            # First of all: with the lock held, a PID of a dead run would be taken for ours.
             journal.replace_file(directory.ws_pid, str(os.getpid()).encode())
+            journal.remove_file(directory.ws_id)
             if self._options.clear:
                 self._journal.clear()
                 journal.remove_file(directory.listener_status)
@@ -316,7 +317,7 @@ class _Daemon:
             "gaps": counts.gaps,
             "dropped": counts.dropped,
             "disk_trouble": self._writer.trouble,
-            "journal_bytes": _size(self._directory) + self._writer.backlog_bytes,
+            "journal_bytes": self._writer.expected_size,
             "written": record.utc_text(wall_ms()),
         }
 

@@ -1,0 +1,84 @@
+#!/usr/bin/env python3
+"""Writes docs/cli.md from the program itself: its help, its exit codes, the variables that it reads.
+
+usage: python scripts/make_cli_docs.py
+"""
+
+import re
+from pathlib import Path
+
+from typer.main import get_command
+
+from vdbevents.cli.app import app
+from vdbevents.cli.diagnostics import ExitCode
+
+TARGET = Path(__file__).resolve().parent.parent / "docs" / "cli.md"
+COLUMNS = 100
+
+EXIT_CODES = {
+    ExitCode.DONE: "done; for `query`: something matched; for `status`: connected",
+    ExitCode.NO_MATCH: "`query`: nothing matched",
+    ExitCode.BAD_INPUT: "wrong usage, or an input that cannot be used",
+    ExitCode.LISTENER_STATE: "the listener is not running, or another one already records there",
+    ExitCode.REFUSED: "the service refused: the key, the rights, or a certificate that does not verify",
+    ExitCode.UNREACHABLE: "gave up on the network; for `status`: running but not connected",
+    ExitCode.BUG: "a bug in vdbevents",
+    ExitCode.STORAGE: "the disk or the memory does not take what has to go there",
+    ExitCode.INTERRUPTED: "interrupted, by Ctrl-C or SIGINT",
+}
+
+NOTE_ON_EXIT_CODES = """\
+A closed pipe (`vdbevents query | head`) is no error. A second signal ends a listener at once, with 128 and
+the signal's number."""
+
+ENVIRONMENT = {
+    "VIDEO_DB_API_KEY": "the key; needed by `listen`",
+    "VIDEO_DB_API": "the base URL of the service; https://api.videodb.io unless set",
+    "VIDEO_DB_BASE_URL": "the same, where `VIDEO_DB_API` is not set",
+    "VIDEODB_EVENTS_DIR": "the state directory, where none is named on the command line",
+    "XDG_STATE_HOME": "`videodb` in it is the directory where neither is given; else ~/.local/state",
+    "NO_COLOR": "set to anything: no colour, unless `--color always` asks for it",
+    "SSL_CERT_FILE, REQUESTS_CA_BUNDLE": "certificate authorities to trust, for the WebSocket and for HTTP",
+}
+
+
+NOTE_ON_ENVIRONMENT = """\
+What the environment does not set may stand in a `.env` file: that of the current directory, or the one that
+`--cwd` or `--env-file` names."""
+
+
+def contexts():
+    """A context for each command, the app itself first; `command_path` is what one types."""
+    settings = {"resilient_parsing": True, "terminal_width": COLUMNS, "max_content_width": COLUMNS}
+    group = get_command(app)
+    main = group.make_context("vdbevents", [], **settings)
+    return [
+        main,
+        *(one.make_context(name, [], parent=main, **settings) for name, one in group.commands.items()),
+    ]
+
+
+def help_of(context):
+    """A command's help as it is on a terminal of a fixed width."""
+    return "\n".join(line.rstrip() for line in context.command.get_help(context).splitlines())
+
+
+def document():
+    """The whole of docs/cli.md."""
+    parts = [
+        "# The command line",
+        "Made from the program by `python scripts/make_cli_docs.py`; a test fails when it is stale.",
+        *(f"## {one.command_path}\n\n```text\n{help_of(one)}\n```" for one in contexts()),
+        "## Exit codes\n\n| code | meaning |\n|---|---|\n"
+        + "\n".join(f"| {code.value} | {EXIT_CODES[code]} |" for code in ExitCode),
+        NOTE_ON_EXIT_CODES,
+        "## Environment\n\n| variable | meaning |\n|---|---|\n"
+        + "\n".join(f"| `{name.replace(', ', '`, `')}` | {text} |" for name, text in ENVIRONMENT.items()),
+        NOTE_ON_ENVIRONMENT,
+    ]
+    return re.sub(r"\n{3,}", "\n\n", "\n\n".join(parts)) + "\n"
+
+
+if __name__ == "__main__":
+    TARGET.write_text(document(), encoding="utf-8")
+    print(f"wrote {TARGET}")

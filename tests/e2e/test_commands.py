@@ -1,0 +1,892 @@
+"""The commands as a user meets them: the real program, on real files, asked and answered by a real server."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime
+from email.utils import format_datetime
+from pathlib import Path
+
+import pytest
+from processes import KEY, PATIENCE, Listener, Script, Service, events_of, eventually, run
+
+from vdbevents.journal import StateDirectory, listener_pid, listener_runs
+
+ROOT = Path(__file__).parent.parent.parent
+SESSION = ROOT / "vdbevents" / "emulator" / "data" / "real-session.jsonl"
+CERTIFICATE = Path(__file__).parent / "data" / "self-signed.pem"
+WRONG_KEY = "sk-wrong-and-secret"
+
+linux_only = pytest.mark.skipif(sys.platform != "linux", reason="it looks into /proc")
+
+
+def transcript(text):
+    return {"channel": "transcript", "data": {"text": text, "is_final": True}}
+
+
+def has_text(text):
+    return lambda event: isinstance(event.get("data"), dict) and event["data"].get("text") == text
+
+
+def texts_of(state):
+    return [e["data"]["text"] for e in events_of(state) if e.get("channel") == "transcript"]
+
+
+def told_by(state):
+    """What `videodb_listener.json` says, or nothing while it is not there."""
+    with contextlib.suppress(FileNotFoundError, ValueError):
+        return json.loads(state.listener_status.read_text())
+    return {}
+
+
+def shell(command, environ, **options):
+    """A real shell, in which `vdbevents` is the one under test."""
+    function = f'vdbevents() {{ "{sys.executable}" -m vdbevents "$@"; }}\n'
+    settings = {"capture_output": True, "text": True, "timeout": 60}
+    return subprocess.run(
+        ["sh", "-c", function + command], check=False, env=environ, **{**settings, **options}
+    )
+
+
+@pytest.fixture
+def at_large(state):
+    """Directories whose listener outlives who started it; with the test it ends."""
+    directories = [state]
+    yield directories
+    for directory in directories:
+        if listener_runs(directory):
+            os.kill(listener_pid(directory), signal.SIGKILL)
+            eventually(lambda directory=directory: not listener_runs(directory))
+
+
+# What the service refuses.
+
+
+def calls(service):
+    return [r for r in service.state["recent_requests"] if "/websocket" in r["request"].lower()]
+
+
+def everything_in(state):
+    return b"".join(file.read_bytes() for file in state.path.iterdir() if file.is_file()).decode()
+
+
+def assert_refused(listener, said):
+    assert listener.ends() == 4
+    assert said in listener.err
+    assert "https://console.videodb.io" in listener.err
+    assert "export VIDEO_DB_API_KEY=sk-…" in listener.err
+    assert "Traceback" not in listener.err
+    assert listener.out == ""
+    assert not listener.state.ws_pid.exists()
+    assert WRONG_KEY not in listener.err + everything_in(listener.state)
+
+
+def test_a_wrong_key_ends_it_at_once_with_4_and_the_cure_and_is_never_shown(service, started, state, environ):
+    environ = {**environ, **service.environ, "VIDEO_DB_API_KEY": WRONG_KEY}
+    listener = started(Listener(state, environ))
+
+    assert_refused(listener, "refused the API key (401)")
+    assert len(calls(service)) == 1
+
+
+@pytest.mark.parametrize("key", [None, "", "  ", f"{WRONG_KEY} ü", f"{WRONG_KEY}\n{WRONG_KEY}"])
+def test_a_key_that_is_missing_or_is_none_ends_it_before_anything_is_asked(
+    service, started, state, environ, key
+):
+    environ = {**environ, **service.environ, "VIDEO_DB_API_KEY": key}
+    if key is None:
+        del environ["VIDEO_DB_API_KEY"]
+    listener = started(Listener(state, environ))
+
+    assert_refused(listener, "VIDEO_DB_API_KEY")
+    assert calls(service) == []
+
+
+@pytest.mark.parametrize(
+    ("faults", "said"),
+    [
+        ({"http": {"status": 403}}, "no right to this (403)"),
+        ({"upgrade": {"status": 401}}, "refused the API key (401)"),
+        ({"upgrade": {"status": 403}}, "no right to this (403)"),
+    ],
+)
+def test_a_key_without_the_right_ends_it_at_once(service, listen, faults, said):
+    service.fault(**faults)
+
+    assert_refused(listen(), said)
+
+
+def test_a_certificate_that_does_not_verify_ends_it_at_once(started, state, environ):
+    service = started(Service(["--certificate", CERTIFICATE]))
+    listener = started(Listener(state, {**environ, **service.environ}))
+
+    assert listener.ends() == 4
+    assert "certificate does not verify" in listener.err
+    assert "SSL_CERT_FILE, REQUESTS_CA_BUNDLE" in listener.err
+    assert "trying again" not in listener.err
+
+
+def test_a_certificate_authority_of_one_s_own_can_be_named(started, state, environ):
+    service = started(Service(["--certificate", CERTIFICATE]))
+    trusted = {"SSL_CERT_FILE": str(CERTIFICATE), "REQUESTS_CA_BUNDLE": str(CERTIFICATE)}
+    listener = started(Listener(state, {**environ, **service.environ, **trusted}))
+
+    listener.connected()
+
+
+# Retry-After: the first wait of our own is 2 s at most, so a longer one is the service's.
+
+
+@pytest.mark.parametrize(("kind", "status"), [("http", 429), ("http", 503), ("upgrade", 429)])
+def test_the_seconds_that_the_service_asks_to_wait_are_waited(service, listen, kind, status):
+    service.fault(**{kind: {"status": status, "retry_after": 2.5, "times": 1}})
+    listener = listen()
+    listener.connected()
+
+    first, second = (call["unix_ts"] for call in calls(service) if call["request"].startswith("GET"))
+    assert second - first >= 2.4
+    listener.says(f"answered {status}")
+
+
+def test_the_date_that_the_service_names_is_waited_for(service, listen):
+    named = int(time.time()) + 4
+    date = format_datetime(datetime.fromtimestamp(named, UTC), usegmt=True)
+    service.fault(http={"status": 503, "retry_after": date, "times": 1})
+    listen().connected()
+
+    _, second = (call["unix_ts"] for call in calls(service) if call["request"].startswith("GET"))
+    assert second >= named - 0.05
+
+
+# The connection.
+
+
+def test_a_half_open_connection_is_noticed_left_and_marked(service, listen):
+    listener = listen("--ping-interval", 0.5)
+    first = listener.connected()
+    service.send(json=transcript("before"))
+    listener.receives(has_text("before"))
+    service.fault(mute={})
+    listener.says("pings went unanswered")
+    service.fault(mute=None)
+    second = listener.connected(times=2)
+    service.send(json=transcript("after"))
+    listener.receives(has_text("after"))
+
+    (gap,) = listener.own("listener.gap")
+    (lost,) = listener.own("listener.disconnected")
+    lost_at = next(e["ts"] for e in listener.events() if e.get("event") == "listener.disconnected")
+    assert first != second
+    assert "pings went unanswered" in gap["reason"]
+    assert lost["ws_id"] == first
+    assert gap["since"] < lost_at < gap["until"], "it may have been dead before that was noticed"
+
+
+# Signals.
+
+
+def test_a_second_signal_ends_it_at_once(service, listen):
+    listener = listen()
+    listener.connected()
+    service.fault(mute={})  # nobody answers the farewell, for which it would wait a moment
+    listener.process.send_signal(signal.SIGINT)
+
+    assert listener.stop(signal.SIGTERM) in (128 + signal.SIGINT, 128 + signal.SIGTERM)
+    assert listener.own("listener.stopped") == []
+
+
+def test_a_hangup_is_ignored(service, listen):
+    listener = listen()
+    listener.connected()
+    listener.process.send_signal(signal.SIGHUP)
+    service.send(json=transcript("after"))
+
+    listener.receives(has_text("after"))
+    assert listener.stop() == 0
+
+
+IN_A_TERMINAL = """
+import fcntl, os, sys, termios
+terminal = os.open(sys.argv[1], os.O_RDWR)
+fcntl.ioctl(terminal, termios.TIOCSCTTY, 0)
+for number in (0, 1, 2):
+    os.dup2(terminal, number)
+os.execvp("sh", ["sh", "-c", sys.argv[2]])
+"""
+
+
+def test_started_with_an_ampersand_it_survives_its_terminal(service, state, environ, at_large):
+    master, slave = os.openpty()
+    command = f'"{sys.executable}" -m vdbevents listen "{state.path}" & wait'
+    environ = {**environ, **service.environ}
+    terminal = subprocess.Popen(
+        [sys.executable, "-c", IN_A_TERMINAL, os.ttyname(slave), command], env=environ, start_new_session=True
+    )
+    os.close(slave)
+    eventually(state.ws_id.exists)
+    assert state.ws_pid.read_text() != str(terminal.pid)
+
+    os.close(master)
+    terminal.wait(PATIENCE)
+    service.send(json=transcript("after"))
+
+    eventually(lambda: "after" in texts_of(state))
+    service.request("close", code=1011)
+    eventually(lambda: [e for e in events_of(state) if e.get("event") == "listener.disconnected"])
+    assert listener_runs(state)
+
+
+def test_kill_with_the_pid_file_ends_it_as_documented(listen, state, environ):
+    listener = listen()
+    listener.connected()
+
+    assert shell(f'kill "$(cat {state.path}/videodb_ws_pid)"', environ).returncode == 0
+    assert listener.ends() == 0
+    assert not state.ws_pid.exists()
+    assert not state.ws_id.exists()
+
+
+# In the background.
+
+
+def test_daemon_returns_with_the_id_once_it_is_connected_and_the_listener_lives_on(
+    service, state, environ, at_large
+):
+    service.fault(init={"mode": "late", "seconds": 0.5, "times": 1})
+    done = run(["listen", state.path, "--daemon"], {**environ, **service.environ})
+
+    assert (done.returncode, done.stdout) == (0, f"WS_ID={state.ws_id.read_text()}\n")
+    assert listener_runs(state)
+    assert state.listener_log.stat().st_mode & 0o777 == 0o600
+    service.send(json=transcript("after"))
+    eventually(lambda: "after" in texts_of(state))
+
+    again = run(["listen", state.path, "--daemon", "--clear"], {**environ, **service.environ})
+    assert again.returncode == 3
+    assert f"PID {listener_pid(state)}" in again.stderr
+    assert "after" in texts_of(state)
+
+
+def test_daemon_fails_as_the_listener_in_the_foreground_would(service, state, environ, at_large):
+    environ = {**environ, **service.environ, "VIDEO_DB_API_KEY": WRONG_KEY}
+    done = run(["listen", state.path, "--daemon"], environ)
+
+    assert (done.returncode, done.stdout) == (4, "")
+    assert "refused the API key (401)" in done.stderr
+    assert WRONG_KEY not in done.stderr + everything_in(state)
+    assert not listener_runs(state)
+
+
+def test_daemon_reads_the_settings_of_where_it_was_started(service, environ, tmp_path, at_large):
+    project = tmp_path / "project"
+    project.mkdir()
+    (project / ".env").write_text(f"VIDEO_DB_API_KEY={KEY}\nVIDEO_DB_API={service.url}\n")
+    recording = StateDirectory(project / "recording")
+    at_large.append(recording)
+    del environ["VIDEO_DB_API_KEY"]
+
+    done = run(["listen", "recording", "--daemon"], environ, cwd=project)
+
+    assert done.returncode == 0, done.stderr
+    assert listener_runs(recording)
+
+
+# status and stop.
+
+
+def status_of(state, environ):
+    done = run(["status", state.path, "--json"], environ)
+    return done.returncode, json.loads(done.stdout)
+
+
+def test_status_of_a_listener_that_is_connected(service, listen, state, environ):
+    listener = listen()
+    ws_id = listener.connected()
+    service.send(json=transcript("one"), repeat=3)
+    eventually(lambda: told_by(state).get("events", {}).get("total") == 3)
+
+    code, found = status_of(state, environ)
+    text = run(["status", state.path], environ)
+
+    assert (code, found["state"], found["running"]) == (0, "connected", True)
+    assert (found["pid"], found["ws_id"], found["reconnects"]) == (listener.pid, ws_id, 0)
+    assert found["events"]["channels"]["transcript"]["count"] == 3
+    assert 0 <= found["events"]["channels"]["transcript"]["age_seconds"] < PATIENCE
+    assert found["journal_bytes"] == state.journal.stat().st_size
+    assert (found["gaps"], found["dropped"]) == (0, 0)
+    assert text.returncode == 0
+    for shown in ("connected", f"PID {listener.pid}", ws_id, "transcript", str(state.journal)):
+        assert shown in text.stdout
+
+
+def test_status_of_a_listener_that_runs_without_a_connection(service, listen, state, environ):
+    service.fault(http={"status": 503, "retry_after": 60})
+    listen()
+    eventually(lambda: told_by(state).get("state") == "waiting")
+
+    code, found = status_of(state, environ)
+    text = run(["status", state.path], environ)
+
+    assert (code, found["state"], found["ws_id"]) == (5, "waiting", None)
+    assert "503" in found["last_error"]
+    assert text.returncode == 5
+    assert "last error the service answered 503" in text.stdout
+    assert "next try" in text.stdout
+
+
+def test_status_of_a_listener_that_was_killed_is_that_none_runs(listen, state, environ):
+    listener = listen()
+    listener.connected()
+    eventually(lambda: told_by(state).get("state") == "connected")
+    listener.kill()
+    assert state.ws_pid.read_text() == str(listener.pid)
+
+    code, found = status_of(state, environ)
+    text = run(["status", state.path], environ)
+
+    assert (code, found["state"], found["pid"], found["ws_id"]) == (3, "not running", None, None)
+    assert text.returncode == 3
+    assert f"vdbevents listen {state.path}" in text.stdout
+
+
+def test_status_of_a_directory_that_is_not_there_creates_none(environ, tmp_path):
+    done = run(["status", tmp_path / "nowhere"], environ)
+
+    assert done.returncode == 3
+    assert not (tmp_path / "nowhere").exists()
+
+
+GARBAGE = [
+    b"",
+    b"\xff\xfe\x00",
+    b"{",
+    b"[1]",
+    b'{"events": 5, "gaps": [], "since": {}}',
+    b'{"events": {"total": "many", "channels": {"x": 5}}}',
+    b'{"events": {"total": null, "channels": [1]}, "version": 1}',
+    b'{"events": {"channels": {"x": {"count": "1", "last": 7}}}, "state": ["x"]}',
+]
+
+
+@pytest.mark.parametrize("content", GARBAGE, ids=range(len(GARBAGE)))
+def test_status_survives_whatever_is_in_the_listener_s_file(state, environ, content):
+    state.listener_status.write_bytes(content)
+
+    code, found = status_of(state, environ)
+    text = run(["status", state.path], environ)
+
+    assert (code, found["state"]) == (3, "not running")
+    assert (text.returncode, text.stderr) == (3, "")
+
+
+def test_a_listener_starts_whatever_is_in_the_file_of_the_one_before(service, listen, state):
+    state.listener_status.write_bytes(b'{"pid": "x", "state": 7, "events": [], "written": {}}')
+    state.ws_pid.write_bytes(b"\xff")
+
+    assert listen().connected()
+
+
+def test_stop_asks_the_listener_waits_and_says_so(listen, state, environ):
+    listener = listen()
+    listener.connected()
+
+    done = run(["stop", state.path], environ)
+
+    assert done.returncode == 0
+    assert f"stopped the listener (PID {listener.pid})" in done.stdout
+    assert listener.process.poll() is not None or listener.ends() == 0
+    assert run(["stop", state.path], environ).returncode == 3
+
+
+def test_stop_never_signals_a_process_that_is_no_listener(state, environ):
+    foreign = subprocess.Popen(["sleep", "60"])
+    try:
+        state.ws_pid.write_text(str(foreign.pid))
+        state.listener_lock.touch()
+
+        done = run(["stop", state.path], environ)
+
+        assert done.returncode == 3
+        assert f"vdbevents listen {state.path}" in done.stderr
+        assert foreign.poll() is None
+    finally:
+        foreign.kill()
+        foreign.wait()
+
+
+# What the documents of VideoDB's skill show.
+
+READING_EVENTS = """
+import json
+import time
+from pathlib import Path
+
+events_path = Path.home() / ".local" / "state" / "videodb" / "videodb_events.jsonl"
+transcripts = []
+recent = []
+visual = []
+
+cutoff = time.time() - 600
+with events_path.open(encoding="utf-8") as handle:
+    for line in handle:
+        event = json.loads(line)
+        if event.get("channel") == "transcript":
+            transcripts.append(event)
+        if event.get("unix_ts", 0) > cutoff:
+            recent.append(event)
+        if (
+            event.get("channel") == "visual_index"
+            and "code" in event.get("data", {}).get("text", "").lower()
+        ):
+            visual.append(event)
+"""
+
+
+def test_the_documented_way_to_read_events_works_on_a_recording(service, started, environ, tmp_path):
+    default = StateDirectory(tmp_path / ".local" / "state" / "videodb")
+    listener = started(Listener(default, {**environ, **service.environ}, named=False))
+    listener.connected()
+    service.request("replay", speed=0, wait=True)
+    listener.receives(lambda e: e.get("event") == "capture_session.exported")
+
+    told = READING_EVENTS + "print(len(transcripts), len(recent), len(visual))"
+    read = subprocess.run(
+        [sys.executable, "-c", told], check=False, env=environ, capture_output=True, text=True
+    )
+
+    played = [json.loads(line) for line in SESSION.read_text(encoding="utf-8").splitlines()]
+    transcripts = [e for e in played if e.get("channel") == "transcript"]
+    code = [e for e in played if e.get("channel") == "visual_index" and "code" in e["data"]["text"].lower()]
+    counts = (len(transcripts), len(listener.events()), len(code))
+    assert transcripts
+    assert (read.stdout, read.stderr) == ("{} {} {}\n".format(*counts), "")
+
+
+def test_the_script_of_the_documents_takes_what_they_show(service, started, environ, state, tmp_path):
+    project = tmp_path / "project"
+    project.mkdir()
+    (project / ".env").write_text(f"VIDEO_DB_API_KEY={KEY}\nVIDEO_DB_API={service.url}\n")
+    del environ["VIDEO_DB_API_KEY"]
+    state.journal.write_bytes(b'{"ts":"old"}\n')
+    listener = started(Script(state, environ, ["--clear", f"--cwd={project}"]))
+    ws_id = listener.connected()
+
+    eventually(lambda: listener.out == f"WS_ID={ws_id}\n")
+    assert b"old" not in state.journal.read_bytes()
+    assert listener.stop() == 0
+
+
+def test_the_script_of_the_documents_records_where_the_environment_says(service, started, environ, tmp_path):
+    chosen = StateDirectory(tmp_path / "chosen")
+    environ = {**environ, **service.environ, "VIDEODB_EVENTS_DIR": str(chosen.path)}
+
+    started(Script(chosen, environ, named=False)).connected()
+
+
+# Settings.
+
+
+@pytest.mark.parametrize(
+    ("settings", "where"),
+    [
+        ({}, ".local/state/videodb"),
+        ({"XDG_STATE_HOME": "{}/xdg"}, "xdg/videodb"),
+        ({"XDG_STATE_HOME": "relative"}, ".local/state/videodb"),
+        ({"XDG_STATE_HOME": "{}/xdg", "VIDEODB_EVENTS_DIR": "{}/chosen"}, "chosen"),
+        ({"VIDEODB_EVENTS_DIR": "~/of mine"}, "of mine"),
+    ],
+)
+def test_the_environment_says_where_to_record(service, started, environ, tmp_path, settings, where):  # noqa: PLR0917
+    settings = {name: value.format(tmp_path) for name, value in settings.items()}
+    recording = StateDirectory(tmp_path / where)
+    environ = {**environ, **service.environ, **settings}
+
+    started(Listener(recording, environ, named=False, cwd=tmp_path)).connected()
+    assert recording.path.stat().st_mode & 0o777 == 0o700
+
+
+def test_the_other_name_of_the_base_url_is_understood_too(service, started, state, environ):
+    started(Listener(state, {**environ, "VIDEO_DB_BASE_URL": service.url})).connected()
+
+
+def test_what_is_exported_is_stronger_than_the_env_file(service, started, state, environ, tmp_path):
+    (tmp_path / "settings").write_text(f"VIDEO_DB_API_KEY={WRONG_KEY}\nVIDEO_DB_API={service.url}\n")
+
+    started(Listener(state, environ, ["--env-file", tmp_path / "settings"])).connected()
+
+
+@pytest.mark.parametrize("command", ["listen", "status", "stop", "query"])
+@pytest.mark.parametrize("option", ["--env-file", "--cwd"])
+def test_a_place_for_settings_that_is_not_there_is_said(environ, tmp_path, command, option):
+    done = run([command, option, tmp_path / "nowhere"], environ, cwd=tmp_path)
+
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"{tmp_path}/nowhere" in done.stderr
+    assert option in done.stderr
+    assert not (tmp_path / ".local").exists()
+
+
+def test_an_env_file_that_is_no_text_is_said(environ, state, tmp_path):
+    (tmp_path / ".env").write_bytes(b"VIDEO_DB_API_KEY=\xff\xfe\n")
+    done = run(["listen", state.path, "--cwd", tmp_path], environ)
+
+    assert done.returncode == 2
+    assert f"cannot read {tmp_path}/.env" in done.stderr
+
+
+@pytest.mark.parametrize("url", ["ftp://127.0.0.1", "127.0.0.1:8080"])
+def test_a_base_url_that_is_none_is_said(environ, state, url):
+    done = run(["listen", state.path], {**environ, "VIDEO_DB_API": url})
+
+    assert done.returncode == 2
+    assert "VIDEO_DB_API" in done.stderr
+    assert url in done.stderr
+
+
+# What must not be lost.
+
+
+def test_after_sigkill_everything_is_there_counts_go_on_and_the_gap_is_marked(
+    service, listen, state, environ
+):
+    killed = listen()
+    killed.connected()
+    eventually(lambda: told_by(state).get("state") == "connected")
+    service.request("flood", count=500)
+    eventually(lambda: len(killed.events()) >= 502)
+    killed.kill()
+    recorded = state.journal.read_bytes()
+    seen = [e["seq"] for e in killed.events() if "seq" in e]
+
+    listener = listen()
+    listener.connected(times=2)
+    service.send(json=transcript("after"))
+    listener.receives(has_text("after"))
+    eventually(lambda: told_by(state).get("events", {}).get("total") == 501)
+
+    assert seen == list(range(1, 501))
+    assert state.journal.read_bytes().startswith(recorded)
+    (gap,) = listener.own("listener.gap")
+    assert f"PID {killed.pid} " in gap["reason"]
+    code, found = status_of(state, environ)
+    assert (code, found["events"]["total"], found["gaps"]) == (0, 501, 1)
+
+
+def test_a_directory_that_is_lost_for_a_while_costs_nothing(service, listen, state):
+    listener = listen()
+    listener.connected()
+    for number in range(10):
+        service.send(json=transcript(f"{number}"))
+    listener.receives(has_text("9"))
+    away = state.path.rename(state.path.with_name("away"))
+    for number in range(10, 20):
+        service.send(json=transcript(f"{number}"))
+    listener.says("holding up to")
+    assert not state.path.exists()
+
+    away.rename(state.path)
+    service.send(json=transcript("20"))
+    listener.receives(has_text("20"))
+
+    assert texts_of(state) == [f"{number}" for number in range(21)]
+    listener.says("can be written again")
+    assert listener.stop() == 0
+    assert not state.ws_pid.exists()
+
+
+def test_a_journal_that_is_removed_is_begun_anew(service, listen, state):
+    listener = listen()
+    listener.connected()
+    state.journal.unlink()
+    service.send(json=transcript("after"))
+
+    listener.receives(has_text("after"))
+    assert texts_of(state) == ["after"]
+    assert state.journal.stat().st_mode & 0o777 == 0o600
+
+
+def test_of_two_that_are_started_at_the_same_instant_one_records(service, listen, state):
+    both = [listen("--clear"), listen("--clear")]
+    eventually(lambda: any(listener.process.poll() is not None for listener in both))
+    loser, winner = sorted(both, key=lambda listener: listener.process.poll() is None)
+
+    assert loser.ends() == 3
+    winner.connected()
+    assert f"PID {winner.pid}" in loser.err
+    assert state.ws_pid.read_text() == str(winner.pid)
+    assert [e["pid"] for e in winner.own("listener.started")] == [winner.pid]
+
+
+def without_streams(state, environ):
+    command = f'exec "{sys.executable}" -m vdbevents listen "{state.path}" <&- >&- 2>&-'
+    return subprocess.Popen(["sh", "-c", command], env=environ)
+
+
+def test_without_stdin_stdout_and_stderr_it_records_all_the_same(service, state, environ, at_large):
+    process = without_streams(state, {**environ, **service.environ})
+    eventually(state.ws_id.exists)
+    service.send(json=transcript("after"))
+    eventually(lambda: "after" in texts_of(state))
+
+    process.terminate()
+    assert process.wait(PATIENCE) == 0
+    assert [e["event"] for e in events_of(state) if e.get("channel") == "vdbevents"] == [
+        "listener.started", "listener.connected", "listener.stopped"
+    ]  # fmt: skip
+
+
+@linux_only
+def test_without_streams_their_numbers_are_not_given_to_the_recording(service, state, environ, at_large):
+    process = without_streams(state, {**environ, **service.environ})
+    eventually(state.ws_id.exists)
+
+    # What a library or the interpreter itself writes to descriptor 2 would be in the journal.
+    opened = [Path(f"/proc/{process.pid}/fd/{number}").readlink() for number in (0, 1, 2)]
+    process.terminate()
+    process.wait(PATIENCE)
+    assert opened == [Path("/dev/null")] * 3
+
+
+def test_a_stderr_that_nobody_reads_stops_nothing(service, listen, state):
+    reader, writer = os.pipe()
+    listener = listen(stderr=writer)
+    os.close(writer)
+    listener.connected()
+    service.request("flood", count=5000)
+    eventually(lambda: state.journal.read_bytes().count(b'"seq":') == 5000)
+    service.send(json=transcript("after"))
+    listener.receives(has_text("after"))
+
+    asked = time.monotonic()
+    code = listener.stop()
+    assert (code, time.monotonic() - asked < 2) == (0, True)
+    assert os.fstat(reader)
+    os.close(reader)
+
+
+def test_a_flood_is_recorded_in_its_order(service, listen):
+    listener = listen("--quiet")
+    listener.connected()
+    service.request("flood", count=5000)
+
+    eventually(lambda: listener.state.journal.read_bytes().count(b'"seq":') == 5000)
+    assert [e["seq"] for e in listener.events() if "seq" in e] == list(range(1, 5001))
+
+
+# The emulator and the demo.
+
+
+def test_a_port_in_use_is_said_with_the_cure(service, environ):
+    port = service.url.rpartition(":")[2]
+    done = run(["emulator", "--port", port], environ)
+
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"cannot serve on port {port}" in done.stderr
+    assert "--port" in done.stderr.splitlines()[1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--replay", "nowhere.jsonl"], "nowhere.jsonl cannot be read: No such file"),
+        (["--replay", "."], "cannot be read: Is a directory"),
+        (["--fault", "nonsense={}"], "There is no fault 'nonsense'; there are http,"),
+        (["--fault", "http=oops"], "--fault 'http=oops' is not NAME=JSON"),
+        (["--fault", "http={}"], "http"),
+        (["--fault", 'http={"status": "many"}'], "status"),
+        (["--fault", 'mute={"oops": 1}'], "oops"),
+        (["--certificate", "nowhere.pem"], "nowhere.pem"),
+        (["--port", "70000"], "--port"),
+        (["--speed", "-1"], "--speed"),
+        (["--speed", "nan"], "speed"),
+    ],
+)
+def test_an_emulator_that_cannot_be_started_so_says_why(environ, tmp_path, arguments, said):
+    done = run(["emulator", *arguments], environ, cwd=tmp_path)
+
+    assert (done.returncode, done.stdout) == (2, "")
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_demo_records_asks_and_leaves_nothing_behind(environ, tmp_path):
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    started = time.monotonic()
+    demo = subprocess.Popen(
+        [sys.executable, "-m", "vdbevents", "demo"],
+        env={**environ, "TMPDIR": str(scratch)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        stdin=subprocess.DEVNULL,
+        start_new_session=True,
+        text=True,
+    )
+    shown, _ = demo.communicate(timeout=60)
+
+    assert demo.returncode == 0
+    assert time.monotonic() - started < 20
+    asked = [line for line in shown.splitlines() if line.startswith("$ vdbevents query")]
+    assert len(asked) == 3
+    assert "connected as" in shown
+    answer = shown.split("--grep 'pull request'")[1].split("\n\n")[0]
+    assert "pull request" in answer.lower()
+    assert '"event":"capture_session.exported"' in shown
+    assert "stopped the listener" in shown
+    assert not [word for word in ("Traceback", "this is a bug") if word in shown]
+    assert list(scratch.iterdir()) == []
+    with pytest.raises(ProcessLookupError):
+        os.killpg(demo.pid, 0)
+
+
+def test_an_interrupted_demo_leaves_nothing_behind(environ, tmp_path):
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    demo = subprocess.Popen(
+        [sys.executable, "-m", "vdbevents", "demo"],
+        env={**environ, "TMPDIR": str(scratch)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        stdin=subprocess.DEVNULL,
+        start_new_session=True,
+        text=True,
+    )
+    while "connected as" not in demo.stdout.readline():
+        assert demo.poll() is None
+    os.killpg(demo.pid, signal.SIGINT)  # as Ctrl-C does
+    rest, _ = demo.communicate(timeout=PATIENCE)
+
+    assert demo.returncode == 130
+    assert "Traceback" not in rest
+    assert list(scratch.iterdir()) == []
+    with pytest.raises(ProcessLookupError):
+        os.killpg(demo.pid, 0)
+
+
+# query.
+
+
+@pytest.fixture
+def recording(state):
+    """A directory with the real session in it."""
+    state.journal.write_bytes(SESSION.read_bytes())
+    return state
+
+
+def test_no_journal_is_said_with_2(environ, state):
+    done = run(["query", state.path], environ)
+
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"no journal in {state.path}" in done.stderr
+    assert f"vdbevents listen {state.path}" in done.stderr
+
+
+@pytest.mark.parametrize("output", ["text", "jsonl", "json", "csv"])
+def test_an_empty_journal_is_said_with_1(environ, state, output):
+    state.journal.touch()
+    done = run(["query", state.path, "-o", output], environ)
+
+    assert done.returncode == 1
+    assert f"{state.journal} is empty" in done.stderr
+    if output == "json":
+        assert json.loads(done.stdout) == []
+    elif output != "csv":
+        assert done.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--since", "tomorrowish"], "2026-03-02T10:15:30Z"),
+        (["--until", "25:00"], "2026-03-02T10:15:30Z"),
+        (["--last", "10 parsecs"], "90s, 10m, 2h, 3d, 1w"),
+        (["--last", "10m", "--since", "10:15"], "Give one of them"),
+        (["--since", "2026-01-02", "--until", "2026-01-01"], "window is empty"),
+        (["-F", "-E", "--grep", "x"], "-F and -E contradict each other"),
+        (["-E", "--grep", "("], "no regular expression"),
+        (["-n", "0"], "-n"),
+        (["-o", "xml"], "xml"),
+    ],
+)
+def test_a_question_that_makes_no_sense_is_said_with_2(environ, recording, arguments, said):
+    done = run(["query", recording.path, *arguments], environ)
+
+    assert (done.returncode, done.stdout) == (2, "")
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_what_matches_nothing_ends_with_1_and_in_silence(environ, recording):
+    done = run(["query", recording.path, "--grep", "no such word anywhere"], environ)
+
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", "")
+
+
+def test_a_word_where_a_directory_belongs_is_told_how_to_be_searched_for(environ, recording, tmp_path):
+    environ["VIDEODB_EVENTS_DIR"] = str(recording.path)
+    done = run(["query", "latency"], environ, cwd=tmp_path)
+
+    assert done.returncode == 2
+    assert "--grep latency" in done.stderr
+
+
+def test_a_reader_that_has_enough_is_no_error(environ, state):
+    line = SESSION.read_bytes().splitlines(keepends=True)[-1]
+    state.journal.write_bytes(line * 20_000)
+    command = f'vdbevents query "{state.path}" -o jsonl; echo "ended with $?" >&2'
+    done = shell("{ " + command + "; } | head -n 1", environ, text=False)
+
+    assert (done.stdout, done.stderr) == (line, b"ended with 0\n")
+
+
+def test_unreadable_lines_are_left_out_and_counted(environ, state):
+    good = SESSION.read_bytes().splitlines(keepends=True)[:2]
+    state.journal.write_bytes(good[0] + b"no json\n" + b'"\xff\xfe"\n' + good[1] + b'{"ts":"to')
+    done = run(["query", state.path, "-o", "jsonl", "--interim"], environ, text=False, encoding=None)
+
+    assert (done.returncode, done.stdout) == (0, b"".join(good))
+    assert b"3 lines are unreadable" in done.stderr
+    assert str(state.journal).encode() in done.stderr
+
+
+def test_the_jsonl_of_a_query_is_again_a_journal(environ, recording, tmp_path):
+    first = run(["query", recording.path, "--channel", "transcript", "-o", "jsonl"], environ)
+    (tmp_path / "found.jsonl").write_text(first.stdout, encoding="utf-8")
+    again = run(["query", tmp_path / "found.jsonl", "-o", "jsonl"], environ)
+    fewer = run(["query", tmp_path / "found.jsonl", "-o", "jsonl", "-n", "2"], environ)
+
+    lines = first.stdout.splitlines(keepends=True)
+    assert len(lines) == 19
+    assert set(lines) <= set(SESSION.read_text(encoding="utf-8").splitlines(keepends=True))
+    assert (again.returncode, again.stdout) == (0, first.stdout)
+    assert fewer.stdout.splitlines(keepends=True) == lines[-2:]
+
+
+def on_a_terminal(arguments, environ):
+    """What a command prints when its stdout is a terminal."""
+    master, slave = os.openpty()
+    try:
+        done = run(arguments, environ, stdout=slave, stderr=subprocess.PIPE, capture_output=False)
+        os.set_blocking(master, False)
+        shown = os.read(master, 1 << 16).decode()
+    finally:
+        os.close(slave)
+        os.close(master)
+    assert done.returncode == 0, done.stderr
+    return shown
+
+
+def test_colour_is_for_terminals_unless_somebody_says_otherwise(environ, recording):
+    ask = ["query", recording.path, "--grep", "pull request", "-n", "1"]
+    environ["TERM"] = "xterm-256color"
+    match = "\x1b[1;31mpull request\x1b[0m"
+
+    assert match in on_a_terminal(ask, environ)
+    assert "\x1b" not in on_a_terminal(ask, {**environ, "NO_COLOR": "1"})
+    assert "\x1b" not in on_a_terminal([*ask, "--color", "never"], environ)
+    assert "\x1b" not in run(ask, environ).stdout
+    assert match in run([*ask, "--color", "always"], {**environ, "NO_COLOR": "1"}).stdout

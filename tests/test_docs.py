@@ -1,0 +1,181 @@
+"""The documents are tests: what they say of the command line is true, and their links lead somewhere."""
+
+import importlib.util
+import re
+import shlex
+from pathlib import Path
+from urllib.parse import unquote
+
+import pytest
+
+from vdbevents.cli.diagnostics import ExitCode
+
+ROOT = Path(__file__).parent.parent
+CLI = ROOT / "docs" / "cli.md"
+PAGES = sorted(
+    page for page in ROOT.rglob("*.md") if not any(part[0] == "." for part in page.relative_to(ROOT).parts)
+)
+WITH_COMMANDS = sorted({ROOT / "README.md", *(ROOT / "docs").glob("*.md")})
+
+_MAKER = importlib.util.spec_from_file_location("make_cli_docs", ROOT / "scripts" / "make_cli_docs.py")
+maker = importlib.util.module_from_spec(_MAKER)
+_MAKER.loader.exec_module(maker)
+
+COMMANDS = {context.command_path: context.command for context in maker.contexts()}
+
+
+def name_of(page):
+    return str(page.relative_to(ROOT))
+
+
+def without_code(text):
+    return re.sub(r"^(```|~~~).*?^\1\s*$|`[^`\n]*`", "", text, flags=re.MULTILINE | re.DOTALL)
+
+
+def fenced(text):
+    """The lines in fences, those that a backslash continues joined."""
+    for block in re.findall(r"^(?:```|~~~)[^\n]*\n(.*?)^(?:```|~~~)\s*$", text, re.MULTILINE | re.DOTALL):
+        yield from block.replace("\\\n", " ").splitlines()
+
+
+def options_of(command):
+    """Each option as it may be typed, and whether a value follows it."""
+    options = {"--help": False, "-h": False}
+    for parameter in command.params:
+        if parameter.param_type_name == "option":
+            for name in (*parameter.opts, *parameter.secondary_opts):
+                options[name] = not parameter.is_flag
+    return options
+
+
+def words_of(line):
+    """The words of each `vdbevents …` in a line of a shell; none for a line that is no command."""
+    lexer = shlex.shlex(line, posix=True, punctuation_chars="|&;<>()")
+    lexer.whitespace_split = True
+    try:
+        words = list(lexer)
+    except ValueError:
+        return
+    starts = [n for n, word in enumerate(words) if re.fullmatch(r"(\S*/)?vdbevents", word)]
+    for start in starts:
+        before = words[:start]
+        while before and re.fullmatch(r"[A-Z_]+=.*", before[-1]):
+            before.pop()
+        if before and not (set(before[-1]) <= set("|&;()$#>") or before[-1] in ("uvx", "exec", "time")):
+            continue
+        end = next((n for n, w in enumerate(words) if n > start and set(w) <= set("|&;<>()")), len(words))
+        yield words[start + 1 : end]
+
+
+def mistakes_in(line):
+    """What a line of a shell asks of `vdbevents` that it does not know."""
+    for words in words_of(line):
+        name = "vdbevents"
+        if words and f"vdbevents {words[0]}" in COMMANDS:
+            name = f"vdbevents {words[0]}"
+        elif words and re.fullmatch(r"[a-z]\w*", words[0]):
+            yield f"there is no command vdbevents {words[0]}"
+            continue
+        options = options_of(COMMANDS[name])
+        takes_value = False
+        for word in words:
+            option = word.partition("=")[0]
+            if takes_value or not word.startswith("-") or word == "-" or "…" in word:
+                takes_value = False
+                continue
+            if option not in options:
+                yield f"{name} has no option {option}"
+            takes_value = options.get(option, False) and "=" not in word
+
+
+def test_the_page_about_the_command_line_is_what_the_program_says():
+    assert CLI.read_text(encoding="utf-8") == maker.document(), "run: python scripts/make_cli_docs.py"
+
+
+@pytest.mark.parametrize(
+    "environ", [{"COLUMNS": "40"}, {"COLUMNS": "200", "TERM": "dumb"}, {"FORCE_COLOR": "1"}]
+)
+def test_the_page_does_not_depend_on_who_makes_it(environ, monkeypatch):
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+
+    assert maker.document() == CLI.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_and_every_option_is_described(name):
+    page = CLI.read_text(encoding="utf-8")
+    section = page.split(f"\n## {name}\n")[1].split("\n## ")[0]
+    described = set(re.findall(r"(?<![\w-])--?[a-zA-Z][\w-]*", section))
+
+    assert set(options_of(COMMANDS[name])) <= described
+    assert all(getattr(parameter, "help", None) for parameter in COMMANDS[name].params)
+
+
+def test_every_exit_code_is_described():
+    section = CLI.read_text(encoding="utf-8").split("\n## Exit codes\n")[1].split("\n## ")[0]
+
+    assert [int(code) for code in re.findall(r"^\| (\d+) \|", section, re.MULTILINE)] == list(ExitCode)
+
+
+def test_every_variable_that_the_program_reads_is_described():
+    read = set()
+    for file in (ROOT / "vdbevents").rglob("*.py"):
+        if "emulator" not in file.parts:
+            read |= set(re.findall(r"environ(?:\.get\(|\[)\"(\w+)\"", file.read_text(encoding="utf-8")))
+    section = CLI.read_text(encoding="utf-8").split("\n## Environment\n")[1]
+
+    assert {"VIDEO_DB_API_KEY", "VIDEODB_EVENTS_DIR"} <= read
+    assert {name for name in read - {"TERM"} if f"`{name}`" not in section} == set()
+
+
+def anchors_of(page):
+    titles = re.findall(r"^#+ (.+)$", without_code(page.read_text(encoding="utf-8")), re.MULTILINE)
+    titles += re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_every_link_within_the_project_leads_somewhere(page):
+    text = without_code(page.read_text(encoding="utf-8"))
+    links = re.findall(r"\]\(\s*<?([^)>\s]+)>?(?:\s+\"[^\"]*\")?\s*\)", text)
+    links += re.findall(r"^\[[^\]]+\]:\s*(\S+)", text, re.MULTILINE)
+    links += re.findall(r"(?:src|href)=\"([^\"]+)\"", text)
+    broken = []
+    for link in links:
+        if re.match(r"[a-z][a-z0-9+.-]*:|//", link):
+            continue
+        path, _, anchor = link.partition("#")
+        target = page.parent / unquote(path) if path else page
+        is_there = target.exists() and target.resolve().is_relative_to(ROOT.resolve())
+        if not is_there or (anchor and target.suffix == ".md" and anchor not in anchors_of(target)):
+            broken.append(link)
+
+    assert broken == []
+
+
+@pytest.mark.parametrize("page", WITH_COMMANDS, ids=name_of)
+def test_every_command_in_a_fence_can_be_typed(page):
+    lines = fenced(page.read_text(encoding="utf-8"))
+
+    assert [mistake for line in lines for mistake in mistakes_in(line)] == []
+
+
+@pytest.mark.parametrize(
+    ("line", "mistakes"),
+    [
+        ("vdbevents listen --clear &", []),
+        ("$ vdbevents query --last 10m --grep code -n 5 | head", []),
+        ('kill "$(cat x)" # ends it, as does: vdbevents stop', []),
+        ("VIDEODB_EVENTS_DIR=/tmp/x .venv/bin/vdbevents stop --timeout=5", []),
+        ("vdbevents emulator --no-autoplay --fault 'http={\"status\": 503}'", []),
+        ("vdbevents query --grep --weird", []),
+        ("  vdbevents oops", ["there is no command vdbevents oops"]),
+        ("true && vdbevents listen --oops=1", ["vdbevents listen has no option --oops"]),
+        ("vdbevents query -z", ["vdbevents query has no option -z"]),
+        ("vdbevents: cannot write", []),
+        ("pip install vdbevents nothing", []),
+    ],
+)
+def test_the_check_of_commands_knows_a_mistake(line, mistakes):
+    assert list(mistakes_in(line)) == mistakes

@@ -1,0 +1,115 @@
+"""Start-up is a feature: what each command loads, and that every module stands on its own."""
+
+import ast
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "vdbevents"
+SESSION = PACKAGE / "emulator" / "data" / "real-session.jsonl"
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+POSIX_ONLY = {"fcntl", "pwd", "resource", "termios", "tty", "pty", "grp"}
+NETWORK = {"videodb", "websockets", "requests", "urllib3", "http.client", "ssl", "starlette", "uvicorn"}
+HEAVY = {*NETWORK, "asyncio", "duckdb", "rich", "tenacity", "filelock", "dotenv"}
+
+TELL_MODULES = """
+import atexit, json, sys
+atexit.register(lambda: sys.stderr.write("\\n" + json.dumps(sorted(sys.modules))))
+"""
+AS_COMMAND = TELL_MODULES + "from vdbevents.__main__ import main\nmain()\n"
+
+
+def module_of(file):
+    parts = file.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def fresh(program, *arguments, home):
+    """Runs a program in a fresh interpreter, and answers with its exit code and what it loaded."""
+    environ = {name: os.environ[name] for name in ("PATH", "SYSTEMROOT") if name in os.environ}
+    done = subprocess.run(
+        [sys.executable, "-c", program, *map(str, arguments)],
+        check=False,
+        env={**environ, "HOME": str(home), "USERPROFILE": str(home)},
+        cwd=home,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+    )
+    told, _, modules = done.stderr.rpartition("\n")
+    assert modules.startswith("["), told + modules
+    return done.returncode, set(json.loads(modules))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "needless"),
+    [
+        (["--help"], 0, HEAVY),
+        (["--version"], 0, HEAVY),
+        (["status", "nowhere"], 3, HEAVY),
+        (["status", "nowhere", "--json"], 3, HEAVY),
+        (["stop", "nowhere"], 3, HEAVY),
+        (["listen", "--help"], 0, HEAVY),
+        (["query", "--help"], 0, HEAVY),
+        (["query", SESSION, "-n", "1"], 0, HEAVY - {"duckdb"}),
+        (["query", SESSION, "-n", "1", "-o", "jsonl"], 0, HEAVY - {"duckdb"}),
+        (["query", "nowhere"], 2, HEAVY),
+        (
+            ["listen", "nowhere"],
+            4,
+            HEAVY - {"asyncio", "ssl"},
+        ),  # without a key there is nothing to connect for
+    ],
+    ids=lambda value: " ".join(map(str, value)).replace(str(SESSION), "FILE") if type(value) is list else "",
+)
+def test_a_command_loads_only_what_it_needs(arguments, code, needless, tmp_path):
+    found, loaded = fresh(AS_COMMAND, *arguments, home=tmp_path)
+
+    assert found == code
+    assert loaded & needless == set()
+
+
+@pytest.mark.parametrize("file", FILES, ids=module_of)
+def test_every_module_can_be_imported_alone(file, tmp_path):
+    module = module_of(file)
+    code, loaded = fresh(f"{TELL_MODULES}\nimport {module}", home=tmp_path)
+
+    assert code == 0
+    assert module in loaded
+
+
+def imported(tree):
+    """The modules imported by statements that run when the module is imported."""
+    waiting = list(tree.body)
+    while waiting:
+        match waiting.pop():
+            case ast.Import(names=names):
+                yield from (name.name for name in names)
+            case ast.ImportFrom(module=module, level=0):
+                yield module
+            case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.Lambda():
+                pass
+            case statement:
+                waiting += ast.iter_child_nodes(statement)
+
+
+@pytest.mark.parametrize("file", FILES, ids=module_of)
+def test_no_module_needs_posix_to_be_imported(file):
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+
+    assert {name.partition(".")[0] for name in imported(tree)} & POSIX_ONLY == set()
+
+
+def test_the_check_for_posix_sees_into_classes_and_conditions_and_not_into_functions():
+    tree = ast.parse(
+        "import os\nif os:\n    import fcntl\nclass A:\n    try:\n        from pwd import x\n    finally:\n"
+        "        pass\ndef f():\n    import tty\n"
+    )
+
+    assert set(imported(tree)) == {"os", "fcntl", "pwd"}

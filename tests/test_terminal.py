@@ -1,0 +1,41 @@
+"""What a terminal may see of text that came from a screen or a server."""
+
+import pytest
+from hypothesis import given, strategies as st
+
+from vdbevents import terminal
+
+
+def test_nothing_that_steers_a_terminal_is_left():
+    hostile = "\x1b]0;owned\x07\x9b31m\x7f\r\n\u202egnp.exe\u2066\u2028"
+
+    assert terminal.harmless(hostile) == "␛]0;owned␇�31m␡⏎�gnp.exe�⏎"
+
+
+@given(st.text())
+def test_any_text_becomes_one_line_without_control_characters(text):
+    shown = terminal.harmless(text)
+
+    assert not any(ord(character) < 0x20 or 0x7F <= ord(character) < 0xA0 for character in shown)
+    assert len(shown.splitlines()) <= 1
+
+
+@pytest.mark.parametrize(
+    ("text", "room", "shown"),
+    [
+        ("short", 10, "short"),
+        ("exactly", 7, "exactly"),
+        ("too long by far", 7, "too lo…"),
+        ("00网网网网", 6, "00网…"),
+        ("网网网", 6, "网网网"),
+        ("😀😀😀", 5, "😀😀…"),
+        ("", 5, ""),
+    ],
+)
+def test_text_is_cut_to_the_cells_that_it_takes_and_not_to_its_characters(text, room, shown):
+    assert terminal.cut(text, room) == shown
+
+
+@given(st.text(), st.integers(2, 40))
+def test_text_that_is_cut_never_takes_more_room_than_there_is(text, room):
+    assert terminal.cells(terminal.cut(terminal.harmless(text), room)) <= room
