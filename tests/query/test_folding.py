@@ -1,0 +1,414 @@
+"""Every known shape of an event, and every unknown one, becomes one row of the same columns."""
+
+import json
+import math
+import re
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import HealthCheck, given, settings, strategies as st
+
+from vdbevents.query import engine
+from vdbevents.query.plan import Event, Filters
+
+SMALL = -3e10
+LARGE = 2.5e11
+
+
+def fold(directory, *lines):
+    """Return the events of a journal of `lines`, each an object or text, in the file's order."""
+    journal = directory / "journal.jsonl"
+    texts = [text if isinstance(text, str) else json.dumps(text) for text in lines]
+    journal.write_text("".join(f"{text}\n" for text in texts), "utf-8")
+    with engine.search(journal, Filters(interim=True)) as answer:
+        return [event for batch in answer.events() for event in batch]
+
+
+def folded(directory, line):
+    """Return the columns of one line that are not empty, but for the line itself."""
+    [event] = fold(directory, line)
+    return {name: value for name, value in event._asdict().items() if value is not None and name != "line"}
+
+
+# -- A straightforward reference -------------------------------------------------------------------------
+
+
+def at(event, path):
+    for name in path.split("."):
+        event = event.get(name) if isinstance(event, dict) else None
+    return event
+
+
+def plain(value):
+    """A value as DuckDB's `->>` has it."""
+    if value is None or isinstance(value, str):
+        return value
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def first(event, *paths):
+    return next((plain(at(event, path)) for path in paths if at(event, path) is not None), None)
+
+
+def number(text):
+    try:
+        value = float(text) if text is not None and re.fullmatch(r"[-0-9.eE+]+", text) else math.nan
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
+
+
+def seconds_ms(value):
+    return None if value is None or not SMALL <= value <= LARGE else math.floor(value * 1000 + 0.5)
+
+
+def iso_ms(text):
+    form = r"[1-8]\d{3}-\d\d-\d\d[Tt ]\d\d:\d\d(:\d\d(\.\d+)?)? ?([Zz]|[+-][01]\d(:?\d\d)?)?"
+    if text is None or not re.fullmatch(form, text, re.ASCII):
+        return None
+    try:
+        moment = datetime.fromisoformat(text.upper().replace(" Z", "Z"))
+    except ValueError:
+        return None
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return math.floor(moment.timestamp() * 1000)
+
+
+def moment_ms(text):
+    value = number(text)
+    if value is not None and 1e11 <= abs(value) <= 2.5e14:
+        value /= 1000
+    by_number = seconds_ms(value)
+    return iso_ms(text) if by_number is None else by_number
+
+
+def source(*names):
+    prefix = r"(?:capture )?(mic|system[_ ]audio|display|screen|camera)(?:rophone)?(?:[^a-z]|$)"
+    for name in names:
+        if name is not None and (found := re.match(prefix, name.lower())):
+            device = found[1].replace(" ", "_")
+            return "screen" if device == "display" else device
+    return None
+
+
+def reference(event):
+    names = [at(event, name) for name in ("channel", "type", "event_type", "event")]
+    kind = next((name for name in names if isinstance(name, str)), None)
+    if kind is not None and kind.startswith("capture_session."):
+        kind = "capture_session"
+    channel = {"scene_index": "visual_index", "spoken_index": "audio_index"}.get(kind, kind)
+    label = first(event, "data.event_label", "data.label", "label")
+    if kind is None and label is not None and at(event, "event_id") is not None:
+        channel = "alert"
+    happened = next((name for name in names[:0:-1] if isinstance(name, str) and name != kind), None)
+    stream = first(event, "rtstream_id", "rtstreamId", "data.rtstream_id", "data.rtstreamId")
+    names = ("rtstream_name", "rtstreamName", "data.rtstream_name", "data.rtstreamName")
+    stream_name = first(event, *names, "channel_id", "data.channel_id")
+    final = first(event, "data.is_final", "data.isFinal", "is_final", "isFinal")
+    by_number = seconds_ms(number(first(event, "unix_ts")))
+    sure = number(first(event, "data.confidence", "confidence"))
+    begin = ("start", "startMs", "start_ms", "start_time", "timestamp")
+    finish = ("end", "endMs", "end_ms", "end_time")
+    return {
+        "time_ms": iso_ms(first(event, "ts")) if by_number is None else by_number,
+        "channel": channel,
+        "event": happened,
+        "source": source(stream_name, stream),
+        "stream": stream,
+        "stream_name": stream_name,
+        "session": first(
+            event, "capture_session_id", "session_id", "data.capture_session_id", "data.session_id"
+        ),
+        "text": text_of(event, channel, happened),
+        "is_final": {"true": True, "false": False}.get(final),
+        "start_ms": moment_ms(first(event, *(f"data.{name}" for name in begin), *begin)),
+        "end_ms": moment_ms(first(event, *(f"data.{name}" for name in finish), *finish)),
+        "label": happened if label is None else label,
+        "speaker": first(event, "data.speaker", "speaker"),
+        "confidence": sure,
+    }
+
+
+def text_of(event, channel, happened):
+    names = ("text", "description", "explanation")
+    said = first(event, *(path for name in names for path in (f"data.{name}", name)), "raw")
+    if said is not None:
+        return said
+    rest = plain(at(event, "data"))
+    rest = None if rest in ("", "{}") else rest
+    if channel == "capture_session":
+        step = (happened or "").split(".")[1:2]
+        state = first(event, "status", "data.status") or (step[0] if step and step[0] else None)
+        parts = [] if state is None else [state]
+        if state == "failed":
+            errors = ("data.error.message", "data.error", "data.message", "error.message", "error")
+            reason = first(event, *errors)
+            parts += [rest] if reason is None and rest is not None else [reason] if reason is not None else []
+        return ": ".join(parts) or None
+    if channel == "vdbevents" or isinstance(at(event, "data"), str):
+        return rest
+    return None
+
+
+# -- The known shapes ------------------------------------------------------------------------------------
+
+HEAD = {"ts": "2026-03-02T10:15:30.123Z", "unix_ts": 1772446530.123}
+MIC = {"rtstream_id": "rts-1", "rtstream_name": "mic:default"}
+ON_MIC = {"stream": "rts-1", "stream_name": "mic:default", "source": "mic"}
+SAID = {"text": "hi", "is_final": True, "start": 1710000001234, "end": 1710000002345}
+TOLD = {"text": "hi", "is_final": True, "start_ms": 1710000001234, "end_ms": 1710000002345}
+ALERT = {"channel": "alert", "label": "slack_opened"}
+LIFECYCLE = "capture_session."
+
+SHAPES = {
+    "transcript": (
+        {"channel": "transcript", **MIC, "data": SAID},
+        {"channel": "transcript", **ON_MIC, **TOLD},
+    ),
+    "transcript at the top": (
+        {
+            "type": "transcript",
+            "rtstreamId": "rts-1",
+            "rtstreamName": "mic:default",
+            "text": "hi",
+            "isFinal": True,
+            "startMs": 1710000001234,
+            "endMs": 1710000002345,
+            "speaker": "A",
+            "confidence": 0.5,
+        },
+        {"channel": "transcript", **ON_MIC, **TOLD, "speaker": "A", "confidence": 0.5},
+    ),
+    "transcript, interim, in seconds": (
+        {
+            "event_type": "transcript",
+            "data": {"text": "h", "is_final": False, "start": 1710000001.25, "end": 2},
+        },
+        {"channel": "transcript", "text": "h", "is_final": False, "start_ms": 1710000001250, "end_ms": 2000},
+    ),
+    "scene index": (
+        {"channel": "scene_index", "rtstream_name": "display:1", "data": {"description": "Slack"}},
+        {"channel": "visual_index", "source": "screen", "stream_name": "display:1", "text": "Slack"},
+    ),
+    "visual index whose text is a document": (
+        {
+            "type": "visual_index",
+            "rtstream_name": "screen:1",
+            "data": {"text": {"app": "Slack", "unread": [1]}},
+        },
+        {
+            "channel": "visual_index",
+            "source": "screen",
+            "stream_name": "screen:1",
+            "text": '{"app":"Slack","unread":[1]}',
+        },
+    ),
+    "spoken index": (
+        {"event": "spoken_index", "data": {"text": "about it"}},
+        {"channel": "audio_index", "text": "about it"},
+    ),
+    "lifecycle without a channel": (
+        {"event": "capture_session.active", "capture_session_id": "cap-1", "status": "active", "data": {}},
+        {
+            "channel": "capture_session",
+            "event": f"{LIFECYCLE}active",
+            "label": f"{LIFECYCLE}active",
+            "session": "cap-1",
+            "text": "active",
+        },
+    ),
+    "lifecycle as a type, its status in data": (
+        {"type": "capture_session.stopped", "session_id": "cap-1", "data": {"status": "stopped"}},
+        {
+            "channel": "capture_session",
+            "event": f"{LIFECYCLE}stopped",
+            "label": f"{LIFECYCLE}stopped",
+            "session": "cap-1",
+            "text": "stopped",
+        },
+    ),
+    "lifecycle without a status": (
+        {"channel": "capture_session", "event": "capture_session.exported", "data": {"video_id": "v-1"}},
+        {
+            "channel": "capture_session",
+            "event": f"{LIFECYCLE}exported",
+            "label": f"{LIFECYCLE}exported",
+            "text": "exported",
+        },
+    ),
+    "alert over the WebSocket": (
+        {
+            "channel": "alert",
+            "data": {"event_label": "slack_opened", "timestamp": 1710000001234, "text": "Opened"},
+        },
+        {**ALERT, "text": "Opened", "start_ms": 1710000001234},
+    ),
+    "alert with a confidence": (
+        {"channel": "alert", "data": {"label": "slack_opened", "confidence": 1, "start": 1, "end": 2.5}},
+        {**ALERT, "confidence": 1.0, "start_ms": 1000, "end_ms": 2500},
+    ),
+    "alert as a webhook has it": (
+        {
+            "event_id": "e-1",
+            "label": "slack_opened",
+            "confidence": 0.9,
+            "explanation": "Opened",
+            "timestamp": "2026-03-02T10:15:30+01:00",
+        },
+        {**ALERT, "text": "Opened", "confidence": 0.9, "start_ms": 1772442930000},
+    ),
+    "alert as a webhook has it, with times in seconds": (
+        {"event_id": "e-1", "label": "slack_opened", "start_time": 1.5, "end_time": 3},
+        {**ALERT, "start_ms": 1500, "end_ms": 3000},
+    ),
+    "the recorder's own": (
+        {"channel": "vdbevents", "event": "listener.gap", "data": {"seconds": 5, "reason": "gone"}},
+        {
+            "channel": "vdbevents",
+            "event": "listener.gap",
+            "label": "listener.gap",
+            "text": '{"seconds":5,"reason":"gone"}',
+        },
+    ),
+    "init": ({"connection_id": "c-1"}, {}),
+    "no JSON": ({"raw": "hello"}, {"text": "hello"}),
+    "no text": ({"raw_base64": "/w=="}, {}),
+    "unknown": (
+        {"channel": "weather", "event": "rain", "data": "soon"},
+        {"channel": "weather", "event": "rain", "label": "rain", "text": "soon"},
+    ),
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+def test_each_known_shape_is_folded(tmp_path, shape):
+    message, expected = shape
+    columns = folded(tmp_path, HEAD | message)
+    assert columns == {"time_ms": 1772446530123, **expected}
+    assert columns == {name: value for name, value in reference(HEAD | message).items() if value is not None}
+
+
+@pytest.mark.parametrize(
+    ("data", "text"),
+    [
+        ({"error": "no disk"}, "failed: no disk"),
+        ({"error": {"code": 5, "message": "no disk"}}, "failed: no disk"),
+        ({"error": {"code": 5}}, 'failed: {"code":5}'),
+        ({"message": "no disk"}, "failed: no disk"),
+        ({"code": 5}, 'failed: {"code":5}'),
+        ("no disk", "failed: no disk"),
+        ({}, "failed"),
+        (None, "failed"),
+    ],
+)
+def test_a_failed_session_says_why(tmp_path, data, text):
+    message = {"event": "capture_session.failed", "data": data}
+    assert folded(tmp_path, message)["text"] == text
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        *(("mic:default", "mic"), ("Mic", "mic"), ("microphone:2", "mic"), ("Capture mic - cap-83e6", "mic")),
+        *(("system_audio:default", "system_audio"), ("Capture system audio - cap-1", "system_audio")),
+        *(("display:1", "screen"), ("screen:1", "screen"), ("Capture screen - cap-1", "screen")),
+        *(("camera:front", "camera"), ("Capture camera - cap-1", "camera")),
+        *(("micro:1", None), ("displays:1", None), ("my mic", None), ("", None)),
+    ],
+)
+def test_a_stream_s_name_or_id_tells_its_source(tmp_path, name, expected):
+    members = ["rtstream_name", "rtstreamName", "channel_id", "rtstream_id"]
+    events = fold(tmp_path, *({member: name} for member in members))
+    assert [event.source for event in events] == [expected] * 4
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ('{"unix_ts":1772446530.123}', 1772446530123),
+        ('{"unix_ts":1772446530}', 1772446530000),
+        ('{"unix_ts":"1772446530.5"}', 1772446530500),
+        ('{"unix_ts":1.7724465305e9}', 1772446530500),
+        ('{"unix_ts":1772446530.1236}', 1772446530124),
+        ('{"ts":"2026-03-02T10:15:30.123Z"}', 1772446530123),
+        ('{"ts":"2026-03-02T11:15:30.123456+01:00"}', 1772446530123),
+        ('{"ts":"2026-03-02 10:15:30"}', 1772446530000),
+        ('{"ts":"2026-03-02T10:15Z","unix_ts":null}', 1772446500000),
+        ('{"ts":"2026-03-02T10:15:30Z","unix_ts":1772446530123}', 1772446530000),
+        ('{"ts":"2026-03-02T10:15:30Z","unix_ts":1e400}', 1772446530000),
+        ('{"ts":"2026-03-02T10:15:30Z","unix_ts":{}}', 1772446530000),
+        ('{"ts":"2026-02-30T10:15:30Z"}', None),
+        ('{"ts":"infinity","unix_ts":true}', None),
+        ('{"ts":5}', None),
+        ("{}", None),
+    ],
+)
+def test_the_time_of_receipt_is_unix_ts_else_ts_else_none(tmp_path, line, expected):
+    assert folded(tmp_path, line).get("time_ms") == expected
+
+
+def test_of_a_member_that_stands_twice_the_first_counts(tmp_path):
+    assert folded(tmp_path, '{"text":"one","text":"two"}')["text"] == "one"
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        (r"\ud800", "\ufffd"),
+        (r"\uDC00 \ud83d\ude00", "\ufffd 😀"),
+        (r"\ud83d\ud83d\ude00\ude00", "\ufffd😀\ufffd"),
+        (r"\\ud800 \ud800", "\\ud800 \ufffd"),
+        (r"\\\ud800\\", "\\\ufffd\\"),
+        (r"\ud800\n\"\u0041\ud800", '\ufffd\n"A\ufffd'),
+    ],
+)
+def test_half_a_surrogate_pair_is_shown_as_a_replacement_character(tmp_path, written, read):
+    line = '{"text":"' + written + '"}'
+    [event] = fold(tmp_path, line)
+    assert event.text == read
+    assert event.line == line
+
+
+# -- Any shape -------------------------------------------------------------------------------------------
+
+words = st.sampled_from(
+    ["", "transcript", "scene_index", "capture_session.failed", "alert", "mic:1", "Ü\n", "a.b"]
+)
+times = st.sampled_from(
+    [0, 5, 1710000001234, 1710000001.5, -1, 10**13, "2026-03-02T10:15:30Z", "1e400", "12"]
+)
+scalars = words | times | st.sampled_from([None, True, False, "true", {}, [], {"message": "m"}, [1, "x"]])
+NAMES = [
+    *("text", "description", "explanation", "status", "error", "message", "is_final", "isFinal", "speaker"),
+    *("start", "startMs", "start_time", "timestamp", "end", "endMs", "end_time", "label", "event_label"),
+    *("confidence", "rtstream_id", "rtstreamName", "channel_id", "session_id", "raw", "event_id"),
+]
+members = st.dictionaries(st.sampled_from(NAMES), scalars, max_size=6)
+heads = st.fixed_dictionaries(
+    {},
+    optional={
+        "ts": times,
+        "unix_ts": times,
+        "channel": scalars | st.just("capture_session") | st.just("vdbevents"),
+        "type": scalars,
+        "event_type": words,
+        "event": words,
+    },
+)
+messages = st.builds(lambda head, top, data: head | top | data, heads, members, st.just({}) | st.builds(
+    lambda data: {"data": data}, scalars | members
+))  # fmt: skip
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(messages, min_size=20, max_size=80))
+def test_whatever_an_event_looks_like_it_is_folded_as_the_reference_does(tmp_path, events):
+    def key(pair):
+        return (pair[1]["time_ms"] is not None, pair[1]["time_ms"] or 0)
+
+    lines = [json.dumps(event, ensure_ascii=False) for event in events]
+    expected = [
+        Event(**columns, line=line)
+        for line, columns in sorted(zip(lines, map(reference, events), strict=True), key=key)
+    ]
+    assert fold(tmp_path, *lines) == expected

@@ -1,0 +1,326 @@
+"""Finding events: what is chosen, in which order, and what an unreadable line does."""
+
+import json
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+import vdbevents
+from vdbevents.errors import InputError
+from vdbevents.query import engine
+from vdbevents.query.plan import Filters, Window
+
+SESSION = Path(vdbevents.__file__).parent / "emulator" / "data" / "real-session.jsonl"
+AT = 1772446530123
+
+
+def line(at_ms=AT, **members):
+    stamp = datetime.fromtimestamp(at_ms // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    head = f'{{"ts":"{stamp}.{at_ms % 1000:03d}Z","unix_ts":{at_ms // 1000}.{at_ms % 1000:03d}'
+    rest = json.dumps(members, ensure_ascii=False, separators=(",", ":"))[1:]
+    return head + ("," if members else "") + rest
+
+
+def said(text, at_ms=AT, *, final=True, start=None, end=None, stream="rts-1"):
+    data = {"text": text, "is_final": final, "start": start, "end": end}
+    return line(at_ms, channel="transcript", rtstream_id=stream, data=data)
+
+
+@pytest.fixture
+def journal(tmp_path):
+    """Writes lines, text or bytes, and answers with the journal."""
+
+    def write(*lines, name="videodb_events.jsonl", end=b"\n"):
+        path = tmp_path / name
+        content = [one.encode() if isinstance(one, str) else one for one in lines]
+        path.write_bytes(b"\n".join(content) + (end if content else b""))
+        return path
+
+    return write
+
+
+def found(path, **filters):
+    """The lines that are found, and how many could not be read."""
+    with engine.search(path, Filters(**filters)) as answer:
+        return [one for batch in answer.lines() for one in batch], answer.skipped
+
+
+def texts(path, **filters):
+    with engine.search(path, Filters(**filters)) as answer:
+        return [event.text for batch in answer.events() for event in batch]
+
+
+def test_without_filters_everything_is_found_byte_for_byte(journal):
+    lines = [line(channel="x", n=n, odd='é " \\ \u2028', huge=10**40) for n in range(5)]
+
+    assert found(journal(*lines)) == (lines, 0)
+
+
+def test_the_real_session_has_nineteen_sentences_instead_of_a_hundred_and_thirty_eight_fragments():
+    assert len(texts(SESSION, channels=("transcript",))) == 19
+    assert len(texts(SESSION, channels=("transcript",), interim=True)) == 138
+
+
+@pytest.mark.parametrize(
+    ("since", "until", "kept"),
+    [(0, None, [0, 1, 2]), (1, 2, [1]), (1, None, [1, 2]), (None, 1, [0]), (3, None, []), (None, 0, [])],
+)
+def test_a_window_holds_its_beginning_and_not_its_end(journal, since, until, kept):
+    path = journal(*(said(str(n), AT + n) for n in range(3)))
+    window = Window(None if since is None else AT + since, None if until is None else AT + until)
+
+    assert texts(path, window=window) == [str(n) for n in kept]
+
+
+def test_a_clock_that_stepped_back_hides_nothing_and_the_order_is_that_of_the_times(journal):
+    path = journal(said("b", AT + 5000), said("d", AT + 9000), said("a", AT), said("c", AT + 7000))
+
+    assert texts(path) == ["a", "b", "c", "d"]
+    assert texts(path, window=Window(AT + 5000, AT + 9000)) == ["b", "c"]
+
+
+def test_events_of_one_moment_stay_in_the_order_of_the_file(journal):
+    path = journal(*(said(str(n)) for n in range(500)))
+
+    assert texts(path) == [str(n) for n in range(500)]
+
+
+def test_the_limit_keeps_the_newest_and_shows_them_oldest_first(journal):
+    path = journal(said("c", AT + 2), said("a", AT), said("b", AT + 1))
+
+    assert texts(path, limit=2) == ["b", "c"]
+
+
+@pytest.mark.parametrize(
+    ("patterns", "options", "kept"),
+    [
+        (("deploy",), {}, ["Deploy now", "we deploy code"]),
+        (("Deploy",), {}, ["Deploy now"]),
+        (("DEPLOY",), {"ignore_case": True}, ["Deploy now", "we deploy code"]),
+        (("deploy", "code"), {}, ["we deploy code"]),
+        (("100%",), {}, ["100% of a_b"]),
+        (("a_b",), {}, ["100% of a_b"]),
+        (("a.b",), {}, []),
+        (("a.b",), {"extended": True}, ["100% of a_b"]),
+        (("^we .*code$",), {"extended": True}, ["we deploy code"]),
+        (("ÜBER",), {"ignore_case": True}, ["über Straße"]),
+        (("\\",), {}, ["back\\slash"]),
+        (("it's",), {}, ['it\'s "quoted"']),
+        (('"quoted"',), {}, ['it\'s "quoted"']),
+        (("two\nlines",), {}, ["two\nlines"]),
+        (("absent",), {}, []),
+    ],
+)
+def test_every_pattern_has_to_match_and_smart_case_decides_on_case(journal, patterns, options, kept):
+    path = journal(*map(said, ["Deploy now", "we deploy code", "100% of a_b", "über Straße", "back\\slash",
+                               "it's \"quoted\"", "two\nlines"]))  # fmt: skip
+
+    assert texts(path, grep=patterns, **options) == kept
+
+
+def test_a_label_is_searched_as_the_text_is(journal):
+    path = journal(line(channel="alert", data={"event_label": "slack_opened", "text": "User opened it"}))
+
+    assert texts(path, grep=("slack",)) == ["User opened it"]
+    assert texts(path, grep=("slack", "opened it")) == ["User opened it"]
+
+
+def test_a_pattern_that_is_no_regular_expression_is_refused_with_its_reason(journal):
+    with pytest.raises(InputError, match=r"\(open"):
+        found(journal(said("x")), grep=("(open",), extended=True)
+
+
+@pytest.mark.parametrize("asked", ["visual_index", "scene_index", "visual"])
+def test_a_channel_is_found_under_each_of_its_names(journal, asked):
+    path = journal(
+        line(channel="scene_index", data={"text": "a"}),
+        line(type="visual_index", data={"text": "b"}),
+        said("c"),
+    )
+
+    assert texts(path, channels=(asked,)) == ["a", "b"]
+
+
+def test_a_stream_is_found_by_its_id_or_its_name(journal):
+    path = journal(
+        line(channel="transcript", rtstream_id="rts-1", rtstream_name="mic:default", text="a"),
+        line(channel="transcript", rtstreamId="rts-2", rtstreamName="display:1", text="b"),
+    )
+
+    assert texts(path, streams=("rts-2",)) == ["b"]
+    assert texts(path, streams=("mic:default",)) == ["a"]
+    assert texts(path, streams=("rts-1", "display:1")) == ["a", "b"]
+    assert texts(path, streams=("rts",)) == []
+
+
+# Interim transcripts
+
+
+def test_an_interim_is_hidden_once_its_final_came_and_not_before(journal):
+    interim = said("hel", AT, final=False, start=1000, end=1500)
+    final = said("hello", AT + 1000, start=1000, end=2000)
+
+    assert texts(journal(interim)) == ["hel"]
+    assert texts(journal(interim, final)) == ["hello"]
+    assert texts(journal(interim, final), interim=True) == ["hel", "hello"]
+
+
+def test_a_final_of_another_stream_or_another_sentence_replaces_nothing(journal):
+    interim = said("one", AT, final=False, start=1000, end=1500)
+    elsewhere = said("two", AT + 1, start=1000, end=1500, stream="rts-2")
+    later = said("three", AT + 2, start=9000, end=9500)
+
+    assert texts(journal(interim, elsewhere, later)) == ["one", "two", "three"]
+
+
+def test_an_interim_whose_final_is_beyond_the_window_is_shown(journal):
+    path = journal(said("hel", AT, final=False, start=1, end=2), said("hello", AT + 1000, start=1, end=3))
+
+    assert texts(path, window=Window(AT, AT + 500)) == ["hel"]
+
+
+def test_a_word_that_only_a_replaced_interim_had_is_not_found(journal):
+    path = journal(
+        said("cold spoon", AT, final=False, start=1, end=2), said("cold soon", AT + 1, start=1, end=3)
+    )
+
+    assert texts(path, grep=("spoon",)) == []
+    assert texts(path, grep=("spoon",), interim=True) == ["cold spoon"]
+
+
+# What is not as it should be
+
+
+UNREADABLE = [
+    b"garbage",
+    b'{"torn":',
+    b"[1,2]",
+    b'"text"',
+    b"42",
+    b"\xff\xfe",
+    b'{"a":1}{"b":2}',
+    b'{"a":"\xff"}',
+]
+
+
+def test_unreadable_lines_are_counted_and_the_rest_is_found(journal):
+    lines = [said("before"), *UNREADABLE, said("after", AT + 1)]
+
+    kept, skipped = found(journal(*lines))
+
+    assert [json.loads(one)["data"]["text"] for one in kept] == ["before", "after"]
+    assert skipped == len(UNREADABLE)
+
+
+def test_a_torn_last_line_is_counted_and_a_whole_one_without_its_end_is_found(journal):
+    assert found(journal(said("a"), b'{"ts":"2026', end=b""))[1] == 1
+    assert texts(journal(said("a"), said("b", AT + 1), end=b"")) == ["a", "b"]
+
+
+def test_empty_lines_and_windows_line_ends_are_no_matter(journal):
+    path = journal(said("a") + "\r", "", said("b", AT + 1) + "\r")
+
+    with engine.search(path, Filters()) as answer:
+        assert [event.text for batch in answer.events() for event in batch] == ["a", "b"]
+        assert answer.skipped == 0
+
+
+def test_an_empty_journal_has_nothing_in_it(journal):
+    assert found(journal()) == ([], 0)
+
+
+def test_a_journal_that_is_not_there_is_an_error_with_a_cure(tmp_path):
+    with pytest.raises(InputError, match="no journal") as raised:
+        found(tmp_path / "none.jsonl")
+    assert raised.value.hint
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_journal_that_may_not_be_read_is_an_error(journal):
+    path = journal(said("a"))
+    path.chmod(0)
+
+    with pytest.raises(InputError, match="cannot be read"):
+        found(path)
+
+
+@pytest.mark.parametrize(
+    "name", ["it's.jsonl", "a *.jsonl", "[ab].jsonl", "q?.jsonl", "é.jsonl", "{a,b}.jsonl"]
+)
+def test_a_file_is_taken_by_its_name_whatever_is_in_it(journal, name):
+    journal(said("wrong"), name="a b.jsonl")
+    journal(said("wrong"), name="a.jsonl")
+
+    assert texts(journal(said("right"), name=name)) == ["right"]
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        '{"ts": "2026-03-02T10:15:30+00:00", "unix_ts": 1772446530, "type": "transcript", "data": {"text": "x"}}',
+        '{"ts":"2026-03-02T11:15:30.000+01:00","channel":"transcript","data":{"text":"x"}}',
+        '{"channel":"transcript","data":{"text":"x"},"unix_ts":1772446530.0}',
+        '  {"unix_ts":1.77244653e9,"text":"x","channel":"transcript"}  ',
+    ],
+)
+def test_lines_of_other_recorders_are_found_in_their_window(journal, event):
+    path = journal(event)
+
+    assert texts(path, window=Window(1772446530000, 1772446530001)) == ["x"]
+    assert texts(path, window=Window(1772446530001, None)) == []
+
+
+def test_a_line_without_a_time_is_found_where_no_time_is_asked_for(journal):
+    path = journal(said("a"), '{"channel":"transcript","data":{"text":"timeless"}}')
+
+    assert texts(path) == ["timeless", "a"]
+    assert texts(path, window=Window(0, None)) == ["a"]
+
+
+def test_lines_that_only_lenient_readers_take_are_found(journal):
+    odd = [
+        line(AT)[:-1] + ',"channel":"transcript","data":{"text":"lone \\ud800 half","n":1e400}}',
+        line(AT + 1)[:-1]
+        + ',"channel":"transcript","data":{"text":"not \\\\ud800 one","n":'
+        + "9" * 400
+        + "}}",
+    ]
+    path = journal(*odd)
+
+    assert found(path, grep=("half",)) == ([odd[0]], 0)
+    assert found(path, grep=("not",)) == ([odd[1]], 0)
+    assert texts(path, grep=("ud800",)) == ["not \\ud800 one"]
+
+
+@pytest.mark.parametrize(
+    "data", [None, "text", 5, [], [1], {}, {"text": None}, {"text": 5}, {"text": {"a": 1}}]
+)
+def test_data_of_any_type_fails_nothing(journal, data):
+    path = journal(line(channel="transcript", data=data), said("after", AT + 1))
+
+    assert len(found(path)[0]) == 2
+    assert texts(path, grep=("after",)) == ["after"]
+
+
+def test_a_line_of_64_mebibytes_is_found(journal):
+    path = journal(said("small"), said("x" * (64 << 20) + " needle", AT + 1), said("last", AT + 2))
+
+    assert [len(text) for text in texts(path, grep=("needle",))] == [(64 << 20) + 7]
+    assert texts(path, limit=1) == ["last"]
+
+
+def test_a_journal_that_grows_meanwhile_is_read_all_the_same(journal):
+    path = journal(*(said(str(n)) for n in range(100)))
+    with engine.search(path, Filters()) as answer:
+        with path.open("ab") as handle:
+            handle.write(said("new").encode() + b"\n")
+        assert sum(len(batch) for batch in answer.lines()) >= 100
+
+
+def test_nothing_is_left_beside_the_journal(journal):
+    path = journal(said("a"))
+    found(path)
+
+    assert [entry.name for entry in path.parent.iterdir()] == [path.name]

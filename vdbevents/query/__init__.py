@@ -1,0 +1,1 @@
+"""Finding events again in a journal."""

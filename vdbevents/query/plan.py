@@ -1,0 +1,620 @@
+"""What a query asks, as values and as SQL. Pure: no file, no clock, no database.
+
+A journal is answered in three small steps, each a temporary table of DuckDB's:
+
+1. `candidates`: the lines that may belong to the answer, by cheap looks at their bytes, in the file's order;
+2. `events`: for each candidate its time of receipt and whether it matches, by folding its JSON once;
+3. `answer`: the lines that are shown (interim transcripts hidden, the newest N), oldest first.
+
+They are printed as they are, or folded into `Event`s as they are read.
+"""
+# ruff: noqa: S608 - the SQL is made here of constants, whole numbers and names of ours; values are bound
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
+from typing import Final, NamedTuple, Protocol, TypeVar
+
+from vdbevents.errors import InputError
+
+# -- What a query asks -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Times of receipt, half-open: `since_ms <= time < until_ms`, in Unix milliseconds; None is unbounded."""
+
+    since_ms: int | None = None
+    until_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """What is asked of a journal; every part that is given must hold.
+
+    Attributes:
+        window: the times of receipt.
+        grep: patterns, each of which must be found in the event's text or its label.
+        ignore_case: None ignores case for each pattern that has no upper-case letter ("smart case").
+        extended: the patterns are RE2 regular expressions instead of literal text.
+        channels: any of these; aliases (`scene_index`, `visual`, `spoken_index`, `audio`) are understood.
+        streams: any of these, as a stream's id or its name.
+        limit: the newest so many only; they are still given oldest first.
+        interim: show interim transcripts even where a final one replaced them.
+    """
+
+    window: Window = Window()
+    grep: tuple[str, ...] = ()
+    ignore_case: bool | None = None
+    extended: bool = False
+    channels: tuple[str, ...] = ()
+    streams: tuple[str, ...] = ()
+    limit: int | None = None
+    interim: bool = False
+
+
+class Event(NamedTuple):
+    """A line of a journal, its variants folded into columns (see docs/events-format.md); times in Unix ms."""
+
+    time_ms: int | None
+    channel: str | None
+    event: str | None
+    source: str | None
+    stream: str | None
+    stream_name: str | None
+    session: str | None
+    text: str | None
+    is_final: bool | None
+    start_ms: int | None
+    end_ms: int | None
+    label: str | None
+    speaker: str | None
+    confidence: float | None
+    line: str
+
+
+class Answer(Protocol):
+    """What `query.engine.search` gives, as far as `query.render` needs it."""
+
+    @property
+    def span(self) -> tuple[int, int] | None:
+        """The first and the last time of receipt in the answer, in Unix ms; None without any."""
+
+    def lines(self) -> Iterable[list[str]]:
+        """The journal's own lines, oldest first, in batches."""
+
+    def events(self) -> Iterable[list[Event]]:
+        """The folded events, oldest first, in batches."""
+
+
+class Statement(NamedTuple):
+    """An SQL statement and the values for its `?`."""
+
+    sql: str
+    values: list[object]
+
+
+# -- Times -----------------------------------------------------------------------------------------------
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+# Times that a `datetime` can show in every zone; others count as no time.
+_LEAST_MS: Final = -62_135_510_400_000
+_MOST_MS: Final = 253_402_214_399_999
+
+_UNIT_SECONDS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
+_DURATION: Final = re.compile(r"(?:[0-9]{1,9}(?:\.[0-9]{1,9})?[smhdw])+")
+_DAY: Final = r"\d{4}-\d\d-\d\d|today|yesterday"
+_TIME: Final = r"(?P<hour>\d\d?):(?P<minute>\d\d)(?::(?P<second>\d\d)(?:\.(?P<fraction>\d{1,9}))?)?"
+_MOMENT: Final = re.compile(
+    rf"(?P<date>{_DAY})|(?:(?P<day>{_DAY})[T ])?{_TIME}(?: ?(?P<zone>Z|[+-]\d\d:?\d\d))?",
+    re.ASCII | re.IGNORECASE,
+)
+_UNIX: Final = re.compile(r"@(\d{1,17})(\.\d{1,9})?", re.ASCII)
+
+DURATION_FORMS: Final = "90s, 10m, 2h, 3d, 1w, or together as in 1h30m"
+MOMENT_FORMS: Final = (
+    "2026-03-02T10:15:30Z, 2026-03-02 10:15, 2026-03-02, 10:15 (today), now, today, yesterday, "
+    "yesterday 10:15, or @1772446530 (Unix time in s, ms or µs); local time unless a zone is given"
+)
+
+
+def parse_window(
+    *, last: str | None, since: str | None, until: str | None, now: datetime, zone: tzinfo
+) -> Window:
+    """Return the window that `--last`, `--since` and `--until` describe.
+
+    `last` counts back from `until`, or from `now` (aware). `zone` is that of times which name none; in a
+    change of daylight saving the earlier of two offsets holds.
+
+    Raises:
+        InputError: an option cannot be understood, `last` comes with `since`, or the window is empty.
+    """
+    if last is not None and since is not None:
+        raise InputError("--last and --since both say where to begin", "Give one of them.")
+    until_ms = None if until is None else _parse_moment("--until", until, now, zone)
+    since_ms = None
+    if last is not None:
+        since_ms = (_ceil_ms(now) if until_ms is None else until_ms) - _parse_duration(last)
+    elif since is not None:
+        since_ms = _parse_moment("--since", since, now, zone)
+    if since_ms is not None and until_ms is not None and since_ms >= until_ms:
+        raise InputError(
+            f"the window is empty: --since {since} is not before --until {until}",
+            "A window holds what was received at or after --since and before --until.",
+        )
+    return Window(since_ms, until_ms)
+
+
+def _parse_duration(text: str) -> int:
+    """Return the milliseconds of `1h30m`; at least 1."""
+    if _DURATION.fullmatch(text.strip()):
+        parts = re.findall(r"([0-9.]+)([smhdw])", text)
+        milliseconds = round(sum(float(count) * _UNIT_SECONDS[unit] for count, unit in parts) * 1000)
+        if len({unit for _, unit in parts}) == len(parts) and 0 < milliseconds < _MOST_MS:
+            return milliseconds
+    raise InputError(f"--last {text!r} is no length of time", f"Accepted: {DURATION_FORMS}.")
+
+
+def _parse_moment(option: str, text: str, now: datetime, zone: tzinfo) -> int:
+    """Return the Unix milliseconds that `text` names, rounded up: no event between them is lost or won."""
+    try:
+        milliseconds = _read_moment(text.strip(), now, zone)
+    except (ValueError, OverflowError) as error:
+        raise InputError(f"{option} {text!r} is no time: {error}", f"Accepted: {MOMENT_FORMS}.") from None
+    if milliseconds is None:
+        raise InputError(f"{option} {text!r} is no time that is understood", f"Accepted: {MOMENT_FORMS}.")
+    return milliseconds
+
+
+def _read_moment(text: str, now: datetime, zone: tzinfo) -> int | None:
+    if text.lower() == "now":
+        return _ceil_ms(now)
+    if unix := _UNIX.fullmatch(text):
+        return _unix_ms(unix[1], unix[2] or "")
+    part = _MOMENT.fullmatch(text)
+    if part is None or (part["zone"] and not part["day"]):
+        return None
+    moment = datetime.combine(
+        _day(part["date"] or part["day"], now.astimezone(zone).date()),
+        time(int(part["hour"] or 0), int(part["minute"] or 0), int(part["second"] or 0)),
+        tzinfo=_zone(part["zone"]) or zone,
+    )
+    return _ceil_ms(moment) + _ceil_fraction(part["fraction"])
+
+
+def _day(name: str | None, today: date) -> date:
+    match (name or "today").lower():
+        case "today":
+            return today
+        case "yesterday":
+            return today - timedelta(days=1)
+        case written:
+            return date.fromisoformat(written)
+
+
+def _zone(name: str | None) -> tzinfo | None:
+    if name is None:
+        return None
+    if name in "Zz":
+        return UTC
+    hours, minutes = int(name[1:3]), int(name[-2:])
+    if hours > 23 or minutes > 59:  # noqa: PLR2004 - a clock's
+        raise ValueError(f"{name} is no offset from UTC")
+    offset = timedelta(hours=hours, minutes=minutes)
+    return timezone(-offset if name[0] == "-" else offset)
+
+
+def _ceil_fraction(digits: str | None) -> int:
+    return 0 if digits is None else -(-int(digits.ljust(9, "0")) // 1_000_000)
+
+
+def _unix_ms(whole: str, fraction: str) -> int:
+    """Return milliseconds from seconds, milliseconds or microseconds: told apart by their size."""
+    number = int(whole)
+    per_second = next(scale for scale in (1, 1_000, 1_000_000) if number < 10**11 * scale)
+    nanoseconds = (number * 10**9 + int(fraction[1:].ljust(9, "0") or 0)) // per_second
+    milliseconds = -(-nanoseconds // 10**6)
+    if milliseconds > _MOST_MS:
+        raise ValueError("it is beyond the year 9999")
+    return milliseconds
+
+
+def _ceil_ms(moment: datetime) -> int:
+    return -((_EPOCH - moment) // timedelta(milliseconds=1))
+
+
+# -- Step 1: the lines that may belong to the answer -----------------------------------------------------
+
+# One column of whole lines. Without a delimiter or a quote nothing in a line is touched; a line that is no
+# UTF-8 is set aside in `reject_errors`. What exceeds the limit can be lost in silence.
+_LINES: Final = """read_csv(?, delim = '', quote = '', escape = '', comment = '', header = false,
+    columns = {'line': 'VARCHAR'}, auto_detect = false, strict_mode = false, ignore_errors = true,
+    store_rejects = true, hive_partitioning = false,
+    max_line_size = {limit}, buffer_size = {buffer})"""
+
+
+def candidates(path: str, filters: Filters, longest: int) -> Statement:
+    """Make the table `candidates (line)`: whatever may match, whatever is unreadable, no empty line.
+
+    `path` is as DuckDB's globs have it; no line there has more than `longest` bytes.
+
+    What these looks at raw bytes drop, the JSON could only confirm; what they keep proves nothing.
+    """
+    looks = ["WHEN line IS NULL THEN false", r"WHEN line NOT LIKE '{%}' THEN regexp_matches(line, '\S')"]
+    if outside := _outside(filters.window):
+        looks.append(f"WHEN regexp_matches(line, '{outside}') THEN false")
+    if words := _words(filters):
+        looks.append(f"WHEN {words} THEN true")
+        # A final transcript may hide a match, so it is a candidate whatever it says.
+        looks.append(
+            "ELSE false" if filters.interim else "ELSE contains(line, 'inal\"') AND contains(line, 'true')"
+        )
+    else:
+        looks.append("ELSE true")
+    # A short limit lets DuckDB cut the file into more parts, and read them in parallel.
+    limit = max(longest, 1 << 21)
+    lines = _LINES.replace("{limit}", str(limit)).replace("{buffer}", str(max(limit, 1 << 25)))
+    sql = f"CREATE TEMP TABLE candidates AS SELECT line FROM {lines} WHERE CASE {' '.join(looks)} END"
+    return Statement(sql, [path])
+
+
+def _outside(window: Window) -> str:
+    """Return a regular expression of lines whose head gives a time outside `window`; empty without one.
+
+    It compares whole seconds digit by digit, with one to spare for rounding, on heads as listeners write
+    them: `{"ts":"...","unix_ts":1772446530.123,`. All others it leaves to the JSON.
+    """
+    numbers = []
+    if window.since_ms is not None and (least := window.since_ms // 1000 - 1) > 0:
+        numbers += _below(str(least))
+    if window.until_ms is not None and (most := window.until_ms // 1000 + 2) > 0:
+        numbers += _above(str(most))
+    if not numbers:
+        return ""
+    return r'^\{"ts": ?"[^"\\]*", ?"unix_ts": ?(?:' + "|".join(numbers) + r")(?:\.[0-9]+)?[,}]"
+
+
+def _below(number: str) -> list[str]:
+    """Return regular expressions that together match the natural numbers less than `number`."""
+    shorter = [f"[0-9]{{1,{len(number) - 1}}}"] if len(number) > 1 else []
+    return shorter + [
+        f"{number[:place]}[0-{int(digit) - 1}][0-9]{{{len(number) - place - 1}}}"
+        for place, digit in enumerate(number)
+        if digit != "0"
+    ]
+
+
+def _above(number: str) -> list[str]:
+    """Return regular expressions that together match the natural numbers greater than `number`."""
+    longer = [f"[1-9][0-9]{{{len(number)},}}"]
+    return longer + [
+        f"{number[:place]}[{int(digit) + 1}-9][0-9]{{{len(number) - place - 1}}}"
+        for place, digit in enumerate(number)
+        if digit != "9"
+    ]
+
+
+def _words(filters: Filters) -> str:
+    """Return a condition on raw lines that holds wherever all literal patterns can be found; may be empty.
+
+    Only letters, digits and spaces are looked for: JSON writes them as they are, or after a backslash and
+    a u. Being no other characters, they stand in the SQL itself, where DuckDB compiles them once.
+    """
+    if filters.extended:
+        return ""
+    conditions = []
+    for pattern in filters.grep:
+        run = max((run.strip() for run in re.findall(r"[A-Za-z0-9 ]+", pattern)), key=len, default="")
+        if run and ignores_case(pattern, filters):
+            # Two letters beyond ASCII have an ASCII lower case: RE2 knows the Kelvin sign, not the dotted I.
+            conditions.append(f"(regexp_matches(line, '(?i){run}') OR contains(line, '\u0130'))")
+        elif run:
+            conditions.append(f"contains(line, '{run}')")
+    return f"({' AND '.join(conditions)}) OR contains(line, '\\u')" if conditions else ""
+
+
+def ignores_case(pattern: str, filters: Filters) -> bool:
+    """Tell whether `pattern` is looked for without regard to case."""
+    if filters.ignore_case is not None:
+        return filters.ignore_case
+    if filters.extended:
+        pattern = re.sub(r"\\(?:[pP](?:\{[^}]*\}|.)|x\{[^}]*\}|.)", "", pattern)
+    return not any(character.isupper() for character in pattern)
+
+
+_Definition = TypeVar("_Definition")
+
+# -- Folding: the variants of an event in one set of columns ---------------------------------------------
+
+_ALIASES: Final = {
+    "scene_index": "visual_index",
+    "visual": "visual_index",
+    "spoken_index": "audio_index",
+    "audio": "audio_index",
+}
+
+# The first of these that is there, and not null, is the member's value.
+_MEMBERS: Final = {
+    "unix_ts": ["unix_ts"],
+    "ts": ["ts"],
+    "kind_1": ["channel"],
+    "kind_2": ["type"],
+    "kind_3": ["event_type"],
+    "kind_4": ["event"],
+    "webhook": ["event_id"],
+    "given_stream": ["rtstream_id", "rtstreamId", "data.rtstream_id", "data.rtstreamId"],
+    "given_stream_name": [
+        *("rtstream_name", "rtstreamName", "data.rtstream_name", "data.rtstreamName"),
+        *("channel_id", "data.channel_id"),
+    ],
+    "given_session": ["capture_session_id", "session_id", "data.capture_session_id", "data.session_id"],
+    "said": [
+        "data.text",
+        "text",
+        "data.description",
+        "description",
+        "data.explanation",
+        "explanation",
+        "raw",
+    ],
+    "status": ["status", "data.status"],
+    "error": ["data.error.message", "data.error", "data.message", "error.message", "error"],
+    "final": ["data.is_final", "data.isFinal", "is_final", "isFinal"],
+    "begin": [
+        *("data.start", "data.startMs", "data.start_ms", "data.start_time", "data.timestamp"),
+        *("start", "startMs", "start_ms", "start_time", "timestamp"),
+    ],
+    "finish": [
+        *("data.end", "data.endMs", "data.end_ms", "data.end_time", "end", "endMs", "end_ms", "end_time"),
+    ],
+    "given_label": ["data.event_label", "data.label", "label"],
+    "given_speaker": ["data.speaker", "speaker"],
+    "sure": ["data.confidence", "confidence"],
+}
+
+
+def _iso_ms(value: str) -> str:
+    """Return SQL for the Unix milliseconds of an ISO 8601 time from year 1000 on; UTC if it names no zone."""
+    form = r"[1-8]\d{3}-\d\d-\d\d[Tt ]\d\d:\d\d(:\d\d(\.\d+)?)? ?([Zz]|[+-][01]\d(:?\d\d)?)?"
+    zoned = rf"regexp_replace(upper({value}), '^[^Z+]{{10}}[^Z+-]*$', '\0Z')"
+    return (
+        f"CASE WHEN regexp_full_match({value}, '{form}') THEN epoch_ms(try_cast({zoned} AS TIMESTAMPTZ)) END"
+    )
+
+
+def _seconds_ms(number: str) -> str:
+    """Return SQL that rounds seconds to milliseconds, half up; NULL for what is no time."""
+    return f"CASE WHEN {number} BETWEEN -3e10 AND 2.5e11 THEN floor({number} * 1000 + 0.5)::BIGINT END"
+
+
+def _moment_ms(value: str, number: str) -> str:
+    """Return SQL for the milliseconds of a number, of seconds if it is small, or of an ISO 8601 time."""
+    milliseconds = f"CASE WHEN abs({number}) BETWEEN 1e11 AND 2.5e14 THEN {number} / 1000 ELSE {number} END"
+    return f"coalesce({_seconds_ms(f'({milliseconds})')}, {_iso_ms(value)})"
+
+
+_SOURCE_PREFIX: Final = (
+    r"(?m)^(?:capture )?(mic|system[_ ]audio|display|screen|camera)(?:rophone)?(?:[^a-z]|$)"
+)
+_SOURCE: Final = f"""CASE left(regexp_extract(lower(concat_ws(chr(10), given_stream_name, given_stream)),
+    '{_SOURCE_PREFIX}', 1), 3) WHEN 'mic' THEN 'mic' WHEN 'sys' THEN 'system_audio' WHEN 'dis' THEN 'screen'
+    WHEN 'scr' THEN 'screen' WHEN 'cam' THEN 'camera' END"""
+
+# What follows the members, each level made from those before it: the names that are strings, the kind, the
+# kind without a lifecycle's step, channel and event, and what else a text can be made of. `data` is looked at
+# only where nothing is said.
+_LEVELS: Final = (
+    {
+        "name_1": "CASE WHEN types[1] = 'VARCHAR' THEN kind_1 END",
+        "name_2": "CASE WHEN types[2] = 'VARCHAR' THEN kind_2 END",
+        "name_3": "CASE WHEN types[3] = 'VARCHAR' THEN kind_3 END",
+        "name_4": "CASE WHEN types[4] = 'VARCHAR' THEN kind_4 END",
+    },
+    {"kind": "coalesce(name_1, name_2, name_3, name_4)"},
+    {
+        "plain": "CASE WHEN starts_with(kind, 'capture_session.') THEN 'capture_session' ELSE kind END",
+        "begin_number": "try_cast(begin AS DOUBLE)",
+        "finish_number": "try_cast(finish AS DOUBLE)",
+        "unix_number": "try_cast(unix_ts AS DOUBLE)",
+        "sure_number": "try_cast(sure AS DOUBLE)",
+    },
+    {
+        "channel": """CASE plain WHEN 'scene_index' THEN 'visual_index'
+            WHEN 'spoken_index' THEN 'audio_index' ELSE coalesce(plain,
+            CASE WHEN webhook IS NOT NULL AND given_label IS NOT NULL THEN 'alert' END) END""",
+        "event": "coalesce(nullif(name_4, plain), nullif(name_3, plain), nullif(name_2, plain))",
+    },
+    {
+        "state": "coalesce(status, nullif(split_part(event, '.', 2), ''))",
+        "rest": """CASE WHEN said IS NULL
+            THEN nullif(nullif(json_extract_string(json, '$.data'), ''), '{}') END""",
+        "rest_type": "CASE WHEN said IS NULL THEN json_type(json, '$.data') END",
+    },
+)
+
+# How each column of `Event` is made.
+_COLUMNS: Final = {
+    "time_ms": f"coalesce({_seconds_ms('unix_number')}, {_iso_ms('ts')})",
+    "channel": "channel",
+    "event": "event",
+    "source": _SOURCE,
+    "stream": "given_stream",
+    "stream_name": "given_stream_name",
+    "session": "given_session",
+    "text": """coalesce(said, CASE channel WHEN 'capture_session'
+        THEN nullif(concat_ws(': ', state, CASE WHEN state = 'failed' THEN coalesce(error, rest) END), '')
+        WHEN 'vdbevents' THEN rest
+        ELSE CASE WHEN rest_type = 'VARCHAR' THEN rest END END)""",
+    "is_final": "CASE final WHEN 'true' THEN true WHEN 'false' THEN false END",
+    "start_ms": _moment_ms("begin", "begin_number"),
+    "end_ms": _moment_ms("finish", "finish_number"),
+    "label": "coalesce(given_label, event)",
+    "speaker": "given_speaker",
+    "confidence": "CASE WHEN isfinite(sure_number) THEN sure_number END",
+}
+
+# DuckDB reads no JSON with half a surrogate pair, which a recorder may well have been sent. `\x01` cannot
+# stand in JSON: it marks the escapes that are whole, and then stands for those that were not.
+_PAIR: Final = r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+_OTHER: Final = r"\\[^u]|\\u(?:[0-9abcefABCEF][0-9a-fA-F]|[dD][0-7])[0-9a-fA-F]{2}"
+_HALF: Final = r"\\u[dD][89a-fA-F][0-9a-fA-F]{2}"
+_MENDED: Final = rf"""replace(regexp_replace(
+    regexp_replace(line, '({_PAIR}|{_OTHER})|{_HALF}', '\1' || chr(1), 'g'),
+    '({_PAIR}|{_OTHER})' || chr(1), '\1', 'g'), chr(1), '\ufffd')"""
+_JSON: Final = rf"""CASE WHEN NOT starts_with(ltrim(line, ' \t'), '{{') THEN NULL
+    WHEN json_valid(line) THEN line
+    WHEN regexp_matches(line, '{_HALF}') AND json_valid({_MENDED}) THEN {_MENDED} END"""
+
+
+def folded(table: str, columns: Iterable[str], *others: str) -> str:
+    """Return a SELECT of `columns` (names of `Event`'s), and of `others`: `table`'s own, or `readable`.
+
+    `table` is SQL that has a column `line`. An event's JSON is parsed once, for the members that are needed.
+    """
+    made = {name: _COLUMNS.get(name, name) for name in columns}
+    levels: list[dict[str, str]] = []
+    wanted = " ".join(made.values())
+    for level in reversed(_LEVELS):
+        needed = _named(level, wanted)
+        levels.insert(0, needed)
+        wanted = " ".join([wanted, *needed.values()])
+    members = _named(_MEMBERS, wanted)
+    paths = list(dict.fromkeys(path for member in members.values() for path in member))
+    value = {path: f"v[{index}]" for index, path in enumerate(paths, 1)}
+    read = {
+        name: f"coalesce({', '.join(value[path] for path in member)})" for name, member in members.items()
+    }
+    sql = f"(SELECT *, {_JSON} AS json FROM {table})"
+    sql = f"""(SELECT *, json_extract_string(json, {[f"$.{path}" for path in paths]}) AS v,
+        json_type(json, ['$.channel', '$.type', '$.event_type', '$.event']) AS types FROM {sql})"""
+    for level in ({"readable": "v IS NOT NULL", **read}, *filter(None, levels)):
+        sql = f"(SELECT *, {_aliased(level)} FROM {sql})"
+    return f"SELECT {', '.join([_aliased(made), *others])} FROM {sql}"
+
+
+def _named(definitions: dict[str, _Definition], sql: str) -> dict[str, _Definition]:
+    """Return those definitions whose names stand in `sql`."""
+    words = set(re.findall(r"\w+", sql))
+    return {name: definition for name, definition in definitions.items() if name in words}
+
+
+def _aliased(columns: dict[str, str]) -> str:
+    return ", ".join(name if sql == name else f"{sql} AS {name}" for name, sql in columns.items())
+
+
+# -- Steps 2 and 3: which of them match, and which are shown ---------------------------------------------
+
+
+_NUMBERED: Final = "(SELECT rowid AS position, line FROM candidates)"
+
+
+def events(filters: Filters) -> Statement:
+    """Make the table `events`, a row a candidate: position, time_ms, readable, within, matched.
+
+    Where interim transcripts are to be hidden also: transcript, stream, is_final, start_ms, end_ms.
+    """
+    values: list[object] = []
+    within = _between(filters.window)
+    matched = [*_membership(filters, values), *_greps(filters, values)]
+    columns = ["time_ms", "channel"]
+    if filters.streams or not filters.interim:
+        columns += ["stream", "stream_name"]
+    if filters.grep:
+        columns += ["text", "label"]
+    transcript = ""
+    if not filters.interim:
+        columns += ["is_final", "start_ms", "end_ms"]
+        transcript = """, channel IS NOT DISTINCT FROM 'transcript' AND is_final IS NOT NULL AS transcript,
+            coalesce(stream, stream_name) AS stream, is_final, start_ms, end_ms"""
+    sql = f"""CREATE TEMP TABLE events AS
+        SELECT position, time_ms, readable, readable AND {within} AS within,
+        {" AND ".join(["within", *matched])} AS matched{transcript}
+        FROM ({folded(_NUMBERED, columns, "position", "readable")})"""
+    return Statement(sql, values)
+
+
+def _between(window: Window) -> str:
+    conditions = ["true"]
+    if window.since_ms is not None:
+        conditions.append(f"time_ms >= {window.since_ms:d}")
+    if window.until_ms is not None:
+        conditions.append(f"time_ms < {window.until_ms:d}")
+    return f"coalesce({' AND '.join(conditions)}, false)"
+
+
+def _membership(filters: Filters, values: list[object]) -> list[str]:
+    conditions = []
+    if filters.channels:
+        conditions.append("coalesce(list_contains(?, channel), false)")
+        values.append([_ALIASES.get(channel, channel) for channel in filters.channels])
+    if filters.streams:
+        conditions.append(
+            "(coalesce(list_contains(?, stream), false) OR coalesce(list_contains(?, stream_name), false))"
+        )
+        values += [list(filters.streams)] * 2
+    return conditions
+
+
+def _greps(filters: Filters, values: list[object]) -> list[str]:
+    conditions = []
+    for pattern in filter(None, filters.grep):
+        either = " OR ".join(
+            f"coalesce({_grep(pattern, column, filters)}, false)" for column in ("text", "label")
+        )
+        conditions.append(f"({either})")
+        values += [pattern] * 2
+    return conditions
+
+
+def _grep(pattern: str, column: str, filters: Filters) -> str:
+    ignoring = ignores_case(pattern, filters)
+    if filters.extended:
+        return f"regexp_matches({column}, ?, '{'i' if ignoring else 'c'}')"
+    return f"contains(lower({column}), lower(?))" if ignoring else f"contains({column}, ?)"
+
+
+# An interim transcript is replaced by a final one of its stream with the same start, or by the next final one
+# unless both have times and these are apart.
+_REPLACED: Final = """SELECT interim.position FROM (
+    SELECT *, bool_or(is_final) OVER (PARTITION BY stream, start_ms) AS same_start,
+        min(CASE WHEN is_final THEN number END) OVER (
+            PARTITION BY stream ORDER BY number ROWS BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING) AS next
+    FROM numbered) AS interim LEFT JOIN numbered AS final ON final.number = interim.next
+    WHERE NOT interim.is_final AND ((same_start AND interim.start_ms IS NOT NULL) OR (final.number IS NOT NULL
+    AND coalesce(interim.start_ms < final.end_ms AND final.start_ms < interim.end_ms, true)))"""
+
+
+def answer(filters: Filters, *, hiding: bool) -> str:
+    """Make the table `answer (line, time_ms)`, in order, without replaced interim transcripts if `hiding`."""
+    shown = "matched"
+    if hiding:
+        shown = f"""matched AND (NOT transcript OR is_final OR position NOT IN (
+            WITH numbered AS MATERIALIZED (
+                SELECT *, row_number() OVER (ORDER BY time_ms NULLS FIRST, position) AS number FROM events
+                WHERE transcript AND within AND (is_final OR matched))
+            {_REPLACED}))"""
+    newest = ""
+    if filters.limit is not None:
+        newest = f"ORDER BY time_ms DESC NULLS LAST, position DESC LIMIT {filters.limit:d}"
+    return f"""CREATE TEMP TABLE answer AS SELECT line, time_ms
+        FROM (SELECT position, time_ms FROM events WHERE {shown} {newest})
+        JOIN candidates ON candidates.rowid = position ORDER BY time_ms NULLS FIRST, position"""
+
+
+# -- Questions to the tables -----------------------------------------------------------------------------
+
+# How many of the matches are interim, and could be hidden.
+INTERIMS: Final = "SELECT count(*) FROM events WHERE matched AND transcript AND NOT is_final"
+
+SKIPPED: Final = """SELECT (SELECT count(*) FROM events WHERE NOT readable),
+    (SELECT count(DISTINCT line) FROM reject_errors)"""
+
+SPAN: Final = "SELECT count(*), min(time_ms), max(time_ms) FROM answer"
+
+# A table is read in the order in which it was made.
+LINES: Final = "SELECT line FROM answer"
+EVENTS: Final = folded("(SELECT line FROM answer WHERE rowid BETWEEN ? AND ?)", Event._fields)
+
+# Folding holds a line several times over, for many lines at once: the rows of large ones are folded alone.
+LARGE: Final = "SELECT rowid FROM answer WHERE strlen(line) > 1000000 ORDER BY rowid"
