@@ -1,5 +1,7 @@
 """The daemon's answers to what should never happen."""
 
+import signal
+
 import pytest
 
 from vdbevents import cloud, journal
@@ -23,6 +25,8 @@ def test_a_bug_in_what_connects_ends_the_listener_and_is_not_swallowed(tmp_path,
     state = journal.StateDirectory(tmp_path / "state")
     state.create()
 
+    before = signal.getsignal(signal.SIGHUP)
+
     async def broken(self):
         raise ZeroDivisionError
 
@@ -33,3 +37,4 @@ def test_a_bug_in_what_connects_ends_the_listener_and_is_not_swallowed(tmp_path,
         daemon.listen(options, Silent())
     assert not state.ws_pid.exists()
     assert not journal.listener_runs(state)
+    assert signal.getsignal(signal.SIGHUP) is before

@@ -259,7 +259,7 @@ def test_a_file_is_taken_by_its_name_whatever_is_in_it(journal, name):
 @pytest.mark.parametrize(
     "event",
     [
-        '{"ts": "2026-03-02T10:15:30+00:00", "unix_ts": 1772446530, "type": "transcript", "data": {"text": "x"}}',
+        '{"ts": "2026-03-02T10:15:30+00:00", "unix_ts": 1772446530, "type": "transcript", "text": "x"}',
         '{"ts":"2026-03-02T11:15:30.000+01:00","channel":"transcript","data":{"text":"x"}}',
         '{"channel":"transcript","data":{"text":"x"},"unix_ts":1772446530.0}',
         '  {"unix_ts":1.77244653e9,"text":"x","channel":"transcript"}  ',

@@ -105,6 +105,7 @@ class _Daemon:
             on_crash=lambda error: self._from_writer(self._crash, error),
         )
         self._signal: signal.Signals | None = None
+        self._handlers: dict[signal.Signals, Any] = {}
         self._connecting: asyncio.Task[None] | None = None
         self._socket: ClientConnection | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -163,6 +164,8 @@ class _Daemon:
             await self._outcome
         finally:
             await self._leave()
+            for number, handler in self._handlers.items():
+                signal.signal(number, handler)
         return self._signal or signal.SIGTERM
 
     def _handle_signals(self) -> None:
@@ -174,7 +177,8 @@ class _Daemon:
         # A terminal that closes, or that lets no background job write, is no reason to stop recording.
         for name in ("SIGHUP", "SIGTTOU"):
             if hasattr(signal, name):
-                signal.signal(getattr(signal, name), signal.SIG_IGN)
+                number = getattr(signal, name)
+                self._handlers[number] = signal.signal(number, signal.SIG_IGN)
 
     def _interrupt(self, number: int) -> None:
         if self._signal is not None:

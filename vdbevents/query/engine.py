@@ -3,7 +3,7 @@
 import contextlib
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from io import FileIO
 from pathlib import Path
 from types import TracebackType
@@ -45,13 +45,14 @@ class Answer:
         for batch in self._batches(plan.LINES, []):
             yield [line for (line,) in batch]
 
-    def events(self) -> Iterator[list[Event]]:
-        """The folded events, in batches that are never empty."""
+    def events(self, columns: Collection[str] = Event._fields) -> Iterator[list[Event]]:
+        """The folded events, in batches that are never empty; None in columns other than `columns`."""
+        sql = plan.rows(columns)
         first = 0
         for large in [*self._large, self.count]:
             for rows in ((first, large - 1), (large, large)):
                 if rows[0] <= rows[1] < self.count:
-                    for batch in self._batches(plan.EVENTS, list(rows)):
+                    for batch in self._batches(sql, list(rows)):
                         yield list(map(Event._make, batch))
             first = large + 1
 

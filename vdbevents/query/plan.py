@@ -11,7 +11,7 @@ They are printed as they are, or folded into `Event`s as they are read.
 # ruff: noqa: S608 - the SQL is made here of constants, whole numbers and names of ours; values are bound
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
 from typing import Final, NamedTuple, Protocol, TypeVar
@@ -84,8 +84,8 @@ class Answer(Protocol):
     def lines(self) -> Iterable[list[str]]:
         """The journal's own lines, oldest first, in batches."""
 
-    def events(self) -> Iterable[list[Event]]:
-        """The folded events, oldest first, in batches."""
+    def events(self, columns: Collection[str] = Event._fields) -> Iterable[list[Event]]:
+        """The folded events, oldest first, in batches; None in columns other than `columns`."""
 
 
 class Statement(NamedTuple):
@@ -614,7 +614,14 @@ SPAN: Final = "SELECT count(*), min(time_ms), max(time_ms) FROM answer"
 
 # A table is read in the order in which it was made.
 LINES: Final = "SELECT line FROM answer"
-EVENTS: Final = folded("(SELECT line FROM answer WHERE rowid BETWEEN ? AND ?)", Event._fields)
+
+
+def rows(columns: Collection[str]) -> str:
+    """Return a SELECT of `Event`s, their columns NULL but for `columns`; its values are two row numbers."""
+    columns = [name for name in Event._fields if name in columns]
+    kept = folded("(SELECT line FROM answer WHERE rowid BETWEEN ? AND ?)", columns)
+    return f"SELECT {', '.join(name if name in columns else 'NULL' for name in Event._fields)} FROM ({kept})"
+
 
 # Folding holds a line several times over, for many lines at once: the rows of large ones are folded alone.
 LARGE: Final = "SELECT rowid FROM answer WHERE strlen(line) > 1000000 ORDER BY rowid"

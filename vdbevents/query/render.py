@@ -133,6 +133,19 @@ _CHANNEL_COLOURS: Final = {
 }
 
 
+_TEXT_COLUMNS: Final = (
+    "time_ms",
+    "channel",
+    "event",
+    "source",
+    "text",
+    "is_final",
+    "label",
+    "speaker",
+    "line",
+)
+
+
 class Page:
     """The look of one answer: an aligned line an event."""
 
@@ -200,7 +213,7 @@ class Page:
 
 def _write_text(answer: Answer, stream: Sink, page: Page) -> int:
     count = 0
-    for batch in answer.events():
+    for batch in answer.events(_TEXT_COLUMNS):
         page.widen(batch)
         stream.write("".join(map(page.line, batch)).encode())
         count += len(batch)
