@@ -1,6 +1,7 @@
 """Start-up is a feature: what each command loads, and that every module stands on its own."""
 
 import ast
+import doctest
 import json
 import os
 import subprocess
@@ -8,6 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
+
+import vdbevents
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "vdbevents"
@@ -113,3 +116,20 @@ def test_the_check_for_posix_sees_into_classes_and_conditions_and_not_into_funct
     )
 
     assert set(imported(tree)) == {"os", "fcntl", "pwd"}
+
+
+def test_every_public_name_is_there_and_loads_nothing_before_it_is_used(tmp_path):
+    program = TELL_MODULES + "import vdbevents\n"
+    code, loaded = fresh(program, home=tmp_path)
+    assert code == 0
+    assert {name for name in loaded if name.startswith("vdbevents")} == {"vdbevents"}
+
+    code, loaded = fresh(program + "[getattr(vdbevents, name) for name in vdbevents.__all__]", home=tmp_path)
+    assert code == 0
+    assert not loaded & {"duckdb", "videodb", "websockets", "typer", "rich"}
+
+
+def test_the_examples_in_the_package_s_own_words_are_true():
+
+    assert doctest.testmod(vdbevents).attempted == 4
+    assert doctest.testmod(vdbevents).failed == 0

@@ -1,3 +1,56 @@
-"""The flight recorder for a desktop that VideoDB watches."""
+"""The flight recorder for a desktop that VideoDB watches.
+
+The commands are the program's face; these names are for who would rather call than run it. Each is loaded
+when it is first used.
+
+    >>> from pathlib import Path
+    >>> import vdbevents
+    >>> journal = vdbevents.locate_state(None, {}, Path("/home/ada")).journal
+    >>> journal.as_posix()
+    '/home/ada/.local/state/videodb/videodb_events.jsonl'
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from vdbevents.errors import VdbeventsError
+    from vdbevents.journal import Journal, StateDirectory, follow, locate_state
+    from vdbevents.query.engine import search
+    from vdbevents.query.plan import Filters, Window
+    from vdbevents.record import envelop, parse_line
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "Filters",
+    "Journal",
+    "StateDirectory",
+    "VdbeventsError",
+    "Window",
+    "envelop",
+    "follow",
+    "locate_state",
+    "parse_line",
+    "search",
+]
+
+_HOMES = {
+    "Filters": "vdbevents.query.plan",
+    "Journal": "vdbevents.journal",
+    "StateDirectory": "vdbevents.journal",
+    "VdbeventsError": "vdbevents.errors",
+    "Window": "vdbevents.query.plan",
+    "envelop": "vdbevents.record",
+    "follow": "vdbevents.journal",
+    "locate_state": "vdbevents.journal",
+    "parse_line": "vdbevents.record",
+    "search": "vdbevents.query.engine",
+}
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - any of the public names
+    if name not in _HOMES:
+        raise AttributeError(f"module 'vdbevents' has no attribute {name!r}")
+    import importlib
+
+    return getattr(importlib.import_module(_HOMES[name]), name)
