@@ -107,6 +107,9 @@ def test_a_certificate_that_does_not_verify_is_fatal(wrap):
         (format_datetime(NOW + timedelta(seconds=90)), 90.0),
         (format_datetime(NOW - timedelta(seconds=90)), 0.0),
         (format_datetime((NOW + timedelta(seconds=5)).replace(tzinfo=None)), 5.0),
+        ("7, 9", 7.0),
+        ("Mon, 01 Jan 99999999999 00:00:00 GMT", None),
+        ("Mon, 02 Mar 2026 10:15:30 +99999999999999", None),
         ("soon", None),
         ("nan", None),
         ("", None),
@@ -172,3 +175,19 @@ def test_a_call_that_hangs_is_left_behind_and_holds_up_nothing():
     release.set()
 
     assert time.monotonic() - began < 5
+
+
+def test_of_two_wishes_to_wait_the_first_counts():
+    response = Response(503, "", Headers([("Retry-After", "7"), ("Retry-After", "9")]))
+
+    assert cloud.classify(InvalidStatus(response), NOW).retry_after == 7.0
+
+
+def test_an_address_is_shown_without_the_password_in_it():
+    assert cloud.shown_address("https://user:secret@api.example:8443/v1") == "https://api.example:8443"
+
+
+def test_a_key_in_the_place_of_the_address_is_not_shown():
+    with pytest.raises(InputError) as raised:
+        cloud.credentials_from({"VIDEO_DB_API_KEY": "sk-x", "VIDEO_DB_API": "sk-secret"})
+    assert "sk-secret" not in raised.value.message + raised.value.hint

@@ -527,3 +527,90 @@ def test_the_size_to_come_counts_what_waits_as_if_it_were_written(state):
 
     assert all(expected)
     assert state.journal.stat().st_size == writer.expected_size
+
+
+def test_lines_that_sync_do_not_say_that_lines_can_be_written(state, monkeypatch):
+    troubles = []
+    writer = writer_of(state, sync_seconds=0.05, on_trouble=troubles.append)
+    writer.RETRY_SECONDS = 0.02
+    writer.put(LINE, "c")
+    wait_until(state.journal.exists)
+    synced = threading.Event()
+    really_sync = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda descriptor: (really_sync(descriptor), synced.set()))
+    away = state.path.rename(state.path.with_name("away"))
+    writer.put(LINE, "c")
+    wait_until(lambda: troubles)
+    synced.wait(0.5)
+    assert troubles == ["No such file or directory"]
+    away.rename(state.path)
+    wait_until(lambda: len(troubles) == 2)
+    writer.close(5)
+
+    assert state.journal.read_bytes() == LINE * 2
+
+
+def test_a_torn_piece_that_could_not_be_set_aside_whole_leaves_nothing_of_itself(state, monkeypatch):
+    state.journal.write_bytes(LINE + b'{"torn')
+    state.torn.write_bytes(b"earlier\n")
+    really_write = os.write
+
+    def write_a_little(descriptor, content):
+        if len(content) > 3:
+            return really_write(descriptor, content[:3])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "write", write_a_little)
+    with pytest.raises(OSError, match="No space left"):
+        open_journal(state).repair()
+    monkeypatch.undo()
+
+    assert state.torn.read_bytes() == b"earlier\n"
+    assert state.journal.read_bytes() == LINE + b'{"torn'
+
+
+def test_following_does_not_begin_anew_when_a_torn_line_is_cut_off(state):
+    opened = open_journal(state)
+
+    def tear():
+        with state.journal.open("ab") as handle:
+            handle.write(b'{"torn')
+
+    steps = [lambda: opened.append([b'{"n":1}\n']), tear, lambda: opened.append([b'{"n":2}\n'])]
+    seen = [json.loads(one) for one in follow_all(state.journal, steps, from_end=False)]
+
+    assert [e["n"] for e in seen if "n" in e] == [1, 2]
+
+
+def test_who_asks_whether_a_listener_runs_is_not_taken_for_one(state):
+    journal.ListenerLock(state).release()
+    asked = []
+
+    def ask():
+        asked.extend(journal.listener_runs(state) for _ in range(2000))
+
+    askers = [threading.Thread(target=ask) for _ in range(3)]
+    for asker in askers:
+        asker.start()
+    for asker in askers:
+        asker.join()
+
+    assert not any(asked)
+
+
+def test_a_lock_that_cannot_be_used_is_an_error_with_a_cure(state):
+    state.listener_lock.mkdir()
+
+    with pytest.raises(InputError, match="cannot use"):
+        journal.ListenerLock(state)
+
+
+def test_a_state_file_that_could_not_be_replaced_leaves_nothing_behind(state, monkeypatch):
+    def refuse(descriptor):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    with pytest.raises(OSError, match="No space left"):
+        journal.replace_file(state.ws_id, b"ws-1")
+
+    assert list(state.path.iterdir()) == []

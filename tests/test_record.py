@@ -233,3 +233,24 @@ def test_the_text_of_an_event_is_found_where_services_put_it(event, text):
 )
 def test_only_an_opening_message_with_an_id_of_one_word_opens_a_connection(event, identifier):
     assert record.connection_id_of(event) == identifier
+
+
+@pytest.mark.parametrize(
+    ("kind", "channel"),
+    [("\ud800", "?"), ("caf\udc00é", "caf?é"), ("k" * 5000, "k" * 100), ("名前", "名前")],
+)
+def test_the_name_of_a_channel_can_be_written_into_any_file(kind, channel):
+    assert record.channel_of({"channel": kind}) == channel
+
+
+@pytest.mark.parametrize(
+    ("message", "members"),
+    [
+        ('{"t":"\\u4f60\\u001B\\u597d\\uD83D\\uDE00\\uD83D"}', '"t":"你\\u001B好😀\\uD83D"'),
+        ('{"t":"\\u00e9\\u0022\\u005C\\u00e9\\/\\n"}', '"t":"é\\"\\\\é/\\n"'),
+        ('{"t":"\\\\\\u00e9\\\\u00e9"}', '"t":"\\\\é\\\\u00e9"'),
+        ('{"t":"\\ud83d\\ud83d\\ude00"}', '"t":"\\ud83d😀"'),
+    ],
+)
+def test_what_stays_escaped_stays_as_it_was_among_what_does_not(message, members):
+    assert line(message) == f"{HEAD},{members}}}\n"

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
+from urllib.parse import urlsplit
 
 from vdbevents.errors import InputError, ServiceRefusedError
 
@@ -54,6 +55,12 @@ class Failure:
     retry_after: float | None = None
 
 
+def shown_address(base_url: str) -> str:
+    """A base URL without the name and password that it may hold."""
+    parts = urlsplit(base_url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+
+
 def credentials_from(environ: Mapping[str, str]) -> Credentials:
     """The key and the base URL from `VIDEO_DB_API_KEY` and `VIDEO_DB_API` (or `VIDEO_DB_BASE_URL`).
 
@@ -68,7 +75,8 @@ def credentials_from(environ: Mapping[str, str]) -> Credentials:
         raise ServiceRefusedError("VIDEO_DB_API_KEY holds characters that no key has", _KEY_HINT)
     url = (environ.get("VIDEO_DB_API") or environ.get("VIDEO_DB_BASE_URL") or DEFAULT_BASE_URL).strip()
     if not url.startswith(("http://", "https://")):
-        raise InputError(f"VIDEO_DB_API is no http:// or https:// address: {url!r}", _ADDRESS_HINT)
+        # Not shown: it may be the key, set in the wrong place.
+        raise InputError("VIDEO_DB_API is no http:// or https:// address", _ADDRESS_HINT)
     return Credentials(key, url.rstrip("/"))
 
 
@@ -196,18 +204,18 @@ def _classify_status(status: int, retry_after: float | None) -> Failure:
     return Failure(f"the service refused the request ({status})", fatal=True, hint=_ADDRESS_HINT)
 
 
-def _retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
-    value = (headers.get("Retry-After") or "").strip()
-    if not value:
-        return None
+def _retry_after(headers: Any, now: datetime) -> float | None:  # noqa: ANN401 - of either library
+    # websockets refuses to choose between two headers of a name, requests has joined them.
+    values = headers.get_all("Retry-After") if hasattr(headers, "get_all") else [headers.get("Retry-After")]
+    value = str(next(iter(values), None) or "")
     try:
-        seconds = float(value)
+        seconds = float(value.partition(",")[0])
     except ValueError:
         try:
             moment = parsedate_to_datetime(value)
-        except ValueError:
+            seconds = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() - now.timestamp()
+        except (ValueError, OverflowError, TypeError, IndexError):
             return None
-        seconds = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() - now.timestamp()
     return min(max(seconds, 0.0), LONGEST_RETRY_AFTER_SECONDS) if math.isfinite(seconds) else None
 
 

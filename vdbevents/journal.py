@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import BinaryIO
 
 from vdbevents import record
 from vdbevents.errors import InputError, ListenerStateError
@@ -109,11 +110,15 @@ def replace_file(path: Path, content: bytes) -> None:
     unfinished = path.with_name(f".{path.name}.tmp")
     descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     try:
-        _write_whole(descriptor, content)
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-    unfinished.replace(path)
+        try:
+            _write_whole(descriptor, content)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        unfinished.replace(path)
+    except OSError:
+        remove_file(unfinished)
+        raise
 
 
 def remove_file(path: Path) -> None:
@@ -136,20 +141,51 @@ def listener_pid(directory: StateDirectory) -> int | None:
 
 
 def listener_runs(directory: StateDirectory) -> bool:
-    """Whether a process holds the listener's lock; the kernel drops it with the process."""
+    """Whether a process holds the listener's lock; the kernel drops it with the process.
+
+    Raises:
+        InputError: the lock may not be looked at.
+    """
     try:
         descriptor = os.open(directory.listener_lock, os.O_RDONLY)
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         return False
-    from filelock import lock_descriptor, unlock_descriptor
-
+    except OSError as error:
+        raise _unusable(directory.listener_lock, error) from error
     try:
-        if not lock_descriptor(descriptor, blocking=False):
-            return True
-        unlock_descriptor(descriptor)
-        return False
+        return not _can_be_locked(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _can_be_locked(descriptor: int) -> bool:
+    try:
+        import fcntl
+    except ImportError:
+        return _takes_lock(descriptor, seconds=0.05)
+    # Shared, so that two who ask at once do not take each other for a listener.
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def _takes_lock(descriptor: int, seconds: float) -> bool:
+    """Whether the lock was taken. Whoever asks if it is held holds it for an instant: that is waited out."""
+    from filelock import lock_descriptor
+
+    deadline = time.monotonic() + seconds
+    while not lock_descriptor(descriptor, blocking=False):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.01)
+    return True
+
+
+def _unusable(path: Path, error: OSError) -> InputError:
+    reason = error.strerror or str(error)
+    return InputError(f"cannot use {path}: {reason}", "see who owns it, or name another directory")
 
 
 class ListenerLock:
@@ -160,21 +196,19 @@ class ListenerLock:
 
         Raises:
             ListenerStateError: another process holds it. Nothing was touched.
+            InputError: its file cannot be opened.
         """
-        from filelock import lock_descriptor
-
-        self._descriptor = os.open(directory.listener_lock, os.O_RDWR | os.O_CREAT, 0o600)
-        # Whoever asks `listener_runs` holds the lock for an instant: that is no listener.
-        deadline = time.monotonic() + 0.5
-        while not lock_descriptor(self._descriptor, blocking=False):
-            if time.monotonic() > deadline:
-                os.close(self._descriptor)
-                pid = listener_pid(directory)
-                raise ListenerStateError(
-                    f"a listener{f' (PID {pid})' if pid else ''} already records into {directory.path}",
-                    f"end it with: vdbevents stop {directory.path}",
-                )
-            time.sleep(0.01)
+        try:
+            self._descriptor = os.open(directory.listener_lock, os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError as error:
+            raise _unusable(directory.listener_lock, error) from error
+        if not _takes_lock(self._descriptor, seconds=0.5):
+            os.close(self._descriptor)
+            pid = listener_pid(directory)
+            raise ListenerStateError(
+                f"a listener{f' (PID {pid})' if pid else ''} already records into {directory.path}",
+                f"end it with: vdbevents stop {directory.path}",
+            )
 
     def release(self) -> None:
         """Lets the next listener start."""
@@ -326,9 +360,14 @@ class Journal:
     def _set_aside(self, tail: bytes) -> None:
         # Safe on the disk before it is cut from the journal: a crash between the two leaves it in both.
         descriptor = os.open(self._directory.torn, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        size = os.fstat(descriptor).st_size
         try:
             _write_whole(descriptor, tail + b"\n")
             os.fsync(descriptor)
+        except OSError:
+            # A piece of it would be glued to the next attempt, and take the room that was just made.
+            os.ftruncate(descriptor, size)
+            raise
         finally:
             os.close(descriptor)
 
@@ -392,7 +431,6 @@ def follow(
         start: the byte to begin at, instead of the beginning or end.
     """
     handle = None
-    partial = b""
     try:
         while True:
             if handle is None:
@@ -402,24 +440,29 @@ def follow(
                     if from_end:
                         handle.seek(0, os.SEEK_END)
                 # Whatever file comes later is new from its first line.
-                from_end, start, partial = False, None, b""
-            while handle is not None and (piece := handle.readline()):
-                partial += piece
-                if partial.endswith(b"\n"):
-                    yield partial
-                    partial = b""
-            if handle is not None and os.fstat(handle.fileno()).st_size < handle.tell():
-                handle.seek(0)
-                partial = b""
-                continue
-            if handle is not None and not _same_file(handle.fileno(), path):
-                handle.close()
-                handle = None
+                from_end, start = False, None
+            if handle is not None:
+                yield from _whole_lines(handle)
+                if os.fstat(handle.fileno()).st_size < handle.tell():
+                    handle.seek(0)
+                    continue
+                if not _same_file(handle.fileno(), path):
+                    handle.close()
+                    handle = None
             if not wait():
                 return
     finally:
         if handle is not None:
             handle.close()
+
+
+def _whole_lines(handle: BinaryIO) -> Iterator[bytes]:
+    """The lines from here on; stands before one that is not whole, which may yet be cut off and replaced."""
+    while line := handle.readline():
+        if not line.endswith(b"\n"):
+            handle.seek(-len(line), os.SEEK_CUR)
+            return
+        yield line
 
 
 @dataclass(slots=True)
@@ -481,6 +524,8 @@ class JournalWriter:
         # Each counter has one writer: the receiver's side, and the thread's. Their difference needs no lock.
         self._bytes_put = 0
         self._bytes_done = 0
+        self._taken_ms = self._waiting_since_ms = 0
+        self._failed: object = None
         self._mark = (journal.size, 0)
         self._dropped = Dropped()
         self._dropping = False
@@ -499,6 +544,11 @@ class JournalWriter:
         return self._bytes_put - self._bytes_done
 
     @property
+    def waiting_since_ms(self) -> int | None:
+        """When the oldest line that is not yet written came, about; None where none waits."""
+        return self._waiting_since_ms if self.backlog_bytes else None
+
+    @property
     def expected_size(self) -> int:
         """The journal's size once all that was put is in it, if nobody else appends."""
         size, done = self._mark
@@ -514,6 +564,7 @@ class JournalWriter:
         backlog = self._bytes_put - self._bytes_done
         if not backlog:
             self.last_progress = time.monotonic()
+            self._waiting_since_ms = self._clock_ms()
         if self._dropping or backlog + len(line) > self._hold_bytes:
             with self._drop_guard:
                 if self._drop(line, channel):
@@ -578,7 +629,7 @@ class JournalWriter:
                 self._tasks.popleft()()
         stopping = self._stop and not self._lines and not self._batch and not self._tasks
         if self._journal.unsynced and (stopping or time.monotonic() >= self._sync_at):
-            flows = self._attempt(self._journal.sync) and flows
+            flows = self._attempt("sync", self._journal.sync) and flows
         if not flows:
             time.sleep(0.05 if self._stop else self.RETRY_SECONDS)
         return stopping and flows
@@ -592,11 +643,14 @@ class JournalWriter:
             size += len(batch[-1])
         if not batch:
             return True
+        self._taken_ms = self._taken_ms or self._clock_ms()
         if not self._journal.unsynced:
             self._sync_at = time.monotonic() + self._sync_seconds
-        if not self._attempt(lambda: self._journal.append(batch)):
+        if not self._attempt("append", lambda: self._journal.append(batch)):
             return False
         self._batch = []
+        # What was left when this batch was taken had come before that, but hardly long before.
+        self._waiting_since_ms, self._taken_ms = self._taken_ms, 0
         self._bytes_done += size
         self._mark = (self._journal.size, self._bytes_done)
         self.last_progress = time.monotonic()
@@ -624,16 +678,19 @@ class JournalWriter:
             self._dropping = False
         self._on_dropped(dropped)
 
-    def _attempt(self, step: Callable[[], None]) -> bool:
+    def _attempt(self, name: str, step: Callable[[], None]) -> bool:
         try:
             step()
         except OSError as error:
             reason = error.strerror or str(error)
+            if self.trouble is None or name == "append":
+                # Lines that sync say nothing of lines that cannot be written.
+                self._failed = name
             if self.trouble is None:
                 self.trouble = reason
                 self._on_trouble(reason)
             return False
-        if self.trouble is not None:
+        if self.trouble is not None and self._failed == name:
             self.trouble = None
             self._on_trouble(None)
         return True

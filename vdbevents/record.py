@@ -33,8 +33,19 @@ _SOURCES = {
 }
 
 _TOKEN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[^\s"]++')
-_MEMBER_TOKEN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[{}\[\]:,]|[^\s"{}\[\]:,]++')
-_ESCAPES = re.compile(rb"(?:\\u[0-9a-fA-F]{4})++|\\.", re.DOTALL)
+_KEY_OR_BRACKET = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+":?|[{}\[\]]')
+# Runs of escapes that stand for characters which JSON takes as they are; the two that have a shorter escape;
+# and any other escape, of which `\u` alone is taken, so that its digits stay as they are.
+_ESCAPES = re.compile(
+    rb"(?:\\u(?:(?!00[01]|0022|005[cC]|007[fF]|00[89]|202[89]|[dD][89a-fA-F])[0-9a-fA-F]{4}"
+    rb"|[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}))++|\\u0022|\\u005[cC]|\\.",
+    re.DOTALL,
+)
+_SHORTER = {rb"\/": b"/", rb"\u0022": rb"\"", rb"\u005c": rb"\\", rb"\u005C": rb"\\"}
+
+_LONGEST_NAME = 100
+_LONGEST_ID = 256
+_HARMLESS_DEPTH = 500
 
 
 class Record(NamedTuple):
@@ -81,7 +92,7 @@ def envelop(message: bytes, received_ms: int) -> Record:
         event = orjson.loads(message)
     except ValueError:
         event = _parse_leniently(message)
-    if type(event) is not dict:
+    if type(event) is not dict or _is_too_deep(message):
         return _envelop_raw(message, received_ms)
     body = message if _is_compact(message, event) else _compact(message)
     if "ts" in event or "unix_ts" in event:
@@ -89,6 +100,17 @@ def envelop(message: bytes, received_ms: int) -> Record:
     if body == b"{}":
         return Record(_head(received_ms) + b"}\n", event)
     return Record(b"%b,%b\n" % (_head(received_ms), body[1:]), event)
+
+
+def _is_too_deep(message: bytes) -> bool:
+    # A line that Python's own reader refuses would end every script that reads the journal with it.
+    if message.count(b"[") + message.count(b"{") < _HARMLESS_DEPTH:
+        return False
+    try:
+        json.loads(message, parse_int=_parse_integer)
+    except RecursionError:
+        return True
+    return False
 
 
 def _is_compact(message: bytes, event: Mapping[str, Any]) -> bool:
@@ -160,34 +182,11 @@ def _envelop_raw(message: bytes, received_ms: int) -> Record:
 
 def _unescape_run(match: re.Match[bytes]) -> bytes:
     run = match[0]
-    if run == rb"\/":
-        return b"/"
-    if not run.startswith(rb"\u"):
+    if run in _SHORTER:
+        return _SHORTER[run]
+    if len(run) == len(rb"\n"):
         return run
-    units = run.split(rb"\u")[1:]
-    pieces: list[bytes] = []
-    position = 0
-    while position < len(units):
-        unit = int(units[position], 16)
-        following = int(units[position + 1], 16) if position + 1 < len(units) else 0
-        if 0xD800 <= unit < 0xDC00 and 0xDC00 <= following < 0xE000:  # noqa: PLR2004 - a pair of surrogates
-            point = 0x10000 + ((unit - 0xD800) << 10) + (following - 0xDC00)
-            pieces.append(chr(point).encode("utf-8"))
-            position += 2
-        else:
-            pieces.append(_unescape_unit(unit, rb"\u" + units[position]))
-            position += 1
-    return b"".join(pieces)
-
-
-def _unescape_unit(unit: int, escaped: bytes) -> bytes:
-    if unit in (0x22, 0x5C):
-        return b"\\" + bytes([unit])
-    # Control characters must not reach a terminal, nor line separators a reader that splits at them; lone
-    # surrogates are no characters. These stay as they were escaped.
-    if unit < 0x20 or 0x7F <= unit < 0xA0 or 0xD800 <= unit < 0xE000 or unit in (0x2028, 0x2029):  # noqa: PLR2004
-        return escaped
-    return chr(unit).encode("utf-8")
+    return bytes.fromhex(run.replace(rb"\u", b"").decode("ascii")).decode("utf-16-be").encode("utf-8")
 
 
 def _rename_stamps(body: bytes) -> bytes:
@@ -208,21 +207,16 @@ def _rename_stamps(body: bytes) -> bytes:
 
 
 def _member_keys(body: bytes) -> Iterator[tuple[int, int]]:
-    """Where the keys of the outermost object stand: (start, end), quotes included."""
+    """Where the keys of the outermost object of compact JSON stand: (start, end), quotes included."""
     depth = 0
-    key_follows = False
-    for token in _MEMBER_TOKEN.finditer(body):
-        first = token[0][:1]
-        if first in b"{[":
+    for token in _KEY_OR_BRACKET.finditer(body):
+        text = token[0]
+        if text in b"{[":
             depth += 1
-            key_follows = depth == 1
-        elif first in b"}]":
+        elif text in b"}]":
             depth -= 1
-        elif depth == 1 and first == b",":
-            key_follows = True
-        elif key_follows:
-            yield token.span()
-            key_follows = False
+        elif depth == 1 and text.endswith(b":"):
+            yield token.start(), token.end() - 1
 
 
 def _decode_key(token: bytes) -> str:
@@ -241,8 +235,13 @@ def channel_of(event: Mapping[str, Any]) -> str:
         if isinstance(kind, str) and kind:
             if kind.startswith("capture_session."):
                 return "capture_session"
-            return _CHANNEL_ALIASES.get(kind, kind)
+            return _CHANNEL_ALIASES.get(kind) or _presentable(kind[:_LONGEST_NAME])
     return "unknown"
+
+
+def _presentable(name: str) -> str:
+    # Names go into state files and onto screens: half a surrogate pair, or a megabyte, would stop both.
+    return name if name.isascii() else name.encode("utf-8", "replace").decode("utf-8")
 
 
 def source_of(event: Mapping[str, Any]) -> str | None:
@@ -287,4 +286,5 @@ def connection_id_of(event: Mapping[str, Any]) -> str | None:
     identifier = event.get("connection_id")
     if not isinstance(identifier, str) or not identifier or channel_of(event) in _DOCUMENTED_CHANNELS:
         return None
-    return identifier if identifier.isprintable() and " " not in identifier else None
+    one_word = identifier.isprintable() and " " not in identifier and len(identifier) <= _LONGEST_ID
+    return identifier if one_word else None

@@ -232,7 +232,7 @@ def test_a_connection_that_went_silent_may_have_been_dead_since_its_last_sign_of
 
 def test_a_run_that_was_killed_left_a_gap_and_an_orderly_one_did_not():
     killed = Bench()
-    killed.started(killed=m.LastRun(pid=77, alive_ms=WALL - 60_000))
+    killed.started(blind=m.Blindness(WALL - 60_000, "the listener with PID 77 ended without a word"))
     orderly = Bench()
     orderly.started()
 
@@ -286,3 +286,15 @@ def test_whatever_happens_every_message_is_kept_and_it_never_rests_without_a_pla
             assert wait == pytest.approx(30.5, abs=29.5001)
         if bench.machine.state is m.State.CONNECTING and state is not m.State.CONNECTING:
             assert of_type(actions, m.Connect)
+
+
+def test_a_service_that_names_ever_new_kinds_does_not_fill_the_counts():
+    bench = Bench()
+    bench.started()
+    bench.connected()
+    for number in range(500):
+        bench.does(m.Received(b'{"channel":"kind %d"}' % number))
+
+    channels = bench.machine.counts.channels
+    assert len(channels) == 101
+    assert channels["other"].count == 400

@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import math
 import os
 import shutil
 import signal
@@ -178,7 +179,7 @@ def listen(
     max_retries: Annotated[
         int | None,
         typer.Option(
-            min=0, metavar="N", help="Give up (exit 5) after N failures in a row.", show_default="never"
+            min=0, metavar="N", help="Give up (exit 5) when N retries in a row failed.", show_default="never"
         ),
     ] = None,
     connect_timeout: Annotated[
@@ -203,6 +204,10 @@ def listen(
 ) -> ExitCode:
     from vdbevents import cloud
 
+    for name, value in (("--connect-timeout", connect_timeout), ("--ping-interval", ping_interval),
+                        ("--hold", hold), ("--sync-every", sync_every)):  # fmt: skip
+        if not math.isfinite(value):
+            raise InputError(f"{name} {value} is no number to count with", "give a finite one")
     environ = _environment(env_file, cwd)
     state = _state_directory(directory, environ)
     credentials = cloud.credentials_from(environ)
@@ -218,7 +223,7 @@ def listen(
     options = Options(state, credentials, settings, clear, int(hold * (1 << 20)), sync_every)
     colour = wants_colour(color, sys.stderr, os.environ)
     observer = _ListenObserver(log_format=log_format, colour=colour, quiet=quiet)
-    observer.say(f"recording from {credentials.base_url} into {state.path}")
+    observer.say(f"recording from {cloud.shown_address(credentials.base_url)} into {state.path}")
     try:
         ended_by = record_events(options, observer)
     finally:
@@ -229,7 +234,9 @@ def listen(
 class _ListenObserver(Diagnostics):
     def announce(self, ws_id: str) -> None:
         try:
-            print(f"WS_ID={ws_id}", flush=True)
+            # In bytes: the id may hold what the terminal's encoding does not.
+            sys.stdout.buffer.write(f"WS_ID={ws_id}\n".encode())
+            sys.stdout.buffer.flush()
         except (OSError, ValueError):
             # `listen | head -0`, or a stdout that was closed: the files tell the id, too.
             _silence_stdout()

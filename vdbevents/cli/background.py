@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from vdbevents.cli.diagnostics import ExitCode
-from vdbevents.errors import ListenerStateError
+from vdbevents.errors import InputError, ListenerStateError
 from vdbevents.journal import StateDirectory, listener_pid, listener_runs
 
 _POLL_SECONDS = 0.05
@@ -41,7 +41,13 @@ def start_listener(state: StateDirectory, arguments: Sequence[str]) -> ExitCode:
         )
     # -P: the working directory is no place to import from.
     command = [sys.executable, "-P", "-m", "vdbevents", "listen", str(state.path), "--quiet", *arguments]
-    log = os.open(state.listener_log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
+    try:
+        log = os.open(state.listener_log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
+    except OSError as error:
+        raise InputError(
+            f"cannot write {state.listener_log}: {error.strerror}",
+            "see who owns it, or name another directory",
+        ) from error
     try:
         child = subprocess.Popen(
             command,

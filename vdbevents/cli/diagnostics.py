@@ -136,7 +136,8 @@ class Diagnostics:
         if self._quiet or record.is_interim(made.event):
             return
         channel = record.channel_of(made.event)
-        text = record.text_of(made.event) or str(made.event.get("event") or "")
+        named = made.event.get("event")
+        text = record.text_of(made.event) or (named if isinstance(named, str) else "")
         if not text.strip():
             return
         # An event may be a megabyte: enough of it to see what it is.

@@ -55,9 +55,16 @@ def gather(directory: StateDirectory, now: float) -> dict[str, Any]:
         "dropped": _number(told, "dropped"),
         "disk_trouble": told.get("disk_trouble") if running else None,
         "journal": str(directory.journal),
-        "journal_bytes": directory.journal.stat().st_size if directory.journal.exists() else None,
+        "journal_bytes": _journal_bytes(directory),
         "version": told.get("version"),
     }
+
+
+def _journal_bytes(directory: StateDirectory) -> int | None:
+    try:
+        return directory.journal.stat().st_size
+    except OSError:
+        return None
 
 
 def _read(directory: StateDirectory) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import json
 import logging
 import os
@@ -14,7 +15,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
 from vdbevents import __version__, cloud, journal, record
-from vdbevents.errors import InputError
+from vdbevents.errors import InputError, StorageError
 from vdbevents.listener import machine as m
 
 if TYPE_CHECKING:
@@ -23,8 +24,9 @@ if TYPE_CHECKING:
 # While the journal keeps up, reading waits for it beyond this: memory stays flat in a flood.
 _BACKLOG_BYTES = 1 << 20
 _FAREWELL_SECONDS = 0.7
-_LAST_WRITE_SECONDS = 1.0
+_LAST_WRITE_SECONDS = 0.8
 _RECOUNT_BYTES = 64 << 20
+_END_OF_TIME = 253402300800  # the year 10000, which no RFC 3339 text can tell
 
 
 class Observer(Protocol):
@@ -92,9 +94,9 @@ class _Daemon:
         self._observer = observer
         self._shows_events = observer.shows_events
         self._journal = journal.Journal(self._directory, clock_ms=wall_ms, on_repair=self._repaired)
-        killed = self._prepare()
+        blind = self._prepare()
         self._machine = m.Machine(options.settings, random.SystemRandom().random, self._counts_so_far())
-        self._start = m.Started(os.getpid(), __version__, killed)
+        self._start = m.Started(os.getpid(), __version__, blind)
         self._writer = journal.JournalWriter(
             self._journal,
             hold_bytes=options.hold_bytes,
@@ -105,6 +107,7 @@ class _Daemon:
             on_crash=lambda error: self._from_writer(self._crash, error),
         )
         self._signal: signal.Signals | None = None
+        self._missing_id: bytes | None = None
         self._handlers: dict[signal.Signals, Any] = {}
         self._connecting: asyncio.Task[None] | None = None
         self._socket: ClientConnection | None = None
@@ -113,8 +116,8 @@ class _Daemon:
         self._status_at = 0.0
         self._state_trouble: str | None = None
 
-    def _prepare(self) -> m.LastRun | None:
-        """Leaves the directory as a new run wants to find it; tells of a run that was killed."""
+    def _prepare(self) -> m.Blindness | None:
+        """Leaves the directory as a new run wants to find it; tells since when nothing was received."""
         directory = self._directory
         try:
             # First of all: with the lock held, a PID of a dead run would be taken for ours.
@@ -128,15 +131,12 @@ class _Daemon:
         except OSError as error:
             journal.remove_file(directory.ws_pid)
             reason = error.strerror or str(error)
-            raise InputError(
+            kind = StorageError if error.errno in (errno.ENOSPC, errno.EDQUOT) else InputError
+            raise kind(
                 f"cannot write to {directory.path}: {reason}", "make room there, or name another directory"
             ) from error
         last = read_status(directory)
-        if last is None or last.get("state") in (None, m.State.STOPPED):
-            return None
-        alive_ms = _milliseconds(last.get("written"))
-        pid = last.get("pid")
-        return m.LastRun(pid, alive_ms) if alive_ms is not None and isinstance(pid, int) else None
+        return _left_unmarked(last) if last is not None else None
 
     def _counts_so_far(self) -> m.Counts:
         """What the journal holds, as the last run counted it, and what was written since."""
@@ -211,7 +211,9 @@ class _Daemon:
                 if not self._writer.put(made.line, channel):
                     self._machine.counts.dropped += 1
                 if self._shows_events and channel != record.OWN_CHANNEL:
-                    self._observer.show(made, wall_ms())
+                    # What cannot be shown has been recorded all the same.
+                    with contextlib.suppress(Exception):
+                        self._observer.show(made, wall_ms())
             case m.Say(text, problem, hint):
                 self._observer.say(text, problem=problem, hint=hint)
             case m.Connect():
@@ -223,7 +225,7 @@ class _Daemon:
             case m.Announce():
                 self._writer.run(lambda: self._announce(action))
             case m.Withdraw():
-                self._writer.run(lambda: journal.remove_file(self._directory.ws_id))
+                self._writer.run(self._withdraw)
             case m.WakeAt(monotonic):
                 if self._timer is not None:
                     self._timer.cancel()
@@ -277,26 +279,43 @@ class _Daemon:
                 self._feed(_closed(closed))
 
     def _announce(self, announcement: m.Announce) -> None:
-        self._write_state("videodb_ws_id", announcement.ws_id.encode())
+        self._missing_id = announcement.ws_id.encode()
+        self._write_missing_id()
         if announcement.first:
             # Who reads the line finds the file that it is about.
             self._loop.call_soon_threadsafe(self._observer.announce, announcement.ws_id)
 
-    def _write_state(self, name: str, content: bytes) -> None:
+    def _withdraw(self) -> None:
+        self._missing_id = None
+        journal.remove_file(self._directory.ws_id)
+
+    def _write_missing_id(self) -> None:
+        # A full disk may refuse it now: it is tried again with each status.
+        if self._missing_id is not None and self._write_state("videodb_ws_id", self._missing_id):
+            self._missing_id = None
+
+    def _write_state(self, name: str, content: bytes) -> bool:
         try:
             journal.replace_file(self._directory.path / name, content)
-            self._state_trouble = None
         except OSError as error:
             reason = f"cannot write {name}: {error.strerror or error}"
             if reason != self._state_trouble:
                 self._state_trouble = reason
                 self._from_writer(lambda text: self._observer.say(text, problem=True), reason)
+            return False
+        self._state_trouble = None
+        return True
 
     def _write_status(self) -> None:
         self._status_timer = None
         self._status_at = time.monotonic()
         content = json.dumps(self._status(), ensure_ascii=False, indent=1).encode()
-        self._writer.run(lambda: self._write_state(self._directory.listener_status.name, content))
+
+        def write() -> None:
+            self._write_missing_id()
+            self._write_state(self._directory.listener_status.name, content)
+
+        self._writer.run(write)
 
     def _status(self) -> dict[str, Any]:
         machine = self._machine
@@ -309,7 +328,7 @@ class _Daemon:
             "ws_id": machine.ws_id,
             "reconnects": machine.reconnects,
             "last_error": machine.last_error,
-            "next_attempt": record.utc_text(machine.next_attempt_ms) if machine.next_attempt_ms else None,
+            "next_attempt": _text_or_none(machine.next_attempt_ms),
             "events": {
                 "total": sum(channel.count for channel in counts.channels.values()),
                 "since": record.utc_text(counts.since_ms),
@@ -321,6 +340,9 @@ class _Daemon:
             "gaps": counts.gaps,
             "dropped": counts.dropped,
             "disk_trouble": self._writer.trouble,
+            "unwritten_since": _text_or_none(self._writer.waiting_since_ms),
+            "blind_since": _text_or_none(machine.blind.since_ms if machine.blind else None),
+            "blind_reason": machine.blind.reason if machine.blind else None,
             "journal_bytes": self._writer.expected_size,
             "written": record.utc_text(wall_ms()),
         }
@@ -370,8 +392,8 @@ class _Daemon:
         if self._connecting is not None:
             self._connecting.cancel()
             await asyncio.wait({self._connecting}, timeout=0.1)
-        self._write_status()
         self._writer.run(lambda: journal.remove_file(self._directory.ws_pid))
+        self._write_status()
         unwritten = await self._loop.run_in_executor(None, self._writer.close, _LAST_WRITE_SECONDS)
         if unwritten:
             reason = self._writer.trouble or "the disk does not answer"
@@ -406,6 +428,8 @@ def _closed(closed: Any) -> m.Closed:  # noqa: ANN401 - ConnectionClosed; import
         return m.Closed(closed.rcvd.code, closed.rcvd.reason)
     # 1011 that we sent and nobody answered is how the library says that pings went unanswered.
     silent = closed.sent is not None and closed.sent.code == 1011  # noqa: PLR2004
+    if closed.sent is not None and not silent:
+        return m.Closed(1006, f"given up: {closed.sent.reason or closed.sent.code}")
     return m.Closed(1006, "pings went unanswered" if silent else "dropped without a word", silent)
 
 
@@ -417,6 +441,22 @@ def read_status(directory: journal.StateDirectory) -> dict[str, Any] | None:
     except ValueError:
         return None
     return status if isinstance(status, dict) else None
+
+
+def _left_unmarked(last: dict[str, Any]) -> m.Blindness | None:
+    """Since when nothing is received that no `listener.gap` tells of, from the last status of a run."""
+    since = [_milliseconds(last.get("blind_since"))]
+    reason = str(last.get("blind_reason"))
+    if last.get("state") not in (None, m.State.STOPPED):
+        # What it had in memory is gone with it, although it lived on for a while.
+        since += [_milliseconds(last.get("unwritten_since")), _milliseconds(last.get("written"))]
+        reason = f"the listener with PID {last.get('pid')} ended without a word"
+    known = [moment for moment in since if moment is not None]
+    return m.Blindness(min(known), reason) if known else None
+
+
+def _text_or_none(milliseconds: int | None) -> str | None:
+    return None if milliseconds is None else record.utc_text(milliseconds)
 
 
 def _size(directory: journal.StateDirectory) -> int:
@@ -447,7 +487,8 @@ def _count(counts: m.Counts, line: bytes) -> None:
     if event is None:
         return
     stamp = event.get("unix_ts")
-    at_ms = round(stamp * 1000) if isinstance(stamp, int | float) else 0
+    # Other recorders write here, too: a stamp may be in microseconds, or no time at all.
+    at_ms = round(stamp * 1000) if isinstance(stamp, int | float) and 0 <= stamp < _END_OF_TIME else 0
     counts.since_ms = counts.since_ms or at_ms
     channel = record.channel_of(event)
     if channel == record.OWN_CHANNEL:

@@ -26,12 +26,17 @@ class Moment(NamedTuple):
     wall_ms: int
 
 
+# A service that names ever new kinds must not fill the status with them.
+_MOST_CHANNELS = 100
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """What the user may set. Times in seconds.
 
     Attributes:
-        max_retries: failures in a row after which to give up; None: never.
+        max_retries: how many attempts in a row may fail after one that did, before giving up; None: any.
+            A connection that did not stand for `stable_after` is one that failed.
         step_limit: for each step of connecting: the API's answer, the handshake, the message with the id.
         ping_interval: between two pings, and at most this long until the answer.
         stable_after: a connection that stood this long makes the next wait a short one again.
@@ -48,16 +53,11 @@ class Settings:
 
 
 @dataclass(frozen=True, slots=True)
-class LastRun:
-    """How the listener before this one left the directory without saying so.
+class Blindness:
+    """Since when nothing is received, in milliseconds since the epoch, and why."""
 
-    Attributes:
-        pid: its process id.
-        alive_ms: when it was last known to live, milliseconds since the epoch.
-    """
-
-    pid: int
-    alive_ms: int
+    since_ms: int
+    reason: str
 
 
 # What can happen.
@@ -65,11 +65,11 @@ class LastRun:
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """The listener holds its lock. `killed` is the run before it, if that one did not end properly."""
+    """The listener holds its lock. `blind` is what runs before it left unmarked: killed, or lost."""
 
     pid: int
     version: str
-    killed: LastRun | None = None
+    blind: Blindness | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,8 +234,7 @@ class Machine:
         )
         self._connected_at = 0.0
         self._last_heard_ms = 0
-        self._blind_since_ms: int | None = None
-        self._blind_reason = ""
+        self.blind: Blindness | None = None
 
     @property
     def reconnects(self) -> int:
@@ -275,6 +274,10 @@ class Machine:
         if channel != record.OWN_CHANNEL:
             count = self.counts.channels.get(channel)
             if count is None:
+                if len(self.counts.channels) >= _MOST_CHANNELS:
+                    channel = "other"
+                count = self.counts.channels.get(channel)
+            if count is None:
                 count = self.counts.channels[channel] = ChannelCount()
             count.count += 1
             count.last_ms = now.wall_ms
@@ -286,9 +289,7 @@ class Machine:
         actions: list[Action] = [
             self._own("listener.started", {"pid": started.pid, "version": started.version}, now)
         ]
-        if started.killed is not None:
-            self._blind_since_ms = started.killed.alive_ms
-            self._blind_reason = f"the listener with PID {started.killed.pid} ended without a word"
+        self.blind = started.blind
         return [*actions, Connect()]
 
     def _received(self, payload: bytes, now: Moment) -> list[Action]:
@@ -324,20 +325,20 @@ class Machine:
         return actions
 
     def _gap(self, now: Moment) -> list[Action]:
-        if self._blind_since_ms is None:
+        if self.blind is None:
             return []
-        since, self._blind_since_ms = self._blind_since_ms, None
-        seconds = max(0, now.wall_ms - since) / 1000
+        blind, self.blind = self.blind, None
+        seconds = max(0, now.wall_ms - blind.since_ms) / 1000
         self.counts.gaps += 1
         data = {
-            "since": record.utc_text(since),
+            "since": record.utc_text(blind.since_ms),
             "until": record.utc_text(now.wall_ms),
             "seconds": seconds,
-            "reason": self._blind_reason,
+            "reason": blind.reason,
         }
         return [
             self._own("listener.gap", data, now),
-            Say(f"nothing was received for {seconds:.1f} s: {self._blind_reason}", problem=True),
+            Say(f"nothing was received for {seconds:.1f} s: {blind.reason}", problem=True),
         ]
 
     def _closed(self, closed: Closed, now: Moment) -> list[Action]:
@@ -350,10 +351,8 @@ class Machine:
                 self.failures = 0
             # Pings went unanswered: whatever was sent since the last sign of life may be lost.
             doubt_ms = int(2 * self.settings.ping_interval * 1000) if closed.silent else 0
-            self._blind_since_ms = (
-                max(self._last_heard_ms, now.wall_ms - doubt_ms) if doubt_ms else now.wall_ms
-            )
-            self._blind_reason = reason
+            since_ms = max(self._last_heard_ms, now.wall_ms - doubt_ms) if doubt_ms else now.wall_ms
+            self.blind = Blindness(since_ms, reason)
             self.ws_id, self.previous_ws_id = None, self.ws_id
         return [*actions, *self._lost(Failure(f"the connection was lost: {reason}"), now)]
 

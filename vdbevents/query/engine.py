@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from vdbevents.errors import InputError, VdbeventsError
+from vdbevents.errors import InputError, StorageError
 from vdbevents.query import plan
 from vdbevents.query.plan import Event, Filters
 
@@ -102,7 +102,7 @@ def search(journal: Path, filters: Filters) -> Answer:
 
     Raises:
         InputError: the journal cannot be read, or a pattern is no regular expression.
-        VdbeventsError: DuckDB could not do it: memory and temporary space are used up.
+        StorageError: DuckDB could not do it: memory and temporary space are used up.
     """
     size, longest = _measure(journal)
     path = _literal(journal)
@@ -210,7 +210,7 @@ def _explained() -> Iterator[None]:
         yield
     except (duckdb.OutOfMemoryException, duckdb.IOException) as error:
         reason = str(error).splitlines()[0]
-        raise VdbeventsError(
+        raise StorageError(
             f"the journal could not be searched: {reason}",
             f"Large answers need room in {tempfile.gettempdir()}; a shorter window or -n needs less.",
         ) from error
