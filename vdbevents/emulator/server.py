@@ -215,6 +215,11 @@ class _Server:
     async def _close(self) -> None:
         await self._service.end()
         if self._listener is not None:
+            # What was accepted a moment ago becomes a connection in the loop's next turns; asyncio forgets to
+            # close it if the server is closed before. So accepting ends first.
+            with contextlib.suppress(NotImplementedError):
+                asyncio.get_running_loop().remove_reader(self._listener.sockets[0].fileno())
+            await asyncio.sleep(_FAREWELL_SECONDS / 10)
             self._listener.close()
         for protocol in list(self._state.connections):
             protocol.shutdown()
