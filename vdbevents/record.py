@@ -18,7 +18,7 @@ OWN_CHANNEL = "vdbevents"
 
 _STAMPS = ("ts", "unix_ts")
 
-# One name for what is documented under two: `sdk-facts`, table of events.
+# One name for what services send under two: docs/events-format.md, the kinds of events.
 _CHANNEL_ALIASES = {"scene_index": "visual_index", "spoken_index": "audio_index"}
 
 _DOCUMENTED_CHANNELS = frozenset({"transcript", "visual_index", "audio_index", "capture_session", "alert"})
