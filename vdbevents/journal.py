@@ -6,6 +6,7 @@ it. `docs/events-format.md` says what another program may rely on.
 
 import contextlib
 import errno
+import json
 import os
 import threading
 import time
@@ -13,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from vdbevents import record
 from vdbevents.errors import InputError, ListenerStateError
@@ -134,6 +135,15 @@ def read_small_file(path: Path) -> str | None:
         return None
 
 
+def read_status(directory: StateDirectory) -> dict[str, Any]:
+    """What the listener last said of itself; empty where nothing can be read."""
+    try:
+        told = json.loads(read_small_file(directory.listener_status) or "{}")
+    except ValueError:
+        return {}
+    return told if isinstance(told, dict) else {}
+
+
 def listener_pid(directory: StateDirectory) -> int | None:
     """The process id that the listener wrote down; what it says counts only while `listener_runs`."""
     content = read_small_file(directory.ws_pid)
@@ -188,6 +198,15 @@ def _unusable(path: Path, error: OSError) -> InputError:
     return InputError(f"cannot use {path}: {reason}", "see who owns it, or name another directory")
 
 
+def already_listening(directory: StateDirectory) -> ListenerStateError:
+    """The error of who would be the second listener of a directory."""
+    pid = listener_pid(directory)
+    return ListenerStateError(
+        f"a listener{f' (PID {pid})' if pid else ''} already records into {directory.path}",
+        f"end it with: vdbevents stop {directory.path}",
+    )
+
+
 class ListenerLock:
     """One listener a directory: held until `release` or the end of the process, whichever is first."""
 
@@ -204,11 +223,7 @@ class ListenerLock:
             raise _unusable(directory.listener_lock, error) from error
         if not _takes_lock(self._descriptor, seconds=0.5):
             os.close(self._descriptor)
-            pid = listener_pid(directory)
-            raise ListenerStateError(
-                f"a listener{f' (PID {pid})' if pid else ''} already records into {directory.path}",
-                f"end it with: vdbevents stop {directory.path}",
-            )
+            raise already_listening(directory)
 
     def release(self) -> None:
         """Lets the next listener start."""
@@ -525,7 +540,7 @@ class JournalWriter:
         self._bytes_put = 0
         self._bytes_done = 0
         self._taken_ms = self._waiting_since_ms = 0
-        self._failed: object = None
+        self._failed: str | None = None
         self._mark = (journal.size, 0)
         self._dropped = Dropped()
         self._dropping = False

@@ -88,10 +88,7 @@ def envelop(message: bytes, received_ms: int) -> Record:
         message: the frame's payload, of any size and content.
         received_ms: the time of receipt, milliseconds since the epoch.
     """
-    try:
-        event = orjson.loads(message)
-    except ValueError:
-        event = _parse_leniently(message)
+    event = _parse(message)
     if type(event) is not dict or _is_too_deep(message):
         return _envelop_raw(message, received_ms)
     body = message if _is_compact(message, event) else _compact(message)
@@ -147,14 +144,15 @@ def own_record(event: str, data: Mapping[str, Any], at_ms: int) -> Record:
 
 def parse_line(line: bytes) -> dict[str, Any] | None:
     """The members of a journal's line, or None where it is no JSON object (torn, or foreign)."""
-    try:
-        event = orjson.loads(line)
-    except ValueError:
-        event = _parse_leniently(line)
+    event = _parse(line)
     return event if type(event) is dict else None
 
 
-def _parse_leniently(message: bytes) -> Any:  # noqa: ANN401 - any JSON value
+def _parse(message: bytes) -> Any:  # noqa: ANN401 - any JSON value, None for what is none
+    try:
+        return orjson.loads(message)
+    except ValueError:
+        pass
     # orjson refuses what JSON allows and a line can keep: 1e400, and lone surrogates as escapes.
     try:
         return json.loads(message.decode("utf-8"), parse_constant=_refuse, parse_int=_parse_integer)

@@ -13,7 +13,7 @@ from typing import Any
 
 from vdbevents.cli.diagnostics import ExitCode
 from vdbevents.errors import InputError, ListenerStateError
-from vdbevents.journal import StateDirectory, listener_pid, listener_runs
+from vdbevents.journal import StateDirectory, already_listening, listener_pid, listener_runs
 
 _POLL_SECONDS = 0.05
 
@@ -35,10 +35,7 @@ def start_listener(state: StateDirectory, arguments: Sequence[str]) -> ExitCode:
         ListenerStateError: one runs already.
     """
     if listener_runs(state):
-        raise ListenerStateError(
-            f"a listener (PID {listener_pid(state)}) already records into {state.path}",
-            f"end it with: vdbevents stop {state.path}",
-        )
+        raise already_listening(state)
     # -P: the working directory is no place to import from.
     command = [sys.executable, "-P", "-m", "vdbevents", "listen", str(state.path), "--quiet", *arguments]
     try:

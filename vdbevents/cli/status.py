@@ -4,7 +4,7 @@ import json
 from datetime import datetime
 from typing import Any
 
-from vdbevents.journal import StateDirectory, listener_pid, listener_runs, read_small_file
+from vdbevents.journal import StateDirectory, listener_pid, listener_runs, read_status
 from vdbevents.terminal import harmless
 
 _NOT_RUNNING = "not running"
@@ -23,7 +23,7 @@ def gather(directory: StateDirectory, now: float) -> dict[str, Any]:
     """
     running = listener_runs(directory)
     pid = listener_pid(directory) if running else None
-    told = _read(directory)
+    told = read_status(directory)
     if running and told.get("pid") != pid:
         told = {"state": "starting"}
     events = _object(told, "events")
@@ -65,14 +65,6 @@ def _journal_bytes(directory: StateDirectory) -> int | None:
         return directory.journal.stat().st_size
     except OSError:
         return None
-
-
-def _read(directory: StateDirectory) -> dict[str, Any]:
-    try:
-        told = json.loads(read_small_file(directory.listener_status) or "{}")
-    except ValueError:
-        return {}
-    return told if isinstance(told, dict) else {}
 
 
 def _object(holder: dict[str, Any], name: str) -> dict[str, Any]:

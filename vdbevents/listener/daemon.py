@@ -94,8 +94,10 @@ class _Daemon:
         self._observer = observer
         self._shows_events = observer.shows_events
         self._journal = journal.Journal(self._directory, clock_ms=wall_ms, on_repair=self._repaired)
-        blind = self._prepare()
-        self._machine = m.Machine(options.settings, random.SystemRandom().random, self._counts_so_far())
+        last = self._prepare()
+        counts = self._counts_so_far(last)
+        blind = _left_unmarked(last)
+        self._machine = m.Machine(options.settings, random.SystemRandom().random, counts)
         self._start = m.Started(os.getpid(), __version__, blind)
         self._writer = journal.JournalWriter(
             self._journal,
@@ -116,8 +118,8 @@ class _Daemon:
         self._status_at = 0.0
         self._state_trouble: str | None = None
 
-    def _prepare(self) -> m.Blindness | None:
-        """Leaves the directory as a new run wants to find it; tells since when nothing was received."""
+    def _prepare(self) -> dict[str, Any]:
+        """Leaves the directory as a new run wants to find it, and answers with the last run's status."""
         directory = self._directory
         try:
             # First of all: with the lock held, a PID of a dead run would be taken for ours.
@@ -126,7 +128,6 @@ class _Daemon:
             if self._options.clear:
                 self._journal.clear()
                 journal.remove_file(directory.listener_status)
-                return None
             self._journal.repair()
         except OSError as error:
             journal.remove_file(directory.ws_pid)
@@ -135,14 +136,12 @@ class _Daemon:
             raise kind(
                 f"cannot write to {directory.path}: {reason}", "make room there, or name another directory"
             ) from error
-        last = read_status(directory)
-        return _left_unmarked(last) if last is not None else None
+        return journal.read_status(directory)
 
-    def _counts_so_far(self) -> m.Counts:
+    def _counts_so_far(self, last: dict[str, Any]) -> m.Counts:
         """What the journal holds, as the last run counted it, and what was written since."""
         counts = m.Counts()
-        size = _size(self._directory)
-        last = read_status(self._directory) or {}
+        size = self._journal.size
         counted = last.get("journal_bytes")
         start = counted if isinstance(counted, int) and counted <= size else 0
         if start:
@@ -196,7 +195,7 @@ class _Daemon:
         self._feed(m.AskedToEnd(self._signal.name))
 
     def _now(self) -> m.Moment:
-        return m.Moment(time.monotonic(), time.time_ns() // 1_000_000)
+        return m.Moment(time.monotonic(), wall_ms())
 
     def _feed(self, happening: m.Happening) -> None:
         for action in self._machine.handle(happening, self._now()):
@@ -433,16 +432,6 @@ def _closed(closed: Any) -> m.Closed:  # noqa: ANN401 - ConnectionClosed; import
     return m.Closed(1006, "pings went unanswered" if silent else "dropped without a word", silent)
 
 
-def read_status(directory: journal.StateDirectory) -> dict[str, Any] | None:
-    """What the listener last said of itself, or None where nothing can be read."""
-    content = journal.read_small_file(directory.listener_status)
-    try:
-        status = json.loads(content) if content else None
-    except ValueError:
-        return None
-    return status if isinstance(status, dict) else None
-
-
 def _left_unmarked(last: dict[str, Any]) -> m.Blindness | None:
     """Since when nothing is received that no `listener.gap` tells of, from the last status of a run."""
     since = [_milliseconds(last.get("blind_since"))]
@@ -457,13 +446,6 @@ def _left_unmarked(last: dict[str, Any]) -> m.Blindness | None:
 
 def _text_or_none(milliseconds: int | None) -> str | None:
     return None if milliseconds is None else record.utc_text(milliseconds)
-
-
-def _size(directory: journal.StateDirectory) -> int:
-    try:
-        return directory.journal.stat().st_size
-    except OSError:
-        return 0
 
 
 def _milliseconds(text: object) -> int | None:
