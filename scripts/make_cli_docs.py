@@ -22,6 +22,7 @@ EXIT_CODES = {
     ExitCode.LISTENER_STATE: "the listener is not running, or another one already records there",
     ExitCode.REFUSED: "the service refused: the key, the rights, or a certificate that does not verify",
     ExitCode.UNREACHABLE: "gave up on the network; for `status`: running but not connected",
+    ExitCode.CAPTURE: "the capture failed: its runtime, a permission, a device, or the session on the server",
     ExitCode.BUG: "a bug in vdbevents",
     ExitCode.STORAGE: "the disk or the memory does not take what has to go there",
     ExitCode.INTERRUPTED: "interrupted, by Ctrl-C or SIGINT",
@@ -37,6 +38,10 @@ ENVIRONMENT = {
     "VIDEO_DB_BASE_URL": "the same, where `VIDEO_DB_API` is not set",
     "VIDEODB_EVENTS_DIR": "the state directory, where none is named on the command line",
     "XDG_STATE_HOME": "`videodb` in it is the directory where neither is given; else ~/.local/state",
+    "XDG_CONFIG_HOME": "`vdbevents/config.toml` in it sets defaults of options; else that in ~/.config",
+    "VDBEVENTS_…": "`VDBEVENTS_<COMMAND>_<OPTION>`, as `VDBEVENTS_LISTEN_HOLD`: the default of an option",
+    "VDBEVENTS_CAPTURE_RUNTIME": "another capture runtime than the one that VideoDB ships; "
+    "`vdbevents emulator` prints the path of its own",
     "NO_COLOR": "set to anything: no colour, unless `--color always` asks for it",
     "SSL_CERT_FILE, REQUESTS_CA_BUNDLE": "certificate authorities to trust, for the WebSocket and for HTTP",
 }
@@ -44,18 +49,21 @@ ENVIRONMENT = {
 
 NOTE_ON_ENVIRONMENT = """\
 What the environment does not set may stand in a `.env` file: that of the current directory, or the one that
-`--cwd` or `--env-file` names."""
+`--cwd` or `--env-file` names; but for the defaults of options, which only the real environment sets, as
+[configuration](configuration.md) tells."""
 
 
-def contexts():
-    """A context for each command, the app itself first; `command_path` is what one types."""
+def contexts(application=app):
+    """A context for each command, each group before its own; `command_path` is what one types."""
     settings = {"resilient_parsing": True, "terminal_width": COLUMNS, "max_content_width": COLUMNS}
-    group = get_command(app)
-    main = group.make_context("vdbevents", [], **settings)
-    return [
-        main,
-        *(one.make_context(name, [], parent=main, **settings) for name, one in group.commands.items()),
-    ]
+
+    def of(command, name, parent):
+        context = command.make_context(name, [], parent=parent, **settings)
+        yield context
+        for inner, one in getattr(command, "commands", {}).items():
+            yield from of(one, inner, context)
+
+    return list(of(get_command(application), "vdbevents", None))
 
 
 def help_of(context):

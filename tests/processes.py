@@ -107,7 +107,7 @@ class Service(Process):
 
     def __init__(self, arguments=(), environ=None):
         super().__init__(["emulator", "--no-autoplay", *arguments], environ or dict(os.environ))
-        eventually(lambda: self.out.count("\n") == 2 or self.process.poll() is not None)
+        eventually(lambda: self.out.count("\n") == 3 or self.process.poll() is not None)
         self.environ = dict(line.split("=", 1) for line in self.out.splitlines())
         self.url = self.environ["VIDEO_DB_API"]
 
@@ -173,3 +173,53 @@ class Script(Listener):
     @staticmethod
     def _command(directory, arguments):
         return [*arguments, *([directory] if directory else [])]
+
+
+class Capture(Process):
+    """`vdbevents capture` on a directory."""
+
+    def __init__(self, state, environ, arguments=(), **options):
+        self.state = state
+        super().__init__(["capture", *arguments, state.path], environ, **options)
+
+    @property
+    def info(self):
+        """What `videodb_capture_info.json` says, or nothing while it is not there."""
+        with contextlib.suppress(FileNotFoundError):
+            return json.loads(self.state.capture_info.read_text())
+        return {}
+
+    @property
+    def summary(self):
+        """The one object on stdout."""
+        return json.loads(self.out)
+
+    def events(self):
+        """The whole lines of the journal, parsed."""
+        return events_of(self.state)
+
+    def reaches(self, condition):
+        """Waits until the info file fulfils a condition, and answers with it."""
+
+        def found():
+            info = self.info
+            if info.get("pid") == self.pid and condition(info):
+                return info
+            assert self.process.poll() is None, self.err
+            return None
+
+        return eventually(found)
+
+    def records(self):
+        """Waits until the session is active and every pipeline has been started."""
+        return self.reaches(
+            lambda info: (
+                info["status"] == "active"
+                and info["pipelines"]
+                and all(pipeline["status"] != "starting" for pipeline in info["pipelines"])
+            )
+        )
+
+    def stop(self, number=signal.SIGINT):
+        self.process.send_signal(number)
+        return self.ends()

@@ -7,6 +7,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
+import typer
 
 from vdbevents.cli.diagnostics import ExitCode
 
@@ -70,15 +71,15 @@ def words_of(line):
 def mistakes_in(line):
     """What a line of a shell asks of `vdbevents` that it does not know."""
     for words in words_of(line):
-        name = "vdbevents"
-        if words and f"vdbevents {words[0]}" in COMMANDS:
-            name = f"vdbevents {words[0]}"
-        elif words and re.fullmatch(r"[a-z]\w*", words[0]):
-            yield f"there is no command vdbevents {words[0]}"
+        name, rest = "vdbevents", list(words)
+        while rest and f"{name} {rest[0]}" in COMMANDS:
+            name = f"{name} {rest.pop(0)}"
+        if rest and hasattr(COMMANDS[name], "commands") and re.fullmatch(r"[a-z][\w-]*", rest[0]):
+            yield f"there is no command {name} {rest[0]}"
             continue
         options = options_of(COMMANDS[name])
         takes_value = False
-        for word in words:
+        for word in rest:
             option = word.partition("=")[0]
             if takes_value or not word.startswith("-") or word == "-" or "…" in word:
                 takes_value = False
@@ -178,4 +179,53 @@ def test_every_command_in_a_fence_can_be_typed(page):
     ],
 )
 def test_the_check_of_commands_knows_a_mistake(line, mistakes):
+    assert list(mistakes_in(line)) == mistakes
+
+
+def drawer_app():
+    """A program with a group of commands in a group of commands."""
+    program, cabinet, drawer = typer.Typer(), typer.Typer(), typer.Typer()
+
+    @drawer.command("open")
+    def open_drawer(*, wide: bool = False) -> None:
+        """Open one."""
+
+    @drawer.command("list-all")
+    def list_all(*, limit: int = 0) -> None:
+        """List all of them."""
+
+    cabinet.add_typer(drawer, name="drawer")
+    program.add_typer(cabinet, name="cabinet")
+    return program
+
+
+def test_each_command_of_a_group_has_a_section_after_that_of_its_group():
+    assert [context.command_path for context in maker.contexts(drawer_app())] == [
+        "vdbevents",
+        "vdbevents cabinet",
+        "vdbevents cabinet drawer",
+        "vdbevents cabinet drawer open",
+        "vdbevents cabinet drawer list-all",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("line", "mistakes"),
+    [
+        ("vdbevents cabinet drawer open --wide", []),
+        ("vdbevents cabinet drawer list-all --limit 3 | head", []),
+        ("vdbevents cabinet drawer", []),
+        ("vdbevents cabinet oops", ["there is no command vdbevents cabinet oops"]),
+        ("vdbevents cabinet drawer open-all", ["there is no command vdbevents cabinet drawer open-all"]),
+        ("vdbevents cabinet --wide", ["vdbevents cabinet has no option --wide"]),
+        (
+            "vdbevents cabinet drawer open --limit 3",
+            ["vdbevents cabinet drawer open has no option --limit"],
+        ),
+    ],
+)
+def test_the_check_of_commands_knows_a_mistake_in_a_group(line, mistakes, monkeypatch):
+    for context in maker.contexts(drawer_app()):
+        monkeypatch.setitem(COMMANDS, context.command_path, context.command)
+
     assert list(mistakes_in(line)) == mistakes

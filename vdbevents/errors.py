@@ -37,3 +37,7 @@ class ServiceRefusedError(VdbeventsError):
 
 class ServiceUnreachableError(VdbeventsError):
     """VideoDB could not be reached, and the retries that were allowed are used up."""
+
+
+class CaptureError(VdbeventsError):
+    """The recording itself failed: its runtime, a permission, a device, or the session on the server."""

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from vdbevents import record
-from vdbevents.errors import InputError, ListenerStateError
+from vdbevents.errors import CaptureError, InputError, ListenerStateError, VdbeventsError
 
 _BLOCK = 1 << 16
 _LOCK_PATIENCE_SECONDS = 5.0
@@ -70,6 +70,21 @@ class StateDirectory:
         """What a listener that runs in the background would say on a terminal."""
         return self.path / "videodb_listener.log"
 
+    @property
+    def capture_pid(self) -> Path:
+        """The capture's process id, nothing else."""
+        return self.path / "videodb_capture_pid"
+
+    @property
+    def capture_info(self) -> Path:
+        """What the capture records and what runs on it, a JSON object."""
+        return self.path / "videodb_capture_info.json"
+
+    @property
+    def capture_lock(self) -> Path:
+        """Held by the capture for as long as it lives."""
+        return self.path / "videodb_capture.lock"
+
     def create(self) -> None:
         """Makes the folder, mode 0700; one that exists keeps its mode.
 
@@ -99,6 +114,11 @@ def locate_state(argument: Path | None, environ: Mapping[str, str], home: Path) 
         return StateDirectory(Path(configured).expanduser().absolute())
     base = Path(environ.get("XDG_STATE_HOME") or "")
     return StateDirectory((base if base.is_absolute() else home / ".local" / "state") / "videodb")
+
+
+def wall_ms() -> int:
+    """Milliseconds since the epoch, by the system's clock."""
+    return time.time_ns() // 1_000_000
 
 
 def replace_file(path: Path, content: bytes) -> None:
@@ -135,19 +155,24 @@ def read_small_file(path: Path) -> str | None:
         return None
 
 
-def read_status(directory: StateDirectory) -> dict[str, Any]:
-    """What the listener last said of itself; empty where nothing can be read."""
+def read_object(path: Path) -> dict[str, Any]:
+    """The JSON object in a state file, such as a listener's status; empty where none can be read."""
     try:
-        told = json.loads(read_small_file(directory.listener_status) or "{}")
+        told = json.loads(read_small_file(path) or "{}")
     except ValueError:
         return {}
     return told if isinstance(told, dict) else {}
 
 
+def read_pid(path: Path) -> int | None:
+    """The process id in a file; what it says counts only while the lock that belongs to it is held."""
+    content = read_small_file(path)
+    return int(content) if content and content.isascii() and content.isdigit() else None
+
+
 def listener_pid(directory: StateDirectory) -> int | None:
     """The process id that the listener wrote down; what it says counts only while `listener_runs`."""
-    content = read_small_file(directory.ws_pid)
-    return int(content) if content and content.isascii() and content.isdigit() else None
+    return read_pid(directory.ws_pid)
 
 
 def listener_runs(directory: StateDirectory) -> bool:
@@ -156,12 +181,21 @@ def listener_runs(directory: StateDirectory) -> bool:
     Raises:
         InputError: the lock may not be looked at.
     """
+    return _is_held(directory.listener_lock)
+
+
+def capture_runs(directory: StateDirectory) -> bool:
+    """Whether a process holds the capture's lock; raises as `listener_runs`."""
+    return _is_held(directory.capture_lock)
+
+
+def _is_held(path: Path) -> bool:
     try:
-        descriptor = os.open(directory.listener_lock, os.O_RDONLY)
+        descriptor = os.open(path, os.O_RDONLY)
     except (FileNotFoundError, NotADirectoryError):
         return False
     except OSError as error:
-        raise _unusable(directory.listener_lock, error) from error
+        raise unusable(path, error) from error
     try:
         return not _can_be_locked(descriptor)
     finally:
@@ -193,7 +227,8 @@ def _takes_lock(descriptor: int, seconds: float) -> bool:
     return True
 
 
-def _unusable(path: Path, error: OSError) -> InputError:
+def unusable(path: Path, error: OSError) -> InputError:
+    """The error of a state file that cannot be opened or written."""
     reason = error.strerror or str(error)
     return InputError(f"cannot use {path}: {reason}", "see who owns it, or name another directory")
 
@@ -207,26 +242,38 @@ def already_listening(directory: StateDirectory) -> ListenerStateError:
     )
 
 
-class ListenerLock:
-    """One listener a directory: held until `release` or the end of the process, whichever is first."""
+def already_capturing(directory: StateDirectory) -> CaptureError:
+    """The error of who would be the second capture of a directory."""
+    pid = read_pid(directory.capture_pid)
+    return CaptureError(
+        f"a capture{f' (PID {pid})' if pid else ''} already records into {directory.path}",
+        f"end it with: kill {pid}" if pid else "find it among the processes, and send it SIGTERM",
+    )
 
-    def __init__(self, directory: StateDirectory) -> None:
+
+class ProcessLock:
+    """One process of a kind a directory: held until `release`, or until the process ends."""
+
+    def __init__(self, path: Path, taken: Callable[[], VdbeventsError]) -> None:
         """Takes the lock.
 
+        Args:
+            path: its file, which is made where it is not there.
+            taken: makes the error for when another process holds it. Nothing was touched then.
+
         Raises:
-            ListenerStateError: another process holds it. Nothing was touched.
             InputError: its file cannot be opened.
         """
         try:
-            self._descriptor = os.open(directory.listener_lock, os.O_RDWR | os.O_CREAT, 0o600)
+            self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:
-            raise _unusable(directory.listener_lock, error) from error
+            raise unusable(path, error) from error
         if not _takes_lock(self._descriptor, seconds=0.5):
             os.close(self._descriptor)
-            raise already_listening(directory)
+            raise taken()
 
     def release(self) -> None:
-        """Lets the next listener start."""
+        """Lets the next one start."""
         os.close(self._descriptor)
 
 

@@ -16,6 +16,9 @@ import orjson
 OWN_CHANNEL = "vdbevents"
 """The channel of the lines that tell what happened to the recorder itself."""
 
+CAPTURE_CHANNEL = "capture_client"
+"""The channel of what the capture runtime on this machine tells, which never passes through the cloud."""
+
 _STAMPS = ("ts", "unix_ts")
 
 # One name for what services send under two: docs/events-format.md, the kinds of events.
@@ -43,6 +46,7 @@ _ESCAPES = re.compile(
 )
 _SHORTER = {rb"\/": b"/", rb"\u0022": rb"\"", rb"\u005c": rb"\\", rb"\u005C": rb"\\"}
 
+_LIFECYCLE = "capture_session."
 _LONGEST_NAME = 100
 _LONGEST_ID = 256
 _HARMLESS_DEPTH = 500
@@ -58,6 +62,40 @@ class Record(NamedTuple):
 
     line: bytes
     event: Mapping[str, Any]
+
+
+class Stream(NamedTuple):
+    """A live stream of a capture session, as an event or an answer of the service tells of it.
+
+    Attributes:
+        id: such as `rts-…`.
+        name: the channel that it carries, such as `mic:default`.
+        source: `mic`, `system_audio`, `screen`, `camera`, or None where neither name nor id tells.
+        media: `audio` or `video`.
+    """
+
+    id: str
+    name: str
+    source: str | None
+    media: str
+
+
+class Lifecycle(NamedTuple):
+    """A step in the life of a capture session.
+
+    Attributes:
+        session_id: whose; empty where the event does not say.
+        status: `created`, `starting`, `active`, `stopping`, `stopped`, `exported`, `failed`.
+        streams: of an `active` one.
+        data: the event's own `data`, or the event.
+        error: of a `failed` one, the server's reason.
+    """
+
+    session_id: str
+    status: str
+    streams: tuple[Stream, ...]
+    data: Mapping[str, Any]
+    error: str
 
 
 def utc_text(milliseconds: int) -> str:
@@ -130,15 +168,16 @@ def _compact(message: bytes) -> bytes:
     return b'"'.join(pieces)
 
 
-def own_record(event: str, data: Mapping[str, Any], at_ms: int) -> Record:
+def own_record(event: str, data: Any, at_ms: int, channel: str = OWN_CHANNEL) -> Record:  # noqa: ANN401
     """Makes a line about the recorder itself: `channel` is `vdbevents`, `event` tells what happened.
 
     Args:
         event: such as `listener.connected`; `docs/events-format.md` lists them.
         data: what is to be said of it, in JSON's types.
         at_ms: when, milliseconds since the epoch.
+        channel: `CAPTURE_CHANNEL` for what the capture runtime tells.
     """
-    content = {"channel": OWN_CHANNEL, "event": event, "data": data}
+    content = {"channel": channel, "event": event, "data": data}
     return Record(b"%b,%b\n" % (_head(at_ms), orjson.dumps(content)[1:]), content)
 
 
@@ -231,7 +270,7 @@ def channel_of(event: Mapping[str, Any]) -> str:
     for key in ("channel", "type", "event_type", "event"):
         kind = event.get(key)
         if isinstance(kind, str) and kind:
-            if kind.startswith("capture_session."):
+            if kind.startswith(_LIFECYCLE):
                 return "capture_session"
             return _CHANNEL_ALIASES.get(kind) or _presentable(kind[:_LONGEST_NAME])
     return "unknown"
@@ -245,10 +284,73 @@ def _presentable(name: str) -> str:
 def source_of(event: Mapping[str, Any]) -> str | None:
     """Which sense it comes from: `mic`, `system_audio`, `screen`, `camera`, or None where it is not said."""
     name = event.get("rtstream_name") or event.get("rtstreamName")
-    if not isinstance(name, str):
-        return None
-    words = name.lower().replace(":", " ").split()
+    return source_named(name) if isinstance(name, str) else None
+
+
+def source_named(name: str) -> str | None:
+    """The same from the name of a stream or the id of a channel: `mic:default`, `Capture mic - cap-83e6`."""
+    words = name.lower().replace(":", " ").replace("system audio", "system_audio").split()
     return next((source for prefix, source in _SOURCES.items() if prefix in words), None)
+
+
+def streams_of(holder: Mapping[str, Any]) -> tuple[Stream, ...]:
+    """The streams that an event's `data`, or a session in an answer, lists under any of the known names.
+
+    What has no id is no stream; of an id that comes twice the first one counts.
+    """
+    found: dict[str, Stream] = {}
+    for key in ("rtstreams", "streams", "rt_streams", "channels"):
+        items = holder.get(key)
+        for item in items if isinstance(items, list) else ():
+            stream = _stream_from(item) if isinstance(item, Mapping) else None
+            if stream is not None:
+                found.setdefault(stream.id, stream)
+        if found:
+            break
+    return tuple(found.values())
+
+
+def _stream_from(item: Mapping[str, Any]) -> Stream | None:
+    stream_id = _first_text(item, "rtstream_id", "rtstreamId", "id", "stream_id")
+    if not stream_id:
+        return None
+    names = [_first_text(item, key) for key in ("name", "rtstream_name", "channel_id", "channel_name")]
+    source = next((source for name in names if name and (source := source_named(name))), None)
+    kinds = item.get("media_types")
+    told = kinds if isinstance(kinds, list) else [item.get("type"), item.get("media_type")]
+    media = "video" if source in ("screen", "camera") or (source is None and "video" in told) else "audio"
+    return Stream(stream_id, next((name for name in names if name), stream_id), source, media)
+
+
+def lifecycle_of(event: Mapping[str, Any]) -> Lifecycle | None:
+    """What an event says of a capture session's life, in any of the known shapes; None for other events."""
+    name = next((kind for key in ("event", "type", "event_type", "channel")
+                 if (kind := _first_text(event, key)).startswith(_LIFECYCLE)), "")  # fmt: skip
+    data = event.get("data")
+    data = data if isinstance(data, Mapping) else event
+    status = name.removeprefix(_LIFECYCLE)
+    if not name and event.get("channel") == _LIFECYCLE.rstrip("."):
+        status = _first_text(event, "status") or _first_text(data, "status")
+    if not status:
+        return None
+    keys = ("capture_session_id", "session_id")
+    session_id = _first_text(event, *keys) or _first_text(data, *keys)
+    error = error_in(event.get("data") or event) if status == "failed" else ""
+    return Lifecycle(session_id, status, streams_of(data), data, error)
+
+
+def error_in(told: object) -> str:
+    """The reason in what a service or a runtime says of a failure: a text, or an object around one."""
+    if isinstance(told, Mapping):
+        for key in ("error", "message", "reason", "detail"):
+            if told.get(key):
+                return error_in(told[key])
+        return ""
+    return str(told).strip() if told else ""
+
+
+def _first_text(holder: Mapping[str, Any], *keys: str) -> str:
+    return next((value for key in keys if isinstance(value := holder.get(key), str) and value), "")
 
 
 def text_of(event: Mapping[str, Any]) -> str:

@@ -736,6 +736,7 @@ def test_the_demo_records_asks_and_leaves_nothing_behind(environ, tmp_path):
     answer = shown.split("--grep 'pull request'")[1].split("\n\n")[0]
     assert "pull request" in answer.lower()
     assert '"event":"capture_session.exported"' in shown
+    assert "exported: video m-" in shown
     assert "stopped the listener" in shown
     assert not [word for word in ("Traceback", "this is a bug") if word in shown]
     assert list(scratch.iterdir()) == []

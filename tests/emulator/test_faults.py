@@ -51,6 +51,197 @@ def test_an_answer_without_a_websocket_url(emulator):
     assert emulator.http("GET", "/collection/default/websocket")[2] == {"success": True, "data": None}
 
 
+def test_calls_fail_by_method_and_pattern_once_the_first_have_passed(emulator):
+    stream = emulator.sdk.get_collection().connect_rtstream("rtsp://x", "Door", media_types=["audio"])
+    emulator.control(
+        "faults", http={"status": 500, "method": "GET", "path": "/rtstream/*/transcription", "skip": 1}
+    )
+    path = f"/rtstream/{stream.id}/transcription/"
+    assert [emulator.http("GET", path)[0] for _ in range(3)] == [200, 500, 500]
+    assert emulator.http("POST", path, {"action": "stop"})[0] == 200
+    assert emulator.http("GET", path + "status")[0] == 200
+
+
+def test_a_client_token_runs_out_and_the_api_key_does_not(emulator):
+    token = emulator.sdk.generate_client_token()
+    session = emulator.sdk.create_capture_session("user")
+    path = f"/capture/session/{session.id}"
+    emulator.control("faults", expired_tokens={"times": 1})
+    assert emulator.http("GET", path)[0] == 200
+    status, _, answer = emulator.http("GET", path, key=token)
+    assert (status, answer["message"]) == (401, "The client token has run out.")
+    assert emulator.http("GET", path, key=token)[0] == 200
+
+
+def begin(emulator):
+    """A WebSocket, and a session that was started; its first two events are taken."""
+    socket, connection_id = emulator.greeted()
+    session = emulator.sdk.create_capture_session("user", ws_connection_id=connection_id)
+    channels = [{"channel_id": "display:1", "type": "video", "store": True}]
+    emulator.http("POST", "/capture/session/start", {"session_id": session.id, "channels": channels})
+    assert statuses(socket, 2) == ["created", "starting"]
+    return socket, session.id
+
+
+def statuses(socket, count):
+    return [json.loads(socket.recv(timeout=5))["status"] for _ in range(count)]
+
+
+def status_of(emulator):
+    return emulator.state["sessions"][-1]["status"]
+
+
+def test_a_session_never_becomes_active_and_the_next_one_does(emulator):
+    emulator.control("faults", activation={"mode": "never", "times": 1})
+    silent, _ = begin(emulator)
+    socket, _ = begin(emulator)
+    assert statuses(socket, 1) == ["active"]
+    assert emulator.state["sessions"][0]["status"] == "starting"
+    with pytest.raises(TimeoutError):
+        silent.recv(timeout=0)
+
+
+def test_a_session_becomes_active_late(emulator):
+    emulator.control("faults", activation={"mode": "late", "seconds": 0.4})
+    started = time.monotonic()
+    socket, _ = begin(emulator)
+    assert statuses(socket, 1) == ["active"]
+    assert time.monotonic() - started >= 0.4
+
+
+@pytest.mark.parametrize(
+    ("wanted", "error"),
+    [
+        (
+            {},
+            {
+                "message": "The capture could not be started (a fault that was asked for).",
+                "code": "ACTIVATION_FAILED",
+            },
+        ),
+        ({"error": "no display"}, {"message": "no display", "code": "ACTIVATION_FAILED"}),
+        ({"error": {"message": "no", "code": "E1"}}, {"message": "no", "code": "E1"}),
+    ],
+)
+def test_a_session_fails_to_start(emulator, wanted, error):
+    emulator.control("faults", activation={"mode": "failed", **wanted})
+    socket, session_id = begin(emulator)
+    failed = json.loads(socket.recv(timeout=5))
+    assert (failed["event"], failed["data"]) == ("capture_session.failed", {"error": error})
+    assert emulator.sdk.get_capture_session(session_id).status == "failed"
+    assert emulator.http("POST", f"/capture/session/{session_id}/stop")[0] == 200
+    assert status_of(emulator) == "failed"
+
+
+@pytest.mark.parametrize(("mode", "status"), [("never", "exporting"), ("failed", "failed")])
+def test_an_export_never_ends_or_fails(emulator, mode, status):
+    emulator.control("faults", export={"mode": mode})
+    socket, session_id = begin(emulator)
+    emulator.until(lambda state: state["sessions"][0]["status"] == "active")
+    emulator.http("POST", f"/capture/session/{session_id}/stop")
+    assert statuses(socket, 3) == ["active", "stopping", "stopped"]
+    deadline = time.monotonic() + 5
+    while emulator.sdk.get_capture_session(session_id).export_status != status:
+        assert time.monotonic() < deadline
+    session = emulator.sdk.get_capture_session(session_id)
+    assert session.export()["export_status"] == status
+    assert session.exported_video_id is None
+    assert emulator.state["sessions"] == [{"session_id": session_id, "status": "stopped", "exported": False}]
+
+
+def test_events_of_a_channel_are_withheld_and_rest_goes_on(emulator):
+    emulator.control("faults", withhold={"channel": "capture_session"})
+    socket, connection_id = emulator.greeted()
+    session = emulator.sdk.create_capture_session("user", ws_connection_id=connection_id)
+    channels = [{"channel_id": "display:1", "type": "video"}]
+    emulator.http("POST", "/capture/session/start", {"session_id": session.id, "channels": channels})
+    emulator.until(lambda state: state["sessions"][0]["status"] == "active")
+    emulator.control("faults", withhold=None)
+    emulator.http("POST", f"/capture/session/{session.id}/stop")
+    assert statuses(socket, 3) == ["stopping", "stopped", "exported"]
+
+
+def test_a_replay_is_withheld_by_channel_as_well(start):
+    emulator = start(speed=0, faults={"withhold": {"channel": "transcript"}})
+    socket, _ = emulator.greeted()
+    emulator.control("replay", wait=True)
+    events = [json.loads(socket.recv(timeout=5)) for _ in range(21)]
+    assert {event.get("channel") for event in events} == {"capture_session", "visual_index", "audio_index"}
+    assert events[-1]["status"] == "exported"
+    (index,) = [it for it in emulator.state["pipelines"] if it["channel"] == "transcript"]
+    stream = emulator.sdk.get_collection().get_rtstream(index["stream_id"])
+    assert stream.get_transcript()["total_count"] == 19
+
+
+def test_the_state_shows_sessions_and_pipelines(emulator):
+    socket, session_id = begin(emulator)
+    statuses(socket, 1)
+    (stream,) = emulator.sdk.get_capture_session(session_id).rtstreams
+    connection_id = emulator.state["newest"]
+    index = stream.index_visuals(prompt="p", ws_connection_id=connection_id)
+    state = emulator.state
+    assert state["sessions"] == [{"session_id": session_id, "status": "active", "exported": False}]
+    assert state["pipelines"] == [
+        {
+            "id": index.rtstream_index_id,
+            "stream_id": stream.id,
+            "channel": "visual_index",
+            "status": "running",
+            "ws_connection_id": connection_id,
+        }
+    ]
+    emulator.control("session", do="stop")
+    assert statuses(socket, 3) == ["stopping", "stopped", "exported"]
+    state = emulator.state
+    assert state["sessions"][0]["exported"] is True
+    assert state["pipelines"][0]["status"] == "stopped"
+
+
+def test_a_session_ends_by_itself(emulator):
+    socket, first = begin(emulator)
+    statuses(socket, 1)
+    other, second = begin(emulator)
+    statuses(other, 1)
+    assert emulator.control("session", do="stop", session_id=first)["status"] == "stopping"
+    assert statuses(socket, 3) == ["stopping", "stopped", "exported"]
+    assert emulator.control("session", do="expire") == {
+        "success": True,
+        "session_id": second,
+        "status": "stopped",
+    }
+    assert statuses(other, 2) == ["stopped", "exported"]
+    third, _ = begin(emulator)
+    statuses(third, 1)
+    emulator.control("session", do="fail", error="out of disk")
+    failed = json.loads(third.recv(timeout=5))
+    assert failed["data"]["error"] == {"message": "out of disk", "code": "CAPTURE_FAILED"}
+    assert status_of(emulator) == "failed"
+    for done in ("stop", "expire", "fail"):
+        status, _, answer = emulator.http("POST", "/emulator/session", {"do": done}, key=None)
+        assert status == 400
+        assert "is failed" in answer["message"]
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        ({"do": "stop", "session_id": "cap-none"}, 404),
+        ({"do": "stop", "session_id": []}, 404),
+        ({"do": "dance"}, 400),
+        ({}, 400),
+        ({"do": "fail", "error": 5}, 400),
+        ({"do": "fail", "error": {"message": 5}}, 400),
+        ({"do": "stop", "typo": 1}, 400),
+    ],
+)
+def test_an_end_of_a_session_that_makes_no_sense_is_refused(emulator, body, status):
+    if "session_id" not in body:
+        assert emulator.http("POST", "/emulator/session", {"do": "stop"}, key=None)[0] == 404
+    begin(emulator)
+    found, _, answer = emulator.http("POST", "/emulator/session", body, key=None)
+    assert (found, answer["success"]) == (status, False)
+
+
 def test_the_upgrade_is_refused_and_the_ticket_stays_good(emulator):
     emulator.control("faults", upgrade={"status": 503, "retry_after": 3, "times": 1})
     with pytest.raises(InvalidStatus) as refused:

@@ -152,9 +152,63 @@ def test_a_fault_ends_after_its_time_or_its_strikes():
 
 
 @pytest.mark.parametrize(
+    ("options", "method", "path", "strikes"),
+    [
+        ({"method": "POST"}, "POST", "/a", True),
+        ({"method": "post"}, "POST", "/a", True),
+        ({"method": "POST"}, "GET", "/a", False),
+        ({"path": "/rtstream/*/transcription"}, "GET", "/rtstream/rts-1/transcription", True),
+        ({"path": "/rtstream/*/transcription/"}, "GET", "/rtstream/rts-1/transcription", True),
+        ({"path": "/rtstream/*/transcription"}, "GET", "/rtstream/rts-1/transcription/status", False),
+        ({"path": "/rtstream/*"}, "GET", "/rtstream/rts-1/transcription", False),
+        ({"path": "/rtstream/rts-*/*"}, "GET", "/rtstream/rts-1/search", True),
+        ({"path": "/rtstream"}, "GET", "/rtstream/rts-1/search", True),
+        ({"path": "/rt*", "method": "GET"}, "POST", "/rtstream", False),
+    ],
+)
+def test_a_fault_is_for_the_calls_it_names(options, method, path, strikes):
+    faults = Faults(lambda: 0.0)
+    faults.change({"slow": {"seconds": 0, **options}})
+    assert (faults.strike("slow", path, method) is not None) is strikes
+
+
+def test_a_fault_lets_the_first_calls_pass_and_counts_only_those_it_is_for():
+    faults = Faults(lambda: 0.0)
+    faults.change({"http": {"status": 500, "path": "/a", "skip": 2, "times": 1}})
+    assert faults.strike("http", "/b") is None
+    assert faults.in_force()["http"]["skip_left"] == 2
+    struck = [faults.strike("http", "/a") is not None for _ in range(4)]
+    assert struck == [False, False, True, False]
+
+
+@pytest.mark.parametrize(
     "wanted",
     [
         {"nonsense": {}},
+        {"http": {"status": 500, "skip": -1}},
+        {"http": {"status": 500, "method": "FETCH"}},
+        {"hang": {"method": 5}},
+        {"withhold": {}},
+        {"withhold": {"channel": "transcript", "times": 1}},
+        {"expired_tokens": {"token": "st"}},
+        {"activation": {"mode": "odd"}},
+        {"activation": {"mode": "late"}},
+        {"activation": {"mode": "failed", "error": {"code": "E"}}},
+        {"activation": {"mode": "failed", "error": 5}},
+        {"export": {"mode": "late"}},
+        {"export": {"mode": "none"}},
+        {"runtime": {"times": 1}},
+        {"runtime": {"deny": ["camera"]}},
+        {"runtime": {"deny": [["microphone"]]}},
+        {"runtime": {"channels": ["mic:default"]}},
+        {"runtime": {"die_at": "dance"}},
+        {"runtime": {"die_at": "*"}},
+        {"runtime": {"hang_at": "dance"}},
+        {"runtime": {"long_line_at": "dance"}},
+        {"runtime": {"ignore_sigterm": 1}},
+        {"runtime": {"noise": "yes"}},
+        {"runtime": {"refuse": {"dance": "no"}}},
+        {"runtime": {"refuse": {"init": 5}}},
         {"http": {}},
         {"http": {"status": 42}},
         {"http": {"status": "503"}},

@@ -121,6 +121,60 @@ def test_a_session_lives_from_created_to_exported(active):
     assert {stream.status for stream in session.rtstreams} == {"stopped"}
 
 
+def test_an_export_goes_on_for_a_while_and_is_then_done(active):
+    emulator, socket, connection_id, session, _, _ = active
+    other, other_id = emulator.greeted()
+    assert (session.export_status, session.exported_video_id) == (None, None)
+    emulator.control("faults", export={"mode": "late", "seconds": 0.8})
+    emulator.http("POST", f"/capture/session/{session.id}/stop")
+    assert [event["status"] for event in heard(socket, 2)] == ["stopping", "stopped"]
+    for told in (connection_id, other_id):
+        pending = session.export(ws_connection_id=told)
+        assert pending == {
+            "session_id": session.id,
+            "video_channel_id": "display:1",
+            "export_status": "exporting",
+        }
+    assert emulator.sdk.get_capture_session(session.id).export_status == "exporting"
+    (exported,) = heard(socket, 1)
+    assert heard(other, 1) == [exported]
+    done = session.export()
+    assert done["export_status"] == "exported"
+    urls = {key: done[key] for key in ("stream_url", "player_url")}
+    assert exported["data"] == {"exported_video_id": done["video_id"], **urls}
+    session = emulator.sdk.get_capture_session(session.id)
+    assert (session.export_status, session.exported_video_id) == ("exported", done["video_id"])
+    assert session.export(ws_connection_id=other_id)["video_id"] == done["video_id"]
+    assert heard(other, 1) == [exported]
+    # The session's own connection was told once, though it asked as well.
+    with pytest.raises(TimeoutError):
+        socket.recv(timeout=0)
+
+
+def test_an_export_is_begun_for_a_session_that_none_was_made_of(start, journal):
+    stored = '{"rtstream_id":"r","name":"display:1","media_types":["video"]}'
+    event = '{"ts":"t","unix_ts":%d,"event":"capture_session.%s","capture_session_id":"cap-1","data":%s}'
+    lines = (event % (1, "active", f'{{"rtstreams":[{stored}]}}'), event % (2, "stopped", "{}"))
+    emulator = start(speed=0, replay=journal(*(line.encode() for line in lines)))
+    socket, connection_id = emulator.greeted()
+    emulator.control("replay", wait=True)
+    heard(socket, 2)
+    session = emulator.sdk.get_capture_session("cap-1")
+    assert session.export(ws_connection_id=connection_id)["export_status"] == "exporting"
+    assert heard(socket, 1)[0]["event"] == "capture_session.exported"
+    assert session.export()["export_status"] == "exported"
+
+
+def test_a_session_that_is_just_starting_is_stopped_with_the_api_key(emulator):
+    emulator.control("faults", activation={"mode": "never"})
+    socket, connection_id = emulator.greeted()
+    session = emulator.sdk.create_capture_session("user", ws_connection_id=connection_id)
+    emulator.http("POST", "/capture/session/start", {"session_id": session.id, "channels": CHANNELS})
+    assert [event["status"] for event in heard(socket, 2)] == ["created", "starting"]
+    assert emulator.http("POST", f"/capture/session/{session.id}/stop")[0] == 200
+    assert [event["status"] for event in heard(socket, 3)] == ["stopping", "stopped", "exported"]
+
+
 def test_a_session_that_stored_nothing_is_not_exported(emulator):
     socket, connection_id = emulator.greeted()
     session = emulator.sdk.create_capture_session("user", ws_connection_id=connection_id)
@@ -235,6 +289,69 @@ def test_a_stream_is_connected_listed_stopped_and_exported(emulator):
     assert exported.video_id
     stream.start()
     assert collection.get_rtstream(stream.id).status == "connected"
+
+
+def test_a_part_of_a_stream_has_an_address(active):
+    emulator, _, _, session, _, _ = active
+    screen = session.rtstreams[1]
+    player = screen.generate_stream(1_700_000_000, 1_700_000_060, {"title": "A minute", "slug": "minute"})
+    assert player == screen.player_url
+    assert screen.stream_url == f"https://stream.example/{screen.id}-1700000000-1700000060.m3u8"
+    for query in (
+        "",
+        "start=1",
+        "end=2",
+        "start=2&end=2",
+        "start=2&end=1",
+        "start=x&end=2",
+        "start=1&end=inf",
+    ):
+        status, _, answer = emulator.http("GET", f"/rtstream/{screen.id}/stream?{query}")
+        assert (status, answer["error_code"]) == (400, "BAD_REQUEST")
+        assert "Unix time" in answer["message"]
+    assert emulator.http("GET", "/rtstream/rts-none/stream?start=1&end=2")[0] == 404
+
+
+def test_the_records_of_a_stream_are_searched_by_words(start, journal):
+    texts = ["A terminal shows the build", "The editor shows the BUILD failing", "A cat", "build"]
+    seen = b'{"ts":"t","unix_ts":%d,"channel":"%s","rtstream_id":"r","rtstream_name":"display:1","data":%s}'
+    lines = [
+        seen
+        % (n, b"visual_index", json.dumps({"text": text, "start": n * 1000, "end": n * 1000 + 1000}).encode())
+        for n, text in enumerate(texts, 100)
+    ]
+    lines.append(seen % (105, b"transcript", b'{"text":"the build is failing"}'))
+    emulator = start(speed=0, replay=journal(*lines))
+    emulator.greeted()
+    emulator.control("replay", wait=True)
+    stream = emulator.sdk.get_collection().get_rtstream("r")
+    (index,) = stream.list_scene_indexes()
+
+    def found(query, **options):
+        return [(shot.text, shot.search_score) for shot in stream.search(query, **options).shots]
+
+    assert found("Is the build failing?") == [(texts[1], 1), (texts[0], 0.6667), (texts[3], 0.3333)]
+    assert found("build failing", result_threshold=1) == [(texts[1], 1)]
+    assert found("build failing", score_threshold=0.6) == [(texts[1], 1)]
+    assert found("cat", index_id=index.rtstream_index_id) == [("A cat", 1)]
+    assert found("a is") == []
+    shot = stream.search("cat").shots[0]
+    assert (shot.scene_index_id, shot.scene_index_name, shot.metadata) == (
+        index.rtstream_index_id,
+        index.name,
+        {},
+    )
+    assert (shot.start, shot.end) == (102, 103)
+    assert shot.generate_stream() == "https://stream.example/r-102-103.m3u8"
+    path = "/rtstream/r/search"
+    for body in (
+        {},
+        {"query": ""},
+        {"query": "x", "result_threshold": 0},
+        {"query": "x", "score_threshold": "y"},
+    ):
+        assert emulator.http("POST", path, body)[0] == 400
+    assert emulator.http("POST", path, {"query": "x", "scene_index_id": "none"})[0] == 404
 
 
 def test_an_understanding_keeps_records(active):

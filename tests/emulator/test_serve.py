@@ -16,7 +16,7 @@ import pytest
 from websockets.sync.client import connect
 
 from vdbevents.emulator.faults import FAULT_NAMES
-from vdbevents.emulator.server import EmulatorSettings, running, serve
+from vdbevents.emulator.server import EmulatorSettings, installed_path, running, serve
 
 PROGRAM = """
 import sys
@@ -123,6 +123,30 @@ def test_it_speaks_https_and_wss_with_a_certificate(start, tmp_path):
 def test_every_fault_is_documented_with_an_example():
     text = (Path(__file__).parents[2] / "docs" / "emulator.md").read_text(encoding="utf-8")
     assert [name for name in FAULT_NAMES if f'{{"{name}":' not in text] == []
+
+
+def test_the_capture_runtime_is_found_beside_the_interpreter_or_on_the_path(monkeypatch, tmp_path):
+    beside = installed_path()
+    assert beside.is_absolute()
+    assert os.access(beside, os.X_OK)
+    monkeypatch.setattr("sysconfig.get_path", lambda _: str(tmp_path))
+    monkeypatch.setenv("PATH", str(beside.parent))
+    assert installed_path() == beside
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert installed_path() is None
+
+
+def test_the_command_prints_what_clients_take_from_the_environment():
+    command = [sys.executable, "-m", "vdbevents", "emulator"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
+        lines = [child.stdout.readline().rstrip("\n") for _ in range(3)]
+        child.terminate()
+        assert child.stdout.read() == ""
+    assert lines[0].startswith("VIDEO_DB_API=http://127.0.0.1:")
+    assert lines[1:] == [
+        "VIDEO_DB_API_KEY=sk-emulator",
+        f"VDBEVENTS_CAPTURE_RUNTIME={installed_path()}",
+    ]
 
 
 def test_it_is_imported_without_anything_of_the_client():

@@ -1,33 +1,37 @@
 """The commands: each parses its options, calls one thing, and renders what comes back."""
 
-import contextlib
-import functools
 import math
 import os
 import shutil
 import signal
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, ParamSpec
+from typing import Annotated, Any
 
 import typer
 
 from vdbevents import __version__
-from vdbevents.cli.diagnostics import (
-    Color,
-    Diagnostics,
-    ExitCode,
-    LogFormat,
-    exit_code_of,
-    is_terminal,
-    wants_colour,
+from vdbevents.cli import capture, pipelines, recorded, session
+from vdbevents.cli.command import (
+    ColorOption,
+    Directory,
+    EnvironmentFile,
+    LogFormatOption,
+    WorkingDirectory,
+    environment,
+    reports,
+    silence_stdout,
+    state_directory,
 )
-from vdbevents.errors import InputError, VdbeventsError
+from vdbevents.cli.config import ConfiguredGroup
+from vdbevents.cli.diagnostics import Color, Diagnostics, ExitCode, LogFormat, is_terminal, wants_colour
+from vdbevents.errors import InputError
 
 app = typer.Typer(
     name="vdbevents",
+    cls=ConfiguredGroup,
     help="The flight recorder for a desktop that VideoDB watches.",
     epilog="Start with: vdbevents demo",
     no_args_is_help=True,
@@ -35,29 +39,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-
-_Parameters = ParamSpec("_Parameters")
-
-Directory = Annotated[
-    Path | None,
-    typer.Argument(
-        metavar="DIR",
-        help="The state directory. Default: $VIDEODB_EVENTS_DIR, else $XDG_STATE_HOME/videodb, "
-        "else ~/.local/state/videodb.",
-        show_default=False,
-    ),
-]
-EnvironmentFile = Annotated[
-    Path | None,
-    typer.Option("--env-file", metavar="FILE", help="Read settings from this file instead of ./.env."),
-]
-WorkingDirectory = Annotated[
-    Path | None, typer.Option("--cwd", metavar="PATH", help="Read the .env of this directory instead.")
-]
-LogFormatOption = Annotated[
-    LogFormat, typer.Option("--log-format", help="How messages on stderr look; json: one object a line.")
-]
-ColorOption = Annotated[Color, typer.Option("--color", help="When to use colour.")]
 
 
 def run() -> None:
@@ -79,60 +60,6 @@ def _fill_closed_streams() -> None:
             os.open(os.devnull, os.O_RDWR)
     sys.stdout = sys.stdout or Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - until the end
     sys.stderr = sys.stderr or Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
-
-
-def _reports(command: Callable[_Parameters, ExitCode | None]) -> Callable[_Parameters, None]:
-    """Turns what a command returns or raises into messages and an exit code."""
-
-    @functools.wraps(command)
-    def wrapped(*arguments: _Parameters.args, **options: _Parameters.kwargs) -> None:
-        chosen: dict[str, Any] = options
-        diagnostics = Diagnostics(log_format=chosen.get("log_format", LogFormat.TEXT))
-        code: int = ExitCode.DONE
-        try:
-            code = command(*arguments, **options) or ExitCode.DONE
-            sys.stdout.flush()
-        except VdbeventsError as error:
-            diagnostics.error(error)
-            code = exit_code_of(error)
-        except KeyboardInterrupt:
-            code = ExitCode.INTERRUPTED
-        except BrokenPipeError:
-            # Whoever read our output has had enough: no error, and nothing more to flush at exit.
-            _silence_stdout()
-        except typer.Exit:
-            raise
-        except Exception:  # noqa: BLE001 - what nobody foresaw is reported as the bug it is
-            diagnostics.bug()
-            code = ExitCode.BUG
-        diagnostics.flush()
-        raise typer.Exit(code)
-
-    return wrapped
-
-
-def _environment(file: Path | None, directory: Path | None) -> dict[str, str]:
-    """The environment, with what it does not set taken from a `.env` file."""
-    if file is not None and not file.is_file():
-        raise InputError(f"there is no file {file}", "name an existing file with --env-file")
-    if directory is not None and not directory.is_dir():
-        raise InputError(f"there is no directory {directory}", "name an existing directory with --cwd")
-    path = file or (directory or Path()) / ".env"
-    if not path.is_file():
-        return dict(os.environ)
-    from dotenv import dotenv_values
-
-    try:
-        values = dotenv_values(path, interpolate=False, encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot read {path}: {error}", "make it a readable UTF-8 file") from None
-    return {**{name: value for name, value in values.items() if value is not None}, **os.environ}
-
-
-def _state_directory(argument: Path | None, environ: Mapping[str, str]) -> "Any":  # noqa: ANN401
-    from vdbevents.journal import locate_state
-
-    return locate_state(argument, environ, Path.home())
 
 
 def _version(wanted: bool) -> None:  # noqa: FBT001 - typer's form of a callback
@@ -166,7 +93,7 @@ Examples:
 
 
 @app.command(help=_LISTEN_HELP)
-@_reports
+@reports
 def listen(
     directory: Directory = None,
     *,
@@ -208,8 +135,8 @@ def listen(
                         ("--hold", hold), ("--sync-every", sync_every)):  # fmt: skip
         if not math.isfinite(value):
             raise InputError(f"{name} {value} is no number to count with", "give a finite one")
-    environ = _environment(env_file, cwd)
-    state = _state_directory(directory, environ)
+    environ = environment(env_file, cwd)
+    state = state_directory(directory, environ)
     credentials = cloud.credentials_from(environ)
     state.create()
     if daemon:
@@ -239,12 +166,7 @@ class _ListenObserver(Diagnostics):
             sys.stdout.buffer.flush()
         except (OSError, ValueError):
             # `listen | head -0`, or a stdout that was closed: the files tell the id, too.
-            _silence_stdout()
-
-
-def _silence_stdout() -> None:
-    with contextlib.suppress(OSError, ValueError, AttributeError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            silence_stdout()
 
 
 def _same_listener(options: Mapping[str, Any]) -> list[str]:
@@ -274,7 +196,7 @@ Exit codes: 0 connected, 3 not running, 5 running but not connected.
 
 
 @app.command(help=_STATUS_HELP)
-@_reports
+@reports
 def status(
     directory: Directory = None,
     *,
@@ -286,7 +208,7 @@ def status(
 
     from vdbevents.cli.status import gather, render
 
-    found = gather(_state_directory(directory, _environment(env_file, cwd)), time.time())
+    found = gather(state_directory(directory, environment(env_file, cwd)), time.time())
     print(render(found, as_json=as_json))
     return {"connected": ExitCode.DONE, "not running": ExitCode.LISTENER_STATE}.get(
         found["state"], ExitCode.UNREACHABLE
@@ -294,7 +216,7 @@ def status(
 
 
 @app.command()
-@_reports
+@reports
 def stop(
     directory: Directory = None,
     *,
@@ -307,7 +229,7 @@ def stop(
     """Ask the listener to end, and wait until it has."""
     from vdbevents.cli.background import stop_listener
 
-    print(stop_listener(_state_directory(directory, _environment(env_file, cwd)), timeout))
+    print(stop_listener(state_directory(directory, environment(env_file, cwd)), timeout))
     return ExitCode.DONE
 
 
@@ -342,7 +264,7 @@ class OutputFormat(StrEnum):
 
 
 @app.command(help=_QUERY_HELP)
-@_reports
+@reports
 def query(
     journal: Annotated[
         Path | None,
@@ -438,7 +360,7 @@ def query(
 def _journal_to_read(argument: Path | None, env_file: Path | None, cwd: Path | None) -> Path:
     if argument is not None and argument.is_file():
         return argument
-    path: Path = _state_directory(argument, _environment(env_file, cwd)).journal
+    path: Path = state_directory(argument, environment(env_file, cwd)).journal
     if path.is_file():
         return path
     if argument is not None and not argument.exists():
@@ -459,6 +381,17 @@ def _remark_on(skipped: int, path: Path, *, empty: bool) -> None:
     diagnostics.flush()
 
 
+app.command(help=capture.HELP)(capture.capture)
+app.command(help=capture.CHANNELS_HELP)(capture.channels)
+app.add_typer(session.session_app, name="session")
+app.command(help=session.TOKEN_HELP)(session.token)
+app.command(help=session.STREAMS_HELP)(session.streams)
+app.add_typer(pipelines.pipelines_app, name="pipelines")
+app.add_typer(pipelines.alerts_app, name="alerts")
+app.command(help=recorded.CLIP_HELP)(recorded.clip)
+app.command(help=recorded.SEARCH_HELP)(recorded.search)
+
+
 _EMULATOR_HELP = """Imitate VideoDB's cloud for capture on this machine, for trying and testing without a key.
 
 Prints the two settings that point any VideoDB client at it, and runs until a signal asks to end. The
@@ -475,7 +408,7 @@ Examples:
 
 
 @app.command(help=_EMULATOR_HELP)
-@_reports
+@reports
 def emulator(
     *,
     port: Annotated[int, typer.Option(min=0, max=65535, metavar="PORT", help="0: a free one.")] = 0,
@@ -503,7 +436,7 @@ def emulator(
         Path | None, typer.Option(metavar="FILE", help="Its key, if in another file.")
     ] = None,
 ) -> None:
-    from vdbevents.emulator.server import EmulatorSettings, serve
+    from vdbevents.emulator.server import EmulatorSettings, installed_path, serve
 
     if not api_key:
         raise InputError("--api-key is empty", "give the key that clients will send, or leave the option out")
@@ -520,7 +453,9 @@ def emulator(
     )
 
     def announce(url: str) -> None:
-        print(f"VIDEO_DB_API={url}\nVIDEO_DB_API_KEY={api_key}", flush=True)
+        runtime = installed_path()
+        found = "" if runtime is None else f"\nVDBEVENTS_CAPTURE_RUNTIME={runtime}"
+        print(f"VIDEO_DB_API={url}\nVIDEO_DB_API_KEY={api_key}{found}", flush=True)
 
     try:
         serve(settings, announce)
@@ -546,7 +481,7 @@ def _parse_fault(text: str) -> tuple[str, Any]:
 
 
 @app.command()
-@_reports
+@reports
 def demo(
     *,
     keep: Annotated[bool, typer.Option("--keep", help="Leave the recording where it is.")] = False,
@@ -555,3 +490,49 @@ def demo(
     from vdbevents.cli.demo import run_demo
 
     run_demo(keep=keep)
+
+
+_CONFIG_HELP = """Show which options the file and the environment set, to what, and what is wrong there.
+
+An option that no flag sets is taken from VDBEVENTS_<COMMAND>_<OPTION>, else from the table of its command in
+$XDG_CONFIG_HOME/vdbevents/config.toml (else ~/.config/vdbevents/config.toml), else it has its own default.
+
+\b
+Examples:
+  vdbevents config
+  vdbevents config listen --all
+  VDBEVENTS_QUERY_LIMIT=20 vdbevents config query
+
+\b
+Exit codes: 0 nothing is wrong, 2 something is.
+"""
+
+
+@app.command(help=_CONFIG_HELP)
+@reports
+def config(
+    context: typer.Context,
+    command: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[COMMAND]...", help="Only this command, or group of commands.", show_default=False
+        ),
+    ] = None,
+    *,
+    everything: Annotated[bool, typer.Option("--all", help="Also what has its own default.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object, with all options.")] = False,
+) -> ExitCode:
+    from vdbevents.cli.config import configuration_of, only, render, tell
+
+    found = configuration_of(context)
+    if command:
+        found = only(found, command)
+    text = render(found, everything=everything, as_json=as_json)
+    # In bytes: a variable may hold what the terminal's encoding does not.
+    sys.stdout.buffer.write(f"{text}\n".encode(sys.stdout.encoding, "replace"))
+    sys.stdout.flush()
+    if not found.problems:
+        return ExitCode.DONE
+    if not as_json:
+        tell(found.problems)
+    return ExitCode.BAD_INPUT

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +18,24 @@ from vdbevents.journal import StateDirectory, already_listening, listener_pid, l
 _POLL_SECONDS = 0.05
 
 
-def start_listener(state: StateDirectory, arguments: Sequence[str]) -> ExitCode:
+def start_listener(
+    state: StateDirectory,
+    arguments: Sequence[str],
+    announce: Callable[[str], object] = sys.stdout.write,
+    *,
+    environ: Mapping[str, str] | None = None,
+    given_up: Callable[[], bool] = lambda: False,
+) -> ExitCode:
     """Starts a listener that outlives this process, and returns when its first connection stands.
 
-    What it says until then appears on stderr, and all of it in `videodb_listener.log`; its `WS_ID=…` is
-    printed.
+    What it says until then appears on stderr, and all of it in `videodb_listener.log`.
 
     Args:
         state: the directory to record into; it exists.
         arguments: further arguments of `vdbevents listen`.
+        announce: takes its `WS_ID=…` line.
+        environ: another environment than this process's own.
+        given_up: asked all the while; once it says so, the listener is ended unless it is connected.
 
     Returns:
         DONE, or what the listener exited with before it was connected.
@@ -52,13 +61,14 @@ def start_listener(state: StateDirectory, arguments: Sequence[str]) -> ExitCode:
             stdout=subprocess.PIPE,
             stderr=log,
             cwd=state.path,
+            env=environ,
             text=True,
             encoding="utf-8",
             **_detached(),
         )
     finally:
         os.close(log)
-    return _await_connection(child, state.listener_log)
+    return _await_connection(child, state.listener_log, announce, given_up)
 
 
 def _detached() -> dict[str, Any]:
@@ -67,7 +77,12 @@ def _detached() -> dict[str, Any]:
     return {"start_new_session": True}
 
 
-def _await_connection(child: "subprocess.Popen[str]", log: Path) -> ExitCode:
+def _await_connection(
+    child: "subprocess.Popen[str]",
+    log: Path,
+    announce: Callable[[str], object],
+    given_up: Callable[[], bool],
+) -> ExitCode:
     first_line: list[str] = []
     assert child.stdout is not None  # noqa: S101 - it is a pipe
     reader = threading.Thread(target=lambda: first_line.append(child.stdout.readline()), daemon=True)  # type: ignore[union-attr]
@@ -77,12 +92,14 @@ def _await_connection(child: "subprocess.Popen[str]", log: Path) -> ExitCode:
             while reader.is_alive():
                 reader.join(_POLL_SECONDS)
                 sys.stderr.write(told.read())
+                if given_up():
+                    child.terminate()
         except KeyboardInterrupt:
             child.terminate()
             child.wait()
             raise
         if first_line and first_line[0]:
-            sys.stdout.write(first_line[0])
+            announce(first_line[0])
             # It goes on without us: that it is still running is no oversight to warn of.
             child.returncode = 0
             return ExitCode.DONE

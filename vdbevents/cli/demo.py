@@ -10,13 +10,14 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from vdbevents.errors import VdbeventsError
-from vdbevents.journal import StateDirectory, follow
-from vdbevents.record import parse_line
+from vdbevents.journal import StateDirectory
 
 _SPEED = 15
-_LONGEST_SECONDS = 60.0
+_DURATION = "10s"
+_CONNECTED_SECONDS = 20.0
 
 _QUERIES = (
     ("What was said in the last minute?", ("--last", "1m", "--channel", "transcript", "-n", "5")),
@@ -46,35 +47,40 @@ def run_demo(*, keep: bool) -> None:
         _say(
             "The recording is gone again; `demo --keep` leaves it. With a key, the same records from VideoDB:"
         )
-        _say(f"  export VIDEO_DB_API_KEY=sk-…\n  {_command('listen', '--clear')} &")
+        _say(f"  export VIDEO_DB_API_KEY=sk-…\n  {_command('listen', '--clear')} &\n  {_command('capture')}")
 
 
 def _show(directory: Path) -> None:
     with contextlib.ExitStack() as running:
-        _say("A server that imitates VideoDB plays a real session of 134 seconds, 15 times as fast:")
-        environ = running.enter_context(_emulator())
-        _say("\nThe listener records it. This is what it tells a person, on stderr:")
+        _say(f"A server imitates VideoDB, and plays a real session {_SPEED} times as fast to who records:")
+        environ = running.enter_context(_emulator(directory))
+        _say("\nThe listener writes down what comes. This is what it tells a person, on stderr:")
         running.enter_context(_listener(directory, environ))
-        _await_end(directory)
+        _say("\nThe recording itself, from its session to its video:")
+        _record(directory, environ)
         for question, arguments in _QUERIES:
             _say(f"\n{question}")
-            _run("query", str(directory), *arguments)
+            _run(environ, "query", str(directory), *arguments)
         _say("\nIs everything well?")
-        _run("status", str(directory))
-        _run("stop", str(directory))
+        _run(environ, "status", str(directory))
+        _run(environ, "stop", str(directory))
 
 
 @contextlib.contextmanager
-def _emulator() -> Iterator[dict[str, str]]:
-    arguments = ("emulator", "--speed", str(_SPEED))
+def _emulator(directory: Path) -> Iterator[dict[str, str]]:
+    arguments = ("emulator", "--speed", str(_SPEED), "--no-autoplay")
+    # The user's own defaults are for recordings that last.
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("VDBEVENTS_")}
+    environ = {**inherited, "XDG_CONFIG_HOME": str(directory)}
     _say(f"$ {_command(*arguments)} &")
-    with _started(arguments, stdout=subprocess.PIPE) as process:
+    with _started(arguments, stdout=subprocess.PIPE, env=environ) as process:
         assert process.stdout is not None  # noqa: S101 - it is a pipe
-        settings = dict(process.stdout.readline().strip().partition("=")[::2] for _ in range(2))
-        if "VIDEO_DB_API" not in settings:
+        settings = dict(process.stdout.readline().strip().partition("=")[::2] for _ in range(3))
+        if "VDBEVENTS_CAPTURE_RUNTIME" not in settings:
             raise VdbeventsError("the emulator did not start", "run it alone to see why: vdbevents emulator")
-        _say("$ export " + " ".join(f"{name}={value}" for name, value in settings.items()))
-        yield {**os.environ, **settings}
+        for name, value in settings.items():
+            _say(f"$ export {name}={value}")
+        yield {**environ, **settings}
 
 
 @contextlib.contextmanager
@@ -87,7 +93,7 @@ def _listener(directory: Path, environ: dict[str, str]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _started(
-    arguments: tuple[str, ...], *, stdout: int | None = None, env: dict[str, str] | None = None
+    arguments: tuple[str, ...], *, stdout: int | BinaryIO | None = None, env: dict[str, str] | None = None
 ) -> Iterator["subprocess.Popen[str]"]:
     command = [sys.executable, "-P", "-m", "vdbevents", *arguments]
     with subprocess.Popen(command, stdout=stdout, env=env, text=True, encoding="utf-8") as process:
@@ -97,27 +103,24 @@ def _started(
             process.terminate()
 
 
-def _await_end(directory: Path) -> None:
-    deadline = time.monotonic() + _LONGEST_SECONDS
-
-    def wait() -> bool:
+def _record(directory: Path, environ: dict[str, str]) -> None:
+    deadline = time.monotonic() + _CONNECTED_SECONDS
+    while not StateDirectory(directory).ws_id.exists() and time.monotonic() < deadline:
         time.sleep(0.05)
-        return time.monotonic() < deadline
-
-    for line in follow(StateDirectory(directory).journal, from_end=False, wait=wait):
-        if (parse_line(line) or {}).get("event") == "capture_session.exported":
-            # What the listener tells of it may still be on its way to the screen.
-            time.sleep(0.2)
-            return
-    raise VdbeventsError(
-        f"the recording was not complete after {_LONGEST_SECONDS:g} s",
-        "try it again; please report it if it fails",
-    )
+    arguments = ("capture", str(directory), "--duration", _DURATION)
+    summary = directory / "summary.json"
+    _say(f"$ {_command(*arguments)} > {summary}")
+    with summary.open("wb") as stdout, _started(arguments, stdout=stdout, env=environ) as process:
+        code = process.wait()
+    if code:
+        raise VdbeventsError(
+            f"the recording failed with exit code {code}", "try it again; please report it if it fails"
+        )
 
 
-def _run(*arguments: str) -> None:
+def _run(environ: dict[str, str], *arguments: str) -> None:
     _say(f"$ {_command(*arguments)}")
-    subprocess.run([sys.executable, "-P", "-m", "vdbevents", *arguments], check=False)
+    subprocess.run([sys.executable, "-P", "-m", "vdbevents", *arguments], env=environ, check=False)
 
 
 def _command(*arguments: str) -> str:

@@ -19,6 +19,7 @@ from typing import Any, TextIO
 
 from vdbevents import record
 from vdbevents.errors import (
+    CaptureError,
     InputError,
     ListenerStateError,
     ServiceRefusedError,
@@ -42,6 +43,7 @@ class ExitCode(IntEnum):
     LISTENER_STATE = 3
     REFUSED = 4
     UNREACHABLE = 5
+    CAPTURE = 6
     BUG = 70
     STORAGE = 74
     INTERRUPTED = 130
@@ -52,6 +54,7 @@ _EXIT_CODES: dict[type[VdbeventsError], ExitCode] = {
     ListenerStateError: ExitCode.LISTENER_STATE,
     ServiceRefusedError: ExitCode.REFUSED,
     ServiceUnreachableError: ExitCode.UNREACHABLE,
+    CaptureError: ExitCode.CAPTURE,
     StorageError: ExitCode.STORAGE,
 }
 
@@ -91,6 +94,11 @@ def is_terminal(stream: TextIO) -> bool:
 def exit_code_of(error: VdbeventsError) -> ExitCode:
     """The exit code that an error of ours means."""
     return _EXIT_CODES.get(type(error), ExitCode.BUG)
+
+
+def error_of(code: int) -> type[VdbeventsError]:
+    """The kind of error that ends a command with this exit code."""
+    return next((kind for kind, known in _EXIT_CODES.items() if known == code), VdbeventsError)
 
 
 class Diagnostics:

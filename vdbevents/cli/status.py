@@ -4,7 +4,14 @@ import json
 from datetime import datetime
 from typing import Any
 
-from vdbevents.journal import StateDirectory, listener_pid, listener_runs, read_status
+from vdbevents.journal import (
+    StateDirectory,
+    capture_runs,
+    listener_pid,
+    listener_runs,
+    read_object,
+    read_pid,
+)
 from vdbevents.terminal import harmless
 
 _NOT_RUNNING = "not running"
@@ -23,7 +30,7 @@ def gather(directory: StateDirectory, now: float) -> dict[str, Any]:
     """
     running = listener_runs(directory)
     pid = listener_pid(directory) if running else None
-    told = read_status(directory)
+    told = read_object(directory.listener_status)
     if running and told.get("pid") != pid:
         told = {"state": "starting"}
     events = _object(told, "events")
@@ -54,9 +61,26 @@ def gather(directory: StateDirectory, now: float) -> dict[str, Any]:
         "gaps": _number(told, "gaps"),
         "dropped": _number(told, "dropped"),
         "disk_trouble": told.get("disk_trouble") if running else None,
+        "capture": _capture(directory),
         "journal": str(directory.journal),
         "journal_bytes": _journal_bytes(directory),
         "version": told.get("version"),
+    }
+
+
+def _capture(directory: StateDirectory) -> dict[str, Any] | None:
+    """What the capture that runs says of itself; None where none runs."""
+    if not capture_runs(directory):
+        return None
+    told = read_object(directory.capture_info)
+    pid = read_pid(directory.capture_pid)
+    if told.get("pid") != pid:
+        told = {}
+    return {
+        "pid": pid,
+        "status": told.get("status", "starting"),
+        "session_id": _object(told, "session").get("id"),
+        "started": told.get("started"),
     }
 
 
@@ -108,6 +132,8 @@ def render(found: dict[str, Any], *, as_json: bool) -> str:
         lines.append(f"  last error {harmless(str(found['last_error']))}")
     if found["next_attempt"]:
         lines.append(f"  next try   {_local(found['next_attempt'])}")
+    if found["capture"]:
+        lines.append(_render_capture(found["capture"]))
     if found["disk_trouble"]:
         lines.append(f"  disk       {harmless(str(found['disk_trouble']))}: holding events in memory")
     lines += _render_events(found)
@@ -116,6 +142,12 @@ def render(found: dict[str, Any], *, as_json: bool) -> str:
     if not found["running"]:
         lines.append(f"  → start one with: vdbevents listen {found['directory']}")
     return "\n".join(lines)
+
+
+def _render_capture(capture: dict[str, Any]) -> str:
+    session = f", session {harmless(str(capture['session_id']))}" if capture["session_id"] else ""
+    since = f" since {_local(capture['started'])}" if capture["started"] else ""
+    return f"  capture    PID {capture['pid']}, {harmless(str(capture['status']))}{since}{session}"
 
 
 def _render_events(found: dict[str, Any]) -> list[str]:

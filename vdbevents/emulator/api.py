@@ -67,6 +67,10 @@ class Api:
             self._route("PATCH", stream + "/status", lambda at, body: world.change_stream(_id(at), body)),
             self._route("POST", stream + "/export", lambda at, body: world.export_stream(_id(at), body)),
             self._route(
+                "GET", stream + "/stream", lambda at, _: world.locate_stream(_id(at), at.query_params)
+            ),
+            self._route("POST", stream + "/search", lambda at, body: world.search_stream(_id(at), body)),
+            self._route(
                 "GET", stream + "/transcription/status", lambda at, _: world.transcript_status(_id(at))
             ),
             self._route(
@@ -122,6 +126,8 @@ class Api:
         for_capture = path.startswith(_OPEN_TO_TOKENS) and path != _OPEN_TO_TOKENS + "token"
         if not (for_capture and self._world.is_token_good(key)):
             raise ApiError(HTTPStatus.UNAUTHORIZED, "Invalid API key.")
+        if self._service.faults.strike("expired_tokens") is not None:
+            raise ApiError(HTTPStatus.UNAUTHORIZED, "The client token has run out.")
 
     def _websocket(self, request: Request, _: Json) -> Answer:
         self._world.collection(_id(request))
@@ -132,17 +138,21 @@ class Api:
 
     def _start_session(self, _: Request, body: Json) -> Answer:
         answer = self._world.start_session(body)
-        self._service.soon(lambda: self._world.activate_session(answer["session_id"]))
+        self._service.begin_session(answer["session_id"])
         return answer
 
     def _stop_session(self, request: Request, _: Json) -> Answer:
         session_id = _id(request)
         if self._world.stop_session(session_id):
-            self._service.soon(lambda: self._world.finish_session(session_id))
+            self._service.finish_session(session_id)
         return None
 
     def _export_session(self, request: Request, body: Json) -> Answer:
-        return self._world.export_session(_id(request), _id(request, "session"), body)
+        session_id = _id(request, "session")
+        answer, begun = self._world.export_session(_id(request), session_id, body)
+        if begun:
+            self._service.begin_export(session_id)
+        return answer
 
     def _create_stream(self, _: Request, body: Json) -> Answer:
         answer = self._world.create_stream(body)

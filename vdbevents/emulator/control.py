@@ -16,8 +16,10 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from vdbevents.emulator.api import read_body
+from vdbevents.emulator.attached import Attached
 from vdbevents.emulator.faults import is_close_code
 from vdbevents.emulator.replay import Flood
+from vdbevents.emulator.runtime import DIED, LINK_PATH, SHORTEST_LINE
 from vdbevents.emulator.sockets import BINARY, TEXT, EmulatorProtocol, frame_header
 from vdbevents.emulator.world import ApiError, Json
 
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 PREFIX: Final = "/emulator"
 _EVENTS_A_CHUNK: Final = 1_000
 _LONGEST_REASON: Final = 123
+_HIGHEST_CODE: Final = 255
 _TEXTS: Final = ("text", "json", "base64", "raw_base64", "size")
 
 Endpoint = Callable[[Json], Awaitable[Json]]
@@ -55,6 +58,10 @@ class Control:
             self._route("POST", "/close", self._close),
             self._route("POST", "/reset", self._reset),
             self._route("POST", "/stall", self._stall),
+            self._route("POST", "/session", self._end_session),
+            Route(LINK_PATH, self._attach, methods=["GET"]),
+            self._route("PUT", "/runtime", self._reported),
+            self._route("POST", "/runtime", self._tell_runtime),
         ]
 
     def _route(self, method: str, path: str, endpoint: Endpoint) -> Route:
@@ -78,6 +85,9 @@ class Control:
             "recent_requests": list(service.recent),
             "faults": service.faults.in_force(),
             "replay": None if service.replay is None else service.replay.described(),
+            "runtime": None if service.runtime is None else service.runtime.described(),
+            "sessions": service.world.described_sessions(),
+            "pipelines": service.world.described_pipelines(),
             "totals": service.world.totals(),
         }
 
@@ -157,11 +167,75 @@ class Control:
         self._service.faults.change(body)
         if self._service.faults.peek("down") is not None:
             self._go_down()
+        await self._tell_faults()
         return {"success": True, "faults": self._service.faults.in_force()}
 
     async def _clear_faults(self, _: Json) -> Json:
         self._service.faults.clear()
+        await self._tell_faults()
         return {"success": True, "faults": {}}
+
+    async def _end_session(self, body: Json) -> Json:
+        """A session ends by itself, without anybody having asked for it."""
+        _known(body, "do", "session_id", "error")
+        world, done = self._service.world, body.get("do")
+        session_id = body.get("session_id", next(reversed(world.sessions), None))
+        if session_id is None:
+            raise ApiError(HTTPStatus.NOT_FOUND, "There is no capture session.")
+        if not isinstance(session_id, str) or session_id not in world.sessions:
+            raise ApiError(HTTPStatus.NOT_FOUND, f"There is no capture session {session_id!r}.")
+        if done == "fail":
+            world.fail_session(session_id, _session_error(body.get("error", {})))
+        elif done == "expire":
+            if world.expire_session(session_id):
+                self._service.begin_export(session_id)
+        elif done != "stop":
+            raise _invalid("do has to be 'stop', 'fail' or 'expire'.")
+        elif world.stop_session(session_id):
+            self._service.finish_session(session_id)
+        else:
+            raise _invalid(f"The capture session is {world.sessions[session_id].status}, and does not run.")
+        self._service.push()
+        return {"success": True, "session_id": session_id, "status": world.sessions[session_id].status}
+
+    async def _attach(self, request: Request) -> Response:
+        """The capture runtime's: it is attached for as long as this response is open."""
+        service = self._service
+        if service.runtime is not None:
+            raise ApiError(HTTPStatus.CONFLICT, f"The capture runtime {service.runtime.pid} is attached.")
+        pid = request.query_params.get("pid", "")
+        if not pid.isdecimal():
+            raise _invalid("pid is required, and has to be a number.")
+        service.runtime = Attached(int(pid), self._runtime_faults, self._runtime_gone)
+        return service.runtime
+
+    def _runtime_faults(self) -> Json:
+        options = self._service.faults.peek("runtime") or {}
+        return {name: value for name, value in options.items() if name != "for"}
+
+    def _runtime_gone(self) -> None:
+        self._service.runtime = None
+
+    async def _tell_faults(self) -> None:
+        if self._service.runtime is not None:
+            await self._service.runtime.tell_faults()
+
+    async def _reported(self, body: Json) -> Json:
+        """The capture runtime's: what it has done of what it was told, and what it records."""
+        runtime = self._service.runtime
+        if runtime is not None and runtime.pid == body.get("pid"):
+            if "seen" in body:
+                runtime.confirm(body["seen"])
+            if "recording" in body:
+                runtime.recording = body["recording"]
+        return {"success": True}
+
+    async def _tell_runtime(self, body: Json) -> Json:
+        order, runtime = _order(body), self._service.runtime
+        if runtime is None:
+            raise ApiError(HTTPStatus.CONFLICT, "No capture runtime is attached.")
+        await runtime.tell(order)
+        return {"success": True, "pid": runtime.pid}
 
     async def _close(self, body: Json) -> Json:
         _known(body, "ws_connection_id", "code", "reason")
@@ -217,6 +291,35 @@ class Control:
         if wanted not in known:
             raise ApiError(HTTPStatus.NOT_FOUND, f"There is no open WebSocket with the id {wanted!r}.")
         return [str(wanted)]
+
+
+def _session_error(error: object) -> Json:
+    """What a session failed of: a text, or an object with a `message`."""
+    given = {"message": error} if isinstance(error, str) else error
+    if not isinstance(given, dict) or not isinstance(given.get("message", ""), str):
+        raise _invalid("error has to be a text, or an object with a message.")
+    return {"message": "The capture has failed, as it was asked to.", "code": "CAPTURE_FAILED"} | given
+
+
+def _order(body: Json) -> Json:
+    """What the capture runtime is told to do, checked."""
+    _known(body, "do", "code", "event", "payload", "long_line")
+    if sum(name in body for name in ("do", "event", "long_line")) != 1:
+        raise _invalid("Exactly one of do, event, long_line is needed.")
+    if "event" in body:
+        event, payload = body["event"], body.get("payload", {})
+        if not isinstance(event, str) or not isinstance(payload, dict):
+            raise _invalid("event has to be a text, and payload an object.")
+        return {"event": event, "payload": payload}
+    if "long_line" in body:
+        characters = int(_number(body, "long_line") or 0)
+        if characters < SHORTEST_LINE:
+            raise _invalid(f"long_line has to be a number from {SHORTEST_LINE}.")
+        return {"long_line": characters}
+    code = body.get("code", DIED)
+    if body["do"] not in ("die", "hang") or type(code) is not int or not 0 <= code <= _HIGHEST_CODE:
+        raise _invalid(f"do has to be 'die' or 'hang', and code a number from 0 to {_HIGHEST_CODE}.")
+    return {"do": body["do"], "code": code}
 
 
 def _written(body: Json) -> tuple[bytes, int]:

@@ -6,14 +6,17 @@ import asyncio
 import contextlib
 import ipaddress
 import math
+import shutil
 import signal
 import socket
 import ssl
 import sys
+import sysconfig
 import threading
 import time
 from dataclasses import dataclass, field
 from http import HTTPStatus
+from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -33,7 +36,6 @@ from vdbevents.emulator.world import ApiError, Connection
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
-    from pathlib import Path
     from types import FrameType
 
     from starlette.requests import Request
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
 
     from vdbevents.emulator.faults import Options
 
+_RUNTIME: Final = "vdbevents-capture-runtime"
 _LARGEST_MESSAGE: Final = 256 * 1024 * 1024
 _KEEP_ALIVE_SECONDS: Final = 75
 _BACKLOG: Final = 2048
@@ -70,6 +73,15 @@ class EmulatorSettings:
     faults: Mapping[str, Any] = field(default_factory=dict)
     certificate: Path | None = None
     private_key: Path | None = None
+
+
+def installed_path() -> Path | None:
+    """Where the capture runtime's command is, beside this interpreter or on the PATH."""
+    beside = Path(sysconfig.get_path("scripts")) / (_RUNTIME + (".exe" if sys.platform == "win32" else ""))
+    if beside.is_file():
+        return beside
+    found = shutil.which(_RUNTIME)
+    return None if found is None else Path(found)
 
 
 def serve(settings: EmulatorSettings, announce: Callable[[str], None]) -> None:
@@ -310,14 +322,14 @@ class _Gate:
             return
         self._service.count(scope["method"], path)
         faults = self._service.faults
-        slow = faults.strike("slow", path)
+        slow = faults.strike("slow", path, scope["method"])
         if slow is not None:
             await asyncio.sleep(slow["seconds"])
-        if faults.strike("hang", path) is not None:
+        if faults.strike("hang", path, scope["method"]) is not None:
             while (await receive())["type"] != "http.disconnect":
                 pass
             return
-        refused = faults.strike("http", path)
+        refused = faults.strike("http", path, scope["method"])
         application = self._application if refused is None else _refusal(refused)
         await application(scope, receive, send)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import json
 import math
 import secrets
 import time
@@ -18,12 +19,17 @@ from vdbevents.emulator.world import Connection, Json, Pipeline, World
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
 
+    from vdbevents.emulator.attached import Attached
     from vdbevents.emulator.replay import Recording, Utterance
 
 _TRANSITION_SECONDS: Final = 0.1
 _PATHS_COUNTED: Final = 1_000
 _REQUESTS_REMEMBERED: Final = 500
 _LINES_A_TURN: Final = 200
+_ACTIVATION_ERROR: Final = {
+    "message": "The capture could not be started (a fault that was asked for).",
+    "code": "ACTIVATION_FAILED",
+}
 
 
 @dataclass(slots=True)
@@ -67,6 +73,7 @@ class Service:
         self.faults = Faults(time.monotonic)
         self.sockets: dict[str, EmulatorProtocol] = {}
         self.replay: Replay | None = None
+        self.runtime: Attached | None = None
         self.requests: Counter[str] = Counter()
         self.recent: deque[Json] = deque(maxlen=_REQUESTS_REMEMBERED)
         self._speed, self._loop, self._autoplay = usable_speed(speed), loop, autoplay
@@ -92,6 +99,8 @@ class Service:
 
     async def end(self) -> None:
         """Ends all that runs."""
+        if self.runtime is not None:
+            self.runtime.end()
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -144,7 +153,17 @@ class Service:
         """Sends what the world has to say."""
         waiting, self.world.outbox = self.world.outbox, []
         for connection_id, message in waiting:
-            self.send(connection_id, message.encode("utf-8", "replace"))
+            if not self._is_withheld(message):
+                text = json.dumps(message, ensure_ascii=False, separators=(",", ":"))
+                self.send(connection_id, text.encode("utf-8", "replace"))
+
+    def _is_withheld(self, message: Json) -> bool:
+        """Whether the fault `withhold` is for this message, by its channel or its kind's first part."""
+        withheld = self.faults.peek("withhold")
+        if withheld is None:
+            return False
+        kinds = (str(message.get(name) or "") for name in ("channel", "type", "event_type", "event"))
+        return any(kind.split(".")[0] == withheld["channel"] for kind in kinds)
 
     def _is_muted(self, connection_id: str) -> bool:
         mute = self.faults.peek("mute")
@@ -152,11 +171,44 @@ class Service:
 
     # What the world does by itself.
 
-    def soon(self, change: Callable[[], None]) -> None:
+    def begin_session(self, session_id: str) -> None:
+        """A session that is starting becomes active in a moment, unless a fault has it otherwise."""
+        fault = self.faults.strike("activation") or {"mode": "late"}
+        seconds = fault.get("seconds", _TRANSITION_SECONDS)
+        if fault["mode"] == "late":
+            self._soon(lambda: self.world.activate_session(session_id), seconds)
+        elif fault["mode"] == "failed":
+            error = fault.get("error", {})
+            error = _ACTIVATION_ERROR | ({"message": error} if isinstance(error, str) else error)
+            self._soon(lambda: self._fail_starting(session_id, error), seconds)
+
+    def _fail_starting(self, session_id: str, error: Json) -> None:
+        if self.world.sessions[session_id].status == "starting":
+            self.world.fail_session(session_id, error)
+
+    def finish_session(self, session_id: str) -> None:
+        """A session that is stopping is stopped in a moment, and then exported if there is something to."""
+
+        def finish() -> None:
+            if self.world.finish_session(session_id):
+                self.begin_export(session_id)
+
+        self._soon(finish)
+
+    def begin_export(self, session_id: str) -> None:
+        """An export is done in a moment, unless a fault has it otherwise."""
+        fault = self.faults.strike("export") or {"mode": "late"}
+        seconds = fault.get("seconds", _TRANSITION_SECONDS)
+        if fault["mode"] == "late":
+            self._soon(lambda: self.world.finish_export(session_id), seconds)
+        elif fault["mode"] == "failed":
+            self._soon(lambda: self.world.fail_export(session_id), seconds)
+
+    def _soon(self, change: Callable[[], None], seconds: float = _TRANSITION_SECONDS) -> None:
         """Changes the world in a moment, as a session that has to start up or to wind down."""
 
         async def later() -> None:
-            await asyncio.sleep(_TRANSITION_SECONDS)
+            await asyncio.sleep(seconds)
             change()
             self.push()
 
@@ -199,6 +251,8 @@ class Service:
                     targets = [replay.connection_id]
                     if event is not None:
                         targets = self.world.observe(event, replay.connection_id)
+                    if event is not None and self._is_withheld(event):
+                        targets = []
                     for target in targets:
                         self.send(target, line.payload, line.opcode)
                     self.push()

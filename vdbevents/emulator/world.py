@@ -6,7 +6,7 @@ answers are the OpenAPI file's where it has them, and else what the SDK (`videod
 
 from __future__ import annotations
 
-import json
+import math
 import re
 from collections import deque
 from dataclasses import dataclass, field
@@ -27,6 +27,9 @@ _REMEMBERED: Final = 10_000
 _CLOSED_CONNECTIONS_KEPT: Final = 1_000
 _LARGEST_PAGE: Final = 1_000
 _PROMPT_WORD: Final = re.compile(r"[^\W\d_]{4,}")
+_QUERY_WORD: Final = re.compile(r"[^\W_]{3,}")
+_RESULTS: Final = 10
+_OVER: Final = ("stopped", "failed")
 _LIFECYCLE: Final = "capture_session."
 _MILLISECONDS: Final = 1000.0
 
@@ -79,7 +82,10 @@ class Session:
     metadata: Json = field(default_factory=dict)
     channels: list[Json] = field(default_factory=list)
     stream_ids: list[str] = field(default_factory=list)
+    export_status: str | None = None
     exported: Json | None = None
+    told_exported: list[str] = field(default_factory=list)
+    """The connection ids that asked to be told of the export, beside the session's own."""
 
 
 @dataclass(slots=True)
@@ -150,13 +156,13 @@ class World:
     """Everything the service knows.
 
     `clock` gives Unix seconds; `new_id(prefix)` an id that was not given before. Methods that change
-    something put what has to be pushed into `outbox` as (connection id, text of the message).
+    something put what has to be pushed into `outbox` as (connection id, message).
     """
 
     def __init__(self, clock: Callable[[], float], new_id: Callable[[str], str]) -> None:
         self._clock = clock
         self._new_id = new_id
-        self.outbox: list[tuple[str, str]] = []
+        self.outbox: list[tuple[str, Json]] = []
         self.connections: dict[str, Connection] = {}
         self.collections: dict[str, Json] = {}
         self.sessions: dict[str, Session] = {}
@@ -331,35 +337,73 @@ class World:
         self._tell(session, "stopping", {})
         return True
 
-    def finish_session(self, session_id: str) -> None:
-        """`stopped`, and `exported` when a channel was stored."""
+    def finish_session(self, session_id: str) -> bool:
+        """`stopped`; returns whether a channel was stored and `finish_export` is next."""
         session = self.sessions[session_id]
         if session.status != "stopping":
-            return
-        for stream_id in session.stream_ids:
-            self._stop_stream(self.streams[stream_id])
-        session.status = "stopped"
-        self._tell(session, "stopped", {})
-        stored = [channel for channel in session.channels if channel["store"]]
-        if stored:
-            session.exported = self._exported()
-            self._tell_exported(session, session.connection_id)
+            return False
+        self._end_session(session, "stopped", {})
+        if any(channel["store"] for channel in session.channels):
+            session.export_status = "exporting"
+        return session.export_status == "exporting"
 
-    def export_session(self, collection_id: str, session_id: str, body: Json) -> Json:
-        """The export of a stopped session; pushed as well to the `connection_id` given."""
+    def fail_session(self, session_id: str, error: Json) -> None:
+        """`failed`, with an error that has a `message`; for one that is over already, `ApiError`."""
+        session = self._session(session_id)
+        if session.status in _OVER:
+            raise _invalid(f"The capture session is {session.status} already.")
+        self._end_session(session, "failed", {"error": error})
+
+    def expire_session(self, session_id: str) -> bool:
+        """`stopped` without a word before; returns as `finish_session`."""
+        session = self._session(session_id)
+        if session.status not in {"starting", "active"}:
+            raise _invalid(f"The capture session is {session.status}, and does not run.")
+        session.status = "stopping"
+        return self.finish_session(session_id)
+
+    def finish_export(self, session_id: str) -> None:
+        """`exporting` becomes `exported`."""
+        session = self.sessions[session_id]
+        if session.export_status != "exporting":
+            return
+        session.export_status, session.exported = "exported", self._exported()
+        for connection_id in dict.fromkeys([session.connection_id, *session.told_exported]):
+            self._tell_exported(session, connection_id)
+
+    def fail_export(self, session_id: str) -> None:
+        """`exporting` becomes `failed`, which nobody is told."""
+        if self.sessions[session_id].export_status == "exporting":
+            self.sessions[session_id].export_status = "failed"
+
+    def export_session(self, collection_id: str, session_id: str, body: Json) -> tuple[Json, bool]:
+        """The export of a stopped session, and whether this has begun it, so that `finish_export` is next.
+
+        The `connection_id` given is told when it is done, at once where it is done already.
+        """
         self.get_session(collection_id, session_id)
         session = self.sessions[session_id]
         if session.status != "stopped":
             raise _invalid(f"The capture session is {session.status}; it can be exported when it is stopped.")
         stored = [channel["channel_id"] for channel in session.channels if channel["store"]]
         channel_id = _optional_text(body, "video_channel_id") or (stored[0] if stored else "")
-        if session.exported is None or (stored and channel_id not in stored):
+        if channel_id not in stored and (stored or session.exported is None):
             raise _invalid("Nothing of this channel was stored: there is nothing to export.")
+        begun = session.export_status is None
+        if begun:
+            session.export_status = "exporting"
         connection_id = _optional_text(body, "connection_id")
-        if connection_id is not None:
+        answer = {
+            "session_id": session.id,
+            "video_channel_id": channel_id,
+            "export_status": session.export_status,
+        }
+        if session.exported is not None:
             self._tell_exported(session, connection_id)
-        answer = {"session_id": session.id, "video_channel_id": channel_id, "export_status": "exported"}
-        return answer | _export_urls(session.exported, "video_id")
+            return answer | _export_urls(session.exported, "video_id"), begun
+        if connection_id is not None:
+            session.told_exported.append(connection_id)
+        return answer, begun
 
     # Streams.
 
@@ -429,6 +473,48 @@ class World:
             "name": name,
             "duration": duration,
         }
+
+    def locate_stream(self, stream_id: str, query: Mapping[str, str]) -> Json:
+        """Where `start` to `end` (Unix seconds) of a stream could be seen again; nothing is behind it."""
+        stream = self._stream(stream_id)
+        start, end = _moment(query, "start"), _moment(query, "end")
+        if start is None or end is None or not -math.inf < start < end < math.inf:
+            raise _invalid("start and end have to be Unix times in seconds, and end the later one.")
+        name = f"{stream.id}-{start:.0f}-{end:.0f}"
+        return {
+            "stream_url": f"https://stream.example/{name}.m3u8",
+            "player_url": f"https://player.example/watch?v={name}",
+        }
+
+    def search_stream(self, stream_id: str, body: Json) -> Json:
+        """The records of a stream's scene indexes that hold words of the `query`, the best first.
+
+        The score is the share of the query's words of three or more letters that occur in the text.
+        """
+        stream, query = self._stream(stream_id), _text(body, "query")
+        most = _integer(body, "result_threshold", _RESULTS, least=1)
+        least = body.get("score_threshold", 0)
+        if isinstance(least, bool) or not isinstance(least, (int, float)):
+            raise _invalid("score_threshold has to be a number.")
+        index_id = _optional_text(body, "scene_index_id")
+        indexes = self._indexes(stream) if index_id is None else [self._index(stream_id, index_id)]
+        words = set(_QUERY_WORD.findall(query.lower()))
+        found = [
+            {
+                "start": start,
+                "end": end,
+                "text": text,
+                "score": round(score, 4),
+                "scene_index_id": index.id,
+                "scene_index_name": index.details["name"],
+                "metadata": {},
+            }
+            for index in indexes
+            for start, end, text in index.records
+            if (score := _share(words, text)) > 0 and score >= least
+        ]
+        found.sort(key=lambda result: (-result["score"], result["start"]))
+        return {"results": found[:most]}
 
     # Transcripts.
 
@@ -657,6 +743,26 @@ class World:
                 targets += [pipeline.connection_id] if pipeline.connection_id is not None else []
         return targets
 
+    def described_sessions(self) -> list[Json]:
+        """Each session in short, for the control endpoint."""
+        return [
+            {"session_id": it.id, "status": it.status, "exported": it.exported is not None}
+            for it in self.sessions.values()
+        ]
+
+    def described_pipelines(self) -> list[Json]:
+        """Each pipeline in short, for the control endpoint."""
+        return [
+            {
+                "id": it.id,
+                "stream_id": it.stream_id,
+                "channel": it.channel,
+                "status": it.status,
+                "ws_connection_id": it.connection_id,
+            }
+            for it in self.pipelines.values()
+        ]
+
     def totals(self) -> dict[str, int]:
         """How much of everything there is."""
         return {
@@ -775,6 +881,7 @@ class World:
                 "exported_video_id": data.get("exported_video_id", data.get("video_id")),
                 **data,
             }
+            session.export_status = "exported"
         else:
             session.status = status
         if status == "active":
@@ -821,6 +928,12 @@ class World:
             "sandbox_id": None,
         }
 
+    def _end_session(self, session: Session, status: str, data: Json) -> None:
+        for stream_id in session.stream_ids:
+            self._stop_stream(self.streams[stream_id])
+        session.status = status
+        self._tell(session, status, data)
+
     def _exported(self) -> Json:
         video_id = self._new_id("m")
         return {"exported_video_id": video_id, **_export_urls({"exported_video_id": video_id})}
@@ -834,9 +947,7 @@ class World:
     def _push(self, connection_id: str | None, message: Json) -> None:
         connection = None if connection_id is None else self.connections.get(connection_id)
         if connection is not None and connection.closed_at is None:
-            self.outbox.append(
-                (connection.id, json.dumps(message, ensure_ascii=False, separators=(",", ":")))
-            )
+            self.outbox.append((connection.id, message))
 
     def _session_answer(self, session: Session, *, with_streams: bool = True) -> Json:
         answer = {
@@ -852,7 +963,7 @@ class World:
             "primary_video_channel_id": next(
                 (channel["channel_id"] for channel in session.channels if channel.get("is_primary")), None
             ),
-            "export_status": None if session.exported is None else "exported",
+            "export_status": session.export_status,
             "exported_video_id": (session.exported or {}).get("exported_video_id"),
         }
         if with_streams:
@@ -1021,6 +1132,11 @@ def _is_mentioned(event: Json, text: str) -> bool:
     lowered = text.lower()
     words = {word.lower() for word in _PROMPT_WORD.findall(event["event_prompt"])}
     return event["label"].lower() in lowered or any(word in lowered for word in words)
+
+
+def _share(words: set[str], text: str) -> float:
+    lowered = text.lower()
+    return sum(word in lowered for word in words) / len(words) if words else 0.0
 
 
 def _without(answer: Json, name: str) -> Json:

@@ -67,11 +67,6 @@ class Options:
     sync_seconds: float = 1.0
 
 
-def wall_ms() -> int:
-    """Milliseconds since the epoch, by the system's clock."""
-    return time.time_ns() // 1_000_000
-
-
 def listen(options: Options, observer: Observer) -> signal.Signals:
     """Records until a signal asks to end, and answers which one it was.
 
@@ -80,7 +75,9 @@ def listen(options: Options, observer: Observer) -> signal.Signals:
         InputError: the directory's files cannot be written.
         ServiceRefusedError, ServiceUnreachableError: there is no connection to be had.
     """
-    lock = journal.ListenerLock(options.directory)
+    lock = journal.ProcessLock(
+        options.directory.listener_lock, lambda: journal.already_listening(options.directory)
+    )
     try:
         return asyncio.run(_Daemon(options, observer).run())
     finally:
@@ -93,7 +90,7 @@ class _Daemon:
         self._directory = options.directory
         self._observer = observer
         self._shows_events = observer.shows_events
-        self._journal = journal.Journal(self._directory, clock_ms=wall_ms, on_repair=self._repaired)
+        self._journal = journal.Journal(self._directory, clock_ms=journal.wall_ms, on_repair=self._repaired)
         last = self._prepare()
         counts = self._counts_so_far(last)
         blind = _left_unmarked(last)
@@ -103,7 +100,7 @@ class _Daemon:
             self._journal,
             hold_bytes=options.hold_bytes,
             sync_seconds=options.sync_seconds,
-            clock_ms=wall_ms,
+            clock_ms=journal.wall_ms,
             on_trouble=lambda trouble: self._from_writer(self._disk_trouble, trouble),
             on_dropped=lambda dropped: self._from_writer(self._lines_dropped, dropped),
             on_crash=lambda error: self._from_writer(self._crash, error),
@@ -136,7 +133,7 @@ class _Daemon:
             raise kind(
                 f"cannot write to {directory.path}: {reason}", "make room there, or name another directory"
             ) from error
-        return journal.read_status(directory)
+        return journal.read_object(directory.listener_status)
 
     def _counts_so_far(self, last: dict[str, Any]) -> m.Counts:
         """What the journal holds, as the last run counted it, and what was written since."""
@@ -195,7 +192,7 @@ class _Daemon:
         self._feed(m.AskedToEnd(self._signal.name))
 
     def _now(self) -> m.Moment:
-        return m.Moment(time.monotonic(), wall_ms())
+        return m.Moment(time.monotonic(), journal.wall_ms())
 
     def _feed(self, happening: m.Happening) -> None:
         for action in self._machine.handle(happening, self._now()):
@@ -212,7 +209,7 @@ class _Daemon:
                 if self._shows_events and channel != record.OWN_CHANNEL:
                     # What cannot be shown has been recorded all the same.
                     with contextlib.suppress(Exception):
-                        self._observer.show(made, wall_ms())
+                        self._observer.show(made, journal.wall_ms())
             case m.Say(text, problem, hint):
                 self._observer.say(text, problem=problem, hint=hint)
             case m.Connect():
@@ -343,7 +340,7 @@ class _Daemon:
             "blind_since": _text_or_none(machine.blind.since_ms if machine.blind else None),
             "blind_reason": machine.blind.reason if machine.blind else None,
             "journal_bytes": self._writer.expected_size,
-            "written": record.utc_text(wall_ms()),
+            "written": record.utc_text(journal.wall_ms()),
         }
 
     def _from_writer(self, told: Callable[..., None], *arguments: object) -> None:

@@ -132,12 +132,12 @@ def parse_window(
     """
     if last is not None and since is not None:
         raise InputError("--last and --since both say where to begin", "Give one of them.")
-    until_ms = None if until is None else _parse_moment("--until", until, now, zone)
+    until_ms = None if until is None else parse_moment("--until", until, now, zone)
     since_ms = None
     if last is not None:
-        since_ms = (_ceil_ms(now) if until_ms is None else until_ms) - _parse_duration(last)
+        since_ms = (_ceil_ms(now) if until_ms is None else until_ms) - parse_duration("--last", last)
     elif since is not None:
-        since_ms = _parse_moment("--since", since, now, zone)
+        since_ms = parse_moment("--since", since, now, zone)
     if since_ms is not None and until_ms is not None and since_ms >= until_ms:
         raise InputError(
             f"the window is empty: --since {since} is not before --until {until}",
@@ -146,18 +146,26 @@ def parse_window(
     return Window(since_ms, until_ms)
 
 
-def _parse_duration(text: str) -> int:
-    """Return the milliseconds of `1h30m`; at least 1."""
+def parse_duration(option: str, text: str) -> int:
+    """Return the milliseconds of `1h30m`; at least 1.
+
+    Raises:
+        InputError: it is none; the message names `option`.
+    """
     if _DURATION.fullmatch(text.strip()):
         parts = re.findall(r"([0-9.]+)([smhdw])", text)
         milliseconds = round(sum(float(count) * _UNIT_SECONDS[unit] for count, unit in parts) * 1000)
         if len({unit for _, unit in parts}) == len(parts) and 0 < milliseconds < _MOST_MS:
             return milliseconds
-    raise InputError(f"--last {text!r} is no length of time", f"Accepted: {DURATION_FORMS}.")
+    raise InputError(f"{option} {text!r} is no length of time", f"Accepted: {DURATION_FORMS}.")
 
 
-def _parse_moment(option: str, text: str, now: datetime, zone: tzinfo) -> int:
-    """Return the Unix milliseconds that `text` names, rounded up: no event between them is lost or won."""
+def parse_moment(option: str, text: str, now: datetime, zone: tzinfo) -> int:
+    """Return the Unix milliseconds that `text` names, rounded up: no event between them is lost or won.
+
+    Raises:
+        InputError: it is no time; the message names `option`.
+    """
     try:
         milliseconds = _read_moment(text.strip(), now, zone)
     except (ValueError, OverflowError) as error:

@@ -1,0 +1,20 @@
+"""What every capture has to leave behind, however it ends."""
+
+from processes import KEY
+
+from vdbevents.journal import capture_runs, listener_runs
+
+
+def assert_left_in_order(capture, service, *, listening=False):
+    """No process, no half-written file, no PID; and the session does not run on."""
+    state = capture.state
+    assert "Traceback" not in capture.err, capture.err
+    assert KEY not in capture.err + capture.out
+    assert not state.capture_pid.exists()
+    assert not capture_runs(state)
+    assert listener_runs(state) is listening
+    assert [file.name for file in state.path.iterdir() if file.name.endswith(".tmp")] == []
+    assert service.state["runtime"] is None
+    assert all(session["status"] not in ("starting", "active") for session in service.state["sessions"])
+    if capture.info:
+        assert capture.info["status"] in ("ended", "failed")

@@ -1,0 +1,44 @@
+"""A capture's processes: the emulator, the runtime that it lends, a listener, and the capture itself."""
+
+import os
+import signal
+
+import pytest
+from processes import Capture, Listener, Service
+
+from vdbevents.journal import listener_pid, listener_runs
+
+
+@pytest.fixture
+def service(started):
+    return started(Service(["--speed", "20"]))
+
+
+@pytest.fixture
+def environ(environ, service):
+    return {**environ, **service.environ}
+
+
+@pytest.fixture
+def leftovers(state):
+    """Nothing that a capture started may outlive it; what does is ended, so that it harms no other test."""
+    yield
+    if listener_runs(state):
+        os.kill(listener_pid(state), signal.SIGKILL)
+
+
+@pytest.fixture
+def capture(started, state, environ, leftovers):
+    """Starts a capture: `capture("--duration", "1s")`."""
+
+    def start(*arguments, into=state, environ=environ, **options):
+        return started(Capture(into, environ, map(str, arguments), **options))
+
+    return start
+
+
+@pytest.fixture
+def listener(started, state, environ):
+    listening = started(Listener(state, environ))
+    listening.connected()
+    return listening

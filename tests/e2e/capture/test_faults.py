@@ -1,0 +1,175 @@
+"""Each call of a capture fails, one at a time: it ends in time, says why, and leaves nothing behind."""
+
+import time
+
+import pytest
+from capturing import assert_left_in_order
+from processes import eventually
+
+from vdbevents.journal import StateDirectory
+
+SESSIONS = "/collection/*/capture/session"
+ALERTS = "/rtstream/*/index/*/alert"
+LIMIT = 1.5
+SHORT = [
+    "--timeout",
+    LIMIT,
+    "--active-timeout",
+    LIMIT,
+    "--permission-timeout",
+    LIMIT,
+    "--export-timeout",
+    LIMIT,
+]
+
+# What each call of the API is for, the exit code when it fails for ever, and what is then said.
+CALLS = {
+    "session": ("POST", SESSIONS, 5, "could not create a capture session"),
+    "token": ("POST", "/capture/session/token", 5, "could not make a client token"),
+    "start": ("POST", "/capture/session/start", 6, "could not start the recording"),
+    "addresses": ("GET", "/capture/session/*", 6, "could not start the recording"),
+    "transcript": ("POST", "/rtstream/*/transcription", 0, "could not start the transcript of rts-"),
+    "index": ("POST", "/rtstream/*/index/scene", 0, "could not start the audio_index of rts-"),
+    "events": ("GET", "/rtstream/event", 0, "could not list the events"),
+    "event": ("POST", "/rtstream/event", 0, "could not create the event 'deploy'"),
+    "alerts": ("GET", ALERTS, 0, "could not list the alerts of scene-idx-"),
+    "alert": ("POST", ALERTS, 0, "could not create an alert on scene-idx-"),
+    "stop": ("POST", "/capture/session/*/stop", 5, "may still run on the server"),
+    "poll": ("GET", f"{SESSIONS}/*", 0, "exported: video"),
+}
+
+
+@pytest.mark.parametrize("fault", ["http", "hang"])
+@pytest.mark.parametrize("call", CALLS)
+def test_a_call_that_always_fails_ends_in_time_with_a_clear_message(capture, service, call, fault):
+    method, path, code, said = CALLS[call]
+    status = {"status": 500} if fault == "http" else {}
+    service.fault(**{fault: {"method": method, "path": path, **status}})
+    begun = time.monotonic()
+    recorder = capture(
+        "--duration", "0.5s" if fault == "http" else "2.5s", "--alert", "deploy=a deployment", *SHORT
+    )
+
+    assert recorder.ends() == code, recorder.err
+    assert time.monotonic() - begun < 15
+    assert said in recorder.err
+    if fault == "http" and code == 5:
+        assert "the service answered 500" in recorder.err
+    if call == "stop":
+        # What cannot be reached cannot be ended: now it can, and who comes next does.
+        service.fault(**{fault: None})
+        assert f"vdbevents session end {recorder.summary['session_id']}" in recorder.err
+        service.request("session", do="stop")
+    assert_left_in_order(recorder, service)
+
+
+@pytest.mark.parametrize("position", range(14))
+def test_one_call_that_fails_once_is_made_again(capture, service, listener, position):
+    service.fault(http={"status": 500, "times": 1, "skip": position})
+    recorder = capture("--alert", "deploy=a deployment", "--no-system-audio")
+    if recorder.process.poll() is None:
+        eventually(lambda: recorder.process.poll() is not None or _all_runs(recorder))
+    if recorder.process.poll() is None:
+        recorder.stop()
+
+    # Only the runtime's own calls are not ours to make again: the recording then ends before it began.
+    code, refused = recorder.ends(), "could not start the recording" in recorder.err
+    assert code == (6 if refused else 0), recorder.err
+    assert service.state["faults"] == {}
+    assert_left_in_order(recorder, service, listening=True)
+
+
+def _all_runs(recorder):
+    info = recorder.info
+    if info.get("pid") != recorder.pid or info["status"] != "active":
+        return False
+    pipelines = info["pipelines"]
+    watched = [pipeline for pipeline in pipelines if pipeline["id"]]
+    return len(pipelines) == 3 and len(watched) == 2 and all(pipeline["alerts"] for pipeline in watched)
+
+
+def test_an_expired_token_ends_it_with_the_runtime_s_reason(capture, service):
+    service.fault(expired_tokens={})
+    recorder = capture(*SHORT)
+
+    assert recorder.ends() == 6
+    assert "could not start the recording: the capture runtime says: " in recorder.err
+    assert_left_in_order(recorder, service)
+
+
+COMMANDS = {
+    "init": "could not ask for the permission microphone",
+    "requestPermission": "could not ask for the permission microphone",
+    "getChannels": "could not list the channels",
+    "startRecording": "could not start the recording",
+}
+
+
+@pytest.mark.parametrize("kind", ["die_at", "hang_at"])
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_runtime_that_fails_before_it_records_ends_it_in_time(capture, service, command, kind):
+    service.fault(runtime={kind: command})
+    begun = time.monotonic()
+    recorder = capture(*SHORT)
+
+    assert recorder.ends() == 6
+    assert time.monotonic() - begun < 15
+    assert COMMANDS[command] in recorder.err
+    reason = "has ended (exit code 9)" if kind == "die_at" else "has not answered in 1.5 s"
+    assert reason in recorder.err
+    assert_left_in_order(recorder, service)
+
+
+@pytest.mark.parametrize("kind", ["die_at", "hang_at"])
+@pytest.mark.parametrize("command", ["stopRecording", "shutdown"])
+def test_a_runtime_that_fails_in_the_end_costs_nothing_but_a_word(capture, service, command, kind):
+    service.fault(runtime={kind: command})
+    recorder = capture("--duration", "0.2s", *SHORT)
+
+    assert recorder.ends() == 0, recorder.err
+    assert recorder.summary["status"] == "exported"
+    if command == "stopRecording":
+        assert "could not stop the recording" in recorder.err
+    assert_left_in_order(recorder, service)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_runtime_that_refuses_is_quoted(capture, service, command):
+    service.fault(runtime={"refuse": {command: "Another instance\x1b[2J is recording."}})
+    recorder = capture(*SHORT)
+
+    assert recorder.ends() == 6
+    assert COMMANDS[command] in recorder.err
+    assert "the capture runtime says: Another instance" in recorder.err
+    assert "\x1b" not in recorder.err
+    assert_left_in_order(recorder, service)
+
+
+@pytest.mark.parametrize("command", ["getChannels", "startRecording"])
+def test_an_answer_that_is_drowned_in_an_over_long_line_or_in_noise_is_heard(capture, service, command):
+    service.fault(runtime={"long_line_at": command, "noise": True})
+    recorder = capture("--duration", "0.2s", *SHORT)
+
+    assert recorder.ends() == 0, recorder.err
+    assert_left_in_order(recorder, service)
+
+
+def test_a_second_recorder_on_this_machine_is_told_so(capture, service, state, tmp_path):
+    first = capture()
+    first.records()
+    elsewhere = StateDirectory(tmp_path / "elsewhere")
+    second = capture("--display", "none", into=elsewhere)
+
+    assert second.ends() == 6
+    assert "Another instance of the capture runtime is running" in second.err
+    assert first.stop() == 0
+
+
+def test_a_disk_that_takes_no_info_file_does_not_stop_the_recording(capture, service, listener, state):
+    # It is written under this name first, and nobody can write to a directory as if it were a file.
+    (state.path / ".videodb_capture_info.json.tmp").mkdir()
+    recorder = capture("--duration", "0.3s")
+
+    assert recorder.ends() == 0
+    assert "cannot write videodb_capture_info.json" in recorder.err
+    assert recorder.summary["status"] == "exported"

@@ -1,0 +1,1 @@
+"""Recording a session: from its channels to the exported video."""

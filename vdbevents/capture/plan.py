@@ -1,0 +1,326 @@
+"""What a capture is to record and to have made of it: choices, without any I/O.
+
+Channels go in as the SDK lists them, streams and events as the service sends them; what comes out is which
+channels to record, which pipelines to start, and what `videodb_capture_info.json` says.
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, Literal, NamedTuple
+
+from vdbevents import record
+from vdbevents.errors import InputError
+
+AUDIO_PROMPT: Final = "Summarize what is being discussed"
+VISUAL_PROMPT: Final = "In one sentence, describe what is on screen"
+
+KINDS: Final = ("mic", "system_audio", "display")
+"""What can be recorded. A kind is the beginning of a channel's id; `screen:…` is a display, too."""
+
+_NAMES: Final = {"mic": "microphone", "system_audio": "system audio", "display": "display"}
+_BATCH: Final = re.compile(r"(\d{1,6})\s*(s|seconds?|words?|sentences?)")
+_LONGEST_LABEL: Final = 100
+
+
+class Batch(NamedTuple):
+    """How much of a stream goes into one record of an index.
+
+    Attributes:
+        kind: of what there are `value`.
+        frames: how many pictures of such a span a visual index looks at.
+    """
+
+    kind: Literal["time", "word", "sentence"]
+    value: int
+    frames: int | None = None
+
+    def described(self) -> dict[str, Any]:
+        """As the SDK takes it: `type`, `value`, `frame_count`."""
+        every: dict[str, Any] = {"type": self.kind, "value": self.value}
+        return every if self.frames is None else {**every, "frame_count": self.frames}
+
+
+AUDIO_BATCH: Final = Batch("time", 30)
+VISUAL_BATCH: Final = Batch("time", 2, 5)
+
+PipelineKind = Literal["transcript", "audio_index", "visual_index"]
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """Something on this machine that can be recorded, as the capture runtime lists it."""
+
+    id: str
+    name: str
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which channels are asked for.
+
+    Attributes:
+        mic, system_audio: whether at all.
+        mic_device: the id of the microphone; None is the default one.
+        display: an id, `all`, `none`, or None for the default one.
+        stored: the kinds whose recording is kept for the exported video.
+    """
+
+    mic: bool = True
+    system_audio: bool = True
+    mic_device: str | None = None
+    display: str | None = None
+    stored: frozenset[str] = frozenset(KINDS)
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A channel that is going to be recorded."""
+
+    channel: Channel
+    store: bool
+    primary: bool
+
+
+def choose(
+    wanted: Wanted, available: Sequence[Channel], denied: Iterable[str]
+) -> tuple[list[Choice], list[str]]:
+    """The channels to record, and what is to be said of those that were asked for and are not there.
+
+    Args:
+        wanted: what is asked for.
+        available: in the runtime's order: the first of a kind is its default.
+        denied: the kinds for which the system gives no permission.
+    """
+    without_permission = set(denied)
+    chosen: list[Choice] = []
+    remarks: list[str] = []
+    for kind in KINDS:
+        devices = [channel for channel in available if channel.kind == kind]
+        asked, selector = _asked(wanted, kind)
+        if not asked:
+            continue
+        if kind in without_permission:
+            remarks.append(f"the {_NAMES[kind]} is left out: its permission was denied")
+            continue
+        found = _select(devices, selector)
+        if not found:
+            what = f"no {_NAMES[kind]} {selector}" if selector not in (None, "all") else f"no {_NAMES[kind]}"
+            known = f"; there is {', '.join(channel.id for channel in devices)}" if devices else ""
+            remarks.append(f"there is {what} to record: left out{known}")
+        for position, channel in enumerate(found):
+            primary = kind == "display" and position == 0
+            chosen.append(Choice(channel, kind in wanted.stored, primary))
+    return chosen, remarks
+
+
+def _asked(wanted: Wanted, kind: str) -> tuple[bool, str | None]:
+    match kind:
+        case "mic":
+            return wanted.mic, wanted.mic_device
+        case "system_audio":
+            return wanted.system_audio, None
+        case _:
+            return wanted.display != "none", wanted.display
+
+
+def _select(devices: list[Channel], selector: str | None) -> list[Channel]:
+    if selector is None:
+        return devices[:1]
+    if selector == "all":
+        return devices
+    return [channel for channel in devices if selector in (channel.id, channel.id.partition(":")[2])][:1]
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineSettings:
+    """What is to be made of the streams.
+
+    Attributes:
+        transcript, audio, visual: whether to start these at all.
+        engine: of the transcript; None is the service's own choice.
+        model: of both indexes; None is the service's own choice.
+        alerts: (label, what to look for), each watched for on every index.
+    """
+
+    transcript: bool = True
+    engine: str | None = None
+    audio: bool = True
+    audio_prompt: str = AUDIO_PROMPT
+    audio_batch: Batch = AUDIO_BATCH
+    visual: bool = True
+    visual_prompt: str = VISUAL_PROMPT
+    visual_batch: Batch = VISUAL_BATCH
+    model: str | None = None
+    alerts: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Pipeline:
+    """A transcript or an index of one stream, and how far it is.
+
+    Attributes:
+        id: of an index; a transcript has none but its stream's.
+        status: `starting`, `running`, `failed`, `stopped`.
+        alerts: label and alert id of each alert that is attached.
+    """
+
+    kind: PipelineKind
+    stream: record.Stream
+    settings: Mapping[str, Any]
+    id: str = ""
+    ws_id: str = ""
+    status: str = "starting"
+    error: str = ""
+    alerts: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def title(self) -> str:
+        """For a person: `transcript of mic:default`."""
+        return f"{self.kind.replace('_', ' ')} of {self.stream.name}"
+
+    def described(self) -> dict[str, Any]:
+        """As `videodb_capture_info.json` holds it."""
+        return {
+            "kind": self.kind,
+            "id": self.id or None,
+            "stream_id": self.stream.id,
+            "ws_id": self.ws_id or None,
+            "status": self.status,
+            "error": self.error or None,
+            "settings": dict(self.settings),
+            "alerts": [{"label": label, "alert_id": alert_id} for label, alert_id in self.alerts.items()],
+        }
+
+
+def pipelines_for(streams: Sequence[record.Stream], settings: PipelineSettings) -> list[Pipeline]:
+    """The pipelines to start on the streams of a session."""
+    found: list[Pipeline] = []
+    for stream in streams:
+        if stream.media == "video":
+            if settings.visual:
+                made = _index_settings(settings.visual_prompt, settings.visual_batch, settings.model)
+                found.append(Pipeline("visual_index", stream, made))
+            continue
+        if settings.transcript:
+            found.append(Pipeline("transcript", stream, {"engine": settings.engine}))
+        if settings.audio:
+            made = _index_settings(settings.audio_prompt, settings.audio_batch, settings.model)
+            found.append(Pipeline("audio_index", stream, made))
+    return found
+
+
+def _index_settings(prompt: str, batch: Batch, model: str | None) -> dict[str, Any]:
+    return {"prompt": prompt, "batch": batch.described(), "model": model}
+
+
+def parse_batch(option: str, text: str, *, frames: int | None = None) -> Batch:
+    """`30s`, `50words` or `5sentences` as a batch; with `frames`, which pictures have, only seconds.
+
+    Raises:
+        InputError: it is none of them.
+    """
+    match = _BATCH.fullmatch(text.strip().lower())
+    forms = "2s" if frames is not None else "30s, 50words, 5sentences"
+    if match is None or int(match[1]) < 1 or (frames is not None and not match[2].startswith("s")):
+        raise InputError(f"{option} {text!r} is no span of a recording", f"Accepted: {forms}.")
+    unit = match[2]
+    kind: Literal["time", "word", "sentence"] = "time"
+    if unit.startswith("w"):
+        kind = "word"
+    elif unit.startswith("sentence"):
+        kind = "sentence"
+        if frames is not None:
+            raise InputError(f"{option} {text!r} is no span of pictures", f"Accepted: {forms}.")
+    return Batch(kind, int(match[1]), frames)
+
+
+def parse_alert(text: str) -> tuple[str, str]:
+    """`label=what to look for` as its two halves.
+
+    Raises:
+        InputError: one of them is missing, or the label is too long to be one.
+    """
+    label, separator, prompt = (part.strip() for part in text.partition("="))
+    if not separator or not label or not prompt or len(label) > _LONGEST_LABEL:
+        raise InputError(
+            f"{text[:_LONGEST_LABEL]!r} is no alert", "give it as: --alert 'deploy=a deployment is mentioned'"
+        )
+    return label, prompt
+
+
+def parse_metadata(texts: Iterable[str]) -> dict[str, str]:
+    """`key=value` texts as a mapping.
+
+    Raises:
+        InputError: one has no key, or comes twice.
+    """
+    found: dict[str, str] = {}
+    for text in texts:
+        key, separator, value = text.partition("=")
+        if not separator or not key.strip():
+            raise InputError(f"--metadata {text!r} is no key=value", "for example: --metadata project=apollo")
+        if key.strip() in found:
+            raise InputError(f"--metadata names {key.strip()!r} twice", "give each key once")
+        found[key.strip()] = value.strip()
+    return found
+
+
+def parse_kinds(store: Iterable[str], no_store: Iterable[str]) -> frozenset[str]:
+    """The kinds of channel to store: those of `--store` (all, unless given) without those of `--no-store`.
+
+    Raises:
+        InputError: a name is no kind of channel.
+    """
+    wanted, unwanted = _kinds("--store", store), _kinds("--no-store", no_store)
+    return (wanted or frozenset(KINDS)) - unwanted
+
+
+def _kinds(option: str, names: Iterable[str]) -> frozenset[str]:
+    found: set[str] = set()
+    for name in names:
+        kind = name.strip().lower().replace("-", "_")
+        if kind == "all":
+            found.update(KINDS)
+        elif kind in KINDS:
+            found.add(kind)
+        else:
+            raise InputError(
+                f"{option} {name!r} is no kind of channel", "Accepted: mic, system-audio, display, all."
+            )
+    return frozenset(found)
+
+
+class Tally:
+    """What a session has brought so far: events a channel, and the last that was heard and seen."""
+
+    def __init__(self) -> None:
+        self.counts: dict[str, int] = {}
+        self.heard = ""
+        self.seen = ""
+        self._streams: set[str] = set()
+
+    def expect(self, streams: Iterable[record.Stream]) -> None:
+        """From now on events of these streams belong to the session."""
+        self._streams.update(stream.id for stream in streams)
+
+    def take(self, event: Mapping[str, Any], session_id: str) -> None:
+        """Counts an event of the journal, if it is one of the session's."""
+        channel = record.channel_of(event)
+        stream_id = event.get("rtstream_id") or event.get("rtstreamId")
+        if stream_id not in self._streams:
+            life = record.lifecycle_of(event)
+            if life is None or life.session_id != session_id:
+                return
+        self.counts[channel] = self.counts.get(channel, 0) + 1
+        text = record.text_of(event)
+        if channel == "transcript" and text:
+            self.heard = text
+        elif channel == "visual_index" and text:
+            self.seen = text
+
+
+def stopped(pipeline: Pipeline) -> Pipeline:
+    """The same pipeline, when its session has ended."""
+    return replace(pipeline, status="stopped") if pipeline.status in ("running", "starting") else pipeline

@@ -1,0 +1,222 @@
+"""VideoDB's capture runtime, held by the SDK's `CaptureClient`, with what that lacks: limits and a watch.
+
+The SDK waits for ever when the runtime dies or does not answer, starts a second one without a word when the
+first is gone, and goes deaf after a line of more than 64 KiB. docs/capture.md says what is done about it.
+"""
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from vdbevents.capture.plan import Channel, Choice
+from vdbevents.errors import CaptureError
+
+_FAREWELL_SECONDS = 2.0
+
+_PERMISSIONS = {
+    "microphone": "System Settings > Privacy & Security > Microphone (macOS), "
+    "Settings > Privacy & security > Microphone (Windows)",
+    "screen_capture": "System Settings > Privacy & Security > Screen & System Audio Recording (macOS)",
+}
+
+
+def where_to_grant(permission: str) -> str:
+    """The place in the system's settings where a permission is given."""
+    return f"grant it to this terminal in {_PERMISSIONS[permission]}, then start anew"
+
+
+class Runtime:
+    """One runtime process from its start, which the first call makes, to `close`.
+
+    Each call raises CaptureError when the runtime refuses, has ended, or does not answer in time.
+    """
+
+    def __init__(self, client: Any, on_event: Callable[[str, Any], None]) -> None:  # noqa: ANN401 - the SDK's
+        """Starts nothing yet.
+
+        Args:
+            client: a `CaptureClient`, from `cloud.capture_client`.
+            on_event: called with the name and the payload of each event of the runtime.
+        """
+        self._client = client
+        self._on_event = on_event
+        self._channels: dict[str, Any] = {}
+        self._events: asyncio.Task[None] | None = None
+        self._watches: list[asyncio.Task[Any]] = []
+        self._restore_signals: Callable[[], None] = lambda: None
+        self.ended: asyncio.Future[int | None] = asyncio.get_running_loop().create_future()
+        """Done when the process has ended by itself or by `close`, with its exit code."""
+        self._read_output = getattr(client, "_read_stdout_loop", None)
+        self._read_errors = getattr(client, "_read_stderr_loop", None)
+        if self._read_output is not None and self._read_errors is not None:
+            # The SDK makes tasks of these two as soon as it has started the process.
+            client._read_stdout_loop = self._watch_output  # noqa: SLF001 - there is no public way
+            client._read_stderr_loop = self._watch_errors  # noqa: SLF001
+
+    @property
+    def pid(self) -> int | None:
+        """The process id, once it runs."""
+        process = self._process
+        return None if process is None else process.pid
+
+    @property
+    def runs(self) -> bool:
+        """Whether there is a process to ask."""
+        process = self._process
+        return process is not None and process.returncode is None and not self.ended.done()
+
+    @property
+    def _process(self) -> Any:  # noqa: ANN401 - asyncio's Process, or None
+        return getattr(self._client, "_proc", None)
+
+    async def permit(self, permission: str, seconds: float) -> bool:
+        """Asks the system for a permission, `microphone` or `screen_capture`; whether it is granted."""
+        call = self._client.request_permission
+        return (
+            await self._ask(f"ask for the permission {permission}", lambda: call(permission), seconds) is True
+        )
+
+    async def channels(self, seconds: float) -> list[Channel]:
+        """What can be recorded here, each kind's default first."""
+        found = await self._ask("list the channels", self._client.list_channels, seconds)
+        groups = (("mic", found.mics), ("system_audio", found.system_audio), ("display", found.displays),
+                  ("camera", found.cameras))  # fmt: skip
+        self._channels = {channel.id: channel for _, group in groups for channel in group}
+        return [Channel(channel.id, channel.name, kind) for kind, group in groups for channel in group]
+
+    async def start(self, session_id: str, choices: Sequence[Choice], seconds: float) -> None:
+        """Begins to record channels that `channels` has listed."""
+        chosen = []
+        for choice in choices:
+            channel = self._channels[choice.channel.id]
+            channel.store, channel.is_primary = choice.store, choice.primary
+            chosen.append(channel)
+        # The document's name for it, and today's.
+        start = getattr(self._client, "start_session", None) or self._client.start_capture_session
+        await self._ask("start the recording", lambda: start(session_id, chosen), seconds)
+
+    async def stop(self, seconds: float) -> None:
+        """Ends the recording."""
+        stop = getattr(self._client, "stop_session", None) or self._client.stop_capture
+        await self._ask("stop the recording", stop, seconds)
+
+    async def close(self, seconds: float) -> None:
+        """Ends the process: it is asked, then told, then killed. Nothing of it is left."""
+        if self.runs:
+            with contextlib.suppress(Exception):
+                await asyncio.wait_for(self._client.shutdown(), seconds)
+        for end in ("terminate", "kill"):
+            process = self._process
+            if process is None or process.returncode is not None:
+                break
+            with contextlib.suppress(ProcessLookupError):
+                getattr(process, end)()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(process.wait(), _FAREWELL_SECONDS)
+        if self._watches:
+            await asyncio.wait(self._watches, timeout=_FAREWELL_SECONDS)
+        if self._events is not None:
+            self._events.cancel()
+            await asyncio.wait({self._events})
+
+    async def _ask(self, what: str, call: Callable[[], Awaitable[Any]], seconds: float) -> Any:  # noqa: ANN401
+        if self.ended.done():
+            # Asked now, the SDK would start another process, which knows of no recording.
+            raise self._death(what)
+        with self._shielded_start():
+            asked = asyncio.ensure_future(call())
+            await asyncio.wait({asked, self.ended}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        if not asked.done():
+            # What the runtime said before it ended may just have been read.
+            await asyncio.sleep(0)
+        try:
+            if asked.done():
+                return asked.result()
+        except Exception as error:
+            raise CaptureError(f"could not {what}: the capture runtime says: {_reason(error)}") from error
+        asked.cancel()
+        await asyncio.wait({asked})
+        if self.ended.done():
+            raise self._death(what)
+        raise CaptureError(
+            f"could not {what}: the capture runtime has not answered in {seconds:g} s",
+            "try again; if it happens again, end the processes of other recorders on this machine",
+        )
+
+    def _death(self, what: str) -> CaptureError:
+        return CaptureError(
+            f"could not {what}: the capture runtime has ended (exit code {self.ended.result()})",
+            "start the recording anew",
+        )
+
+    @contextlib.contextmanager
+    def _shielded_start(self) -> Iterator[None]:
+        """Ctrl-C on a terminal reaches every process in it: the runtime has to live on until asked to end.
+
+        A signal that is ignored stays so in a process that is started.
+        """
+        names = (
+            [name for name in ("SIGINT", "SIGHUP") if hasattr(signal, name)] if self._process is None else []
+        )
+        before = {
+            getattr(signal, name): signal.signal(getattr(signal, name), signal.SIG_IGN) for name in names
+        }
+
+        def restore() -> None:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+            before.clear()
+
+        self._restore_signals = restore
+        try:
+            yield
+        finally:
+            restore()
+
+    async def _watch_output(self) -> None:
+        self._restore_signals()
+        process = self._process
+        self._note_watch()
+        self._events = self._events or asyncio.create_task(self._forward_events())
+        await self._until_closed(self._read_output)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(process.wait(), _FAREWELL_SECONDS)
+        if process.returncode is None:
+            # Deaf and dumb: nobody can ask it to end any more.
+            process.kill()
+            await process.wait()
+        if not self.ended.done():
+            self.ended.set_result(process.returncode)
+
+    def _note_watch(self) -> None:
+        task = asyncio.current_task()
+        if task is not None:
+            self._watches.append(task)
+
+    async def _watch_errors(self) -> None:
+        self._note_watch()
+        await self._until_closed(self._read_errors)
+
+    async def _until_closed(self, read: Any) -> None:  # noqa: ANN401 - a method of the SDK
+        while True:
+            try:
+                await read()
+            except ValueError:
+                # A line of more than 64 KiB: asyncio has thrown away its beginning, the rest has no prefix.
+                self._on_event("runtime:overlong_line", {})
+            except AttributeError:
+                return  # the SDK's `shutdown` took the process away under its own loop
+            else:
+                return
+
+    async def _forward_events(self) -> None:
+        async for event in self._client.events():
+            if isinstance(event, Mapping):
+                self._on_event(str(event.get("event") or "unknown"), event.get("payload"))
+
+
+def _reason(error: Exception) -> str:
+    text = str(error).strip() or type(error).__name__
+    return text.splitlines()[0][:300]

@@ -1,0 +1,111 @@
+"""What the commands share: their common options, and how what they return or raise is told."""
+
+import contextlib
+import functools
+import os
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, ParamSpec
+
+import typer
+
+from vdbevents.cli.diagnostics import Color, Diagnostics, ExitCode, LogFormat, exit_code_of
+from vdbevents.errors import InputError, VdbeventsError
+
+_Parameters = ParamSpec("_Parameters")
+
+Directory = Annotated[
+    Path | None,
+    typer.Argument(
+        metavar="DIR",
+        help="The state directory. Default: $VIDEODB_EVENTS_DIR, else $XDG_STATE_HOME/videodb, "
+        "else ~/.local/state/videodb.",
+        show_default=False,
+    ),
+]
+EnvironmentFile = Annotated[
+    Path | None,
+    typer.Option("--env-file", metavar="FILE", help="Read settings from this file instead of ./.env."),
+]
+WorkingDirectory = Annotated[
+    Path | None, typer.Option("--cwd", metavar="PATH", help="Read the .env of this directory instead.")
+]
+LogFormatOption = Annotated[
+    LogFormat, typer.Option("--log-format", help="How messages on stderr look; json: one object a line.")
+]
+ColorOption = Annotated[Color, typer.Option("--color", help="When to use colour.")]
+
+
+def reports(command: Callable[_Parameters, ExitCode | None]) -> Callable[_Parameters, None]:
+    """Turns what a command returns or raises into messages and an exit code."""
+
+    @functools.wraps(command)
+    def wrapped(*arguments: _Parameters.args, **options: _Parameters.kwargs) -> None:
+        chosen: dict[str, Any] = options
+        diagnostics = Diagnostics(log_format=chosen.get("log_format", LogFormat.TEXT))
+        code: int = ExitCode.DONE
+        try:
+            code = command(*arguments, **options) or ExitCode.DONE
+            sys.stdout.flush()
+        except VdbeventsError as error:
+            diagnostics.error(error)
+            code = exit_code_of(error)
+        except KeyboardInterrupt:
+            code = ExitCode.INTERRUPTED
+        except BrokenPipeError:
+            # Whoever read our output has had enough: no error, and nothing more to flush at exit.
+            silence_stdout()
+        except typer.Exit:
+            raise
+        except Exception:  # noqa: BLE001 - what nobody foresaw is reported as the bug it is
+            diagnostics.bug()
+            code = ExitCode.BUG
+        diagnostics.flush()
+        raise typer.Exit(code)
+
+    return wrapped
+
+
+def environment(file: Path | None, directory: Path | None) -> dict[str, str]:
+    """The environment, with what it does not set taken from a `.env` file."""
+    if file is not None and not file.is_file():
+        raise InputError(f"there is no file {file}", "name an existing file with --env-file")
+    if directory is not None and not directory.is_dir():
+        raise InputError(f"there is no directory {directory}", "name an existing directory with --cwd")
+    path = file or (directory or Path()) / ".env"
+    if not path.is_file():
+        return dict(os.environ)
+    from dotenv import dotenv_values
+
+    try:
+        values = dotenv_values(path, interpolate=False, encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"cannot read {path}: {error}", "make it a readable UTF-8 file") from None
+    return {**{name: value for name, value in values.items() if value is not None}, **os.environ}
+
+
+def state_directory(argument: Path | None, environ: Mapping[str, str]) -> "Any":  # noqa: ANN401
+    """The state directory that an argument or the environment names."""
+    from vdbevents.journal import locate_state
+
+    return locate_state(argument, environ, Path.home())
+
+
+def silence_stdout() -> None:
+    """Whoever read our output has had enough: what follows goes nowhere, and is no error."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def default_end_user() -> str:
+    """Who is recorded where nobody says: `user@host`."""
+    import getpass
+    import socket
+
+    try:
+        user = getpass.getuser()
+    except (OSError, KeyError, ImportError):
+        # A user without an entry and without a variable, as in many containers.
+        user = "user"
+    return f"{user}@{socket.gethostname() or 'localhost'}"

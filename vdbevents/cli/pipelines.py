@@ -1,0 +1,531 @@
+"""What runs on a session's streams, and what is watched for in it: `pipelines …` and `alerts …`."""
+
+import secrets
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
+
+import typer
+
+from vdbevents.cli import pipeline_options as o
+from vdbevents.cli.command import EnvironmentFile, WorkingDirectory, environment, reports, state_directory
+from vdbevents.cli.diagnostics import ExitCode
+from vdbevents.cli.service import (
+    Attempts,
+    CollectionOption,
+    DirectoryOption,
+    JsonOption,
+    Service,
+    SessionArgument,
+    SessionOption,
+    StreamOption,
+    TimeoutOption,
+    WsIdOption,
+    as_text,
+    bound_ws_id,
+    find_streams,
+    nothing,
+    remark,
+    show_rows,
+)
+from vdbevents.errors import InputError, ServiceRefusedError
+from vdbevents.record import Stream
+
+if TYPE_CHECKING:
+    from vdbevents.capture.plan import Pipeline
+    from vdbevents.cloud import Index
+
+_TRANSCRIPT: Final = "transcript"
+_ENDED: Final = ("stopped", "not_configured")
+_PIPELINE_COLUMNS: Final = ("stream_name", "kind", "id", "status", "prompt")
+_ALERT_COLUMNS: Final = ("alert_id", "status", "stream_name", "index_id", "label", "prompt")
+
+IndexOption = Annotated[
+    str | None, typer.Option("--index", metavar="ID", help="A scene index of the session.")
+]
+
+pipelines_app = typer.Typer(
+    help="Transcripts and indexes of a session's streams.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+alerts_app = typer.Typer(
+    help="What is watched for in a session's indexes.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+
+class _Running(NamedTuple):
+    """A pipeline as the service tells of it, and how it is shown."""
+
+    stream: Stream
+    kind: str
+    id: str
+    status: str
+    prompt: str
+    engine: str = ""
+
+    def row(self) -> dict[str, Any]:
+        return {
+            "stream_id": self.stream.id,
+            "stream_name": self.stream.name,
+            "source": self.stream.source,
+            "kind": self.kind,
+            "id": self.id or None,
+            "status": self.status,
+            "prompt": self.prompt or None,
+        }
+
+
+def _pipelines_of(service: Service, streams: Iterable[Stream]) -> list[_Running]:
+    found = []
+    for stream in streams:
+        if stream.media != "video":
+            try:
+                found.append(_transcript_of(service, stream))
+            except ServiceRefusedError:
+                # Of a stream that is known by its id alone, nobody knows whether it can be transcribed.
+                if stream.media:
+                    raise
+        found += [
+            _Running(stream, index.channel, index.id, index.status, index.prompt)
+            for index in _indexes_of(service, stream)
+        ]
+    return found
+
+
+def _transcript_of(service: Service, stream: Stream) -> _Running:
+    told = service.ask(lambda: service.account.transcript_status(stream.id))
+    status, engine = as_text(told.get("status")), as_text(told.get("engine"))
+    return _Running(stream, _TRANSCRIPT, "", status, "", engine)
+
+
+def _indexes_of(service: Service, stream: Stream) -> "list[Index]":
+    return service.ask(lambda: service.account.list_indexes(stream.id))
+
+
+_START_HELP = """Start the transcripts and descriptions of a session's streams.
+
+On each audio stream a transcript and a description of what is said, on each video stream a description of
+what is shown. Their results are told to the WebSocket of --ws-id, else of the listener in --dir.
+
+\b
+Examples:
+  vdbevents pipelines start
+  vdbevents pipelines start cap-5f1d9c20 --no-index-audio --visual-prompt 'Which program is used?'
+  vdbevents pipelines start --stream screen --alert 'invoice=an invoice is on screen' --json
+
+\b
+Exit codes: 0 all of them were started, 1 there is no stream for any.
+"""
+
+
+@pipelines_app.command(help=_START_HELP)
+@reports
+def start(
+    session: SessionArgument = None,
+    *,
+    stream: StreamOption = None,
+    transcript: o.Transcript = True,
+    engine: o.Engine = None,
+    index_audio: o.IndexAudio = True,
+    audio_prompt: o.AudioPrompt = o.AUDIO_PROMPT,
+    audio_every: o.AudioEvery = o.AUDIO_EVERY,
+    index_visuals: o.IndexVisuals = True,
+    visual_prompt: o.VisualPrompt = o.VISUAL_PROMPT,
+    visual_every: o.VisualEvery = o.VISUAL_EVERY,
+    frames: o.Frames = o.FRAMES,
+    model: o.Model = None,
+    alert: o.Alert = None,
+    ws_id: WsIdOption = None,
+    collection: CollectionOption = None,
+    directory: DirectoryOption = None,
+    as_json_array: JsonOption = False,
+    timeout: TimeoutOption = 30.0,
+    env_file: EnvironmentFile = None,
+    cwd: WorkingDirectory = None,
+) -> ExitCode:
+    from vdbevents.capture.plan import pipelines_for
+
+    settings = o.pipeline_settings(
+        transcript=transcript,
+        engine=engine,
+        index_audio=index_audio,
+        audio_prompt=audio_prompt,
+        audio_every=audio_every,
+        index_visuals=index_visuals,
+        visual_prompt=visual_prompt,
+        visual_every=visual_every,
+        frames=frames,
+        model=model,
+        alerts=alert,
+    )
+    environ = environment(env_file, cwd)
+    state = state_directory(directory, environ)
+    service = Service(environ, timeout)
+    streams = find_streams(service, state, session=session, collection=collection, stream=stream)
+    wanted = pipelines_for(streams, settings)
+    if not wanted:
+        return nothing("the session has no stream for what is wanted", "see: vdbevents streams")
+    bound = bound_ws_id(ws_id, state)
+    if bound is None:
+        remark(
+            "nobody listens: what is found can be fetched, and is told to no one",
+            "start a listener first: vdbevents listen --daemon",
+        )
+    attempts = Attempts(service)
+    rows = attempts.each([_starting(service, one, settings.alerts, bound) for one in wanted])
+    show_rows(rows, _PIPELINE_COLUMNS, as_json_array=as_json_array)
+    return attempts.code
+
+
+def _starting(
+    service: Service, wanted: "Pipeline", alerts: Sequence[tuple[str, str]], ws_id: str | None
+) -> Callable[[], dict[str, Any]]:
+    from vdbevents.capture.pipelines import attach_alerts, find_event, start_pipeline
+
+    # One of this name is ours, whatever became of the answer to an earlier attempt.
+    name = f"vdbevents {wanted.kind} {secrets.token_hex(4)}"
+    tried = False
+
+    def call() -> dict[str, Any]:
+        nonlocal tried
+        again, tried = tried, True
+        running = start_pipeline(service.account, wanted, ws_id=ws_id, name=name, again=again)
+        if alerts and running.id:
+            events = [(label, find_event(service.account, label, prompt)) for label, prompt in alerts]
+            attach_alerts(service.account, running.stream.id, running.id, events, ws_id)
+        return _Running(
+            running.stream, running.kind, running.id, running.status, running.settings.get("prompt", "")
+        ).row()
+
+    return call
+
+
+_LIST_HELP = """List what runs, or ran, on the streams of a session: stream, kind, id, status, prompt.
+
+\b
+Examples:
+  vdbevents pipelines list
+  vdbevents pipelines list cap-5f1d9c20 --json | jq -r '.[] | select(.kind == "visual_index") | .id'
+
+\b
+Exit codes: 0 there is something, 1 there is nothing.
+"""
+
+
+@pipelines_app.command("list", help=_LIST_HELP)
+@reports
+def list_pipelines(
+    session: SessionArgument = None,
+    *,
+    collection: CollectionOption = None,
+    directory: DirectoryOption = None,
+    as_json_array: JsonOption = False,
+    timeout: TimeoutOption = 30.0,
+    env_file: EnvironmentFile = None,
+    cwd: WorkingDirectory = None,
+) -> ExitCode:
+    environ = environment(env_file, cwd)
+    state = state_directory(directory, environ)
+    service = Service(environ, timeout)
+    streams = find_streams(service, state, session=session, collection=collection, stream=None)
+    rows = [one.row() for one in _pipelines_of(service, streams)]
+    show_rows(rows, _PIPELINE_COLUMNS, as_json_array=as_json_array)
+    if rows:
+        return ExitCode.DONE
+    if not streams:
+        return nothing("the session has no streams: it is not active yet, or was never started")
+    return nothing("nothing runs on the session's streams")
+
+
+_STOP_HELP = """Stop what runs on the streams of a session, and say what was stopped.
+
+All of it, or what runs on one stream, or one index. What was recorded stays.
+
+\b
+Examples:
+  vdbevents pipelines stop
+  vdbevents pipelines stop --stream mic:default
+  vdbevents pipelines stop cap-5f1d9c20 --index scene-idx-7
+
+\b
+Exit codes: 0 something was stopped, 1 nothing ran.
+"""
+
+
+@pipelines_app.command(help=_STOP_HELP)
+@reports
+def stop(
+    session: SessionArgument = None,
+    *,
+    stream: StreamOption = None,
+    index: IndexOption = None,
+    collection: CollectionOption = None,
+    directory: DirectoryOption = None,
+    as_json_array: JsonOption = False,
+    timeout: TimeoutOption = 30.0,
+    env_file: EnvironmentFile = None,
+    cwd: WorkingDirectory = None,
+) -> ExitCode:
+    environ = environment(env_file, cwd)
+    state = state_directory(directory, environ)
+    service = Service(environ, timeout)
+    streams = find_streams(service, state, session=session, collection=collection, stream=stream)
+    found = _pipelines_of(service, streams)
+    if index is not None:
+        found = [one for one in found if one.id == index]
+        if not found:
+            raise _no_index(index)
+    running = [one for one in found if one.status not in _ENDED]
+    attempts = Attempts(service)
+    rows = attempts.each([_stopping(service, one) for one in running])
+    show_rows(rows, _PIPELINE_COLUMNS, as_json_array=as_json_array)
+    if not running:
+        return nothing("nothing runs that could be stopped")
+    return attempts.code
+
+
+def _stopping(service: Service, one: _Running) -> Callable[[], dict[str, Any]]:
+    def call() -> dict[str, Any]:
+        if one.kind == _TRANSCRIPT:
+            service.account.stop_transcript(one.stream.id, one.engine or None)
+        else:
+            service.account.stop_index(one.stream.id, one.id)
+        return one._replace(status="stopped").row()
+
+    return call
+
+
+def _no_index(index: str) -> InputError:
+    return InputError(f"the session has no index {index}", "see: vdbevents pipelines list")
+
+
+_CREATE_HELP = """Watch the indexes of a session for something: an alert tells when it is seen or heard.
+
+It is attached to the index given, else to every index of the session's streams; where it is already, it stays
+the one it was. What it finds is told to the WebSocket of --ws-id, else of the listener in --dir.
+
+\b
+Examples:
+  vdbevents alerts create 'invoice=an invoice or a bill is on screen'
+  vdbevents alerts create 'standup=the daily standup begins' --index scene-idx-7 --json
+
+\b
+Exit codes: 0 it is attached, 1 the session has no index.
+"""
+
+
+@alerts_app.command("create", help=_CREATE_HELP)
+@reports
+def create_alert(
+    wanted: Annotated[
+        str,
+        typer.Argument(metavar="LABEL=PROMPT", help="Its name, and what to look for.", show_default=False),
+    ],
+    *,
+    session: SessionOption = None,
+    index: IndexOption = None,
+    ws_id: WsIdOption = None,
+    collection: CollectionOption = None,
+    directory: DirectoryOption = None,
+    as_json_array: JsonOption = False,
+    timeout: TimeoutOption = 30.0,
+    env_file: EnvironmentFile = None,
+    cwd: WorkingDirectory = None,
+) -> ExitCode:
+    from vdbevents.capture.pipelines import find_event
+
+    label, _, prompt = (part.strip() for part in wanted.partition("="))
+    if not label or not prompt:
+        raise InputError(f"{wanted!r} is not LABEL=PROMPT", "for example: 'invoice=an invoice is on screen'")
+    environ = environment(env_file, cwd)
+    state = state_directory(directory, environ)
+    service = Service(environ, timeout)
+    told = bound_ws_id(ws_id, state)
+    streams = find_streams(service, state, session=session, collection=collection, stream=None)
+    watched = [(stream, one) for stream in streams for one in _indexes_of(service, stream)
+               if index in (None, one.id)]  # fmt: skip
+    if index is not None and not watched:
+        raise _no_index(index)
+    if not watched:
+        return nothing(
+            "the session has no index that could be watched",
+            "start one: vdbevents pipelines start, with --visual-prompt or --audio-prompt",
+        )
+    event_id = service.ask(lambda: find_event(service.account, label, prompt))
+    attempts = Attempts(service)
+    made = attempts.each([_attaching(service, *one, event_id, told) for one in watched])
+    rows = [{**row, "label": label, "prompt": prompt} for row in made]
+    show_rows(rows, _ALERT_COLUMNS, as_json_array=as_json_array)
+    if any(row["status"] == "disabled" for row in rows):
+        remark("what is disabled was attached before", f"enable it: vdbevents alerts enable --label {label}")
+    if told is None and any(row["created"] for row in rows):
+        remark(
+            f"no listener is connected in {state.path}: nobody will be told what the alert finds",
+            f"start one before the alert: vdbevents listen --daemon {state.path}",
+        )
+    return attempts.code
+
+
+def _attaching(
+    service: Service, stream: Stream, index: "Index", event_id: str, ws_id: str | None
+) -> Callable[[], dict[str, Any]]:
+    # Asked and done in one step: an attempt that got no answer may have succeeded.
+    def call() -> dict[str, Any]:
+        known = service.account.list_alerts(stream.id, index.id)
+        same = next((alert for alert in known if alert.get("event_id") == event_id), None)
+        if same is not None:
+            return {**_alert_row(stream, index, same), "created": False}
+        alert_id = service.account.create_alert(stream.id, index.id, event_id, ws_id)
+        made = {"alert_id": alert_id, "event_id": event_id, "status": "enabled"}
+        return {**_alert_row(stream, index, made), "created": True}
+
+    return call
+
+
+def _alert_row(stream: Stream, index: "Index", alert: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "alert_id": as_text(alert.get("alert_id")),
+        "status": as_text(alert.get("status")),
+        "stream_id": stream.id,
+        "stream_name": stream.name,
+        "index_id": index.id,
+        "event_id": as_text(alert.get("event_id")),
+        "label": as_text(alert.get("label")),
+        "prompt": as_text(alert.get("prompt")),
+    }
+
+
+def _alerts_of(service: Service, streams: Sequence[Stream]) -> list[dict[str, Any]]:
+    return [
+        _alert_row(stream, index, alert)
+        for stream in streams
+        for index in _indexes_of(service, stream)
+        for alert in _alerts_on(service, stream, index)
+    ]
+
+
+def _alerts_on(service: Service, stream: Stream, index: "Index") -> list[Mapping[str, Any]]:
+    return service.ask(lambda: service.account.list_alerts(stream.id, index.id))
+
+
+_ALERTS_LIST_HELP = """List what a session is watched for: alert's id, status, stream, index, label, prompt.
+
+\b
+Examples:
+  vdbevents alerts list
+  vdbevents alerts list cap-5f1d9c20 --json | jq -r '.[] | select(.status == "disabled") | .alert_id'
+
+\b
+Exit codes: 0 there are some, 1 there are none.
+"""
+
+
+@alerts_app.command("list", help=_ALERTS_LIST_HELP)
+@reports
+def list_alerts(
+    session: SessionArgument = None,
+    *,
+    collection: CollectionOption = None,
+    directory: DirectoryOption = None,
+    as_json_array: JsonOption = False,
+    timeout: TimeoutOption = 30.0,
+    env_file: EnvironmentFile = None,
+    cwd: WorkingDirectory = None,
+) -> ExitCode:
+    environ = environment(env_file, cwd)
+    state = state_directory(directory, environ)
+    service = Service(environ, timeout)
+    streams = find_streams(service, state, session=session, collection=collection, stream=None)
+    rows = _alerts_of(service, streams)
+    show_rows(rows, _ALERT_COLUMNS, as_json_array=as_json_array)
+    if rows:
+        return ExitCode.DONE
+    return nothing("nothing is watched for in this session", "see: vdbevents alerts create --help")
+
+
+_ENABLE_HELP = """Have alerts tell again what they find: one by its id, or all that have a label.
+
+\b
+Examples:
+  vdbevents alerts enable alert-3
+  vdbevents alerts enable --label invoice --session cap-5f1d9c20
+"""
+_DISABLE_HELP = """Have alerts tell nothing until they are enabled: one by its id, or all that have a label.
+
+\b
+Examples:
+  vdbevents alerts disable alert-3
+  vdbevents alerts disable --label invoice --session cap-5f1d9c20
+"""
+
+AlertArgument = Annotated[
+    str | None, typer.Argument(metavar="ALERT_ID", help="Which alert.", show_default=False)
+]
+LabelOption = Annotated[str | None, typer.Option("--label", metavar="LABEL", help="All with this label.")]
+
+
+@alerts_app.command(help=_ENABLE_HELP)
+@reports
+def enable(
+    alert: AlertArgument = None,
+    *,
+    label: LabelOption = None,
+    session: SessionOption = None,
+    collection: CollectionOption = None,
+    directory: DirectoryOption = None,
+    as_json_array: JsonOption = False,
+    timeout: TimeoutOption = 30.0,
+    env_file: EnvironmentFile = None,
+    cwd: WorkingDirectory = None,
+) -> ExitCode:
+    return _change_alerts(locals(), enabled=True)
+
+
+@alerts_app.command(help=_DISABLE_HELP)
+@reports
+def disable(
+    alert: AlertArgument = None,
+    *,
+    label: LabelOption = None,
+    session: SessionOption = None,
+    collection: CollectionOption = None,
+    directory: DirectoryOption = None,
+    as_json_array: JsonOption = False,
+    timeout: TimeoutOption = 30.0,
+    env_file: EnvironmentFile = None,
+    cwd: WorkingDirectory = None,
+) -> ExitCode:
+    return _change_alerts(locals(), enabled=False)
+
+
+def _change_alerts(options: Mapping[str, Any], *, enabled: bool) -> ExitCode:
+    """Enables or disables what the options of either command name."""
+    alert_id, label = options["alert"], options["label"]
+    if (alert_id is None) == (label is None):
+        raise InputError("which alert is meant?", "give its id, or --label; vdbevents alerts list shows both")
+    environ = environment(options["env_file"], options["cwd"])
+    state = state_directory(options["directory"], environ)
+    service = Service(environ, options["timeout"])
+    named = {"session": options["session"], "collection": options["collection"]}
+    streams = find_streams(service, state, **named, stream=None)
+    name, wanted = ("alert_id", alert_id) if label is None else ("label", label)
+    meant = [row for row in _alerts_of(service, streams) if row[name] == wanted]
+    if not meant:
+        raise InputError(
+            f"the session has no alert {'' if label is None else 'with the label '}{wanted}",
+            "see: vdbevents alerts list",
+        )
+    attempts = Attempts(service)
+    rows = attempts.each([_changing(service, row, enabled=enabled) for row in meant])
+    show_rows(rows, _ALERT_COLUMNS, as_json_array=options["as_json_array"])
+    return attempts.code
+
+
+def _changing(service: Service, row: Mapping[str, Any], *, enabled: bool) -> Callable[[], dict[str, Any]]:
+    def call() -> dict[str, Any]:
+        service.account.set_alert(row["stream_id"], row["index_id"], row["alert_id"], enabled=enabled)
+        return {**row, "status": "enabled" if enabled else "disabled"}
+
+    return call

@@ -1,0 +1,423 @@
+"""What the cloud can do with a recording: `clip` plays a moment again, `search` finds one by its meaning."""
+
+import io
+import math
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
+
+import typer
+
+from vdbevents import record
+from vdbevents.cli.command import (
+    ColorOption,
+    EnvironmentFile,
+    WorkingDirectory,
+    environment,
+    reports,
+    state_directory,
+)
+from vdbevents.cli.diagnostics import Color, ExitCode, is_terminal, wants_colour
+from vdbevents.cli.service import (
+    Attempts,
+    CollectionOption,
+    DirectoryOption,
+    JsonOption,
+    Service,
+    SessionOption,
+    StreamOption,
+    TimeoutOption,
+    as_json,
+    as_text,
+    find_streams,
+    iso,
+    nothing,
+    put,
+    remark,
+    terminal_width,
+)
+from vdbevents.errors import InputError
+from vdbevents.record import Stream
+from vdbevents.terminal import cut, harmless, padded
+
+if TYPE_CHECKING:
+    from vdbevents.cloud import Index, Shot
+    from vdbevents.query.plan import Event
+
+_TEXT_CELLS: Final = 40
+_UNANSWERED_IN_A_ROW: Final = 2
+_LEAST_MS: Final = 1e11
+_LARGEST_MS: Final = 2.5e14
+
+# The first of these that is there, and not null, is the member's value: docs/events-format.md, the columns.
+_STREAM: Final = ("rtstream_id", "rtstreamId", "data.rtstream_id", "data.rtstreamId")
+_START: Final = (
+    *("data.start", "data.startMs", "data.start_ms", "data.start_time", "data.timestamp"),
+    *("start", "startMs", "start_ms", "start_time", "timestamp"),
+)
+_END: Final = (
+    *("data.end", "data.endMs", "data.end_ms", "data.end_time"),
+    *("end", "endMs", "end_ms", "end_time"),
+)
+
+CLIP_HELP = """Print a playable link for a moment: local time, text, the stream's and the player's address.
+
+The moment is that of --at, or each that a line on stdin tells of, as vdbevents query -o jsonl prints them.
+
+\b
+Examples:
+  vdbevents clip --at 10:15 --for 30s
+  vdbevents clip --at "yesterday 16:40" --stream mic
+  vdbevents query --grep invoice -o jsonl | vdbevents clip
+  vdbevents query --grep invoice -o jsonl | vdbevents clip --video --json | jq -r .player_url
+
+A clip that fails is said, and the others are made. --timeout is for each of them, and after two in a row
+without an answer the rest is left out.
+
+\b
+Exit codes: 0 all were made, 1 stdin tells of no moment, 4 or 5 some failed.
+"""
+
+
+class _Clip(NamedTuple):
+    """A stretch of a stream, in whole Unix seconds."""
+
+    stream_id: str
+    start: int
+    end: int
+
+
+@reports
+def clip(
+    *,
+    at: Annotated[
+        str | None, typer.Option("--at", metavar="TIME", help="When it begins, such as 10:15; as for query.")
+    ] = None,
+    length: Annotated[
+        str | None,
+        typer.Option("--for", metavar="TIME", help="How long it is, from --at on.", show_default="30s"),
+    ] = None,
+    pad: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME", help="Before and after it.", show_default="2s for lines on stdin, else 0"
+        ),
+    ] = None,
+    stream: StreamOption = None,
+    video: Annotated[
+        bool, typer.Option("--video", help="What was on screen then, whatever stream a line is about.")
+    ] = False,
+    session: SessionOption = None,
+    collection: CollectionOption = None,
+    directory: DirectoryOption = None,
+    as_json_lines: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+    timeout: TimeoutOption = 30.0,
+    env_file: EnvironmentFile = None,
+    cwd: WorkingDirectory = None,
+) -> ExitCode:
+    if at is None and length is not None:
+        raise InputError("--for says how long, and nothing says since when", "give --at, too")
+    if at is None and is_terminal(sys.stdin):
+        raise InputError(
+            "nothing says which moment is meant",
+            "give --at, or pipe events into it: vdbevents query --grep invoice -o jsonl | vdbevents clip",
+        )
+    if stream is not None and video:
+        raise InputError("--stream and --video contradict each other", "give one of them")
+    environ = environment(env_file, cwd)
+    state = state_directory(directory, environ)
+    service = Service(environ, timeout)
+
+    def choose() -> Stream:
+        found = find_streams(service, state, session=session, collection=collection, stream=stream)
+        return _shown(found, named=stream is not None, video=video)
+
+    output = _Output(service, as_json=as_json_lines)
+    if at is None:
+        margin = _padding(pad or "2s")
+        output.add_all(margin, choose if video or stream is not None else None)
+        return output.finish()
+    start, end = _span(at, length or "30s")
+    margin = _padding(pad or "0")
+    one = choose()
+    output.add(_whole(one.id, start - margin, end + margin), "", one.name)
+    return output.code
+
+
+def _shown(streams: Sequence[Stream], *, named: bool, video: bool) -> Stream:
+    """The stream to be seen of those that are meant: the first video there is, unless one was named."""
+    if not streams:
+        raise InputError(
+            "the session has no streams: it is not active yet, or was never started",
+            "name another --session: vdbevents session list",
+        )
+    seen = streams if named else [one for one in streams if one.media == "video"]
+    if video and not seen:
+        raise InputError("the session records no video", "leave --video out, or name a --stream")
+    return (seen or streams)[0]
+
+
+class _Output:
+    """Clips as they are made: each once, a line each."""
+
+    def __init__(self, service: Service, *, as_json: bool) -> None:
+        from vdbevents.cli.localtime import SystemZone
+
+        self._service = service
+        self._attempts = Attempts(service)
+        self._as_json = as_json
+        self._zone = SystemZone()
+        self._seen: set[_Clip] = set()
+        self._unanswered = 0
+        self._useless = 0
+
+    @property
+    def code(self) -> ExitCode:
+        """What the command exits with."""
+        return self._attempts.code
+
+    def add_all(self, margin_ms: int, choose: Callable[[], Stream] | None) -> None:
+        """Makes a clip of each moment that the lines on stdin tell of.
+
+        Args:
+            margin_ms: before and after it.
+            choose: finds the stream to be seen, where that is not the line's own; called when a line came.
+        """
+        chosen: Stream | None = None
+        for line in sys.stdin.buffer if sys.stdin is not None else io.BytesIO():
+            moment = _moment_of(record.parse_line(line) or {})
+            if moment is None:
+                self._useless += bool(line.strip())
+                continue
+            if choose is not None and chosen is None:
+                chosen = choose()
+            stream_id = chosen.id if chosen else moment.stream_id
+            wanted = _whole(stream_id, moment.start_ms - margin_ms, moment.end_ms + margin_ms)
+            self.add(wanted, moment.text, moment.text)
+            if self._unanswered >= _UNANSWERED_IN_A_ROW:
+                remark("the rest was left out: the service does not answer")
+                break
+
+    def add(self, wanted: _Clip, text: str, shown: str) -> None:
+        """Makes and prints a clip, unless it was made before."""
+        if wanted in self._seen:
+            return
+        self._seen.add(wanted)
+        self._service.renew()
+        made = self._attempts.make(lambda: self._service.account.playable(*wanted))
+        self._unanswered = self._unanswered + 1 if self._attempts.last is ExitCode.UNREACHABLE else 0
+        if made is None:
+            return
+        if self._as_json:
+            told = {**wanted._asdict(), "text": text}
+            put(as_json({**told, "stream_url": made.stream_url, "player_url": made.player_url}, indent=None))
+            return
+        when = datetime.fromtimestamp(wanted.start, UTC).astimezone(self._zone)
+        what = padded(cut(harmless(shown), _TEXT_CELLS), _TEXT_CELLS)
+        addresses = "  ".join(harmless(address) or "-" for address in (made.stream_url, made.player_url))
+        put(f"{when:%Y-%m-%d %H:%M:%S}  {what}  {addresses}")
+
+    def finish(self) -> ExitCode:
+        """Says what made no clip; answers with the exit code."""
+        if self._useless:
+            lines = "line tells" if self._useless == 1 else "lines tell"
+            remark(f"{self._useless} {lines} of no stream and time, and made no clip")
+        if not self._seen:
+            return nothing("stdin told of no moment", "pipe into it: vdbevents query --grep … -o jsonl")
+        return self.code
+
+
+def _span(at: str, length: str) -> tuple[int, int]:
+    """The beginning and the end of a moment, in Unix milliseconds."""
+    from vdbevents.cli.localtime import SystemZone
+    from vdbevents.query.plan import parse_duration, parse_moment
+
+    now = datetime.now(UTC)
+    start = parse_moment("--at", at, now, SystemZone())
+    if start > now.timestamp() * 1000:
+        raise InputError(f"--at {at} is in the future", "name the day, too: --at 'yesterday 10:15'")
+    return start, start + parse_duration("--for", length)
+
+
+def _padding(text: str) -> int:
+    from vdbevents.query.plan import parse_duration
+
+    return 0 if text.strip() in ("0", "0s") else parse_duration("--pad", text)
+
+
+def _whole(stream_id: str, start_ms: float, end_ms: float) -> _Clip:
+    start = math.floor(start_ms / 1000)
+    return _Clip(stream_id, start, max(math.ceil(end_ms / 1000), start + 1))
+
+
+class _Moment(NamedTuple):
+    """What an event is about; times in Unix milliseconds."""
+
+    stream_id: str
+    start_ms: float
+    end_ms: float
+    text: str
+
+
+def _moment_of(event: Mapping[str, Any]) -> _Moment | None:
+    """What an event is about; None where it has no stream or no time.
+
+    What has only a beginning, as an alert, ends where it begins.
+    """
+    stream_id = as_text(_member(event, _STREAM))
+    start = _milliseconds(_member(event, _START))
+    end = _milliseconds(_member(event, _END))
+    if not stream_id or start is None:
+        return None
+    return _Moment(stream_id, start, max(start, start if end is None else end), record.text_of(event))
+
+
+def _member(event: Mapping[str, Any], names: tuple[str, ...]) -> Any:  # noqa: ANN401 - any JSON value
+    data = event.get("data")
+    for name in names:
+        holder, _, key = name.rpartition(".")
+        value = (data.get(key) if isinstance(data, Mapping) else None) if holder else event.get(key)
+        if value is not None:
+            return value
+    return None
+
+
+def _milliseconds(value: object) -> float | None:
+    """Unix milliseconds of a number, of seconds if it is small, or of an ISO 8601 time; else None."""
+    if isinstance(value, str):
+        try:
+            moment = datetime.fromisoformat(value)
+        except ValueError:
+            return None
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < _LARGEST_MS:
+        return None
+    return value if value >= _LEAST_MS else value * 1000
+
+
+SEARCH_HELP = """Search what was said and shown by its meaning, with VideoDB's semantic search over indexes.
+
+Oldest first, as vdbevents query prints it; -n keeps what fits the question best.
+
+\b
+Examples:
+  vdbevents search "when was I debugging performance"
+  vdbevents search "who asked for the invoice" --stream mic -n 3
+  vdbevents search "the budget" --json | jq -r '.[].text'
+
+\b
+Exit codes: 0 something was found, 1 nothing was.
+"""
+
+
+@reports
+def search(
+    question: Annotated[
+        str, typer.Argument(metavar="QUESTION", help="In your own words.", show_default=False)
+    ],
+    *,
+    limit: Annotated[
+        int, typer.Option("-n", "--limit", min=1, metavar="N", help="The N best results only.")
+    ] = 10,
+    stream: StreamOption = None,
+    session: SessionOption = None,
+    collection: CollectionOption = None,
+    directory: DirectoryOption = None,
+    as_json_array: JsonOption = False,
+    timeout: TimeoutOption = 30.0,
+    env_file: EnvironmentFile = None,
+    cwd: WorkingDirectory = None,
+    color: ColorOption = Color.AUTO,
+) -> ExitCode:
+    if not question.strip():
+        raise InputError("the question is empty", 'for example: vdbevents search "the invoice"')
+    environ = environment(env_file, cwd)
+    state = state_directory(directory, environ)
+    service = Service(environ, timeout)
+    streams = find_streams(service, state, session=session, collection=collection, stream=stream)
+    channels: dict[str, str] = {}
+    found: list[tuple[Stream, Shot]] = []
+    for one in streams:
+        indexes = service.ask(_listing(service, one))
+        channels |= {index.id: index.channel for index in indexes}
+        if indexes:
+            shots = service.ask(_searching(service, one, question, limit))
+            found += [(one, shot) for shot in shots]
+    # The best of all, in the order of their times.
+    found.sort(key=lambda pair: -math.inf if pair[1].score is None else pair[1].score, reverse=True)
+    found = sorted(found[:limit], key=lambda pair: pair[1].start or 0.0)
+    if as_json_array:
+        put(as_json([_found(*pair) for pair in found]))
+    elif found:
+        _print_page([_event(*pair, channels) for pair in found], color)
+    if found:
+        return ExitCode.DONE
+    if channels:
+        return nothing("nothing was found")
+    return nothing(
+        "nothing could be searched: no stream of the session has an index",
+        "start one: vdbevents pipelines start, with --visual-prompt or --audio-prompt",
+    )
+
+
+def _listing(service: Service, stream: Stream) -> "Callable[[], list[Index]]":
+    return lambda: service.account.list_indexes(stream.id)
+
+
+def _searching(service: Service, stream: Stream, question: str, most: int) -> "Callable[[], list[Shot]]":
+    return lambda: service.account.search(stream.id, question, most=most, index_id=None)
+
+
+def _found(stream: Stream, shot: "Shot") -> dict[str, Any]:
+    return {
+        "stream_id": stream.id,
+        "stream_name": stream.name,
+        "source": stream.source,
+        "start": iso(shot.start),
+        "end": iso(shot.end),
+        "text": shot.text,
+        "score": shot.score,
+        "index_id": shot.index_id,
+    }
+
+
+def _event(stream: Stream, shot: "Shot", channels: Mapping[str, str]) -> "Event":
+    from vdbevents.query.plan import Event
+
+    seconds = shot.start if iso(shot.start) else None
+    return Event(
+        time_ms=None if seconds is None else round(seconds * 1000),
+        channel=channels.get(shot.index_id),
+        event=None,
+        source=stream.source,
+        stream=stream.id,
+        stream_name=stream.name,
+        session=None,
+        text=shot.text,
+        is_final=None,
+        start_ms=None,
+        end_ms=None,
+        label=None,
+        speaker=None,
+        confidence=shot.score,
+        line="",
+    )
+
+
+def _print_page(events: "list[Event]", color: Color) -> None:
+    from vdbevents.cli.localtime import SystemZone
+    from vdbevents.query.plan import Filters
+    from vdbevents.query.render import Page
+
+    times = [event.time_ms for event in events if event.time_ms is not None]
+    page = Page(
+        (min(times), max(times)) if times else None,
+        Filters(),
+        colour=wants_colour(color, sys.stdout, os.environ),
+        width=terminal_width(),
+        zone=SystemZone(),
+    )
+    page.widen(events)
+    put("".join(map(page.line, events)).removesuffix("\n"))

@@ -1,0 +1,330 @@
+"""What the commands that ask the service share: options, a time limit, and how answers are shown."""
+
+import contextlib
+import json
+import math
+import shutil
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple, TypeVar
+
+import typer
+
+from vdbevents.cli.diagnostics import Diagnostics, ExitCode, exit_code_of, is_terminal
+from vdbevents.errors import InputError, ServiceRefusedError, ServiceUnreachableError
+from vdbevents.record import Stream
+from vdbevents.terminal import cells, cut, harmless, padded
+
+if TYPE_CHECKING:
+    from vdbevents.cloud import Account, Session
+    from vdbevents.journal import StateDirectory
+
+_Answer = TypeVar("_Answer")
+
+_LONGEST_CALL_SECONDS: Final = 20.0
+_SHORTEST_CALL_SECONDS: Final = 0.1
+_FIRST_PAUSE_SECONDS: Final = 0.1
+_LONGEST_PAUSE_SECONDS: Final = 5.0
+_DEFAULT_COLLECTION: Final = "default"
+
+SOURCES: Final = ("mic", "system_audio", "screen", "camera")
+
+CollectionOption = Annotated[
+    str | None,
+    typer.Option(
+        "--collection", metavar="ID", help="The session's collection.", show_default="as captured, or default"
+    ),
+]
+DirectoryOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--dir",
+        metavar="DIR",
+        help="The state directory whose capture, or listener, is meant.",
+        show_default="as for listen",
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="JSON, for programs.")]
+SessionArgument = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="SESSION",
+        help="A session's id. Default: that of the capture in the state directory.",
+        show_default=False,
+    ),
+]
+SessionOption = Annotated[
+    str | None,
+    typer.Option("--session", metavar="ID", help="A session's id.", show_default="the captured one"),
+]
+StreamOption = Annotated[
+    str | None,
+    typer.Option("--stream", metavar="ID|NAME|SOURCE", help="Such as rts-1, mic:default, or screen."),
+]
+TimeoutOption = Annotated[
+    float,
+    typer.Option(
+        min=0.1,
+        metavar="SECONDS",
+        help="The time limit of it all; what fails for a reason that passes is tried again in it.",
+    ),
+]
+WsIdOption = Annotated[
+    str | None,
+    typer.Option(
+        "--ws-id",
+        metavar="ID",
+        help="The WebSocket to send to.",
+        show_default="that of the listener in the state directory",
+    ),
+]
+
+
+class Service:
+    """The service, asked within a time limit, and again while it fails for a reason that passes."""
+
+    def __init__(self, environ: Mapping[str, str], seconds: float) -> None:
+        """Asks nothing yet.
+
+        Args:
+            environ: with the key and the address.
+            seconds: the time limit of all that is asked.
+
+        Raises:
+            InputError, ServiceRefusedError: the limit, the address or the key cannot be used.
+        """
+        from vdbevents import cloud
+
+        if not math.isfinite(seconds):
+            raise InputError(f"--timeout {seconds} is no number to count with", "give a finite one")
+        self.seconds = seconds
+        self._credentials = cloud.credentials_from(environ)
+        self._deadline = self._call_deadline = time.monotonic() + seconds
+
+    @property
+    def left(self) -> float:
+        """How many seconds are left; less than none when the limit is over."""
+        return self._deadline - time.monotonic()
+
+    @property
+    def account(self) -> "Account":
+        """The API's calls, the next of which ends with the limit of what is being asked."""
+        from vdbevents.cloud import Account
+
+        left = self._call_deadline - time.monotonic()
+        return Account(self._credentials, min(max(left, _SHORTEST_CALL_SECONDS), _LONGEST_CALL_SECONDS))
+
+    def renew(self) -> None:
+        """Begins the time limit anew."""
+        self._deadline = time.monotonic() + self.seconds
+
+    def ask(self, call: Callable[[], _Answer], *, share: int = 1) -> _Answer:
+        """Makes a call, and makes it again while it fails for a reason that passes.
+
+        Args:
+            call: uses `account`, once for each call of the API.
+            share: of the time that is left, it may take one part of so many.
+        """
+        from vdbevents.cloud import persist
+
+        seconds = self.left / share
+        self._call_deadline = time.monotonic() + seconds
+        return persist(call, seconds)
+
+    def until(self, call: Callable[[], _Answer], is_done: Callable[[_Answer], bool]) -> _Answer:
+        """Asks until the answer is the wanted one, or the limit is over; answers with the last answer."""
+        wait = _FIRST_PAUSE_SECONDS
+        while True:
+            found = self.ask(call)
+            if is_done(found) or self.left <= wait:
+                return found
+            time.sleep(wait)
+            wait = min(2 * wait, _LONGEST_PAUSE_SECONDS)
+
+
+class Attempts:
+    """Things asked one after the other, where one that fails does not keep the others from being asked.
+
+    Attributes:
+        code: what the command is to exit with.
+        last: what it would be to exit with for the last one alone.
+    """
+
+    def __init__(self, service: Service) -> None:
+        """Asks nothing yet."""
+        self.code = self.last = ExitCode.DONE
+        self._service = service
+
+    def each(self, calls: Sequence[Callable[[], _Answer]]) -> list[_Answer]:
+        """Answers with what those calls did that did not fail; none takes the time that others need."""
+        made = (self.make(call, share=len(calls) - number) for number, call in enumerate(calls))
+        return [answer for answer in made if answer is not None]
+
+    def make(self, call: Callable[[], _Answer], *, share: int = 1) -> _Answer | None:
+        """Answers with what a call does, as `Service.ask`; None if it failed, which is said.
+
+        Raises:
+            ServiceRefusedError: for a reason that has a cure: it is about the account, not about this call.
+        """
+        self.last = ExitCode.DONE
+        try:
+            return self._service.ask(call, share=share)
+        except (ServiceRefusedError, ServiceUnreachableError) as error:
+            if isinstance(error, ServiceRefusedError) and error.hint:
+                raise
+            diagnostics = Diagnostics()
+            diagnostics.error(error)
+            diagnostics.flush()
+            self.last = exit_code_of(error)
+            self.code = max(self.code, self.last)
+        return None
+
+
+class Target(NamedTuple):
+    """A session, by the two ids that the service wants."""
+
+    session_id: str
+    collection_id: str
+
+
+def find_session(named: str | None, collection: str | None, directory: "StateDirectory") -> Target:
+    """The session that is meant: the one named, else that of the capture in a state directory.
+
+    Raises:
+        InputError: there is none.
+    """
+    from vdbevents.journal import read_object
+
+    told = read_object(directory.capture_info).get("session")
+    captured = told if isinstance(told, dict) else {}
+    session_id = named or as_text(captured.get("id"))
+    if not session_id:
+        raise InputError(
+            f"nothing says which session is meant: none is captured in {directory.path}",
+            "name one of those that vdbevents session list shows, with --session where it is no argument",
+        )
+    known = as_text(captured.get("collection_id")) if session_id == captured.get("id") else ""
+    return Target(session_id, collection or known or _DEFAULT_COLLECTION)
+
+
+def collection_or_default(collection: str | None) -> str:
+    """The collection that is meant where no session is."""
+    return collection or _DEFAULT_COLLECTION
+
+
+def get_session(service: Service, target: Target) -> "Session":
+    """Asks for a session."""
+    return service.ask(lambda: service.account.get_session(*target))
+
+
+def find_streams(
+    service: Service,
+    directory: "StateDirectory",
+    *,
+    session: str | None,
+    collection: str | None,
+    stream: str | None,
+) -> list[Stream]:
+    """The streams of the session that is meant, or of them the one named by its id, name or source.
+
+    A stream that is none of the session's is taken for the id of another session's, if no session was named.
+
+    Raises:
+        InputError: nothing says which session is meant, or it has no such stream.
+    """
+    by_id_alone = session is None and stream is not None and stream not in SOURCES
+    try:
+        target = find_session(session, collection, directory)
+    except InputError:
+        if by_id_alone:
+            return [Stream(str(stream), str(stream), None, "")]
+        raise
+    streams = list(get_session(service, target).streams)
+    if stream is None:
+        return streams
+    for member in ("id", "name", "source"):
+        found = [one for one in streams if getattr(one, member) == stream]
+        if found:
+            return found[:1]
+    if by_id_alone:
+        return [Stream(str(stream), str(stream), None, "")]
+    there = ", ".join(one.name for one in streams)
+    raise InputError(
+        f"the session {target.session_id} has no stream {stream}",
+        f"it has: {there}" if there else "it has none: it is not active yet, or was never started",
+    )
+
+
+def bound_ws_id(given: str | None, directory: "StateDirectory") -> str | None:
+    """The id of the WebSocket to send to: the one given, else that of a listener that is connected."""
+    from vdbevents.journal import listener_runs, read_small_file
+
+    if given or not listener_runs(directory):
+        return given or None
+    return (read_small_file(directory.ws_id) or "").strip() or None
+
+
+def as_text(value: object) -> str:
+    """A text, or an empty one where there is none."""
+    return value if isinstance(value, str) else ""
+
+
+def as_json(value: object, *, indent: int | None = 2) -> str:
+    """In ASCII: neither control characters nor what no encoding has reach a terminal."""
+    return json.dumps(value, indent=indent)
+
+
+def put(text: str) -> None:
+    """Prints data, at once; what the terminal's encoding does not have is replaced."""
+    sys.stdout.buffer.write(f"{text}\n".encode(sys.stdout.encoding or "utf-8", "replace"))
+    sys.stdout.flush()
+
+
+def remark(text: str, hint: str = "") -> None:
+    """Says on stderr what is amiss."""
+    diagnostics = Diagnostics()
+    diagnostics.say(text, problem=True, hint=hint)
+    diagnostics.flush()
+
+
+def nothing(text: str, hint: str = "") -> ExitCode:
+    """Says on stderr what was not found, and is the exit code of that."""
+    remark(text, hint)
+    return ExitCode.NO_MATCH
+
+
+def terminal_width() -> int | None:
+    """In cells; None where stdout is no terminal."""
+    return shutil.get_terminal_size().columns if is_terminal(sys.stdout) else None
+
+
+def table(rows: Sequence[Sequence[str]], width: int | None) -> str:
+    """Rows whose columns are aligned; nothing is shown as -, and a line is cut to a terminal's width."""
+    shown = [[harmless(value) or "-" for value in row] for row in rows]
+    widths = [max(map(cells, column)) for column in zip(*shown, strict=True)]
+    lines = [
+        "  ".join(padded(value, size) for value, size in zip(row, widths, strict=True)).rstrip()
+        for row in shown
+    ]
+    return "\n".join(lines if width is None else (cut(line, width) for line in lines))
+
+
+def show_rows(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, as_json_array: bool) -> None:
+    """Prints rows: all of each as JSON, or some columns of it for a person."""
+    if as_json_array:
+        put(as_json(rows))
+    elif rows:
+        put(table([[as_text(row[name]) for name in columns] for row in rows], terminal_width()))
+
+
+def iso(seconds: float | None) -> str | None:
+    """A moment in Unix seconds as UTC with milliseconds; None where it is no time."""
+    from vdbevents.record import utc_text
+
+    if seconds is None:
+        return None
+    with contextlib.suppress(ValueError, OverflowError, OSError):
+        return utc_text(round(seconds * 1000))
+    return None

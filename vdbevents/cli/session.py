@@ -1,0 +1,384 @@
+"""Capture sessions step by step, for scripts and agents: `session …`, `token`, `streams`."""
+
+import math
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from vdbevents.cli.command import (
+    Directory,
+    EnvironmentFile,
+    WorkingDirectory,
+    default_end_user,
+    environment,
+    reports,
+    state_directory,
+)
+from vdbevents.cli.diagnostics import ExitCode
+from vdbevents.cli.service import (
+    CollectionOption,
+    DirectoryOption,
+    JsonOption,
+    Service,
+    SessionArgument,
+    TimeoutOption,
+    WsIdOption,
+    as_json,
+    bound_ws_id,
+    collection_or_default,
+    find_session,
+    get_session,
+    nothing,
+    put,
+    remark,
+    show_rows,
+    table,
+    terminal_width,
+)
+from vdbevents.errors import CaptureError, InputError
+from vdbevents.terminal import harmless
+
+if TYPE_CHECKING:
+    from vdbevents.cloud import Export, Session
+    from vdbevents.record import Stream
+
+_OVER: Final = ("stopped", "exported", "failed")
+_LONGEST_TOKEN_MS: Final = 10 * 366 * 86_400_000
+
+session_app = typer.Typer(
+    help="Capture sessions, one step at a time.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+_CREATE_HELP = """Create a capture session, and print its id.
+
+What happens to it is told to the WebSocket of --ws-id, else of the listener in DIR, if it is connected.
+
+\b
+Examples:
+  vdbevents session create
+  vdbevents session create --end-user-id ada --metadata project=atlas
+  id=$(vdbevents session create --json | jq -r .session_id)
+"""
+
+
+@session_app.command(help=_CREATE_HELP)
+@reports
+def create(
+    directory: Directory = None,
+    *,
+    end_user_id: Annotated[
+        str | None, typer.Option(metavar="ID", help="Who is recorded.", show_default="user@host")
+    ] = None,
+    collection: Annotated[
+        str | None,
+        typer.Option(metavar="ID", help="Where the recording will be kept.", show_default="default"),
+    ] = None,
+    metadata: Annotated[
+        list[str] | None, typer.Option(metavar="KEY=VALUE", help="To be kept with it; repeatable.")
+    ] = None,
+    ws_id: WsIdOption = None,
+    as_json_object: JsonOption = False,
+    timeout: TimeoutOption = 30.0,
+    env_file: EnvironmentFile = None,
+    cwd: WorkingDirectory = None,
+) -> None:
+    kept = dict(_parse_metadata(text) for text in metadata or ())
+    environ = environment(env_file, cwd)
+    state = state_directory(directory, environ)
+    service = Service(environ, timeout)
+    told = bound_ws_id(ws_id, state)
+    end_user = end_user_id or default_end_user()
+    made = service.ask(
+        lambda: service.account.create_session(end_user, collection_or_default(collection), told, kept)
+    )
+    if told is None:
+        remark(
+            f"no listener is connected in {state.path}: no event of this session will arrive",
+            f"start one before the session: vdbevents listen --daemon {state.path}",
+        )
+    if not as_json_object:
+        put(harmless(made.id))
+        return
+    put(
+        as_json(
+            {
+                "session_id": made.id,
+                "status": made.status,
+                "collection_id": made.collection_id,
+                "end_user_id": made.end_user_id or end_user,
+                "ws_id": told,
+                "metadata": made.metadata or kept,
+            }
+        )
+    )
+
+
+def _parse_metadata(text: str) -> tuple[str, str]:
+    key, separator, value = text.partition("=")
+    if not separator or not key.strip():
+        raise InputError(f"--metadata {text!r} is not KEY=VALUE", "for example: --metadata project=atlas")
+    return key.strip(), value
+
+
+_LIST_HELP = """List the capture sessions of a collection: id, status, when it was created, end user, video.
+
+\b
+Examples:
+  vdbevents session list --status active
+  vdbevents session list --json | jq -r '.[] | select(.video_id != "") | .session_id'
+
+\b
+Exit codes: 0 there are some, 1 there are none.
+"""
+
+
+@session_app.command("list", help=_LIST_HELP)
+@reports
+def list_sessions(
+    *,
+    collection: Annotated[
+        str | None, typer.Option(metavar="ID", help="Which collection.", show_default="default")
+    ] = None,
+    status: Annotated[
+        str | None, typer.Option(metavar="STATUS", help="Only such as active, stopped, failed.")
+    ] = None,
+    as_json_array: JsonOption = False,
+    timeout: TimeoutOption = 30.0,
+    env_file: EnvironmentFile = None,
+    cwd: WorkingDirectory = None,
+) -> ExitCode:
+    service = Service(environment(env_file, cwd), timeout)
+    wanted = collection_or_default(collection)
+    found = service.ask(lambda: service.account.list_sessions(wanted, status))
+    columns = ("session_id", "status", "created", "end_user_id", "video_id")
+    show_rows([_described(one) for one in found], columns, as_json_array=as_json_array)
+    if found:
+        return ExitCode.DONE
+    which = f" that is {status}" if status else ""
+    return nothing(f"the collection {wanted} has no session{which}", "create one: vdbevents session create")
+
+
+_SHOW_HELP = """Show a capture session: its status, its streams, its video.
+
+\b
+Examples:
+  vdbevents session show
+  vdbevents session show cap-5f1d9c20 --json | jq -r .status
+"""
+
+
+@session_app.command(help=_SHOW_HELP)
+@reports
+def show(
+    session: SessionArgument = None,
+    *,
+    collection: CollectionOption = None,
+    directory: DirectoryOption = None,
+    as_json_object: JsonOption = False,
+    timeout: TimeoutOption = 30.0,
+    env_file: EnvironmentFile = None,
+    cwd: WorkingDirectory = None,
+) -> None:
+    environ = environment(env_file, cwd)
+    target = find_session(session, collection, state_directory(directory, environ))
+    _show(get_session(Service(environ, timeout), target), as_json_object=as_json_object)
+
+
+_END_HELP = """End a capture session on the server, and wait until it is stopped, exported or failed.
+
+A capture that still runs on this machine is better ended by a signal, which ends its session, too.
+
+\b
+Examples:
+  vdbevents session end
+  vdbevents session end cap-5f1d9c20 --no-wait
+
+\b
+Exit codes: 0 it is over, 6 it failed, or is not over in time.
+"""
+
+
+@session_app.command(help=_END_HELP)
+@reports
+def end(
+    session: SessionArgument = None,
+    *,
+    wait: Annotated[bool, typer.Option(help="Whether to wait until it is over.")] = True,
+    collection: CollectionOption = None,
+    directory: DirectoryOption = None,
+    as_json_object: JsonOption = False,
+    timeout: TimeoutOption = 30.0,
+    env_file: EnvironmentFile = None,
+    cwd: WorkingDirectory = None,
+) -> None:
+    environ = environment(env_file, cwd)
+    target = find_session(session, collection, state_directory(directory, environ))
+    service = Service(environ, timeout)
+    found = get_session(service, target)
+    if found.status not in _OVER:
+        if found.status != "stopping":
+            service.ask(lambda: service.account.stop_session(target.session_id))
+        found = service.until(
+            lambda: service.account.get_session(*target),
+            lambda asked: not wait or asked.status in _OVER,
+        )
+    _show(found, as_json_object=as_json_object)
+    if found.status == "failed":
+        reason = f": {found.error}" if found.error else ""
+        raise CaptureError(f"the session {target.session_id} failed{reason}")
+    if wait and found.status not in _OVER:
+        raise CaptureError(
+            f"the session {target.session_id} is still {found.status or 'not over'} after {timeout:g} s",
+            f"see later: vdbevents session show {target.session_id}",
+        )
+
+
+_EXPORT_HELP = """Have the video of a stopped session made, wait for it, and print its id and its addresses.
+
+\b
+Examples:
+  vdbevents session export
+  vdbevents session export cap-5f1d9c20 --json | jq -r .player_url
+
+\b
+Exit codes: 0 it is there, 6 the export failed, or is not there in time.
+"""
+
+
+@session_app.command(help=_EXPORT_HELP)
+@reports
+def export(
+    session: SessionArgument = None,
+    *,
+    collection: CollectionOption = None,
+    directory: DirectoryOption = None,
+    as_json_object: JsonOption = False,
+    timeout: TimeoutOption = 300.0,
+    env_file: EnvironmentFile = None,
+    cwd: WorkingDirectory = None,
+) -> None:
+    environ = environment(env_file, cwd)
+    target = find_session(session, collection, state_directory(directory, environ))
+    service = Service(environ, timeout)
+    made: Export = service.until(
+        lambda: service.account.export_session(*target),
+        lambda asked: asked.status in ("exported", "failed"),
+    )
+    if made.status == "failed":
+        raise CaptureError(
+            f"the export of the session {target.session_id} failed",
+            f"see: vdbevents session show {target.session_id}",
+        )
+    if made.status != "exported":
+        raise CaptureError(
+            f"the export of the session {target.session_id} is not there after {timeout:g} s",
+            "ask again later, or wait longer with --timeout: it goes on",
+        )
+    shown = {"video_id": made.video_id, "stream_url": made.stream_url, "player_url": made.player_url}
+    if as_json_object:
+        put(as_json({"session_id": target.session_id, "status": made.status, **shown}))
+    else:
+        put(table(list(shown.items()), None))
+
+
+TOKEN_HELP = """Print a client token: with it a capture runtime may record, and do nothing else.
+
+It is the one command that prints a secret: whoever has the token can record into your account until it
+expires. The API key is not in it.
+
+\b
+Examples:
+  vdbevents token --ttl 1h
+  vdbevents token --json | jq -r .expires
+"""  # noqa: S105 - a help text
+
+
+@reports
+def token(
+    *,
+    ttl: Annotated[str, typer.Option(metavar="TIME", help="How long it is good: 30m, 24h, 7d.")] = "24h",
+    as_json_object: JsonOption = False,
+    timeout: TimeoutOption = 30.0,
+    env_file: EnvironmentFile = None,
+    cwd: WorkingDirectory = None,
+) -> None:
+    from vdbevents.query.plan import parse_duration
+    from vdbevents.record import utc_text
+
+    milliseconds = parse_duration("--ttl", ttl)
+    if milliseconds > _LONGEST_TOKEN_MS:
+        raise InputError(
+            f"--ttl {ttl} is longer than ten years", "make another token before this one expires"
+        )
+    service = Service(environment(env_file, cwd), timeout)
+    made = service.ask(lambda: service.account.create_token(math.ceil(milliseconds / 1000)))
+    if as_json_object:
+        put(as_json({"token": made.value, "expires": utc_text(made.expires_ms)}))
+    else:
+        put(harmless(made.value))
+
+
+STREAMS_HELP = """List the streams of a session: id, name, source (mic, system_audio, screen, camera), media.
+
+\b
+Examples:
+  vdbevents streams
+  vdbevents streams cap-5f1d9c20 --json | jq -r '.[] | select(.media == "video") | .id'
+
+\b
+Exit codes: 0 there are some, 1 there are none (yet).
+"""
+
+
+@reports
+def streams(
+    session: SessionArgument = None,
+    *,
+    collection: CollectionOption = None,
+    directory: DirectoryOption = None,
+    as_json_array: JsonOption = False,
+    timeout: TimeoutOption = 30.0,
+    env_file: EnvironmentFile = None,
+    cwd: WorkingDirectory = None,
+) -> ExitCode:
+    environ = environment(env_file, cwd)
+    target = find_session(session, collection, state_directory(directory, environ))
+    found = get_session(Service(environ, timeout), target)
+    rows = [_stream(stream) for stream in found.streams]
+    show_rows(rows, ("id", "name", "source", "media"), as_json_array=as_json_array)
+    if rows:
+        return ExitCode.DONE
+    return nothing(f"the session {found.id} is {found.status or 'of unknown status'}, and has no streams")
+
+
+def _show(session: "Session", *, as_json_object: bool) -> None:
+    told = _described(session)
+    if as_json_object:
+        put(as_json(told))
+        return
+    rows = [(name, str(value)) for name, value in told.items() if value and isinstance(value, str)]
+    rows += [(f"metadata.{key}", str(value)) for key, value in session.metadata.items()]
+    rows += [("stream", " ".join(str(value or "-") for value in _stream(one).values()))
+             for one in session.streams]  # fmt: skip
+    put(table(rows, terminal_width()))
+
+
+def _described(session: "Session") -> dict[str, Any]:
+    return {
+        "session_id": session.id,
+        "status": session.status,
+        "collection_id": session.collection_id,
+        "end_user_id": session.end_user_id,
+        "created": session.created,
+        "streams": [_stream(stream) for stream in session.streams],
+        "export_status": session.export_status,
+        "video_id": session.video_id,
+        "error": session.error,
+        "metadata": dict(session.metadata),
+    }
+
+
+def _stream(stream: "Stream") -> dict[str, str | None]:
+    return {"id": stream.id, "name": stream.name, "source": stream.source, "media": stream.media}
