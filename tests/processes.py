@@ -12,6 +12,8 @@ import time
 import urllib.request
 from pathlib import Path
 
+from vdbevents.emulator.server import EmulatorSettings, installed_path, running
+
 KEY = "sk-emulator"
 PATIENCE = 20.0
 
@@ -102,14 +104,8 @@ class Process:
         self.ends()
 
 
-class Service(Process):
-    """The emulator. `environ` points a client at it."""
-
-    def __init__(self, arguments=(), environ=None):
-        super().__init__(["emulator", "--no-autoplay", *arguments], environ or dict(os.environ))
-        eventually(lambda: self.out.count("\n") == 3 or self.process.poll() is not None)
-        self.environ = dict(line.split("=", 1) for line in self.out.splitlines())
-        self.url = self.environ["VIDEO_DB_API"]
+class Reached:
+    """An emulator, wherever it runs. `url` is its address, `environ` points a client at it."""
 
     def request(self, path, method="POST", **body):
         content = json.dumps(body).encode() if method == "POST" else None
@@ -126,6 +122,34 @@ class Service(Process):
     @property
     def state(self):
         return self.request("state", "GET")
+
+
+class Service(Process, Reached):
+    """`vdbevents emulator`."""
+
+    def __init__(self, arguments=(), environ=None):
+        super().__init__(["emulator", "--no-autoplay", *arguments], environ or dict(os.environ))
+        eventually(lambda: self.out.count("\n") == 3 or self.process.poll() is not None)
+        self.environ = dict(line.split("=", 1) for line in self.out.splitlines())
+        self.url = self.environ["VIDEO_DB_API"]
+
+
+class ServiceInThread(Reached):
+    """The same server in a thread of the test: it is there at once, and takes no processor to start."""
+
+    def __init__(self, **settings):
+        self._running = running(EmulatorSettings(autoplay=False, **settings))
+        self.url = self._running.__enter__()
+        runtime = str(installed_path())
+        key = settings.get("api_key", KEY)
+        self.environ = {
+            "VIDEO_DB_API": self.url,
+            "VIDEO_DB_API_KEY": key,
+            "VDBEVENTS_CAPTURE_RUNTIME": runtime,
+        }
+
+    def kill(self):
+        self._running.__exit__(None, None, None)
 
 
 class Listener(Process):

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from vdbevents import journal
-from vdbevents.errors import InputError, ListenerStateError
+from vdbevents.errors import CaptureError, InputError, ListenerStateError
 from vdbevents.journal import Journal, JournalWriter, StateDirectory, locate_state
 
 LINE = b'{"ts":"2026-03-02T10:15:30.123Z","unix_ts":1772446530.123,"channel":"transcript"}\n'
@@ -31,6 +31,10 @@ def state(tmp_path):
 
 def open_journal(state, **options):
     return Journal(state, clock_ms=lambda: AT, **options)
+
+
+def listener_lock(state):
+    return journal.ProcessLock(state.listener_lock, lambda: journal.already_listening(state))
 
 
 def lines_of(state):
@@ -303,12 +307,12 @@ def test_an_append_waits_for_the_one_who_holds_the_lock_and_no_longer_than_it_sa
 
 
 def test_a_second_listener_is_told_the_pid_of_the_first(state):
-    lock = journal.ListenerLock(state)
+    lock = listener_lock(state)
     journal.replace_file(state.ws_pid, b"4711")
 
     assert journal.listener_runs(state)
     with pytest.raises(ListenerStateError, match=r"PID 4711") as raised:
-        journal.ListenerLock(state)
+        listener_lock(state)
     assert "vdbevents stop" in raised.value.hint
     lock.release()
     assert not journal.listener_runs(state)
@@ -583,7 +587,7 @@ def test_following_does_not_begin_anew_when_a_torn_line_is_cut_off(state):
 
 
 def test_who_asks_whether_a_listener_runs_is_not_taken_for_one(state):
-    journal.ListenerLock(state).release()
+    listener_lock(state).release()
     asked = []
 
     def ask():
@@ -602,7 +606,7 @@ def test_a_lock_that_cannot_be_used_is_an_error_with_a_cure(state):
     state.listener_lock.mkdir()
 
     with pytest.raises(InputError, match="cannot use"):
-        journal.ListenerLock(state)
+        listener_lock(state)
 
 
 def test_a_state_file_that_could_not_be_replaced_leaves_nothing_behind(state, monkeypatch):
@@ -614,3 +618,207 @@ def test_a_state_file_that_could_not_be_replaced_leaves_nothing_behind(state, mo
         journal.replace_file(state.ws_id, b"ws-1")
 
     assert list(state.path.iterdir()) == []
+
+
+# The capture's files
+
+
+HOLD = """
+import sys
+from pathlib import Path
+from vdbevents import journal
+directory = journal.StateDirectory(Path(sys.argv[1]))
+try:
+    lock = journal.ProcessLock(directory.capture_lock, lambda: journal.already_capturing(directory))
+except journal.CaptureError as error:
+    print(error.message, flush=True)
+    raise SystemExit(3)
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+def capture_lock(state):
+    return journal.ProcessLock(state.capture_lock, lambda: journal.already_capturing(state))
+
+
+def start_capture(state):
+    """A process that holds the capture's lock until its stdin is closed, and the first line that it said."""
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    process = subprocess.Popen([sys.executable, "-c", HOLD, str(state.path)], text=True, **pipes)
+    return process, process.stdout.readline().strip()
+
+
+def test_a_capture_runs_while_its_lock_is_held_and_not_a_moment_longer(state):
+    assert not journal.capture_runs(state)
+    lock = capture_lock(state)
+    assert journal.capture_runs(state)
+    lock.release()
+    assert not journal.capture_runs(state)
+
+
+def test_who_holds_one_lock_does_not_hold_the_other(state):
+    lock = capture_lock(state)
+    assert not journal.listener_runs(state)
+    lock.release()
+    lock = listener_lock(state)
+    assert not journal.capture_runs(state)
+    lock.release()
+
+
+def test_there_is_no_capture_where_there_is_no_directory(tmp_path):
+    (tmp_path / "file").touch()
+
+    assert not journal.capture_runs(StateDirectory(tmp_path / "nowhere"))
+    assert not journal.capture_runs(StateDirectory(tmp_path / "file"))
+
+
+def test_who_asks_whether_a_capture_runs_makes_no_file(state):
+    journal.capture_runs(state)
+
+    assert list(state.path.iterdir()) == []
+
+
+def test_a_pid_file_without_a_lock_is_no_capture(state):
+    state.capture_pid.write_text(str(os.getpid()))
+
+    assert not journal.capture_runs(state)
+    capture_lock(state).release()
+
+
+def test_the_second_capture_of_a_directory_is_refused_with_the_pid_of_the_first(state):
+    first, said = start_capture(state)
+    state.capture_pid.write_text(f"{first.pid}\n")
+    with pytest.raises(CaptureError) as raised:
+        capture_lock(state)
+    second, refusal = start_capture(state)
+    code = second.wait(10)
+    for process in (first, second):
+        process.communicate(timeout=10)
+
+    assert said == "held"
+    assert raised.value.message == f"a capture (PID {first.pid}) already records into {state.path}"
+    assert raised.value.hint == f"end it with: kill {first.pid}"
+    assert (refusal, code) == (raised.value.message, 3)
+    assert state.capture_pid.read_text() == f"{first.pid}\n"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL is POSIX's")
+def test_a_capture_that_is_killed_lets_the_next_one_begin(state):
+    process, said = start_capture(state)
+    assert (said, journal.capture_runs(state)) == ("held", True)
+    process.send_signal(signal.SIGKILL)
+    process.communicate(timeout=10)
+
+    assert not journal.capture_runs(state)
+    capture_lock(state).release()
+
+
+@pytest.mark.parametrize("content", [None, "", "0", "no number", "-5", "1.5", "٣"])
+def test_a_capture_whose_pid_is_not_known_is_to_be_looked_for(state, content):
+    if content is not None:
+        state.capture_pid.write_text(content, encoding="utf-8")
+
+    error = journal.already_capturing(state)
+
+    assert error.message == f"a capture already records into {state.path}"
+    assert "kill" not in error.hint
+    assert "SIGTERM" in error.hint
+
+
+@pytest.mark.parametrize(
+    ("content", "pid"),
+    [
+        (b"123", 123),
+        (b" 123\n", 123),
+        (b"", None),
+        (b"\n", None),
+        (b"-1", None),
+        (b"1.5", None),
+        (b"12 34", None),
+        (b"abc", None),
+        (b"\xff\xfe", None),
+        ("٣".encode(), None),
+        (None, None),
+    ],
+)
+def test_a_process_id_is_read_or_there_is_none(state, content, pid):
+    if content is not None:
+        state.capture_pid.write_bytes(content)
+
+    assert journal.read_pid(state.capture_pid) == pid
+
+
+def test_what_cannot_be_opened_has_no_process_id(state):
+    state.capture_pid.mkdir()
+
+    assert journal.read_pid(state.capture_pid) is None
+    assert journal.read_object(state.capture_pid) == {}
+
+
+def test_a_number_of_five_thousand_digits_is_no_process_id(state):
+    state.capture_pid.write_text("1" * 5000)
+
+    assert journal.read_pid(state.capture_pid) is None
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b'{"status":"recording"}', {"status": "recording"}),
+        (b' {"a":1}\n', {"a": 1}),
+        ('{"name":"名前"}'.encode(), {"name": "名前"}),
+        (b"{}", {}),
+        (b"", {}),
+        (b"\n", {}),
+        (b"null", {}),
+        (b"[]", {}),
+        (b'"text"', {}),
+        (b"5", {}),
+        (b'{"status":"reco', {}),
+        (b'{"a":1}{"b":2}', {}),
+        (b"\xff\xfe", {}),
+        (b'{"a":"\xff"}', {}),
+        (b"\0" * 100, {}),
+        (b'{"a":' + b"9" * 5000 + b"}", {}),
+        (None, {}),
+    ],
+)
+def test_an_object_is_read_whole_or_not_at_all(state, content, told):
+    if content is not None:
+        state.capture_info.write_bytes(content)
+
+    assert journal.read_object(state.capture_info) == told
+
+
+def test_an_object_that_is_cut_at_any_byte_is_none(state):
+    whole = json.dumps({"status": "recording", "session": {"id": "cap-1"}}).encode()
+    for cut in range(len(whole)):
+        state.capture_info.write_bytes(whole[:cut])
+        assert journal.read_object(state.capture_info) == {}, cut
+
+
+@pytest.mark.parametrize("content", [b"[" * 100_000, b'{"a":' * 100_000])
+def test_an_object_that_is_too_deep_to_be_read_is_none(state, content):
+    state.capture_info.write_bytes(content)
+
+    assert journal.read_object(state.capture_info) == {}
+
+
+def test_the_files_of_a_capture_are_private_and_have_the_documented_names(state):
+    lock = capture_lock(state)
+    journal.replace_file(state.capture_pid, b"1")
+    journal.replace_file(state.capture_info, b"{}")
+    lock.release()
+
+    assert {path.name: stat.S_IMODE(path.stat().st_mode) for path in state.path.iterdir()} == dict.fromkeys(
+        ["videodb_capture.lock", "videodb_capture_info.json", "videodb_capture_pid"], 0o600
+    )
+
+
+def test_a_capture_s_lock_that_cannot_be_used_is_an_error_with_a_cure(state):
+    state.capture_lock.mkdir()
+
+    with pytest.raises(InputError, match=f"cannot use {state.capture_lock}") as raised:
+        capture_lock(state)
+    assert raised.value.hint

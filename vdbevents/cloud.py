@@ -339,7 +339,7 @@ class Account:
 
         def ask(connection: Any) -> None:  # noqa: ANN401
             index = _scene_index(connection, stream_id, index_id)
-            (index.enable_alert if enabled else index.disable_alert)(alert_id)
+            (index.enable_alert if enabled else index.disable_alert)(_part(alert_id))
 
         self._ask(f"{'enable' if enabled else 'disable'} the alert {alert_id}", ask)
 
@@ -385,7 +385,7 @@ class Account:
         try:
             answer: _Answer = future.result(self._seconds)
         except Exception as error:
-            raise _refusal(what, error) from error
+            raise _refusal(what, error, self._credentials.api_key) from error
         return answer
 
 
@@ -414,25 +414,54 @@ def persist(
         wait = min(2 * wait, _LONGEST_WAIT_SECONDS)
 
 
-def _refusal(what: str, error: Exception) -> ServiceRefusedError | ServiceUnreachableError:
+def _refusal(
+    what: str, error: Exception, api_key: str
+) -> InputError | ServiceRefusedError | ServiceUnreachableError:
+    if isinstance(error, InputError):
+        return error
     if isinstance(error, AttributeError | KeyError | TypeError | IndexError):
-        # The SDK takes for granted what an answer holds.
-        return ServiceUnreachableError(f"could not {what}: the service's answer makes no sense")
+        # The SDK takes for granted what an answer holds, even one that refuses.
+        answered = next((cause for cause in _causes(error) if _answer_of(cause)[0] is not None), None)
+        if not isinstance(answered, Exception):
+            return ServiceUnreachableError(f"could not {what}: the service's answer makes no sense")
+        error = answered
     failure = classify(error, datetime.now(UTC))
-    reason = failure.message
     status, _ = _answer_of(error)
-    if failure.fatal and status not in (None, 401, 402, 403):
-        # Here the service's own words name the argument that it did not like.
-        reason = str(error).strip().removeprefix("Invalid request: ")[:_LONGEST_REASON] or reason
+    known = status in (None, 401, 402, 403)
+    reason = failure.message if known and failure.fatal else _own_words(error, api_key) or failure.message
     if failure.fatal:
-        hint = failure.hint if status in (None, 401, 402, 403) else ""
-        return ServiceRefusedError(f"could not {what}: {reason}", hint)
-    return ServiceUnreachableError(f"could not {what}: {reason}", "try again later, or see: vdbevents status")
+        # The service's own words name the argument that it did not like; our hint would be about the address.
+        return ServiceRefusedError(f"could not {what}: {reason}", failure.hint if known else "")
+    return ServiceUnreachableError(
+        f"could not {what}: {failure.message if status is None or status >= 400 else reason}",  # noqa: PLR2004
+        "try again later, or see: vdbevents status",
+    )
+
+
+def _own_words(error: Exception, api_key: str) -> str:
+    """What the service says of its refusal, in one line, without the key that it may repeat."""
+    from videodb.exceptions import VideodbError
+
+    if not isinstance(error, VideodbError):
+        return ""
+    text = " ".join(str(error).split()).removeprefix("Invalid request:").removeprefix("Error:").strip()
+    # The SDK's own words for an answer without any.
+    return "" if text in ("None", "Unknown error") else text.replace(api_key, "…")[:_LONGEST_REASON]
 
 
 def _part(identifier: str) -> str:
-    """An id as a part of a path: what a user typed may hold anything."""
-    return quote(identifier, safe="")
+    """An id as a part of a path: what a user typed may hold anything.
+
+    Raises:
+        InputError: it would be no part of a path, however it is written.
+    """
+    try:
+        quoted = quote(identifier, safe="")
+    except UnicodeEncodeError:
+        quoted = ""
+    if quoted in ("", ".", ".."):
+        raise InputError(f"{identifier!r} is no id", "see the ids with: vdbevents session list --json")
+    return quoted
 
 
 def _sessions(collection_id: str) -> str:
@@ -529,6 +558,8 @@ def find_runtime(named: Path | None) -> Path:
     import types
 
     if named is not None:
+        # A name without a folder would be looked for on the PATH.
+        named = named.absolute()
         if not os.access(named, os.X_OK) or named.is_dir():
             raise CaptureError(
                 f"the capture runtime {named} is no program that can be run", "set VDBEVENTS_CAPTURE_RUNTIME"

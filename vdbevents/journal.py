@@ -21,6 +21,7 @@ from vdbevents.errors import CaptureError, InputError, ListenerStateError, Vdbev
 
 _BLOCK = 1 << 16
 _LOCK_PATIENCE_SECONDS = 5.0
+_LONGEST_PID = 19
 _LOCK_POLL_SECONDS = 0.0005
 
 
@@ -159,7 +160,7 @@ def read_object(path: Path) -> dict[str, Any]:
     """The JSON object in a state file, such as a listener's status; empty where none can be read."""
     try:
         told = json.loads(read_small_file(path) or "{}")
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return told if isinstance(told, dict) else {}
 
@@ -167,7 +168,8 @@ def read_object(path: Path) -> dict[str, Any]:
 def read_pid(path: Path) -> int | None:
     """The process id in a file; what it says counts only while the lock that belongs to it is held."""
     content = read_small_file(path)
-    return int(content) if content and content.isascii() and content.isdigit() else None
+    is_one = content and len(content) <= _LONGEST_PID and content.isascii() and content.isdigit()
+    return int(content) if content and is_one else None
 
 
 def listener_pid(directory: StateDirectory) -> int | None:

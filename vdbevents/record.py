@@ -49,6 +49,7 @@ _SHORTER = {rb"\/": b"/", rb"\u0022": rb"\"", rb"\u005c": rb"\\", rb"\u005C": rb
 _LIFECYCLE = "capture_session."
 _LONGEST_NAME = 100
 _LONGEST_ID = 256
+_DEEPEST_REASON = 10
 _HARMLESS_DEPTH = 500
 
 
@@ -341,11 +342,12 @@ def lifecycle_of(event: Mapping[str, Any]) -> Lifecycle | None:
 
 def error_in(told: object) -> str:
     """The reason in what a service or a runtime says of a failure: a text, or an object around one."""
-    if isinstance(told, Mapping):
-        for key in ("error", "message", "reason", "detail"):
-            if told.get(key):
-                return error_in(told[key])
-        return ""
+    for _ in range(_DEEPEST_REASON):
+        if not isinstance(told, Mapping):
+            break
+        told = next((told[key] for key in ("error", "message", "reason", "detail") if told.get(key)), None)
+    if isinstance(told, Mapping | list):
+        return "it is not said in words"
     return str(told).strip() if told else ""
 
 

@@ -4,7 +4,7 @@ import contextlib
 import os
 
 import pytest
-from processes import KEY, Listener, Service
+from processes import KEY, Listener, ServiceInThread
 
 from vdbevents.journal import StateDirectory
 
@@ -41,7 +41,7 @@ def started():
 
 @pytest.fixture
 def service(started, environ):
-    return started(Service())
+    return started(ServiceInThread())
 
 
 @pytest.fixture

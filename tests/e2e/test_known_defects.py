@@ -13,7 +13,7 @@ import sys
 import time
 
 import pytest
-from processes import KEY, Listener, Service, eventually
+from processes import KEY, Listener, ServiceInThread, eventually
 
 from vdbevents.journal import StateDirectory
 
@@ -396,7 +396,7 @@ def _without_directory(arguments, recording, environ, **options):
 
 
 def test_the_emulator_can_be_started_twice_at_once(started):
-    first, second = started(Service()), started(Service())
+    first, second = started(ServiceInThread()), started(ServiceInThread())
 
     assert first.url != second.url
 

@@ -9,7 +9,7 @@ import urllib.request
 from datetime import datetime, timedelta
 
 import pytest
-from processes import KEY, Service, run
+from processes import KEY, ServiceInThread, run
 
 SESSION = "cap-5f1d9c20"
 MIC, SCREEN = "rts-1", "rts-3"
@@ -18,7 +18,7 @@ AT_MS = 1_795_230_340_000  # 2026-11-21 03:05:40 UTC
 
 @pytest.fixture
 def service(started):
-    return started(Service(["--speed", 0]))
+    return started(ServiceInThread(speed=0.0))
 
 
 @pytest.fixture

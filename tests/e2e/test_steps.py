@@ -9,7 +9,7 @@ import urllib.request
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from processes import KEY, Service, eventually, run
+from processes import KEY, ServiceInThread, eventually, run
 
 CHANNELS = [
     {"channel_id": "mic:default", "channel_name": "Microphone", "type": "audio", "store": True},
@@ -31,7 +31,7 @@ def told(service, session_id, collection="default"):
 
 @pytest.fixture
 def service(started):
-    return started(Service())
+    return started(ServiceInThread())
 
 
 @pytest.fixture

@@ -168,7 +168,6 @@ class _Capture:
         self._export = cloud.Export("")
         self._crash: BaseException | None = None
         self._denied: list[str] = []
-        self._said: set[str] = set()
         self._runtime_started = False
         self._stopped_at: float | None = None
         self._start_tried = False
@@ -417,21 +416,26 @@ class _Capture:
         self._token = await self._call(lambda: self._account.create_token(options.token_seconds))
         self._write_info()
         self._begin_task(self._poll_for_ever())
+        self._begin_task(self._watch_listener())
 
     async def _poll_for_ever(self) -> None:
         """Asks for what an event that never comes would have told."""
         while True:
             calm = self._progress.phase == "recording"
             await asyncio.sleep(_CALM_POLL_SECONDS if calm else min(_POLL_SECONDS, self._limits.step / 4))
-            if not self._start_tried:
-                continue
-            with contextlib.suppress(VdbeventsError):
-                await self._in_thread(self._poll)
-            if calm and not journal.listener_runs(self._directory):
-                self._say_once(
-                    f"no listener runs on {self._directory.path} any more: nothing is written down",
-                    f"start one with: vdbevents listen {self._directory.path}",
-                )
+            if self._start_tried:
+                with contextlib.suppress(VdbeventsError):
+                    await self._in_thread(self._poll)
+
+    async def _watch_listener(self) -> None:
+        """A recording that nobody writes down is worth a word."""
+        while journal.listener_runs(self._directory):  # noqa: ASYNC110 - it is another process
+            await asyncio.sleep(_POLL_SECONDS)
+        self._say(
+            f"no listener runs on {self._directory.path} any more: nothing is written down",
+            problem=True,
+            hint=f"start one with: vdbevents listen {self._directory.path}",
+        )
 
     def _poll(self) -> None:
         session_id = self._progress.session_id
@@ -452,11 +456,6 @@ class _Capture:
         if self._export.status != "exported":
             self._export = export
         self._changed.set()
-
-    def _say_once(self, text: str, hint: str) -> None:
-        if text not in self._said:
-            self._said.add(text)
-            self._say(text, problem=True, hint=hint)
 
     # 3. and 4. Permissions and channels.
 

@@ -12,9 +12,6 @@ from typing import Any, Final, Literal, NamedTuple
 from vdbevents import record
 from vdbevents.errors import InputError
 
-AUDIO_PROMPT: Final = "Summarize what is being discussed"
-VISUAL_PROMPT: Final = "In one sentence, describe what is on screen"
-
 KINDS: Final = ("mic", "system_audio", "display")
 """What can be recorded. A kind is the beginning of a channel's id; `screen:…` is a display, too."""
 
@@ -97,7 +94,10 @@ def choose(
     chosen: list[Choice] = []
     remarks: list[str] = []
     for kind in KINDS:
-        devices = [channel for channel in available if channel.kind == kind]
+        devices = list(
+            {channel.id: channel for channel in reversed(available) if channel.kind == kind}.values()
+        )
+        devices.reverse()
         asked, selector = _asked(wanted, kind)
         if not asked:
             continue
@@ -140,6 +140,7 @@ class PipelineSettings:
     Attributes:
         transcript, audio, visual: whether to start these at all.
         engine: of the transcript; None is the service's own choice.
+        audio_prompt, visual_prompt: what the model is asked.
         model: of both indexes; None is the service's own choice.
         alerts: (label, what to look for), each watched for on every index.
     """
@@ -147,10 +148,10 @@ class PipelineSettings:
     transcript: bool = True
     engine: str | None = None
     audio: bool = True
-    audio_prompt: str = AUDIO_PROMPT
+    audio_prompt: str = ""
     audio_batch: Batch = AUDIO_BATCH
     visual: bool = True
-    visual_prompt: str = VISUAL_PROMPT
+    visual_prompt: str = ""
     visual_batch: Batch = VISUAL_BATCH
     model: str | None = None
     alerts: tuple[tuple[str, str], ...] = ()
@@ -309,9 +310,9 @@ class Tally:
         """Counts an event of the journal, if it is one of the session's."""
         channel = record.channel_of(event)
         stream_id = event.get("rtstream_id") or event.get("rtstreamId")
-        if stream_id not in self._streams:
+        if not isinstance(stream_id, str) or stream_id not in self._streams:
             life = record.lifecycle_of(event)
-            if life is None or life.session_id != session_id:
+            if life is None or not session_id or life.session_id != session_id:
                 return
         self.counts[channel] = self.counts.get(channel, 0) + 1
         text = record.text_of(event)

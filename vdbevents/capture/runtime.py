@@ -14,6 +14,7 @@ from vdbevents.capture.plan import Channel, Choice
 from vdbevents.errors import CaptureError
 
 _FAREWELL_SECONDS = 2.0
+_WATCH_SECONDS = 0.05
 
 _PERMISSIONS = {
     "microphone": "System Settings > Privacy & Security > Microphone (macOS), "
@@ -45,6 +46,7 @@ class Runtime:
         self._channels: dict[str, Any] = {}
         self._events: asyncio.Task[None] | None = None
         self._watches: list[asyncio.Task[Any]] = []
+        self._transport: asyncio.SubprocessTransport | None = None
         self._restore_signals: Callable[[], None] = lambda: None
         self.ended: asyncio.Future[int | None] = asyncio.get_running_loop().create_future()
         """Done when the process has ended by itself or by `close`, with its exit code."""
@@ -120,9 +122,13 @@ class Runtime:
         if self._events is not None:
             self._events.cancel()
             await asyncio.wait({self._events})
+        if self._transport is not None:
+            # A child of the dead runtime may hold the other ends of its pipes.
+            self._transport.close()
 
     async def _ask(self, what: str, call: Callable[[], Awaitable[Any]], seconds: float) -> Any:  # noqa: ANN401
-        if self.ended.done():
+        process = self._process
+        if self.ended.done() or (process is not None and process.returncode is not None):
             # Asked now, the SDK would start another process, which knows of no recording.
             raise self._death(what)
         with self._shielded_start():
@@ -146,8 +152,9 @@ class Runtime:
         )
 
     def _death(self, what: str) -> CaptureError:
+        code = self.ended.result() if self.ended.done() else self._process.returncode
         return CaptureError(
-            f"could not {what}: the capture runtime has ended (exit code {self.ended.result()})",
+            f"could not {what}: the capture runtime has ended (exit code {code})",
             "start the recording anew",
         )
 
@@ -178,17 +185,32 @@ class Runtime:
     async def _watch_output(self) -> None:
         self._restore_signals()
         process = self._process
+        self._transport = getattr(process, "_transport", None)
         self._note_watch()
         self._events = self._events or asyncio.create_task(self._forward_events())
-        await self._until_closed(self._read_output)
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(process.wait(), _FAREWELL_SECONDS)
+        reading = asyncio.ensure_future(self._until_closed(self._read_output))
+        # Its output may outlive it, in the hands of a child of its own, and `wait` may wait for that.
+        while not reading.done() and process.returncode is None:
+            await asyncio.wait({reading}, timeout=_WATCH_SECONDS)
         if process.returncode is None:
-            # Deaf and dumb: nobody can ask it to end any more.
-            process.kill()
-            await process.wait()
+            await self._await_exit(process)
+        # What it said last is still to be read.
+        await asyncio.wait({reading}, timeout=_WATCH_SECONDS)
+        reading.cancel()
         if not self.ended.done():
             self.ended.set_result(process.returncode)
+
+    @staticmethod
+    async def _await_exit(process: Any) -> None:  # noqa: ANN401 - asyncio's Process
+        """Its output is closed: nobody can ask it to end any more, if it does not by itself."""
+        for _ in range(round(_FAREWELL_SECONDS / _WATCH_SECONDS)):
+            await asyncio.sleep(_WATCH_SECONDS)
+            if process.returncode is not None:
+                return
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        while process.returncode is None:  # noqa: ASYNC110 - asyncio tells nobody but `wait`
+            await asyncio.sleep(_WATCH_SECONDS)
 
     def _note_watch(self) -> None:
         task = asyncio.current_task()
@@ -205,7 +227,8 @@ class Runtime:
                 await read()
             except ValueError:
                 # A line of more than 64 KiB: asyncio has thrown away its beginning, the rest has no prefix.
-                self._on_event("runtime:overlong_line", {})
+                if read is self._read_output:
+                    self._on_event("runtime:overlong_line", {})
             except AttributeError:
                 return  # the SDK's `shutdown` took the process away under its own loop
             else:

@@ -1,7 +1,6 @@
 """`vdbevents capture` and `vdbevents channels`: what they ask for, and what a person sees meanwhile."""
 
 import json
-import logging
 import os
 import sys
 import threading
@@ -205,6 +204,8 @@ def capture(
 def _prepare_for_runtime() -> None:
     """The SDK starts the runtime with this process's environment: from now on the key is not in it."""
     os.environ.pop("VIDEO_DB_API_KEY", None)
+    import logging
+
     # Of a process that ends while the SDK tells it to, asyncio says that it knows no such child.
     logging.getLogger("asyncio").setLevel(logging.ERROR)
 

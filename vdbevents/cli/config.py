@@ -5,7 +5,6 @@ it as click's `default_map`. So flags win over the environment, and that over th
 the commands that it concerns, and no other.
 """
 
-import difflib
 import functools
 import json
 import math
@@ -267,7 +266,7 @@ def _unknown_table(file: str, path: _Path, value: object, known: _Known) -> Prob
         return Problem(message, f"put it into one, {of}{_LISTS}", takers or (path[:-1],) * (len(path) > 1))
     tables = {".".join(table): table for table in known.tables}
     # Whoever wrote [lisen] is not to find out later that it had no effect.
-    meant = [tables[one] for one in difflib.get_close_matches(name, sorted(tables), 1)]
+    meant = [tables[one] for one in _closest(name, sorted(tables), 1)]
     stopped = meant or ([path[:-1]] if len(path) > 1 else [])
     message = f"{file}: there is no command for the table [{name}]"
     return Problem(message, _did_you_mean(name, tables) + _LISTS, tuple(stopped))
@@ -287,7 +286,7 @@ def _unknown_variables(known: _Known, environ: Mapping[str, str]) -> Iterator[Pr
         else:
             # By words, without what all variables begin with, which would make any two alike.
             paths = {" ".join((*path, one)): path for path, ones in known.commands.items() for one in ones}
-            meant = difflib.get_close_matches(" ".join((*command, name)), sorted(paths), 1)
+            meant = _closest(" ".join((*command, name)), sorted(paths), 1)
             hint = "".join(f"did you mean {_variable(tuple(one.split()))}? " for one in meant)
             message = f"{variable}: there is no command or option for this variable"
             stopped = [command] if command else [paths[one] for one in meant]
@@ -295,7 +294,7 @@ def _unknown_variables(known: _Known, environ: Mapping[str, str]) -> Iterator[Pr
 
 
 def _did_you_mean(name: str, known: Iterable[str]) -> str:
-    return "".join(f"did you mean {one}? " for one in difflib.get_close_matches(name, sorted(known), 1))
+    return "".join(f"did you mean {one}? " for one in _closest(name, sorted(known), 1))
 
 
 def _checked(group: TyperGroup, option: TyperOption, raw: object, *, typed: bool) -> object:
@@ -445,3 +444,9 @@ def render(found: Configuration, *, everything: bool, as_json: bool) -> str:
         source = f"{_DEFAULT} ({one.variable})" if one.source == _DEFAULT else one.source
         lines.append(f"  {one.option:<{width}}  {padded(_as_toml(one.value), room)}  {source}")
     return "\n".join(lines)
+
+
+def _closest(name: str, known: Sequence[str], most: int) -> list[str]:
+    import difflib
+
+    return difflib.get_close_matches(name, known, most)

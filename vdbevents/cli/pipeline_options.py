@@ -1,10 +1,11 @@
 """The options that say what is to be made of a stream: of `capture` and of `pipelines start`."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vdbevents.capture import plan
+if TYPE_CHECKING:
+    from vdbevents.capture import plan
 
 Transcript = Annotated[bool, typer.Option(help="Have what is said written down.")]
 Engine = Annotated[
@@ -29,9 +30,9 @@ Alert = Annotated[
     typer.Option(metavar="LABEL=TEXT", help="Watch the descriptions for what TEXT says; repeatable."),
 ]
 
-AUDIO_PROMPT = plan.AUDIO_PROMPT
+AUDIO_PROMPT = "Summarize what is being discussed"
 AUDIO_EVERY = "30s"
-VISUAL_PROMPT = plan.VISUAL_PROMPT
+VISUAL_PROMPT = "In one sentence, describe what is on screen"
 VISUAL_EVERY = "2s"
 FRAMES = 5
 
@@ -49,12 +50,14 @@ def pipeline_settings(
     frames: int,
     model: str | None,
     alerts: list[str] | None,
-) -> plan.PipelineSettings:
+) -> "plan.PipelineSettings":
     """What the options ask for.
 
     Raises:
         InputError: one of them makes no sense.
     """
+    from vdbevents.capture import plan
+
     return plan.PipelineSettings(
         transcript=transcript,
         engine=engine,

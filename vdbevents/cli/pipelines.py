@@ -1,6 +1,5 @@
 """What runs on a session's streams, and what is watched for in it: `pipelines …` and `alerts …`."""
 
-import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
 
@@ -182,6 +181,8 @@ def start(
 def _starting(
     service: Service, wanted: "Pipeline", alerts: Sequence[tuple[str, str]], ws_id: str | None
 ) -> Callable[[], dict[str, Any]]:
+    import secrets
+
     from vdbevents.capture.pipelines import attach_alerts, find_event, start_pipeline
 
     # One of this name is ours, whatever became of the answer to an earlier attempt.

@@ -4,14 +4,14 @@ import os
 import signal
 
 import pytest
-from processes import Capture, Listener, Service
+from processes import Capture, Listener, ServiceInThread
 
 from vdbevents.journal import listener_pid, listener_runs
 
 
 @pytest.fixture
 def service(started):
-    return started(Service(["--speed", "20"]))
+    return started(ServiceInThread(speed=20.0))
 
 
 @pytest.fixture

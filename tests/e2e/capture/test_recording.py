@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from capturing import assert_left_in_order
-from processes import Capture, Listener, Service, eventually, run
+from processes import Capture, Listener, ServiceInThread, eventually, run
 
 from vdbevents.journal import listener_runs
 
@@ -176,7 +176,7 @@ def test_the_key_reaches_neither_the_runtime_nor_a_file_nor_a_log(capture, servi
     )
     spy.chmod(0o755)
     key = "sk-very-secret"
-    secret = Service(["--api-key", key])
+    secret = ServiceInThread(api_key=key)
     try:
         spied = {**environ, **secret.environ, "VDBEVENTS_CAPTURE_RUNTIME": str(spy)}
         recorder = capture("--duration", "0.2s", environ=spied)

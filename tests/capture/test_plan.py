@@ -1,0 +1,563 @@
+"""What is chosen to be recorded and made of it: choices alone, so every case can be written down."""
+
+import contextlib
+import string
+
+import pytest
+from hypothesis import given, strategies as st
+
+from vdbevents import record
+from vdbevents.capture import plan
+from vdbevents.capture.plan import (
+    Batch,
+    Channel,
+    Choice,
+    Pipeline,
+    PipelineSettings,
+    Tally,
+    Wanted,
+    choose,
+    parse_alert,
+    parse_batch,
+    parse_kinds,
+    parse_metadata,
+    pipelines_for,
+)
+from vdbevents.errors import InputError
+
+MIC = Channel("mic:default", "Built-in microphone", "mic")
+USB = Channel("mic:usb", "USB microphone", "mic")
+SYSTEM = Channel("system_audio:default", "System audio", "system_audio")
+DISPLAY = Channel("display:1", "Built-in display", "display")
+SECOND = Channel("screen:2", "Second display", "display")
+CAMERA = Channel("camera:0", "Camera", "camera")
+EVERYTHING = [MIC, USB, SYSTEM, DISPLAY, SECOND, CAMERA]
+
+HEARD = record.Stream("rts-mic", "mic:default", "mic", "audio")
+SEEN = record.Stream("rts-display", "display:1", "screen", "video")
+FILMED = record.Stream("rts-camera", "camera:0", "camera", "video")
+
+
+def chosen_ids(wanted, available=EVERYTHING, denied=()):
+    return [choice.channel.id for choice in choose(wanted, available, denied)[0]]
+
+
+# Which channels
+
+
+def test_without_a_wish_the_first_of_each_kind_is_recorded_and_stored():
+    assert choose(Wanted(), EVERYTHING, []) == (
+        [
+            Choice(MIC, store=True, primary=False),
+            Choice(SYSTEM, store=True, primary=False),
+            Choice(DISPLAY, store=True, primary=True),
+        ],
+        [],
+    )
+
+
+def test_the_default_is_the_first_in_the_runtime_s_own_order():
+    assert chosen_ids(Wanted(), [SECOND, USB, DISPLAY, MIC]) == ["mic:usb", "screen:2"]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "expected"),
+    [
+        pytest.param(Wanted(mic=False), ["system_audio:default", "display:1"], id="no microphone"),
+        pytest.param(Wanted(system_audio=False), ["mic:default", "display:1"], id="no system audio"),
+        pytest.param(Wanted(display="none"), ["mic:default", "system_audio:default"], id="no display"),
+        pytest.param(Wanted(mic=False, system_audio=False, display="none"), [], id="nothing"),
+        pytest.param(
+            Wanted(mic=False, system_audio=False, display="all"), ["display:1", "screen:2"], id="all displays"
+        ),
+        pytest.param(Wanted(mic=False, system_audio=False, display="screen:2"), ["screen:2"], id="whole id"),
+        pytest.param(Wanted(mic=False, system_audio=False, display="2"), ["screen:2"], id="without prefix"),
+        pytest.param(Wanted(mic_device="usb", system_audio=False, display="none"), ["mic:usb"], id="device"),
+        pytest.param(
+            Wanted(mic_device="mic:usb", system_audio=False, display="none"), ["mic:usb"], id="device's id"
+        ),
+        pytest.param(
+            Wanted(mic=False, mic_device="usb", system_audio=False, display="none"), [], id="device and no"
+        ),
+    ],
+)
+def test_what_is_asked_for_by_name_is_recorded_and_nothing_else(wanted, expected):
+    chosen, remarks = choose(wanted, EVERYTHING, [])
+
+    assert [choice.channel.id for choice in chosen] == expected
+    assert remarks == []
+
+
+def test_a_number_that_two_displays_share_means_the_first():
+    displays = [Channel("display:1", "A", "display"), Channel("screen:1", "B", "display")]
+
+    assert chosen_ids(Wanted(display="1"), displays) == ["display:1"]
+
+
+def test_of_all_displays_only_the_first_is_the_primary_one():
+    chosen, _ = choose(Wanted(display="all"), EVERYTHING, [])
+
+    assert [choice.channel.id for choice in chosen if choice.primary] == ["display:1"]
+
+
+def test_a_single_display_is_the_primary_one_wherever_it_stands_in_the_list():
+    chosen, _ = choose(Wanted(mic=False, system_audio=False, display="2"), EVERYTHING, [])
+
+    assert chosen == [Choice(SECOND, store=True, primary=True)]
+
+
+@pytest.mark.parametrize("stored", [[], ["mic"], ["display"], ["mic", "system_audio"]])
+def test_only_the_kinds_that_are_to_be_kept_are_stored(stored):
+    chosen, _ = choose(Wanted(stored=frozenset(stored)), EVERYTHING, [])
+
+    assert [choice.channel.kind for choice in chosen if choice.store] == stored
+
+
+@pytest.mark.parametrize(
+    ("wanted", "available", "denied", "remarks"),
+    [
+        pytest.param(
+            Wanted(),
+            EVERYTHING,
+            ["mic", "display"],
+            [
+                "the microphone is left out: its permission was denied",
+                "the display is left out: its permission was denied",
+            ],
+            id="denied",
+        ),
+        pytest.param(
+            Wanted(),
+            [MIC, CAMERA],
+            [],
+            ["there is no system audio to record: left out", "there is no display to record: left out"],
+            id="not there",
+        ),
+        pytest.param(
+            Wanted(mic_device="bluetooth", display="9"),
+            EVERYTHING,
+            [],
+            [
+                "there is no microphone bluetooth to record: left out; there is mic:default, mic:usb",
+                "there is no display 9 to record: left out; there is display:1, screen:2",
+            ],
+            id="other devices are there",
+        ),
+        pytest.param(
+            Wanted(mic=False, system_audio=False, display="all"),
+            [],
+            [],
+            ["there is no display to record: left out"],
+            id="all of none",
+        ),
+        pytest.param(
+            Wanted(mic_device="bluetooth"), EVERYTHING, ["mic"],
+            ["the microphone is left out: its permission was denied"], id="denied and not there",
+        ),
+        pytest.param(Wanted(mic=False), EVERYTHING, ["mic"], [], id="denied and not asked for"),
+    ],
+)  # fmt: skip
+def test_what_is_left_out_is_said_in_words_that_name_it(wanted, available, denied, remarks):
+    assert choose(wanted, available, denied)[1] == remarks
+
+
+names = st.text(string.ascii_lowercase + string.digits, min_size=1, max_size=2)
+kinds = st.sampled_from([*plan.KINDS, "camera"])
+channels = st.builds(lambda kind, name: Channel(f"{kind}:{name}", name.upper(), kind), kinds, names)
+selectors = st.none() | st.sampled_from(["all", "none", "", ":"]) | names | channels.map(lambda it: it.id)
+wishes = st.builds(
+    Wanted,
+    mic=st.booleans(),
+    system_audio=st.booleans(),
+    mic_device=selectors,
+    display=selectors,
+    stored=st.frozensets(st.sampled_from(plan.KINDS)),
+)
+
+
+@given(wishes, st.lists(channels, unique_by=lambda it: it.id, max_size=8), st.frozensets(kinds))
+def test_whatever_is_asked_for_only_what_is_there_and_permitted_is_chosen_once(wanted, available, denied):
+    chosen, remarks = choose(wanted, available, denied)
+
+    ids = [choice.channel.id for choice in chosen]
+    assert len(ids) == len(set(ids))
+    assert all(choice.channel in available for choice in chosen)
+    assert not {choice.channel.kind for choice in chosen} & denied
+    assert all(choice.channel.kind != "camera" for choice in chosen)
+    assert [choice.channel.kind for choice in chosen if choice.primary] in ([], ["display"])
+    assert all(choice.store == (choice.channel.kind in wanted.stored) for choice in chosen)
+    switches = {"mic": wanted.mic, "system_audio": wanted.system_audio, "display": wanted.display != "none"}
+    asked = {kind for kind, is_asked in switches.items() if is_asked}
+    assert len(remarks) == len(asked - {choice.channel.kind for choice in chosen})
+
+
+def test_a_channel_that_the_runtime_lists_twice_is_recorded_once():
+    assert chosen_ids(Wanted(display="all"), [DISPLAY, DISPLAY]) == ["display:1"]
+
+
+# Which pipelines
+
+
+def test_what_is_heard_is_transcribed_and_indexed_and_what_is_seen_is_indexed():
+    found = pipelines_for([HEARD, SEEN, FILMED], PipelineSettings())
+
+    assert [(pipeline.kind, pipeline.stream.id) for pipeline in found] == [
+        ("transcript", "rts-mic"),
+        ("audio_index", "rts-mic"),
+        ("visual_index", "rts-display"),
+        ("visual_index", "rts-camera"),
+    ]
+    assert {(pipeline.id, pipeline.ws_id, pipeline.status, pipeline.error) for pipeline in found} == {
+        ("", "", "starting", "")
+    }
+
+
+@pytest.mark.parametrize(
+    ("settings", "kinds_started"),
+    [
+        (PipelineSettings(transcript=False), ["audio_index", "visual_index"]),
+        (PipelineSettings(audio=False), ["transcript", "visual_index"]),
+        (PipelineSettings(visual=False), ["transcript", "audio_index"]),
+        (PipelineSettings(transcript=False, audio=False, visual=False), []),
+    ],
+)
+def test_each_pipeline_can_be_switched_off_by_itself(settings, kinds_started):
+    assert [pipeline.kind for pipeline in pipelines_for([HEARD, SEEN], settings)] == kinds_started
+
+
+def test_pipelines_are_set_as_the_service_takes_it():
+    settings = PipelineSettings(
+        engine="deepgram",
+        audio_prompt="What is decided?",
+        audio_batch=Batch("sentence", 5),
+        visual_prompt="Which program?",
+        visual_batch=Batch("time", 3, 2),
+        model="large",
+    )
+
+    assert [pipeline.settings for pipeline in pipelines_for([HEARD, SEEN], settings)] == [
+        {"engine": "deepgram"},
+        {"prompt": "What is decided?", "batch": {"type": "sentence", "value": 5}, "model": "large"},
+        {
+            "prompt": "Which program?",
+            "batch": {"type": "time", "value": 3, "frame_count": 2},
+            "model": "large",
+        },
+    ]
+
+
+def test_without_a_setting_the_documented_spans_are_used():
+    settings = PipelineSettings(audio_prompt="What is said?", visual_prompt="What is shown?")
+
+    assert [pipeline.settings for pipeline in pipelines_for([HEARD, SEEN], settings)] == [
+        {"engine": None},
+        {
+            "prompt": "What is said?",
+            "batch": {"type": "time", "value": 30},
+            "model": None,
+        },
+        {
+            "prompt": "What is shown?",
+            "batch": {"type": "time", "value": 2, "frame_count": 5},
+            "model": None,
+        },
+    ]
+
+
+def test_no_stream_makes_no_pipeline():
+    assert pipelines_for([], PipelineSettings()) == []
+
+
+def test_a_pipeline_that_has_not_begun_says_null_where_it_knows_nothing():
+    assert Pipeline("transcript", HEARD, {"engine": None}).described() == {
+        "kind": "transcript",
+        "id": None,
+        "stream_id": "rts-mic",
+        "ws_id": None,
+        "status": "starting",
+        "error": None,
+        "settings": {"engine": None},
+        "alerts": [],
+    }
+
+
+def test_a_pipeline_says_all_that_is_known_of_it():
+    alerts = {"deploy": "alert-1", "outage": "alert-2"}
+    pipeline = Pipeline(
+        "audio_index",
+        HEARD,
+        {"prompt": "?"},
+        id="idx-1",
+        ws_id="ws-1",
+        status="failed",
+        error="no",
+        alerts=alerts,
+    )
+
+    assert pipeline.title == "audio index of mic:default"
+    assert pipeline.described() == {
+        "kind": "audio_index",
+        "id": "idx-1",
+        "stream_id": "rts-mic",
+        "ws_id": "ws-1",
+        "status": "failed",
+        "error": "no",
+        "settings": {"prompt": "?"},
+        "alerts": [
+            {"label": "deploy", "alert_id": "alert-1"},
+            {"label": "outage", "alert_id": "alert-2"},
+        ],
+    }
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [("starting", "stopped"), ("running", "stopped"), ("failed", "failed"), ("stopped", "stopped")],
+)
+def test_with_its_session_a_pipeline_ends_unless_it_had_failed_before(before, after):
+    pipeline = Pipeline("transcript", HEARD, {}, ws_id="ws-1", status=before)
+
+    assert plan.stopped(pipeline) == Pipeline("transcript", HEARD, {}, ws_id="ws-1", status=after)
+
+
+# What is typed
+
+
+@pytest.mark.parametrize(
+    ("text", "batch"),
+    [
+        ("30s", Batch("time", 30)),
+        ("1 second", Batch("time", 1)),
+        ("30seconds", Batch("time", 30)),
+        (" 30 S ", Batch("time", 30)),
+        ("1word", Batch("word", 1)),
+        ("50words", Batch("word", 50)),
+        ("1sentence", Batch("sentence", 1)),
+        ("5 Sentences", Batch("sentence", 5)),
+        ("999999s", Batch("time", 999_999)),
+    ],
+)
+def test_a_span_of_sound_is_given_in_seconds_words_or_sentences(text, batch):
+    assert parse_batch("--audio-batch", text) == batch
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("2s", 2), ("1second", 1), (" 10 seconds", 10)])
+def test_a_span_of_pictures_is_given_in_seconds_and_has_pictures(text, seconds):
+    assert parse_batch("--visual-batch", text, frames=5) == Batch("time", seconds, 5)
+
+
+NO_SPANS = ["", "30", "s", "0s", "-1s", "1.5s", "30 minutes", "1000000s", "30s 5", "words", "1e3s", "30\0s"]
+
+
+@pytest.mark.parametrize("text", NO_SPANS)
+def test_what_is_no_span_of_sound_is_refused_with_the_option_and_the_forms(text):
+    with pytest.raises(InputError) as raised:
+        parse_batch("--audio-batch", text)
+    assert raised.value.message.startswith(f"--audio-batch {text!r} is no span")
+    assert raised.value.hint == "Accepted: 30s, 50words, 5sentences."
+
+
+@pytest.mark.parametrize("text", [*NO_SPANS, "50words", "1word", "5sentences", "1sentence"])
+def test_pictures_are_counted_in_seconds_only(text):
+    with pytest.raises(InputError) as raised:
+        parse_batch("--visual-batch", text, frames=5)
+    assert raised.value.message.startswith(f"--visual-batch {text!r} is no span")
+    assert raised.value.hint == "Accepted: 2s."
+
+
+spans = st.from_regex(r"\s*\d{0,8}\s*(s|seconds?|words?|sentences?|m)?\s*")
+
+
+@given(st.text() | spans, st.none() | st.integers(1, 30))
+def test_any_text_is_a_span_or_an_error_of_the_input(text, frames):
+    with contextlib.suppress(InputError):
+        batch = parse_batch("--batch", text, frames=frames)
+
+        assert batch.value >= 1
+        assert batch.frames == frames
+        assert frames is None or batch.kind == "time"
+
+
+@pytest.mark.parametrize(
+    ("text", "alert"),
+    [
+        ("deploy=a deployment is mentioned", ("deploy", "a deployment is mentioned")),
+        (" deploy = a = b ", ("deploy", "a = b")),
+        (f"{'l' * 100}=x", ("l" * 100, "x")),
+    ],
+)
+def test_an_alert_is_a_label_and_what_to_look_for(text, alert):
+    assert parse_alert(text) == alert
+
+
+@pytest.mark.parametrize("text", ["", "=", "deploy", "deploy=", "=x", " = ", "deploy= ", f"{'l' * 101}=x"])
+def test_half_an_alert_is_refused_with_an_example(text):
+    with pytest.raises(InputError, match="is no alert") as raised:
+        parse_alert(text)
+    assert "--alert 'deploy=a deployment is mentioned'" in raised.value.hint
+
+
+def test_an_alert_that_is_a_book_is_not_repeated_whole():
+    with pytest.raises(InputError) as raised:
+        parse_alert("x" * 100_000)
+    assert len(raised.value.message) < 200
+
+
+@pytest.mark.parametrize(
+    ("texts", "metadata"),
+    [
+        ([], {}),
+        (["project=apollo", "team=red"], {"project": "apollo", "team": "red"}),
+        ([" project = apollo 11 "], {"project": "apollo 11"}),
+        (["formula=a=b"], {"formula": "a=b"}),
+        (["empty="], {"empty": ""}),
+    ],
+)
+def test_metadata_are_keys_and_values(texts, metadata):
+    assert parse_metadata(texts) == metadata
+
+
+@pytest.mark.parametrize(
+    ("texts", "said"),
+    [
+        (["apollo"], "--metadata 'apollo' is no key=value"),
+        (["=apollo"], "--metadata '=apollo' is no key=value"),
+        (["a=1", "b"], "--metadata 'b' is no key=value"),
+        (["a=1", " a =2"], "--metadata names 'a' twice"),
+    ],
+)
+def test_metadata_without_a_key_or_with_one_twice_are_refused(texts, said):
+    with pytest.raises(InputError) as raised:
+        parse_metadata(texts)
+    assert raised.value.message == said
+    assert raised.value.hint
+
+
+@pytest.mark.parametrize(
+    ("store", "no_store", "expected"),
+    [
+        ([], [], {"mic", "system_audio", "display"}),
+        (["mic"], [], {"mic"}),
+        (["all"], [], {"mic", "system_audio", "display"}),
+        ([], ["display"], {"mic", "system_audio"}),
+        (["mic", "display"], ["display"], {"mic"}),
+        ([], ["all"], set()),
+        (["mic"], ["mic"], set()),
+        ([" System-Audio ", "DISPLAY"], [], {"system_audio", "display"}),
+        (["system_audio"], [], {"system_audio"}),
+    ],
+)
+def test_what_is_stored_is_what_was_named_or_all_without_what_was_excluded(store, no_store, expected):
+    assert parse_kinds(store, no_store) == expected
+
+
+@pytest.mark.parametrize(
+    ("store", "no_store", "said"),
+    [
+        (["screen"], [], "--store 'screen' is no kind of channel"),
+        ([], [""], "--no-store '' is no kind of channel"),
+        (["camera"], ["mic"], "--store 'camera' is no kind of channel"),
+    ],
+)
+def test_a_kind_that_is_none_is_refused_with_the_option_that_named_it(store, no_store, said):
+    with pytest.raises(InputError) as raised:
+        parse_kinds(store, no_store)
+    assert raised.value.message == said
+    assert raised.value.hint == "Accepted: mic, system-audio, display, all."
+
+
+# What came of it
+
+
+def told(channel, stream_id, text=None, key="rtstream_id"):
+    return {"channel": channel, key: stream_id, "data": {"text": text}}
+
+
+@pytest.fixture
+def tally():
+    one = Tally()
+    one.expect([HEARD, SEEN])
+    return one
+
+
+def test_events_of_the_session_s_streams_are_counted_a_channel(tally):
+    for event in (
+        told("transcript", "rts-mic", "Hello"),
+        told("transcript", "rts-mic", "Hello there", key="rtstreamId"),
+        told("scene_index", "rts-display", "An editor"),
+        told("audio_index", "rts-mic", "A greeting"),
+        told("alert", "rts-mic", "A deployment"),
+    ):
+        tally.take(event, "cap-1")
+
+    assert tally.counts == {"transcript": 2, "visual_index": 1, "audio_index": 1, "alert": 1}
+    assert tally.heard == "Hello there"
+    assert tally.seen == "An editor"
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        pytest.param(told("transcript", "rts-other", "Elsewhere"), id="another stream"),
+        pytest.param({"channel": "transcript", "data": {"text": "Nowhere"}}, id="no stream"),
+        pytest.param({"channel": "vdbevents", "event": "listener.connected", "data": {}}, id="the recorder"),
+        pytest.param(
+            {"event": "capture_session.active", "capture_session_id": "cap-2"}, id="another session"
+        ),
+        pytest.param({"event": "capture_session.active", "data": {}}, id="no session"),
+        pytest.param({"raw": "rts-mic"}, id="raw"),
+    ],
+)
+def test_what_is_of_another_session_is_not_counted(tally, event):
+    tally.take(event, "cap-1")
+
+    assert (tally.counts, tally.heard, tally.seen) == ({}, "", "")
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        {"event": "capture_session.stopped", "capture_session_id": "cap-1"},
+        {"type": "capture_session.stopped", "data": {"session_id": "cap-1"}},
+        {"channel": "capture_session", "status": "stopped", "session_id": "cap-1"},
+    ],
+)
+def test_the_life_of_the_session_itself_is_counted(tally, event):
+    tally.take(event, "cap-1")
+
+    assert tally.counts == {"capture_session": 1}
+
+
+def test_before_its_streams_are_known_nothing_is_counted_but_its_life():
+    tally = Tally()
+    tally.take(told("transcript", "rts-mic", "early"), "cap-1")
+    tally.take({"event": "capture_session.starting", "capture_session_id": "cap-1"}, "cap-1")
+
+    assert tally.counts == {"capture_session": 1}
+
+
+def test_an_event_without_text_is_counted_and_leaves_what_was_heard_and_seen(tally):
+    for event in (
+        told("transcript", "rts-mic", "Hello"),
+        told("visual_index", "rts-display", "An editor"),
+        told("transcript", "rts-mic", " "),
+        told("visual_index", "rts-display"),
+    ):
+        tally.take(event, "cap-1")
+
+    assert tally.counts == {"transcript": 2, "visual_index": 2}
+    assert (tally.heard, tally.seen) == ("Hello", "An editor")
+
+
+@pytest.mark.parametrize("stream_id", [["rts-mic"], {"id": "rts-mic"}])
+def test_an_id_that_is_no_text_is_of_no_stream(tally, stream_id):
+    tally.take(told("transcript", stream_id, "?"), "cap-1")
+
+    assert tally.counts == {}
+
+
+def test_while_there_is_no_session_an_event_of_none_is_not_counted():
+    tally = Tally()
+    tally.take({"event": "capture_session.active", "data": {}}, "")
+
+    assert tally.counts == {}
