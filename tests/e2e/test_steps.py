@@ -414,6 +414,65 @@ def statuses(service):
     return {one["id"]: one["status"] for one in service.state["pipelines"]}
 
 
+def test_the_pipelines_of_a_session_are_started_with_their_settings(ask, service, streams, listen):
+    mic, screen = streams
+    ws_id = listen().connected()
+    rows = ask("pipelines", "start", "--audio-every", "50words", "--visual-prompt", "Which program?")
+
+    assert [(row["stream_id"], row["kind"], row["status"]) for row in rows] == [
+        (mic, "transcript", "running"),
+        (mic, "audio_index", "running"),
+        (screen, "visual_index", "running"),
+    ]
+    assert {it["ws_connection_id"] for it in service.state["pipelines"]} == {ws_id}
+    made = api(service, "GET", f"/rtstream/{screen}/index/scene")["scene_indexes"]
+    assert [(it["rtstream_index_id"], it["prompt"]) for it in made] == [(rows[2]["id"], "Which program?")]
+    heard = api(service, "GET", f"/rtstream/{mic}/index/scene")["scene_indexes"]
+    assert heard[0]["extraction_config"] == {"segmenter": "word", "segmentation_value": 50}
+
+
+def test_only_what_is_wanted_is_started_and_who_hears_nothing_is_told_so(call, service, streams):
+    ended = call("pipelines", "start", "--stream", "mic", "--no-index-audio")
+
+    assert ended.returncode == 0
+    assert [it["channel"] for it in service.state["pipelines"]] == ["transcript"]
+    assert "nobody listens" in ended.stderr
+
+
+def test_where_no_stream_is_wanted_nothing_is_started(call, service, streams):
+    ended = call("pipelines", "start", "--stream", "screen", "--no-index-visuals")
+
+    assert ended.returncode == 1
+    assert service.state["pipelines"] == []
+
+
+def test_a_pipeline_whose_answer_got_lost_is_not_started_twice(call, service, streams):
+    service.fault(slow={"seconds": 1.5, "path": "/rtstream/*/index/scene", "method": "POST", "times": 1})
+    ended = call("pipelines", "start", "--stream", "screen", "--timeout", 20)
+    assert ended.returncode == 0
+    service.fault(http={"status": 500, "path": "/rtstream/*/index/scene", "method": "POST", "times": 1})
+    again = call("pipelines", "start", "--stream", "screen")
+
+    assert again.returncode == 0
+    assert len(service.state["pipelines"]) == 2
+
+
+def test_a_pipeline_is_started_with_its_alerts(ask, service, streams):
+    _, screen = streams
+    (row,) = ask("pipelines", "start", "--stream", "screen", "--alert", "bill=an invoice is shown")
+
+    assert [alert["label"] for alert in alerts_on(service, screen, row["id"])] == ["bill"]
+
+
+def test_a_pipeline_that_the_service_refuses_does_not_keep_the_others_from_it(call, service, streams):
+    body = json.dumps({"success": False, "message": "There is no engine 'x'."})
+    service.fault(http={"status": 400, "path": "/rtstream/*/transcription", "method": "POST", "body": body})
+    ended = call("pipelines", "start", "--engine", "x")
+
+    assert_failed(ended, 4, "There is no engine 'x'.")
+    assert [it["channel"] for it in service.state["pipelines"]] == ["audio_index", "visual_index"]
+
+
 def test_what_runs_on_a_session_is_listed(ask, call, streams, pipelines):
     (mic, screen), (spoken, shown) = streams, pipelines
     on_mic = {"stream_id": mic, "stream_name": "mic:default", "source": "mic"}
@@ -693,3 +752,35 @@ def test_who_has_read_enough_is_no_error(environ, call):
 
     assert ended.returncode == 0
     assert ended.stderr == ""
+
+
+# channels
+
+
+def test_what_can_be_recorded_here_is_listed(ask, call, service):
+    kinds = [(channel["kind"], channel["id"]) for channel in ask("channels")]
+
+    assert kinds == [
+        ("mic", "mic:default"),
+        ("mic", "mic:headset"),
+        ("system_audio", "system_audio:default"),
+        ("display", "display:1"),
+        ("display", "display:2"),
+        ("camera", "camera:1"),
+    ]
+    assert "display:1             Emulated Display 1" in call("channels").stdout
+    assert service.state["runtime"] is None
+
+
+@pytest.mark.parametrize(("fault", "said"), [("die_at", "exit code 9"), ("hang_at", "not answered in 1.5 s")])
+def test_a_runtime_that_fails_leaves_nothing_behind(call, service, fault, said):
+    service.fault(runtime={fault: "getChannels"})
+
+    assert_failed(call("channels", "--timeout", 1.5), 6, "could not list the channels", said)
+    assert service.state["runtime"] is None
+
+
+def test_a_machine_without_channels_is_told_of_by_the_exit_code(call, service):
+    service.fault(runtime={"channels": []})
+
+    assert call("channels").returncode == 1

@@ -1,0 +1,230 @@
+"""The Python of VideoDB's two capture documents, run as their readers would, with the unmodified SDK.
+
+Changed are the names that the SDK does not have (`start_capture_session`, `stop_capture`), and how a stream
+is found: the SDK compares whole channel ids, so that `get_rtstream("mic")` does not find `mic:default`.
+"""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from processes import Listener, events_of, eventually
+
+STAND_IN = """
+import os
+
+def get_binary_path():
+    return os.environ["VDBEVENTS_CAPTURE_RUNTIME"]
+"""
+
+# The reference: "Create a Capture Session", "CaptureClient", "Channels", "RTStreams and AI Pipelines".
+REFERENCE = """
+import asyncio
+import os
+from pathlib import Path
+
+import videodb
+from videodb.capture import CaptureClient
+
+conn = videodb.connect(base_url=os.environ["VIDEO_DB_API"])
+ws_id = (Path.home() / ".local" / "state" / "videodb" / "videodb_ws_id").read_text().strip()
+
+session = conn.create_capture_session(
+    end_user_id="user-123",  # required
+    collection_id="default",
+    ws_connection_id=ws_id,
+    metadata={"app": "my-app"},
+)
+print(f"Session ID: {session.id}")
+token = conn.generate_client_token()
+
+
+async def record():
+    client = CaptureClient(client_token=token)
+    await client.request_permission("microphone")
+    await client.request_permission("screen_capture")
+
+    channels = await client.list_channels()
+    for ch in channels.all():
+        print(f"  {ch.id} ({ch.type}): {ch.name}")
+
+    mic = channels.mics.default
+    display = channels.displays.default
+    system_audio = channels.system_audio.default
+    mic.store = True
+    display.store = True
+
+    selected_channels = [c for c in [mic, display, system_audio] if c]
+    await client.start_session(
+        capture_session_id=session.id,
+        channels=selected_channels,
+        primary_video_channel_id=display.id if display else None,
+    )
+    while conn.get_capture_session(session.id).status != "active":
+        await asyncio.sleep(0.05)
+    start_ai_pipelines(conn.get_capture_session(session.id))
+    print(input())
+    await client.stop_session()
+    await client.shutdown()
+
+
+def start_ai_pipelines(session):
+    def streams(kind):
+        return session.get_rtstream(kind) or [s for s in session.rtstreams if s.name.startswith(kind)]
+
+    for rtstream in streams("mic"):
+        rtstream.start_transcript(ws_connection_id=ws_id)
+        rtstream.index_audio(
+            prompt="Summarize what is being discussed",
+            ws_connection_id=ws_id,
+            batch_config={"type": "time", "value": 30},
+        )
+    for rtstream in streams("display"):
+        rtstream.index_visuals(
+            prompt="In one sentence, describe what is on screen",
+            ws_connection_id=ws_id,
+        )
+    print("pipelines started", flush=True)
+
+
+asyncio.run(record())
+"""
+
+# The architecture: "Setting Up a WebSocket Listener", "Client Setup", "Webhook Handler" without its server.
+ARCHITECTURE = """
+import asyncio
+import os
+import queue
+import threading
+
+import videodb
+from videodb.capture import CaptureClient
+
+conn = videodb.connect(base_url=os.environ["VIDEO_DB_API"])
+heard = threading.Event()
+
+
+def start_ws_listener(ws_id_queue, name="Listener"):
+    def run():
+        async def listen():
+            ws_wrapper = conn.connect_websocket()
+            ws = await ws_wrapper.connect()
+            ws_id = ws.connection_id
+            ws_id_queue.put(ws_id)
+
+            async for msg in ws.receive():
+                channel = msg.get("channel")
+                data = msg.get("data", {})
+                text = data.get("text", "")
+
+                if channel == "transcript" and text.strip():
+                    print(f"[{name}] {text}", flush=True)
+                    heard.set()
+                elif channel == "audio_index" and text.strip():
+                    print(f"[{name}] Audio Index: {text}")
+                elif channel in ["scene_index", "visual_index"] and text.strip():
+                    print(f"[{name}] Visual Index: {text}")
+
+        loop = asyncio.new_event_loop()
+        asyncio.set_event_loop(loop)
+        loop.run_until_complete(listen())
+
+    t = threading.Thread(target=run, daemon=True)
+    t.start()
+    return t
+
+
+session = conn.create_capture_session(
+    end_user_id="user-123",
+    collection_id="default",
+    callback_url="https://your-server.com/webhook",
+    metadata={"app": "my-app"},
+)
+token = conn.generate_client_token()
+
+
+async def record():
+    client = CaptureClient(client_token=token)
+    await client.request_permission("microphone")
+    channels = await client.list_channels()
+    mic = channels.mics.default
+    mic.store = True
+    await client.start_session(capture_session_id=session.id, channels=[mic])
+    while conn.get_capture_session(session.id).status != "active":
+        await asyncio.sleep(0.05)
+
+    rtstream = conn.get_capture_session(session.id).rtstreams[0]
+    q = queue.Queue()
+    start_ws_listener(q, name="TranscriptWatcher")
+    ws_id = q.get(timeout=10)
+    rtstream.start_transcript(ws_connection_id=ws_id)
+    await asyncio.to_thread(heard.wait, 10)
+
+    await client.stop_session()
+    await client.shutdown()
+
+
+asyncio.run(record())
+print(f"heard: {heard.is_set()}")
+"""
+
+
+@pytest.fixture
+def snippet(tmp_path, environ, service):
+    """Starts a program of a document; the SDK finds the lent runtime as it finds its own."""
+    (tmp_path / "videodb_capture_bin.py").write_text(STAND_IN)
+    settings = {**environ, "PYTHONPATH": str(tmp_path), "PYTHONWARNINGS": "default"}
+    started = []
+
+    def start(program):
+        pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+        process = subprocess.Popen([sys.executable, "-c", program], env=settings, text=True, **pipes)
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def test_the_reference_s_workflow_is_recorded(snippet, service, started, environ, tmp_path):
+    from vdbevents.journal import locate_state
+
+    state = locate_state(None, environ, Path(environ["HOME"]))
+    listener = started(Listener(state, environ, named=False))
+    listener.connected()
+    program = snippet(REFERENCE)
+    told = []
+    while not told or told[-1] != "pipelines started\n":
+        told.append(program.stdout.readline())
+        assert told[-1], program.communicate()
+    eventually(lambda: {"transcript", "visual_index"} <= {e.get("channel") for e in events_of(state)})
+    _, err = program.communicate("\n", timeout=20)
+
+    assert program.returncode == 0, err
+    assert told[0].startswith("Session ID: cap-")
+    assert told[1:-1] == [
+        "  mic:default (audio): Emulated Microphone\n",
+        "  mic:headset (audio): Emulated Headset\n",
+        "  display:1 (video): Emulated Display 1\n",
+        "  display:2 (video): Emulated Display 2\n",
+        "  system_audio:default (audio): Emulated System Audio\n",
+    ]
+    assert "primary_video_channel_id is deprecated" in err
+    eventually(lambda: "capture_session.exported" in {e.get("event") for e in events_of(state)})
+    ended = {"session_id": told[0].split()[-1], "status": "stopped", "exported": True}
+    assert service.state["sessions"][-1] == ended
+
+
+def test_the_architecture_s_workflow_hears_what_is_said(snippet, service):
+    program = snippet(ARCHITECTURE)
+    out, err = program.communicate(timeout=30)
+
+    assert program.returncode == 0, err
+    assert "[TranscriptWatcher] " in out
+    assert out.endswith("heard: True\n")
+    eventually(lambda: service.state["sessions"][-1]["status"] == "stopped")
+    assert json.dumps(service.state["requests"]).count("/transcription") >= 1
