@@ -5,7 +5,7 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -25,7 +25,7 @@ from vdbevents.cli.command import (
     silence_stdout,
     state_directory,
 )
-from vdbevents.cli.config import ConfiguredGroup
+from vdbevents.cli.config import ConfiguredGroup, is_silent
 from vdbevents.cli.diagnostics import Color, Diagnostics, ExitCode, LogFormat, is_terminal, wants_colour
 from vdbevents.errors import InputError
 
@@ -44,10 +44,24 @@ app = typer.Typer(
 def run() -> None:
     """The `vdbevents` command."""
     _fill_closed_streams()
+    if is_silent(os.environ) and not any(name.endswith("_COMPLETE") for name in os.environ):
+        _leave_out_all_but(next(iter(sys.argv[1:]), ""))
     try:
         app()
     except KeyboardInterrupt:
         sys.exit(ExitCode.INTERRUPTED)
+
+
+def _leave_out_all_but(wanted: str) -> None:
+    # Making the options of some thirty commands takes as long as most of them run.
+    commands = [it for it in app.registered_commands if wanted in (it.name, _name_of(it.callback))]
+    groups = [it for it in app.registered_groups if it.name == wanted]
+    if wanted != "config" and (commands or groups):
+        app.registered_commands, app.registered_groups = commands, groups
+
+
+def _name_of(callback: Callable[..., Any] | None) -> str | None:
+    return None if callback is None else callback.__name__
 
 
 def _fill_closed_streams() -> None:

@@ -10,10 +10,10 @@ import json
 import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple, NoReturn
 
 import typer
 from typer.core import TyperCommand, TyperGroup, TyperOption
@@ -51,16 +51,14 @@ _EVERY_COMMAND: Final = ((),)
 _Path = tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class _Known:
+class _Known(NamedTuple):
     """Each command's options that can be set, and the paths of commands and of groups."""
 
     commands: dict[_Path, dict[str, TyperOption]]
     tables: set[_Path]
 
 
-@dataclass(frozen=True)
-class Setting:
+class Setting(NamedTuple):
     """The value of an option that is in force where no flag says otherwise.
 
     Attributes:
@@ -78,8 +76,7 @@ class Setting:
     variable: str
 
 
-@dataclass(frozen=True)
-class Problem:
+class Problem(NamedTuple):
     """What is wrong with the file or a variable.
 
     Attributes:
@@ -97,18 +94,16 @@ class Problem:
         return any(command[: len(path)] == path for path in self.commands)
 
 
-@dataclass(frozen=True)
-class Content:
+class Content(NamedTuple):
     """What is known of the file."""
 
     path: Path | None
     exists: bool = False
-    table: Mapping[str, Any] = field(default_factory=dict)
+    table: Mapping[str, Any] = MappingProxyType({})
     problem: Problem | None = None
 
 
-@dataclass(frozen=True)
-class Configuration:
+class Configuration(NamedTuple):
     """What is in force, and what is wrong."""
 
     content: Content
@@ -122,6 +117,13 @@ class ConfiguredGroup(TyperGroup):
     def main(self, *arguments: Any, **extra: Any) -> Any:  # noqa: ANN401 - as click has it
         found = gather(self, load(locate(os.environ)), os.environ)
         return super().main(*arguments, default_map=_apply(self, found), obj=found, **extra)
+
+
+def is_silent(environ: Mapping[str, str]) -> bool:
+    """Whether neither the file nor the environment could set anything, or be wrong."""
+    path = locate(environ)
+    names = {name for name in environ if name.startswith(_PREFIX + "_")}
+    return names <= _OTHER_VARIABLES and (path is None or not os.path.lexists(path))
 
 
 def configuration_of(context: typer.Context) -> Configuration:
@@ -416,7 +418,7 @@ def render(found: Configuration, *, everything: bool, as_json: bool) -> str:
             {
                 "file": str(found.content.path) if found.content.path else None,
                 "exists": found.content.exists,
-                "settings": [vars(setting) for setting in found.settings],
+                "settings": [setting._asdict() for setting in found.settings],
                 "problems": [
                     {
                         "message": problem.message,
