@@ -238,7 +238,7 @@ class Capture(Process):
         """Waits until the session is active and every pipeline has been started."""
         return self.reaches(
             lambda info: (
-                info["status"] == "active"
+                info["status"] == "recording"
                 and info["pipelines"]
                 and all(pipeline["status"] != "starting" for pipeline in info["pipelines"])
             )

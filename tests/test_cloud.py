@@ -771,6 +771,85 @@ def test_an_event_that_is_set_is_a_pause_that_was_interrupted():
         cloud.persist(failing(*[PASSING] * 9), 3600, pause=asked_to_end.wait)
 
 
+def busy(seconds):
+    return ServiceUnreachableError("could not ask: the service answered 429", retry_after=seconds)
+
+
+def test_the_next_attempt_waits_for_as_long_as_the_service_asked_and_never_shorter_than_it_would():
+    clock = Clock()
+    errors = [busy(7.0), busy(0.0), busy(None), busy(1.5), busy(30.0), PASSING]
+
+    assert cloud.persist(failing(*errors), 60, pause=clock.pause, clock=clock) == "answer"
+    assert clock.waits == [7.0, 0.5, 1.0, 2.0, 30.0, 5.0]
+
+
+@pytest.mark.parametrize("asked", [10.0, 10.5, 3600.0])
+def test_a_wait_that_would_not_end_before_the_deadline_is_not_begun(asked):
+    clock = Clock()
+    error = busy(asked)
+
+    with pytest.raises(ServiceUnreachableError) as raised:
+        cloud.persist(failing(error), 10, pause=clock.pause, clock=clock)
+    assert raised.value is error
+    assert clock.waits == []
+
+
+def test_a_wait_that_just_ends_before_the_deadline_is_waited():
+    clock = Clock()
+
+    assert cloud.persist(failing(busy(9.5)), 10, pause=clock.pause, clock=clock) == "answer"
+    assert clock.waits == [9.5]
+
+
+def test_of_the_time_that_is_left_the_calls_have_taken_their_part_when_a_wait_is_to_fit():
+    clock = Clock()
+
+    def slow():
+        clock.now += 4
+        raise busy(3.0)
+
+    with pytest.raises(ServiceUnreachableError):
+        cloud.persist(slow, 10, pause=clock.pause, clock=clock)
+    assert clock.waits == [3.0]
+
+
+def test_a_wait_that_the_service_asked_for_can_be_interrupted():
+    clock = Clock()
+    waits = []
+
+    with pytest.raises(ServiceUnreachableError):
+        cloud.persist(failing(busy(7.0)), 60, pause=lambda it: waits.append(it) or True, clock=clock)
+    assert waits == [7.0]
+
+
+@pytest.mark.parametrize("status", [429, 503])
+@pytest.mark.parametrize(("header", "seconds"), [({"retry_after": 7}, 7.0), ({}, None)])
+def test_the_account_s_error_carries_the_wait_that_was_asked_for(emulator, status, header, seconds):
+    post(emulator + "/emulator/faults", http={"status": status, "path": "/collection", **header})
+    with pytest.raises(ServiceUnreachableError) as raised:
+        account_at(emulator).list_sessions("default")
+
+    assert raised.value.retry_after == seconds
+    assert raised.value.hint == "try again; --timeout gives it longer"
+
+
+def test_an_error_in_making_the_connection_is_a_bug_and_no_answer_that_makes_no_sense(monkeypatch):
+    def broken(**_):
+        raise TypeError("a bug")
+
+    monkeypatch.setattr("videodb.connect", broken)
+
+    with pytest.raises(TypeError, match="a bug"):
+        account_at("http://127.0.0.1:9").list_sessions("default")
+
+
+# The package
+
+
+def test_what_the_package_offers_is_there_and_is_its_own():
+    assert all(getattr(cloud, name).__module__.startswith("vdbevents.cloud.") for name in cloud.__all__)
+
+
 # The video and the runtime
 
 

@@ -36,7 +36,15 @@ class ServiceRefusedError(VdbeventsError):
 
 
 class ServiceUnreachableError(VdbeventsError):
-    """VideoDB could not be reached, and the retries that were allowed are used up."""
+    """VideoDB could not be reached, and the retries that were allowed are used up.
+
+    Attributes:
+        retry_after: seconds that the service asked to wait before it is asked again, if it did.
+    """
+
+    def __init__(self, message: str, hint: str = "", *, retry_after: float | None = None) -> None:
+        super().__init__(message, hint)
+        self.retry_after = retry_after
 
 
 class CaptureError(VdbeventsError):

@@ -288,6 +288,13 @@ def source_of(event: Mapping[str, Any]) -> str | None:
     return source_named(name) if isinstance(name, str) else None
 
 
+def stream_id_of(event: Mapping[str, Any]) -> str:
+    """The id of the stream that an event is of; empty where it does not say."""
+    keys = ("rtstream_id", "rtstreamId")
+    data = event.get("data")
+    return _first_text(event, *keys) or (_first_text(data, *keys) if isinstance(data, Mapping) else "")
+
+
 def source_named(name: str) -> str | None:
     """The same from the name of a stream or the id of a channel: `mic:default`, `Capture mic - cap-83e6`."""
     words = name.lower().replace(":", " ").replace("system audio", "system_audio").split()

@@ -7,8 +7,15 @@ import pytest
 from processes import eventually
 
 from vdbevents import cloud
-from vdbevents.capture.pipelines import attach_alerts, find_event, start_pipeline, stop_pipeline
-from vdbevents.capture.plan import Pipeline, PipelineSettings, pipelines_for
+from vdbevents.capture.pipelines import (
+    Attached,
+    attach_alerts,
+    find_event,
+    start_pipeline,
+    stop_pipeline,
+    watch_index,
+)
+from vdbevents.capture.plan import PipelineSettings, pipelines_for
 from vdbevents.emulator.server import EmulatorSettings, running
 from vdbevents.errors import ServiceRefusedError, ServiceUnreachableError
 
@@ -143,16 +150,14 @@ def test_without_a_connection_a_pipeline_runs_and_is_sent_nowhere(service):
 def test_each_pipeline_can_be_stopped_and_stopped_again(service):
     started = [service.start(pipeline) for pipeline in (service.transcript, service.audio, service.visual)]
     for pipeline in started * 2:
-        stop_pipeline(service.account, pipeline)
+        stop_pipeline(service.account, pipeline.stream.id, pipeline.id)
 
     assert [status for _, status, _ in service.pipelines] == ["stopped"] * 3
 
 
 def test_what_the_service_does_not_know_is_refused(service):
-    unknown = Pipeline("visual_index", service.visual.stream, {}, id="no")
-
     with pytest.raises(ServiceRefusedError, match="There is no scene index"):
-        stop_pipeline(service.account, unknown)
+        stop_pipeline(service.account, service.visual.stream.id, "no")
 
 
 def test_an_event_is_made_once(service):
@@ -199,6 +204,19 @@ def test_alerts_are_attached_once(service, watched):
         first["deploy"]: events[0][1],
         first["outage"]: events[1][1],
     }
+
+
+def test_what_is_attached_already_stays_as_it_is_and_is_told_of(service, watched):
+    stream_id, index_id, events = watched
+    first = watch_index(service.account, stream_id, index_id, events[:1], "ws-1")
+    service.account.set_alert(stream_id, index_id, first["deploy"].id, enabled=False)
+    second = watch_index(service.account, stream_id, index_id, events, "ws-1")
+
+    assert first == {"deploy": Attached(first["deploy"].id, "enabled", created=True)}
+    assert second["deploy"] == Attached(first["deploy"].id, "disabled", created=False)
+    assert second["outage"].created
+    attached = attach_alerts(service.account, stream_id, index_id, events, "ws-1")
+    assert attached == {label: alert.id for label, alert in second.items()}
 
 
 def test_an_alert_that_is_missing_is_added_to_those_that_are_there(service, watched):

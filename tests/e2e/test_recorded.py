@@ -11,6 +11,8 @@ from datetime import datetime, timedelta
 import pytest
 from processes import KEY, ServiceInThread, run
 
+from vdbevents.record import own_record, utc_text
+
 SESSION = "cap-5f1d9c20"
 MIC, SCREEN = "rts-1", "rts-3"
 AT_MS = 1_795_230_340_000  # 2026-11-21 03:05:40 UTC
@@ -146,6 +148,141 @@ def test_who_types_it_without_a_moment_is_told_how_to_name_one(environ):
     assert_failed(
         ended, 2, "which moment", "--at", "vdbevents query --grep invoice -o jsonl | vdbevents clip"
     )
+
+
+# clip --at, of a session before the last
+
+
+def own(name, at, session, streams=(), status="active"):
+    """A line that a capture writes of itself."""
+    listed = [
+        {"id": stream, "name": called, "source": source, "media": "video" if source == "screen" else "audio"}
+        for stream, called, source in streams
+    ]
+    data = {"status": status, "streams": listed, "error": None, "capture_session_id": session}
+    return own_record(name, data, round(at * 1000)).line
+
+
+DAY = AT_MS / 1000 - 86_400
+EARLIER = (("rts-7", "mic:headset", "mic"), ("rts-8", "display:2", "screen"))
+LAST = ((MIC, "mic:default", "mic"), (SCREEN, "display:1", "screen"))
+
+
+@pytest.fixture
+def two_sessions(recorded, state):
+    """One was recorded the day before from 0 s to 600 s, and the last from 0 s to 60 s, as its file says."""
+    lines = [
+        own("capture.ended", DAY - 9000, "cap-never-active", status="failed"),
+        own("capture.started", DAY, "cap-earlier", EARLIER),
+        own("capture.ended", DAY + 600, "cap-earlier", EARLIER, "exported"),
+        own("capture.started", AT_MS / 1000, SESSION, LAST),
+        own("capture.ended", AT_MS / 1000 + 90, SESSION, LAST, "exported"),
+    ]
+    with state.journal.open("ab") as journal:
+        journal.writelines(lines)
+    info = json.loads(state.capture_info.read_text())
+    times = {"started": utc_text(AT_MS), "ended": utc_text(AT_MS + 60_000)}
+    state.capture_info.write_text(json.dumps({**info, **times}))
+
+
+@pytest.fixture
+def chosen(call):
+    """The stream that a clip is asked of, which the service may not know."""
+
+    def asked(*arguments, at):
+        ended = call("clip", "--json", "--at", f"@{at:.0f}", *arguments)
+        if ended.returncode == 0:
+            return json.loads(ended.stdout)["stream_id"]
+        assert ended.returncode == 4, ended.stderr
+        return ended.stderr.partition("make a clip of ")[2].partition(":")[0]
+
+    return asked
+
+
+@pytest.mark.parametrize(
+    ("named", "stream"),
+    [
+        ((), "rts-8"),
+        (("--video",), "rts-8"),
+        (("--stream", "mic"), "rts-7"),
+        (("--stream", "mic:headset"), "rts-7"),
+        (("--stream", "rts-7"), "rts-7"),
+    ],
+)
+def test_a_moment_is_seen_in_the_session_that_was_recorded_then(two_sessions, chosen, service, named, stream):
+    before = len(service.state["recent_requests"])
+
+    assert chosen(*named, at=DAY + 300) == stream
+    asked = [one["request"] for one in service.state["recent_requests"][before:]]
+    assert [one for one in asked if "capture/session" in one] == [], "the journal knows"
+
+
+def test_the_last_session_is_the_one_of_its_own_time(two_sessions, chosen):
+    assert chosen(at=AT_MS / 1000) == SCREEN
+    assert chosen("--stream", "mic", at=AT_MS / 1000 + 59) == MIC
+
+
+def test_a_clip_that_begins_before_a_recording_is_seen_in_it(two_sessions, chosen):
+    assert chosen(at=DAY - 10) == "rts-8"
+
+
+def test_a_session_that_is_named_is_asked_whatever_the_time_is(two_sessions, chosen):
+    assert chosen("--session", SESSION, at=DAY + 300) == SCREEN
+
+
+def test_what_the_session_then_does_not_have_is_bad_input(two_sessions, call):
+    ended = call("clip", "--at", f"@{DAY:.0f}", "--stream", "camera")
+
+    assert_failed(ended, 2, "the session cap-earlier has no stream camera", "mic:headset, display:2")
+
+
+def test_a_time_when_nothing_was_recorded_is_bad_input_and_names_the_recording_before(
+    two_sessions, call, environ, service
+):
+    environ["TZ"] = "UTC"
+    before = service.state["requests"]
+    between = call("clip", "--at", "2026-11-20 04:00")
+    too_early = call("clip", "--at", "2026-11-19 03:00", "--stream", "mic:default")
+    too_late = call("clip", "--at", f"@{AT_MS // 1000 + 70}")
+
+    earlier = "cap-earlier, from 2026-11-20 03:05:40 until 2026-11-20 03:15:40"
+    assert_failed(
+        between, 2, "nothing was recorded at 2026-11-20 04:00:00", f"before it was the session {earlier}"
+    )
+    assert_failed(too_early, 2, "nothing was recorded", f"the first of all was the session {earlier}")
+    assert_failed(too_late, 2, SESSION, "until 2026-11-21 03:06:40")
+    assert service.state["requests"] == before
+
+
+def test_a_stream_of_no_session_that_is_known_is_asked_by_its_id(two_sessions, chosen):
+    assert chosen("--stream", "rts-elsewhere", at=DAY + 3600) == "rts-elsewhere"
+
+
+def test_a_capture_that_was_killed_is_over_when_the_next_one_begins(two_sessions, chosen, state):
+    kept = [line for line in state.journal.read_bytes().splitlines(keepends=True)
+            if not (b"capture.ended" in line and b"cap-earlier" in line)]  # fmt: skip
+    state.journal.write_bytes(b"".join(kept))
+
+    assert chosen(at=DAY + 3600) == "rts-8"
+    assert chosen(at=AT_MS / 1000 + 1) == SCREEN
+
+
+def test_streams_that_the_journal_does_not_tell_are_asked_for(two_sessions, chosen, state):
+    kept = [line for line in state.journal.read_bytes().splitlines(keepends=True) if b'"capture.' not in line]
+    state.journal.write_bytes(b"".join(kept))
+
+    assert chosen(at=AT_MS / 1000) == SCREEN
+
+
+@pytest.mark.usefixtures("two_sessions")
+def test_what_was_on_screen_at_a_line_is_seen_in_the_session_of_the_line(call):
+    of_its_stream = event((DAY + 3600) * 1000, stream="rts-7")
+    of_its_time = event(AT_MS + 1000, stream="rts-elsewhere")
+    of_nothing = event((DAY + 3600) * 1000, stream="rts-elsewhere")
+    ended = call("clip", "--video", "--json", lines=[of_its_stream, of_its_time, of_nothing])
+
+    assert_failed(ended, 4, "make a clip of rts-8", "1 line tells of a time when nothing was recorded")
+    assert [json.loads(line)["stream_id"] for line in ended.stdout.splitlines()] == [SCREEN]
 
 
 # query | clip

@@ -177,8 +177,12 @@ def test_the_id_that_a_listener_left_behind_is_not_used(call, state):
 
 @pytest.mark.parametrize("metadata", ["project", "=atlas", ""])
 def test_metadata_that_is_no_pair_is_bad_input(call, service, metadata):
-    assert_failed(call("session", "create", "--metadata", metadata), 2, "KEY=VALUE", "project=atlas")
+    assert_failed(call("session", "create", "--metadata", metadata), 2, "no key=value", "--metadata project=")
     assert service.state["totals"]["sessions"] == 0
+
+
+def test_a_key_of_the_metadata_that_comes_twice_is_bad_input(call):
+    assert_failed(call("session", "create", "--metadata", "a=1", "--metadata", "a=2"), 2, "'a' twice")
 
 
 def test_a_collection_that_does_not_exist_is_refused_in_the_services_words(call):
@@ -272,6 +276,17 @@ def test_what_the_service_says_does_not_reach_the_terminal_as_it_is(call, record
 
     assert "metadata.title  ␛[31mred␇" in ended.stdout
     assert "\x1b" not in call("session", "show", "--json").stdout
+
+
+@pytest.mark.parametrize("form", [(), ("--json",)])
+def test_what_a_listener_left_behind_does_not_reach_the_terminal_as_it_is(call, environ, state, form):
+    environ.update(PYTHONIOENCODING="ascii", COLUMNS="80")
+    state.listener_status.write_text(json.dumps({"last_error": "\x9b31m ü \ud800"}))
+    ended = call("status", *form)
+
+    assert (ended.returncode, ended.stderr) == (3, "")
+    assert ended.stdout.isascii()
+    assert "31m" in ended.stdout
 
 
 # session end
@@ -377,9 +392,10 @@ def test_a_token_is_good_for_as_long_as_is_asked(ask):
     )
 
 
-@pytest.mark.parametrize("ttl", ["soon", "24", "0s", "1000w"])
+@pytest.mark.parametrize("ttl", ["soon", "24", "0s", "59s", "1000w"])
 def test_a_length_of_time_that_is_none_is_bad_input(call, ttl):
-    assert_failed(call("token", "--ttl", ttl), 2, f"--ttl {ttl}" if ttl == "1000w" else f"--ttl '{ttl}'")
+    is_none = ttl not in ("59s", "1000w")
+    assert_failed(call("token", "--ttl", ttl), 2, f"--ttl '{ttl}'" if is_none else f"--ttl {ttl} is ")
 
 
 # streams
@@ -604,9 +620,9 @@ def test_a_session_without_an_index_cannot_be_watched(call, service, streams):
     assert api(service, "GET", "/rtstream/event")["events"] == []
 
 
-@pytest.mark.parametrize("wanted", ["invoice", "=an invoice", "invoice=", " = "])
+@pytest.mark.parametrize("wanted", ["invoice", "=an invoice", "invoice=", " = ", f"{'l' * 101}=x"])
 def test_an_alert_without_a_label_or_a_prompt_is_bad_input(call, pipelines, wanted):
-    assert_failed(call("alerts", "create", wanted), 2, "LABEL=PROMPT", "for example")
+    assert_failed(call("alerts", "create", wanted), 2, "is no alert", "vdbevents alerts create 'invoice=")
 
 
 def test_alerts_are_listed_disabled_and_enabled(ask, call, service, streams, pipelines):
@@ -699,6 +715,16 @@ def test_a_service_that_does_not_answer_ends_it_in_time(call, service, record, c
     assert time.monotonic() - began < 10, "not the 30 s that it has by default"
 
 
+@pytest.mark.parametrize("command", [("session", "list"), ("session", "show"), ("token",)], ids=" ".join)
+def test_a_call_that_is_never_answered_is_made_again_in_the_time_that_is_left(call, service, record, command):
+    record()
+    service.fault(hang={"times": 1})
+    ended = call(*command, "--timeout", 5)
+
+    assert ended.returncode == 0, ended.stderr
+    assert "hang" not in service.state["faults"]
+
+
 def test_a_service_that_is_not_there_is_unreachable(call, environ):
     environ["VIDEO_DB_API"] = "http://127.0.0.1:9"
 
@@ -732,6 +758,11 @@ def test_the_key_may_stand_in_a_file(call, environ, tmp_path):
 @pytest.mark.parametrize("timeout", ["nan", "inf", "0", "soon"])
 def test_a_time_limit_that_is_none_is_bad_input(call, timeout):
     assert_failed(call("token", "--timeout", timeout), 2, "--timeout")
+
+
+@pytest.mark.parametrize("timeout", ["nan", "inf"])
+def test_to_wait_for_a_listener_without_an_end_is_bad_input(call, timeout):
+    assert_failed(call("stop", "--timeout", timeout), 2, f"--timeout {timeout} is no number")
 
 
 def test_ids_with_anything_in_them_stay_one_part_of_a_path(call, record):

@@ -2,9 +2,26 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 from vdbevents.capture.plan import Pipeline
 from vdbevents.cloud import Account
+
+_ENABLED = "enabled"
+
+
+class Attached(NamedTuple):
+    """An alert on an index.
+
+    Attributes:
+        id: the alert's.
+        status: `enabled` or `disabled`, as the service tells it.
+        created: whether it was attached just now.
+    """
+
+    id: str
+    status: str
+    created: bool
 
 
 def start_pipeline(
@@ -46,12 +63,16 @@ def start_pipeline(
     return replace(running, id=index.id)
 
 
-def stop_pipeline(account: Account, pipeline: Pipeline) -> None:
-    """Stops a pipeline; raises as `start_pipeline`."""
-    if pipeline.kind == "transcript":
-        account.stop_transcript(pipeline.stream.id, pipeline.settings.get("engine"))
+def stop_pipeline(account: Account, stream_id: str, index_id: str, *, engine: str | None = None) -> None:
+    """Stops an index of a stream or, where no index is named, its transcript, which an engine makes.
+
+    Raises:
+        ServiceRefusedError, ServiceUnreachableError: it may be called again.
+    """
+    if index_id:
+        account.stop_index(stream_id, index_id)
     else:
-        account.stop_index(pipeline.stream.id, pipeline.id)
+        account.stop_transcript(stream_id, engine)
 
 
 def find_event(account: Account, label: str, prompt: str) -> str:
@@ -70,7 +91,19 @@ def attach_alerts(
     events: Sequence[tuple[str, str]],
     ws_id: str | None,
 ) -> Mapping[str, str]:
-    """Watches an index for events, each once.
+    """Watches an index for events as `watch_index` does; answers with the alert's id of each label."""
+    attached = watch_index(account, stream_id, index_id, events, ws_id)
+    return {label: alert.id for label, alert in attached.items()}
+
+
+def watch_index(
+    account: Account,
+    stream_id: str,
+    index_id: str,
+    events: Sequence[tuple[str, str]],
+    ws_id: str | None,
+) -> Mapping[str, Attached]:
+    """Watches an index for events, each once: an alert that is attached already stays as it is.
 
     Args:
         account: the API.
@@ -80,11 +113,15 @@ def attach_alerts(
         ws_id: the WebSocket that alerts are sent to.
 
     Returns:
-        Label to alert id.
+        The alert of each label.
     """
     known = {str(alert.get("event_id")): alert for alert in account.list_alerts(stream_id, index_id)}
-    found: dict[str, str] = {}
+    found: dict[str, Attached] = {}
     for label, event_id in events:
-        alert_id = known.get(event_id, {}).get("alert_id")
-        found[label] = alert_id or account.create_alert(stream_id, index_id, event_id, ws_id)
+        alert = known.get(event_id, {})
+        if alert.get("alert_id"):
+            found[label] = Attached(str(alert["alert_id"]), str(alert.get("status") or ""), created=False)
+        else:
+            made = account.create_alert(stream_id, index_id, event_id, ws_id)
+            found[label] = Attached(made, _ENABLED, created=True)
     return found

@@ -237,17 +237,19 @@ def parse_batch(option: str, text: str, *, frames: int | None = None) -> Batch:
     return Batch(kind, int(match[1]), frames)
 
 
-def parse_alert(text: str) -> tuple[str, str]:
+def parse_alert(text: str, example: str = "--alert 'deploy=a deployment is mentioned'") -> tuple[str, str]:
     """`label=what to look for` as its two halves.
+
+    Args:
+        text: as it was given.
+        example: how it is given rightly, for the hint.
 
     Raises:
         InputError: one of them is missing, or the label is too long to be one.
     """
     label, separator, prompt = (part.strip() for part in text.partition("="))
     if not separator or not label or not prompt or len(label) > _LONGEST_LABEL:
-        raise InputError(
-            f"{text[:_LONGEST_LABEL]!r} is no alert", "give it as: --alert 'deploy=a deployment is mentioned'"
-        )
+        raise InputError(f"{text[:_LONGEST_LABEL]!r} is no alert", f"give it as: {example}")
     return label, prompt
 
 
@@ -309,8 +311,10 @@ class Tally:
     def take(self, event: Mapping[str, Any], session_id: str) -> None:
         """Counts an event of the journal, if it is one of the session's."""
         channel = record.channel_of(event)
-        stream_id = event.get("rtstream_id") or event.get("rtstreamId")
-        if not isinstance(stream_id, str) or stream_id not in self._streams:
+        stream_id = record.stream_id_of(event)
+        # The documented alert over the WebSocket names no stream.
+        nameless_alert = channel == "alert" and not stream_id and bool(self._streams)
+        if stream_id not in self._streams and not nameless_alert:
             life = record.lifecycle_of(event)
             if life is None or not session_id or life.session_id != session_id:
                 return

@@ -6,6 +6,7 @@ first is gone, and goes deaf after a line of more than 64 KiB. docs/capture.md s
 
 import asyncio
 import contextlib
+import json
 import signal
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -15,6 +16,7 @@ from vdbevents.errors import CaptureError
 
 _FAREWELL_SECONDS = 2.0
 _WATCH_SECONDS = 0.05
+_LONGEST_REASON = 300
 
 _PERMISSIONS = {
     "microphone": "System Settings > Privacy & Security > Microphone (macOS), "
@@ -43,6 +45,7 @@ class Runtime:
         """
         self._client = client
         self._on_event = on_event
+        self._token = str(getattr(client, "client_token", "") or "")
         self._channels: dict[str, Any] = {}
         self._events: asyncio.Task[None] | None = None
         self._watches: list[asyncio.Task[Any]] = []
@@ -133,17 +136,21 @@ class Runtime:
             raise self._death(what)
         with self._shielded_start():
             asked = asyncio.ensure_future(call())
-            await asyncio.wait({asked, self.ended}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-        if not asked.done():
-            # What the runtime said before it ended may just have been read.
-            await asyncio.sleep(0)
-        try:
-            if asked.done():
-                return asked.result()
-        except Exception as error:
-            raise CaptureError(f"could not {what}: the capture runtime says: {_reason(error)}") from error
-        asked.cancel()
-        await asyncio.wait({asked})
+            try:
+                done = {asked, self.ended}
+                await asyncio.wait(done, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+                if not asked.done():
+                    # What the runtime said before it ended may just have been read.
+                    await asyncio.sleep(0)
+                if asked.done():
+                    return asked.result()
+            except Exception as error:
+                raise CaptureError(f"could not {what}: {self._reason(error)}") from error
+            finally:
+                asked.cancel()
+                await asyncio.wait({asked}, timeout=_FAREWELL_SECONDS)
+                if asked.done() and not asked.cancelled():
+                    asked.exception()
         if self.ended.done():
             raise self._death(what)
         raise CaptureError(
@@ -237,9 +244,21 @@ class Runtime:
     async def _forward_events(self) -> None:
         async for event in self._client.events():
             if isinstance(event, Mapping):
-                self._on_event(str(event.get("event") or "unknown"), event.get("payload"))
+                self._on_event(
+                    str(event.get("event") or "unknown"), self._without_token(event.get("payload"))
+                )
 
+    def _without_token(self, payload: Any) -> Any:  # noqa: ANN401 - any JSON value
+        """What the runtime says is written down; the token that it was given is not."""
+        told = json.dumps(payload)
+        return json.loads(told.replace(self._token, "…")) if self._token and self._token in told else payload
 
-def _reason(error: Exception) -> str:
-    text = str(error).strip() or type(error).__name__
-    return text.splitlines()[0][:300]
+    def _reason(self, error: Exception) -> str:
+        if isinstance(error, OSError):
+            return f"the capture runtime cannot be started or reached: {error.strerror or error}"
+        if not isinstance(error, RuntimeError):
+            # The SDK takes for granted what an answer holds; what the runtime refuses is a RuntimeError.
+            return "the capture runtime's answer makes no sense"
+        text = str(error).strip() or "it gives no reason"
+        text = text.replace(self._token, "…") if self._token else text
+        return f"the capture runtime says: {text.splitlines()[0][:_LONGEST_REASON]}"

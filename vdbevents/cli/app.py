@@ -1,6 +1,5 @@
 """The commands: each parses its options, calls one thing, and renders what comes back."""
 
-import math
 import os
 import shutil
 import signal
@@ -21,7 +20,9 @@ from vdbevents.cli.command import (
     LogFormatOption,
     WorkingDirectory,
     environment,
+    put,
     reports,
+    require_finite,
     silence_stdout,
     state_directory,
 )
@@ -145,10 +146,9 @@ def listen(
 ) -> ExitCode:
     from vdbevents import cloud
 
-    for name, value in (("--connect-timeout", connect_timeout), ("--ping-interval", ping_interval),
-                        ("--hold", hold), ("--sync-every", sync_every)):  # fmt: skip
-        if not math.isfinite(value):
-            raise InputError(f"{name} {value} is no number to count with", "give a finite one")
+    require_finite(
+        connect_timeout=connect_timeout, ping_interval=ping_interval, hold=hold, sync_every=sync_every
+    )
     environ = environment(env_file, cwd)
     state = state_directory(directory, environ)
     credentials = cloud.credentials_from(environ)
@@ -156,7 +156,10 @@ def listen(
     if daemon:
         from vdbevents.cli.background import start_listener
 
-        return start_listener(state, _same_listener(locals()))
+        started = start_listener(state, _same_listener(locals()))
+        # It goes on without us: that it is still running is no oversight to warn of.
+        started.process.returncode = started.code
+        return started.code
     from vdbevents.listener.daemon import Options, listen as record_events
     from vdbevents.listener.machine import Settings
 
@@ -223,7 +226,7 @@ def status(
     from vdbevents.cli.status import gather, render
 
     found = gather(state_directory(directory, environment(env_file, cwd)), time.time())
-    print(render(found, as_json=as_json))
+    put(render(found, as_json=as_json))
     return {"connected": ExitCode.DONE, "not running": ExitCode.LISTENER_STATE}.get(
         found["state"], ExitCode.UNREACHABLE
     )
@@ -243,7 +246,8 @@ def stop(
     """Ask the listener to end, and wait until it has."""
     from vdbevents.cli.background import stop_listener
 
-    print(stop_listener(state_directory(directory, environment(env_file, cwd)), timeout))
+    require_finite(timeout=timeout)
+    put(stop_listener(state_directory(directory, environment(env_file, cwd)), timeout))
     return ExitCode.DONE
 
 
@@ -408,8 +412,9 @@ app.command(help=recorded.SEARCH_HELP)(recorded.search)
 
 _EMULATOR_HELP = """Imitate VideoDB's cloud for capture on this machine, for trying and testing without a key.
 
-Prints the two settings that point any VideoDB client at it, and runs until a signal asks to end. The
-recording (a real one, unless --replay names another journal) is played to the first WebSocket that connects.
+Prints the settings that point any VideoDB client at it, and the path of a capture runtime that records
+nothing, where it is installed; runs until a signal asks to end. The recording (a real one, unless --replay
+names another journal) is played to the first WebSocket that connects.
 
 \b
 Examples:
@@ -418,6 +423,12 @@ Examples:
   vdbevents listen
   vdbevents emulator --fault 'http={"status": 503, "for": 10}'
   curl -X POST $VIDEO_DB_API/emulator/close -d '{"code": 1011}'
+
+\b
+For a capture, which has the recording played itself, in place of the first and the third line:
+  vdbevents emulator --port 8800 --no-autoplay &
+  export VDBEVENTS_CAPTURE_RUNTIME=$(command -v vdbevents-capture-runtime)
+  vdbevents capture --duration 20s
 """
 
 
@@ -541,10 +552,7 @@ def config(
     found = configuration_of(context)
     if command:
         found = only(found, command)
-    text = render(found, everything=everything, as_json=as_json)
-    # In bytes: a variable may hold what the terminal's encoding does not.
-    sys.stdout.buffer.write(f"{text}\n".encode(sys.stdout.encoding, "replace"))
-    sys.stdout.flush()
+    put(render(found, everything=everything, as_json=as_json))
     if not found.problems:
         return ExitCode.DONE
     if not as_json:

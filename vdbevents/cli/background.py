@@ -8,8 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from vdbevents.cli.diagnostics import ExitCode
 from vdbevents.errors import InputError, ListenerStateError
@@ -18,27 +17,33 @@ from vdbevents.journal import StateDirectory, already_listening, listener_pid, l
 _POLL_SECONDS = 0.05
 
 
+class StartedListener(NamedTuple):
+    """What became of a listener that was started: DONE, or what it exited with before it was connected."""
+
+    code: ExitCode
+    process: "subprocess.Popen[str]"
+
+
 def start_listener(
     state: StateDirectory,
     arguments: Sequence[str],
-    announce: Callable[[str], object] = sys.stdout.write,
     *,
+    announce: Callable[[str], object] = sys.stdout.write,
+    tell: Callable[[str], object] = sys.stderr.write,
     environ: Mapping[str, str] | None = None,
     given_up: Callable[[], bool] = lambda: False,
-) -> ExitCode:
+) -> StartedListener:
     """Starts a listener that outlives this process, and returns when its first connection stands.
 
-    What it says until then appears on stderr, and all of it in `videodb_listener.log`.
+    What it says is in `videodb_listener.log`.
 
     Args:
         state: the directory to record into; it exists.
         arguments: further arguments of `vdbevents listen`.
         announce: takes its `WS_ID=…` line.
+        tell: takes what it says until then.
         environ: another environment than this process's own.
-        given_up: asked all the while; once it says so, the listener is ended unless it is connected.
-
-    Returns:
-        DONE, or what the listener exited with before it was connected.
+        given_up: asked all the while; once it says so, the listener is ended.
 
     Raises:
         ListenerStateError: one runs already.
@@ -68,7 +73,11 @@ def start_listener(
         )
     finally:
         os.close(log)
-    return _await_connection(child, state.listener_log, announce, given_up)
+    with state.listener_log.open(encoding="utf-8", errors="replace") as told:
+        code = _await_connection(child, announce, lambda: tell(told.read()), given_up)
+    if child.stdout is not None:
+        child.stdout.close()
+    return StartedListener(code, child)
 
 
 def _detached() -> dict[str, Any]:
@@ -79,32 +88,31 @@ def _detached() -> dict[str, Any]:
 
 def _await_connection(
     child: "subprocess.Popen[str]",
-    log: Path,
     announce: Callable[[str], object],
+    tell: Callable[[], object],
     given_up: Callable[[], bool],
 ) -> ExitCode:
     first_line: list[str] = []
     assert child.stdout is not None  # noqa: S101 - it is a pipe
     reader = threading.Thread(target=lambda: first_line.append(child.stdout.readline()), daemon=True)  # type: ignore[union-attr]
     reader.start()
-    with log.open(encoding="utf-8", errors="replace") as told:
-        try:
-            while reader.is_alive():
-                reader.join(_POLL_SECONDS)
-                sys.stderr.write(told.read())
-                if given_up():
-                    child.terminate()
-        except KeyboardInterrupt:
-            child.terminate()
-            child.wait()
-            raise
-        if first_line and first_line[0]:
-            announce(first_line[0])
-            # It goes on without us: that it is still running is no oversight to warn of.
-            child.returncode = 0
-            return ExitCode.DONE
-        code = child.wait()
-        sys.stderr.write(told.read())
+    try:
+        while reader.is_alive():
+            reader.join(_POLL_SECONDS)
+            tell()
+            if given_up():
+                child.terminate()
+    except KeyboardInterrupt:
+        child.terminate()
+        child.wait()
+        raise
+    if first_line and first_line[0] and not given_up():
+        announce(first_line[0])
+        return ExitCode.DONE
+    if given_up():
+        child.terminate()
+    code = child.wait()
+    tell()
     return ExitCode(code) if code in set(ExitCode) else ExitCode.BUG
 
 

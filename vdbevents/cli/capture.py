@@ -1,6 +1,5 @@
 """`vdbevents capture` and `vdbevents channels`: what they ask for, and what a person sees meanwhile."""
 
-import json
 import os
 import sys
 import threading
@@ -12,30 +11,45 @@ import typer
 
 from vdbevents.cli import pipeline_options as o
 from vdbevents.cli.command import (
+    LONGEST_CALL_SECONDS,
     ColorOption,
     Directory,
     EnvironmentFile,
     LogFormatOption,
     WorkingDirectory,
+    as_json as json_text,
     default_end_user,
     environment,
+    put,
     reports,
+    require_finite,
+    silence_stdout,
     state_directory,
+    token_seconds,
 )
-from vdbevents.cli.diagnostics import Color, Diagnostics, ExitCode, LogFormat, is_terminal, wants_colour
-from vdbevents.errors import InputError, ServiceUnreachableError, VdbeventsError
+from vdbevents.cli.diagnostics import (
+    Color,
+    Diagnostics,
+    ExitCode,
+    LogFormat,
+    error_of,
+    is_terminal,
+    wants_colour,
+)
+from vdbevents.errors import InputError, ListenerStateError, ServiceUnreachableError, StorageError
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Mapping
 
     from rich.console import RenderableType
     from rich.live import Live
 
-    from vdbevents.capture.orchestrator import Progress
+    from vdbevents.capture.info import CaptureInfo
+    from vdbevents.cloud import Account, Credentials
     from vdbevents.journal import StateDirectory
 
-_CALL_SECONDS = 20.0
-_SHORTEST_TOKEN_SECONDS = 60
+_TOKEN_SECONDS = 60
 _LIVE_STATUS_A_SECOND = 4
 
 HELP = """Record this desktop: session, permissions, channels, pipelines, and in the end the video.
@@ -53,8 +67,8 @@ Examples:
   kill "$(cat ~/.local/state/videodb/videodb_capture_pid)"    ends it
 
 \b
-Exit codes: 0 recorded and ended in order, 3 no listener (--no-listen), 4 the service refused, 5 the service
-was not reachable, 6 the recording failed, 130 the waiting was skipped.
+Exit codes: 0 recorded and ended in order, 2 wrong input, 3 no listener (--no-listen), 4 the service refused,
+5 the service was not reachable, 6 the recording failed or another one runs, 130 the waiting was skipped.
 """
 
 
@@ -120,7 +134,12 @@ def capture(
         typer.Option("--listen/--no-listen", help="Start a listener where none runs, or refuse (exit 3)."),
     ] = True,
     timeout: Annotated[
-        float, typer.Option(min=0.1, metavar="SECONDS", help="For each step that has no limit of its own.")
+        float,
+        typer.Option(
+            min=0.1,
+            metavar="SECONDS",
+            help="For each step without a limit of its own; what fails in passing is tried again in it.",
+        ),
     ] = 30.0,
     permission_timeout: Annotated[
         float, typer.Option(min=0.1, metavar="SECONDS", help="For a person to grant a permission.")
@@ -142,9 +161,16 @@ def capture(
     from vdbevents.capture import plan
     from vdbevents.query.plan import parse_duration
 
-    token_seconds = parse_duration("--token-ttl", token_ttl) // 1000
-    if token_seconds < _SHORTEST_TOKEN_SECONDS:
-        raise InputError(f"--token-ttl {token_ttl} is too short to begin with", "give a minute at least")
+    require_finite(
+        timeout=timeout,
+        permission_timeout=permission_timeout,
+        active_timeout=active_timeout,
+        export_timeout=export_timeout,
+    )
+    _require_text(
+        end_user_id, collection, audio_prompt, visual_prompt, engine, model, *(metadata or ()), *(alert or ())
+    )
+    token_lives = token_seconds("--token-ttl", token_ttl)
     settings = o.pipeline_settings(
         transcript=transcript,
         engine=engine,
@@ -159,6 +185,10 @@ def capture(
         alerts=alert,
     )
     seconds = None if duration is None else parse_duration("--duration", duration) / 1000
+    if seconds is not None and seconds >= token_lives:
+        raise InputError(
+            f"--duration {duration} is longer than the runtime's token is good", "give a longer --token-ttl"
+        )
     wanted = plan.Wanted(
         mic, system_audio, mic_device, display, plan.parse_kinds(store or (), no_store or ())
     )
@@ -170,24 +200,26 @@ def capture(
 
     from vdbevents.capture import orchestrator
 
+    arguments = [f"--cwd={(cwd or Path()).absolute()}"]
+    if env_file is not None:
+        arguments.append(f"--env-file={env_file.absolute()}")
     colour = wants_colour(color, sys.stderr, os.environ)
     observer = _CaptureObserver(log_format=log_format, colour=colour, quiet=quiet)
     options = orchestrator.Options(
         directory=state,
-        account=cloud.Account(credentials, min(timeout, _CALL_SECONDS)),
+        account=_account(credentials, timeout),
         base_url=credentials.base_url,
         end_user_id=end_user_id or default_end_user(),
         collection_id=collection,
         metadata=told,
-        token_seconds=token_seconds,
+        token_seconds=token_lives,
         runtime=runtime_of(environ),
         wanted=wanted,
         pipelines=settings,
         require_all=require_all,
         duration=seconds,
         limits=orchestrator.Limits(timeout, permission_timeout, active_timeout, export_timeout),
-        start_listener=_listener_starter(state, timeout, env_file, cwd) if listen else None,
-        stop_listener=lambda: _stop_listener(state),
+        listener=_BackgroundListener(state, timeout, observer, arguments) if listen else None,
     )
     _prepare_for_runtime()
     try:
@@ -195,10 +227,39 @@ def capture(
     finally:
         observer.flush()
     if outcome.summary is not None:
-        print(json.dumps(outcome.summary, ensure_ascii=False, indent=2), flush=True)
+        _print_summary(outcome.summary)
     if outcome.failure is not None:
         raise outcome.failure
     return ExitCode.INTERRUPTED if outcome.interrupted else ExitCode.DONE
+
+
+def _account(credentials: "Credentials", timeout: float) -> "Account":
+    from vdbevents.cloud import Account
+
+    # Half of the time, so that a call that is not answered can be made once more.
+    return Account(credentials, min(max(timeout / 2, 1.0), timeout, LONGEST_CALL_SECONDS))
+
+
+def _require_text(*values: str | None) -> None:
+    for value in values:
+        try:
+            (value or "").encode()
+        except UnicodeEncodeError:
+            raise InputError(f"{value!a} is no text", "write it in this terminal's encoding") from None
+
+
+def _print_summary(summary: "Mapping[str, Any]") -> None:
+    try:
+        put(json_text(summary))
+    except BrokenPipeError:
+        # Nobody reads it. What went wrong is still to be said.
+        silence_stdout()
+    except OSError as error:
+        silence_stdout()
+        raise StorageError(
+            f"cannot write the summary to stdout: {error.strerror or error}",
+            "the recording itself is in order; its facts are in videodb_capture_info.json",
+        ) from error
 
 
 def _prepare_for_runtime() -> None:
@@ -216,70 +277,92 @@ def runtime_of(environ: "Mapping[str, str]") -> Path | None:
     return Path(named).expanduser() if named else None
 
 
-def _listener_starter(
-    state: "StateDirectory", seconds: float, env_file: Path | None, cwd: Path | None
-) -> Any:  # noqa: ANN401
-    environ = dict(os.environ)
-    arguments = [f"--cwd={(cwd or Path()).absolute()}"]
-    if env_file is not None:
-        arguments.append(f"--env-file={env_file.absolute()}")
+class _BackgroundListener:
+    """A listener that this process starts, and ends again."""
 
-    def start(cancelled: threading.Event) -> None:
+    def __init__(
+        self, state: "StateDirectory", seconds: float, observer: Diagnostics, arguments: list[str]
+    ) -> None:
+        self._state = state
+        self._seconds = seconds
+        self._observer = observer
+        self._arguments = arguments
+        # Whatever the user's defaults for a listener are: what is recorded already stays.
+        self._environ = {**os.environ, "VDBEVENTS_LISTEN_CLEAR": "false"}
+        self._process: subprocess.Popen[str] | None = None
+
+    def start(self, cancelled: threading.Event) -> None:
+        """Returns when it is connected; it is ended again when the event is set before."""
         from vdbevents.cli.background import start_listener
 
-        deadline = time.monotonic() + seconds
-        late = False
-
-        def given_up() -> bool:
-            nonlocal late
-            late = late or time.monotonic() > deadline
-            return late or cancelled.is_set()
-
-        code = start_listener(state, arguments, lambda _: None, environ=environ, given_up=given_up)
-        if late:
+        deadline = time.monotonic() + self._seconds
+        started = start_listener(
+            self._state,
+            self._arguments,
+            announce=lambda _: None,
+            tell=self._tell,
+            environ=self._environ,
+            given_up=lambda: cancelled.is_set() or time.monotonic() > deadline,
+        )
+        self._process = started.process
+        if started.code == ExitCode.DONE or cancelled.is_set():
+            return
+        log = self._state.listener_log
+        if time.monotonic() > deadline:
             raise ServiceUnreachableError(
-                f"the listener was not connected in {seconds:g} s", f"see why in {state.listener_log}"
+                f"the listener was not connected in {self._seconds:g} s",
+                f"give it longer: --timeout; what it said is in {log}",
             )
-        if code != ExitCode.DONE and not cancelled.is_set():
-            raise error_for(code, f"the listener did not start; see {state.listener_log}")
+        raise error_of(started.code)("the listener did not start", f"what it said is in {log}")
 
-    return start
+    def stop(self, seconds: float) -> bool:
+        """Ends it, and waits until it has ended; whether it was still there."""
+        import subprocess
 
+        process = self._process
+        if process is None or process.poll() is not None:
+            return False
+        process.terminate()
+        try:
+            process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            raise ListenerStateError(
+                f"the listener (PID {process.pid}) was asked to end and has not after {seconds:g} s",
+                f"end it at once with: kill -9 {process.pid}",
+            ) from None
+        return True
 
-def error_for(code: ExitCode, message: str) -> VdbeventsError:
-    """The error that makes this process end with the exit code of another."""
-    from vdbevents.cli.diagnostics import error_of
-
-    return error_of(code)(message, "its reason is above")
-
-
-def _stop_listener(state: "StateDirectory") -> None:
-    from vdbevents.cli.background import stop_listener
-
-    stop_listener(state, timeout=10.0)
+    def _tell(self, text: str) -> None:
+        for line in text.splitlines():
+            self._observer.say(f"the listener: {line.strip().removeprefix('vdbevents: ')}", problem=True)
 
 
 class _CaptureObserver(Diagnostics):
     """Plain lines; on a terminal, below them, how things are."""
 
     _live: "Live | None" = None
-    _progress: "Progress | None" = None
+    _info: "CaptureInfo | None" = None
 
-    def watch(self, progress: "Progress") -> None:
+    def watch(self, info: "CaptureInfo") -> None:
         if is_terminal(self._stream) and self._format is LogFormat.TEXT and not self._quiet:
-            self._progress = progress
+            self._info = info
 
     def _write(self, text: str) -> None:
         # In the thread that may be held up by a terminal: whoever records goes on.
-        if self._progress is None:
+        if self._info is None:
             super()._write(text)
             return
         from rich.text import Text
 
         if self._live is None:
-            self._live = _live_status(self._progress, colour=self._colour)
+            self._live = _live_status(self._info, colour=self._colour)
             self._live.start()
         self._live.console.print(Text.from_ansi(text.rstrip("\n")), soft_wrap=True)
+
+    def abandon(self) -> None:
+        """The process ends at once: what hides the cursor shows it again."""
+        if self._live is not None:
+            self._live.console.show_cursor(True)  # noqa: FBT003 - rich's form of it
 
     def _write_waiting(self) -> None:
         try:
@@ -289,14 +372,14 @@ class _CaptureObserver(Diagnostics):
                 self._live.stop()
 
 
-def _live_status(progress: "Progress", *, colour: bool) -> "Live":
+def _live_status(info: "CaptureInfo", *, colour: bool) -> "Live":
     from rich.console import Console
     from rich.live import Live
 
     console = Console(stderr=True, no_color=not colour, highlight=False)
     return Live(
         console=console,
-        get_renderable=lambda: _status(progress),
+        get_renderable=lambda: _status(info),
         refresh_per_second=_LIVE_STATUS_A_SECOND,
         transient=True,
         redirect_stdout=False,
@@ -304,25 +387,23 @@ def _live_status(progress: "Progress", *, colour: bool) -> "Live":
     )
 
 
-def _status(progress: "Progress") -> "RenderableType":
+def _status(info: "CaptureInfo") -> "RenderableType":
     from rich.console import Group
     from rich.text import Text
 
     from vdbevents.terminal import harmless
 
-    since = progress.recording_since
+    since = info.recording_since
     elapsed = "" if since is None else f" {_clock(time.monotonic() - since)}"
-    channels = ", ".join(choice.channel.id for choice in progress.choices)
-    lines = [
-        Text(f"● {progress.phase}{elapsed}  ", style="bold") + Text(harmless(channels), style="not bold")
-    ]
-    waiting = [pipeline.title for pipeline in list(progress.pipelines) if pipeline.status != "running"]
-    counts = ", ".join(f"{name} {count}" for name, count in sorted(progress.tally.counts.items()))
+    channels = ", ".join(choice.channel.id for choice in info.choices)
+    lines = [Text(f"● {info.phase}{elapsed}  ", style="bold") + Text(harmless(channels), style="not bold")]
+    missing = [pipeline.title for pipeline in list(info.pipelines) if pipeline.status in _NOT_YET]
+    counts = ", ".join(f"{name} {count}" for name, count in sorted(info.tally.counts.items()))
     if since is not None:
         lines.append(Text(f"  events  {counts or 'none yet'}"))
-    if waiting:
-        lines.append(Text(f"  not yet {harmless(', '.join(waiting))}", style="yellow"))
-    for label, text in (("heard", progress.tally.heard), ("seen", progress.tally.seen)):
+    if missing:
+        lines.append(Text(f"  not yet {harmless(', '.join(missing))}", style="yellow"))
+    for label, text in (("heard", info.tally.heard), ("seen", info.tally.seen)):
         if text:
             lines.append(Text(f"  {label:<7} {harmless(text[:_LONGEST_SHOWN])}"))
     for line in lines:
@@ -331,6 +412,7 @@ def _status(progress: "Progress") -> "RenderableType":
 
 
 _LONGEST_SHOWN = 500
+_NOT_YET = ("starting", "failed")
 
 
 def _clock(seconds: float) -> str:
@@ -338,7 +420,9 @@ def _clock(seconds: float) -> str:
     return f"{minutes // 60:02d}:{minutes % 60:02d}:{rest:02d}"
 
 
-CHANNELS_HELP = """Show what can be recorded on this machine: microphones, displays, system audio.
+CHANNELS_HELP = """Show what the capture runtime finds here: microphones, system audio, displays, cameras.
+
+Cameras are listed, and not recorded.
 
 \b
 Examples:
@@ -364,11 +448,12 @@ def channels(
     from vdbevents.capture.runtime import Runtime
     from vdbevents.terminal import harmless
 
+    require_finite(timeout=timeout)
     environ = environment(env_file, cwd)
     credentials = cloud.credentials_from(environ)
     cloud.find_runtime(runtime_of(environ))
-    account = cloud.Account(credentials, min(timeout, _CALL_SECONDS))
-    token = cloud.persist(lambda: account.create_token(_SHORTEST_TOKEN_SECONDS), timeout)
+    account = _account(credentials, timeout)
+    token = cloud.persist(lambda: account.create_token(_TOKEN_SECONDS), timeout)
 
     _prepare_for_runtime()
 
@@ -381,10 +466,9 @@ def channels(
 
     found = asyncio.run(ask())
     if as_json:
-        listed = [{"id": it.id, "name": it.name, "kind": it.kind} for it in found]
-        print(json.dumps(listed, ensure_ascii=False, indent=2))
+        put(json_text([{"id": it.id, "name": it.name, "kind": it.kind} for it in found]))
     else:
         width = max((len(harmless(it.id)) for it in found), default=0)
         for it in found:
-            print(f"{it.kind:<12}  {harmless(it.id):<{width}}  {harmless(it.name)}")
+            put(f"{it.kind:<12}  {harmless(it.id):<{width}}  {harmless(it.name)}")
     return ExitCode.DONE if found else ExitCode.NO_MATCH

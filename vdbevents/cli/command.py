@@ -2,11 +2,13 @@
 
 import contextlib
 import functools
+import json
+import math
 import os
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, ParamSpec
+from typing import Annotated, Any, Final, ParamSpec
 
 import typer
 
@@ -14,6 +16,12 @@ from vdbevents.cli.diagnostics import Color, Diagnostics, ExitCode, LogFormat, e
 from vdbevents.errors import InputError, VdbeventsError
 
 _Parameters = ParamSpec("_Parameters")
+
+LONGEST_CALL_SECONDS: Final = 20.0
+"""What one call of the service may take at most."""
+
+_SHORTEST_TOKEN_MS: Final = 60_000
+_LONGEST_TOKEN_MS: Final = 10 * 366 * 86_400_000
 
 Directory = Annotated[
     Path | None,
@@ -90,6 +98,47 @@ def state_directory(argument: Path | None, environ: Mapping[str, str]) -> "Any":
     from vdbevents.journal import locate_state
 
     return locate_state(argument, environ, Path.home())
+
+
+def require_finite(**limits: float | None) -> None:
+    """Sees that numbers can be counted with, which `nan` and `inf` cannot: options by their names.
+
+    Raises:
+        InputError: one cannot; `connect_timeout` is told of as `--connect-timeout`.
+    """
+    for name, value in limits.items():
+        if value is not None and not math.isfinite(value):
+            option = f"--{name.replace('_', '-')}"
+            raise InputError(f"{option} {value} is no number to count with", "give a finite one")
+
+
+def token_seconds(option: str, text: str) -> int:
+    """How long a client token is to be good, of an option that says it as `24h` or `7d`.
+
+    Raises:
+        InputError: it is no length of time, or none between a minute and ten years.
+    """
+    from vdbevents.query.plan import parse_duration
+
+    milliseconds = parse_duration(option, text)
+    if milliseconds < _SHORTEST_TOKEN_MS:
+        raise InputError(f"{option} {text} is too short to begin with", "give a minute at least")
+    if milliseconds > _LONGEST_TOKEN_MS:
+        raise InputError(
+            f"{option} {text} is longer than ten years", "make another token before this one expires"
+        )
+    return math.ceil(milliseconds / 1000)
+
+
+def as_json(value: object, *, indent: int | None = 2) -> str:
+    """In ASCII: neither control characters nor what no encoding has reach a terminal."""
+    return json.dumps(value, indent=indent)
+
+
+def put(text: str) -> None:
+    """Prints data, at once; what the terminal's encoding does not have is replaced."""
+    sys.stdout.buffer.write(f"{text}\n".encode(sys.stdout.encoding or "utf-8", "replace"))
+    sys.stdout.flush()
 
 
 def silence_stdout() -> None:

@@ -18,6 +18,7 @@ from typing import Any, Final, NamedTuple, NoReturn
 import typer
 from typer.core import TyperCommand, TyperGroup, TyperOption
 
+from vdbevents.cli.command import as_json as json_text
 from vdbevents.cli.diagnostics import Diagnostics, ExitCode, LogFormat
 from vdbevents.errors import InputError
 from vdbevents.terminal import cells, cut, harmless, padded
@@ -413,8 +414,7 @@ def only(found: Configuration, words: Sequence[str]) -> Configuration:
 def render(found: Configuration, *, everything: bool, as_json: bool) -> str:
     """The same for a program, or for a person, to whom defaults are shown only if `everything` is."""
     if as_json:
-        # In ASCII: neither control characters nor what no encoding has reach a terminal.
-        return json.dumps(
+        return json_text(
             {
                 "file": str(found.content.path) if found.content.path else None,
                 "exists": found.content.exists,
@@ -427,8 +427,7 @@ def render(found: Configuration, *, everything: bool, as_json: bool) -> str:
                     }
                     for problem in found.problems
                 ],
-            },
-            indent=2,
+            }
         )
     exists = "" if found.content.exists else " (does not exist)"
     lines = [f"file: {harmless(str(found.content.path or 'none, for want of a home'))}{exists}"]

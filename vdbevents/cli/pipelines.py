@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
 import typer
 
 from vdbevents.cli import pipeline_options as o
-from vdbevents.cli.command import EnvironmentFile, WorkingDirectory, environment, reports, state_directory
+from vdbevents.cli.command import EnvironmentFile, WorkingDirectory, reports
 from vdbevents.cli.diagnostics import ExitCode
 from vdbevents.cli.service import (
     Attempts,
@@ -20,6 +20,7 @@ from vdbevents.cli.service import (
     TimeoutOption,
     WsIdOption,
     as_text,
+    begin,
     bound_ws_id,
     find_streams,
     nothing,
@@ -159,9 +160,7 @@ def start(
         model=model,
         alerts=alert,
     )
-    environ = environment(env_file, cwd)
-    state = state_directory(directory, environ)
-    service = Service(environ, timeout)
+    service, state = begin(env_file, cwd, timeout, directory)
     streams = find_streams(service, state, session=session, collection=collection, stream=stream)
     wanted = pipelines_for(streams, settings)
     if not wanted:
@@ -227,9 +226,7 @@ def list_pipelines(
     env_file: EnvironmentFile = None,
     cwd: WorkingDirectory = None,
 ) -> ExitCode:
-    environ = environment(env_file, cwd)
-    state = state_directory(directory, environ)
-    service = Service(environ, timeout)
+    service, state = begin(env_file, cwd, timeout, directory)
     streams = find_streams(service, state, session=session, collection=collection, stream=None)
     rows = [one.row() for one in _pipelines_of(service, streams)]
     show_rows(rows, _PIPELINE_COLUMNS, as_json_array=as_json_array)
@@ -269,9 +266,7 @@ def stop(
     env_file: EnvironmentFile = None,
     cwd: WorkingDirectory = None,
 ) -> ExitCode:
-    environ = environment(env_file, cwd)
-    state = state_directory(directory, environ)
-    service = Service(environ, timeout)
+    service, state = begin(env_file, cwd, timeout, directory)
     streams = find_streams(service, state, session=session, collection=collection, stream=stream)
     found = _pipelines_of(service, streams)
     if index is not None:
@@ -288,11 +283,10 @@ def stop(
 
 
 def _stopping(service: Service, one: _Running) -> Callable[[], dict[str, Any]]:
+    from vdbevents.capture.pipelines import stop_pipeline
+
     def call() -> dict[str, Any]:
-        if one.kind == _TRANSCRIPT:
-            service.account.stop_transcript(one.stream.id, one.engine or None)
-        else:
-            service.account.stop_index(one.stream.id, one.id)
+        stop_pipeline(service.account, one.stream.id, one.id, engine=one.engine or None)
         return one._replace(status="stopped").row()
 
     return call
@@ -336,13 +330,10 @@ def create_alert(
     cwd: WorkingDirectory = None,
 ) -> ExitCode:
     from vdbevents.capture.pipelines import find_event
+    from vdbevents.capture.plan import parse_alert
 
-    label, _, prompt = (part.strip() for part in wanted.partition("="))
-    if not label or not prompt:
-        raise InputError(f"{wanted!r} is not LABEL=PROMPT", "for example: 'invoice=an invoice is on screen'")
-    environ = environment(env_file, cwd)
-    state = state_directory(directory, environ)
-    service = Service(environ, timeout)
+    label, prompt = parse_alert(wanted, "vdbevents alerts create 'invoice=an invoice is on screen'")
+    service, state = begin(env_file, cwd, timeout, directory)
     told = bound_ws_id(ws_id, state)
     streams = find_streams(service, state, session=session, collection=collection, stream=None)
     watched = [(stream, one) for stream in streams for one in _indexes_of(service, stream)
@@ -356,8 +347,8 @@ def create_alert(
         )
     event_id = service.ask(lambda: find_event(service.account, label, prompt))
     attempts = Attempts(service)
-    made = attempts.each([_attaching(service, *one, event_id, told) for one in watched])
-    rows = [{**row, "label": label, "prompt": prompt} for row in made]
+    event = {"event_id": event_id, "label": label, "prompt": prompt}
+    rows = attempts.each([_attaching(service, *one, event, told) for one in watched])
     show_rows(rows, _ALERT_COLUMNS, as_json_array=as_json_array)
     if any(row["status"] == "disabled" for row in rows):
         remark("what is disabled was attached before", f"enable it: vdbevents alerts enable --label {label}")
@@ -370,17 +361,18 @@ def create_alert(
 
 
 def _attaching(
-    service: Service, stream: Stream, index: "Index", event_id: str, ws_id: str | None
+    service: Service, stream: Stream, index: "Index", event: Mapping[str, str], ws_id: str | None
 ) -> Callable[[], dict[str, Any]]:
+    from vdbevents.capture.pipelines import watch_index
+
+    label = event["label"]
+
     # Asked and done in one step: an attempt that got no answer may have succeeded.
     def call() -> dict[str, Any]:
-        known = service.account.list_alerts(stream.id, index.id)
-        same = next((alert for alert in known if alert.get("event_id") == event_id), None)
-        if same is not None:
-            return {**_alert_row(stream, index, same), "created": False}
-        alert_id = service.account.create_alert(stream.id, index.id, event_id, ws_id)
-        made = {"alert_id": alert_id, "event_id": event_id, "status": "enabled"}
-        return {**_alert_row(stream, index, made), "created": True}
+        events = [(label, event["event_id"])]
+        alert = watch_index(service.account, stream.id, index.id, events, ws_id)[label]
+        made = {**event, "alert_id": alert.id, "status": alert.status}
+        return {**_alert_row(stream, index, made), "created": alert.created}
 
     return call
 
@@ -435,9 +427,7 @@ def list_alerts(
     env_file: EnvironmentFile = None,
     cwd: WorkingDirectory = None,
 ) -> ExitCode:
-    environ = environment(env_file, cwd)
-    state = state_directory(directory, environ)
-    service = Service(environ, timeout)
+    service, state = begin(env_file, cwd, timeout, directory)
     streams = find_streams(service, state, session=session, collection=collection, stream=None)
     rows = _alerts_of(service, streams)
     show_rows(rows, _ALERT_COLUMNS, as_json_array=as_json_array)
@@ -481,7 +471,10 @@ def enable(
     env_file: EnvironmentFile = None,
     cwd: WorkingDirectory = None,
 ) -> ExitCode:
-    return _change_alerts(locals(), enabled=True)
+    meant = _meant(alert, label)
+    service, state = begin(env_file, cwd, timeout, directory)
+    streams = find_streams(service, state, session=session, collection=collection, stream=None)
+    return _change_alerts(service, streams, meant, enabled=True, as_json_array=as_json_array)
 
 
 @alerts_app.command(help=_DISABLE_HELP)
@@ -498,29 +491,38 @@ def disable(
     env_file: EnvironmentFile = None,
     cwd: WorkingDirectory = None,
 ) -> ExitCode:
-    return _change_alerts(locals(), enabled=False)
+    meant = _meant(alert, label)
+    service, state = begin(env_file, cwd, timeout, directory)
+    streams = find_streams(service, state, session=session, collection=collection, stream=None)
+    return _change_alerts(service, streams, meant, enabled=False, as_json_array=as_json_array)
 
 
-def _change_alerts(options: Mapping[str, Any], *, enabled: bool) -> ExitCode:
-    """Enables or disables what the options of either command name."""
-    alert_id, label = options["alert"], options["label"]
-    if (alert_id is None) == (label is None):
-        raise InputError("which alert is meant?", "give its id, or --label; vdbevents alerts list shows both")
-    environ = environment(options["env_file"], options["cwd"])
-    state = state_directory(options["directory"], environ)
-    service = Service(environ, options["timeout"])
-    named = {"session": options["session"], "collection": options["collection"]}
-    streams = find_streams(service, state, **named, stream=None)
-    name, wanted = ("alert_id", alert_id) if label is None else ("label", label)
-    meant = [row for row in _alerts_of(service, streams) if row[name] == wanted]
-    if not meant:
-        raise InputError(
-            f"the session has no alert {'' if label is None else 'with the label '}{wanted}",
-            "see: vdbevents alerts list",
-        )
+class _Meant(NamedTuple):
+    """Which alerts are meant: those whose member has a value."""
+
+    member: str
+    value: str
+    called: str
+
+
+def _meant(alert_id: str | None, label: str | None) -> _Meant:
+    """What the argument or the option of either command names."""
+    if alert_id is not None and label is None:
+        return _Meant("alert_id", alert_id, f"alert {alert_id}")
+    if label is not None and alert_id is None:
+        return _Meant("label", label, f"alert with the label {label}")
+    raise InputError("which alert is meant?", "give its id, or --label; vdbevents alerts list shows both")
+
+
+def _change_alerts(
+    service: Service, streams: Sequence[Stream], meant: _Meant, *, enabled: bool, as_json_array: bool
+) -> ExitCode:
+    rows = [row for row in _alerts_of(service, streams) if row[meant.member] == meant.value]
+    if not rows:
+        raise InputError(f"the session has no {meant.called}", "see: vdbevents alerts list")
     attempts = Attempts(service)
-    rows = attempts.each([_changing(service, row, enabled=enabled) for row in meant])
-    show_rows(rows, _ALERT_COLUMNS, as_json_array=options["as_json_array"])
+    changed = attempts.each([_changing(service, row, enabled=enabled) for row in rows])
+    show_rows(changed, _ALERT_COLUMNS, as_json_array=as_json_array)
     return attempts.code
 
 

@@ -4,8 +4,10 @@ import io
 import math
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
 
 import typer
@@ -15,9 +17,9 @@ from vdbevents.cli.command import (
     ColorOption,
     EnvironmentFile,
     WorkingDirectory,
-    environment,
+    as_json,
+    put,
     reports,
-    state_directory,
 )
 from vdbevents.cli.diagnostics import Color, ExitCode, is_terminal, wants_colour
 from vdbevents.cli.service import (
@@ -29,13 +31,14 @@ from vdbevents.cli.service import (
     SessionOption,
     StreamOption,
     TimeoutOption,
-    as_json,
     as_text,
+    begin,
     find_streams,
     iso,
     nothing,
-    put,
+    pick_stream,
     remark,
+    stream_by_id,
     terminal_width,
 )
 from vdbevents.errors import InputError
@@ -44,6 +47,7 @@ from vdbevents.terminal import cut, harmless, padded
 
 if TYPE_CHECKING:
     from vdbevents.cloud import Index, Shot
+    from vdbevents.journal import StateDirectory
     from vdbevents.query.plan import Event
 
 _TEXT_CELLS: Final = 40
@@ -52,7 +56,6 @@ _LEAST_MS: Final = 1e11
 _LARGEST_MS: Final = 2.5e14
 
 # The first of these that is there, and not null, is the member's value: docs/events-format.md, the columns.
-_STREAM: Final = ("rtstream_id", "rtstreamId", "data.rtstream_id", "data.rtstreamId")
 _START: Final = (
     *("data.start", "data.startMs", "data.start_ms", "data.start_time", "data.timestamp"),
     *("start", "startMs", "start_ms", "start_time", "timestamp"),
@@ -65,6 +68,7 @@ _END: Final = (
 CLIP_HELP = """Print a playable link for a moment: local time, text, the stream's and the player's address.
 
 The moment is that of --at, or each that a line on stdin tells of, as vdbevents query -o jsonl prints them.
+It is seen in the session that was recorded then, of those that the journal in --dir tells of.
 
 \b
 Examples:
@@ -79,6 +83,11 @@ without an answer the rest is left out.
 \b
 Exit codes: 0 all were made, 1 stdin tells of no moment, 4 or 5 some failed.
 """
+
+SessionThenOption = Annotated[
+    str | None,
+    typer.Option("--session", metavar="ID", help="A session's id.", show_default="the one recorded then"),
+]
 
 
 class _Clip(NamedTuple):
@@ -109,7 +118,7 @@ def clip(
     video: Annotated[
         bool, typer.Option("--video", help="What was on screen then, whatever stream a line is about.")
     ] = False,
-    session: SessionOption = None,
+    session: SessionThenOption = None,
     collection: CollectionOption = None,
     directory: DirectoryOption = None,
     as_json_lines: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
@@ -126,22 +135,18 @@ def clip(
         )
     if stream is not None and video:
         raise InputError("--stream and --video contradict each other", "give one of them")
-    environ = environment(env_file, cwd)
-    state = state_directory(directory, environ)
-    service = Service(environ, timeout)
-
-    def choose() -> Stream:
-        found = find_streams(service, state, session=session, collection=collection, stream=stream)
-        return _shown(found, named=stream is not None, video=video)
-
+    service, state = begin(env_file, cwd, timeout, directory)
+    chooser = _Chooser(service, state, _Wanted(session, collection, stream, video))
     output = _Output(service, as_json=as_json_lines)
     if at is None:
         margin = _padding(pad or "2s")
-        output.add_all(margin, choose if video or stream is not None else None)
+        output.add_all(margin, chooser if video or stream is not None else None)
         return output.finish()
     start, end = _span(at, length or "30s")
     margin = _padding(pad or "0")
-    one = choose()
+    one = chooser.choose(start, end)
+    if one is None:
+        raise chooser.nothing_at(start)
     output.add(_whole(one.id, start - margin, end + margin), "", one.name)
     return output.code
 
@@ -159,6 +164,168 @@ def _shown(streams: Sequence[Stream], *, named: bool, video: bool) -> Stream:
     return (seen or streams)[0]
 
 
+class _Recording(NamedTuple):
+    """A session that was recorded, from and until a time in Unix milliseconds."""
+
+    session_id: str
+    began_ms: float
+    ended_ms: float
+    streams: tuple[Stream, ...]
+
+    def described(self) -> str:
+        until = f"until {_local(self.ended_ms)}" if self.ended_ms < math.inf else "on"
+        return f"the session {self.session_id}, from {_local(self.began_ms)} {until}"
+
+
+def _recordings(state: "StateDirectory") -> list[_Recording]:
+    """The sessions that were captured into a state directory, oldest first: one at a time."""
+    from vdbevents.journal import read_object
+
+    found: dict[str, _Recording] = {}
+    for event in _told_of_captures(state.journal):
+        data = event.get("data")
+        told = data if isinstance(data, Mapping) else {}
+        session_id, at_ms = as_text(told.get("capture_session_id")), _milliseconds(event.get("unix_ts"))
+        if at_ms is None:
+            continue
+        streams = _streams_told(told)
+        if event.get("event") == "capture.started":
+            found[session_id] = _Recording(session_id, at_ms, math.inf, streams)
+        elif event.get("event") == "capture.ended" and session_id in found:
+            known = found[session_id]
+            found[session_id] = known._replace(ended_ms=at_ms, streams=streams or known.streams)
+    info = read_object(state.capture_info)
+    _add_captured(found, info)
+    return _one_at_a_time(sorted(found.values(), key=lambda one: one.began_ms))
+
+
+def _told_of_captures(journal: Path) -> list[dict[str, Any]]:
+    from vdbevents.query import engine, plan
+
+    if not journal.is_file():
+        return []
+    # What a line's words tell is seen before any JSON is: the whole of a long journal is asked.
+    filters = plan.Filters(
+        grep=("capture.",), ignore_case=False, channels=(record.OWN_CHANNEL,), interim=True
+    )
+    with engine.search(journal, filters) as answer:
+        return [record.parse_line(line.encode()) or {} for batch in answer.lines() for line in batch]
+
+
+def _add_captured(found: dict[str, _Recording], info: Mapping[str, Any]) -> None:
+    """Adds what the last capture's own file says, which knows when the recording ended, not when all did."""
+    session = info.get("session")
+    session_id = as_text(session.get("id")) if isinstance(session, Mapping) else ""
+    began, ended = _milliseconds(info.get("started")), _milliseconds(info.get("ended"))
+    if not session_id or began is None:
+        return
+    known = found.get(session_id, _Recording(session_id, began, math.inf, ()))
+    found[session_id] = known._replace(
+        began_ms=min(began, known.began_ms),
+        ended_ms=known.ended_ms if ended is None else min(ended, known.ended_ms),
+        streams=_streams_told(info) or known.streams,
+    )
+
+
+def _one_at_a_time(recordings: Sequence[_Recording]) -> list[_Recording]:
+    # Of a capture that was killed nobody wrote the end: at the latest it was when the next one began.
+    begins = [*(one.began_ms for one in recordings[1:]), math.inf]
+    return [
+        one._replace(ended_ms=min(one.ended_ms, following))
+        for one, following in zip(recordings, begins, strict=False)
+    ]
+
+
+def _streams_told(holder: Mapping[str, Any]) -> tuple[Stream, ...]:
+    listed = holder.get("streams")
+    items = [item for item in (listed if isinstance(listed, list) else ()) if isinstance(item, Mapping)]
+    members = ([as_text(item.get(name)) for name in Stream._fields] for item in items)
+    return tuple(
+        Stream(stream_id, name, source or None, media) for stream_id, name, source, media in members
+        if stream_id
+    )  # fmt: skip
+
+
+def _local(milliseconds: float) -> str:
+    from vdbevents.cli.localtime import SystemZone
+
+    moment = datetime.fromtimestamp(math.floor(milliseconds / 1000), UTC).astimezone(SystemZone())
+    return f"{moment:%Y-%m-%d %H:%M:%S}"
+
+
+class _Wanted(NamedTuple):
+    """What was said of the stream to be seen."""
+
+    session: str | None
+    collection: str | None
+    stream: str | None
+    video: bool
+
+
+class _Chooser:
+    """Finds the stream to be seen: of the session that is named, else of the one that was recorded then."""
+
+    def __init__(self, service: Service, state: "StateDirectory", wanted: _Wanted) -> None:
+        self._service = service
+        self._state = state
+        self._wanted = wanted
+        self._asked: dict[str | None, list[Stream]] = {}
+
+    @cached_property
+    def _recordings(self) -> list[_Recording]:
+        return _recordings(self._state)
+
+    def choose(self, start_ms: float, end_ms: float, stream_id: str = "") -> Stream | None:
+        """The stream to be seen; None where it is known that nothing was recorded.
+
+        Args:
+            start_ms: the stretch's beginning.
+            end_ms: its end, which may be in another session, that counts where none was recorded before.
+            stream_id: one that is known to be of the session that is meant.
+        """
+        session, _, named, video = self._wanted
+        if session is not None or not self._recordings:
+            return _shown(self._ask(session), named=named is not None, video=video)
+        found = self._recording(start_ms, end_ms, stream_id)
+        if found is None:
+            return self._unknown()
+        streams: Sequence[Stream] = found.streams or self._ask(found.session_id)
+        if named is not None:
+            streams = [pick_stream(found.session_id, streams, named, stream_by_id(named))]
+        return _shown(streams, named=named is not None, video=video)
+
+    def _recording(self, start_ms: float, end_ms: float, stream_id: str) -> _Recording | None:
+        for one in self._recordings:
+            if stream_id in (stream.id for stream in one.streams):
+                return one
+        end_ms = max(end_ms, start_ms + 1)
+        then = (one for one in self._recordings if one.began_ms < end_ms and start_ms < one.ended_ms)
+        return next(then, None)
+
+    def _unknown(self) -> Stream | None:
+        """The stream that is named by an id, if it is of none of the sessions that are known."""
+        known = {name for one in self._recordings for stream in one.streams for name in stream[:2]}
+        named = self._wanted.stream
+        return None if named is None or named in known else stream_by_id(named)
+
+    def _ask(self, session: str | None) -> list[Stream]:
+        if session not in self._asked:
+            _, collection, stream, _ = self._wanted
+            self._asked[session] = find_streams(
+                self._service, self._state, session=session, collection=collection, stream=stream
+            )
+        return self._asked[session]
+
+    def nothing_at(self, start_ms: float) -> InputError:
+        """That nothing was recorded at a time, and when something was."""
+        before = [one for one in self._recordings if one.began_ms <= start_ms]
+        nearest, which = (before[-1], "last before it") if before else (self._recordings[0], "first of all")
+        return InputError(
+            f"nothing was recorded at {_local(start_ms)}",
+            f"the {which} was {nearest.described()}; --session names any other",
+        )
+
+
 class _Output:
     """Clips as they are made: each once, a line each."""
 
@@ -172,33 +339,42 @@ class _Output:
         self._seen: set[_Clip] = set()
         self._unanswered = 0
         self._useless = 0
+        self._unseen = 0
 
     @property
     def code(self) -> ExitCode:
         """What the command exits with."""
         return self._attempts.code
 
-    def add_all(self, margin_ms: int, choose: Callable[[], Stream] | None) -> None:
+    def add_all(self, margin_ms: int, chooser: _Chooser | None) -> None:
         """Makes a clip of each moment that the lines on stdin tell of.
 
         Args:
             margin_ms: before and after it.
-            choose: finds the stream to be seen, where that is not the line's own; called when a line came.
+            chooser: finds the stream to be seen, where that is not the line's own.
         """
-        chosen: Stream | None = None
-        for line in sys.stdin.buffer if sys.stdin is not None else io.BytesIO():
-            moment = _moment_of(record.parse_line(line) or {})
-            if moment is None:
-                self._useless += bool(line.strip())
-                continue
-            if choose is not None and chosen is None:
-                chosen = choose()
-            stream_id = chosen.id if chosen else moment.stream_id
-            wanted = _whole(stream_id, moment.start_ms - margin_ms, moment.end_ms + margin_ms)
+        for moment in self._moments(sys.stdin.buffer if sys.stdin is not None else io.BytesIO()):
+            stream_id, start, end, _ = moment
+            if chooser is not None:
+                self._service.renew()
+                chosen = chooser.choose(start, end, stream_id)
+                if chosen is None:
+                    self._unseen += 1
+                    continue
+                stream_id = chosen.id
+            wanted = _whole(stream_id, start - margin_ms, end + margin_ms)
             self.add(wanted, moment.text, moment.text)
             if self._unanswered >= _UNANSWERED_IN_A_ROW:
                 remark("the rest was left out: the service does not answer")
                 break
+
+    def _moments(self, lines: Iterable[bytes]) -> Iterator["_Moment"]:
+        for line in lines:
+            moment = _moment_of(record.parse_line(line) or {})
+            if moment is None:
+                self._useless += bool(line.strip())
+            else:
+                yield moment
 
     def add(self, wanted: _Clip, text: str, shown: str) -> None:
         """Makes and prints a clip, unless it was made before."""
@@ -224,6 +400,9 @@ class _Output:
         if self._useless:
             lines = "line tells" if self._useless == 1 else "lines tell"
             remark(f"{self._useless} {lines} of no stream and time, and made no clip")
+        if self._unseen:
+            lines = "line tells" if self._unseen == 1 else "lines tell"
+            remark(f"{self._unseen} {lines} of a time when nothing was recorded, and made no clip")
         if not self._seen:
             return nothing("stdin told of no moment", "pipe into it: vdbevents query --grep … -o jsonl")
         return self.code
@@ -266,7 +445,7 @@ def _moment_of(event: Mapping[str, Any]) -> _Moment | None:
 
     What has only a beginning, as an alert, ends where it begins.
     """
-    stream_id = as_text(_member(event, _STREAM))
+    stream_id = record.stream_id_of(event)
     start = _milliseconds(_member(event, _START))
     end = _milliseconds(_member(event, _END))
     if not stream_id or start is None:
@@ -333,9 +512,7 @@ def search(
 ) -> ExitCode:
     if not question.strip():
         raise InputError("the question is empty", 'for example: vdbevents search "the invoice"')
-    environ = environment(env_file, cwd)
-    state = state_directory(directory, environ)
-    service = Service(environ, timeout)
+    service, state = begin(env_file, cwd, timeout, directory)
     streams = find_streams(service, state, session=session, collection=collection, stream=stream)
     channels: dict[str, str] = {}
     found: list[tuple[Stream, Shot]] = []

@@ -1,8 +1,6 @@
 """What the commands that ask the service share: options, a time limit, and how answers are shown."""
 
 import contextlib
-import json
-import math
 import shutil
 import sys
 import time
@@ -12,9 +10,17 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple, TypeVar
 
 import typer
 
+from vdbevents.cli.command import (
+    LONGEST_CALL_SECONDS,
+    as_json,
+    environment,
+    put,
+    require_finite,
+    state_directory,
+)
 from vdbevents.cli.diagnostics import Diagnostics, ExitCode, exit_code_of, is_terminal
 from vdbevents.errors import InputError, ServiceRefusedError, ServiceUnreachableError
-from vdbevents.record import Stream
+from vdbevents.record import Stream, source_named
 from vdbevents.terminal import cells, cut, harmless, padded
 
 if TYPE_CHECKING:
@@ -23,13 +29,11 @@ if TYPE_CHECKING:
 
 _Answer = TypeVar("_Answer")
 
-_LONGEST_CALL_SECONDS: Final = 20.0
 _SHORTEST_CALL_SECONDS: Final = 0.1
+_ENOUGH_FOR_A_CALL_SECONDS: Final = 1.0
 _FIRST_PAUSE_SECONDS: Final = 0.1
 _LONGEST_PAUSE_SECONDS: Final = 5.0
 _DEFAULT_COLLECTION: Final = "default"
-
-SOURCES: Final = ("mic", "system_audio", "screen", "camera")
 
 CollectionOption = Annotated[
     str | None,
@@ -97,8 +101,7 @@ class Service:
         """
         from vdbevents import cloud
 
-        if not math.isfinite(seconds):
-            raise InputError(f"--timeout {seconds} is no number to count with", "give a finite one")
+        require_finite(timeout=seconds)
         self.seconds = seconds
         self._credentials = cloud.credentials_from(environ)
         self._deadline = self._call_deadline = time.monotonic() + seconds
@@ -110,11 +113,12 @@ class Service:
 
     @property
     def account(self) -> "Account":
-        """The API's calls, the next of which ends with the limit of what is being asked."""
+        """The API's calls, the next of which leaves time to be made again, and ends with the limit."""
         from vdbevents.cloud import Account
 
-        left = self._call_deadline - time.monotonic()
-        return Account(self._credentials, min(max(left, _SHORTEST_CALL_SECONDS), _LONGEST_CALL_SECONDS))
+        left = max(self._call_deadline - time.monotonic(), _SHORTEST_CALL_SECONDS)
+        share = max(left / 2, min(left, _ENOUGH_FOR_A_CALL_SECONDS))
+        return Account(self._credentials, min(share, LONGEST_CALL_SECONDS))
 
     def renew(self) -> None:
         """Begins the time limit anew."""
@@ -142,6 +146,14 @@ class Service:
                 return found
             time.sleep(wait)
             wait = min(2 * wait, _LONGEST_PAUSE_SECONDS)
+
+
+def begin(
+    env_file: Path | None, cwd: Path | None, timeout: float, directory: Path | None
+) -> tuple[Service, "StateDirectory"]:
+    """What such a command begins with, of the options that it has: the service, and the state directory."""
+    environ = environment(env_file, cwd)
+    return Service(environ, timeout), state_directory(directory, environ)
 
 
 class Attempts:
@@ -234,25 +246,39 @@ def find_streams(
     Raises:
         InputError: nothing says which session is meant, or it has no such stream.
     """
-    by_id_alone = session is None and stream is not None and stream not in SOURCES
+    by_id = None if session is not None or stream is None else stream_by_id(stream)
     try:
         target = find_session(session, collection, directory)
     except InputError:
-        if by_id_alone:
-            return [Stream(str(stream), str(stream), None, "")]
+        if by_id is not None:
+            return [by_id]
         raise
     streams = list(get_session(service, target).streams)
-    if stream is None:
-        return streams
+    return streams if stream is None else [pick_stream(target.session_id, streams, stream, by_id)]
+
+
+def stream_by_id(named: str) -> Stream | None:
+    """A stream of which nothing but its id is known; None for the name of a source, which is no id."""
+    return None if source_named(named) == named else Stream(named, named, None, "")
+
+
+def pick_stream(
+    session_id: str, streams: Sequence[Stream], named: str, otherwise: Stream | None = None
+) -> Stream:
+    """The stream of a session with this id, name or source; without one, another.
+
+    Raises:
+        InputError: it has no such stream, and there is no other.
+    """
     for member in ("id", "name", "source"):
-        found = [one for one in streams if getattr(one, member) == stream]
-        if found:
-            return found[:1]
-    if by_id_alone:
-        return [Stream(str(stream), str(stream), None, "")]
+        for one in streams:
+            if getattr(one, member) == named:
+                return one
+    if otherwise is not None:
+        return otherwise
     there = ", ".join(one.name for one in streams)
     raise InputError(
-        f"the session {target.session_id} has no stream {stream}",
+        f"the session {session_id} has no stream {named}",
         f"it has: {there}" if there else "it has none: it is not active yet, or was never started",
     )
 
@@ -269,17 +295,6 @@ def bound_ws_id(given: str | None, directory: "StateDirectory") -> str | None:
 def as_text(value: object) -> str:
     """A text, or an empty one where there is none."""
     return value if isinstance(value, str) else ""
-
-
-def as_json(value: object, *, indent: int | None = 2) -> str:
-    """In ASCII: neither control characters nor what no encoding has reach a terminal."""
-    return json.dumps(value, indent=indent)
-
-
-def put(text: str) -> None:
-    """Prints data, at once; what the terminal's encoding does not have is replaced."""
-    sys.stdout.buffer.write(f"{text}\n".encode(sys.stdout.encoding or "utf-8", "replace"))
-    sys.stdout.flush()
 
 
 def remark(text: str, hint: str = "") -> None:

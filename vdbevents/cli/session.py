@@ -1,6 +1,5 @@
 """Capture sessions step by step, for scripts and agents: `session …`, `token`, `streams`."""
 
-import math
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
@@ -9,10 +8,12 @@ from vdbevents.cli.command import (
     Directory,
     EnvironmentFile,
     WorkingDirectory,
+    as_json,
     default_end_user,
     environment,
+    put,
     reports,
-    state_directory,
+    token_seconds,
 )
 from vdbevents.cli.diagnostics import ExitCode
 from vdbevents.cli.service import (
@@ -23,27 +24,26 @@ from vdbevents.cli.service import (
     SessionArgument,
     TimeoutOption,
     WsIdOption,
-    as_json,
+    begin,
     bound_ws_id,
     collection_or_default,
     find_session,
     get_session,
     nothing,
-    put,
     remark,
     show_rows,
     table,
     terminal_width,
 )
-from vdbevents.errors import CaptureError, InputError
+from vdbevents.errors import CaptureError
 from vdbevents.terminal import harmless
 
 if TYPE_CHECKING:
     from vdbevents.cloud import Export, Session
     from vdbevents.record import Stream
 
-_OVER: Final = ("stopped", "exported", "failed")
-_LONGEST_TOKEN_MS: Final = 10 * 366 * 86_400_000
+# That of a session that is stopping is none: it changes once more by itself.
+_LAST_STATUSES: Final = ("stopped", "exported", "failed")
 
 session_app = typer.Typer(
     help="Capture sessions, one step at a time.",
@@ -84,10 +84,10 @@ def create(
     env_file: EnvironmentFile = None,
     cwd: WorkingDirectory = None,
 ) -> None:
-    kept = dict(_parse_metadata(text) for text in metadata or ())
-    environ = environment(env_file, cwd)
-    state = state_directory(directory, environ)
-    service = Service(environ, timeout)
+    from vdbevents.capture.plan import parse_metadata
+
+    kept = parse_metadata(metadata or ())
+    service, state = begin(env_file, cwd, timeout, directory)
     told = bound_ws_id(ws_id, state)
     end_user = end_user_id or default_end_user()
     made = service.ask(
@@ -113,13 +113,6 @@ def create(
             }
         )
     )
-
-
-def _parse_metadata(text: str) -> tuple[str, str]:
-    key, separator, value = text.partition("=")
-    if not separator or not key.strip():
-        raise InputError(f"--metadata {text!r} is not KEY=VALUE", "for example: --metadata project=atlas")
-    return key.strip(), value
 
 
 _LIST_HELP = """List the capture sessions of a collection: id, status, when it was created, end user, video.
@@ -181,9 +174,9 @@ def show(
     env_file: EnvironmentFile = None,
     cwd: WorkingDirectory = None,
 ) -> None:
-    environ = environment(env_file, cwd)
-    target = find_session(session, collection, state_directory(directory, environ))
-    _show(get_session(Service(environ, timeout), target), as_json_object=as_json_object)
+    service, state = begin(env_file, cwd, timeout, directory)
+    found = get_session(service, find_session(session, collection, state))
+    _show(found, as_json_object=as_json_object)
 
 
 _END_HELP = """End a capture session on the server, and wait until it is stopped, exported or failed.
@@ -213,22 +206,21 @@ def end(
     env_file: EnvironmentFile = None,
     cwd: WorkingDirectory = None,
 ) -> None:
-    environ = environment(env_file, cwd)
-    target = find_session(session, collection, state_directory(directory, environ))
-    service = Service(environ, timeout)
+    service, state = begin(env_file, cwd, timeout, directory)
+    target = find_session(session, collection, state)
     found = get_session(service, target)
-    if found.status not in _OVER:
+    if found.status not in _LAST_STATUSES:
         if found.status != "stopping":
             service.ask(lambda: service.account.stop_session(target.session_id))
         found = service.until(
             lambda: service.account.get_session(*target),
-            lambda asked: not wait or asked.status in _OVER,
+            lambda asked: not wait or asked.status in _LAST_STATUSES,
         )
     _show(found, as_json_object=as_json_object)
     if found.status == "failed":
         reason = f": {found.error}" if found.error else ""
         raise CaptureError(f"the session {target.session_id} failed{reason}")
-    if wait and found.status not in _OVER:
+    if wait and found.status not in _LAST_STATUSES:
         raise CaptureError(
             f"the session {target.session_id} is still {found.status or 'not over'} after {timeout:g} s",
             f"see later: vdbevents session show {target.session_id}",
@@ -259,9 +251,8 @@ def export(
     env_file: EnvironmentFile = None,
     cwd: WorkingDirectory = None,
 ) -> None:
-    environ = environment(env_file, cwd)
-    target = find_session(session, collection, state_directory(directory, environ))
-    service = Service(environ, timeout)
+    service, state = begin(env_file, cwd, timeout, directory)
+    target = find_session(session, collection, state)
     made: Export = service.until(
         lambda: service.account.export_session(*target),
         lambda asked: asked.status in ("exported", "failed"),
@@ -304,16 +295,11 @@ def token(
     env_file: EnvironmentFile = None,
     cwd: WorkingDirectory = None,
 ) -> None:
-    from vdbevents.query.plan import parse_duration
     from vdbevents.record import utc_text
 
-    milliseconds = parse_duration("--ttl", ttl)
-    if milliseconds > _LONGEST_TOKEN_MS:
-        raise InputError(
-            f"--ttl {ttl} is longer than ten years", "make another token before this one expires"
-        )
+    seconds = token_seconds("--ttl", ttl)
     service = Service(environment(env_file, cwd), timeout)
-    made = service.ask(lambda: service.account.create_token(math.ceil(milliseconds / 1000)))
+    made = service.ask(lambda: service.account.create_token(seconds))
     if as_json_object:
         put(as_json({"token": made.value, "expires": utc_text(made.expires_ms)}))
     else:
@@ -343,9 +329,8 @@ def streams(
     env_file: EnvironmentFile = None,
     cwd: WorkingDirectory = None,
 ) -> ExitCode:
-    environ = environment(env_file, cwd)
-    target = find_session(session, collection, state_directory(directory, environ))
-    found = get_session(Service(environ, timeout), target)
+    service, state = begin(env_file, cwd, timeout, directory)
+    found = get_session(service, find_session(session, collection, state))
     rows = [_stream(stream) for stream in found.streams]
     show_rows(rows, ("id", "name", "source", "media"), as_json_array=as_json_array)
     if rows:

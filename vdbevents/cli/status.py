@@ -1,9 +1,9 @@
 """What `vdbevents status` shows: the listener's own words, held against the lock and the clock."""
 
-import json
 from datetime import datetime
 from typing import Any
 
+from vdbevents.cli.command import as_json as json_text
 from vdbevents.journal import (
     StateDirectory,
     capture_runs,
@@ -119,10 +119,11 @@ def _age(moment: object, now: float) -> float | None:
 def render(found: dict[str, Any], *, as_json: bool) -> str:
     """The same for a program, or for a person (local time)."""
     if as_json:
-        return json.dumps(found, ensure_ascii=False, indent=2)
-    lines = [f"{found['state']:<12} {found['directory']}"]
+        return json_text(found)
+    directory = harmless(found["directory"])
+    lines = [f"{harmless(found['state']):<12} {directory}"]
     if found["running"]:
-        since = f"{found['state']} since {_local(found['since'])}{_for(found['for_seconds'])}"
+        since = f"{harmless(found['state'])} since {_local(found['since'])}{_for(found['for_seconds'])}"
         lines.append(f"  listener   PID {found['pid']}, {since}")
     if found["ws_id"]:
         lines.append(f"  ws_id      {harmless(str(found['ws_id']))}")
@@ -138,9 +139,9 @@ def render(found: dict[str, Any], *, as_json: bool) -> str:
         lines.append(f"  disk       {harmless(str(found['disk_trouble']))}: holding events in memory")
     lines += _render_events(found)
     size = found["journal_bytes"]
-    lines.append(f"  journal    {'none yet' if size is None else _size(size)}, {found['journal']}")
+    lines.append(f"  journal    {'none yet' if size is None else _size(size)}, {harmless(found['journal'])}")
     if not found["running"]:
-        lines.append(f"  → start one with: vdbevents listen {found['directory']}")
+        lines.append(f"  → start one with: vdbevents listen {directory}")
     return "\n".join(lines)
 
 

@@ -51,7 +51,7 @@ def test_a_call_that_always_fails_ends_in_time_with_a_clear_message(capture, ser
     )
 
     assert recorder.ends() == code, recorder.err
-    assert time.monotonic() - begun < 15
+    assert time.monotonic() - begun < 30
     assert said in recorder.err
     if fault == "http" and code == 5:
         assert "the service answered 500" in recorder.err
@@ -81,7 +81,7 @@ def test_one_call_that_fails_once_is_made_again(capture, service, listener, posi
 
 def _all_runs(recorder):
     info = recorder.info
-    if info.get("pid") != recorder.pid or info["status"] != "active":
+    if info.get("pid") != recorder.pid or info["status"] != "recording":
         return False
     pipelines = info["pipelines"]
     watched = [pipeline for pipeline in pipelines if pipeline["id"]]
@@ -113,7 +113,7 @@ def test_a_runtime_that_fails_before_it_records_ends_it_in_time(capture, service
     recorder = capture(*SHORT)
 
     assert recorder.ends() == 6
-    assert time.monotonic() - begun < 15
+    assert time.monotonic() - begun < 30
     assert COMMANDS[command] in recorder.err
     reason = "has ended (exit code 9)" if kind == "die_at" else "has not answered in 1.5 s"
     assert reason in recorder.err

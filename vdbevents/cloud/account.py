@@ -1,93 +1,19 @@
-"""VideoDB's API for capture: the only file that imports `videodb`.
+"""The API's calls for capture, and what they answer."""
 
-The SDK blocks for up to 30 s in each call, retries by itself, and turns most errors into one
-(`InvalidRequestError`). Here its calls run in threads with a time limit, once, and one function, `classify`,
-says of any error whether waiting will mend it.
-"""
-
-import asyncio
 import contextlib
-import logging
 import math
-import re
-import ssl
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
-from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from vdbevents import record
-from vdbevents.errors import CaptureError, InputError, ServiceRefusedError, ServiceUnreachableError
-
-DEFAULT_BASE_URL = "https://api.videodb.io"
-LONGEST_RETRY_AFTER_SECONDS = 3600.0
-
-_KEY_HINT = (
-    "get a key at https://console.videodb.io and set it: export VIDEO_DB_API_KEY=sk-… "
-    "(or put VIDEO_DB_API_KEY=sk-… into a .env file in the current directory)"
-)
-_ADDRESS_HINT = "check VIDEO_DB_API, the base URL of the service"
+from vdbevents.cloud.connection import THREADS, Credentials, connect
+from vdbevents.cloud.failure import refusal
+from vdbevents.errors import InputError
 
 _Answer = TypeVar("_Answer")
-_LONGEST_REASON = 300
-_FIRST_WAIT_SECONDS = 0.25
-_LONGEST_WAIT_SECONDS = 5.0
-
-
-@dataclass(frozen=True, slots=True)
-class Credentials:
-    """How to reach the service. The key is kept out of `repr`."""
-
-    api_key: str = field(repr=False)
-    base_url: str = DEFAULT_BASE_URL
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """What an error means for who wants to connect.
-
-    Attributes:
-        message: what failed, for a person; holds no secret.
-        fatal: waiting will not mend it.
-        hint: the cure, where one is known.
-        retry_after: seconds that the service asked to wait, if it did.
-    """
-
-    message: str
-    fatal: bool = False
-    hint: str = ""
-    retry_after: float | None = None
-
-
-def shown_address(base_url: str) -> str:
-    """A base URL without the name and password that it may hold."""
-    parts = urlsplit(base_url)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
-
-
-def credentials_from(environ: Mapping[str, str]) -> Credentials:
-    """The key and the base URL from `VIDEO_DB_API_KEY` and `VIDEO_DB_API` (or `VIDEO_DB_BASE_URL`).
-
-    Raises:
-        ServiceRefusedError: there is no key, or it cannot be one.
-        InputError: the base URL is none.
-    """
-    key = environ.get("VIDEO_DB_API_KEY", "").strip()
-    if not key:
-        raise ServiceRefusedError("there is no API key: VIDEO_DB_API_KEY is not set", _KEY_HINT)
-    if not (key.isascii() and key.isprintable()) or " " in key:
-        raise ServiceRefusedError("VIDEO_DB_API_KEY holds characters that no key has", _KEY_HINT)
-    url = (environ.get("VIDEO_DB_API") or environ.get("VIDEO_DB_BASE_URL") or DEFAULT_BASE_URL).strip()
-    if not url.startswith(("http://", "https://")):
-        # Not shown: it may be the key, set in the wrong place.
-        raise InputError("VIDEO_DB_API is no http:// or https:// address", _ADDRESS_HINT)
-    return Credentials(key, url.rstrip("/"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -376,77 +302,19 @@ class Account:
         return self._ask(f"search {stream_id}", ask)
 
     def _ask(self, what: str, ask: Callable[[Any], _Answer]) -> _Answer:
+        # Before the `try`: an error in here is a bug, and no answer that makes no sense.
+        connection = connect(self._credentials, self._seconds)
+
         def call() -> _Answer:
-            connection = _connect(self._credentials, self._seconds)
             with contextlib.closing(connection.session):
                 return ask(connection)
 
-        future = _THREADS.submit(call)
+        future = THREADS.submit(call)
         try:
             answer: _Answer = future.result(self._seconds)
         except Exception as error:
-            raise _refusal(what, error, self._credentials.api_key) from error
+            raise refusal(what, error, self._credentials.api_key) from error
         return answer
-
-
-def persist(
-    call: Callable[[], _Answer],
-    seconds: float,
-    *,
-    pause: Callable[[float], object] = time.sleep,
-    clock: Callable[[], float] = time.monotonic,
-) -> _Answer:
-    """Makes a call again while it fails for a reason that passes, and time is left.
-
-    Args:
-        call: raises ServiceUnreachableError for such a reason.
-        seconds: after these nothing is begun any more, and the last error is raised.
-        pause: waits so many seconds; what it answers ends the waiting if it is true, as `Event.wait` does.
-        clock: seconds that only go forward.
-    """
-    deadline, wait = clock() + seconds, _FIRST_WAIT_SECONDS
-    while True:
-        try:
-            return call()
-        except ServiceUnreachableError:
-            if clock() + wait >= deadline or pause(wait):
-                raise
-        wait = min(2 * wait, _LONGEST_WAIT_SECONDS)
-
-
-def _refusal(
-    what: str, error: Exception, api_key: str
-) -> InputError | ServiceRefusedError | ServiceUnreachableError:
-    if isinstance(error, InputError):
-        return error
-    if isinstance(error, AttributeError | KeyError | TypeError | IndexError):
-        # The SDK takes for granted what an answer holds, even one that refuses.
-        answered = next((cause for cause in _causes(error) if _answer_of(cause)[0] is not None), None)
-        if not isinstance(answered, Exception):
-            return ServiceUnreachableError(f"could not {what}: the service's answer makes no sense")
-        error = answered
-    failure = classify(error, datetime.now(UTC))
-    status, _ = _answer_of(error)
-    known = status in (None, 401, 402, 403)
-    reason = failure.message if known and failure.fatal else _own_words(error, api_key) or failure.message
-    if failure.fatal:
-        # The service's own words name the argument that it did not like; our hint would be about the address.
-        return ServiceRefusedError(f"could not {what}: {reason}", failure.hint if known else "")
-    return ServiceUnreachableError(
-        f"could not {what}: {failure.message if status is None or status >= 400 else reason}",  # noqa: PLR2004
-        "try again later, or see: vdbevents status",
-    )
-
-
-def _own_words(error: Exception, api_key: str) -> str:
-    """What the service says of its refusal, in one line, without the key that it may repeat."""
-    from videodb.exceptions import VideodbError
-
-    if not isinstance(error, VideodbError):
-        return ""
-    text = " ".join(str(error).split()).removeprefix("Invalid request:").removeprefix("Error:").strip()
-    # The SDK's own words for an answer without any.
-    return "" if text in ("None", "Unknown error") else text.replace(api_key, "…")[:_LONGEST_REASON]
 
 
 def _part(identifier: str) -> str:
@@ -542,213 +410,3 @@ def _or_empty(value: Any) -> str:  # noqa: ANN401
 def _number(value: Any) -> float | None:  # noqa: ANN401
     is_one = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
     return value if is_one else None
-
-
-def find_runtime(named: Path | None) -> Path:
-    """The capture runtime that a `CaptureClient` will start.
-
-    Args:
-        named: an executable to use instead of the one that VideoDB ships.
-
-    Raises:
-        CaptureError: there is none.
-    """
-    import os
-    import sys
-    import types
-
-    if named is not None:
-        # A name without a folder would be looked for on the PATH.
-        named = named.absolute()
-        if not os.access(named, os.X_OK) or named.is_dir():
-            raise CaptureError(
-                f"the capture runtime {named} is no program that can be run", "set VDBEVENTS_CAPTURE_RUNTIME"
-            )
-        # The SDK asks this module where its runtime is.
-        module = types.ModuleType("videodb_capture_bin")
-        module.get_binary_path = lambda: str(named)  # type: ignore[attr-defined]
-        sys.modules["videodb_capture_bin"] = module
-    from videodb.capture import get_capture_binary_path
-
-    # It reports what it raises; here it is said once.
-    logging.getLogger("videodb.capture").addHandler(logging.NullHandler())
-    try:
-        return Path(get_capture_binary_path())
-    except Exception as error:
-        if sys.platform not in ("darwin", "win32"):
-            raise CaptureError(
-                "there is no capture runtime: VideoDB ships its runtime for macOS and Windows only",
-                "record on such a machine; to try it on this one, run vdbevents emulator and export what it "
-                "prints, VDBEVENTS_CAPTURE_RUNTIME among it",
-            ) from error
-        raise CaptureError(
-            f"VideoDB's capture runtime cannot be used: {error}", "install it: pip install 'videodb[capture]'"
-        ) from error
-
-
-def capture_client(token: Token, base_url: str) -> Any:  # noqa: ANN401
-    """The SDK's `CaptureClient`, which starts the runtime that `find_runtime` found with its first call.
-
-    Args:
-        token: a client token; it is all that the runtime gets to know.
-        base_url: of the service.
-    """
-    from videodb.capture import CaptureClient
-
-    return CaptureClient(client_token=token.value, base_url=base_url)
-
-
-async def websocket_url(credentials: Credentials, seconds: float) -> str:
-    """Asks the service for the address of a new WebSocket.
-
-    Args:
-        credentials: with which key, and where.
-        seconds: the time limit.
-
-    Raises:
-        Exception: whatever the SDK raises, or TimeoutError; `classify` says what it means.
-    """
-
-    def ask() -> str:
-        url = _connect(credentials, seconds).connect_websocket().url
-        if not isinstance(url, str) or not url.startswith(("ws://", "wss://")):
-            raise ConnectionError("the service answered without the address of a WebSocket")
-        return url
-
-    async with asyncio.timeout(seconds):
-        return await asyncio.get_running_loop().run_in_executor(_THREADS, ask)
-
-
-def _connect(credentials: Credentials, seconds: float) -> Any:  # noqa: ANN401 - the SDK has no types
-    import requests
-    import videodb
-
-    class OnceAdapter(requests.adapters.HTTPAdapter):
-        # The SDK's own adapter retries 502 to 504 by itself: it sleeps through `Retry-After`, then raises
-        # without the answer. And its calls would go on for 30 s after nobody waits for them any more.
-        def send(self, request: Any, **options: Any) -> Any:  # type: ignore[override]  # noqa: ANN401
-            return super().send(request, **{**options, "timeout": seconds})
-
-    connection = videodb.connect(api_key=credentials.api_key, base_url=credentials.base_url)
-    connection.session.mount("http://", OnceAdapter(max_retries=0))
-    connection.session.mount("https://", OnceAdapter(max_retries=0))
-    return connection
-
-
-class DaemonThreads(ThreadPoolExecutor):
-    """A thread a call, and nobody waits for it in the end.
-
-    asyncio's own executor is joined when the program exits: one look-up of a name that hangs would hold up
-    a signal for as long.
-    """
-
-    def submit(self, call: Callable[..., Any], /, *arguments: Any, **options: Any) -> Future[Any]:  # noqa: ANN401
-        """Starts the call at once."""
-        future: Future[Any] = Future()
-
-        def run() -> None:
-            if future.set_running_or_notify_cancel():
-                try:
-                    future.set_result(call(*arguments, **options))
-                except BaseException as error:  # noqa: BLE001 - it is raised again where the result is awaited
-                    future.set_exception(error)
-
-        threading.Thread(target=run, name="vdbevents call", daemon=True).start()
-        return future
-
-    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002
-        """Nothing to wait for."""
-
-
-_THREADS = DaemonThreads()
-
-
-def classify(error: BaseException, now: datetime) -> Failure:
-    """Says whether waiting will mend an error, in words for a person.
-
-    Final are an answer of 4xx (but 408, 425 and 429) and a certificate that does not verify; all else passes.
-    It looks at types and at the answer's status, never for words in a text.
-
-    Args:
-        error: from the SDK's HTTP call, the WebSocket's handshake, or the connection.
-        now: to make seconds of a `Retry-After` that is a date.
-    """
-    chain = list(_causes(error))
-    certificate = next((e for e in chain if isinstance(e, ssl.SSLCertVerificationError)), None)
-    if certificate is not None:
-        return Failure(
-            f"the service's certificate does not verify: {certificate.verify_message}",
-            fatal=True,
-            hint="check the system's clock, the certificate authorities (SSL_CERT_FILE, REQUESTS_CA_BUNDLE), "
-            "and that nobody stands between",
-        )
-    status, headers = _answer_of(error)
-    if status is not None and status >= 400:  # noqa: PLR2004 - HTTP's errors
-        return _classify_status(status, _retry_after(headers, now))
-    return Failure(_describe(chain))
-
-
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    """The error and what it came from, by chaining or as urllib3 does it: in attributes and arguments."""
-    seen: set[int] = set()
-    waiting = [error]
-    while waiting:
-        current = waiting.pop(0)
-        if not isinstance(current, BaseException) or id(current) in seen:
-            continue
-        seen.add(id(current))
-        yield current
-        waiting += [current.__cause__, current.__context__, getattr(current, "reason", None), *current.args]
-
-
-def _answer_of(error: BaseException) -> tuple[int | None, Mapping[str, str]]:
-    """The HTTP status and headers: of `requests` (`status_code`), or of `websockets`' refused upgrade."""
-    response = getattr(error, "response", None)
-    status = getattr(response, "status_code", None)
-    headers = getattr(response, "headers", None)
-    return (status if isinstance(status, int) else None), (headers if headers is not None else {})
-
-
-def _classify_status(status: int, retry_after: float | None) -> Failure:
-    if status == 401:  # noqa: PLR2004
-        return Failure("the service refused the API key (401)", fatal=True, hint=_KEY_HINT)
-    if status == 403:  # noqa: PLR2004
-        return Failure("the API key has no right to this (403)", fatal=True, hint=_KEY_HINT)
-    if status == 402:  # noqa: PLR2004
-        hint = "see your balance at https://console.videodb.io"
-        return Failure("the account has no credit left (402)", fatal=True, hint=hint)
-    if status >= 500 or status in (408, 425, 429):  # noqa: PLR2004
-        return Failure(f"the service answered {status}", retry_after=retry_after)
-    return Failure(f"the service refused the request ({status})", fatal=True, hint=_ADDRESS_HINT)
-
-
-def _retry_after(headers: Any, now: datetime) -> float | None:  # noqa: ANN401 - of either library
-    # websockets refuses to choose between two headers of a name, requests has joined them.
-    values = headers.get_all("Retry-After") if hasattr(headers, "get_all") else [headers.get("Retry-After")]
-    value = str(next(iter(values), None) or "")
-    try:
-        seconds = float(value.partition(",")[0])
-    except ValueError:
-        try:
-            moment = parsedate_to_datetime(value)
-            seconds = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() - now.timestamp()
-        except (ValueError, OverflowError, TypeError, IndexError):
-            return None
-    return min(max(seconds, 0.0), LONGEST_RETRY_AFTER_SECONDS) if math.isfinite(seconds) else None
-
-
-def _describe(chain: list[BaseException]) -> str:
-    """The innermost cause that says something: `[Errno 111] Connection refused` and not its wrappings."""
-    import socket
-
-    for error in chain:
-        if isinstance(error, socket.gaierror):
-            return f"the service's name cannot be resolved: {error.strerror}"
-    for error in chain:
-        if isinstance(error, OSError) and error.strerror:
-            return f"no connection: {error.strerror}"
-    if any(isinstance(error, TimeoutError) or "Timeout" in type(error).__name__ for error in chain):
-        return "no answer in time"
-    text = str(chain[0]).strip() or type(chain[0]).__name__
-    # The WebSocket's address is as good as a key to the connection.
-    return re.sub(r"\bwss?://\S+", "the WebSocket's address", text.splitlines()[0][:200])

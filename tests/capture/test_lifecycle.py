@@ -1,0 +1,141 @@
+"""How far a session is, and what is told of a capture: whatever comes, in whatever order."""
+
+import json
+
+import pytest
+from hypothesis import given, strategies as st
+
+from vdbevents.capture.info import CaptureInfo, left_running
+from vdbevents.capture.lifecycle import Lifecycle
+from vdbevents.capture.plan import Channel, Choice, Pipeline
+from vdbevents.cloud import Export
+from vdbevents.record import Stream
+
+MIC = Stream("rts-1", "mic:default", "mic", "audio")
+SCREEN = Stream("rts-2", "display:1", "screen", "video")
+STATUSES = ["created", "starting", "active", "stopping", "stopped", "exported", "failed"]
+
+
+@given(st.lists(st.sampled_from([*STATUSES, "", "unheard of"])))
+def test_a_status_never_goes_back_whatever_overtakes_what(told):
+    life, before = Lifecycle(), -1
+    for status in told:
+        life.take(status)
+        now = STATUSES.index(life.status) if life.status else -1
+        assert now >= before
+        before = now
+    known = [status for status in told if status in STATUSES]
+    assert life.status == (max(known, key=STATUSES.index) if known else "")
+
+
+def test_a_failure_keeps_its_reason_when_it_is_told_again_without_one():
+    life = Lifecycle()
+    life.take("failed", error="no credit")
+    life.take("failed")
+
+    assert (life.status, life.error, life.is_over, life.is_ended) == ("failed", "no credit", True, True)
+
+
+def test_streams_that_come_in_pieces_are_all_kept_and_the_new_ones_told():
+    life = Lifecycle()
+
+    assert life.take("active", [MIC]) == (MIC,)
+    assert life.take("active", [SCREEN, MIC]) == (SCREEN,)
+    assert life.take("active", []) == ()
+    assert life.streams == (MIC, SCREEN)
+
+
+def test_a_video_that_is_there_stays_there():
+    life = Lifecycle()
+    life.take_export(Export("exported", "m-1"))
+    life.take_export(Export("failed"), "too late")
+
+    assert life.export == Export("exported", "m-1")
+    assert life.export_error == ""
+    assert life.is_export_decided
+
+
+@pytest.fixture
+def info():
+    made = CaptureInfo("ada", "default", {"project": "apollo"}, [("deploy", "a deployment")])
+    made.session_id, made.ws_id = "cap-1", "ws-1"
+    made.life.take("active", [MIC, SCREEN])
+    return made
+
+
+def test_what_is_told_of_a_capture_can_be_written_and_names_what_runs(info):
+    info.choices = [Choice(Channel("mic:default", "M", "mic"), store=True, primary=False)]
+    info.pipelines = [Pipeline("transcript", MIC, {"engine": None}, status="running", ws_id="ws-1")]
+    info.event_ids["deploy"] = "event-1"
+    info.token_expires_ms, info.began_ms = 1_772_446_530_123, 1_772_446_500_000
+    told = json.loads(json.dumps(info.described(pid=7, version="1.2.3", now_ms=1_772_446_531_000)))
+
+    assert (told["pid"], told["version"], told["status"]) == (7, "1.2.3", "preparing")
+    assert told["session"] == {
+        "id": "cap-1",
+        "collection_id": "default",
+        "end_user_id": "ada",
+        "metadata": {"project": "apollo"},
+        "ws_id": "ws-1",
+        "status": "active",
+    }
+    assert told["token"] == {"expires": "2026-03-02T10:15:30.123Z"}
+    assert [channel["id"] for channel in told["channels"]] == ["mic:default"]
+    assert [stream["id"] for stream in told["streams"]] == ["rts-1", "rts-2"]
+    assert [(it["kind"], it["status"]) for it in told["pipelines"]] == [("transcript", "running")]
+    assert told["alerts"] == [{"label": "deploy", "prompt": "a deployment", "event_id": "event-1"}]
+    assert (told["started"], told["ended"]) == ("2026-03-02T10:15:00.000Z", None)
+    assert told["export"] == dict.fromkeys(("status", "video_id", "stream_url", "player_url"))
+
+
+def test_the_summary_tells_how_long_it_was_and_where_the_video_is(info):
+    info.began_ms, info.ended_ms = 1_000, 3_500
+    info.life.take_export(Export("exported", "m-1", "s", "p"))
+    info.tally.counts.update(transcript=3, alert=1)
+    summary = info.summary("/j")
+
+    assert summary["duration_seconds"] == 2.5
+    assert list(summary["events"].items()) == [("alert", 1), ("transcript", 3)]
+    assert (summary["video_id"], summary["stream_url"], summary["player_url"]) == ("m-1", "s", "p")
+    assert summary["journal"] == "/j"
+
+
+def told_of(status, **more):
+    return {"session": {"id": "cap-1", "collection_id": "c-1", "status": status}, **more}
+
+
+@pytest.mark.parametrize("status", ["stopped", "exported", "failed"])
+def test_a_session_that_ended_is_not_left_running(status):
+    assert left_running(told_of(status)) == []
+
+
+@pytest.mark.parametrize("status", ["created", "starting", "active", "stopping", "", None, 7])
+def test_any_other_may_still_run_whatever_the_capture_said_of_itself(status):
+    assert left_running({**told_of(status), "status": "failed"}) == [("cap-1", "c-1")]
+
+
+def test_what_earlier_captures_could_not_end_is_handed_on_once():
+    told = told_of("active", unended=[{"id": "cap-0"}, {"id": "cap-1", "collection_id": "c-1"}])
+
+    assert left_running(told) == [("cap-0", "default"), ("cap-1", "c-1")]
+
+
+NAMES = st.sampled_from(["session", "unended", "id", "status", "collection_id"])
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(NAMES, inner),
+)
+
+
+@given(ANYTHING)
+def test_a_file_that_holds_anything_names_no_session_or_ids_that_are_texts(told):
+    found = left_running(told if isinstance(told, dict) else {"session": told, "unended": told})
+
+    assert all(isinstance(part, str) and part for pair in found for part in pair)
+
+
+def test_what_is_told_without_a_session_is_still_an_object():
+    told = CaptureInfo("ada", "default", {}, []).described(pid=1, version="0", now_ms=0)
+
+    assert told["session"]["id"] == ""
+    assert left_running(told) == []

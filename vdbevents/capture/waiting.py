@@ -1,0 +1,124 @@
+"""Waiting that ends when somebody asks to end: for results, for changes, and for blocking calls."""
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+from vdbevents.errors import ServiceUnreachableError
+
+_Answer = TypeVar("_Answer")
+
+_GRACE_SECONDS = 2.0
+
+
+class AskedToEnd(Exception):  # noqa: N818 - it is no error
+    """A signal came in the middle of a step."""
+
+
+class Waiting:
+    """What a capture waits with. Asked once, it ends its steps; asked twice, it ends its waiting, too."""
+
+    def __init__(self) -> None:
+        """Belongs to the loop that runs."""
+        self._loop = asyncio.get_running_loop()
+        self._changed = asyncio.Event()
+        self._asked = asyncio.Event()
+        self.times_asked = 0
+        self.cancelled = threading.Event()
+        """Set as soon as the end is near: for who waits in a thread."""
+
+    @property
+    def hurried(self) -> bool:
+        """Whether the waiting for an orderly end is to be skipped."""
+        return self.times_asked > 1
+
+    def ask_to_end(self) -> None:
+        """A signal came."""
+        self.times_asked += 1
+        self.refuse_steps()
+        self.notify()
+
+    def refuse_steps(self) -> None:
+        """From now on `unless_asked` begins nothing."""
+        self.cancelled.set()
+        self._asked.set()
+
+    def notify(self) -> None:
+        """Something changed that somebody may wait for."""
+        self._changed.set()
+
+    async def in_thread(self, call: Callable[[], _Answer]) -> _Answer:
+        """What a blocking call answers."""
+        return await self._loop.run_in_executor(None, call)
+
+    async def within(self, call: Callable[[], _Answer], seconds: float) -> _Answer:
+        """The same within a time limit, after which nobody waits for the thread any more.
+
+        Raises:
+            ServiceUnreachableError: the time is over.
+        """
+        try:
+            async with asyncio.timeout(seconds):
+                return await self.in_thread(call)
+        except TimeoutError:
+            raise ServiceUnreachableError(f"the service has not answered in {seconds:g} s") from None
+
+    async def unless_asked(self, work: Awaitable[_Answer]) -> _Answer:
+        """The outcome of some work.
+
+        Raises:
+            AskedToEnd: a signal came first; the work is cancelled.
+        """
+        task = asyncio.ensure_future(work)
+        await self._first_of(task, self._asked)
+        if task.done():
+            return task.result()
+        await _give_up(task)
+        raise AskedToEnd
+
+    async def unless_hurried(self, work: Awaitable[object]) -> bool:
+        """Whether some work of the end was done: a second signal skips it."""
+        task = asyncio.ensure_future(work)
+        while not task.done() and not self.hurried:
+            self._changed.clear()
+            await self._first_of(task, self._changed)
+        if not task.done():
+            await _give_up(task)
+            return False
+        task.result()
+        return True
+
+    async def until(self, reached: Callable[[], bool], seconds: float) -> bool:
+        """Whether something came to be within a time; looked at whenever anything has changed."""
+        deadline = self._loop.time() + seconds
+        while not reached():
+            left = deadline - self._loop.time()
+            if left <= 0:
+                return False
+            self._changed.clear()
+            with contextlib.suppress(TimeoutError):
+                # Not `wait_for`, which loses a cancellation that comes together with the event.
+                async with asyncio.timeout(left):
+                    await self._changed.wait()
+        return True
+
+    async def _first_of(self, task: "asyncio.Future[_Answer]", event: asyncio.Event) -> None:
+        waiter = self._loop.create_task(event.wait())
+        try:
+            both: set[asyncio.Future[Any]] = {task, waiter}
+            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            await _give_up(task)
+            raise
+        finally:
+            waiter.cancel()
+
+
+async def _give_up(task: "asyncio.Future[_Answer]") -> None:
+    task.cancel()
+    await asyncio.wait({task}, timeout=_GRACE_SECONDS)
+    if task.done() and not task.cancelled():
+        # Looked at, so that asyncio does not report an error that nobody waits for.
+        task.exception()

@@ -1,0 +1,37 @@
+"""VideoDB's API for capture: the only package that imports `videodb`.
+
+The SDK blocks for up to 30 s in each call, retries by itself, and turns most errors into one
+(`InvalidRequestError`). Here its calls run in threads with a time limit, once, and one function, `classify`,
+says of any error whether waiting will mend it.
+"""
+
+from vdbevents.cloud.account import Account, Export, Index, Session, Shot, Token, export_from
+from vdbevents.cloud.capture_client import capture_client, find_runtime
+from vdbevents.cloud.connection import (
+    Credentials,
+    DaemonThreads,
+    credentials_from,
+    shown_address,
+    websocket_url,
+)
+from vdbevents.cloud.failure import Failure, classify, persist
+
+__all__ = [
+    "Account",
+    "Credentials",
+    "DaemonThreads",
+    "Export",
+    "Failure",
+    "Index",
+    "Session",
+    "Shot",
+    "Token",
+    "capture_client",
+    "classify",
+    "credentials_from",
+    "export_from",
+    "find_runtime",
+    "persist",
+    "shown_address",
+    "websocket_url",
+]
