@@ -527,7 +527,7 @@ def test_an_answer_that_makes_no_sense_is_said_to_make_none_and_may_be_asked_for
         lambda it: it.create_alert("rts-1", "idx-1", "event-1", None),
         lambda it: it.transcript_status("rts-1"),
         lambda it: it.playable("rts-1", 1, 2),
-        lambda it: it.search("rts-1", "words", most=None, index_id=None),
+        lambda it: it.search("rts-1", "words", most=None),
     ],
 )
 def test_no_call_takes_nothing_for_an_answer(stub, call):

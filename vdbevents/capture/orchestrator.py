@@ -612,7 +612,6 @@ class _Capture:
             except Exception as error:  # noqa: BLE001 - a bug in one step is no reason to leave out the others
                 self._crash = self._crash or error
         self._tail_ended.set()
-        await self._waiting.in_thread(partial(self._writer.close, _LAST_WRITE_SECONDS))
         journal.remove_file(self._directory.capture_pid)
 
     async def _end_pipelines(self) -> None:
@@ -657,6 +656,11 @@ class _Capture:
         if self._info.session_id:
             self._append("capture.ended", self._told_of_session())
             self._write_info()
+        # Before the listener says its last word.
+        unwritten = await self._waiting.in_thread(partial(self._writer.close, _LAST_WRITE_SECONDS))
+        if unwritten:
+            reason = self._writer.trouble or "the disk does not answer"
+            self._say(f"{unwritten} lines of the runtime could not be written: {reason}", problem=True)
 
     async def _end_listener(self) -> None:
         own = self._options.listener

@@ -544,7 +544,7 @@ def _listing(service: Service, stream: Stream) -> "Callable[[], list[Index]]":
 
 
 def _searching(service: Service, stream: Stream, question: str, most: int) -> "Callable[[], list[Shot]]":
-    return lambda: service.account.search(stream.id, question, most=most, index_id=None)
+    return lambda: service.account.search(stream.id, question, most=most)
 
 
 def _found(stream: Stream, shot: "Shot") -> dict[str, Any]:

@@ -281,11 +281,11 @@ class Account:
 
         return self._ask(f"make a clip of {stream_id}", ask)
 
-    def search(self, stream_id: str, query: str, *, most: int | None, index_id: str | None) -> list[Shot]:
+    def search(self, stream_id: str, query: str, *, most: int | None) -> list[Shot]:
         """What VideoDB's semantic search finds on a stream, best first."""
 
         def ask(connection: Any) -> list[Shot]:  # noqa: ANN401
-            options = {"result_threshold": most, "index_id": index_id}
+            options = {"result_threshold": most}
             found = _stream(connection, stream_id).search(query, **options).get_shots()
             return [
                 Shot(

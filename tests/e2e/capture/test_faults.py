@@ -1,5 +1,6 @@
 """Each call of a capture fails, one at a time: it ends in time, says why, and leaves nothing behind."""
 
+import re
 import time
 
 import pytest
@@ -41,34 +42,82 @@ CALLS = {
 
 @pytest.mark.parametrize("fault", ["http", "hang"])
 @pytest.mark.parametrize("call", CALLS)
-def test_a_call_that_always_fails_ends_in_time_with_a_clear_message(capture, service, call, fault):
+def test_a_call_that_always_fails_ends_in_time_with_a_clear_message(capture, service, listener, call, fault):
     method, path, code, said = CALLS[call]
+    # Late enough for somebody to ask how far the session is.
+    service.fault(activation={"mode": "late", "seconds": 0.8})
     status = {"status": 500} if fault == "http" else {}
     service.fault(**{fault: {"method": method, "path": path, **status}})
     begun = time.monotonic()
-    recorder = capture(
-        "--duration", "0.5s" if fault == "http" else "2.5s", "--alert", "deploy=a deployment", *SHORT
-    )
+    duration = "0.5s" if fault == "http" else "2.5s"
+    recorder = capture("--duration", duration, "--alert", "deploy=a deployment", *SHORT)
 
     assert recorder.ends() == code, recorder.err
     assert time.monotonic() - begun < 30
     assert said in recorder.err
+    assert [it for it in service.state["requests"] if asks(it, method, path)], "nothing failed"
     if fault == "http" and code == 5:
         assert "the service answered 500" in recorder.err
     if call == "stop":
-        # What cannot be reached cannot be ended: now it can, and who comes next does.
-        service.fault(**{fault: None})
         assert f"vdbevents session end {recorder.summary['session_id']}" in recorder.err
-        service.request("session", do="stop")
+        service.fault(**{fault: None})
+        # What cannot be reached cannot be ended; who comes next can.
+        assert capture("--duration", "0.1s", "--no-store", "all").ends() == 0
+    assert_left_in_order(recorder, service, listening=True)
+
+
+def asks(request, method, path):
+    """Whether a request is one of a fault's."""
+    return re.fullmatch(f"{method} {re.escape(path).replace(chr(92) + '*', '[^/]+')}", request) is not None
+
+
+@pytest.mark.parametrize("fault", ["http", "hang"])
+def test_a_listener_that_gets_no_answer_ends_it_in_time(capture, service, fault):
+    status = {"status": 500} if fault == "http" else {}
+    service.fault(**{fault: {"path": "/collection/default/websocket", **status}})
+    recorder = capture("--timeout", 3)
+
+    assert recorder.ends() == 5
+    assert "the listener was not connected in 3 s" in recorder.err
     assert_left_in_order(recorder, service)
 
 
-@pytest.mark.parametrize("position", range(14))
-def test_one_call_that_fails_once_is_made_again(capture, service, listener, position):
-    service.fault(http={"status": 500, "times": 1, "skip": position})
-    recorder = capture("--alert", "deploy=a deployment", "--no-system-audio")
-    if recorder.process.poll() is None:
-        eventually(lambda: recorder.process.poll() is not None or _all_runs(recorder))
+@pytest.mark.parametrize("fault", ["http", "hang"])
+def test_an_export_that_cannot_be_asked_for_is_not_waited_for_for_ever(capture, service, listener, fault):
+    status = {"status": 500} if fault == "http" else {}
+    service.fault(export={"mode": "late", "seconds": 60})
+    service.fault(**{fault: {"method": "POST", "path": f"{SESSIONS}/*/export", **status}})
+    recorder = capture("--duration", "0.2s", "--timeout", 1.5, "--export-timeout", 8)
+
+    assert recorder.ends() == 6
+    assert "has not been exported in 8 s" in recorder.err
+    assert f"vdbevents session export {recorder.summary['session_id']}" in recorder.err
+    assert_left_in_order(recorder, service, listening=True)
+
+
+def test_an_index_that_may_have_been_made_is_looked_for_until_the_answer_comes(capture, service, listener):
+    service.fault(hang={"method": "POST", "path": "/rtstream/*/index/scene", "times": 1})
+    service.fault(http={"status": 500, "method": "GET", "path": "/rtstream/*/index/scene", "times": 2})
+    recorder = capture("--timeout", 2, "--no-mic", "--no-system-audio")
+    recorder.records()
+
+    assert "could not start the visual_index" in recorder.err
+    assert "could not list the indexes" in recorder.err
+    assert recorder.stop() == 0
+    assert len(service.state["pipelines"]) == 1
+
+
+# How many calls a capture with alerts makes until all of its pipelines run.
+_CALLS_UNTIL_IT_RUNS = 14
+
+
+@pytest.mark.parametrize("fault", ["http", "hang"])
+@pytest.mark.parametrize("position", range(_CALLS_UNTIL_IT_RUNS))
+def test_one_call_that_fails_once_is_made_again(capture, service, listener, position, fault):
+    status = {"status": 500} if fault == "http" else {}
+    service.fault(**{fault: {"times": 1, "skip": position, **status}})
+    recorder = capture("--alert", "deploy=a deployment", "--no-system-audio", "--timeout", 4)
+    eventually(lambda: recorder.process.poll() is not None or _all_runs(recorder))
     if recorder.process.poll() is None:
         recorder.stop()
 
@@ -77,6 +126,16 @@ def test_one_call_that_fails_once_is_made_again(capture, service, listener, posi
     assert code == (6 if refused else 0), recorder.err
     assert service.state["faults"] == {}
     assert_left_in_order(recorder, service, listening=True)
+
+
+def test_that_many_calls_are_made_and_no_more(capture, service, listener):
+    before = sum(service.state["requests"].values())
+    recorder = capture("--alert", "deploy=a deployment", "--no-system-audio")
+    eventually(lambda: _all_runs(recorder))
+    made = sum(service.state["requests"].values()) - before
+
+    assert recorder.stop() == 0
+    assert made == _CALLS_UNTIL_IT_RUNS - 1, "one more stops the session"
 
 
 def _all_runs(recorder):
@@ -88,13 +147,13 @@ def _all_runs(recorder):
     return len(pipelines) == 3 and len(watched) == 2 and all(pipeline["alerts"] for pipeline in watched)
 
 
-def test_an_expired_token_ends_it_with_the_runtime_s_reason(capture, service):
+def test_an_expired_token_ends_it_with_the_runtime_s_reason(capture, service, listener):
     service.fault(expired_tokens={})
     recorder = capture(*SHORT)
 
     assert recorder.ends() == 6
     assert "could not start the recording: the capture runtime says: " in recorder.err
-    assert_left_in_order(recorder, service)
+    assert_left_in_order(recorder, service, listening=True)
 
 
 COMMANDS = {
@@ -107,7 +166,7 @@ COMMANDS = {
 
 @pytest.mark.parametrize("kind", ["die_at", "hang_at"])
 @pytest.mark.parametrize("command", COMMANDS)
-def test_a_runtime_that_fails_before_it_records_ends_it_in_time(capture, service, command, kind):
+def test_a_runtime_that_fails_before_it_records_ends_it_in_time(capture, service, listener, command, kind):
     service.fault(runtime={kind: command})
     begun = time.monotonic()
     recorder = capture(*SHORT)
@@ -117,12 +176,12 @@ def test_a_runtime_that_fails_before_it_records_ends_it_in_time(capture, service
     assert COMMANDS[command] in recorder.err
     reason = "has ended (exit code 9)" if kind == "die_at" else "has not answered in 1.5 s"
     assert reason in recorder.err
-    assert_left_in_order(recorder, service)
+    assert_left_in_order(recorder, service, listening=True)
 
 
 @pytest.mark.parametrize("kind", ["die_at", "hang_at"])
 @pytest.mark.parametrize("command", ["stopRecording", "shutdown"])
-def test_a_runtime_that_fails_in_the_end_costs_nothing_but_a_word(capture, service, command, kind):
+def test_a_runtime_that_fails_in_the_end_costs_nothing_but_a_word(capture, service, listener, command, kind):
     service.fault(runtime={kind: command})
     recorder = capture("--duration", "0.2s", *SHORT)
 
@@ -130,11 +189,11 @@ def test_a_runtime_that_fails_in_the_end_costs_nothing_but_a_word(capture, servi
     assert recorder.summary["status"] == "exported"
     if command == "stopRecording":
         assert "could not stop the recording" in recorder.err
-    assert_left_in_order(recorder, service)
+    assert_left_in_order(recorder, service, listening=True)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_a_runtime_that_refuses_is_quoted(capture, service, command):
+def test_a_runtime_that_refuses_is_quoted(capture, service, listener, command):
     service.fault(runtime={"refuse": {command: "Another instance\x1b[2J is recording."}})
     recorder = capture(*SHORT)
 
@@ -142,16 +201,18 @@ def test_a_runtime_that_refuses_is_quoted(capture, service, command):
     assert COMMANDS[command] in recorder.err
     assert "the capture runtime says: Another instance" in recorder.err
     assert "\x1b" not in recorder.err
-    assert_left_in_order(recorder, service)
+    assert_left_in_order(recorder, service, listening=True)
 
 
 @pytest.mark.parametrize("command", ["getChannels", "startRecording"])
-def test_an_answer_that_is_drowned_in_an_over_long_line_or_in_noise_is_heard(capture, service, command):
+def test_an_answer_that_is_drowned_in_an_over_long_line_or_in_noise_is_heard(
+    capture, service, listener, command
+):
     service.fault(runtime={"long_line_at": command, "noise": True})
     recorder = capture("--duration", "0.2s", *SHORT)
 
     assert recorder.ends() == 0, recorder.err
-    assert_left_in_order(recorder, service)
+    assert_left_in_order(recorder, service, listening=True)
 
 
 def test_a_second_recorder_on_this_machine_is_told_so(capture, service, state, tmp_path):
