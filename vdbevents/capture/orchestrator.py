@@ -156,6 +156,7 @@ class _Capture:
         self._failure: VdbeventsError | None = None
         self._crash: BaseException | None = None
         self._info_trouble = ""
+        self._handled: list[signal.Signals] = []
         self._tail_ended = threading.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._pipeline_tasks: set[asyncio.Task[None]] = set()
@@ -178,6 +179,7 @@ class _Capture:
         except Exception as error:  # noqa: BLE001 - what was begun is ended in order, also after a bug
             self._crash = error
         await self._end()
+        self._let_go_of_signals()
         summary = self._info.summary(str(self._directory.journal)) if self._info.session_id else None
         return Outcome(summary, self._crash or self._failure, self._waiting.hurried)
 
@@ -212,10 +214,25 @@ class _Capture:
             # Whoever has it ignored, as `nohup` does, wants it so.
             if number is None or (name == "SIGHUP" and signal.getsignal(number) is signal.SIG_IGN):
                 continue
+            self._handled.append(number)
             try:
                 self._loop.add_signal_handler(number, self._interrupt, number)
             except NotImplementedError:  # Windows' event loop knows no signals
                 signal.signal(number, lambda n, _: self._loop.call_soon_threadsafe(self._interrupt, n))
+
+    def _let_go_of_signals(self) -> None:
+        """All is done: one more signal changes nothing, unless the summary finds nobody who reads it."""
+        seen: list[int] = []
+
+        def handle(number: int, _: object) -> None:
+            seen.append(number)
+            if len(seen) > 1:
+                os._exit(128 + number)
+
+        for number in self._handled:
+            with contextlib.suppress(NotImplementedError):
+                self._loop.remove_signal_handler(number)
+            signal.signal(number, handle)
 
     def _interrupt(self, number: int) -> None:
         self._waiting.ask_to_end()
@@ -267,7 +284,8 @@ class _Capture:
                 self._fail(error)
             else:
                 self._crash = self._crash or error
-            self._waiting.ask_to_end()
+            self._waiting.refuse_steps()
+            self._waiting.notify()
 
     # 1. The listener.
 
@@ -315,11 +333,16 @@ class _Capture:
         def wait() -> bool:
             return not self._tail_ended.wait(_FOLLOW_SECONDS)
 
-        for line in journal.follow(self._directory.journal, from_end=False, wait=wait, start=start):
-            event = record.parse_line(line)
-            if event is not None:
-                with contextlib.suppress(RuntimeError):  # the loop has ended
+        try:
+            for line in journal.follow(self._directory.journal, from_end=False, wait=wait, start=start):
+                event = record.parse_line(line)
+                if event is not None:
                     self._loop.call_soon_threadsafe(self._take, event)
+        except OSError as error:
+            # What it would have told is asked for.
+            self._say(f"the journal cannot be read: {error.strerror or error}", problem=True)
+        except RuntimeError:
+            return  # the loop has ended
 
     def _take(self, event: Mapping[str, Any]) -> None:
         session_id = self._info.session_id
@@ -612,7 +635,8 @@ class _Capture:
             except Exception as error:  # noqa: BLE001 - a bug in one step is no reason to leave out the others
                 self._crash = self._crash or error
         self._tail_ended.set()
-        journal.remove_file(self._directory.capture_pid)
+        with contextlib.suppress(OSError):
+            journal.remove_file(self._directory.capture_pid)
 
     async def _end_pipelines(self) -> None:
         await _cancelled(self._pipeline_tasks)

@@ -7,7 +7,7 @@ first is gone, and goes deaf after a line of more than 64 KiB. docs/capture.md s
 import asyncio
 import contextlib
 import json
-import signal
+import sys
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -17,6 +17,7 @@ from vdbevents.errors import CaptureError
 _FAREWELL_SECONDS = 2.0
 _WATCH_SECONDS = 0.05
 _LONGEST_REASON = 300
+_NEW_PROCESS_GROUP = 0x200  # Windows' CREATE_NEW_PROCESS_GROUP
 
 _PERMISSIONS = {
     "microphone": "System Settings > Privacy & Security > Microphone (macOS), "
@@ -50,7 +51,6 @@ class Runtime:
         self._events: asyncio.Task[None] | None = None
         self._watches: list[asyncio.Task[Any]] = []
         self._transport: asyncio.SubprocessTransport | None = None
-        self._restore_signals: Callable[[], None] = lambda: None
         self.ended: asyncio.Future[int | None] = asyncio.get_running_loop().create_future()
         """Done when the process has ended by itself or by `close`, with its exit code."""
         self._read_output = getattr(client, "_read_stdout_loop", None)
@@ -134,7 +134,7 @@ class Runtime:
         if self.ended.done() or (process is not None and process.returncode is not None):
             # Asked now, the SDK would start another process, which knows of no recording.
             raise self._death(what)
-        with self._shielded_start():
+        with self._own_group():
             asked = asyncio.ensure_future(call())
             try:
                 done = {asked, self.ended}
@@ -166,31 +166,26 @@ class Runtime:
         )
 
     @contextlib.contextmanager
-    def _shielded_start(self) -> Iterator[None]:
-        """Ctrl-C on a terminal reaches every process in it: the runtime has to live on until asked to end.
+    def _own_group(self) -> Iterator[None]:
+        """A process that is started meanwhile gets a process group of its own.
 
-        A signal that is ignored stays so in a process that is started.
+        Ctrl-C on a terminal reaches every process of the group in its foreground: the runtime has to live on
+        until it is asked to end.
         """
-        names = (
-            [name for name in ("SIGINT", "SIGHUP") if hasattr(signal, name)] if self._process is None else []
-        )
-        before = {
-            getattr(signal, name): signal.signal(getattr(signal, name), signal.SIG_IGN) for name in names
-        }
+        loop: Any = asyncio.get_running_loop()
+        start = loop.subprocess_exec
+        apart = {"process_group": 0} if sys.platform != "win32" else {"creationflags": _NEW_PROCESS_GROUP}
 
-        def restore() -> None:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-            before.clear()
+        async def start_apart(*arguments: Any, **options: Any) -> Any:  # noqa: ANN401 - asyncio's
+            return await start(*arguments, **{**options, **apart})
 
-        self._restore_signals = restore
+        loop.subprocess_exec = start_apart
         try:
             yield
         finally:
-            restore()
+            vars(loop).pop("subprocess_exec", None)
 
     async def _watch_output(self) -> None:
-        self._restore_signals()
         process = self._process
         self._transport = getattr(process, "_transport", None)
         self._note_watch()

@@ -56,21 +56,40 @@ class Waiting:
     async def within(self, call: Callable[[], _Answer], seconds: float) -> _Answer:
         """The same within a time limit, after which nobody waits for the thread any more.
 
+        A second signal leaves it a moment, and no more.
+
         Raises:
             ServiceUnreachableError: the time is over.
         """
+        task = asyncio.ensure_future(self.in_thread(call))
+        deadline = self._loop.time() + seconds
         try:
-            async with asyncio.timeout(seconds):
-                return await self.in_thread(call)
-        except TimeoutError:
-            raise ServiceUnreachableError(f"the service has not answered in {seconds:g} s") from None
+            while not task.done() and (left := deadline - self._loop.time()) > 0:
+                if self.hurried:
+                    deadline = min(deadline, self._loop.time() + _GRACE_SECONDS)
+                    await asyncio.wait({task}, timeout=min(left, _GRACE_SECONDS))
+                    continue
+                self._changed.clear()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(left):
+                        await self._first_of(task, self._changed, keep=True)
+        finally:
+            if not task.done():
+                await _give_up(task)
+        if task.cancelled():
+            raise ServiceUnreachableError(f"the service has not answered in {seconds:g} s")
+        return task.result()
 
     async def unless_asked(self, work: Awaitable[_Answer]) -> _Answer:
         """The outcome of some work.
 
         Raises:
-            AskedToEnd: a signal came first; the work is cancelled.
+            AskedToEnd: a signal came first; the work is cancelled, or not begun.
         """
+        if self._asked.is_set():
+            if asyncio.iscoroutine(work):
+                work.close()
+            raise AskedToEnd
         task = asyncio.ensure_future(work)
         await self._first_of(task, self._asked)
         if task.done():
@@ -104,13 +123,16 @@ class Waiting:
                     await self._changed.wait()
         return True
 
-    async def _first_of(self, task: "asyncio.Future[_Answer]", event: asyncio.Event) -> None:
+    async def _first_of(
+        self, task: "asyncio.Future[_Answer]", event: asyncio.Event, *, keep: bool = False
+    ) -> None:
         waiter = self._loop.create_task(event.wait())
         try:
             both: set[asyncio.Future[Any]] = {task, waiter}
             await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
         except asyncio.CancelledError:
-            await _give_up(task)
+            if not keep:
+                await _give_up(task)
             raise
         finally:
             waiter.cancel()

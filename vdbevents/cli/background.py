@@ -15,6 +15,7 @@ from vdbevents.errors import InputError, ListenerStateError
 from vdbevents.journal import StateDirectory, already_listening, listener_pid, listener_runs
 
 _POLL_SECONDS = 0.05
+_FAREWELL_SECONDS = 5.0
 
 
 class StartedListener(NamedTuple):
@@ -32,6 +33,7 @@ def start_listener(
     tell: Callable[[str], object] = sys.stderr.write,
     environ: Mapping[str, str] | None = None,
     given_up: Callable[[], bool] = lambda: False,
+    on_start: "Callable[[subprocess.Popen[str]], object]" = lambda _: None,
 ) -> StartedListener:
     """Starts a listener that outlives this process, and returns when its first connection stands.
 
@@ -44,6 +46,7 @@ def start_listener(
         tell: takes what it says until then.
         environ: another environment than this process's own.
         given_up: asked all the while; once it says so, the listener is ended.
+        on_start: takes the process as soon as there is one.
 
     Raises:
         ListenerStateError: one runs already.
@@ -73,6 +76,7 @@ def start_listener(
         )
     finally:
         os.close(log)
+    on_start(child)
     with state.listener_log.open(encoding="utf-8", errors="replace") as told:
         code = _await_connection(child, announce, lambda: tell(told.read()), given_up)
     if child.stdout is not None:
@@ -101,19 +105,30 @@ def _await_connection(
             reader.join(_POLL_SECONDS)
             tell()
             if given_up():
-                child.terminate()
+                _end(child)
     except KeyboardInterrupt:
-        child.terminate()
-        child.wait()
+        _end(child)
         raise
     if first_line and first_line[0] and not given_up():
         announce(first_line[0])
         return ExitCode.DONE
     if given_up():
-        child.terminate()
+        # Ended by us, it may say that all is well.
+        _end(child)
+        tell()
+        return ExitCode.UNREACHABLE
     code = child.wait()
     tell()
     return ExitCode(code) if code in set(ExitCode) else ExitCode.BUG
+
+
+def _end(child: "subprocess.Popen[str]") -> None:
+    child.terminate()
+    try:
+        child.wait(_FAREWELL_SECONDS)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.wait()
 
 
 def stop_listener(state: StateDirectory, timeout: float) -> str:

@@ -1,6 +1,8 @@
 """`vdbevents capture` and `vdbevents channels`: what they ask for, and what a person sees meanwhile."""
 
+import contextlib
 import os
+import signal
 import sys
 import threading
 import time
@@ -226,10 +228,18 @@ def capture(
         outcome = orchestrator.capture(options, observer)
     finally:
         observer.flush()
-    if outcome.summary is not None:
-        _print_summary(outcome.summary)
+    unprinted = None if outcome.summary is None else _print_summary(outcome.summary)
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        # All is said and done. Python gives up its own handlers before it ends, and this stays.
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
     if outcome.failure is not None:
+        if unprinted is not None:
+            observer.say(unprinted.message, problem=True)
+            observer.flush()
         raise outcome.failure
+    if unprinted is not None:
+        raise unprinted
     return ExitCode.INTERRUPTED if outcome.interrupted else ExitCode.DONE
 
 
@@ -248,7 +258,8 @@ def _require_text(*values: str | None) -> None:
             raise InputError(f"{value!a} is no text", "write it in this terminal's encoding") from None
 
 
-def _print_summary(summary: "Mapping[str, Any]") -> None:
+def _print_summary(summary: "Mapping[str, Any]") -> StorageError | None:
+    """Prints it; answers with the error of a stdout that does not take it."""
     try:
         put(json_text(summary))
     except BrokenPipeError:
@@ -256,10 +267,11 @@ def _print_summary(summary: "Mapping[str, Any]") -> None:
         silence_stdout()
     except OSError as error:
         silence_stdout()
-        raise StorageError(
+        return StorageError(
             f"cannot write the summary to stdout: {error.strerror or error}",
             "the recording itself is in order; its facts are in videodb_capture_info.json",
-        ) from error
+        )
+    return None
 
 
 def _prepare_for_runtime() -> None:
@@ -303,8 +315,8 @@ class _BackgroundListener:
             tell=self._tell,
             environ=self._environ,
             given_up=lambda: cancelled.is_set() or time.monotonic() > deadline,
+            on_start=self._hold,
         )
-        self._process = started.process
         if started.code == ExitCode.DONE or cancelled.is_set():
             return
         log = self._state.listener_log
@@ -331,6 +343,9 @@ class _BackgroundListener:
                 f"end it at once with: kill -9 {process.pid}",
             ) from None
         return True
+
+    def _hold(self, process: "subprocess.Popen[str]") -> None:
+        self._process = process
 
     def _tell(self, text: str) -> None:
         for line in text.splitlines():
@@ -360,9 +375,16 @@ class _CaptureObserver(Diagnostics):
         self._live.console.print(Text.from_ansi(text.rstrip("\n")), soft_wrap=True)
 
     def abandon(self) -> None:
-        """The process ends at once: what hides the cursor shows it again."""
-        if self._live is not None:
-            self._live.console.show_cursor(True)  # noqa: FBT003 - rich's form of it
+        """The process ends at once: the cursor is shown again, if the terminal takes that without waiting."""
+        if self._live is None:
+            return
+        with contextlib.suppress(OSError, ValueError):
+            number = self._stream.fileno()
+            os.set_blocking(number, False)
+            try:
+                os.write(number, b"\x1b[?25h\n")
+            finally:
+                os.set_blocking(number, True)
 
     def _write_waiting(self) -> None:
         try:

@@ -172,6 +172,10 @@ class Diagnostics:
     def bug(self) -> None:
         """The exception that is being handled, with its traceback: nobody foresaw it."""
         text = "this is a bug in vdbevents; please report it with what follows"
+        if self._format is LogFormat.JSON:
+            fields = {"level": "error", "message": text, "traceback": traceback.format_exc()}
+            self._put(_json_line(time.time_ns() // 1_000_000, fields))
+            return
         self._put(self._message("error", text, ""))
         self._put(traceback.format_exc())
 
@@ -220,4 +224,5 @@ class Diagnostics:
 
 
 def _json_line(at_ms: int, fields: Mapping[str, Any]) -> str:
-    return json.dumps({"ts": record.utc_text(at_ms), **fields}, ensure_ascii=False) + "\n"
+    # In ASCII: neither a line separator of Unicode nor a control character reaches who reads it.
+    return json.dumps({"ts": record.utc_text(at_ms), **fields}) + "\n"

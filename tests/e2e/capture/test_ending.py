@@ -52,6 +52,58 @@ def test_a_signal_at_any_moment_of_the_start_leaves_no_process(capture, service,
     assert_left_in_order(recorder, service)
 
 
+@linux_only
+@pytest.mark.parametrize("delay", [0.0, 0.05])
+def test_three_signals_while_the_listener_starts_leave_no_listener(capture, state, delay):
+    recorder = capture()
+    recorder.says("starting a listener")
+    time.sleep(delay)  # the moment is the point
+    for _ in range(3):
+        recorder.process.send_signal(signal.SIGTERM)
+        time.sleep(0.015)  # so that they are three
+
+    recorder.ends()
+    eventually(lambda: children_on(state) == [])
+
+
+def test_a_signal_after_everything_was_done_changes_nothing(capture):
+    recorder = capture("--duration", "0.2s")
+    recorder.says("stopped the listener")
+    recorder.process.send_signal(signal.SIGINT)
+
+    assert recorder.ends() == 0
+    assert recorder.summary["status"] == "exported"
+
+
+@linux_only
+def test_a_listener_that_does_not_react_is_not_waited_for_for_ever(capture, state):
+    recorder = capture("--timeout", 2)
+    recorder.says("starting a listener")
+    own = eventually(lambda: [pid for pid in children_on(state) if pid != recorder.pid])
+    os.kill(own[0], signal.SIGSTOP)
+
+    assert recorder.ends() in (0, 5)
+    assert children_on(state) == []
+
+
+@pytest.mark.parametrize("path", ["/capture/session/*/stop", "/collection/*/capture/session/*/export"])
+def test_a_second_signal_does_not_wait_for_a_call_that_hangs(capture, service, listener, path):
+    service.fault(export={"mode": "late", "seconds": 60})
+    recorder = capture()
+    recorder.records()
+    service.fault(hang={"method": "POST", "path": path})
+    os.kill(recorder.info["runtime_pid"], signal.SIGKILL)
+    recorder.says("ending what was begun")
+    asked = path.replace("*", "[^/]+")
+    eventually(lambda: any(re.fullmatch(f"POST {asked}", it) for it in service.state["requests"]))
+    recorder.process.send_signal(signal.SIGINT)
+    recorder.says("asked to end")
+    begun = time.monotonic()
+
+    assert recorder.stop() == 6
+    assert time.monotonic() - begun < 10, "not the 15 s of a call"
+
+
 def test_a_second_signal_while_the_runtime_does_not_stop_still_ends_the_session(capture, service):
     recorder = capture()
     recorder.records()
@@ -327,6 +379,43 @@ def test_a_stdout_that_takes_nothing_is_said_without_a_traceback(started, state,
     assert recorder.ends() == 74
     assert "cannot write the summary to stdout: No space left on device" in recorder.err
     assert "Traceback" not in recorder.err
+
+
+@linux_only
+def test_a_failure_is_the_last_word_also_where_stdout_takes_nothing(
+    started, state, environ, service, leftovers
+):
+    service.fault(activation={"mode": "failed", "error": "no node is free"})
+    with Path("/dev/full").open("wb") as full:
+        recorder = started(Capture(state, environ, stdout=full))
+
+    assert recorder.ends() == 6
+    assert "cannot write the summary" in recorder.err
+    assert "in order" not in recorder.err.split("cannot write")[1]
+    assert recorder.err.rstrip().endswith("the session failed: no node is free")
+
+
+def test_a_journal_that_cannot_be_read_any_more_is_said_without_a_traceback(capture, state, listener):
+    recorder = capture("--no-store", "all")
+    recorder.records()
+    listener.process.kill()
+    listener.ends()
+    state.journal.unlink()
+    state.journal.mkdir()
+    recorder.says("the journal cannot be read")
+
+    assert recorder.stop() == 0
+    assert "Traceback" not in recorder.err
+
+
+def test_what_is_said_as_json_is_one_line_each_whatever_is_in_it(capture, service):
+    recorder = capture("--log-format", "json")
+    recorder.records()
+    service.request("session", do="fail", error="one\u2028two\u009bthree")
+
+    assert recorder.ends() == 6
+    told = [json.loads(line) for line in recorder.err.splitlines()]
+    assert any("one\u2028two" in line["message"] for line in told)
 
 
 def test_a_stderr_that_nobody_reads_holds_nothing_up(started, state, environ, service, leftovers):
