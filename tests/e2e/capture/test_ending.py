@@ -80,7 +80,10 @@ def test_a_listener_that_does_not_react_is_not_waited_for_for_ever(capture, serv
     service.fault(hang={"path": "/collection/default/websocket"})
     recorder = capture("--timeout", 2)
     recorder.says("starting a listener")
-    own = eventually(lambda: [pid for pid in children_on(state) if pid != recorder.pid])
+    # By its command line: between fork and exec it still has that of the capture.
+    own = eventually(
+        lambda: [it for it in children_on(state) if b"listen" in Path(f"/proc/{it}/cmdline").read_bytes()]
+    )
     os.kill(own[0], signal.SIGSTOP)
 
     assert recorder.ends() == 5
