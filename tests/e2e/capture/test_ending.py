@@ -22,18 +22,18 @@ def session_of(service):
     return service.state["sessions"][-1]
 
 
+def words_of(pid):
+    """The command line of a process; nothing once it is gone."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return []
+
+
 def children_on(state):
     """The processes that have the state directory on their command line."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                words = (entry / "cmdline").read_bytes().split(b"\0")
-            except OSError:
-                continue
-            if str(state.path).encode() in words:
-                found.append(int(entry.name))
-    return found
+    pids = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+    return [pid for pid in pids if str(state.path).encode() in words_of(pid)]
 
 
 # Signals.
@@ -81,9 +81,7 @@ def test_a_listener_that_does_not_react_is_not_waited_for_for_ever(capture, serv
     recorder = capture("--timeout", 2)
     recorder.says("starting a listener")
     # By its command line: between fork and exec it still has that of the capture.
-    own = eventually(
-        lambda: [it for it in children_on(state) if b"listen" in Path(f"/proc/{it}/cmdline").read_bytes()]
-    )
+    own = eventually(lambda: [it for it in children_on(state) if b"listen" in words_of(it)])
     os.kill(own[0], signal.SIGSTOP)
 
     assert recorder.ends() == 5
