@@ -34,6 +34,15 @@ def run(arguments, environ, **options):
     return subprocess.run(command, env=environ, timeout=60, check=False, **{**settings, **options})
 
 
+def assert_failed(ended, code, *said):
+    """That a `vdbevents` ended with a code and said why, without a traceback and without the key."""
+    assert ended.returncode == code, ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert KEY not in ended.stdout + ended.stderr
+    for text in said:
+        assert text in ended.stderr
+
+
 def events_of(state):
     """The whole lines of a journal, parsed."""
     with contextlib.suppress(FileNotFoundError):

@@ -713,11 +713,9 @@ def test_an_emulator_that_cannot_be_started_so_says_why(environ, tmp_path, argum
     assert "Traceback" not in done.stderr
 
 
-def test_the_demo_records_asks_and_leaves_nothing_behind(environ, tmp_path):
-    scratch = tmp_path / "scratch"
-    scratch.mkdir()
-    started = time.monotonic()
-    demo = subprocess.Popen(
+def start_demo(environ, scratch):
+    """The demo, leader of a group that holds all that it starts."""
+    return subprocess.Popen(
         [sys.executable, "-m", "vdbevents", "demo"],
         env={**environ, "TMPDIR": str(scratch)},
         stdout=subprocess.PIPE,
@@ -726,6 +724,13 @@ def test_the_demo_records_asks_and_leaves_nothing_behind(environ, tmp_path):
         start_new_session=True,
         text=True,
     )
+
+
+def test_the_demo_records_asks_and_leaves_nothing_behind(environ, tmp_path):
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    started = time.monotonic()
+    demo = start_demo(environ, scratch)
     shown, _ = demo.communicate(timeout=60)
 
     assert demo.returncode == 0
@@ -747,15 +752,7 @@ def test_the_demo_records_asks_and_leaves_nothing_behind(environ, tmp_path):
 def test_an_interrupted_demo_leaves_nothing_behind(environ, tmp_path):
     scratch = tmp_path / "scratch"
     scratch.mkdir()
-    demo = subprocess.Popen(
-        [sys.executable, "-m", "vdbevents", "demo"],
-        env={**environ, "TMPDIR": str(scratch)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        stdin=subprocess.DEVNULL,
-        start_new_session=True,
-        text=True,
-    )
+    demo = start_demo(environ, scratch)
     while "connected as" not in demo.stdout.readline():
         assert demo.poll() is None
     os.killpg(demo.pid, signal.SIGINT)  # as Ctrl-C does

@@ -9,7 +9,7 @@ import urllib.request
 from datetime import datetime, timedelta
 
 import pytest
-from processes import KEY, ServiceInThread, run
+from processes import KEY, ServiceInThread, assert_failed, run
 
 from vdbevents.record import own_record, utc_text
 
@@ -71,14 +71,6 @@ def event(start, end=None, stream=MIC, text="hello"):
 
 def span(clip):
     return clip["start"], clip["end"]
-
-
-def assert_failed(ended, code, *said):
-    assert ended.returncode == code, ended.stderr
-    assert "Traceback" not in ended.stderr
-    assert KEY not in ended.stdout + ended.stderr
-    for text in said:
-        assert text in ended.stderr
 
 
 # clip --at

@@ -9,7 +9,7 @@ import urllib.request
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from processes import KEY, ServiceInThread, eventually, run
+from processes import KEY, ServiceInThread, assert_failed, eventually, run
 
 CHANNELS = [
     {"channel_id": "mic:default", "channel_name": "Microphone", "type": "audio", "store": True},
@@ -102,14 +102,6 @@ def pipelines(service, streams):
 
 def alerts_on(service, stream_id, index_id):
     return api(service, "GET", f"/rtstream/{stream_id}/index/{index_id}/alert")["alerts"]
-
-
-def assert_failed(ended, code, *said):
-    assert ended.returncode == code, ended.stderr
-    assert "Traceback" not in ended.stderr
-    assert KEY not in ended.stdout + ended.stderr
-    for text in said:
-        assert text in ended.stderr
 
 
 # session create

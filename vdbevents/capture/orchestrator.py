@@ -150,7 +150,6 @@ class _Capture:
             options.end_user_id, options.collection_id, options.metadata, options.pipelines.alerts
         )
         self._life = self._info.life
-        self._owns_listener = False
         self._runtime: Runtime | None = None
         self._start_tried = self._records = False
         self._failure: VdbeventsError | None = None
@@ -285,22 +284,20 @@ class _Capture:
             else:
                 self._crash = self._crash or error
             self._waiting.refuse_steps()
-            self._waiting.notify()
 
     # 1. The listener.
 
     async def _find_listener(self) -> None:
         directory = self._directory
         journal_size = directory.journal.stat().st_size if directory.journal.exists() else 0
-        if not journal.listener_runs(directory):
-            await self._start_listener()
-        if not self._owns_listener:
+        if journal.listener_runs(directory) or not await self._start_listener():
             self._say(f"a listener records into {directory.path} (PID {journal.listener_pid(directory)})")
         self._info.ws_id = await self._waiting.unless_asked(self._connection_id())
         self._say(f"the listener is connected as {self._info.ws_id}")
         threading.Thread(target=self._follow, args=(journal_size,), daemon=True).start()
 
-    async def _start_listener(self) -> None:
+    async def _start_listener(self) -> bool:
+        """Starts one; False where another was faster, and serves as well."""
         own = self._options.listener
         if own is None:
             raise ListenerStateError(
@@ -312,11 +309,10 @@ class _Capture:
             # Not left in the middle, whatever signal comes: what it has started has to be known, to be ended.
             await self._waiting.in_thread(partial(own.start, self._waiting.cancelled))
         except ListenerStateError:
-            # Another one was faster.
             if not journal.listener_runs(self._directory):
                 raise
-        else:
-            self._owns_listener = True
+            return False
+        return True
 
     async def _connection_id(self) -> str:
         deadline = self._loop.time() + self._limits.step

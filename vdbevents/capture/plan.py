@@ -91,13 +91,13 @@ def choose(
         denied: the kinds for which the system gives no permission.
     """
     without_permission = set(denied)
+    known: dict[str, Channel] = {}
+    for channel in available:
+        known.setdefault(channel.id, channel)
     chosen: list[Choice] = []
     remarks: list[str] = []
     for kind in KINDS:
-        devices = list(
-            {channel.id: channel for channel in reversed(available) if channel.kind == kind}.values()
-        )
-        devices.reverse()
+        devices = [channel for channel in known.values() if channel.kind == kind]
         asked, selector = _asked(wanted, kind)
         if not asked:
             continue
@@ -107,8 +107,8 @@ def choose(
         found = _select(devices, selector)
         if not found:
             what = f"no {_NAMES[kind]} {selector}" if selector not in (None, "all") else f"no {_NAMES[kind]}"
-            known = f"; there is {', '.join(channel.id for channel in devices)}" if devices else ""
-            remarks.append(f"there is {what} to record: left out{known}")
+            others = f"; there is {', '.join(channel.id for channel in devices)}" if devices else ""
+            remarks.append(f"there is {what} to record: left out{others}")
         for position, channel in enumerate(found):
             primary = kind == "display" and position == 0
             chosen.append(Choice(channel, kind in wanted.stored, primary))

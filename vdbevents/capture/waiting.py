@@ -4,13 +4,14 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from vdbevents.errors import ServiceUnreachableError
 
 _Answer = TypeVar("_Answer")
 
 _GRACE_SECONDS = 2.0
+_FOR_EVER = 1e9
 
 
 class AskedToEnd(Exception):  # noqa: N818 - it is no error
@@ -24,7 +25,6 @@ class Waiting:
         """Belongs to the loop that runs."""
         self._loop = asyncio.get_running_loop()
         self._changed = asyncio.Event()
-        self._asked = asyncio.Event()
         self.times_asked = 0
         self.cancelled = threading.Event()
         """Set as soon as the end is near: for who waits in a thread."""
@@ -38,12 +38,11 @@ class Waiting:
         """A signal came."""
         self.times_asked += 1
         self.refuse_steps()
-        self.notify()
 
     def refuse_steps(self) -> None:
-        """From now on `unless_asked` begins nothing."""
+        """From now on `unless_asked` begins nothing, and what it has begun is given up."""
         self.cancelled.set()
-        self._asked.set()
+        self.notify()
 
     def notify(self) -> None:
         """Something changed that somebody may wait for."""
@@ -62,23 +61,17 @@ class Waiting:
             ServiceUnreachableError: the time is over.
         """
         task = asyncio.ensure_future(self.in_thread(call))
+        task.add_done_callback(lambda _: self.notify())
         deadline = self._loop.time() + seconds
         try:
-            while not task.done() and (left := deadline - self._loop.time()) > 0:
-                if self.hurried:
-                    deadline = min(deadline, self._loop.time() + _GRACE_SECONDS)
-                    await asyncio.wait({task}, timeout=min(left, _GRACE_SECONDS))
-                    continue
-                self._changed.clear()
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(left):
-                        await self._first_of(task, self._changed, keep=True)
-        finally:
+            await self.until(lambda: task.done() or self.hurried, seconds)
+            left = min(deadline - self._loop.time(), _GRACE_SECONDS)
+            await asyncio.wait({task}, timeout=max(left, 0.0))
             if not task.done():
-                await _give_up(task)
-        if task.cancelled():
-            raise ServiceUnreachableError(f"the service has not answered in {seconds:g} s")
-        return task.result()
+                raise ServiceUnreachableError(f"the service has not answered in {seconds:g} s")
+            return task.result()
+        finally:
+            await _give_up(task)
 
     async def unless_asked(self, work: Awaitable[_Answer]) -> _Answer:
         """The outcome of some work.
@@ -86,28 +79,31 @@ class Waiting:
         Raises:
             AskedToEnd: a signal came first; the work is cancelled, or not begun.
         """
-        if self._asked.is_set():
+        if self.cancelled.is_set():
             if asyncio.iscoroutine(work):
                 work.close()
             raise AskedToEnd
         task = asyncio.ensure_future(work)
-        await self._first_of(task, self._asked)
-        if task.done():
-            return task.result()
-        await _give_up(task)
-        raise AskedToEnd
+        if not await self._is_done(task, unless=self.cancelled.is_set):
+            raise AskedToEnd
+        return task.result()
 
     async def unless_hurried(self, work: Awaitable[object]) -> bool:
         """Whether some work of the end was done: a second signal skips it."""
         task = asyncio.ensure_future(work)
-        while not task.done() and not self.hurried:
-            self._changed.clear()
-            await self._first_of(task, self._changed)
-        if not task.done():
-            await _give_up(task)
+        if not await self._is_done(task, unless=lambda: self.hurried):
             return False
         task.result()
         return True
+
+    async def _is_done(self, task: "asyncio.Future[_Answer]", unless: Callable[[], bool]) -> bool:
+        """Waits for a task; whether it is done, or was given up because it is no longer wanted."""
+        task.add_done_callback(lambda _: self.notify())
+        try:
+            await self.until(lambda: task.done() or unless(), _FOR_EVER)
+            return task.done()
+        finally:
+            await _give_up(task)
 
     async def until(self, reached: Callable[[], bool], seconds: float) -> bool:
         """Whether something came to be within a time; looked at whenever anything has changed."""
@@ -123,22 +119,10 @@ class Waiting:
                     await self._changed.wait()
         return True
 
-    async def _first_of(
-        self, task: "asyncio.Future[_Answer]", event: asyncio.Event, *, keep: bool = False
-    ) -> None:
-        waiter = self._loop.create_task(event.wait())
-        try:
-            both: set[asyncio.Future[Any]] = {task, waiter}
-            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
-        except asyncio.CancelledError:
-            if not keep:
-                await _give_up(task)
-            raise
-        finally:
-            waiter.cancel()
-
 
 async def _give_up(task: "asyncio.Future[_Answer]") -> None:
+    if task.done():
+        return
     task.cancel()
     await asyncio.wait({task}, timeout=_GRACE_SECONDS)
     if task.done() and not task.cancelled():

@@ -38,6 +38,7 @@ from vdbevents.cli.diagnostics import (
     is_terminal,
     wants_colour,
 )
+from vdbevents.cli.service import Service
 from vdbevents.errors import InputError, ListenerStateError, ServiceUnreachableError, StorageError
 
 if TYPE_CHECKING:
@@ -470,17 +471,14 @@ def channels(
     from vdbevents.capture.runtime import Runtime
     from vdbevents.terminal import harmless
 
-    require_finite(timeout=timeout)
     environ = environment(env_file, cwd)
-    credentials = cloud.credentials_from(environ)
+    service = Service(environ, timeout)
     cloud.find_runtime(runtime_of(environ))
-    account = _account(credentials, timeout)
-    token = cloud.persist(lambda: account.create_token(_TOKEN_SECONDS), timeout)
-
+    token = service.ask(lambda: service.account.create_token(_TOKEN_SECONDS))
     _prepare_for_runtime()
 
     async def ask() -> list[Any]:
-        runtime = Runtime(cloud.capture_client(token, credentials.base_url), lambda _, __: None)
+        runtime = Runtime(cloud.capture_client(token, service.base_url), lambda _, __: None)
         try:
             return await runtime.channels(timeout)
         finally:

@@ -397,12 +397,12 @@ class _Output:
 
     def finish(self) -> ExitCode:
         """Says what made no clip; answers with the exit code."""
-        if self._useless:
-            lines = "line tells" if self._useless == 1 else "lines tell"
-            remark(f"{self._useless} {lines} of no stream and time, and made no clip")
-        if self._unseen:
-            lines = "line tells" if self._unseen == 1 else "lines tell"
-            remark(f"{self._unseen} {lines} of a time when nothing was recorded, and made no clip")
+        for count, what in (
+            (self._useless, "no stream and time"),
+            (self._unseen, "a time when nothing was recorded"),
+        ):
+            if count:
+                remark(f"{count} {'line tells' if count == 1 else 'lines tell'} of {what}, and made no clip")
         if not self._seen:
             return nothing("stdin told of no moment", "pipe into it: vdbevents query --grep … -o jsonl")
         return self.code

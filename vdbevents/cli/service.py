@@ -107,6 +107,11 @@ class Service:
         self._deadline = self._call_deadline = time.monotonic() + seconds
 
     @property
+    def base_url(self) -> str:
+        """Where the service is."""
+        return self._credentials.base_url
+
+    @property
     def left(self) -> float:
         """How many seconds are left; less than none when the limit is over."""
         return self._deadline - time.monotonic()

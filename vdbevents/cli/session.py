@@ -40,7 +40,6 @@ from vdbevents.terminal import harmless
 
 if TYPE_CHECKING:
     from vdbevents.cloud import Export, Session
-    from vdbevents.record import Stream
 
 # That of a session that is stopping is none: it changes once more by itself.
 _LAST_STATUSES: Final = ("stopped", "exported", "failed")
@@ -331,7 +330,7 @@ def streams(
 ) -> ExitCode:
     service, state = begin(env_file, cwd, timeout, directory)
     found = get_session(service, find_session(session, collection, state))
-    rows = [_stream(stream) for stream in found.streams]
+    rows = [stream._asdict() for stream in found.streams]
     show_rows(rows, ("id", "name", "source", "media"), as_json_array=as_json_array)
     if rows:
         return ExitCode.DONE
@@ -345,7 +344,7 @@ def _show(session: "Session", *, as_json_object: bool) -> None:
         return
     rows = [(name, str(value)) for name, value in told.items() if value and isinstance(value, str)]
     rows += [(f"metadata.{key}", str(value)) for key, value in session.metadata.items()]
-    rows += [("stream", " ".join(str(value or "-") for value in _stream(one).values()))
+    rows += [("stream", " ".join(str(value or "-") for value in one))
              for one in session.streams]  # fmt: skip
     put(table(rows, terminal_width()))
 
@@ -357,13 +356,9 @@ def _described(session: "Session") -> dict[str, Any]:
         "collection_id": session.collection_id,
         "end_user_id": session.end_user_id,
         "created": session.created,
-        "streams": [_stream(stream) for stream in session.streams],
+        "streams": [stream._asdict() for stream in session.streams],
         "export_status": session.export_status,
         "video_id": session.video_id,
         "error": session.error,
         "metadata": dict(session.metadata),
     }
-
-
-def _stream(stream: "Stream") -> dict[str, str | None]:
-    return {"id": stream.id, "name": stream.name, "source": stream.source, "media": stream.media}
