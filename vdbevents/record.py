@@ -4,7 +4,9 @@ Pure: time goes in as milliseconds since the epoch. `docs/events-format.md` is t
 """
 
 import base64
+import hashlib
 import json
+import math
 import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
@@ -46,6 +48,21 @@ _ESCAPES = re.compile(
 )
 _SHORTER = {rb"\/": b"/", rb"\u0022": rb"\"", rb"\u005c": rb"\\", rb"\u005C": rb"\\"}
 
+# The first of these that is there, and not null, is the member's value: docs/events-format.md, the columns.
+_START = (
+    *("data.start", "data.startMs", "data.start_ms", "data.start_time", "data.timestamp"),
+    *("start", "startMs", "start_ms", "start_time", "timestamp"),
+)
+_END = (
+    *("data.end", "data.endMs", "data.end_ms", "data.end_time"),
+    *("end", "endMs", "end_ms", "end_time"),
+)
+_LEAST_MS = 1e11
+_MOST_MS = 2.5e14
+_MOST_SECONDS = 2.5e11
+
+_RECORDED_CHANNELS = frozenset({"transcript", "visual_index", "audio_index"})
+
 _LIFECYCLE = "capture_session."
 _LONGEST_NAME = 100
 _LONGEST_ID = 256
@@ -79,6 +96,23 @@ class Stream(NamedTuple):
     name: str
     source: str | None
     media: str
+
+
+class Identity(NamedTuple):
+    """What makes two lines tell of the same thing, though one was received and the other fetched later.
+
+    Attributes:
+        channel: as `channel_of` has it.
+        stream: the stream's id; for the life of a session, the session's.
+        start_ms, end_ms: in milliseconds since the epoch; None where it is not said.
+        digest: of the text; for the life of a session, of its status.
+    """
+
+    channel: str
+    stream: str
+    start_ms: int | None
+    end_ms: int | None
+    digest: bytes
 
 
 class Lifecycle(NamedTuple):
@@ -180,6 +214,21 @@ def own_record(event: str, data: Any, at_ms: int, channel: str = OWN_CHANNEL) ->
     """
     content = {"channel": channel, "event": event, "data": data}
     return Record(b"%b,%b\n" % (_head(at_ms), orjson.dumps(content)[1:]), content)
+
+
+def backfilled_record(message: Mapping[str, Any], written_ms: int) -> Record:
+    """Makes the line of an event that was not received as it came, and was fetched later.
+
+    Args:
+        message: the event as it would have come, in JSON's types.
+        written_ms: when it is written, milliseconds since the epoch.
+    """
+    content = {**message, "backfilled": True}
+    try:
+        body = orjson.dumps(content)
+    except TypeError:  # half a surrogate pair, or an integer of more than 64 bits
+        return envelop(json.dumps(content).encode("ascii"), written_ms)
+    return Record(b"%b,%b\n" % (_head(written_ms), body[1:]), content)
 
 
 def parse_line(line: bytes) -> dict[str, Any] | None:
@@ -384,6 +433,58 @@ def is_interim(event: Mapping[str, Any]) -> bool:
                 if key in holder:
                     return holder[key] is False
     return False
+
+
+def span_of(event: Mapping[str, Any]) -> tuple[int | None, int | None]:
+    """From when to when an event is, in milliseconds since the epoch; None where it does not say."""
+    return unix_ms(_member(event, _START)), unix_ms(_member(event, _END))
+
+
+def _member(event: Mapping[str, Any], names: tuple[str, ...]) -> object:
+    data = event.get("data")
+    for name in names:
+        holder, _, key = name.rpartition(".")
+        value = (data.get(key) if isinstance(data, Mapping) else None) if holder else event.get(key)
+        if value is not None:
+            return value
+    return None
+
+
+def unix_ms(value: object) -> int | None:
+    """Milliseconds of a number, of seconds if it is small, or of an ISO 8601 time; else None."""
+    if isinstance(value, str):
+        try:
+            moment = datetime.fromisoformat(value)
+            seconds = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+        except (ValueError, OverflowError):
+            return None
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        seconds = value / 1000 if _LEAST_MS <= abs(value) <= _MOST_MS else value
+    else:
+        return None
+    return math.floor(seconds * 1000 + 0.5) if abs(seconds) <= _MOST_SECONDS else None
+
+
+def identity_of(event: Mapping[str, Any]) -> Identity | None:
+    """What an event is known by when it is received and fetched; None for what is never fetched.
+
+    That is a final transcript, a record of an index, or a step in the life of a session. An interim
+    transcript has none: the final one replaces it.
+    """
+    channel = channel_of(event)
+    if channel in _RECORDED_CHANNELS:
+        stream, (start_ms, end_ms) = stream_id_of(event), span_of(event)
+        if not stream or start_ms is None or is_interim(event):
+            return None
+        return Identity(channel, stream, start_ms, end_ms, _digest(text_of(event)))
+    life = lifecycle_of(event) if channel == "capture_session" else None
+    if life is None or not life.session_id:
+        return None
+    return Identity(channel, life.session_id, None, None, _digest(life.status))
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
 def connection_id_of(event: Mapping[str, Any]) -> str | None:

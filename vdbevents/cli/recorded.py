@@ -52,18 +52,6 @@ if TYPE_CHECKING:
 
 _TEXT_CELLS: Final = 40
 _UNANSWERED_IN_A_ROW: Final = 2
-_LEAST_MS: Final = 1e11
-_LARGEST_MS: Final = 2.5e14
-
-# The first of these that is there, and not null, is the member's value: docs/events-format.md, the columns.
-_START: Final = (
-    *("data.start", "data.startMs", "data.start_ms", "data.start_time", "data.timestamp"),
-    *("start", "startMs", "start_ms", "start_time", "timestamp"),
-)
-_END: Final = (
-    *("data.end", "data.endMs", "data.end_ms", "data.end_time"),
-    *("end", "endMs", "end_ms", "end_time"),
-)
 
 CLIP_HELP = """Print a playable link for a moment: local time, text, the stream's and the player's address.
 
@@ -185,7 +173,7 @@ def _recordings(state: "StateDirectory") -> list[_Recording]:
     for event in _told_of_captures(state.journal):
         data = event.get("data")
         told = data if isinstance(data, Mapping) else {}
-        session_id, at_ms = as_text(told.get("capture_session_id")), _milliseconds(event.get("unix_ts"))
+        session_id, at_ms = as_text(told.get("capture_session_id")), record.unix_ms(event.get("unix_ts"))
         if at_ms is None:
             continue
         streams = _streams_told(told)
@@ -216,7 +204,7 @@ def _add_captured(found: dict[str, _Recording], info: Mapping[str, Any]) -> None
     """Adds what the last capture's own file says, which knows when the recording ended, not when all did."""
     session = info.get("session")
     session_id = as_text(session.get("id")) if isinstance(session, Mapping) else ""
-    began, ended = _milliseconds(info.get("started")), _milliseconds(info.get("ended"))
+    began, ended = record.unix_ms(info.get("started")), record.unix_ms(info.get("ended"))
     if not session_id or began is None:
         return
     known = found.get(session_id, _Recording(session_id, began, math.inf, ()))
@@ -446,34 +434,10 @@ def _moment_of(event: Mapping[str, Any]) -> _Moment | None:
     What has only a beginning, as an alert, ends where it begins.
     """
     stream_id = record.stream_id_of(event)
-    start = _milliseconds(_member(event, _START))
-    end = _milliseconds(_member(event, _END))
-    if not stream_id or start is None:
+    start, end = record.span_of(event)
+    if not stream_id or start is None or start < 0:
         return None
     return _Moment(stream_id, start, max(start, start if end is None else end), record.text_of(event))
-
-
-def _member(event: Mapping[str, Any], names: tuple[str, ...]) -> Any:  # noqa: ANN401 - any JSON value
-    data = event.get("data")
-    for name in names:
-        holder, _, key = name.rpartition(".")
-        value = (data.get(key) if isinstance(data, Mapping) else None) if holder else event.get(key)
-        if value is not None:
-            return value
-    return None
-
-
-def _milliseconds(value: object) -> float | None:
-    """Unix milliseconds of a number, of seconds if it is small, or of an ISO 8601 time; else None."""
-    if isinstance(value, str):
-        try:
-            moment = datetime.fromisoformat(value)
-        except ValueError:
-            return None
-        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < _LARGEST_MS:
-        return None
-    return value if value >= _LEAST_MS else value * 1000
 
 
 SEARCH_HELP = """Search what was said and shown by its meaning, with VideoDB's semantic search over indexes.
