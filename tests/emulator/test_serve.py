@@ -82,6 +82,7 @@ def test_settings_that_make_no_sense_are_said_aloud(tmp_path):
     for settings, message in (
         ({"replay": tmp_path}, "cannot be read"),
         ({"speed": -1.0}, "speed"),
+        ({"clock_rate": 0.0}, "rate of the clock"),
         ({"faults": {"typo": {}}}, "no fault 'typo'"),
         ({"certificate": tmp_path / "none.pem"}, "certificate"),
     ):
@@ -147,6 +148,20 @@ def test_the_command_prints_what_clients_take_from_the_environment():
         "VIDEO_DB_API_KEY=sk-emulator",
         f"VDBEVENTS_CAPTURE_RUNTIME={installed_path()}",
     ]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--numbered", "--replay", "x.jsonl"], "--numbered and --replay contradict each other"),
+        (["--clock-rate", "inf"], "rate of the clock has to be a finite number above 0"),
+    ],
+)
+def test_the_command_refuses_what_it_cannot_be_and_says_why(options, message):
+    command = [sys.executable, "-m", "vdbevents", "emulator", *options]
+    found = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (found.returncode, found.stdout) == (2, "")
+    assert message in found.stderr
 
 
 def test_it_is_imported_without_anything_of_the_client():

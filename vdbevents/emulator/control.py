@@ -6,7 +6,6 @@ import asyncio
 import base64
 import binascii
 import json
-import math
 import time
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
@@ -17,6 +16,7 @@ from starlette.routing import Route
 
 from vdbevents.emulator.api import read_body
 from vdbevents.emulator.attached import Attached
+from vdbevents.emulator.clock import usable_rate
 from vdbevents.emulator.faults import is_close_code
 from vdbevents.emulator.replay import Flood
 from vdbevents.emulator.runtime import DIED, LINK_PATH, SHORTEST_LINE
@@ -49,6 +49,8 @@ class Control:
         """All of them."""
         return [
             self._route("GET", "/state", self._state),
+            self._route("GET", "/records", self._records),
+            self._route("POST", "/clock", self._change_clock),
             self._route("POST", "/replay", self._replay),
             self._route("POST", "/send", self._send),
             self._route("POST", "/flood", self._flood),
@@ -67,7 +69,8 @@ class Control:
     def _route(self, method: str, path: str, endpoint: Endpoint) -> Route:
         async def answer(request: Request) -> Response:
             try:
-                return JSONResponse(await endpoint(await read_body(request)))
+                asked = dict(request.query_params) if method == "GET" else await read_body(request)
+                return JSONResponse(await endpoint(asked))
             except ValueError as error:
                 raise _invalid(str(error)) from None
 
@@ -77,6 +80,7 @@ class Control:
         service = self._service
         connections = [connection.described() for connection in service.world.connections.values()]
         return {
+            "clock": self._clock(),
             "connections": connections,
             "open": sum(connection["open"] for connection in connections),
             "opened": len(connections),
@@ -91,8 +95,28 @@ class Control:
             "totals": service.world.totals(),
         }
 
+    async def _records(self, query: Json) -> Json:
+        _known(query, "session_id")
+        return {"records": self._service.world.described_records(query.get("session_id"))}
+
+    def _clock(self) -> Json:
+        return {"unix_ts": self._service.clock.now(), "rate": self._service.clock.rate}
+
+    async def _change_clock(self, body: Json) -> Json:
+        _known(body, "rate", "advance")
+        clock, rate, seconds = self._service.clock, _number(body, "rate"), _number(body, "advance")
+        if rate is None and seconds is None:
+            raise _invalid("At least one of rate, advance is needed.")
+        # Checked first, so that what is refused has changed nothing.
+        rate = clock.rate if rate is None else usable_rate(rate)
+        clock.advance(seconds or 0)
+        clock.rate = rate
+        return {"success": True, **self._clock()}
+
     async def _replay(self, body: Json) -> Json:
         _known(body, "ws_connection_id", "speed", "loop", "wait")
+        if self._service.numbered:
+            raise _invalid("There is no recording to be replayed: the script is one of numbered events.")
         connection_id = self._one(body)
         speed, loop = _number(body, "speed"), body.get("loop")
         if loop is not None and not isinstance(loop, bool):
@@ -104,7 +128,7 @@ class Control:
 
     async def _send(self, body: Json) -> Json:
         _known(body, "ws_connection_id", "repeat", *_TEXTS)
-        data, frames = _written(body)
+        data, frames = _written(body, self._service.clock.now())
         repeat = int(_number(body, "repeat", 1) or 0)
         targets = self._several(body, default=None)
         sent = 0
@@ -122,7 +146,11 @@ class Control:
         if count < 1 or (rate is not None and rate <= 0):
             raise _invalid("A flood needs a count of at least 1, and its rate has to be above 0.")
         connection_id = self._one(body)
-        flood = Flood(self._service.recording, marked=rate is not None or body.get("marked") is True)
+        flood = Flood(
+            self._service.recording,
+            now=self._service.clock.now(),
+            marked=rate is not None or body.get("marked") is True,
+        )
         started = time.perf_counter()
         if rate is None:
             sent = await self._pour(flood, connection_id, count)
@@ -322,7 +350,7 @@ def _order(body: Json) -> Json:
     return {"do": body["do"], "code": code}
 
 
-def _written(body: Json) -> tuple[bytes, int]:
+def _written(body: Json, now: float) -> tuple[bytes, int]:
     """The bytes to be written for a `send`, and the number of frames they are."""
     given = [name for name in _TEXTS if name in body]
     if len(given) != 1:
@@ -332,13 +360,13 @@ def _written(body: Json) -> tuple[bytes, int]:
     if "base64" in body:
         payload, opcode = _bytes(body["base64"]), BINARY
     else:
-        payload, opcode = _text(body).encode("utf-8", "surrogatepass"), TEXT
+        payload, opcode = _text(body, now).encode("utf-8", "surrogatepass"), TEXT
     return frame_header(opcode, len(payload)) + payload, 1
 
 
-def _text(body: Json) -> str:
+def _text(body: Json, now: float) -> str:
     if "size" in body:
-        return _filler(int(_number(body, "size") or 0))
+        return _filler(int(_number(body, "size") or 0), int(now * 1000))
     if "json" in body:
         return json.dumps(body["json"], ensure_ascii=False, separators=(",", ":"))
     if not isinstance(body["text"], str):
@@ -346,9 +374,8 @@ def _text(body: Json) -> str:
     return body["text"]
 
 
-def _filler(size: int) -> str:
+def _filler(size: int, now_ms: int) -> str:
     """A final transcript whose message is `size` bytes long, or as short as it can be."""
-    now_ms = int(time.time() * 1000)
     event = {
         "channel": "transcript",
         "rtstream_id": "rts-1",
@@ -370,7 +397,7 @@ def _number(body: Json, name: str, default: float | None = None) -> float | None
     value = body.get(name, default)
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or math.isnan(value) or value < 0:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= 0:
         raise _invalid(f"{name} has to be a number from 0.")
     return value
 

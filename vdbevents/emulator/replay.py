@@ -13,7 +13,7 @@ import json
 import math
 import re
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -91,6 +91,11 @@ class Recording:
         """Seconds from the first message to the last."""
         return self.lines[-1].offset
 
+    @property
+    def round_seconds(self) -> float:
+        """How long it takes when it is played in a loop."""
+        return self.duration + 1
+
     def spoken(self, channel: str, kind: str) -> Iterator[tuple[float, Utterance]]:
         """The transcript or index events of one kind of stream: (offset in seconds, what it says).
 
@@ -107,6 +112,46 @@ class Recording:
             wanted = source if wanted == "other" else wanted
             if source == wanted:
                 yield line.offset, said
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """A recording as the script of pipelines: `speed` times as fast, with `loop` again and again."""
+
+    recording: Recording
+    speed: float
+    """Infinite is as fast as it goes: all of it is said at once, and nothing again."""
+    loop: bool
+
+    def said(self, channel: str, kind: str, origin: float, since: float) -> Iterator[tuple[float, Utterance]]:
+        """What is said from `since` on where the script began at `origin`, each with when; Unix seconds."""
+        is_endless, seconds = self.loop and not math.isinf(self.speed), self.recording.round_seconds
+        # Found, not searched for: a clock that jumps may have passed any number of rounds.
+        first = int((since - origin) * self.speed / seconds) if is_endless else 0
+        for number in itertools.count(first):
+            begun, silent = number * seconds, True
+            for offset, said in self.recording.spoken(channel, kind):
+                silent = False
+                due = origin + (begun + offset) / self.speed
+                if due >= since:
+                    yield due, self._rebased(said, origin, begun)
+            if silent or not is_endless:
+                return
+
+    def _rebased(self, said: Utterance, origin: float, begun: float) -> Utterance:
+        """The same, said now: the recording's time mapped onto today's, and never into the future.
+
+        As fast as it goes, the recording is taken to have just ended, and keeps its lengths.
+        """
+        recorded_ms = self.recording.started * 1000
+
+        def rebased(moment: float | None) -> int:
+            moment_ms = 0.0 if moment is None else moment - recorded_ms
+            if math.isinf(self.speed):
+                return int(origin * 1000 - self.recording.duration * 1000 + moment_ms)
+            return int(origin * 1000 + (begun * 1000 + moment_ms) / self.speed)
+
+        return replace(said, start=rebased(said.start), end=rebased(said.end))
 
 
 def stream_kind(name: str) -> str:
@@ -252,13 +297,13 @@ class Flood:
     """Numbered events like the recording's, made as fast as they can be written.
 
     The events are the recording's transcript and index events, again and again, each with times of its own
-    and `seq` counting from 1; `marked` ones carry `sent_unix_ts`, Unix seconds to the microsecond.
-    Nothing is kept of them.
+    from `now` on (Unix seconds) and `seq` counting from 1; `marked` ones carry `sent_unix_ts`, the real time
+    in Unix seconds to the microsecond. Nothing is kept of them.
     """
 
-    def __init__(self, recording: Recording, *, marked: bool) -> None:
+    def __init__(self, recording: Recording, *, now: float, marked: bool) -> None:
         self._marked = marked
-        self._now_ms = int(time.time() * 1000)
+        self._now_ms = int(now * 1000)
         self._pass_ms = int(recording.duration * 1000) + 1000
         self._spoken = [
             (head, tail, *self._moments(said, recording.started * 1000))

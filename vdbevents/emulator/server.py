@@ -28,6 +28,7 @@ from uvicorn.config import Config
 from uvicorn.server import ServerState
 
 from vdbevents.emulator.api import Api, NoData, answer_nothing, error_answer, refuse
+from vdbevents.emulator.clock import Clock
 from vdbevents.emulator.control import PREFIX, Control
 from vdbevents.emulator.replay import load_recording
 from vdbevents.emulator.service import Service, usable_speed
@@ -58,9 +59,10 @@ class EmulatorSettings:
 
     `port` 0 is a free one. `replay` is a journal, None the real session that is bundled; with `autoplay` it
     is played to the first WebSocket that connects, `speed` times as fast as it was recorded (0 or inf: as
-    fast as it goes), with `loop` again and again. `faults` are in force from the start, as
-    `POST /emulator/faults` takes them. With a `certificate` (and a `private_key`, unless both are in one
-    file) it speaks https and wss.
+    fast as it goes), with `loop` again and again. `numbered` puts an endless script of numbered events in its
+    place, and nothing is replayed. `clock_rate` is how many times as fast the service's clock runs. `faults`
+    are in force from the start, as `POST /emulator/faults` takes them. With a `certificate` (and a
+    `private_key`, unless both are in one file) it speaks https and wss.
     """
 
     host: str = "127.0.0.1"
@@ -70,6 +72,8 @@ class EmulatorSettings:
     autoplay: bool = True
     speed: float = 1.0
     loop: bool = False
+    numbered: bool = False
+    clock_rate: float = 1.0
     faults: Mapping[str, Any] = field(default_factory=dict)
     certificate: Path | None = None
     private_key: Path | None = None
@@ -90,7 +94,7 @@ def serve(settings: EmulatorSettings, announce: Callable[[str], None]) -> None:
     Raises:
         OSError: The port is in use.
         ValueError: The host is not this machine's own, the recording or the certificate cannot be read, a
-            fault is none, or the speed makes no sense.
+            fault is none, the speed or the rate of the clock makes no sense, or `numbered` meets a `replay`.
     """
     server = _Server(settings)
     with _signals(server.stop):
@@ -146,10 +150,17 @@ class _Server:
     def __init__(self, settings: EmulatorSettings) -> None:
         self._host = _loopback(settings.host)
         self._port = settings.port
+        if settings.numbered and settings.replay is not None:
+            raise ValueError("Numbered events take the place of a recording: there cannot be both.")
         recording = load_recording(settings.replay)
         usable_speed(settings.speed)
         self._service = Service(
-            recording, speed=settings.speed, loop=settings.loop, autoplay=settings.autoplay
+            recording,
+            Clock(time.time, settings.clock_rate),
+            numbered=settings.numbered,
+            speed=settings.speed,
+            loop=settings.loop,
+            autoplay=settings.autoplay,
         )
         self._control = Control(self._service, self._go_down)
         self._service.faults.change(settings.faults)

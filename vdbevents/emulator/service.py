@@ -9,18 +9,21 @@ import math
 import secrets
 import time
 from collections import Counter, deque
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from vdbevents.emulator.faults import Faults
+from vdbevents.emulator.numbered import Numbered
+from vdbevents.emulator.replay import Recorded
 from vdbevents.emulator.sockets import TEXT, EmulatorProtocol, frame_header
 from vdbevents.emulator.world import Connection, Json, Pipeline, World
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine
+    from collections.abc import Callable, Coroutine
 
     from vdbevents.emulator.attached import Attached
-    from vdbevents.emulator.replay import Recording, Utterance
+    from vdbevents.emulator.clock import Clock
+    from vdbevents.emulator.replay import Recording
 
 _TRANSITION_SECONDS: Final = 0.1
 _PATHS_COUNTED: Final = 1_000
@@ -65,18 +68,25 @@ def usable_speed(speed: float) -> float:
 
 
 class Service:
-    """Everything that runs behind the endpoints."""
+    """Everything that runs behind the endpoints.
 
-    def __init__(self, recording: Recording, *, speed: float, loop: bool, autoplay: bool) -> None:
-        self.recording = recording
-        self.world = World(time.time, lambda prefix: f"{prefix}-{secrets.token_hex(8)}")
+    `clock` is the time as the service tells it. With `numbered`, pipelines play the script of numbered
+    events, and the recording is not replayed: it only is what the events of a flood are like.
+    """
+
+    def __init__(
+        self, recording: Recording, clock: Clock, *, numbered: bool, speed: float, loop: bool, autoplay: bool
+    ) -> None:
+        self.recording, self.clock, self.numbered = recording, clock, numbered
+        self.world = World(clock.now, lambda prefix: f"{prefix}-{secrets.token_hex(8)}")
         self.faults = Faults(time.monotonic)
         self.sockets: dict[str, EmulatorProtocol] = {}
         self.replay: Replay | None = None
         self.runtime: Attached | None = None
         self.requests: Counter[str] = Counter()
         self.recent: deque[Json] = deque(maxlen=_REQUESTS_REMEMBERED)
-        self._speed, self._loop, self._autoplay = usable_speed(speed), loop, autoplay
+        self._speed, self._loop, self._autoplay = usable_speed(speed), loop, autoplay and not numbered
+        self._script = Numbered() if numbered else Recorded(recording, self._speed, loop)
         self._replaying: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -244,7 +254,7 @@ class Service:
         started = time.monotonic()
         try:
             for number in itertools.count():
-                begun = number * self._round_seconds()
+                begun = number * self.recording.round_seconds
                 for line in self.recording.lines:
                     await _until(started, (begun + line.offset) / replay.speed)
                     event = line.event
@@ -272,45 +282,13 @@ class Service:
     async def _play_pipeline(self, pipeline: Pipeline, starts: int) -> None:
         stream = self.world.streams[pipeline.stream_id]
         origin = stream.heard[pipeline.hears]
-        async for said in self._heard(pipeline, stream.kind, origin):
+        for due, said in self._script.said(pipeline.hears, stream.kind, origin, pipeline.started_at):
+            await self.clock.until(due)
             if pipeline.starts != starts or pipeline.status != "running":
                 return
             self.world.deliver(pipeline, said)
             self.push()
             await self.drained(pipeline.connection_id)
-
-    async def _heard(self, pipeline: Pipeline, kind: str, origin: float) -> AsyncIterator[Utterance]:
-        """What is said on a stream once the pipeline was started; a stream is live, it does not wait."""
-        for number in itertools.count():
-            begun, silent = number * self._round_seconds(), True
-            for offset, said in self.recording.spoken(pipeline.hears, kind):
-                silent = False
-                due = origin + (begun + offset) / self._speed
-                if due < pipeline.started_at:
-                    continue
-                await asyncio.sleep(max(0.0, due - time.time()))
-                yield self._rebased(said, origin, begun)
-            if silent or not self._loop or math.isinf(self._speed):
-                return
-
-    def _round_seconds(self) -> float:
-        """How long the recording takes when it is played in a loop."""
-        return self.recording.duration + 1
-
-    def _rebased(self, said: Utterance, origin: float, begun: float) -> Utterance:
-        """The same, said now: the recording's time mapped onto today's, and never into the future.
-
-        As fast as it goes, the recording is taken to have just ended, and keeps its lengths.
-        """
-        recorded_ms = self.recording.started * 1000
-
-        def rebased(moment: float | None) -> int:
-            moment_ms = 0.0 if moment is None else moment - recorded_ms
-            if math.isinf(self._speed):
-                return int(origin * 1000 - self.recording.duration * 1000 + moment_ms)
-            return int(origin * 1000 + (begun * 1000 + moment_ms) / self._speed)
-
-        return replace(said, start=rebased(said.start), end=rebased(said.end))
 
 
 async def _until(started: float, seconds: float) -> None:

@@ -763,6 +763,20 @@ class World:
             for it in self.pipelines.values()
         ]
 
+    def described_records(self, session_id: str | None) -> list[Json]:
+        """What all pipelines have kept, or those of a session, each once, in the order of start."""
+        streams = self.streams if session_id is None else self._session(session_id).stream_ids
+        found = {
+            (start, end, pipeline.stream_id, pipeline.channel, text): None
+            for pipeline in self.pipelines.values()
+            if pipeline.stream_id in streams
+            for start, end, text in pipeline.records
+        }
+        return [
+            {"rtstream_id": stream_id, "channel": channel, "start": start, "end": end, "text": text}
+            for start, end, stream_id, channel, text in sorted(found)
+        ]
+
     def totals(self) -> dict[str, int]:
         """How much of everything there is."""
         return {

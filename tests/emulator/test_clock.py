@@ -1,0 +1,178 @@
+"""The time as the service tells it."""
+
+import asyncio
+import math
+import time
+
+import pytest
+from hypothesis import given, strategies
+
+from vdbevents.emulator.clock import LATEST, Clock
+
+NOW = 1_772_446_530.123456
+
+
+class Real:
+    """A real clock that a test sets."""
+
+    def __init__(self):
+        self.now = NOW
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+def real():
+    return Real()
+
+
+def test_at_rate_1_it_is_the_real_clock_to_the_last_bit(real):
+    clock = Clock(real)
+    for real.now in (NOW, NOW + 0.1, NOW + 1e-7, NOW + 12_345.678):
+        assert clock.now() == max(real.now, clock.now())
+    real.now = math.nextafter(real.now, math.inf)
+    assert clock.now() == real.now
+
+
+def test_it_runs_as_fast_as_it_is_told_to_and_goes_on_from_where_it_is(real):
+    clock = Clock(real, 60)
+    real.now += 10
+    assert clock.now() == pytest.approx(NOW + 600)
+    clock.rate = 2
+    assert (clock.rate, clock.now()) == (2, pytest.approx(NOW + 600))
+    real.now += 10
+    assert clock.now() == pytest.approx(NOW + 620)
+    clock.advance(3600)
+    assert clock.now() == pytest.approx(NOW + 4220)
+    clock.rate = 1
+    real.now += 10
+    assert clock.now() == pytest.approx(NOW + 4230)
+
+
+def test_below_1_it_uses_up_its_lead_and_is_never_behind(real):
+    clock = Clock(real, 0.5)
+    real.now += 10
+    assert clock.now() == real.now
+    clock.advance(100)
+    real.now += 10
+    assert clock.now() == pytest.approx(real.now + 95)
+    real.now += 1000
+    assert clock.now() == real.now
+
+
+def test_a_real_clock_that_is_set_back_does_not_take_it_back(real):
+    clock = Clock(real, 60)
+    real.now += 60
+    before = clock.now()
+    real.now -= 1000
+    assert clock.now() == before
+    clock.advance(5)
+    assert clock.now() == before + 5
+
+
+@given(
+    strategies.lists(
+        strategies.tuples(
+            strategies.sampled_from(["wait", "rate", "advance"]),
+            strategies.floats(1e-6, 1e6, allow_nan=False),
+        ),
+        max_size=20,
+    )
+)
+def test_whatever_is_done_to_it_it_goes_forward_and_is_not_behind(steps):
+    real = Real()
+    clock = Clock(real)
+    before = clock.now()
+    for what, amount in steps:
+        if what == "wait":
+            real.now += amount
+        elif what == "rate":
+            clock.rate = amount
+        else:
+            clock.advance(amount)
+        now = clock.now()
+        assert now >= before
+        assert now >= real.now
+        before = now
+
+
+@pytest.mark.parametrize("rate", [0, -1, math.nan, math.inf, 10**400])
+def test_a_rate_that_is_none_is_refused_and_changes_nothing(real, rate):
+    clock = Clock(real, 3)
+    with pytest.raises(ValueError, match="rate of the clock"):
+        Clock(real, rate)
+    with pytest.raises(ValueError, match="rate of the clock"):
+        clock.rate = rate
+    assert clock.rate == 3
+
+
+@pytest.mark.parametrize("seconds", [-1, math.nan, math.inf, 10**400])
+def test_it_cannot_be_advanced_by_what_is_no_time(real, seconds):
+    clock = Clock(real)
+    with pytest.raises(ValueError, match="advanced by"):
+        clock.advance(seconds)
+    assert clock.now() == NOW
+
+
+def test_it_stops_before_a_moment_that_no_date_can_tell(real):
+    clock = Clock(real, 1e308)
+    real.now += 10
+    clock.advance(LATEST)
+    assert clock.now() == LATEST
+
+    async def never():
+        await asyncio.wait_for(clock.until(LATEST + 1), 0.05)
+
+    with pytest.raises(TimeoutError):
+        asyncio.run(never())
+
+
+def done_within(seconds, clock, moment, *changes):
+    """Waits until `moment` while the changes are made, one after the other; how long it took in seconds."""
+
+    async def wait():
+        waiting = asyncio.create_task(clock.until(moment))
+        for change in changes:
+            for _ in range(5):
+                await asyncio.sleep(0)
+            assert not waiting.done()
+            change()
+        await asyncio.wait_for(waiting, seconds)
+
+    started = time.monotonic()
+    asyncio.run(wait())
+    assert clock.now() >= moment
+    return time.monotonic() - started
+
+
+def test_who_waits_is_told_at_once_when_it_is_advanced():
+    clock = Clock(time.time)
+    hour = clock.now() + 3600
+    assert done_within(5, clock, hour, *[lambda: clock.advance(1200)] * 3) < 2
+
+
+def test_who_waits_is_told_at_once_when_its_rate_is_changed():
+    clock = Clock(time.time)
+    assert done_within(5, clock, clock.now() + 3600, lambda: setattr(clock, "rate", 3600 * 20)) < 2
+
+
+def test_who_waits_for_a_slow_clock_is_told_when_the_real_one_is_there():
+    clock = Clock(time.time, 1e-9)
+    assert 0.05 <= done_within(5, clock, clock.now() + 0.05) < 2
+
+
+def test_who_waits_for_what_is_past_lets_others_run_first():
+    order = []
+
+    async def wait(clock):
+        async def other():
+            order.append("other")
+
+        running = asyncio.create_task(other())
+        await clock.until(0)
+        order.append("past")
+        await running
+
+    asyncio.run(wait(Clock(time.time)))
+    assert order == ["other", "past"]

@@ -1,0 +1,336 @@
+"""The script of numbered events, on a clock that is made to run: what came, and what it is counted by."""
+
+import asyncio
+import itertools
+import json
+import math
+import time
+
+import pytest
+from hypothesis import given, settings, strategies
+from videodb.exceptions import InvalidRequestError
+
+from vdbevents.emulator.clock import Clock
+from vdbevents.emulator.numbered import Numbered
+from vdbevents.emulator.replay import Recorded, load_recording
+from vdbevents.emulator.server import EmulatorSettings, serve
+from vdbevents.emulator.service import Service
+
+HOUR = 3600
+ORIGIN = 1_772_446_530.1234
+PERIODS = {"transcript": 6_000, "visual_index": 2_000, "audio_index": 30_000}
+CHANNELS = [
+    {"channel_id": "mic:default", "type": "audio", "store": False},
+    {"channel_id": "display:1", "type": "video", "store": True},
+]
+TEXT = "{} {} {}: "
+
+
+def said(channel, since=ORIGIN, count=1, kind="mic", origin=ORIGIN):
+    return list(itertools.islice(Numbered().said(channel, kind, origin, since), count))
+
+
+def milliseconds(seconds):
+    return math.floor(seconds * 1000 + 0.5)
+
+
+def test_a_transcript_grows_until_it_is_final():
+    start = 1_772_446_530_123
+    assert [
+        (due, one.text, one.is_final, one.start, one.end) for due, one in said("transcript", count=5)
+    ] == [
+        (1_772_446_531.623, "mic transcript 1: one,", False, start, start + 1500),
+        (1_772_446_533.123, "mic transcript 1: one, and", False, start, start + 3000),
+        (1_772_446_534.623, "mic transcript 1: one, and so", False, start, start + 4500),
+        (1_772_446_536.123, "mic transcript 1: one, and so on", True, start, start + 6000),
+        (1_772_446_537.623, "mic transcript 2: two,", False, start + 6000, start + 7500),
+    ]
+
+
+@pytest.mark.parametrize(("channel", "kind"), [("visual_index", "screen"), ("audio_index", "system_audio")])
+def test_an_index_has_one_record_after_the_other(channel, kind):
+    period = PERIODS[channel]
+    for number, (due, one) in enumerate(said(channel, count=20, kind=kind), 1):
+        assert one.text.startswith(f"{kind} {channel} {number}: ")
+        assert one.is_final
+        assert one.start == 1_772_446_530_123 + (number - 1) * period
+        assert (one.end, due) == (one.start + period, one.end / 1000)
+
+
+@pytest.mark.parametrize("kind", ["mic", "system_audio"])
+def test_nothing_is_seen_on_what_is_heard(kind):
+    assert said("visual_index", kind=kind) == []
+
+
+@settings(deadline=None)
+@given(strategies.sampled_from(sorted(PERIODS)), strategies.floats(0, 400))
+def test_a_script_that_is_entered_later_goes_on_where_it_has_come_to(channel, passed):
+    since = ORIGIN + passed
+    later = said(channel, since, 20, kind="screen")
+    whole = said(channel, count=300, kind="screen")
+    assert later == [one for one in whole if one[0] >= since][:20]
+
+
+def test_a_script_that_is_entered_after_a_thousand_years_needs_no_longer():
+    years = 1000 * 365 * 24 * HOUR
+    started = time.monotonic()
+    ((_, one),) = said("visual_index", ORIGIN + years - 1, kind="screen")
+    assert one.text.startswith(f"screen visual_index {years // 2}: ")
+    recording = Recorded(load_recording(None), 1.0, loop=True)
+    due, _ = next(recording.said("transcript", "mic", ORIGIN, ORIGIN + years))
+    assert 0 <= due - ORIGIN - years < recording.recording.round_seconds
+    assert time.monotonic() - started < 1
+
+
+@pytest.mark.parametrize("passed", [0, 20.5, 65.3, 65.74, 131.5, 400])
+def test_a_recording_that_is_entered_later_goes_on_where_it_has_come_to(passed):
+    recording = Recorded(load_recording(None), 2.0, loop=True)
+    later = list(itertools.islice(recording.said("audio_index", "mic", ORIGIN, ORIGIN + passed), 5))
+    whole = itertools.islice(recording.said("audio_index", "mic", ORIGIN, ORIGIN), 50)
+    assert later == [one for one in whole if one[0] >= ORIGIN + passed][:5]
+
+
+# Over HTTP and WebSockets.
+
+
+@pytest.fixture
+def emulator(start):
+    """A server whose clock moves only when it is advanced."""
+    emulator = start(numbered=True)
+    # So slow that it stands still for the length of a test, and far enough ahead not to be overtaken.
+    emulator.control("clock", rate=1e-9, advance=24 * HOUR)
+    return emulator
+
+
+def begin(emulator):
+    """A WebSocket, its id, and a session that is active."""
+    socket, connection_id = emulator.greeted()
+    session = emulator.sdk.create_capture_session("user", ws_connection_id=connection_id)
+    emulator.http("POST", "/capture/session/start", {"session_id": session.id, "channels": CHANNELS})
+    while heard(socket)[0]["event"] != "capture_session.active":
+        pass
+    return socket, connection_id, emulator.sdk.get_capture_session(session.id)
+
+
+def heard(socket, count=1):
+    return [json.loads(socket.recv(timeout=10)) for _ in range(count)]
+
+
+def records(emulator, query=""):
+    return emulator.http("GET", f"/emulator/records{query}", key=None)[2]["records"]
+
+
+def kept(emulator, count):
+    """The records, once there are as many."""
+    emulator.until(lambda state: state["totals"]["records"] >= count)
+    return records(emulator)
+
+
+def number(text):
+    return int(text.split(":")[0].split()[-1])
+
+
+def test_hours_are_pushed_and_kept_in_seconds_without_a_number_missing(emulator):
+    socket, connection_id, session = begin(emulator)
+    mic, screen = session.rtstreams
+    mic.start_transcript(ws_connection_id=connection_id)
+    listened = mic.index_audio(prompt="p", ws_connection_id=connection_id)
+    seen = screen.index_visuals(prompt="p", ws_connection_id=connection_id)
+    emulator.control("clock", advance=2 * HOUR + 1)
+
+    pushed = {"transcript": [], "audio_index": [], "visual_index": []}
+    for event in heard(socket, 4 * 1200 + 240 + 3600):
+        if event["data"].get("is_final", True):
+            pushed[event["channel"]].append((event["data"], event["rtstream_id"]))
+    for channel, kind in (("transcript", "mic"), ("audio_index", "mic"), ("visual_index", "screen")):
+        numbers = range(1, 2 * HOUR * 1000 // PERIODS[channel] + 1)
+        assert [number(data["text"]) for data, _ in pushed[channel]] == list(numbers)
+        assert all(
+            data["text"].startswith(TEXT.format(kind, channel, n))
+            for n, (data, _) in zip(numbers, pushed[channel], strict=True)
+        )
+
+    told = records(emulator)
+    assert [one["start"] for one in told] == sorted(one["start"] for one in told)
+    for channel, events in pushed.items():
+        assert [
+            (milliseconds(one["start"]), milliseconds(one["end"]), one["text"], one["rtstream_id"])
+            for one in told
+            if one["channel"] == channel
+        ] == [(data["start"], data["end"], data["text"], stream_id) for data, stream_id in events]
+    assert len(told) == sum(map(len, pushed.values()))
+
+    page = mic.get_transcript(page=12, page_size=100)
+    assert (page["total_count"], page["next_page"]) == (1200, False)
+    assert [number(one["text"]) for one in page["transcription_records"]] == list(range(1101, 1201))
+    for index, most in ((listened, 240), (seen, 3600)):
+        scenes = index.get_scenes(page=2, page_size=150)["scenes"]
+        assert [number(one["description"]) for one in scenes] == list(range(151, min(300, most) + 1))
+    first, last = page["transcription_records"][10], page["transcription_records"][12]
+    some = mic.get_transcript(start=first["start"], end=last["start"])
+    assert some["transcription_records"] == page["transcription_records"][10:13]
+
+
+def test_8_hours_are_made_at_once_and_others_have_their_turn_in_between():
+    async def catch_up():
+        clock = Clock(time.time)
+        recording = load_recording(None)
+        service = Service(recording, clock, numbered=True, speed=1.0, loop=False, autoplay=False)
+        stream = service.world.create_stream({"url": "rtsp://x", "name": "screen:1"})
+        _, index = service.world.create_index(stream["id"], {})
+        service.begin_pipeline(index)
+        clock.advance(8 * HOUR)
+        before, steps = 0, set()
+        while before < 8 * HOUR // 2:
+            await asyncio.sleep(0)
+            steps.add(len(index.records) - before)
+            before = len(index.records)
+        await service.end()
+        return max(steps)
+
+    assert asyncio.run(catch_up()) < 300
+
+
+def test_two_pipelines_of_a_channel_say_the_same_and_count_once(emulator):
+    socket, connection_id, session = begin(emulator)
+    screen = session.rtstreams[1]
+    screen.index_visuals(prompt="p", ws_connection_id=connection_id)
+    other, other_id = emulator.greeted()
+    screen.index_visuals(prompt="q", ws_connection_id=other_id)
+    third, third_id = emulator.greeted()
+    analyzers = [{"type": "vlm", "name": "scene", "config": {"prompt": "p"}}]
+    screen.understand({"type": "time"}, analyzers, ws_connection_id=third_id)
+    emulator.control("clock", advance=61)
+    events = [heard(it, 30) for it in (socket, other, third)]
+    assert events[0] == events[1]
+    assert [event["data"] for event in events[2]] == [event["data"] for event in events[0]]
+    told = kept(emulator, 90)
+    assert len(told) == 60
+    assert [one["channel"] for one in told[:2]] == ["scene_index", "visual_index"]
+    assert told[0]["text"] == told[1]["text"] == "screen visual_index 1: one, and so on"
+
+
+def test_what_falls_into_a_pause_is_not_made_and_the_count_goes_on(emulator):
+    _, connection_id, session = begin(emulator)
+    mic = session.rtstreams[0]
+    mic.start_transcript(ws_connection_id=connection_id)
+    emulator.control("clock", advance=61)
+    kept(emulator, 10)
+    mic.stop_transcript()
+    emulator.control("clock", advance=8 * HOUR)
+    mic.start_transcript(ws_connection_id=connection_id)
+    emulator.control("clock", advance=60)
+    missed = 8 * HOUR // 6
+    told = [number(one["text"]) for one in kept(emulator, 20)]
+    assert told == [*range(1, 11), *range(11 + missed, 21 + missed)]
+    starts = [milliseconds(one["start"]) for one in records(emulator)]
+    assert {start - starts[0] for start in starts} == {6000 * (n - 1) for n in told}
+
+
+def test_the_clock_of_the_service_runs_at_its_rate_and_tells_its_time_everywhere(start):
+    emulator = start(numbered=True, clock_rate=600)
+    assert emulator.state["clock"]["rate"] == 600
+    socket, connection_id, session = begin(emulator)
+    session.rtstreams[0].start_transcript(ws_connection_id=connection_id)
+    started = time.monotonic()
+    finals = [event for event in heard(socket, 8) if event["data"]["is_final"]]
+    assert [number(event["data"]["text"]) for event in finals] == [1, 2]
+    assert time.monotonic() - started < 5
+    session.rtstreams[0].stop_transcript()
+
+    changed = emulator.control("clock", rate=1, advance=1e9)
+    assert (changed["success"], changed["rate"]) == (True, 1)
+    assert changed["unix_ts"] > time.time() + 1e9
+    assert emulator.state["clock"]["unix_ts"] - changed["unix_ts"] < 10
+    created = emulator.sdk.create_capture_session("user")
+    listed = emulator.http("GET", "/collection/default/capture/session")[2]["data"]["sessions"]
+    assert listed[0]["created_at"][:4] > "2055"
+    token = emulator.http("POST", "/capture/session/token", {"expires_in": 60})[2]["data"]
+    assert token["expires_at"] > changed["unix_ts"]
+    path = f"/capture/session/{created.id}"
+    assert emulator.http("GET", path, key=token["token"])[0] == 200
+    emulator.control("clock", advance=60)
+    assert emulator.http("GET", path, key=token["token"])[0] == 401
+    # What requests are counted by is real time.
+    assert emulator.state["recent_requests"][-1]["unix_ts"] < time.time() + 1
+
+
+def test_a_recording_is_played_to_pipelines_by_the_clock_as_well(start):
+    emulator = start()
+    socket, connection_id, session = begin(emulator)
+    session.rtstreams[0].start_transcript(ws_connection_id=connection_id)
+    emulator.control("clock", advance=HOUR)
+    assert {event["channel"] for event in heard(socket, 138)} == {"transcript"}
+
+
+def test_the_records_of_one_session_are_told_apart(emulator):
+    sessions = []
+    for _ in range(2):
+        _, _, session = begin(emulator)
+        session.rtstreams[0].start_transcript()
+        sessions.append(session)
+    emulator.control("clock", advance=61)
+    told = kept(emulator, 20)
+    for session in sessions:
+        own = [one for one in told if one["rtstream_id"] == session.rtstreams[0].id]
+        assert len(own) == 10
+        assert records(emulator, f"?session_id={session.id}") == own
+    assert emulator.http("GET", "/emulator/records?session_id=cap-none", key=None)[0] == 404
+    assert emulator.http("GET", "/emulator/records?session=x", key=None)[0] == 400
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"speed": 2},
+        {"rate": 0},
+        {"rate": "2"},
+        {"rate": True},
+        {"rate": math.inf},
+        {"advance": -1},
+        {"advance": math.nan},
+        {"rate": 2, "advance": math.inf},
+    ],
+)
+def test_a_change_of_the_clock_that_is_none_is_refused_and_changes_nothing(emulator, body):
+    before = emulator.state["clock"]
+    status, _, answer = emulator.http("POST", "/emulator/clock", body, key=None)
+    assert (status, answer["error_code"]) == (400, "BAD_REQUEST")
+    after = emulator.state["clock"]
+    assert after["rate"] == before["rate"]
+    assert after["unix_ts"] - before["unix_ts"] < 1
+
+
+def test_numbered_events_are_not_replayed_and_a_flood_is_possible(start):
+    emulator = start(numbered=True, autoplay=True)
+    status, _, answer = emulator.http("POST", "/emulator/replay", {}, key=None)
+    assert (status, "no recording to be replayed" in answer["message"]) == (400, True)
+    socket, _ = emulator.greeted()
+    emulator.control("clock", advance=HOUR)
+    now_ms = emulator.state["clock"]["unix_ts"] * 1000
+    emulator.control("flood", count=3)
+    # The first thing to come: nothing was played to the first WebSocket.
+    events = heard(socket, 3)
+    assert [event["seq"] for event in events] == [1, 2, 3]
+    assert all(event["data"]["start"] > now_ms - 10_000 for event in events)
+    emulator.control("send", size=300)
+    assert heard(socket)[0]["data"]["start"] > now_ms - 10_000
+    assert emulator.state["replay"] is None
+
+
+def test_numbered_events_and_a_recording_exclude_each_other(tmp_path):
+    with pytest.raises(ValueError, match="cannot be both"):
+        serve(EmulatorSettings(numbered=True, replay=tmp_path / "x.jsonl"), pytest.fail)
+
+
+def test_a_search_finds_a_number(emulator):
+    _, _, session = begin(emulator)
+    screen = session.rtstreams[1]
+    screen.index_visuals(prompt="p")
+    emulator.control("clock", advance=61)
+    kept(emulator, 30)
+    (shot,) = screen.search("two seven", result_threshold=1).shots
+    assert number(shot.text) == 27
+    with pytest.raises(InvalidRequestError, match="no audio"):
+        screen.start_transcript()
