@@ -16,12 +16,12 @@ TARGET = Path(__file__).resolve().parent.parent / "docs" / "cli.md"
 COLUMNS = 100
 
 EXIT_CODES = {
-    ExitCode.DONE: "done; for `query`: something matched; for `status`: connected",
-    ExitCode.NO_MATCH: "`query`: nothing matched",
+    ExitCode.DONE: "done; for `query` and `gaps`: something was found; for `status`: connected",
+    ExitCode.NO_MATCH: "`query`, `gaps`: nothing was found",
     ExitCode.BAD_INPUT: "wrong usage, or an input that cannot be used",
     ExitCode.LISTENER_STATE: "the listener is not running, or another one already records there",
     ExitCode.REFUSED: "the service refused: the key, the rights, or a certificate that does not verify",
-    ExitCode.UNREACHABLE: "gave up on the network; for `status`: running but not connected",
+    ExitCode.UNREACHABLE: "gave up on the network; for `status`: running but not connected, or stale",
     ExitCode.CAPTURE: "the capture failed: its runtime, a permission, a device, or the session on the server",
     ExitCode.BUG: "a bug in vdbevents",
     ExitCode.STORAGE: "the disk or the memory does not take what has to go there",

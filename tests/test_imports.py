@@ -56,6 +56,7 @@ def fresh(program, *arguments, home):
         (["--help"], 0, HEAVY),
         (["--version"], 0, HEAVY),
         (["status", "nowhere"], 3, HEAVY),
+        (["gaps", SESSION], 1, HEAVY),
         (["status", "nowhere", "--json"], 3, HEAVY),
         (["stop", "nowhere"], 3, HEAVY),
         (["listen", "--help"], 0, HEAVY),

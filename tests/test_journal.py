@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings, strategies as st
 
 from vdbevents import journal
 from vdbevents.errors import CaptureError, InputError, ListenerStateError
@@ -822,3 +823,179 @@ def test_a_capture_s_lock_that_cannot_be_used_is_an_error_with_a_cure(state):
     with pytest.raises(InputError, match=f"cannot use {state.capture_lock}") as raised:
         capture_lock(state)
     assert raised.value.hint
+
+
+# Backward
+
+
+def held(state, content, *needles):
+    state.journal.write_bytes(content)
+    return list(journal.backward(state.journal, needles or [b""]))
+
+
+def test_lines_come_from_the_last_to_the_first_without_their_newlines(state):
+    assert held(state, b"one\ntwo\nthree\n") == [b"three", b"two", b"one"]
+
+
+def test_only_lines_that_hold_one_of_the_texts_come(state):
+    content = b"a mailbox\na house\nnothing\na field\n"
+
+    assert held(state, content, b"field", b"mailbox") == [b"a field", b"a mailbox"]
+    assert held(state, content, b"a mailbox\na") == []
+
+
+@pytest.mark.parametrize(
+    ("content", "lines"),
+    [(b"", []), (b"\n", [b""]), (b"torn", []), (b"whole\ntorn", [b"whole"]), (b"\n\nx", [b"", b""])],
+)
+def test_what_is_no_whole_line_is_none(state, content, lines):
+    assert held(state, content) == lines
+
+
+def test_a_journal_that_is_not_there_has_no_lines(state):
+    assert list(journal.backward(state.journal, [b""])) == []
+
+
+def test_a_journal_that_cannot_be_read_is_an_error(state):
+    state.journal.mkdir()
+
+    with pytest.raises(OSError, match="directory"):
+        list(journal.backward(state.journal, [b""]))
+
+
+@pytest.mark.parametrize("block", [1, 2, 3, 7, 64])
+def test_wherever_blocks_end_lines_and_what_is_looked_for_in_them_stay_whole(state, monkeypatch, block):
+    monkeypatch.setattr(journal, "_BACKWARD_BLOCK", block)
+    lines = [b"", b"x", b"a needle", b"y" * 50 + b"needle" + b"z" * 50, "é😀".encode(), b"need", b"le"]
+    for torn in (b"", b"torn needle", b"t" * 200):
+        content = b"".join(line + b"\n" for line in lines) + torn
+
+        assert held(state, content) == lines[::-1]
+        assert held(state, content, b"needle") == [lines[3], lines[2]]
+
+
+def test_lines_longer_than_a_block_come_whole(state):
+    block = journal._BACKWARD_BLOCK
+    lines = [b"%d" % number * size for number, size in enumerate([1, block - 2, block, 3 * block + 1, 1])]
+
+    assert held(state, b"".join(line + b"\n" for line in lines)) == lines[::-1]
+
+
+def test_what_is_written_while_it_is_read_is_left_out(state):
+    state.journal.write_bytes(b"one\ntwo\n")
+    reading = journal.backward(state.journal, [b""])
+    first = next(reading)
+    with state.journal.open("ab") as handle:
+        handle.write(b"three\n")
+
+    assert [first, *reading] == [b"two", b"one"]
+
+
+@settings(deadline=None)
+@given(content=st.binary(max_size=200).map(lambda it: it.replace(b"\x00", b"\n")), block=st.integers(1, 9))
+def test_backward_comes_what_forward_comes(tmp_path_factory, content, block):
+    path = tmp_path_factory.getbasetemp() / "backward.jsonl"
+    path.write_bytes(content)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(journal, "_BACKWARD_BLOCK", block)
+        found = list(journal.backward(path, [b""]))
+
+    assert found[::-1] == content.split(b"\n")[:-1]
+
+
+# State files that several write
+
+
+def changed(state, change):
+    journal.change_object(state.capture_info, state.capture_info_lock, change)
+    return journal.read_object(state.capture_info)
+
+
+def test_a_change_sees_what_is_there_and_leaves_what_it_answers(state):
+    assert changed(state, lambda there: {**there, "é": 1}) == {"é": 1}
+    assert changed(state, lambda there: {**there, "b": 2}) == {"é": 1, "b": 2}
+    assert stat.S_IMODE(state.capture_info.stat().st_mode) == 0o600
+    assert stat.S_IMODE(state.capture_info_lock.stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[1]", b"\xff", b"null"])
+def test_what_cannot_be_read_counts_as_an_empty_object(state, content):
+    state.capture_info.write_bytes(content)
+    seen = []
+
+    assert changed(state, lambda there: seen.append(there) or {"a": 1}) == {"a": 1}
+    assert seen == [{}]
+
+
+def test_a_change_that_answers_nothing_leaves_the_file_as_it_is(state):
+    changed(state, lambda _: {"a": 1})
+    before = state.capture_info.stat()
+
+    changed(state, lambda _: None)
+
+    after = state.capture_info.stat()
+    assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+
+
+def test_a_change_that_answers_nothing_makes_no_file(state):
+    changed(state, lambda _: None)
+
+    assert not state.capture_info.exists()
+
+
+def test_half_a_surrogate_pair_does_not_stop_a_change(state):
+    assert changed(state, lambda _: {"a": "x\ud800"}) == {"a": "x?"}
+
+
+def test_a_change_that_fails_leaves_the_file_and_the_lock_free(state):
+    def fail(there):
+        raise ValueError(there)
+
+    changed(state, lambda _: {"a": 1})
+    with pytest.raises(ValueError, match="a"):
+        changed(state, fail)
+
+    assert changed(state, lambda there: {**there, "b": 2}) == {"a": 1, "b": 2}
+
+
+def test_a_lock_that_is_held_for_too_long_is_an_error_and_what_was_there_stands(state, monkeypatch):
+    import filelock
+
+    monkeypatch.setattr(journal, "_LOCK_PATIENCE_SECONDS", 0.05)
+    changed(state, lambda _: {"a": 1})
+    with filelock.FileLock(state.capture_info_lock), pytest.raises(OSError, match="another process"):
+        changed(state, lambda _: {"a": 2})
+
+    assert journal.read_object(state.capture_info) == {"a": 1}
+
+
+def test_threads_that_change_at_once_lose_no_change(state):
+    def add(name):
+        for _ in range(25):
+            changed(state, lambda there: {**there, name: there.get(name, 0) + 1})
+
+    threads = [threading.Thread(target=add, args=(name,)) for name in "abcd"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert journal.read_object(state.capture_info) == dict.fromkeys("abcd", 25)
+
+
+def _add(path, name):
+    state = StateDirectory(path)
+    for _ in range(25):
+        changed(state, lambda there: {**there, name: there.get(name, 0) + 1})
+
+
+def test_processes_that_change_at_once_lose_no_change(state):
+    spawn = multiprocessing.get_context("spawn")
+    processes = [spawn.Process(target=_add, args=(state.path, name)) for name in "abc"]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(60)
+
+    assert [process.exitcode for process in processes] == [0, 0, 0]
+    assert journal.read_object(state.capture_info) == dict.fromkeys("abc", 25)

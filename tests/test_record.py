@@ -2,6 +2,7 @@
 
 import base64
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -570,3 +571,170 @@ def test_an_own_line_is_of_the_recorder_s_channel_unless_another_is_named():
 )
 def test_the_source_is_read_from_the_id_of_a_channel_or_the_name_of_a_stream(name, source):
     assert record.source_named(name) == source
+
+
+# What was fetched later
+
+
+def backfilled(message):
+    return record.backfilled_record(message, AT).line.decode()
+
+
+def test_an_event_that_was_fetched_is_written_with_a_mark_that_comes_last():
+    message = {"channel": "transcript", "rtstream_id": "rts-1", "data": {"text": "é", "start": 1772446529.25}}
+
+    assert backfilled(message) == (
+        HEAD + ',"channel":"transcript","rtstream_id":"rts-1","data":{"text":"é","start":1772446529.25},'
+        '"backfilled":true}\n'
+    )
+    assert backfilled({"backfilled": False, "text": "x"}) == HEAD + ',"text":"x","backfilled":true}\n'
+    assert backfilled({}) == HEAD + ',"backfilled":true}\n'
+
+
+@pytest.mark.parametrize(
+    ("message", "members"),
+    [
+        ({"text": "\ud800 half"}, '"text":"\\ud800 half"'),
+        ({"text": "\U0001f600 \ud800"}, '"text":"😀 \\ud800"'),
+        ({"n": 10**30, "text": "é"}, f'"n":{10**30},"text":"é"'),
+        ({"n": 2**64 - 1}, f'"n":{2**64 - 1}'),
+        ({"n": -(2**63) - 1}, f'"n":{-(2**63) - 1}'),
+        ({"n": 2**64, "odd": float("inf")}, f'"n":{2**64},"odd":null'),
+        ({"odd": float("nan")}, '"odd":null'),
+        ({"ts": "2020", "unix_ts": 5, "text": "x"}, '"server_ts":"2020","server_unix_ts":5,"text":"x"'),
+        ({"ts": 2**64}, f'"server_ts":{2**64}'),
+        ({"deep": [[[[]]]]}, '"deep":[[[[]]]]'),
+        ({"deep": json.loads("[" * 400 + "]" * 400)}, '"deep":' + "[" * 400 + "]" * 400),
+    ],
+)
+def test_whatever_was_fetched_becomes_a_line_like_those_that_were_received(message, members):
+    assert backfilled(message) == f'{HEAD},{members},"backfilled":true}}\n'
+
+
+@given(
+    st.dictionaries(
+        st.text(st.characters(), max_size=5) | st.sampled_from(["ts", "unix_ts", "text", "backfilled"]),
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(), max_size=5),
+        max_size=5,
+    )
+)
+def test_a_line_of_what_was_fetched_begins_with_the_time_and_holds_the_event(message):
+    made = record.backfilled_record(message, AT)
+    event = json.loads(made.line)
+
+    assert made.line.decode().startswith(HEAD + ",")
+    assert made.line.endswith(b'"backfilled":true}\n')
+    assert made.line.count(b"\n") == 1
+    assert (event["ts"], event["unix_ts"], event["backfilled"]) == (
+        "2026-03-02T10:15:30.123Z",
+        AT / 1000,
+        True,
+    )
+    for name, value in message.items():
+        if name not in ("ts", "unix_ts", "server_ts", "server_unix_ts", "backfilled"):
+            is_number = not isinstance(value, float) or math.isfinite(value)
+            assert event[name] == (value if is_number else None)
+
+
+# When an event is
+
+
+@pytest.mark.parametrize(
+    ("event", "span"),
+    [
+        ({"data": {"start": 1772446529123, "end": 1772446530000}}, (1772446529123, 1772446530000)),
+        ({"data": {"start": 1772446529.123, "end": 1772446530}}, (1772446529123, 1772446530000)),
+        ({"start": 1772446529.1225, "end": 1772446529.1224}, (1772446529123, 1772446529122)),
+        ({"start": "1772446529.123", "end": " 1772446529123 "}, (1772446529123, 1772446529123)),
+        ({"start": "2026-03-02T10:15:30Z", "end": "2026-03-02T11:15:30.1235+01:00"}, (AT - 123, AT + 1)),
+        ({"startMs": "2026-03-02 10:15", "endMs": "2026-03-02t10:15:30.9999999z"}, (AT - 30123, AT + 877)),
+        ({"data": {"timestamp": 0}, "start": 5, "end": 0.0004}, (0, 0)),
+        ({"data": {"start": None, "startMs": 5}, "start": 6}, (5000, None)),
+        ({"data": {"start": "soon"}, "start": 6, "end": True}, (None, None)),
+        ({"data": "none", "start_time": 1.5, "end_time": [2]}, (1500, None)),
+        ({"start": -3e10, "end": -3.1e10}, (-30_000_000_000_000, None)),
+        ({"start": 99_999_999_999, "end": 100_000_000_000}, (99_999_999_999_000, 100_000_000_000)),
+        ({"start": 10**400, "end": float("inf")}, (None, None)),
+        ({"start": "9" * 400, "end": "nan"}, (None, None)),
+        ({"start": "20260302", "end": "2026-03-02"}, (20_260_302_000, None)),
+        ({"start": "2026-02-30T10:15:30Z", "end": "2026-03-02T24:00:00Z"}, (None, None)),
+        ({"start": "\uff12\uff10", "end": "2026-03-02T10:15:30 Z"}, (None, None)),
+        ({}, (None, None)),
+    ],
+)
+def test_the_times_of_an_event_are_read_in_every_form_in_which_they_come(event, span):
+    assert record.span_of(event) == span
+
+
+# What an event is known by
+
+SAID = {"channel": "transcript", "rtstream_id": "rts-1", "data": {"text": "hi", "start": 1772446529123}}
+FINISHED = {"event": "capture_session.stopped", "capture_session_id": "cap-1"}
+
+
+@pytest.mark.parametrize(
+    ("one", "same"),
+    [
+        (SAID, {"type": "transcript", "rtstreamId": "rts-1", "text": "hi", "start": 1772446529.1230001}),
+        (SAID, {**SAID, "data": {**SAID["data"], "is_final": True, "confidence": 0.5, "end": None}}),
+        (SAID, {**SAID, "backfilled": True, "ts": "2026-03-02T10:15:30Z", "rtstream_name": "mic:default"}),
+        ({**SAID, "channel": "scene_index"}, {**SAID, "channel": "visual_index"}),
+        ({**SAID, "channel": "spoken_index"}, {**SAID, "channel": "audio_index"}),
+        (
+            {**SAID, "data": {"description": "hi\ud800", "start": 5, "end": 6}},
+            {**SAID, "data": {"text": " ", "description": "hi\ufffd", "start": 5, "end": "6"}},
+        ),
+        (FINISHED, {"channel": "capture_session", "status": "stopped", "data": {"session_id": "cap-1"}}),
+        (FINISHED, {**FINISHED, "data": {"start": 5}, "timestamp": 7, "status": "active"}),
+    ],
+)
+def test_what_tells_of_the_same_thing_is_known_by_the_same(one, same):
+    assert record.identity_of(one) == record.identity_of(same) is not None
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (SAID, {**SAID, "channel": "audio_index"}),
+        (SAID, {**SAID, "rtstream_id": "rts-2"}),
+        (SAID, {**SAID, "data": {"text": "Hi", "start": 1772446529123}}),
+        (SAID, {**SAID, "data": {"text": "hi ", "start": 1772446529123}}),
+        (SAID, {**SAID, "data": {"text": "hi", "start": 1772446529124}}),
+        (SAID, {**SAID, "data": {"text": "hi", "start": 1772446529123, "end": 1772446529123}}),
+        (FINISHED, {**FINISHED, "event": "capture_session.exported"}),
+        (FINISHED, {**FINISHED, "capture_session_id": "cap-2"}),
+    ],
+)
+def test_what_differs_in_one_thing_is_another(one, other):
+    assert record.identity_of(one) != record.identity_of(other)
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        {},
+        {**SAID, "rtstream_id": ""},
+        {**SAID, "rtstream_id": 5},
+        {**SAID, "data": {"text": "hi"}},
+        {**SAID, "data": {"text": "hi", "start": "soon"}},
+        {**SAID, "data": {"text": "hi", "start": 5, "is_final": False}},
+        {**SAID, "isFinal": False},
+        {**SAID, "channel": "alert"},
+        {**SAID, "channel": "vdbevents"},
+        {"raw": "hi"},
+        {"event": "capture_session.stopped"},
+        {"event": "capture_session.", "capture_session_id": "cap-1"},
+        {"type": "capture_session", "status": "active", "capture_session_id": "cap-1"},
+    ],
+)
+def test_an_interim_transcript_and_what_is_never_fetched_are_known_by_nothing(event):
+    assert record.identity_of(event) is None
+
+
+def test_an_event_without_a_text_is_known_by_its_times():
+    silent = {**SAID, "data": {"start": 5, "end": 6}}
+
+    assert record.identity_of(silent) == record.identity_of(
+        {**SAID, "data": {"text": None, "start": 5, "end": 6}}
+    )
+    assert record.identity_of(silent) != record.identity_of(SAID)

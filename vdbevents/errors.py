@@ -32,7 +32,15 @@ class StorageError(VdbeventsError):
 
 
 class ServiceRefusedError(VdbeventsError):
-    """VideoDB answered, and the answer is a no that waiting will not change: key, rights, certificate."""
+    """VideoDB answered, and the answer is a no that waiting will not change: key, rights, certificate.
+
+    Attributes:
+        status: HTTP's, where there was an answer.
+    """
+
+    def __init__(self, message: str, hint: str = "", *, status: int | None = None) -> None:
+        super().__init__(message, hint)
+        self.status = status
 
 
 class ServiceUnreachableError(VdbeventsError):

@@ -93,7 +93,8 @@ class Gap:
 def gap_from(event: Mapping[str, Any]) -> Gap | None:
     """The gap that a line tells of; None for every other line, and for one that makes no sense.
 
-    A line without a status is of a recorder that filled no gaps: what was missed then is not there.
+    A line without a status is of a recorder that filled no gaps: what was missed then is not there. A status
+    that is not known counts as `incomplete`.
     """
     told = event.get("data")
     if event.get("channel") != record.OWN_CHANNEL or event.get("event") != EVENT or type(told) is not dict:
@@ -101,10 +102,10 @@ def gap_from(event: Mapping[str, Any]) -> Gap | None:
     since_ms, until_ms = record.unix_ms(told.get("since")), record.unix_ms(told.get("until"))
     if since_ms is None or until_ms is None:
         return None
-    status = _STATUSES.get(str(told.get("status")))
+    status = _STATUSES.get(str(told.get("status")), "incomplete")
     missing = tuple(_missing(told.get("missing")))
-    if status is None:
-        status, missing = "incomplete", (Missing("everything", "it was never asked for"),)
+    if told.get("status") is None:
+        missing = (Missing("everything", "it was never asked for"),)
     streams = told.get("streams")
     return Gap(
         id=str(told.get("id") or told["since"]),

@@ -20,6 +20,7 @@ from vdbevents import record
 from vdbevents.errors import CaptureError, InputError, ListenerStateError, VdbeventsError
 
 _BLOCK = 1 << 16
+_BACKWARD_BLOCK = 1 << 20
 _LOCK_PATIENCE_SECONDS = 5.0
 _LONGEST_PID = 19
 _LOCK_POLL_SECONDS = 0.0005
@@ -80,6 +81,11 @@ class StateDirectory:
     def capture_info(self) -> Path:
         """What the capture records and what runs on it, a JSON object."""
         return self.path / "videodb_capture_info.json"
+
+    @property
+    def capture_info_lock(self) -> Path:
+        """Held for the length of one change of `capture_info`, which the capture and the listener write."""
+        return self.path / "videodb_capture_info.lock"
 
     @property
     def capture_lock(self) -> Path:
@@ -163,6 +169,36 @@ def read_object(path: Path) -> dict[str, Any]:
     except (ValueError, RecursionError):
         return {}
     return told if isinstance(told, dict) else {}
+
+
+def change_object(
+    path: Path, lock: Path, change: Callable[[dict[str, Any]], Mapping[str, Any] | None]
+) -> None:
+    """Replaces the JSON object in a state file that several processes write.
+
+    Args:
+        path: the file; one that cannot be read counts as an empty object.
+        lock: held meanwhile.
+        change: from what is there to what is to be there; None leaves it.
+
+    Raises:
+        OSError: what was there stands.
+    """
+    from filelock import unlock_descriptor
+
+    descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        if not _takes_lock(descriptor, _LOCK_PATIENCE_SECONDS):
+            raise OSError(errno.EAGAIN, f"another process has held {lock} for 5 s")
+        try:
+            changed = change(read_object(path))
+            if changed is not None:
+                content = json.dumps(changed, ensure_ascii=False, indent=1)
+                replace_file(path, content.encode("utf-8", "replace"))
+        finally:
+            unlock_descriptor(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def read_pid(path: Path) -> int | None:
@@ -520,6 +556,43 @@ def follow(
             handle.close()
 
 
+def backward(path: Path, needles: Sequence[bytes]) -> Iterator[bytes]:
+    """The whole lines of a journal that hold any of some texts, from its end to its beginning.
+
+    What is written while it is read is left out, and a journal that is not there has no lines.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    try:
+        handle = path.open("rb")
+    except FileNotFoundError:
+        return
+    with handle:
+        end = handle.seek(0, os.SEEK_END)
+        # What stands before the first newline of a block goes on in the block before it.
+        rest: list[bytes] = []
+        torn = True
+        while end > 0:
+            start = max(0, end - _BACKWARD_BLOCK)
+            handle.seek(start)
+            first, *lines = handle.read(end - start).split(b"\n")
+            end = start
+            if not lines:
+                rest.append(first)
+                continue
+            lines[-1] += b"".join(reversed(rest))
+            rest = [first]
+            if torn:
+                lines.pop()
+                torn = False
+            for line in reversed(lines):
+                if any(needle in line for needle in needles):
+                    yield line
+        if not torn and any(needle in (line := b"".join(reversed(rest))) for needle in needles):
+            yield line
+
+
 def _whole_lines(handle: BinaryIO) -> Iterator[bytes]:
     """The lines from here on; stands before one that is not whole, which may yet be cut off and replaced."""
     while line := handle.readline():
@@ -608,6 +681,16 @@ class JournalWriter:
         return self._bytes_put - self._bytes_done
 
     @property
+    def put_bytes(self) -> int:
+        """How much was put so far."""
+        return self._bytes_put
+
+    @property
+    def done_bytes(self) -> int:
+        """How much of that is written."""
+        return self._bytes_done
+
+    @property
     def waiting_since_ms(self) -> int | None:
         """When the oldest line that is not yet written came, about; None where none waits."""
         return self._waiting_since_ms if self.backlog_bytes else None
@@ -623,21 +706,32 @@ class JournalWriter:
         """Whether the disk takes lines, so that waiting for it is worth while."""
         return self.trouble is None and time.monotonic() - self.last_progress < 1.0
 
-    def put(self, line: bytes, channel: str) -> bool:
-        """Hands over a line, with its newline. Never blocks. False: there was no room, and it is dropped."""
+    def put(self, line: bytes, channel: str, *, keep: bool = False) -> bool:
+        """Hands over a line, with its newline. Never blocks. False: there was no room, and it is dropped.
+
+        Args:
+            line: with its newline.
+            channel: by which what is dropped is counted.
+            keep: hold it whether there is room or not: for what is small and rare.
+        """
         backlog = self._bytes_put - self._bytes_done
         if not backlog:
             self.last_progress = time.monotonic()
             self._waiting_since_ms = self._clock_ms()
         if self._dropping or backlog + len(line) > self._hold_bytes:
             with self._drop_guard:
-                if self._drop(line, channel):
+                if not keep and self._drop(line, channel):
                     return False
-        self._bytes_put += len(line)
-        self._lines.append(line)
+                self._hold(line)
+        else:
+            self._hold(line)
         if not self._wake.is_set():
             self._wake.set()
         return True
+
+    def _hold(self, line: bytes) -> None:
+        self._bytes_put += len(line)
+        self._lines.append(line)
 
     def run(self, task: Callable[[], None]) -> None:
         """Has the thread call `task` after the next write, or the next attempt at one.
@@ -736,9 +830,8 @@ class JournalWriter:
                 },
                 self._clock_ms(),
             ).line
-            # All that is held came before what was dropped, all that will be put comes after it.
-            self._bytes_put += len(line)
-            self._lines.append(line)
+            # All events that are held came before what was dropped, all that will be put come after it.
+            self._hold(line)
             self._dropping = False
         self._on_dropped(dropped)
 

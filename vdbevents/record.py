@@ -9,7 +9,7 @@ import json
 import math
 import re
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -59,7 +59,15 @@ _END = (
 )
 _LEAST_MS = 1e11
 _MOST_MS = 2.5e14
+_LEAST_SECONDS = -3e10
 _MOST_SECONDS = 2.5e11
+_ISO_8601 = re.compile(
+    r"([1-8]\d{3}-\d\d-\d\d)[Tt ]((?:[01]\d|2[0-3]):[0-5]\d)(?:(:[0-5]\d)(?:\.(\d+))?)?"
+    r"([Zz]|[+-][01]\d(?::?[0-5]\d)?)?",
+    re.ASCII,
+)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_HALF_PAIR = re.compile("[\ud800-\udfff]")
 
 _RECORDED_CHANNELS = frozenset({"transcript", "visual_index", "audio_index"})
 
@@ -223,11 +231,16 @@ def backfilled_record(message: Mapping[str, Any], written_ms: int) -> Record:
         message: the event as it would have come, in JSON's types.
         written_ms: when it is written, milliseconds since the epoch.
     """
-    content = {**message, "backfilled": True}
+    content = {name: value for name, value in message.items() if name != "backfilled"}
+    content["backfilled"] = True  # the last member: readers find it there without parsing the line
     try:
         body = orjson.dumps(content)
     except TypeError:  # half a surrogate pair, or an integer of more than 64 bits
-        return envelop(json.dumps(content).encode("ascii"), written_ms)
+        numbers = json.loads(json.dumps(content), parse_constant=lambda _: None)
+        body = json.dumps(numbers).encode("ascii")
+        return envelop(body, written_ms)
+    if "ts" in content or "unix_ts" in content:
+        return envelop(body, written_ms)
     return Record(b"%b,%b\n" % (_head(written_ms), body[1:]), content)
 
 
@@ -451,18 +464,34 @@ def _member(event: Mapping[str, Any], names: tuple[str, ...]) -> object:
 
 
 def unix_ms(value: object) -> int | None:
-    """Milliseconds of a number, of seconds if it is small, or of an ISO 8601 time; else None."""
+    """Milliseconds of a number, of seconds if it is small, or of an ISO 8601 time; else None.
+
+    The number may be a text. It is rounded half up.
+    """
     if isinstance(value, str):
         try:
-            moment = datetime.fromisoformat(value)
-            seconds = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
-        except (ValueError, OverflowError):
-            return None
+            number = float(value) if value.isascii() else math.nan
+        except ValueError:
+            return _iso_ms(value)
     elif isinstance(value, int | float) and not isinstance(value, bool):
-        seconds = value / 1000 if _LEAST_MS <= abs(value) <= _MOST_MS else value
+        number = value
     else:
         return None
-    return math.floor(seconds * 1000 + 0.5) if abs(seconds) <= _MOST_SECONDS else None
+    seconds = number / 1000 if _LEAST_MS <= abs(number) <= _MOST_MS else number
+    return math.floor(seconds * 1000 + 0.5) if _LEAST_SECONDS <= seconds <= _MOST_SECONDS else None
+
+
+def _iso_ms(text: str) -> int | None:
+    found = _ISO_8601.fullmatch(text)
+    if found is None:
+        return None
+    day, clock, second, fraction, zone = found.groups()
+    try:
+        moment = datetime.fromisoformat(f"{day}T{clock}{second or ':00'}{(zone or 'Z').upper()}")
+    except ValueError:
+        return None
+    microseconds = (moment - _EPOCH) // timedelta(microseconds=1) + int((fraction or "")[:6].ljust(6, "0"))
+    return (microseconds + 500) // 1000
 
 
 def identity_of(event: Mapping[str, Any]) -> Identity | None:
@@ -473,18 +502,23 @@ def identity_of(event: Mapping[str, Any]) -> Identity | None:
     """
     channel = channel_of(event)
     if channel in _RECORDED_CHANNELS:
-        stream, (start_ms, end_ms) = stream_id_of(event), span_of(event)
+        stream, (start_ms, end_ms) = _mended(stream_id_of(event)), span_of(event)
         if not stream or start_ms is None or is_interim(event):
             return None
         return Identity(channel, stream, start_ms, end_ms, _digest(text_of(event)))
     life = lifecycle_of(event) if channel == "capture_session" else None
     if life is None or not life.session_id:
         return None
-    return Identity(channel, life.session_id, None, None, _digest(life.status))
+    return Identity(channel, _mended(life.session_id), None, None, _digest(life.status))
 
 
 def _digest(text: str) -> bytes:
-    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+    return hashlib.blake2b(_mended(text).encode("utf-8"), digest_size=16).digest()
+
+
+def _mended(text: str) -> str:
+    # Half a surrogate pair reads as U+FFFD: what is fetched may have it so.
+    return text if text.isascii() else _HALF_PAIR.sub("\ufffd", text)
 
 
 def connection_id_of(event: Mapping[str, Any]) -> str | None:

@@ -1,17 +1,24 @@
 """Pipelines at the service: a step may be repeated, and nothing runs twice."""
 
+import contextlib
+import itertools
 import json
 import urllib.request
+from dataclasses import replace
 
 import pytest
 from processes import eventually
 
 from vdbevents import cloud
+from vdbevents.capture import pipelines as p
 from vdbevents.capture.pipelines import (
     Attached,
     attach_alerts,
     find_event,
+    index_name,
+    rebind_pipeline,
     start_pipeline,
+    stop_former,
     stop_pipeline,
     watch_index,
 )
@@ -256,3 +263,231 @@ def test_attaching_that_failed_half_way_is_finished_by_the_next_attempt(service,
 
     assert list(attached) == ["deploy", "outage"]
     assert service.state["totals"]["alerts"] == 2
+
+
+# Bound anew
+
+SESSION = "s-1"
+
+
+class CutShort:
+    """An account whose n-th call fails, before it is made or once it is, and its answer is lost."""
+
+    def __init__(self, account, number, *, made):
+        self._account, self._left, self._made = account, number, made
+        self.is_cut = False
+
+    def __getattr__(self, name):
+        def call(*arguments, **options):
+            self._left -= 1
+            if self._left:
+                return getattr(self._account, name)(*arguments, **options)
+            self.is_cut = True
+            if self._made:
+                getattr(self._account, name)(*arguments, **options)
+            raise ServiceUnreachableError("no answer")
+
+        return call
+
+
+@pytest.fixture
+def bound(service):
+    """Pipelines as a capture has started them, each of them bound to ws-1."""
+
+    def start(name):
+        pipeline = getattr(service, name)
+        return service.start(pipeline, name=index_name(pipeline.kind, SESSION))
+
+    return start
+
+
+def binds(account, pipeline, ws_id="ws-2", events=()):
+    return rebind_pipeline(account, pipeline, ws_id=ws_id, session_id=SESSION, events=events)
+
+
+def alerts_of(service, pipeline):
+    """(event id, status, callback URL) of each alert on an index."""
+    there = service.account.list_alerts(pipeline.stream.id, pipeline.id)
+    return sorted((it["event_id"], it["status"], it["callback_url"]) for it in there)
+
+
+def test_a_transcript_that_is_bound_anew_runs_on_and_sends_to_the_new_connection(service, bound):
+    before = bound("transcript")
+    after = binds(service.account, before)
+
+    assert service.pipelines == [("transcript", "running", "ws-2")]
+    assert after == replace(before, ws_id="ws-2", bindings=1)
+    stop_former(service.account, after, SESSION)
+    assert service.pipelines == [("transcript", "running", "ws-2")]
+
+
+@pytest.mark.parametrize("name", ["audio", "visual"])
+def test_an_index_that_is_bound_anew_runs_before_the_one_before_is_stopped(service, bound, name):
+    before = bound(name)
+    after = binds(service.account, before)
+
+    assert service.pipelines == [(before.kind, "running", "ws-1"), (before.kind, "running", "ws-2")]
+    assert (after.ws_id, after.bindings, after.former) == ("ws-2", 1, (before.id,))
+    assert after.id != before.id
+    stop_former(service.account, after, SESSION)
+    assert service.pipelines == [(before.kind, "stopped", "ws-1"), (before.kind, "running", "ws-2")]
+
+
+@pytest.mark.parametrize("name", ["audio", "visual"])
+def test_an_index_that_is_bound_anew_asks_the_same_of_the_stream(service, bound, name):
+    before = bound(name)
+    after = binds(service.account, before)
+    first, second = service.account.list_indexes(before.stream.id)
+
+    assert (first.id, second.id) == (before.id, after.id)
+    assert (second.prompt, second.settings, second.channel) == (first.prompt, first.settings, first.channel)
+    assert after.settings == before.settings
+    assert second.name == f"{index_name(before.kind, SESSION)} ws-2 1"
+
+
+def test_bound_again_and_again_it_remembers_all_that_came_before(service, bound):
+    first = bound("visual")
+    second = binds(service.account, first, "ws-2")
+    stop_former(service.account, second, SESSION)
+    third = binds(service.account, second, "ws-3")
+    stop_former(service.account, third, SESSION)
+
+    assert third.former == (first.id, second.id)
+    assert third.bindings == 2
+    assert [status for _, status, _ in service.pipelines] == ["stopped", "stopped", "running"]
+
+
+@pytest.fixture
+def alerted(service, bound):
+    """An index that is watched for three events: one is told to an address, too, and one is disabled."""
+    pipeline = bound("visual")
+    stream_id, index_id = pipeline.stream.id, pipeline.id
+    events = [(label, find_event(service.account, label, f"{label} is shown")) for label in "abc"]
+    ids = [
+        service.account.create_alert(stream_id, index_id, event_id, "ws-1", url)
+        for (_, event_id), url in zip(events, [None, "https://example.com/b", None], strict=True)
+    ]
+    service.account.set_alert(stream_id, index_id, ids[2], enabled=False)
+    return replace(pipeline, alerts=dict(zip("abc", ids, strict=True))), events
+
+
+def test_an_index_that_is_bound_anew_is_watched_for_the_same_in_the_same_way(service, alerted):
+    before, events = alerted
+    after = binds(service.account, before, events=events[:1])
+
+    assert alerts_of(service, after) == alerts_of(service, before)
+    assert {status for _, status, _ in alerts_of(service, after)} == {"enabled", "disabled"}
+    assert sorted(after.alerts) == ["a", "b", "c"]
+    there = service.account.list_alerts(after.stream.id, after.id)
+    assert set(after.alerts.values()) == {it["alert_id"] for it in there}
+    assert not set(after.alerts.values()) & set(before.alerts.values())
+
+
+def test_an_alert_that_was_never_attached_is_attached_now(service, bound):
+    before = bound("visual")
+    event_id = find_event(service.account, "deploy", "a deployment is shown")
+    after = binds(service.account, before, events=[("deploy", event_id), ("never made", "")])
+
+    assert [it[0] for it in alerts_of(service, after)] == [event_id]
+    assert list(after.alerts) == ["deploy"]
+
+
+def test_of_an_index_that_is_no_more_nothing_is_left_behind(service, bound):
+    before = replace(bound("visual"), id="scene-idx-gone")
+    count = len(service.pipelines)
+
+    with pytest.raises(ServiceRefusedError):
+        binds(service.account, before)
+    assert len(service.pipelines) == count
+
+
+def test_the_indexes_of_another_session_or_of_nobody_go_on(service, bound):
+    service.start(service.visual, name=index_name("visual_index", "s-10"))
+    service.start(service.visual, name="my own")
+    after = binds(service.account, bound("visual"))
+    stop_former(service.account, after, SESSION)
+
+    by_name = {it.name: it.status for it in service.account.list_indexes(after.stream.id)}
+    running = [name for name, status in by_name.items() if status != "stopped"]
+    assert running == [
+        index_name("visual_index", "s-10"),
+        "my own",
+        f"vdbevents visual_index {SESSION} ws-2 1",
+    ]
+
+
+def cut_at_every_call(work, account, *, made):
+    """Does some work that is cut short at its first call, then the same at its second, and so on."""
+    cuts = 0
+    while True:
+        cut = CutShort(account, cuts + 1, made=made)
+        with contextlib.suppress(ServiceUnreachableError):
+            work(cut)
+        if not cut.is_cut:
+            return cuts
+        cuts += 1
+
+
+@pytest.mark.parametrize("made", [False, True])
+def test_cut_short_at_any_call_and_repeated_there_is_one_index_in_the_end(service, alerted, made):
+    before, events = alerted
+
+    cuts = cut_at_every_call(lambda it: binds(it, before, events=events), service.account, made=made)
+    after = binds(service.account, before, events=events)
+    cut_at_every_call(lambda it: stop_former(it, after, SESSION), service.account, made=made)
+
+    assert cuts >= 5
+    assert [status for _, status, _ in service.pipelines] == ["stopped", "running"]
+    assert after.former == (before.id,)
+    assert alerts_of(service, after) == alerts_of(service, before)
+
+
+@pytest.mark.parametrize("made", [False, True])
+def test_cut_short_at_any_call_each_time_for_another_connection_no_stray_index_runs_on(
+    service, alerted, made
+):
+    before, events = alerted
+    connections = (f"ws-{number}" for number in itertools.count(2))
+
+    def bind(account):
+        return binds(account, before, next(connections), events)
+
+    cut_at_every_call(bind, service.account, made=made)
+    after = bind(service.account)
+    stop_former(service.account, after, SESSION)
+
+    running = [ws_id for _, status, ws_id in service.pipelines if status == "running"]
+    assert running == [after.ws_id]
+    # What the strays have made can be fetched: they are not forgotten.
+    others = {it["id"] for it in service.state["pipelines"]} - {after.id}
+    assert set(after.former) == others
+    assert alerts_of(service, after) == alerts_of(service, before)
+
+
+@pytest.mark.parametrize("made", [False, True])
+def test_a_transcript_that_was_cut_short_at_any_call_runs_in_the_end(service, bound, monkeypatch, made):
+    monkeypatch.setattr(p, "_PATIENCE_SECONDS", 0.0)
+    before = bound("transcript")
+
+    assert cut_at_every_call(lambda it: binds(it, before), service.account, made=made) == 2
+    assert service.pipelines == [("transcript", "running", "ws-2")]
+
+
+def test_a_transcript_that_stands_still_is_started_again_before_anything_else(service, bound, monkeypatch):
+    monkeypatch.setattr(cloud.failure, "_FIRST_WAIT_SECONDS", 0.0)
+    cut = CutShort(service.account, 2, made=False)
+    after = binds(cut, bound("transcript"))
+
+    assert cut.is_cut
+    assert after.ws_id == "ws-2"
+    assert service.pipelines == [("transcript", "running", "ws-2")]
+
+
+def test_what_cannot_be_stopped_is_told_and_can_be_stopped_later(service, bound):
+    after = binds(service.account, bound("visual"))
+    service.post("/emulator/faults", http={"status": 503, "times": 1, "path": "/rtstream", "method": "PATCH"})
+    with pytest.raises(ServiceUnreachableError):
+        stop_former(service.account, after, SESSION)
+    stop_former(service.account, after, SESSION)
+
+    assert [status for _, status, _ in service.pipelines] == ["stopped", "running"]

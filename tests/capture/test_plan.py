@@ -1,6 +1,7 @@
 """What is chosen to be recorded and made of it: choices alone, so every case can be written down."""
 
 import contextlib
+import json
 import string
 
 import pytest
@@ -278,6 +279,8 @@ def test_a_pipeline_that_has_not_begun_says_null_where_it_knows_nothing():
         "error": None,
         "settings": {"engine": None},
         "alerts": [],
+        "former": [],
+        "bindings": 0,
     }
 
 
@@ -292,6 +295,8 @@ def test_a_pipeline_says_all_that_is_known_of_it():
         status="failed",
         error="no",
         alerts=alerts,
+        former=("idx-0",),
+        bindings=2,
     )
 
     assert pipeline.title == "audio index of mic:default"
@@ -307,7 +312,60 @@ def test_a_pipeline_says_all_that_is_known_of_it():
             {"label": "deploy", "alert_id": "alert-1"},
             {"label": "outage", "alert_id": "alert-2"},
         ],
+        "former": ["idx-0"],
+        "bindings": 2,
     }
+
+
+texts = st.text(max_size=5)
+any_pipeline = st.builds(
+    Pipeline,
+    kind=st.sampled_from(["transcript", "audio_index", "visual_index"]),
+    stream=st.just(HEARD),
+    settings=st.dictionaries(texts, st.none() | texts | st.integers(), max_size=2),
+    id=texts,
+    ws_id=texts,
+    status=st.sampled_from(["starting", "running", "failed", "stopped"]),
+    error=texts,
+    alerts=st.dictionaries(texts, texts, max_size=2),
+    former=st.lists(texts, max_size=2).map(tuple),
+    bindings=st.integers(0, 9),
+)
+
+
+@given(any_pipeline)
+def test_a_pipeline_is_read_back_as_it_was_told(pipeline):
+    told = json.loads(json.dumps(pipeline.described()))
+
+    assert plan.pipeline_from(told, {HEARD.id: HEARD}) == pipeline
+
+
+def test_a_pipeline_that_an_older_capture_told_of_was_never_bound_anew():
+    told = Pipeline("transcript", HEARD, {}, ws_id="ws-1", status="running").described()
+    del told["former"], told["bindings"]
+
+    pipeline = plan.pipeline_from(told, {HEARD.id: HEARD})
+
+    assert (pipeline.former, pipeline.bindings, pipeline.ws_id) == ((), 0, "ws-1")
+
+
+@pytest.mark.parametrize(
+    "changes", [{"kind": "dream"}, {"kind": None}, {"stream_id": "rts-other"}, {"stream_id": None}]
+)
+def test_a_pipeline_of_no_known_kind_or_stream_is_none(changes):
+    told = {**Pipeline("transcript", HEARD, {}).described(), **changes}
+
+    assert plan.pipeline_from(told, {HEARD.id: HEARD}) is None
+
+
+@pytest.mark.parametrize("wrong", [None, 5, True, "x", [], {}, [5], ["x"], [{}], [{"label": 5}]])
+def test_whatever_stands_where_something_is_told_of_a_pipeline_it_is_one(wrong):
+    names = ["id", "ws_id", "status", "error", "settings", "alerts", "former", "bindings"]
+    told = {"kind": "transcript", "stream_id": HEARD.id, **dict.fromkeys(names, wrong)}
+
+    pipeline = plan.pipeline_from(told, {HEARD.id: HEARD})
+
+    assert plan.pipeline_from(pipeline.described(), {HEARD.id: HEARD}) == pipeline
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,12 @@
 """What the listener decides, without a clock, a socket or a file."""
 
 import json
+import random
 
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import given, settings, strategies as st
 
+from vdbevents import gaps, record
 from vdbevents.cloud import Failure
 from vdbevents.errors import ServiceRefusedError, ServiceUnreachableError
 from vdbevents.listener import machine as m
@@ -17,13 +19,21 @@ INIT = m.Received(b'{"connection_id":"ws-1"}')
 class Bench:
     """A machine, and a clock that moves when it is told to."""
 
-    def __init__(self, draw=0.5, **settings):
-        self.machine = m.Machine(m.Settings(**settings), lambda: draw)
+    def __init__(self, draw=0.5, is_known=None, counts=None, **settings):
+        draws = draw if callable(draw) else lambda: draw
+        self.machine = m.Machine(m.Settings(**settings), draws, counts, is_known)
         self.seconds = 0.0
+        self.ahead_ms = 0
 
-    def does(self, happening, after=0.0):
+    @property
+    def wall_ms(self):
+        return WALL + int(self.seconds * 1000) + self.ahead_ms
+
+    def does(self, happening, after=0.0, ahead=0.0):
+        """Something happens so many seconds later, when the wall's clock has gone so many more."""
         self.seconds += after
-        return self.machine.handle(happening, m.Moment(self.seconds, WALL + int(self.seconds * 1000)))
+        self.ahead_ms += int(ahead * 1000)
+        return self.machine.handle(happening, m.Moment(self.seconds, self.wall_ms))
 
     def started(self, **options):
         return self.does(m.Started(pid=1, version="1", **options))
@@ -208,10 +218,12 @@ def test_the_time_between_two_connections_is_a_gap_with_a_reason():
     }  # fmt: skip
     assert of_type(lost, m.Withdraw) == [m.Withdraw()]
     assert own_events(back)["listener.gap"] == {
+        "id": "gap-000000000000",
         "since": "2026-03-02T10:15:40.123Z",
         "until": "2026-03-02T10:15:43.123Z",
         "seconds": 3.0,
         "reason": "internal error (1011)",
+        "status": "open",
     }
     assert bench.machine.counts.gaps == 1
 
@@ -298,3 +310,386 @@ def test_a_service_that_names_ever_new_kinds_does_not_fill_the_counts():
     channels = bench.machine.counts.channels
     assert len(channels) == 101
     assert channels["other"].count == 400
+
+
+# A key that is refused
+
+
+REFUSED = Failure("the service refused the API key (401)", fatal=True, hint="get a key")
+
+
+def test_a_key_that_was_good_once_is_tried_again_when_it_is_refused():
+    bench = Bench(draw=0.0)
+    bench.started()
+    bench.connected()
+    bench.does(m.Closed(1006, ""), after=100)
+    bench.does(m.TimeReached(), after=1)
+
+    for _ in range(100):
+        actions = bench.does(m.Failed(REFUSED), after=1)
+        assert of_type(actions, m.End) == []
+        (said,) = of_type(actions, m.Say)
+        assert (said.problem, said.hint) == (True, "get a key")
+        assert of_type(bench.does(m.TimeReached(), after=60), m.Connect) == [m.Connect()]
+
+
+def test_a_key_that_was_never_good_is_the_end_however_often_the_network_failed_before():
+    bench = Bench()
+    bench.started()
+    bench.does(m.Failed(DOWN))
+    bench.does(m.TimeReached(), after=60)
+
+    (end,) = of_type(bench.does(m.Failed(REFUSED)), m.End)
+
+    assert isinstance(end.error, ServiceRefusedError)
+
+
+def test_a_key_that_was_good_once_is_given_up_after_as_many_retries_as_were_allowed():
+    bench = Bench(max_retries=1)
+    bench.started()
+    bench.connected()
+    bench.does(m.Closed(1006, ""), after=100)
+    bench.does(m.TimeReached(), after=60)
+
+    (end,) = of_type(bench.does(m.Failed(REFUSED)), m.End)
+
+    assert isinstance(end.error, ServiceUnreachableError)
+
+
+# Clocks that come apart
+
+
+def in_state(state, **options):
+    """A machine in this state whose clocks were looked at a moment ago."""
+    bench = Bench(draw=0.0, **options)
+    bench.started()
+    if state in ("opening", "connected"):
+        bench.does(m.Opened())
+    if state == "connected":
+        bench.does(INIT)
+    if state == "waiting":
+        bench.does(m.Failed(DOWN))
+    bench.does(m.Ticked(), after=0.5)
+    assert bench.machine.state == state
+    return bench
+
+
+STATES = ["connecting", "opening", "connected", "waiting"]
+
+
+@pytest.mark.parametrize("state", STATES)
+@pytest.mark.parametrize(("after", "ahead"), [(2, 300), (2, -300), (302, -300), (2, 5)])
+def test_when_one_clock_has_gone_on_without_the_other_it_connects_anew_at_once(state, after, ahead):
+    bench = in_state(state)
+    before = bench.machine.state
+
+    actions = bench.does(m.Ticked(), after=after, ahead=ahead)
+
+    assert of_type(actions, m.Connect) == [m.Connect()]
+    # Only one of them may ever stand: whatever there was is given up before.
+    kinds = [type(action) for action in actions if isinstance(action, m.Connect | m.Disconnect)]
+    assert kinds == [m.Connect] if before is m.State.WAITING else kinds == [m.Disconnect, m.Connect]
+    assert bench.machine.state is m.State.CONNECTING
+    assert bench.machine.next_attempt_ms is None
+
+
+@pytest.mark.parametrize("state", STATES)
+@pytest.mark.parametrize(("after", "ahead"), [(2, 0), (2, 4.9), (2, -4.9), (3600, 0)])
+def test_clocks_that_go_together_say_nothing_though_a_process_was_stopped(state, after, ahead):
+    bench = in_state(state)
+
+    assert bench.does(m.Ticked(), after=after, ahead=ahead) == []
+    assert bench.machine.state == state
+
+
+def test_the_first_look_at_the_clocks_has_nothing_to_compare():
+    bench = Bench()
+    bench.started()
+
+    assert bench.does(m.Ticked(), after=1, ahead=1000) == []
+
+
+def test_what_was_slept_through_is_a_gap_from_the_last_look_at_the_clocks():
+    bench = in_state("connected")
+    slept = bench.does(m.Ticked(), after=2, ahead=300)
+    back = bench.connected("ws-2")
+    gap = own_events(back)["listener.gap"]
+
+    assert of_type(slept, m.Withdraw) == [m.Withdraw()]
+    assert own_events(slept)["listener.disconnected"]["code"] == 1006
+    assert gap["seconds"] == 302
+    assert "slept" in gap["reason"]
+
+
+def test_sleep_in_a_gap_makes_it_longer_and_no_second_one():
+    bench = in_state("connected")
+    bench.does(m.Closed(1006, ""), after=1)
+    bench.does(m.Ticked(), after=1, ahead=300)
+    bench.does(m.Opened())
+    bench.does(m.Ticked(), after=1, ahead=300)
+    back = bench.connected("ws-2")
+
+    assert own_events(back)["listener.gap"]["seconds"] == 602
+    assert bench.machine.counts.gaps == 1
+
+
+def test_a_clock_that_was_set_back_makes_a_gap_that_does_not_end_before_it_began():
+    bench = in_state("connected")
+    bench.does(m.Ticked(), after=2, ahead=-3600)
+    gap = own_events(bench.connected("ws-2"))["listener.gap"]
+
+    assert gap["seconds"] >= 0
+    assert gap["since"] <= gap["until"]
+
+
+def test_a_time_that_was_waited_for_before_the_clocks_came_apart_connects_no_second_time():
+    bench = in_state("waiting")
+    bench.does(m.Ticked(), after=0.1, ahead=300)
+
+    assert bench.does(m.TimeReached(), after=1) == []
+
+
+def test_an_attempt_after_clocks_came_apart_fails_like_any_other():
+    bench = in_state("connected")
+    bench.does(m.Ticked(), after=2, ahead=300)
+
+    assert wait_after(bench.does(m.Failed(DOWN)), bench) == 1
+
+
+# What found no room
+
+
+def test_what_was_dropped_is_a_gap_of_its_own_though_the_connection_stood():
+    bench = in_state("connected")
+    actions = bench.does(m.Dropped(7, WALL + 1000, WALL + 5000), after=10)
+
+    assert own_events(actions) == {
+        "listener.gap": {
+            "id": "gap-000000000000",
+            "since": record.utc_text(WALL + 1000),
+            "until": record.utc_text(WALL + 5000),
+            "seconds": 4.0,
+            "reason": "the disk took no lines, and the memory for them was full",
+            "status": "open",
+            "dropped": 7,
+        }
+    }
+    assert [gap.dropped for gap in bench.machine.counts.open_gaps.values()] == [7]
+    assert bench.machine.state is m.State.CONNECTED
+
+
+def test_what_was_dropped_by_a_run_that_could_not_say_so_is_told_by_the_next():
+    counts = m.Counts()
+    lost = {"count": 3, "since": record.utc_text(WALL), "until": record.utc_text(WALL + 1)}
+    counts.note_own({"channel": "vdbevents", "event": "listener.dropped", "data": lost})
+
+    actions = Bench(counts=counts).started()
+
+    assert own_events(actions)["listener.gap"]["dropped"] == 3
+    assert counts.untold == {}
+
+
+def test_what_a_gap_tells_of_already_is_not_told_again():
+    counts = m.Counts()
+    bench = Bench(counts=counts)
+    lost = {"count": 3, "since": record.utc_text(WALL), "until": record.utc_text(WALL + 1)}
+    counts.note_own({"channel": "vdbevents", "event": "listener.dropped", "data": lost})
+    bench.does(m.Dropped(3, WALL, WALL + 1))
+
+    assert "listener.gap" not in own_events(bench.started())
+
+
+@pytest.mark.parametrize("data", [None, {}, {"count": "3"}, {"count": 0, "since": "2026-01-01T00:00:00Z"}])
+def test_a_line_about_dropped_events_that_makes_no_sense_is_no_loss(data):
+    counts = m.Counts()
+    counts.note_own({"channel": "vdbevents", "event": "listener.dropped", "data": data})
+
+    assert counts.untold == {}
+
+
+# What was fetched later
+
+
+def fetched(channel="transcript", stream_id="rts-1"):
+    return record.backfilled_record({"channel": channel, "rtstream_id": stream_id, "data": {}}, WALL)
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_what_is_supplied_is_written_and_counted_in_every_state(state):
+    bench = in_state(state)
+    own = record.own_record("listener.backfill", {}, WALL)
+    actions = bench.does(m.Supplied([fetched(), own, fetched("visual_index")]), after=5)
+
+    assert [(it.channel, it.record) for it in actions] == [
+        ("transcript", fetched()),
+        ("vdbevents", own),
+        ("visual_index", fetched("visual_index")),
+    ]
+    counts = bench.machine.counts.channels
+    assert {name: it.count for name, it in counts.items()} == {"transcript": 1, "visual_index": 1}
+
+
+def test_a_description_that_was_fetched_later_does_not_say_that_a_screen_is_seen():
+    bench = in_state("connected")
+    bench.does(m.Supplied([fetched("visual_index")]))
+    assert bench.machine.last_seen == {}
+
+    bench.does(m.Received(b'{"channel":"scene_index","rtstream_id":"rts-1"}'), after=5)
+    assert bench.machine.last_seen == {"rts-1": bench.seconds}
+
+
+def test_a_service_that_names_ever_new_streams_does_not_fill_the_memory():
+    bench = in_state("connected")
+    for number in range(500):
+        bench.does(m.Received(b'{"channel":"visual_index","rtstream_id":"rts-%d"}' % number))
+
+    assert len(bench.machine.last_seen) == 100
+
+
+def closes(gap, status, **changes):
+    told = {**gap.told(), "status": status, **changes}
+    return m.Supplied([record.own_record(gaps.EVENT, told, WALL)])
+
+
+@pytest.mark.parametrize(("status", "unrecovered"), [("recovered", 0), ("incomplete", 1)])
+def test_a_gap_is_open_until_it_is_told_what_became_of_it(status, unrecovered):
+    bench = in_state("connected")
+    bench.does(m.Closed(1006, ""), after=1)
+    bench.does(m.TimeReached(), after=60)
+    bench.connected("ws-2")
+    counts = bench.machine.counts
+    (gap,) = counts.open_gaps.values()
+    assert (counts.gaps, counts.unrecovered) == (1, 1)
+
+    bench.does(closes(gap, status))
+
+    assert (counts.gaps, counts.unrecovered, dict(counts.open_gaps)) == (1, unrecovered, {})
+
+
+def test_gaps_are_counted_from_lines_as_they_are_counted_from_what_happens():
+    draws = random.Random(1)
+    bench = Bench(draw=draws.random)
+    lines = list(bench.started())
+    for number in range(5):
+        lines += bench.connected(f"ws-{number}")
+        lines += bench.does(m.Closed(1006, ""), after=100)
+        lines += bench.does(m.TimeReached(), after=60)
+    first, second, *_ = bench.machine.counts.open_gaps.values()
+    lines += bench.does(closes(first, "recovered")) + bench.does(closes(second, "incomplete"))
+    again = m.Counts()
+    for line in of_type(lines, m.Append):
+        again.note_own(line.record.event)
+
+    counts = bench.machine.counts
+    assert (counts.gaps, counts.unrecovered, len(counts.open_gaps)) == (4, 3, 2)
+    assert (again.gaps, again.unrecovered, again.open_gaps) == (4, 3, counts.open_gaps)
+
+
+# What is known
+
+
+def test_an_event_that_was_fetched_before_it_came_is_not_written_again_and_not_counted():
+    asked = []
+
+    def is_known(event):
+        asked.append(event)
+        return event.get("n") == 2
+
+    bench = in_state("connected", is_known=is_known)
+    written = [bool(bench.does(m.Received(b'{"n":%d}' % number))) for number in (1, 2, 3)]
+
+    assert written == [True, False, True]
+    assert [event["n"] for event in asked] == [1, 2, 3]
+    assert bench.machine.counts.channels["unknown"].count == 2
+
+
+def test_an_event_that_was_known_is_a_sign_of_life_all_the_same():
+    bench = in_state("connected", is_known=lambda _: True, ping_interval=20)
+    bench.does(m.Received(b"{}"), after=100)
+    bench.does(m.Closed(1006, "pings went unanswered", silent=True), after=30)
+    bench.does(m.TimeReached(), after=60)
+
+    assert own_events(bench.connected("ws-2"))["listener.gap"]["seconds"] == 90
+
+
+def test_what_comes_before_the_connection_has_its_id_is_nobody_s_to_know():
+    bench = in_state("opening", is_known=lambda _: True)
+
+    assert of_type(bench.does(m.Received(b'{"n":1}')), m.Append)
+
+
+@pytest.mark.parametrize(("is_known", "hint"), [(None, True), (lambda _: False, False)])
+def test_that_pipelines_have_to_be_started_anew_is_said_where_nobody_does_it(is_known, hint):
+    bench = in_state("connected", is_known=is_known)
+    bench.does(m.Closed(1006, ""), after=1)
+    bench.does(m.TimeReached(), after=60)
+    (said,) = (it for it in of_type(bench.connected("ws-2"), m.Say) if "connected as" in it.text)
+
+    assert bool(said.hint) is hint
+    assert said.problem is hint
+
+
+# Whatever happens
+
+POSSIBLE = {
+    m.State.WAITING: ["time", "tick", "sleep", "drop", "supply"],
+    m.State.CONNECTING: ["opened", "failed", "refused", "tick", "sleep", "supply"],
+    m.State.OPENING: ["event", "id", "closed", "time", "tick", "sleep"],
+    m.State.CONNECTED: ["event", "event", "closed", "silent", "tick", "sleep", "drop", "supply"],
+}
+
+
+@settings(deadline=None)
+@given(data=st.data(), seed=st.integers(0, 9), skew=st.sampled_from([0, -10_000_000]))
+def test_whatever_happens_each_blindness_is_one_gap_and_nothing_that_came_is_lost(data, seed, skew):
+    known, written, sent, connections = set(), [], [], 0
+    bench = Bench(random.Random(seed).random, is_known=lambda event: event["n"] in known)
+    bench.ahead_ms = skew
+    ids, pending, lost_ms = [], None, None
+    actions = bench.started()
+    for number in range(data.draw(st.integers(0, 60))):
+        state = bench.machine.state
+        if state is m.State.STOPPED:
+            break
+        what = data.draw(st.sampled_from(POSSIBLE[state]))
+        after = data.draw(st.sampled_from([0.0, 0.1, 3.0, 100.0]))
+        match what:
+            case "time":
+                after = max(after, (pending or 0.0) - bench.seconds)
+                happening = m.TimeReached()
+            case "event":
+                sent.append(number)
+                if data.draw(st.booleans()):
+                    known.add(number)
+                happening = m.Received(b'{"n":%d}' % number)
+                expects = state is m.State.OPENING or number not in known
+                written += [number] * expects
+            case "id":
+                connections += 1
+                happening = m.Received(b'{"connection_id":"ws-%d"}' % connections)
+            case _:
+                happening = {
+                    "opened": m.Opened(), "failed": m.Failed(DOWN), "refused": m.Failed(REFUSED),
+                    "closed": m.Closed(1006, ""), "silent": m.Closed(1006, "", silent=True),
+                    "tick": m.Ticked(), "sleep": m.Ticked(), "supply": m.Supplied([fetched()]),
+                    "drop": m.Dropped(1, bench.wall_ms, bench.wall_ms + number + 1),
+                }[what]  # fmt: skip
+        actions = bench.does(happening, after, ahead=1000.0 if what == "sleep" else 0.0)
+        pending = next((it.monotonic for it in of_type(actions, m.WakeAt)), pending)
+        told = [gaps.gap_from(it.record.event) for it in of_type(actions, m.Append)]
+        opened = [gap for gap in told if gap is not None]
+        ids += [gap.id for gap in opened]
+        kept = [it.record.event["n"] for it in of_type(actions, m.Append) if "n" in it.record.event]
+        assert kept == [it for it in written[-1:] if what == "event" and it == number]
+        assert len(of_type(actions, m.Connect)) <= 1
+        if state is m.State.CONNECTED and bench.machine.state is not m.State.CONNECTED:
+            assert lost_ms is None
+            lost_ms = bench.wall_ms
+        blindness = [gap for gap in opened if not gap.dropped]
+        if state is not m.State.CONNECTED and bench.machine.state is m.State.CONNECTED:
+            assert len(blindness) == (lost_ms is not None)
+            assert all(gap.since_ms <= lost_ms <= gap.until_ms == bench.wall_ms for gap in blindness)
+            lost_ms = None
+        else:
+            assert blindness == []
+    assert len(ids) == len(set(ids))

@@ -2,9 +2,11 @@
 
 import json
 
-from hypothesis import HealthCheck, given, settings, strategies as st
+import duckdb
+from hypothesis import HealthCheck, example, given, settings, strategies as st
 
-from vdbevents.query import engine
+from vdbevents import record
+from vdbevents.query import engine, plan
 from vdbevents.query.plan import Filters, Window
 
 AT = 1772446530000
@@ -140,3 +142,148 @@ def test_the_answer_is_the_one_that_reading_everything_gives(tmp_path, lines, as
     with engine.search(journal, asked) as answer:
         assert [text for batch in answer.lines() for text in batch] == brute_force(lines, asked)
         assert answer.skipped == sum(form in ("torn", "array") for _, form in lines)
+
+
+# What an event is known by, in SQL as in Python
+
+HOLDERS = st.sampled_from(["", "data."])
+CHANNELS = st.sampled_from(
+    ["transcript", "visual_index", "scene_index", "audio_index", "spoken_index", "capture_session",
+     "capture_session.active", "capture_session.", "alert", "", 5, None]
+)  # fmt: skip
+IDS = st.sampled_from(["rts-1", "rts-2", "", f"rts-{HALF}", "rts-\ufffd", 1, None, {"id": "rts-1"}])
+SAID = st.sampled_from(
+    [
+        "so",
+        "So",
+        "",
+        " ",
+        "\u2028\xa0\x1f",
+        "\x00",
+        f"{HALF} so",
+        "\ufffd so",
+        "\U0001f600",
+        5,
+        None,
+        {"a": 1},
+        "so ",
+    ]
+)
+AT_SECONDS = AT / 1000
+TIMES = (
+    st.sampled_from(
+        [AT, AT_SECONDS, AT // 1000, str(AT), f"{AT_SECONDS}", "2026-03-02T10:15:30Z", "2026-03-02"]
+    )
+    | st.sampled_from(
+        ["2026-03-02T11:15:30+01:00", "2026-03-02t10:15", "2026-03-02 10:15:30.0004999", "", "x"]
+    )
+    | st.sampled_from(
+        [None, True, [AT], 0, -1, 1e11, 99999999999.9995, 2.5e14, 2.6e14, -3e10, -4e10, 1e300, 10**40]
+    )
+    | st.integers(-2000, 2000).map(lambda micro: AT_SECONDS + micro / 1e6)
+    | st.integers(-2000, 2000).map(lambda micro: AT + micro / 1e3)
+    | st.integers(-2000, 2000).map(lambda micro: f"2026-03-02T10:15:{30 + micro / 1e6:09.6f}Z")
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.floats(1e9, 2e9)
+    | st.datetimes().map(lambda moment: moment.isoformat())
+)
+FINALS = st.sampled_from([True, False, False, None, "false", 0])
+MEMBERS = {
+    **dict.fromkeys(("text", "description", "explanation", "raw"), SAID),
+    **dict.fromkeys(("start", "startMs", "start_time", "timestamp", "end", "endMs", "end_time"), TIMES),
+    **dict.fromkeys(("rtstream_id", "rtstreamId", "capture_session_id", "session_id"), IDS),
+    **dict.fromkeys(("is_final", "isFinal"), FINALS),
+    "status": st.sampled_from(["active", "stopped", "", None, 5]),
+}
+SOME_MEMBERS = st.fixed_dictionaries({}, optional=MEMBERS)
+USUAL = st.fixed_dictionaries({"channel": CHANNELS, "rtstream_id": IDS, "start": TIMES, "text": SAID})
+KINDS = st.fixed_dictionaries(
+    {}, optional=dict.fromkeys(("channel", "type", "event_type", "event"), CHANNELS)
+)
+HELD = st.fixed_dictionaries({}, optional={"data": SOME_MEMBERS | st.sampled_from([None, "so", [1], {}])})
+FETCHED = st.sampled_from([{}, {}, {"backfilled": True}, {"backfilled": "true"}, {"backfilled": False}])
+anything = st.builds(
+    lambda *parts: {name: value for part in parts for name, value in part.items()},
+    USUAL | KINDS, SOME_MEMBERS, HELD, FETCHED
+)  # fmt: skip
+
+
+@settings(max_examples=40, deadline=None)
+@example([{"channel": "transcript", "rtstream_id": "r", "start": AT, "text": "\x00"}])
+@given(st.lists(anything, min_size=20, max_size=60))
+def test_an_event_is_known_by_the_same_in_a_query_as_everywhere(events):
+    database = duckdb.connect()
+    database.execute("CREATE TABLE lines (number INTEGER, line VARCHAR)")
+    database.executemany(
+        "INSERT INTO lines VALUES (?, ?)", [[n, json.dumps(e)] for n, e in enumerate(events)]
+    )
+    found = database.execute(
+        "SELECT number, coalesce(backfilled, false), channel, owner, start_ms, end_ms, told "
+        f"FROM ({plan.identities('lines')}) ORDER BY number"
+    ).fetchall()
+    expected = [
+        (number, event.get("backfilled") is True, identity)
+        for number, event in enumerate(events)
+        if (identity := record.identity_of(event)) is not None
+    ]
+
+    assert [
+        (number, fetched, record.Identity(*known, record._digest(told)))
+        for number, fetched, *known, told in found
+    ] == expected
+
+
+moments_told = st.sampled_from([AT, AT_SECONDS, AT + 1, AT_SECONDS + 0.0004, AT_SECONDS + 0.001])
+repeatable = st.builds(
+    lambda kind, stream, start, text, fetched: {
+        **(
+            {"channel": kind, "rtstream_id": stream, "data": {"start": start, "end": start, "text": text}}
+            if kind != "capture_session"
+            else {
+                "event": f"capture_session.{text}",
+                "capture_session_id": stream,
+                "data": {"timestamp": start},
+            }
+        ),
+        **({"backfilled": True} if fetched else {}),
+    },
+    st.sampled_from(["transcript", "transcript", "visual_index", "scene_index", "capture_session", "alert"]),
+    st.sampled_from(["one", "two"]),
+    moments_told,
+    st.sampled_from(["active", "stopped"]),
+    st.booleans(),
+)
+
+
+asked_of_them = st.builds(
+    Filters,
+    window=st.builds(Window, st.none() | moments),
+    grep=st.sampled_from([(), ("active",)]),
+    limit=st.none() | st.integers(1, 5),
+    interim=st.booleans(),
+)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.tuples(moments, repeatable), max_size=30), asked_of_them)
+def test_what_was_received_and_fetched_is_shown_once(tmp_path, told, asked):
+    lines = [json.dumps({"unix_ts": at_ms / 1000, **event}, separators=(",", ":")) for at_ms, event in told]
+    journal = tmp_path / "journal.jsonl"
+    journal.write_text("".join(f"{line}\n" for line in lines), "utf-8")
+    since = asked.window.since_ms
+    matching = [
+        (line, event)
+        for (at_ms, event), line in sorted(zip(told, lines, strict=True), key=lambda row: row[0][0])
+        if (since is None or at_ms >= since) and all(word in line for word in asked.grep)
+    ]
+    identities = [record.identity_of(event) for _, event in matching]
+    fetched = {known for known, (_, event) in zip(identities, matching, strict=True) if "backfilled" in event}
+    expected = [
+        line
+        for place, (line, _) in enumerate(matching)
+        if identities[place] not in fetched - {None} or identities[place] not in identities[:place]
+    ]
+
+    with engine.search(journal, asked) as answer:
+        found = [text for batch in answer.lines() for text in batch]
+    assert found == (expected if asked.limit is None else expected[-asked.limit :])

@@ -63,15 +63,15 @@ def seconds_ms(value):
 
 
 def iso_ms(text):
-    form = r"[1-8]\d{3}-\d\d-\d\d[Tt ]\d\d:\d\d(:\d\d(\.\d+)?)? ?([Zz]|[+-][01]\d(:?\d\d)?)?"
+    form = r"[1-8]\d{3}-\d\d-\d\d[Tt ]\d\d:\d\d(:\d\d(\.\d+)?)?([Zz]|[+-][01]\d(:?\d\d)?)?"
     if text is None or not re.fullmatch(form, text, re.ASCII):
         return None
     try:
-        moment = datetime.fromisoformat(text.upper().replace(" Z", "Z"))
+        moment = datetime.fromisoformat(text.upper())
     except ValueError:
         return None
     moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return math.floor(moment.timestamp() * 1000)
+    return math.floor(moment.timestamp() * 1000 + 0.5)
 
 
 def moment_ms(text):
@@ -332,6 +332,9 @@ def test_a_stream_s_name_or_id_tells_its_source(tmp_path, name, expected):
         ('{"unix_ts":1772446530.1236}', 1772446530124),
         ('{"ts":"2026-03-02T10:15:30.123Z"}', 1772446530123),
         ('{"ts":"2026-03-02T11:15:30.123456+01:00"}', 1772446530123),
+        ('{"ts":"2026-03-02T10:15:30.1235Z"}', 1772446530124),
+        ('{"ts":"1026-03-02T10:15:30.1235Z"}', -29784548669876),
+        ('{"ts":"2026-03-02T24:00:00Z"}', None),
         ('{"ts":"2026-03-02 10:15:30"}', 1772446530000),
         ('{"ts":"2026-03-02T10:15Z","unix_ts":null}', 1772446500000),
         ('{"ts":"2026-03-02T10:15:30Z","unix_ts":1772446530123}', 1772446530000),

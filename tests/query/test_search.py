@@ -324,3 +324,142 @@ def test_nothing_is_left_beside_the_journal(journal):
     found(path)
 
     assert [entry.name for entry in path.parent.iterdir()] == [path.name]
+
+
+# Gaps, and what was fetched later
+
+
+def gap(name="gap-1", at_ms=AT, since=AT - 9000, until=AT - 1000, **data):
+    told = {"id": name, "since": since, "until": until, "reason": "gone", "status": "open", **data}
+    return line(at_ms, channel="vdbevents", event="listener.gap", data=told)
+
+
+@pytest.mark.parametrize("spaced", [False, True])
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {},
+        {"window": Window(AT - 5000, AT - 4000)},
+        {"window": Window(None, AT - 4000)},
+        {"window": Window(AT + 10**9, None)},
+        {"grep": ("absent",)},
+        {"grep": ("Absent",), "window": Window(AT - 5000, AT - 4000)},
+        {"grep": ("absent",), "interim": True},
+        {"grep": ("a.s",), "extended": True},
+        {"channels": ("transcript",)},
+        {"streams": ("rts-1",), "limit": 1},
+    ],
+)
+def test_the_gaps_of_a_journal_are_known_whatever_is_asked_of_it(journal, asked, spaced):
+    lines = [said("x", AT + n) for n in range(5)]
+    one = gap(status="open"), gap(status="recovered"), gap("gap-2", AT + 7)
+    if spaced:
+        one = [json.dumps(json.loads(text)) for text in one]
+
+    with engine.search(
+        journal(*lines[:3], *one, *lines[3:], b"torn listener.gap"), Filters(**asked)
+    ) as answer:
+        assert [(it.id, it.status) for it in answer.gaps] == [("gap-1", "recovered"), ("gap-2", "open")]
+        assert answer.skipped == 1
+
+
+def test_a_line_about_a_gap_is_itself_found_only_where_it_matches(journal):
+    path = journal(gap(), said("x", AT + 5000))
+
+    assert len(found(path)[0]) == 2
+    assert texts(path, window=Window(AT + 1, None)) == ["x"]
+    assert texts(path, grep=("x",), channels=("transcript",)) == ["x"]
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        line(channel="transcript", data={"text": '"listener.gap"'}),
+        line(channel="transcript", event="listener.gap", data={"since": 1, "until": 2}),
+        line(channel="vdbevents", event="listener.connected", data={"said": "listener.gap"}),
+        line(channel="vdbevents", event="listener.gap", data="soon"),
+        line(channel="vdbevents", event="listener.gap", data={"since": "soon", "until": None}),
+    ],
+)
+def test_what_only_names_a_gap_is_none(journal, told):
+    with engine.search(journal(told), Filters()) as answer:
+        assert answer.gaps == []
+
+
+def fetched(text, at_ms=AT, start=None, end=None, *, stream="rts-1", channel="transcript"):
+    data = {"text": text, "is_final": True, "start": start, "end": end}
+    return line(at_ms, channel=channel, rtstream_id=stream, data=data, backfilled=True)
+
+
+SPAN = {"start": 1772446529123, "end": 1772446530000}
+SPAN_IN_SECONDS = {"start": 1772446529.123, "end": 1772446530}
+
+
+def test_what_was_received_and_fetched_is_shown_as_it_was_received(journal):
+    live = said("hello", AT, **SPAN)
+    path = journal(live, fetched("hello", AT + 9000, **SPAN_IN_SECONDS))
+
+    assert found(path) == ([live], 0)
+    assert found(path, grep=("hello",)) == ([live], 0)
+    assert found(path, interim=True) == ([live], 0)
+    assert found(path, limit=2) == ([live], 0)
+
+
+def test_what_was_fetched_twice_is_shown_once(journal):
+    first, second = (fetched("hello", AT + n, **SPAN_IN_SECONDS) for n in range(2))
+
+    assert found(journal(first, second))[0] == [first]
+
+
+def test_what_was_fetched_and_came_all_the_same_is_shown_once(journal):
+    first = fetched("hello", AT, **SPAN_IN_SECONDS)
+
+    assert found(journal(first, said("hello", AT + 1, **SPAN)))[0] == [first]
+
+
+def test_what_was_fetched_is_shown_where_the_window_does_not_hold_what_was_received(journal):
+    late = fetched("hello", AT + 9000, **SPAN_IN_SECONDS)
+
+    assert found(journal(said("hello", AT, **SPAN), late), window=Window(AT + 1, None))[0] == [late]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        fetched("Hello", AT + 1, **SPAN),
+        fetched("hello", AT + 1, **SPAN, stream="rts-2"),
+        fetched("hello", AT + 1, **SPAN, channel="audio_index"),
+        fetched("hello", AT + 1, start=SPAN["start"] + 1, end=SPAN["end"]),
+        fetched("hello", AT + 1, start=SPAN["start"], end=SPAN["end"] + 1),
+        fetched("hello", AT + 1, start=SPAN["start"]),
+        fetched("hello", AT + 1),
+    ],
+)
+def test_what_differs_in_anything_that_it_is_known_by_is_another(journal, other):
+    live = said("hello", AT, **SPAN)
+
+    assert found(journal(live, other))[0] == [live, other]
+
+
+def test_what_came_twice_is_shown_twice(journal):
+    lines = [said("hello", AT, **SPAN), said("hello", AT + 1, **SPAN)]
+
+    assert found(journal(*lines, fetched("other", AT + 2, **SPAN)))[0][:2] == lines
+
+
+def test_a_step_of_a_session_that_was_fetched_is_known_by_its_session_and_its_status(journal):
+    live = line(AT, channel="capture_session", event="capture_session.stopped", capture_session_id="cap-1")
+    again = line(AT + 1, type="capture_session.stopped", data={"session_id": "cap-1"}, backfilled=True)
+    other = line(AT + 2, type="capture_session.exported", data={"session_id": "cap-1"}, backfilled=True)
+
+    assert found(journal(live, again, other))[0] == [live, other]
+
+
+def test_a_fetched_final_replaces_the_interim_that_was_received(journal):
+    path = journal(
+        said("hel", AT, final=False, **SPAN),
+        fetched("hello", AT + 9000, **SPAN_IN_SECONDS),
+    )
+
+    assert texts(path, interim=True) == ["hel", "hello"]
+    assert texts(path) == ["hello"]

@@ -114,6 +114,53 @@ class CaptureInfo:
             "error": self.error or None,
         }
 
+    def take_binding(self, told: Mapping[str, Any]) -> None:
+        """Takes note of a pipeline that the listener has bound anew, as its `listener.rebound` line tells."""
+        streams = {stream.id: stream for stream in self.life.streams}
+        bound = (
+            plan.pipeline_from(told, streams) if told.get("capture_session_id") == self.session_id else None
+        )
+        for position, pipeline in enumerate(self.pipelines):
+            same = bound is not None and (pipeline.kind, pipeline.stream) == (bound.kind, bound.stream)
+            if bound is not None and same and bound.bindings > pipeline.bindings:
+                self.pipelines[position] = bound
+
+
+def merged(mine: Mapping[str, Any], there: Mapping[str, Any]) -> dict[str, Any]:
+    """What an info file is to hold: `mine`, with the bindings of `there` where those are newer."""
+    if _session_id(mine) != _session_id(there):
+        return dict(mine)
+    later = {_key(pipeline): pipeline for pipeline in objects(there, "pipelines")}
+    pipelines = [_newer(ours, later.get(_key(ours), {})) for ours in objects(mine, "pipelines")]
+    return {**mine, "pipelines": pipelines}
+
+
+def _newer(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> Mapping[str, Any]:
+    if _bindings(theirs) <= _bindings(ours):
+        return ours
+    # What has ended is not begun again by who was late to see it.
+    return {**theirs, "status": "stopped"} if ours.get("status") == "stopped" else theirs
+
+
+def objects(told: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
+    """The objects in a list that an info file has, whoever wrote it."""
+    found = told.get(name)
+    return [one for one in found if isinstance(one, Mapping)] if isinstance(found, list) else []
+
+
+def _session_id(told: Mapping[str, Any]) -> object:
+    session = told.get("session")
+    return session.get("id") if isinstance(session, Mapping) else None
+
+
+def _key(pipeline: Mapping[str, Any]) -> tuple[str, str]:
+    return str(pipeline.get("kind")), str(pipeline.get("stream_id"))
+
+
+def _bindings(pipeline: Mapping[str, Any]) -> int:
+    bindings = pipeline.get("bindings")
+    return bindings if type(bindings) is int else 0
+
 
 def left_running(told: Mapping[str, Any]) -> list[tuple[str, str]]:
     """The sessions (id, collection) that an info file does not know to have ended, each once."""

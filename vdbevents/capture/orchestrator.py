@@ -5,7 +5,6 @@ Whatever happens on the way, it ends in order: the session on the server, the ru
 
 import asyncio
 import contextlib
-import json
 import os
 import signal
 import threading
@@ -19,7 +18,7 @@ from typing import Any, Final, Protocol, TypeVar
 from vdbevents import __version__, cloud, journal, record
 from vdbevents.capture import pipelines as p, plan
 from vdbevents.capture.ending import SessionEnd
-from vdbevents.capture.info import CaptureInfo, left_running
+from vdbevents.capture.info import CaptureInfo, left_running, merged
 from vdbevents.capture.runtime import Runtime, where_to_grant
 from vdbevents.capture.waiting import AskedToEnd, Waiting
 from vdbevents.errors import (
@@ -151,7 +150,7 @@ class _Capture:
         )
         self._life = self._info.life
         self._runtime: Runtime | None = None
-        self._start_tried = self._records = False
+        self._start_tried = self._records = self._has_own_listener = False
         self._failure: VdbeventsError | None = None
         self._crash: BaseException | None = None
         self._info_trouble = ""
@@ -312,6 +311,7 @@ class _Capture:
             if not journal.listener_runs(self._directory):
                 raise
             return False
+        self._has_own_listener = True
         return True
 
     async def _connection_id(self) -> str:
@@ -343,6 +343,8 @@ class _Capture:
     def _take(self, event: Mapping[str, Any]) -> None:
         session_id = self._info.session_id
         self._info.tally.take(event, session_id)
+        if event.get("event") == "listener.rebound" and isinstance(event.get("data"), Mapping):
+            self._info.take_binding(event["data"])
         life = record.lifecycle_of(event)
         if life is None or not session_id or life.session_id != session_id:
             return
@@ -568,17 +570,24 @@ class _Capture:
 
     async def _start_pipeline(self, position: int, *, again: bool) -> None:
         pipeline = self._info.pipelines[position]
-        ws_id = journal.read_small_file(self._directory.ws_id) or self._info.ws_id
-        name = f"vdbevents {pipeline.kind} {self._info.session_id}"
         if pipeline.status != "running":
+            # An attempt that got no answer may have bound it, for good: all of them name the same connection.
+            ws_id = pipeline.ws_id or self._current_ws_id()
+            self._info.pipelines[position] = replace(pipeline, ws_id=ws_id)
+            name = p.index_name(pipeline.kind, self._info.session_id)
             start = partial(p.start_pipeline, self._account, pipeline, ws_id=ws_id, name=name, again=again)
             pipeline = await self._waiting.in_thread(start)
             self._note(position, pipeline)
             self._say(f"started the {pipeline.title}")
-        if pipeline.kind != "transcript" and self._options.pipelines.alerts:
-            self._note(position, await self._with_alerts(pipeline, ws_id))
+        if pipeline.kind == "transcript" or not self._options.pipelines.alerts:
+            return
+        while not self._note(position, await self._with_alerts(self._info.pipelines[position])):
+            """The listener has bound it anew meanwhile, as another index."""
 
-    async def _with_alerts(self, pipeline: plan.Pipeline, ws_id: str) -> plan.Pipeline:
+    def _current_ws_id(self) -> str:
+        return journal.read_small_file(self._directory.ws_id) or self._info.ws_id
+
+    async def _with_alerts(self, pipeline: plan.Pipeline) -> plan.Pipeline:
         alerts, event_ids = self._options.pipelines.alerts, self._info.event_ids
         async with self._event_guard:
             for label, prompt in alerts:
@@ -586,14 +595,19 @@ class _Capture:
                     find = partial(p.find_event, self._account, label, prompt)
                     event_ids[label] = await self._waiting.in_thread(find)
         events = [(label, event_ids[label]) for label, _ in alerts]
-        attach = partial(p.attach_alerts, self._account, pipeline.stream.id, pipeline.id, events, ws_id)
+        stream_id, ws_id = pipeline.stream.id, self._current_ws_id()
+        attach = partial(p.attach_alerts, self._account, stream_id, pipeline.id, events, ws_id)
         attached = await self._waiting.in_thread(attach)
         self._say(f"alerts on the {pipeline.title}: {', '.join(attached)}")
         return replace(pipeline, alerts=attached, error="")
 
-    def _note(self, position: int, pipeline: plan.Pipeline) -> None:
+    def _note(self, position: int, pipeline: plan.Pipeline) -> bool:
+        """Takes note of how a pipeline is; False where it is another one by now."""
+        if self._info.pipelines[position].bindings > pipeline.bindings:
+            return False
         self._info.pipelines[position] = pipeline
         self._write_info()
+        return True
 
     # 8. Recording.
 
@@ -684,8 +698,27 @@ class _Capture:
 
     async def _end_listener(self) -> None:
         own = self._options.listener
+        if self._has_own_listener:
+            await self._waiting.unless_hurried(self._gaps_filled())
         if own is not None and await self._waiting.in_thread(partial(own.stop, _LISTENER_SECONDS)):
             self._say("stopped the listener that was started for this")
+
+    async def _gaps_filled(self) -> None:
+        """Returns when the listener has fetched what it had missed, or cannot in a while."""
+        deadline = self._loop.time() + self._limits.step
+        told = False
+        while journal.read_object(self._directory.listener_status).get("open_gaps"):
+            if not told:
+                self._say("the listener is fetching what it had missed")
+                told = True
+            if self._loop.time() > deadline:
+                self._say(
+                    "the listener has not yet fetched all that it had missed",
+                    problem=True,
+                    hint=f"the next one does: vdbevents listen {self._directory.path}",
+                )
+                return
+            await asyncio.sleep(_FOLLOW_SECONDS)
 
     # What is written down.
 
@@ -696,13 +729,14 @@ class _Capture:
         if self._runtime is not None and self._runtime.runs:
             self._info.runtime_pid = self._runtime.pid
         told = self._info.described(pid=os.getpid(), version=__version__, now_ms=journal.wall_ms())
-        content = json.dumps(told, ensure_ascii=False, indent=1).encode("utf-8", "replace")
         # A disk that does not answer must not keep a signal from being heard.
-        self._writer.run(partial(self._replace_info, content))
+        self._writer.run(partial(self._replace_info, told))
 
-    def _replace_info(self, content: bytes) -> None:
+    def _replace_info(self, told: Mapping[str, Any]) -> None:
+        directory = self._directory
         try:
-            journal.replace_file(self._directory.capture_info, content)
+            # The listener writes it, too: it binds the pipelines anew when it has been connected anew.
+            journal.change_object(directory.capture_info, directory.capture_info_lock, partial(merged, told))
         except OSError as error:
             reason = f"cannot write {self._directory.capture_info.name}: {error.strerror or error}"
             if reason != self._info_trouble:

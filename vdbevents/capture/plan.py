@@ -157,6 +157,13 @@ class PipelineSettings:
     alerts: tuple[tuple[str, str], ...] = ()
 
 
+_PIPELINE_KINDS: Final[dict[str, PipelineKind]] = {
+    "transcript": "transcript",
+    "audio_index": "audio_index",
+    "visual_index": "visual_index",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Pipeline:
     """A transcript or an index of one stream, and how far it is.
@@ -165,6 +172,8 @@ class Pipeline:
         id: of an index; a transcript has none but its stream's.
         status: `starting`, `running`, `failed`, `stopped`.
         alerts: label and alert id of each alert that is attached.
+        former: ids of indexes that were stopped when it was bound anew, and may hold what was never received.
+        bindings: how often it was bound anew; of two tellings the one with more is the newer.
     """
 
     kind: PipelineKind
@@ -175,6 +184,8 @@ class Pipeline:
     status: str = "starting"
     error: str = ""
     alerts: Mapping[str, str] = field(default_factory=dict)
+    former: tuple[str, ...] = ()
+    bindings: int = 0
 
     @property
     def title(self) -> str:
@@ -192,7 +203,43 @@ class Pipeline:
             "error": self.error or None,
             "settings": dict(self.settings),
             "alerts": [{"label": label, "alert_id": alert_id} for label, alert_id in self.alerts.items()],
+            "former": list(self.former),
+            "bindings": self.bindings,
         }
+
+
+def pipeline_from(told: Mapping[str, Any], streams: Mapping[str, record.Stream]) -> Pipeline | None:
+    """The pipeline that `videodb_capture_info.json` describes; None where it makes no sense.
+
+    Args:
+        told: as `Pipeline.described` has it.
+        streams: the session's, by their ids.
+    """
+    kind, stream = _PIPELINE_KINDS.get(str(told.get("kind"))), streams.get(str(told.get("stream_id")))
+    settings, alerts, former = (told.get(name) for name in ("settings", "alerts", "former"))
+    if kind is None or stream is None:
+        return None
+    bindings = told.get("bindings")
+    return Pipeline(
+        kind=kind,
+        stream=stream,
+        settings=settings if isinstance(settings, Mapping) else {},
+        id=_text(told.get("id")),
+        ws_id=_text(told.get("ws_id")),
+        status=_text(told.get("status")),
+        error=_text(told.get("error")),
+        alerts={
+            _text(alert.get("label")): _text(alert.get("alert_id"))
+            for alert in (alerts if isinstance(alerts, list) else ())
+            if isinstance(alert, Mapping)
+        },
+        former=tuple(map(str, former)) if isinstance(former, list) else (),
+        bindings=bindings if type(bindings) is int else 0,
+    )
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""
 
 
 def pipelines_for(streams: Sequence[record.Stream], settings: PipelineSettings) -> list[Pipeline]:

@@ -7,19 +7,21 @@ import sys
 from collections.abc import Callable, Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from vdbevents import __version__
-from vdbevents.cli import capture, pipelines, recorded, session
+from vdbevents.cli import capture, gaps, pipelines, recorded, session
 from vdbevents.cli.command import (
+    LONGEST_CALL_SECONDS,
     ColorOption,
     Directory,
     EnvironmentFile,
     LogFormatOption,
     WorkingDirectory,
     environment,
+    journal_to_read,
     put,
     reports,
     require_finite,
@@ -29,6 +31,13 @@ from vdbevents.cli.command import (
 from vdbevents.cli.config import ConfiguredGroup, is_silent
 from vdbevents.cli.diagnostics import Color, Diagnostics, ExitCode, LogFormat, is_terminal, wants_colour
 from vdbevents.errors import InputError
+
+if TYPE_CHECKING:
+    from vdbevents.capture.reconciler import Reconciler
+    from vdbevents.cloud import Credentials
+    from vdbevents.gaps import Gap
+    from vdbevents.journal import StateDirectory
+    from vdbevents.query.engine import Answer
 
 app = typer.Typer(
     name="vdbevents",
@@ -139,6 +148,21 @@ def listen(
     sync_every: Annotated[
         float, typer.Option(min=0.0, metavar="SECONDS", help="How much a power cut may cost; 0: nothing.")
     ] = 1.0,
+    recover: Annotated[
+        bool,
+        typer.Option(
+            help="After a reconnect, have the capture's pipelines send to the new connection, and fetch what "
+            "was missed."
+        ),
+    ] = True,
+    stale_after: Annotated[
+        float,
+        typer.Option(
+            min=0.0,
+            metavar="SECONDS",
+            help="Start the description of a screen anew if nothing of it came for so long; 0: never.",
+        ),
+    ] = 60.0,
     env_file: EnvironmentFile = None,
     cwd: WorkingDirectory = None,
     log_format: LogFormatOption = LogFormat.TEXT,
@@ -147,7 +171,11 @@ def listen(
     from vdbevents import cloud
 
     require_finite(
-        connect_timeout=connect_timeout, ping_interval=ping_interval, hold=hold, sync_every=sync_every
+        connect_timeout=connect_timeout,
+        ping_interval=ping_interval,
+        hold=hold,
+        sync_every=sync_every,
+        stale_after=stale_after,
     )
     environ = environment(env_file, cwd)
     state = state_directory(directory, environ)
@@ -164,7 +192,8 @@ def listen(
     from vdbevents.listener.machine import Settings
 
     settings = Settings(max_retries=max_retries, step_limit=connect_timeout, ping_interval=ping_interval)
-    options = Options(state, credentials, settings, clear, int(hold * (1 << 20)), sync_every)
+    recovery = _recovery(state, credentials, stale_after, ping_interval) if recover else None
+    options = Options(state, credentials, settings, clear, int(hold * (1 << 20)), sync_every, recovery)
     colour = wants_colour(color, sys.stderr, os.environ)
     observer = _ListenObserver(log_format=log_format, colour=colour, quiet=quiet)
     observer.say(f"recording from {cloud.shown_address(credentials.base_url)} into {state.path}")
@@ -173,6 +202,21 @@ def listen(
     finally:
         observer.flush()
     return ExitCode.INTERRUPTED if ended_by is signal.SIGINT else ExitCode.DONE
+
+
+def _recovery(
+    state: "StateDirectory", credentials: "Credentials", stale_seconds: float, ping_interval: float
+) -> "Reconciler":
+    from vdbevents import cloud
+    from vdbevents.capture.reconciler import Reconciler
+
+    return Reconciler(
+        state,
+        cloud.Account(credentials, LONGEST_CALL_SECONDS),
+        stale_seconds=stale_seconds,
+        # A connection on which nothing moved for longer has been given up by then.
+        linger_seconds=3 * ping_interval,
+    )
 
 
 class _ListenObserver(Diagnostics):
@@ -193,6 +237,8 @@ def _same_listener(options: Mapping[str, Any]) -> list[str]:
         f"--ping-interval={options['ping_interval']}",
         f"--hold={options['hold']}",
         f"--sync-every={options['sync_every']}",
+        f"--stale-after={options['stale_after']}",
+        "--recover" if options["recover"] else "--no-recover",
         f"--log-format={options['log_format']}",
         f"--cwd={(options['cwd'] or Path()).absolute()}",
     ]
@@ -208,7 +254,7 @@ def _same_listener(options: Mapping[str, Any]) -> list[str]:
 _STATUS_HELP = """Show whether the listener runs, is connected, and what it receives.
 
 \b
-Exit codes: 0 connected, 3 not running, 5 running but not connected.
+Exit codes: 0 connected, 3 not running, 5 running but not connected, or stale (a screen is not described).
 """
 
 
@@ -357,7 +403,7 @@ def query(
         limit=limit,
         interim=interim,
     )
-    path = _journal_to_read(journal, env_file, cwd)
+    path = journal_to_read(journal, env_file, cwd, otherwise=f"to search for it: --grep {journal}")
     colour = wants_colour(color, sys.stdout, os.environ)
     width = shutil.get_terminal_size().columns if is_terminal(sys.stdout) else None
     with engine.search(path, filters) as answer:
@@ -371,34 +417,32 @@ def query(
             zone=SystemZone(),
         )
         sys.stdout.flush()
-        _remark_on(answer.skipped, path, empty=not answer.journal_bytes)
+        window = filters.window
+        unrecovered = [
+            gap
+            for gap in answer.gaps
+            if not gap.is_recovered and gap.touches(window.since_ms, window.until_ms)
+        ]
+        listed_by = gaps.command_line(
+            journal, last=last, since=since, until=until, env_file=env_file, cwd=cwd
+        )
+        _remark_on(answer, path, unrecovered, listed_by)
     return ExitCode.DONE if count else ExitCode.NO_MATCH
 
 
-def _journal_to_read(argument: Path | None, env_file: Path | None, cwd: Path | None) -> Path:
-    if argument is not None and argument.is_file():
-        return argument
-    path: Path = state_directory(argument, environment(env_file, cwd)).journal
-    if path.is_file():
-        return path
-    if argument is not None and not argument.exists():
-        raise InputError(f"there is no directory or file {argument}", f"to search for it: --grep {argument}")
-    raise InputError(
-        f"there is no journal in {path.parent}",
-        f"record one with: vdbevents listen {path.parent}, or name another directory",
-    )
-
-
-def _remark_on(skipped: int, path: Path, *, empty: bool) -> None:
+def _remark_on(answer: "Answer", path: Path, unrecovered: "list[Gap]", listed_by: str) -> None:
     diagnostics = Diagnostics()
-    if empty:
+    if not answer.journal_bytes:
         diagnostics.say(f"the journal {path} is empty: nothing has been recorded yet", problem=True)
-    if skipped:
-        lines = "line is" if skipped == 1 else "lines are"
-        diagnostics.say(f"{skipped} {lines} unreadable and left out, in {path}", problem=True)
+    if answer.skipped:
+        lines = "line is" if answer.skipped == 1 else "lines are"
+        diagnostics.say(f"{answer.skipped} {lines} unreadable and left out, in {path}", problem=True)
+    if unrecovered:
+        diagnostics.say(gaps.summary(unrecovered), problem=True, hint=f"see: {listed_by}")
     diagnostics.flush()
 
 
+app.command(help=gaps.HELP)(gaps.gaps)
 app.command(help=capture.HELP)(capture.capture)
 app.command(help=capture.CHANNELS_HELP)(capture.channels)
 app.add_typer(session.session_app, name="session")
@@ -423,6 +467,8 @@ Examples:
   vdbevents listen
   vdbevents emulator --fault 'http={"status": 503, "for": 10}'
   curl -X POST $VIDEO_DB_API/emulator/close -d '{"code": 1011}'
+  vdbevents emulator --numbered --clock-rate 60
+  curl -X POST $VIDEO_DB_API/emulator/clock -d '{"advance": 3600}'
 
 \b
 For a capture, which has the recording played itself, in place of the first and the third line:
@@ -451,6 +497,13 @@ def emulator(
     ] = 1.0,
     loop: Annotated[bool, typer.Option("--loop", help="Start over at the end.")] = False,
     autoplay: Annotated[bool, typer.Option(help="Whether to play to the first WebSocket.")] = True,
+    numbered: Annotated[
+        bool,
+        typer.Option("--numbered", help="Instead of a recording, an endless script of numbered events."),
+    ] = False,
+    clock_rate: Annotated[
+        float, typer.Option(metavar="N", help="Run the service's clock N times as fast.")
+    ] = 1.0,
     fault: Annotated[
         list[str] | None, typer.Option(metavar="NAME=JSON", help="A fault from the start on; repeatable.")
     ] = None,
@@ -465,6 +518,8 @@ def emulator(
 
     if not api_key:
         raise InputError("--api-key is empty", "give the key that clients will send, or leave the option out")
+    if numbered and replay is not None:
+        raise InputError("--numbered and --replay contradict each other", "give one of them")
     settings = EmulatorSettings(
         port=port,
         api_key=api_key,
@@ -472,6 +527,8 @@ def emulator(
         speed=speed,
         loop=loop,
         autoplay=autoplay,
+        numbered=numbered,
+        clock_rate=clock_rate,
         faults=dict(_parse_fault(text) for text in fault or ()),
         certificate=certificate,
         private_key=private_key,

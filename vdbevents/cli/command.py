@@ -100,6 +100,33 @@ def state_directory(argument: Path | None, environ: Mapping[str, str]) -> "Any":
     return locate_state(argument, environ, Path.home())
 
 
+def journal_to_read(
+    argument: Path | None,
+    env_file: Path | None,
+    cwd: Path | None,
+    *,
+    otherwise: str = "name a state directory, or the file of a journal",
+) -> Path:
+    """The journal that an argument, a file or a state directory, or the environment names.
+
+    `otherwise` says what to do where nothing has the argument's name.
+
+    Raises:
+        InputError: there is none.
+    """
+    if argument is not None and argument.is_file():
+        return argument
+    path: Path = state_directory(argument, environment(env_file, cwd)).journal
+    if path.is_file():
+        return path
+    if argument is not None and not argument.exists():
+        raise InputError(f"there is no directory or file {argument}", otherwise)
+    raise InputError(
+        f"there is no journal in {path.parent}",
+        f"record one with: vdbevents listen {path.parent}, or name another directory",
+    )
+
+
 def require_finite(**limits: float | None) -> None:
     """Sees that numbers can be counted with, which `nan` and `inf` cannot: options by their names.
 

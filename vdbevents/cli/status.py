@@ -16,6 +16,7 @@ from vdbevents.terminal import harmless
 
 _NOT_RUNNING = "not running"
 _CONNECTED = "connected"
+_STALE = "stale"
 
 
 def gather(directory: StateDirectory, now: float) -> dict[str, Any]:
@@ -26,7 +27,8 @@ def gather(directory: StateDirectory, now: float) -> dict[str, Any]:
         now: seconds since the epoch.
 
     Returns:
-        `state` is `connected`, `connecting`, `waiting`, `starting` or `not running`; ages are in seconds.
+        `state` is `connected`, `stale` (connected, and a screen is not described any more), `connecting`,
+        `waiting`, `starting` or `not running`; ages are in seconds.
     """
     running = listener_runs(directory)
     pid = listener_pid(directory) if running else None
@@ -37,7 +39,7 @@ def gather(directory: StateDirectory, now: float) -> dict[str, Any]:
     return {
         "directory": str(directory.path),
         "running": running,
-        "state": _state(running, told),
+        "state": _state(told) if running else _NOT_RUNNING,
         "since": told.get("since"),
         "for_seconds": _age(told.get("since"), now),
         "pid": pid,
@@ -59,6 +61,8 @@ def gather(directory: StateDirectory, now: float) -> dict[str, Any]:
             },
         },
         "gaps": _number(told, "gaps"),
+        "unrecovered": _number(told, "unrecovered"),
+        "stale": _stale(told, now) if running else [],
         "dropped": _number(told, "dropped"),
         "disk_trouble": told.get("disk_trouble") if running else None,
         "capture": _capture(directory),
@@ -102,11 +106,25 @@ def _number(holder: dict[str, Any], name: str) -> int:
     return value if isinstance(value, int) else 0
 
 
-def _state(running: bool, told: dict[str, Any]) -> str:  # noqa: FBT001 - the first of two facts
-    if not running:
-        return _NOT_RUNNING
+def _state(told: dict[str, Any]) -> str:
     state = str(told.get("state", "starting"))
+    if state == _CONNECTED and told.get("stale"):
+        return _STALE
     return "connecting" if state == "opening" else state
+
+
+def _stale(told: dict[str, Any], now: float) -> list[dict[str, Any]]:
+    found = told.get("stale")
+    return [
+        {
+            "stream_id": one.get("stream_id"),
+            "stream_name": one.get("stream_name"),
+            "since": one.get("since"),
+            "for_seconds": _age(one.get("since"), now),
+        }
+        for one in (found if isinstance(found, list) else ())
+        if isinstance(one, dict)
+    ]
 
 
 def _age(moment: object, now: float) -> float | None:
@@ -129,7 +147,11 @@ def render(found: dict[str, Any], *, as_json: bool) -> str:
         lines.append(f"  ws_id      {harmless(str(found['ws_id']))}")
     if found["running"]:
         lines.append(f"  reconnects {found['reconnects']}")
-    if found["state"] != _CONNECTED and found["last_error"]:
+    lines += [
+        f"  stale      {harmless(str(it['stream_name']))}, not described{_for(it['for_seconds'])}"
+        for it in found["stale"]
+    ]
+    if found["state"] not in (_CONNECTED, _STALE) and found["last_error"]:
         lines.append(f"  last error {harmless(str(found['last_error']))}")
     if found["next_attempt"]:
         lines.append(f"  next try   {_local(found['next_attempt'])}")
@@ -160,9 +182,11 @@ def _render_events(found: dict[str, Any]) -> list[str]:
         last = f"last {_duration(age)} ago" if age is not None else ""
         lines.append(f"    {harmless(name):<16} {channel['count']:>9,}  {last}")
     gaps = f"{found['gaps']:,}" if found["gaps"] else "none"
-    lines.append(
-        f"  gaps       {gaps}{', ' + str(found['dropped']) + ' dropped' if found['dropped'] else ''}"
-    )
+    if found["gaps"]:
+        gaps += f", {found['unrecovered']:,} not recovered" if found["unrecovered"] else ", all recovered"
+    if found["dropped"]:
+        gaps += f"; {found['dropped']:,} events dropped"
+    lines.append(f"  gaps       {gaps}")
     return lines
 
 

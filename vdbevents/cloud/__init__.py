@@ -5,7 +5,7 @@ The SDK blocks for up to 30 s in each call, retries by itself, and turns most er
 says of any error whether waiting will mend it.
 """
 
-from vdbevents.cloud.account import Account, Export, Index, Session, Shot, Token, export_from
+from vdbevents.cloud.account import Account, Export, Index, Page, Session, Shot, Token, export_from
 from vdbevents.cloud.capture_client import capture_client, find_runtime
 from vdbevents.cloud.connection import (
     Credentials,
@@ -23,6 +23,7 @@ __all__ = [
     "Export",
     "Failure",
     "Index",
+    "Page",
     "Session",
     "Shot",
     "Token",

@@ -15,6 +15,8 @@ from vdbevents.errors import InputError
 
 _Answer = TypeVar("_Answer")
 
+_END_OF_TIME = 9_999_999_999
+
 
 @dataclass(frozen=True, slots=True)
 class Token:
@@ -69,6 +71,19 @@ class Index:
     prompt: str
     status: str
     settings: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A page of what a pipeline has made.
+
+    Attributes:
+        records: each with `start` and `end` in Unix seconds, and a `text` or a `description`.
+        more: whether there is another page after it.
+    """
+
+    records: list[Mapping[str, Any]]
+    more: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +199,25 @@ class Account:
             f"ask for the transcript of {stream_id}", lambda connection: _object(connection.get(path))
         )
 
+    def get_transcript(
+        self,
+        stream_id: str,
+        page: int,
+        page_size: int,
+        *,
+        start: float | None,
+        end: float | None,
+        engine: str | None,
+    ) -> Page:
+        """A page, numbered from 1, of the final transcripts of a stream that begin within two times."""
+
+        def ask(connection: Any) -> Page:  # noqa: ANN401
+            stream = _stream(connection, stream_id)
+            answer = stream.get_transcript(page, page_size, start=start, end=end, engine=engine)
+            return _page(answer, "transcription_records")
+
+        return self._ask(f"fetch the transcript of {stream_id}", ask)
+
     def create_index(
         self,
         stream_id: str,
@@ -225,6 +259,26 @@ class Account:
             ],
         )
 
+    def get_records(
+        self,
+        stream_id: str,
+        index_id: str,
+        page: int,
+        page_size: int,
+        *,
+        start: float | None,
+        end: float | None,
+    ) -> Page:
+        """A page, numbered from 1, of the records of an index that begin within two times."""
+
+        def ask(connection: Any) -> Page:  # noqa: ANN401
+            index = _scene_index(connection, stream_id, index_id)
+            # The SDK sends both bounds or none, and takes zero for none.
+            bounds = (start or 1, end or _END_OF_TIME) if start or end else (None, None)
+            return _page(index.get_scenes(*bounds, page, page_size), "scenes")
+
+        return self._ask(f"fetch the records of {index_id}", ask)
+
     def stop_index(self, stream_id: str, index_id: str) -> None:
         """Ends an index. Its records stay."""
         self._ask(
@@ -251,12 +305,19 @@ class Account:
             lambda connection: _objects(_scene_index(connection, stream_id, index_id).list_alerts()),
         )
 
-    def create_alert(self, stream_id: str, index_id: str, event_id: str, ws_id: str | None) -> str:
+    def create_alert(
+        self,
+        stream_id: str,
+        index_id: str,
+        event_id: str,
+        ws_id: str | None,
+        callback_url: str | None = None,
+    ) -> str:
         """Watches an index for an event; answers with the alert's id."""
         return self._ask(
             f"create an alert on {index_id}",
             lambda connection: _text(
-                _scene_index(connection, stream_id, index_id).create_alert(event_id, None, ws_id)
+                _scene_index(connection, stream_id, index_id).create_alert(event_id, callback_url, ws_id)
             ),
         )
 
@@ -378,6 +439,11 @@ def _index(index: Any, stream_id: str) -> Index:  # noqa: ANN401 - the SDK's RTS
         status=_or_empty(index.status),
         settings=_object(index.extraction_config or {}),
     )
+
+
+def _page(answer: Any, name: str) -> Page:  # noqa: ANN401
+    told = _object(answer or {})
+    return Page(_objects(told.get(name) or []), bool(told.get("next_page")))
 
 
 def export_from(told: Mapping[str, Any]) -> Export:

@@ -184,7 +184,9 @@ def refusal(
     reason = failure.message if known and failure.fatal else _own_words(error, api_key) or failure.message
     if failure.fatal:
         # The service's own words name the argument that it did not like; our hint would be about the address.
-        return ServiceRefusedError(f"could not {what}: {reason}", failure.hint if known else "")
+        return ServiceRefusedError(
+            f"could not {what}: {reason}", failure.hint if known else "", status=status
+        )
     return ServiceUnreachableError(
         f"could not {what}: {failure.message if status is None or status >= 400 else reason}",  # noqa: PLR2004
         _TRY_AGAIN_HINT,

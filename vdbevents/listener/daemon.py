@@ -3,18 +3,20 @@
 import asyncio
 import contextlib
 import errno
+import itertools
 import json
 import logging
 import os
 import random
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from vdbevents import __version__, cloud, journal, record
+from vdbevents import __version__, cloud, gaps, journal, record
 from vdbevents.errors import InputError, StorageError
 from vdbevents.listener import machine as m
 
@@ -26,6 +28,11 @@ _BACKLOG_BYTES = 1 << 20
 _FAREWELL_SECONDS = 0.7
 _LAST_WRITE_SECONDS = 0.8
 _RECOUNT_BYTES = 64 << 20
+_TICK_SECONDS = 2.0
+_SHORTEST_POLL_SECONDS = 0.002
+_LONGEST_POLL_SECONDS = 0.5
+_IDS_KEPT = 100
+_GAPS_TOLD = 1000
 _END_OF_TIME = 253402300800  # the year 10000, which no RFC 3339 text can tell
 
 
@@ -46,6 +53,61 @@ class Observer(Protocol):
         """The first connection stands, and the files say so."""
 
 
+class Recorder(Protocol):
+    """What a `Recovery` may do with the listener, on its loop."""
+
+    @property
+    def open_gaps(self) -> Mapping[str, gaps.Gap]:
+        """The gaps that are to be filled, oldest first."""
+
+    @property
+    def last_seen(self) -> Mapping[str, float]:
+        """When the last description of each screen came, by its stream's id, on the monotonic clock."""
+
+    @property
+    def over(self) -> Collection[str]:
+        """The sessions whose end was told of."""
+
+    @property
+    def dropped(self) -> int:
+        """How many lines found no room."""
+
+    def supply(self, records: Sequence[record.Record]) -> None:
+        """Writes lines to the journal, or drops them."""
+
+    def new_gap_id(self) -> str:
+        """An id that no other gap has."""
+
+    async def flushed(self) -> None:
+        """Returns when all that was received is in the journal."""
+
+    def say(self, text: str, *, problem: bool = False, hint: str = "") -> None:
+        """Tells a person."""
+
+
+class Recovery(Protocol):
+    """Who sees to it that nothing stays missing. Lives on the listener's loop; only `run` takes its time."""
+
+    def was_live(self, since_ms: int) -> bool:
+        """Whether something may have been sent to this directory's listener after a time."""
+
+    def connected(self, ws_id: str) -> None:
+        """A connection stands."""
+
+    def disconnected(self) -> None:
+        """It does no more."""
+
+    def is_known(self, event: Mapping[str, Any]) -> bool:
+        """Whether an event that comes is in the journal already."""
+
+    @property
+    def stale(self) -> list[dict[str, Any]]:
+        """The streams that should be talking and are not, for the status."""
+
+    async def run(self, recorder: Recorder) -> None:
+        """Goes on until it is cancelled."""
+
+
 @dataclass(frozen=True, slots=True)
 class Options:
     """What to listen to, and where to write it.
@@ -57,6 +119,7 @@ class Options:
         clear: empty the journal first.
         hold_bytes: how much to hold in memory while the disk refuses.
         sync_seconds: how long a written line may stay unsynced.
+        recovery: makes good what was missed; None leaves it at marking it.
     """
 
     directory: journal.StateDirectory
@@ -65,6 +128,7 @@ class Options:
     clear: bool = False
     hold_bytes: int = 64 << 20
     sync_seconds: float = 1.0
+    recovery: Recovery | None = None
 
 
 def listen(options: Options, observer: Observer) -> signal.Signals:
@@ -90,12 +154,14 @@ class _Daemon:
         self._directory = options.directory
         self._observer = observer
         self._shows_events = observer.shows_events
+        self._cleared_ids: tuple[str, ...] = ()
         self._journal = journal.Journal(self._directory, clock_ms=journal.wall_ms, on_repair=self._repaired)
         last = self._prepare()
         counts = self._counts_so_far(last)
-        blind = _left_unmarked(last)
-        self._machine = m.Machine(options.settings, random.SystemRandom().random, counts)
-        self._start = m.Started(os.getpid(), __version__, blind)
+        self._recovery = options.recovery
+        is_known = None if self._recovery is None else self._recovery.is_known
+        self._machine = m.Machine(options.settings, random.SystemRandom().random, counts, is_known)
+        self._start = m.Started(os.getpid(), __version__, self._left_unmarked(last), self._cleared_ids)
         self._writer = journal.JournalWriter(
             self._journal,
             hold_bytes=options.hold_bytes,
@@ -105,6 +171,8 @@ class _Daemon:
             on_dropped=lambda dropped: self._from_writer(self._lines_dropped, dropped),
             on_crash=lambda error: self._from_writer(self._crash, error),
         )
+        self._recovering: asyncio.Task[None] | None = None
+        self._tick_timer: asyncio.TimerHandle | None = None
         self._signal: signal.Signals | None = None
         self._missing_id: bytes | None = None
         self._handlers: dict[signal.Signals, Any] = {}
@@ -123,6 +191,8 @@ class _Daemon:
             journal.replace_file(directory.ws_pid, str(os.getpid()).encode())
             journal.remove_file(directory.ws_id)
             if self._options.clear:
+                # What was bound to them still runs, whatever the journal tells.
+                self._cleared_ids = tuple(itertools.islice(_connection_ids(directory.journal), _IDS_KEPT))
                 self._journal.clear()
                 journal.remove_file(directory.listener_status)
             self._journal.repair()
@@ -149,6 +219,15 @@ class _Daemon:
             _count(counts, line)
         return counts
 
+    def _left_unmarked(self, last: dict[str, Any]) -> m.Blindness | None:
+        blind = _left_unmarked(last)
+        stopped_ms = _milliseconds(last.get("written"))
+        if blind is not None or stopped_ms is None or self._recovery is None:
+            return blind
+        # Who ends a listener in the middle of a session misses it no less than who loses it.
+        is_missed = self._recovery.was_live(stopped_ms)
+        return m.Blindness(stopped_ms, "no listener ran") if is_missed else None
+
     async def run(self) -> signal.Signals:
         loop = asyncio.get_running_loop()
         loop.set_default_executor(cloud.DaemonThreads())
@@ -157,6 +236,10 @@ class _Daemon:
         self._handle_signals()
         try:
             self._feed(self._start)
+            self._tick()
+            if self._recovery is not None:
+                self._recovering = loop.create_task(self._recovery.run(self))
+                self._recovering.add_done_callback(self._task_ended)
             await self._outcome
         finally:
             await self._leave()
@@ -194,17 +277,23 @@ class _Daemon:
     def _now(self) -> m.Moment:
         return m.Moment(time.monotonic(), journal.wall_ms())
 
+    def _tick(self) -> None:
+        self._feed(m.Ticked())
+        self._tick_timer = self._loop.call_later(_TICK_SECONDS, self._tick)
+
     def _feed(self, happening: m.Happening) -> None:
-        for action in self._machine.handle(happening, self._now()):
+        actions = self._machine.handle(happening, self._now())
+        for action in actions:
             self._carry_out(action)
-        if self._status_timer is None:
+        if actions and self._status_timer is None:
             delay = max(0.0, self._status_at + 1.0 - time.monotonic())
             self._status_timer = self._loop.call_later(delay, self._write_status)
 
     def _carry_out(self, action: m.Action) -> None:  # noqa: C901, PLR0912 - one case an action
         match action:
             case m.Append(channel, made):
-                if not self._writer.put(made.line, channel):
+                # Without the recorder's own words nobody would know what is missing, or why.
+                if not self._writer.put(made.line, channel, keep=channel == record.OWN_CHANNEL):
                     self._machine.counts.dropped += 1
                 if self._shows_events and channel != record.OWN_CHANNEL:
                     # What cannot be shown has been recorded all the same.
@@ -214,14 +303,18 @@ class _Daemon:
                 self._observer.say(text, problem=problem, hint=hint)
             case m.Connect():
                 self._connecting = self._loop.create_task(self._connect())
-                self._connecting.add_done_callback(self._connecting_ended)
+                self._connecting.add_done_callback(self._task_ended)
             case m.Disconnect():
                 if self._connecting is not None:
                     self._connecting.cancel()
-            case m.Announce():
+            case m.Announce(ws_id):
                 self._writer.run(lambda: self._announce(action))
+                if self._recovery is not None:
+                    self._recovery.connected(ws_id)
             case m.Withdraw():
                 self._writer.run(self._withdraw)
+                if self._recovery is not None:
+                    self._recovery.disconnected()
             case m.WakeAt(monotonic):
                 if self._timer is not None:
                     self._timer.cancel()
@@ -234,7 +327,42 @@ class _Daemon:
                     else:
                         self._outcome.set_exception(error)
 
-    def _connecting_ended(self, task: asyncio.Task[None]) -> None:
+    # What the recovery may do.
+
+    @property
+    def open_gaps(self) -> Mapping[str, gaps.Gap]:
+        return self._machine.counts.open_gaps
+
+    @property
+    def last_seen(self) -> Mapping[str, float]:
+        return self._machine.last_seen
+
+    @property
+    def over(self) -> Collection[str]:
+        return self._machine.over
+
+    @property
+    def dropped(self) -> int:
+        return self._machine.counts.dropped
+
+    def supply(self, records: Sequence[record.Record]) -> None:
+        if records:
+            self._feed(m.Supplied(records))
+
+    def new_gap_id(self) -> str:
+        return self._machine.new_gap_id()
+
+    async def flushed(self) -> None:
+        # What is held in memory is not in the file, which is read to know what is missing.
+        size, pause = self._writer.put_bytes, _SHORTEST_POLL_SECONDS
+        while self._writer.done_bytes < size:
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, _LONGEST_POLL_SECONDS)
+
+    def say(self, text: str, *, problem: bool = False, hint: str = "") -> None:
+        self._observer.say(text, problem=problem, hint=hint)
+
+    def _task_ended(self, task: asyncio.Task[None]) -> None:
         # A task that dies unseen would leave a listener that neither listens nor tries to.
         if not task.cancelled() and (error := task.exception()) is not None:
             self._crash(error)
@@ -334,6 +462,9 @@ class _Daemon:
                 },
             },
             "gaps": counts.gaps,
+            "unrecovered": counts.unrecovered,
+            "open_gaps": [gap.told() for gap in itertools.islice(counts.open_gaps.values(), _GAPS_TOLD)],
+            "stale": self._recovery.stale if self._recovery is not None else [],
             "dropped": counts.dropped,
             "disk_trouble": self._writer.trouble,
             "unwritten_since": _text_or_none(self._writer.waiting_since_ms),
@@ -376,15 +507,19 @@ class _Daemon:
             problem=True,
             hint="a larger --hold keeps more of them",
         )
+        self._feed(m.Dropped(dropped.count, dropped.since_ms, dropped.until_ms))
 
     def _crash(self, error: BaseException) -> None:
         if not self._outcome.done():
             self._outcome.set_exception(error)
 
     async def _leave(self) -> None:
-        for timer in (self._timer, self._status_timer):
+        for timer in (self._timer, self._status_timer, self._tick_timer):
             if timer is not None:
                 timer.cancel()
+        if self._recovering is not None:
+            self._recovering.cancel()
+            await asyncio.wait({self._recovering}, timeout=0.1)
         if self._connecting is not None:
             self._connecting.cancel()
             await asyncio.wait({self._connecting}, timeout=0.1)
@@ -441,6 +576,19 @@ def _left_unmarked(last: dict[str, Any]) -> m.Blindness | None:
     return m.Blindness(min(known), reason) if known else None
 
 
+def _connection_ids(path: Path) -> Iterator[str]:
+    """The ids that a journal's listeners have had, newest first."""
+    for line in journal.backward(path, [b'"listener.connected"', b'"ws_ids"']):
+        event = record.parse_line(line) or {}
+        data = event.get("data")
+        if event.get("channel") != record.OWN_CHANNEL or not isinstance(data, dict):
+            continue
+        if event.get("event") == "listener.connected" and isinstance(data.get("ws_id"), str):
+            yield data["ws_id"]
+        elif event.get("event") == "listener.started" and isinstance(data.get("ws_ids"), list):
+            yield from (ws_id for ws_id in data["ws_ids"] if isinstance(ws_id, str))
+
+
 def _text_or_none(milliseconds: int | None) -> str | None:
     return None if milliseconds is None else record.utc_text(milliseconds)
 
@@ -459,6 +607,11 @@ def _restore(counts: m.Counts, status: dict[str, Any]) -> None:
             counts.channels[name] = m.ChannelCount(int(channel["count"]), _milliseconds(channel["last"]) or 0)
         counts.gaps = int(status["gaps"])
         counts.dropped = int(status["dropped"])
+        counts.unrecovered = int(status["unrecovered"])
+        for told in status["open_gaps"]:
+            gap = gaps.gap_from({"channel": record.OWN_CHANNEL, "event": gaps.EVENT, "data": told})
+            if gap is not None:
+                counts.open_gaps[gap.id] = gap
 
 
 def _count(counts: m.Counts, line: bytes) -> None:
@@ -471,7 +624,7 @@ def _count(counts: m.Counts, line: bytes) -> None:
     counts.since_ms = counts.since_ms or at_ms
     channel = record.channel_of(event)
     if channel == record.OWN_CHANNEL:
-        counts.gaps += event.get("event") == "listener.gap"
+        counts.note_own(event)
         return
     counted = counts.channels.setdefault(channel, m.ChannelCount())
     counted.count += 1

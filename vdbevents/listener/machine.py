@@ -7,7 +7,8 @@ Happenings go in with the time at which they happened, actions come out; no cloc
                           └─────failed─────────┴── no id in time ──> waiting …
 """
 
-from collections.abc import Callable, Mapping
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, NamedTuple
@@ -17,6 +18,7 @@ from tenacity import RetryCallState, wait_exponential
 from vdbevents import record
 from vdbevents.cloud import Failure
 from vdbevents.errors import ServiceRefusedError, ServiceUnreachableError, VdbeventsError
+from vdbevents.gaps import EVENT as GAP_EVENT, Gap, gap_from
 
 
 class Moment(NamedTuple):
@@ -26,8 +28,11 @@ class Moment(NamedTuple):
     wall_ms: int
 
 
-# A service that names ever new kinds must not fill the status with them.
+# A service that names ever new kinds, or streams, must not fill the status with them.
 _MOST_CHANNELS = 100
+_MOST_STREAMS = 100
+
+_JUMP_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +70,17 @@ class Blindness:
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """The listener holds its lock. `blind` is what runs before it left unmarked: killed, or lost."""
+    """The listener holds its lock.
+
+    Attributes:
+        blind: what runs before it left unmarked: killed, or lost.
+        ws_ids: the connections that a journal told of which was cleared just now.
+    """
 
     pid: int
     version: str
     blind: Blindness | None = None
+    ws_ids: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,13 +122,36 @@ class TimeReached:
 
 
 @dataclass(frozen=True, slots=True)
+class Ticked:
+    """A short while has passed, or a long one in which nothing ran."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """Events that were received found no room: how many, between which times of receipt."""
+
+    count: int
+    since_ms: int
+    until_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Supplied:
+    """Lines to be written that came in no message: what was fetched later, and what is told of that."""
+
+    records: Sequence[record.Record]
+
+
+@dataclass(frozen=True, slots=True)
 class AskedToEnd:
     """Somebody wants the listener to end; `by` says who, such as `SIGTERM`."""
 
     by: str
 
 
-Happening = Started | Failed | Opened | Received | Closed | TimeReached | AskedToEnd
+Happening = (
+    Started | Failed | Opened | Received | Closed | TimeReached | Ticked | Dropped | Supplied | AskedToEnd
+)
 
 
 # What is to be done.
@@ -199,24 +233,65 @@ class ChannelCount:
 
 @dataclass(slots=True)
 class Counts:
-    """What `status` shows besides the state."""
+    """What `status` shows besides the state.
+
+    Attributes:
+        gaps: how many there were.
+        unrecovered: how many of them lack something, for ever or until it is fetched.
+        open_gaps: those that are to be filled yet, by their ids.
+        untold: what was dropped and no gap tells of yet, by when that began.
+    """
 
     channels: dict[str, ChannelCount] = field(default_factory=dict)
     gaps: int = 0
+    unrecovered: int = 0
+    open_gaps: dict[str, Gap] = field(default_factory=dict)
+    untold: dict[int, Dropped] = field(default_factory=dict)
     dropped: int = 0
     since_ms: int = 0
+
+    def note_own(self, event: Mapping[str, Any]) -> None:
+        """Takes a line of the recorder's own into account: of what was dropped, or of a gap."""
+        told, gap = event.get("data"), gap_from(event)
+        if event.get("event") == "listener.dropped" and isinstance(told, Mapping):
+            since_ms, until_ms = record.unix_ms(told.get("since")), record.unix_ms(told.get("until"))
+            count = told.get("count")
+            if since_ms is not None and until_ms is not None and isinstance(count, int) and count > 0:
+                self.untold[since_ms] = Dropped(count, since_ms, until_ms)
+        if gap is not None:
+            self._note_gap(gap)
+            if gap.dropped:
+                self.untold.pop(gap.since_ms, None)
+
+    def _note_gap(self, gap: Gap) -> None:
+        if gap.id not in self.open_gaps:
+            self.gaps += 1
+            self.unrecovered += 1
+        if gap.status == "open":
+            self.open_gaps[gap.id] = gap
+            return
+        self.open_gaps.pop(gap.id, None)
+        self.unrecovered -= gap.is_recovered
 
 
 class Machine:
     """The listener's decisions. One instance a run."""
 
-    def __init__(self, settings: Settings, random: Callable[[], float], counts: Counts | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        random: Callable[[], float],
+        counts: Counts | None = None,
+        is_known: Callable[[Mapping[str, Any]], bool] | None = None,
+    ) -> None:
         """Nothing happens before `Started`.
 
         Args:
             settings: the user's.
             random: a number in [0, 1) at each call.
             counts: to go on counting from.
+            is_known: tells of an event that comes whether it was fetched before, and is in the journal; None
+                where nobody fetches anything.
         """
         self.settings = settings
         self.state = State.WAITING
@@ -232,8 +307,14 @@ class Machine:
         self._bounds = wait_exponential(
             multiplier=2 * settings.shortest_wait, min=settings.shortest_wait, max=settings.longest_wait
         )
+        self._is_known = is_known
         self._connected_at = 0.0
         self._last_heard_ms = 0
+        self._ticked: Moment | None = None
+        self.last_seen: dict[str, float] = {}
+        """When the last description of each screen came, by its stream's id, on the monotonic clock."""
+        self.over: deque[str] = deque(maxlen=_MOST_STREAMS)
+        """The sessions whose end was told of."""
         self.blind: Blindness | None = None
 
     @property
@@ -241,7 +322,7 @@ class Machine:
         """How many connections were made after the first."""
         return max(0, self.connections - 1)
 
-    def handle(self, happening: Happening, now: Moment) -> list[Action]:  # noqa: PLR0911 - a case each
+    def handle(self, happening: Happening, now: Moment) -> list[Action]:  # noqa: C901, PLR0911 - a case each
         """What to do about something that happened. After `End` nothing is done any more."""
         if self.state is State.STOPPED:
             return []
@@ -259,6 +340,12 @@ class Machine:
                 return self._closed(happening, now)
             case TimeReached():
                 return self._time_reached(now)
+            case Ticked():
+                return self._tick(now)
+            case Dropped():
+                return self._dropped(happening, now)
+            case Supplied(records):
+                return [self._append(made, now) for made in records]
             case AskedToEnd(by):
                 return self._end(None, by, now)
 
@@ -271,7 +358,9 @@ class Machine:
 
     def _append(self, made: record.Record, now: Moment) -> Append:
         channel = record.channel_of(made.event)
-        if channel != record.OWN_CHANNEL:
+        if channel == record.OWN_CHANNEL:
+            self.counts.note_own(made.event)
+        else:
             count = self.counts.channels.get(channel)
             if count is None:
                 if len(self.counts.channels) >= _MOST_CHANNELS:
@@ -281,21 +370,40 @@ class Machine:
                 count = self.counts.channels[channel] = ChannelCount()
             count.count += 1
             count.last_ms = now.wall_ms
+            if channel == "visual_index" and "backfilled" not in made.event:
+                self._note_seen(made.event, now)
+            elif channel == "capture_session":
+                self._note_life(made.event)
         return Append(channel, made)
+
+    def _note_seen(self, event: Mapping[str, Any], now: Moment) -> None:
+        stream_id = record.stream_id_of(event)
+        if stream_id in self.last_seen or len(self.last_seen) < _MOST_STREAMS:
+            self.last_seen[stream_id] = now.monotonic
+
+    def _note_life(self, event: Mapping[str, Any]) -> None:
+        life = record.lifecycle_of(event)
+        if life is not None and life.status in ("stopping", "stopped", "failed"):
+            self.over.append(life.session_id)
 
     def _started(self, started: Started, now: Moment) -> list[Action]:
         self.counts.since_ms = self.counts.since_ms or now.wall_ms
         self._enter(State.CONNECTING, now)
-        actions: list[Action] = [
-            self._own("listener.started", {"pid": started.pid, "version": started.version}, now)
-        ]
+        told: dict[str, Any] = {"pid": started.pid, "version": started.version}
+        if started.ws_ids:
+            told["ws_ids"] = list(started.ws_ids)
+        actions: list[Action] = [self._own("listener.started", told, now)]
         self.blind = started.blind
+        for dropped in list(self.counts.untold.values()):
+            actions += self._dropped(dropped, now)
         return [*actions, Connect()]
 
     def _received(self, payload: bytes, now: Moment) -> list[Action]:
         made = record.envelop(payload, now.wall_ms)
         self._last_heard_ms = now.wall_ms
         if self.state is State.CONNECTED:
+            if self._is_known is not None and self._is_known(made.event):
+                return []
             return [self._append(made, now)]
         ws_id = record.connection_id_of(made.event)
         if ws_id is None:
@@ -313,6 +421,7 @@ class Machine:
         if self.previous_ws_id is not None:
             # The service binds a pipeline to an id for good, and re-binds none.
             told["previous_ws_id"] = self.previous_ws_id
+        if self.previous_ws_id is not None and self._is_known is None:
             rebind = (
                 f"pipelines started with {self.previous_ws_id} still push to it: start them anew with this id"
             )
@@ -328,38 +437,71 @@ class Machine:
         if self.blind is None:
             return []
         blind, self.blind = self.blind, None
-        seconds = max(0, now.wall_ms - blind.since_ms) / 1000
-        self.counts.gaps += 1
-        data = {
-            "since": record.utc_text(blind.since_ms),
-            "until": record.utc_text(now.wall_ms),
-            "seconds": seconds,
-            "reason": blind.reason,
-        }
+        # A clock that was set back meanwhile makes no gap end before it began.
+        since_ms = min(blind.since_ms, now.wall_ms)
+        seconds = (now.wall_ms - since_ms) / 1000
         return [
-            self._own("listener.gap", data, now),
+            self._open_gap(since_ms, now.wall_ms, blind.reason, now),
             Say(f"nothing was received for {seconds:.1f} s: {blind.reason}", problem=True),
         ]
+
+    def _open_gap(self, since_ms: int, until_ms: int, reason: str, now: Moment, dropped: int = 0) -> Append:
+        gap = Gap(self.new_gap_id(), since_ms, until_ms, reason, dropped=dropped)
+        return self._own(GAP_EVENT, gap.told(), now)
+
+    def new_gap_id(self) -> str:
+        """An id that no other gap has."""
+        return f"gap-{int(self._random() * 2**48):012x}"
+
+    def _dropped(self, dropped: Dropped, now: Moment) -> list[Action]:
+        reason = "the disk took no lines, and the memory for them was full"
+        return [self._open_gap(dropped.since_ms, dropped.until_ms, reason, now, dropped.count)]
+
+    def _tick(self, now: Moment) -> list[Action]:
+        """Sees whether one clock went on without the other: the machine slept, or a clock was set."""
+        before, self._ticked = self._ticked, now
+        if before is None:
+            return []
+        apart = (now.wall_ms - before.wall_ms) / 1000 - (now.monotonic - before.monotonic)
+        if abs(apart) < _JUMP_SECONDS:
+            return []
+        reason = f"the clocks are {apart:+.0f} s apart: the machine slept, or its clock was set"
+        actions: list[Action] = []
+        if self.state is State.CONNECTED:
+            # The last moment at which it was awake, by the clock as it was, or as it is if it was set back.
+            passed_ms = int((now.monotonic - before.monotonic) * 1000)
+            blind = Blindness(min(before.wall_ms, now.wall_ms - passed_ms), reason)
+            actions = self._disconnected(Closed(1006, reason), blind, now)
+        if self.state is not State.WAITING:
+            actions.append(Disconnect())
+        self._enter(State.CONNECTING, now)
+        self.next_attempt_ms = None
+        # A connection that slept is dead, and nobody will say so for as long as a ping takes.
+        return [Say(f"{reason}; connecting anew"), *actions, Connect()]
+
+    def _disconnected(self, closed: Closed, blind: Blindness, now: Moment) -> list[Action]:
+        told = {"ws_id": self.ws_id, "code": closed.code, "reason": closed.reason}
+        if now.monotonic - self._connected_at >= self.settings.stable_after:
+            self.failures = 0
+        self.blind = blind
+        self.ws_id, self.previous_ws_id = None, self.ws_id
+        return [self._own("listener.disconnected", told, now), Withdraw()]
 
     def _closed(self, closed: Closed, now: Moment) -> list[Action]:
         reason = f"{closed.reason} ({closed.code})" if closed.reason else f"closed with code {closed.code}"
         actions: list[Action] = []
         if self.state is State.CONNECTED:
-            told = {"ws_id": self.ws_id, "code": closed.code, "reason": closed.reason}
-            actions = [self._own("listener.disconnected", told, now), Withdraw()]
-            if now.monotonic - self._connected_at >= self.settings.stable_after:
-                self.failures = 0
             # Pings went unanswered: whatever was sent since the last sign of life may be lost.
             doubt_ms = int(2 * self.settings.ping_interval * 1000) if closed.silent else 0
             since_ms = max(self._last_heard_ms, now.wall_ms - doubt_ms) if doubt_ms else now.wall_ms
-            self.blind = Blindness(since_ms, reason)
-            self.ws_id, self.previous_ws_id = None, self.ws_id
+            actions = self._disconnected(closed, Blindness(since_ms, reason), now)
         return [*actions, *self._lost(Failure(f"the connection was lost: {reason}"), now)]
 
     def _lost(self, failure: Failure, now: Moment) -> list[Action]:
         self.failures += 1
         self.last_error = failure.message
-        if failure.fatal:
+        # A key that was good a while ago is worth another try: services refuse for a moment, too.
+        if failure.fatal and not self.connections:
             return self._end(ServiceRefusedError(failure.message, failure.hint), "error", now)
         allowed = self.settings.max_retries
         if allowed is not None and self.failures > allowed:

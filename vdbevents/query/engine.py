@@ -10,8 +10,10 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from vdbevents.errors import InputError, StorageError
+from vdbevents.gaps import EVENT, Gap, fold
 from vdbevents.query import plan
 from vdbevents.query.plan import Event, Filters
+from vdbevents.record import parse_line
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -28,6 +30,7 @@ class Answer:
             if its head tells that it is outside the window, or if it lacks the words that are looked for.
         count: how many events matched and are shown.
         span: the first and the last time of receipt among them, in Unix ms; None where none has a time.
+        gaps: all gaps that the journal tells of, whatever was asked, in the order of their first lines.
         journal_bytes: the journal's size when it was opened; 0 for an empty one.
     """
 
@@ -37,6 +40,7 @@ class Answer:
         self._large: list[int] = []
         self.journal_bytes = journal_bytes
         self.skipped = 0
+        self.gaps: list[Gap] = []
         self.count = 0
         self.span: tuple[int, int] | None = None
 
@@ -77,7 +81,12 @@ class Answer:
         for statement in (plan.candidates(path, filters, longest), plan.events(filters)):
             self._connection.execute(statement.sql, statement.values)
         hiding = not filters.interim and self._rows(plan.INTERIMS) != [(0,)]
-        self._connection.execute(plan.answer(filters, hiding=hiding))
+        sparing = self._rows(plan.FETCHED) != [(0,)]
+        if sparing:
+            self._connection.execute(plan.repeated(filters))
+        self._connection.execute(plan.answer(filters, hiding=hiding, sparing=sparing))
+        told = (parse_line(line.encode()) for (line,) in self._rows(plan.OURS) if EVENT in line)
+        self.gaps = fold(event for event in told if event is not None)
         [(unreadable, rejected)] = self._rows(plan.SKIPPED)
         self.skipped = unreadable + rejected
         [(self.count, first, last)] = self._rows(plan.SPAN)

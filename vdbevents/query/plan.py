@@ -2,9 +2,11 @@
 
 A journal is answered in three small steps, each a temporary table of DuckDB's:
 
-1. `candidates`: the lines that may belong to the answer, by cheap looks at their bytes, in the file's order;
+1. `candidates`: the lines that may belong to the answer, by cheap looks at their bytes, in the file's order,
+   and those that tell of gaps, whenever they were written;
 2. `events`: for each candidate its time of receipt and whether it matches, by folding its JSON once;
-3. `answer`: the lines that are shown (interim transcripts hidden, the newest N), oldest first.
+3. `answer`: the lines that are shown (no replaced interim transcripts, no repetitions, the newest N), oldest
+   first.
 
 They are printed as they are, or folded into `Event`s as they are read.
 """
@@ -243,7 +245,7 @@ _LINES: Final = """read_csv(?, delim = '', quote = '', escape = '', comment = ''
 
 
 def candidates(path: str, filters: Filters, longest: int) -> Statement:
-    """Make the table `candidates (line)`: whatever may match, whatever is unreadable, no empty line.
+    """Make the table `candidates (line)`: what may match, is unreadable, or tells of a gap; no empty line.
 
     `path` is as DuckDB's globs have it; no line there has more than `longest` bytes.
 
@@ -255,9 +257,8 @@ def candidates(path: str, filters: Filters, longest: int) -> Statement:
     if words := _words(filters):
         looks.append(f"WHEN {words} THEN true")
         # A final transcript may hide a match, so it is a candidate whatever it says.
-        looks.append(
-            "ELSE false" if filters.interim else "ELSE contains(line, 'inal\"') AND contains(line, 'true')"
-        )
+        finals = "contains(line, 'inal\"') AND contains(line, 'true')"
+        looks.append(f"ELSE {_GAP}" if filters.interim else f"ELSE ({finals}) OR {_GAP}")
     else:
         looks.append("ELSE true")
     # A short limit lets DuckDB cut the file into more parts, and read them in parallel.
@@ -267,11 +268,26 @@ def candidates(path: str, filters: Filters, longest: int) -> Statement:
     return Statement(sql, [path])
 
 
+# What a line that tells of a gap holds. The first four bytes are found faster than the whole.
+_GAP: Final = "contains(line, '.gap\"')"
+
+
+def _unlike(text: str) -> str:
+    """Return a regular expression of what begins otherwise than `text`, in which a space may be left out."""
+    if text[0] == " ":
+        return f" ?(?:[^ {text[1]}]|{text[1]}{_unlike(text[2:])})"
+    return f"(?:[^{text[0]}]{f'|{text[0]}{_unlike(text[1:])}' if len(text) > 1 else ''})"
+
+
+# A gap is told of after its end: what the recorder says of itself is not dropped for its time.
+_NOT_OURS: Final = _unlike(' "channel": "vd')
+
+
 def _outside(window: Window) -> str:
     """Return a regular expression of lines whose head gives a time outside `window`; empty without one.
 
     It compares whole seconds digit by digit, with one to spare for rounding, on heads as listeners write
-    them: `{"ts":"...","unix_ts":1772446530.123,`. All others it leaves to the JSON.
+    them: `{"ts":"...","unix_ts":1772446530.123,`. All others it leaves to the JSON, and the recorder's own.
     """
     numbers = []
     if window.since_ms is not None and (least := window.since_ms // 1000 - 1) > 0:
@@ -280,7 +296,8 @@ def _outside(window: Window) -> str:
         numbers += _above(str(most))
     if not numbers:
         return ""
-    return r'^\{"ts": ?"[^"\\]*", ?"unix_ts": ?(?:' + "|".join(numbers) + r")(?:\.[0-9]+)?[,}]"
+    number = f"(?:{'|'.join(numbers)})" + r"(?:\.[0-9]+)?"
+    return r'^\{"ts": ?"[^"\\]*", ?"unix_ts": ?' + number + r"(?:\}|," + _NOT_OURS + ")"
 
 
 def _below(number: str) -> list[str]:
@@ -384,11 +401,13 @@ _MEMBERS: Final = {
 
 def _iso_ms(value: str) -> str:
     """Return SQL for the Unix milliseconds of an ISO 8601 time from year 1000 on; UTC if it names no zone."""
-    form = r"[1-8]\d{3}-\d\d-\d\d[Tt ]\d\d:\d\d(:\d\d(\.\d+)?)? ?([Zz]|[+-][01]\d(:?\d\d)?)?"
-    zoned = rf"regexp_replace(upper({value}), '^[^Z+]{{10}}[^Z+-]*$', '\0Z')"
-    return (
-        f"CASE WHEN regexp_full_match({value}, '{form}') THEN epoch_ms(try_cast({zoned} AS TIMESTAMPTZ)) END"
+    form = (
+        r"[1-8]\d{3}-\d\d-\d\d[Tt ]([01]\d|2[0-3]):[0-5]\d(:[0-5]\d(\.\d+)?)?([Zz]|[+-][01]\d(:?[0-5]\d)?)?"
     )
+    zoned = rf"regexp_replace(upper({value}), '^[^Z+]{{10}}[^Z+-]*$', '\0Z')"
+    # `//` rounds towards zero: it is made to round half up, as numbers are, by counting from before year 1.
+    milliseconds = f"(epoch_us(try_cast({zoned} AS TIMESTAMPTZ)) + {-_LEAST_MS}500) // 1000 - {-_LEAST_MS}"
+    return f"CASE WHEN regexp_full_match({value}, '{form}') THEN {milliseconds} END"
 
 
 def _seconds_ms(number: str) -> str:
@@ -434,7 +453,7 @@ _LEVELS: Final = (
         "event": "coalesce(nullif(name_4, plain), nullif(name_3, plain), nullif(name_2, plain))",
     },
     {
-        "state": "coalesce(status, nullif(split_part(event, '.', 2), ''))",
+        "state": "coalesce(nullif(status, ''), nullif(split_part(event, '.', 2), ''))",
         "rest": """CASE WHEN said IS NULL
             THEN nullif(nullif(json_extract_string(json, '$.data'), ''), '{}') END""",
         "rest_type": "CASE WHEN said IS NULL THEN json_type(json, '$.data') END",
@@ -518,7 +537,7 @@ _NUMBERED: Final = "(SELECT rowid AS position, line FROM candidates)"
 
 
 def events(filters: Filters) -> Statement:
-    """Make the table `events`, a row a candidate: position, time_ms, readable, within, matched.
+    """Make the table `events`, a row a candidate: position, time_ms, readable, ours, within, matched.
 
     Where interim transcripts are to be hidden also: transcript, stream, is_final, start_ms, end_ms.
     """
@@ -536,7 +555,8 @@ def events(filters: Filters) -> Statement:
         transcript = """, channel IS NOT DISTINCT FROM 'transcript' AND is_final IS NOT NULL AS transcript,
             coalesce(stream, stream_name) AS stream, is_final, start_ms, end_ms"""
     sql = f"""CREATE TEMP TABLE events AS
-        SELECT position, time_ms, readable, readable AND {within} AS within,
+        SELECT position, time_ms, readable, channel IS NOT DISTINCT FROM 'vdbevents' AS ours,
+        readable AND {within} AS within,
         {" AND ".join(["within", *matched])} AS matched{transcript}
         FROM ({folded(_NUMBERED, columns, "position", "readable")})"""
     return Statement(sql, values)
@@ -593,11 +613,142 @@ _REPLACED: Final = """SELECT interim.position FROM (
     AND coalesce(interim.start_ms < final.end_ms AND final.start_ms < interim.end_ms, true)))"""
 
 
-def answer(filters: Filters, *, hiding: bool) -> str:
-    """Make the table `answer (line, time_ms)`, in order, without replaced interim transcripts if `hiding`."""
-    shown = "matched"
+# -- What came, and was fetched as well ------------------------------------------------------------------
+
+_NAMES: Final = ("event", "type", "event_type", "channel")
+_LIFECYCLE: Final = "capture_session."
+
+# What Python takes for space.
+_BLANK: Final = "".join(
+    rf"\x{{{code:x}}}"
+    for code in (
+        *(*range(9, 14), *range(28, 33), 0x85, 0xA0, 0x1680, *range(0x2000, 0x200B)),
+        *(0x2028, 0x2029, 0x202F, 0x205F, 0x3000),
+    )
+)
+
+
+class _Members:
+    """SQL for members of a line's JSON, each of them extracted once: as text into `v`, its type into `t`."""
+
+    def __init__(self) -> None:
+        self.paths: list[str] = []
+
+    def value(self, path: str) -> str:
+        return f"v[{self._place(path)}]"
+
+    def type(self, path: str) -> str:
+        return f"t[{self._place(path)}]"
+
+    def text(self, path: str) -> str:
+        """A text with something in it, or NULL."""
+        return f"CASE WHEN {self.type(path)} = 'VARCHAR' THEN nullif({self.value(path)}, '') END"
+
+    def first_text(self, paths: Iterable[str]) -> str:
+        return f"coalesce({', '.join(map(self.text, paths))})"
+
+    def first(self, paths: Iterable[str]) -> str:
+        return f"coalesce({', '.join(map(self.value, paths))})"
+
+    def _place(self, path: str) -> int:
+        if path not in self.paths:
+            self.paths.append(path)
+        return self.paths.index(path) + 1
+
+
+def identities(table: str) -> str:
+    """Return a SELECT of the lines that have an identity, as `record.identity_of` has it.
+
+    `table` is SQL that has a column `line`. It is given more of them: backfilled, channel, owner (a stream or
+    a session), told (a text, or a status), start_ms, end_ms.
+    """
+    members = _Members()
+    said = [members.text(f"{holder}{name}") for holder in ("data.", "")
+            for name in ("text", "description", "explanation")]  # fmt: skip
+    levels = (
+        {
+            "backfilled": _says(members, "backfilled", "true"),
+            "kind": members.first_text(["channel", "type", "event_type", "event"]),
+            "step": f"coalesce({', '.join(_step(members.text(name)) for name in _NAMES)})",
+            "status": f"CASE {members.text('channel')} WHEN 'capture_session'"
+            f" THEN {members.first_text(['status', 'data.status'])} END",
+            "stream": members.first_text(_MEMBERS["given_stream"]),
+            "session": members.first_text(_MEMBERS["given_session"]),
+            "said": f"coalesce({', '.join(map(_not_blank, said))}, {members.text('raw')}, '')",
+            "interim": f"CASE {' '.join(_says_interim(members, path) for path in _MEMBERS['final'])} END",
+            "begin": members.first(_MEMBERS["begin"]),
+            "finish": members.first(_MEMBERS["finish"]),
+        },
+        {
+            "begin_number": "try_cast(begin AS DOUBLE)",
+            "finish_number": "try_cast(finish AS DOUBLE)",
+            "channel": f"""CASE WHEN starts_with(kind, '{_LIFECYCLE}') THEN 'capture_session'
+                WHEN kind = 'scene_index' THEN 'visual_index'
+                WHEN kind = 'spoken_index' THEN 'audio_index' ELSE kind END""",
+        },
+        {"recorded": "channel IN ('transcript', 'visual_index', 'audio_index')"},
+        {
+            "owner": "CASE WHEN recorded THEN stream WHEN channel = 'capture_session' THEN session END",
+            "told": f"""CASE WHEN recorded THEN said WHEN step IS NOT NULL
+                THEN nullif(substr(step, {len(_LIFECYCLE) + 1}), '') ELSE status END""",
+            "start_ms": f"CASE WHEN recorded THEN {_COLUMNS['start_ms']} END",
+            "end_ms": f"CASE WHEN recorded THEN {_COLUMNS['end_ms']} END",
+        },
+    )
+    paths = [f"$.{path}" for path in members.paths]
+    sql = f"(SELECT *, {_JSON} AS json FROM {table})"
+    sql = f"(SELECT *, json_extract_string(json, {paths}) AS v, json_type(json, {paths}) AS t FROM {sql})"
+    for level in levels:
+        sql = f"(SELECT *, {_aliased(level)} FROM {sql})"
+    return f"""SELECT * FROM {sql} WHERE owner IS NOT NULL AND told IS NOT NULL
+        AND (NOT recorded OR (start_ms IS NOT NULL AND interim IS DISTINCT FROM true))"""
+
+
+def _step(text: str) -> str:
+    return f"CASE WHEN starts_with({text}, '{_LIFECYCLE}') THEN {text} END"
+
+
+def _not_blank(text: str) -> str:
+    return f"CASE WHEN regexp_matches({text}, '[^{_BLANK}]') THEN {text} END"
+
+
+def _says(members: _Members, path: str, value: str) -> str:
+    return f"{members.type(path)} = 'BOOLEAN' AND {members.value(path)} = '{value}'"
+
+
+def _says_interim(members: _Members, path: str) -> str:
+    return f"WHEN {members.type(path)} IS NOT NULL THEN {_says(members, path, 'false')}"
+
+
+def repeated(filters: Filters) -> str:
+    """Make the table `repeated (position)`: the matches that tell again what one before them told.
+
+    Among lines of one identity all but the first are that, if one of them was fetched later.
+    """
+    matches, begun = "events JOIN candidates ON candidates.rowid = position", ""
+    if filters.interim:
+        # Where interims are to be hidden, `events` knows already when each begins.
+        starts = folded(f"(SELECT position, line FROM {matches} WHERE matched)", ["start_ms"], "position")
+        matches, begun = f"{matches} JOIN begun USING (position)", f"WITH begun AS MATERIALIZED ({starts})"
+    # What tells the same begins at the same time: the rest need not be read again.
+    begins = f"SELECT start_ms FROM {matches} WHERE matched AND {_FETCHED}"
+    lines = f"""(SELECT position, time_ms, line FROM {matches} WHERE matched
+        AND (start_ms IN ({begins}) OR contains(line, 'capture_session')))"""
+    same = "PARTITION BY channel, owner, start_ms, end_ms, told"
+    return f"""CREATE TEMP TABLE repeated AS {begun} SELECT position FROM (
+        SELECT position, bool_or(backfilled) OVER ({same}) AS is_fetched,
+            row_number() OVER ({same} ORDER BY time_ms NULLS FIRST, position) AS place
+        FROM ({identities(lines)})) WHERE is_fetched AND place > 1"""
+
+
+def answer(filters: Filters, *, hiding: bool, sparing: bool) -> str:
+    """Make the table `answer (line, time_ms)`, in order.
+
+    It is without replaced interim transcripts if `hiding`, and without what is `repeated` if `sparing`.
+    """
+    shown = "matched AND position NOT IN (SELECT position FROM repeated)" if sparing else "matched"
     if hiding:
-        shown = f"""matched AND (NOT transcript OR is_final OR position NOT IN (
+        shown += f""" AND (NOT transcript OR is_final OR position NOT IN (
             WITH numbered AS MATERIALIZED (
                 SELECT *, row_number() OVER (ORDER BY time_ms NULLS FIRST, position) AS number FROM events
                 WHERE transcript AND within AND (is_final OR matched))
@@ -614,6 +765,17 @@ def answer(filters: Filters, *, hiding: bool) -> str:
 
 # How many of the matches are interim, and could be hidden.
 INTERIMS: Final = "SELECT count(*) FROM events WHERE matched AND transcript AND NOT is_final"
+
+# A recorder writes `backfilled` as the last member, so that it is found without reading the line.
+_FETCHED: Final = "(ends_with(line, '\"backfilled\":true}') OR ends_with(line, '\"backfilled\": true}'))"
+
+# How many of the matches may have come before.
+FETCHED: Final = f"SELECT count(*) FROM candidates WHERE {_FETCHED}"
+
+# What the recorder says of itself, in the file's order. A look into lines here would be one into all of them.
+OURS: Final = (
+    "SELECT line FROM candidates WHERE rowid IN (SELECT position FROM events WHERE ours) ORDER BY rowid"
+)
 
 SKIPPED: Final = """SELECT (SELECT count(*) FROM events WHERE NOT readable),
     (SELECT count(DISTINCT line) FROM reject_errors)"""

@@ -1,0 +1,194 @@
+"""What is told of a capture: two write it, the capture and the listener, and each knows something newer."""
+
+import pytest
+from hypothesis import given, strategies as st
+
+from vdbevents import record
+from vdbevents.capture import info
+from vdbevents.capture.info import CaptureInfo, merged, objects
+from vdbevents.capture.plan import Pipeline
+
+MIC = record.Stream("rts-mic", "mic:default", "mic", "audio")
+DISPLAY = record.Stream("rts-display", "display:1", "screen", "video")
+
+
+def pipeline(kind="visual_index", stream_id="rts-display", **changes):
+    return {"kind": kind, "stream_id": stream_id, "id": "idx-1", "ws_id": "ws-1", "status": "running",
+            "bindings": 0, **changes}  # fmt: skip
+
+
+BOUND = {"id": "idx-2", "ws_id": "ws-2", "bindings": 1, "former": ["idx-1"]}
+
+
+def told(*pipelines, session="s-1", **more):
+    return {"session": {"id": session}, "pipelines": list(pipelines), **more}
+
+
+# Two writers
+
+
+def test_what_was_bound_anew_meanwhile_stays_so():
+    other = pipeline("transcript", "rts-mic")
+    mine = told(other, pipeline(), status="recording")
+
+    there = told(pipeline("transcript", "rts-mic"), pipeline(**BOUND), status="starting")
+
+    assert merged(mine, there) == told(other, pipeline(**BOUND), status="recording")
+
+
+def test_what_i_know_newer_of_is_mine():
+    assert merged(told(pipeline(**BOUND)), told(pipeline())) == told(pipeline(**BOUND))
+    failed = pipeline(status="failed", error="no")
+    assert merged(told(failed), told(pipeline())) == told(failed)
+
+
+def test_what_has_ended_stays_ended_though_it_was_bound_anew():
+    mine = told(pipeline(status="stopped"))
+
+    assert merged(mine, told(pipeline(**BOUND))) == told(pipeline(**BOUND, status="stopped"))
+
+
+def test_a_pipeline_of_another_kind_or_stream_is_another():
+    mine = told(pipeline(), pipeline("audio_index", "rts-mic"))
+    there = told(pipeline(stream_id="rts-mic", **BOUND), pipeline("audio_index", **BOUND))
+
+    assert merged(mine, there) == mine
+
+
+def test_of_a_session_before_nothing_is_taken():
+    mine = told(pipeline(), session="s-2")
+
+    assert merged(mine, told(pipeline(**BOUND), session="s-1")) == mine
+
+
+def test_a_pipeline_that_only_the_other_knows_is_not_mine():
+    assert merged(told(), told(pipeline(**BOUND))) == told()
+
+
+@pytest.mark.parametrize(
+    "there",
+    [
+        {},
+        {"session": None},
+        {"session": {"id": "s-1"}},
+        {"session": {"id": "s-1"}, "pipelines": {}},
+        {"session": {"id": "s-1"}, "pipelines": [None, 5, {}, {"kind": []}]},
+        told(pipeline(id="idx-9", bindings=True)),
+        told(pipeline(id="idx-9", bindings="9")),
+    ],
+)
+def test_what_makes_no_sense_there_changes_nothing(there):
+    mine = told(pipeline())
+
+    assert merged(mine, there) == mine
+
+
+@given(mine=st.integers(0, 3), there=st.integers(0, 3), status=st.sampled_from(["running", "stopped"]))
+def test_merging_again_changes_nothing(mine, there, status):
+    ours = told(pipeline(id=f"mine-{mine}", bindings=mine, status=status))
+    theirs = told(pipeline(id=f"there-{there}", bindings=there))
+    once = merged(ours, theirs)
+
+    assert merged(once, theirs) == once
+    assert once["pipelines"][0]["bindings"] == max(mine, there)
+    assert once["pipelines"][0]["status"] == status
+
+
+# What the listener tells
+
+
+@pytest.fixture
+def capture():
+    found = CaptureInfo("user", "default", {}, [])
+    found.session_id = "s-1"
+    found.life.streams = (MIC, DISPLAY)
+    found.pipelines = [
+        Pipeline("transcript", MIC, {}, ws_id="ws-1", status="running"),
+        Pipeline("visual_index", DISPLAY, {}, id="idx-1", ws_id="ws-1", status="running"),
+    ]
+    return found
+
+
+def rebound(**changes):
+    return {"capture_session_id": "s-1", **pipeline(**BOUND), "settings": {"prompt": "?"}, **changes}
+
+
+def test_what_was_bound_anew_is_what_runs(capture):
+    transcript = capture.pipelines[0]
+    capture.take_binding(rebound())
+
+    assert capture.pipelines[0] is transcript
+    bound = capture.pipelines[1]
+    assert (bound.id, bound.ws_id, bound.former, bound.bindings) == ("idx-2", "ws-2", ("idx-1",), 1)
+    assert bound.status == "running"
+
+
+def test_a_transcript_is_bound_anew_without_an_id(capture):
+    capture.take_binding(rebound(kind="transcript", stream_id="rts-mic", id=None, former=[]))
+
+    assert (capture.pipelines[0].id, capture.pipelines[0].ws_id) == ("", "ws-2")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"capture_session_id": "s-2"},
+        {"capture_session_id": None},
+        {"bindings": 0},
+        {"bindings": None},
+        {"stream_id": "rts-other"},
+        {"stream_id": "rts-mic"},
+        {"kind": "dream"},
+    ],
+)
+def test_what_is_older_or_of_something_else_is_left(capture, changes):
+    before = list(capture.pipelines)
+    capture.take_binding(rebound(**changes))
+
+    assert capture.pipelines == before
+
+
+def test_of_two_bindings_the_one_with_more_counts_in_whatever_order_they_come(capture):
+    capture.take_binding(rebound(bindings=2, id="idx-3"))
+    capture.take_binding(rebound(bindings=1, id="idx-2"))
+
+    assert capture.pipelines[1].id == "idx-3"
+
+
+def test_a_binding_survives_what_the_capture_writes_next(capture):
+    capture.take_binding(rebound())
+    mine = capture.described(pid=1, version="1", now_ms=0)
+
+    assert mine["pipelines"][1]["bindings"] == 1
+    assert merged(mine, told(pipeline(bindings=0)))["pipelines"][1]["id"] == "idx-2"
+
+
+# Lists in a file that anybody may have written
+
+
+@pytest.mark.parametrize(
+    ("found", "expected"),
+    [
+        ({}, []),
+        ({"a": None}, []),
+        ({"a": {"x": 1}}, []),
+        ({"a": "text"}, []),
+        ({"a": []}, []),
+        ({"a": [1, None, "x", [], {}, {"x": 1}]}, [{}, {"x": 1}]),
+    ],
+)
+def test_of_a_list_only_the_objects_count(found, expected):
+    assert objects(found, "a") == expected
+
+
+@pytest.mark.parametrize(
+    ("found", "expected"),
+    [
+        ({"session": {"id": "s-1", "status": "active"}}, [("s-1", "default")]),
+        ({"session": {"id": "s-1", "status": "stopped"}}, []),
+        ({"session": {"id": "s-1"}, "unended": [{"id": "s-0", "collection_id": "c"}, {"id": "s-1"}, 5]},
+         [("s-0", "c"), ("s-1", "default")]),
+    ],
+)  # fmt: skip
+def test_sessions_that_are_not_known_to_have_ended_are_each_named_once(found, expected):
+    assert info.left_running(found) == expected
