@@ -1,0 +1,949 @@
+#!/usr/bin/env python3
+"""Random faults against real processes that record a session, and what became of each of its events.
+
+usage: chaos.py [--minutes N] [--seed N] [--rate N] [--keep DIR]      Linux only; `scripts/soak` runs it
+
+`vdbevents listen` and `vdbevents capture` record one session of the emulator, the documents' own listener
+(`scripts/bench/reference_listener.py`) another, each in a process of its own that is started again when it
+ends. Both are struck by the same faults, which follow from the seed alone. In the end what each has in its
+file is counted against the records that the service keeps.
+"""
+
+import argparse
+import collections
+import contextlib
+import heapq
+import itertools
+import json
+import os
+import random
+import re
+import resource
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from processes import KEY
+from stepped_clock import step
+
+from vdbevents import gaps, record
+from vdbevents.journal import StateDirectory
+
+TESTS = Path(__file__).resolve().parent
+REFERENCE = TESTS.parent / "scripts" / "bench" / "reference_listener.py"
+
+# What is counted: of everything else (interim transcripts, alerts) the service keeps no record.
+COUNTED = ("transcript", "audio_index", "visual_index")
+SHOWN = 5
+
+
+# What is to go wrong: a function of the seed.
+
+
+class Fault(NamedTuple):
+    """One thing that goes wrong, and how."""
+
+    kind: str
+    options: dict
+
+    def __str__(self):
+        told = " ".join(f"{name}={value}" for name, value in self.options.items())
+        return f"{self.kind} {told}".rstrip()
+
+
+class Strike(NamedTuple):
+    """What goes wrong at one moment, `at` seconds after the beginning."""
+
+    at: float
+    faults: tuple[Fault, ...]
+
+
+# The calls with which a listener finds out what it has missed, and binds what it goes on with.
+CALLS = (
+    {"method": "GET", "path": "/collection/*/websocket"},
+    {"method": "GET", "path": "/collection/*/capture/session/*"},
+    {"method": "GET", "path": "/rtstream/*/transcription"},
+    {"method": "POST", "path": "/rtstream/*/transcription"},
+    {"method": "GET", "path": "/rtstream/*/index/scene"},
+    {"method": "POST", "path": "/rtstream/*/index/scene"},
+    {"method": "GET", "path": "/rtstream/*/index/scene/*"},
+    {"method": "PATCH", "path": "/rtstream/*/index/scene/*/status"},
+)
+CODES = (1000, 1001, 1008, 1011, 1012, 1013, 1014, 3000, 4000, 4999)
+INITS = (
+    {"mode": "none"},
+    {"mode": "late", "seconds": 1.0},
+    {"mode": "late", "seconds": 6.0},
+    {"mode": "garbage", "text": "{oops"},
+    {"mode": "preceded", "frames": ["{}", "noise", '{"channel":"other","data":null}']},
+)
+
+
+def span(draw, longest):
+    """Seconds up to `longest`, more often few than many."""
+    return round(0.3 + (longest - 0.3) * draw.random() ** 2, 2)
+
+
+def some_calls(draw):
+    """All calls, or some."""
+    return dict(draw.choice(CALLS)) if draw.random() < 0.6 else {}
+
+
+def clock_step(draw):
+    """Seconds to hours, forward or back."""
+    return round(draw.choice((-1, 1)) * 3600 ** draw.uniform(0.1, 1.2), 1)
+
+
+# What ends a connection, or stops what comes over it: a function of (draw, longest) to the options.
+DROPS = {
+    "close": lambda draw, _: {"code": draw.choice(CODES), "reason": draw.choice(("", "going away", "über"))},
+    "reset": lambda *_: {},
+    "stall": lambda draw, longest: {"seconds": span(draw, min(longest, 10))},
+    "mute": lambda draw, longest: {"seconds": span(draw, longest)},
+    "kill": lambda *_: {},
+    "terminate": lambda *_: {},
+    "suspend": lambda draw, longest: {"seconds": span(draw, min(longest, 20))},
+}
+# What gets in the way of the next connection, of the recovery, or of the writing.
+OBSTACLES = {
+    "5xx": lambda draw, longest: {
+        "status": draw.choice((500, 502, 503, 504)),
+        **some_calls(draw),
+        "for": span(draw, longest),
+    },
+    "429": lambda draw, longest: {
+        "status": 429,
+        "retry_after": draw.randint(1, 3),
+        **some_calls(draw),
+        "for": span(draw, longest),
+    },
+    "401": lambda draw, longest: {"status": 401, **some_calls(draw), "for": span(draw, 1.5 * longest)},
+    "slow": lambda draw, longest: {
+        "seconds": round(draw.uniform(0.1, 4), 2),
+        **some_calls(draw),
+        "for": span(draw, longest),
+    },
+    "hang": lambda draw, longest: {**some_calls(draw), "for": span(draw, longest)},
+    "down": lambda draw, longest: {"for": span(draw, longest)},
+    "upgrade": lambda draw, longest: {"status": draw.choice((429, 502, 503)), "for": span(draw, longest)},
+    "accept_then_close": lambda draw, longest: {"code": draw.choice(CODES), "for": span(draw, longest)},
+    "init": lambda draw, longest: {**draw.choice(INITS), "for": span(draw, longest)},
+    "no_websocket_url": lambda draw, longest: {"for": span(draw, longest)},
+    "full disk": lambda draw, longest: {"seconds": span(draw, longest), "room": draw.randrange(5000)},
+    "clock step": lambda draw, _: {"seconds": clock_step(draw)},
+    "hours pass": lambda draw, _: {"advance": round(60 ** draw.uniform(1, 2.2))},
+}
+# The emulator's names of faults that stay in force for a while.
+SERVICE_FAULTS = {
+    **{
+        kind: kind
+        for kind in (
+            "slow",
+            "hang",
+            "down",
+            "upgrade",
+            "accept_then_close",
+            "init",
+            "no_websocket_url",
+        )
+    },
+    "5xx": "http",
+    "429": "http",
+    "401": "http",
+}
+
+
+def schedule(seed, longest):
+    """What goes wrong and when, for ever; no fault lasts longer than 1.5 times `longest` seconds."""
+    draw = random.Random(seed)
+    bag = []
+    at = 0.0
+    while True:
+        # Each kind once, in another order each time: a short run is to see many of them.
+        if not bag:
+            bag = sorted({**DROPS, **OBSTACLES})
+            draw.shuffle(bag)
+        kinds = [bag.pop()]
+        # What is only in the way of a new connection strikes nobody while the old one stands.
+        if draw.random() < (0.7 if kinds[0] in OBSTACLES else 0.3):
+            others = [kind for kind in sorted(DROPS) if kind not in kinds]
+            kinds.append(draw.choice(others))
+        faults = [Fault(kind, {**DROPS, **OBSTACLES}[kind](draw, longest)) for kind in kinds]
+        # Nothing can be asked of a server that is down.
+        faults.sort(key=lambda fault: fault.kind == "down")
+        # Mostly soon after the one before, and now and then so late that all is long well again.
+        at += 1.5 + min(draw.expovariate(6 / longest), 1.25 * longest)
+        yield Strike(round(at, 2), tuple(faults))
+
+
+# What became of the events.
+
+
+@dataclass
+class Counts:
+    """What one listener has in its file of what the service made for it.
+
+    Attributes:
+        sent: records that the service made: each was pushed to whoever was bound to its pipeline.
+        unmade: numbers of a stream, between its first and its last, that are no record: they were not made,
+            as the pipeline was stopped.
+        live, recovered: of those sent, those that were received as they came, and those fetched later.
+        lost, duplicates: of those sent, those that are not there, and those that are there twice.
+        foreign: what is there and was never sent.
+        misplaced: what is not where its number belongs when all is sorted by its beginning.
+        damaged: lines that are no JSON object, by number.
+        blind: seconds of the service's time, the longest stretch of which nothing was received live.
+        missing: the same of which nothing is there at all.
+    """
+
+    lines: int = 0
+    sent: int = 0
+    unmade: int = 0
+    live: int = 0
+    recovered: int = 0
+    lost: list[str] = field(default_factory=list)
+    duplicates: list[str] = field(default_factory=list)
+    foreign: list[str] = field(default_factory=list)
+    misplaced: list[str] = field(default_factory=list)
+    damaged: list[int] = field(default_factory=list)
+    blind: float = 0.0
+    missing: float = 0.0
+
+    @property
+    def failures(self):
+        """What is not as it should be, in words."""
+        found = [
+            (self.lost, "lost"),
+            (self.duplicates, "recorded twice"),
+            (self.foreign, "recorded and never sent"),
+            (self.misplaced, "out of order by their beginning"),
+            (self.damaged, "damaged lines"),
+        ]
+        return [f"{len(them)} {what}: {_some(them)}" for them, what in found if them]
+
+
+_NUMBERED = re.compile(r"\S+ \S+ (\d+):")
+
+
+def number_of(text):
+    """The number that the emulator gave an event, None where it gave none."""
+    found = _NUMBERED.match(text)
+    return int(found[1]) if found else None
+
+
+def lines_of(journal):
+    """The lines of a file, each the object in it, or None where it is damaged; a torn last one too."""
+    for line in journal.read_bytes().split(b"\n") if journal.exists() else ():
+        if line:
+            try:
+                event = json.loads(line)
+            except ValueError:
+                event = None
+            yield event if isinstance(event, dict) else None
+
+
+def made_event(made):
+    """A record of the service in the shape of an event."""
+    said = {"text": made["text"], "start": made["start"], "end": made["end"]}
+    return {"channel": made["channel"], "rtstream_id": made["rtstream_id"], "data": said}
+
+
+def count(events, records):
+    """What became of the records of a session, in a file with these lines (None: damaged).
+
+    Args:
+        events: the lines, parsed.
+        records: as `GET /emulator/records` has them: `rtstream_id`, `channel`, `start`, `end`, `text`.
+    """
+    sent = {record.identity_of(event): event for event in map(made_event, records)}
+    counts = Counts(sent=len(sent))
+    found = collections.defaultdict(list)
+    for line_number, event in enumerate(events, 1):
+        counts.lines += 1
+        if event is None:
+            counts.damaged.append(line_number)
+            continue
+        identity = record.identity_of(event)
+        if identity is None:
+            continue
+        found[identity].append(event)
+    counts.lost = [_name(event) for identity, event in sent.items() if identity not in found]
+    repeated = [_name(them[0]) for them in found.values() if len(them) > 1]
+    # The same number with another beginning is the same event, too, and told apart by mistake.
+    numbers = Counter(
+        (it.channel, it.stream, number_of(record.text_of(them[0])))
+        for it, them in found.items()
+        if it.channel in COUNTED
+    )
+    renumbered = [
+        f"{channel} {number} of {stream}"
+        for (channel, stream, number), times in numbers.items()
+        if number is not None and times > 1
+    ]
+    counts.duplicates = sorted({*repeated, *renumbered})
+    counts.foreign = [
+        _name(them[0]) for it, them in found.items() if it.channel in COUNTED and it not in sent
+    ]
+    live = {
+        it for it, them in found.items() if it in sent and any(not event.get("backfilled") for event in them)
+    }
+    counts.live = len(live)
+    counts.recovered = len(sent) - len(counts.lost) - len(live)
+    counts.misplaced = list(_misplaced(found, sent))
+    counts.unmade = sum(max(them) - min(them) + 1 - len(them) for them in _numbers(sent).values())
+    counts.blind = _longest_without(sent, live)
+    counts.missing = _longest_without(sent, found)
+    return counts
+
+
+def _name(event):
+    life = record.lifecycle_of(event)
+    if life is not None:
+        return f"{record.channel_of(event)} {life.session_id} {life.status}"
+    return f"{record.channel_of(event)} {record.stream_id_of(event)} {record.text_of(event)[:40]!r}"
+
+
+def _some(them):
+    shown = ", ".join(map(str, them[:SHOWN]))
+    return f"{shown}, …" if len(them) > SHOWN else shown
+
+
+def _numbers(identities):
+    """The numbers of events in the order of their beginnings, by channel and stream."""
+    sorted_numbers = collections.defaultdict(list)
+    for identity in sorted(identities, key=lambda it: it.start_ms or 0):
+        number = number_of(record.text_of(identities[identity]))
+        if number is not None:
+            sorted_numbers[identity.channel, identity.stream].append(number)
+    return sorted_numbers
+
+
+def _misplaced(found, sent):
+    """Where the numbers of a stream do not rise with the beginnings, or not as those of the service do."""
+    there = _numbers({identity: them[0] for identity, them in found.items() if identity in sent})
+    for (channel, stream), numbers in there.items():
+        for before, after in itertools.pairwise(numbers):
+            if after <= before:
+                yield f"{channel} {stream}: {after} after {before}"
+
+
+def _longest_without(sent, those):
+    """Seconds of the longest stretch of events, by their beginnings, none of which is one of those."""
+    longest, begun = 0.0, None
+    for identity in sorted(sent, key=lambda it: it.start_ms):
+        if identity in those:
+            begun = None
+            continue
+        begun = identity.start_ms if begun is None else begun
+        longest = max(longest, ((identity.end_ms or identity.start_ms) - begun) / 1000)
+    return longest
+
+
+# What the journal says of its gaps.
+
+# Between what a process noticed and what was true, and between two readings of a clock.
+_TOLERANCE_MS = 2500
+
+
+class Stretch(NamedTuple):
+    """From when to when there was no connection, by the listener's clock, and why."""
+
+    since_ms: int
+    until_ms: int
+    why: str
+
+
+def stretches(events):
+    """When the recorder was blind, as its lines about connections tell, without those about gaps."""
+    blind, last_ms, in_run = None, None, False
+    for event in events:
+        if event is None:
+            continue
+        at_ms = round(event.get("unix_ts", 0) * 1000)
+        name = event.get("event") if event.get("channel") == record.OWN_CHANNEL else None
+        if name == "listener.disconnected":
+            blind = blind or (at_ms, "disconnected")
+        elif name == "listener.started":
+            if in_run:
+                blind = blind or (last_ms, "killed")
+            in_run = True
+        elif name == "listener.stopped":
+            in_run = False
+        elif name == "listener.connected":
+            if blind is not None:
+                yield Stretch(blind[0], at_ms, blind[1])
+            blind = None
+        if event.get("channel") != record.CAPTURE_CHANNEL and not str(name).startswith("capture."):
+            last_ms = at_ms
+
+
+def untold(events, steps=((0, 0),)):
+    """The stretches of blindness that no gap tells of.
+
+    Args:
+        events: the lines, parsed.
+        steps: when the listener's clock was set, in true milliseconds, and how far it was off from then on.
+    """
+    known = sorted((gap.since_ms, gap.until_ms) for gap in gaps.fold(filter(None, events)))
+    for stretch in stretches(events):
+        if _on_one_clock(stretch, steps):
+            told = _covers(known, stretch)
+        else:
+            # Set back or forward in between: one of the two ends is all that can be looked for.
+            told = any(
+                abs(since_ms - stretch.since_ms) < _TOLERANCE_MS
+                or abs(until_ms - stretch.until_ms) < _TOLERANCE_MS
+                for since_ms, until_ms in known
+            )
+        if not told:
+            yield stretch
+
+
+def _on_one_clock(stretch, steps):
+    ends = [at_ms for at_ms, _ in steps[1:]] + [float("inf")]
+    return stretch.since_ms <= stretch.until_ms and any(
+        begin <= stretch.since_ms - off and stretch.until_ms - off <= end
+        for (begin, off), end in zip(steps, ends, strict=True)
+    )
+
+
+def _covers(known, stretch):
+    reached = stretch.since_ms
+    for since_ms, until_ms in known:
+        if since_ms <= reached + _TOLERANCE_MS:
+            reached = max(reached, until_ms)
+    return reached >= stretch.until_ms - _TOLERANCE_MS
+
+
+# The processes.
+
+
+class ChaosError(Exception):
+    """What kept a run from telling anything, such as a process that was not to end."""
+
+
+# Becomes the command that follows, and ends with this process, even if that is killed: 1 is PR_SET_PDEATHSIG.
+_LEASH = """
+import ctypes, os, signal, sys
+ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+
+
+class Supervised:
+    """A process that is started again whenever it ends, as a service manager would, in a group of its own."""
+
+    def __init__(self, name, command, environ, directory, *, again=True):
+        self._command, self._environ, self._again = list(map(str, command)), environ, again
+        self._directory = directory
+        self.out, self.log = directory / f"{name}.out", directory / f"{name}.log"
+        self.name = name
+        self.codes = []
+        self._due = None
+        self._start()
+
+    def _start(self):
+        self._due = None
+        with self.out.open("ab") as out, self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-c", _LEASH, *self._command],
+                env=self._environ,
+                cwd=self._directory,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    @property
+    def pid(self):
+        """Of the process that runs, None while none does."""
+        return self.process.pid if self.process.poll() is None else None
+
+    def tend(self):
+        """Sees whether it has ended, and starts it again when it is time to."""
+        if self.pid is not None:
+            return
+        if self._due is None:
+            self.codes.append(self.process.returncode)
+            if not self._again:
+                raise ChaosError(f"{self.name} has ended by itself with {self.codes[-1]}: {self.words}")
+            self._due = time.monotonic() + 0.3
+        elif time.monotonic() >= self._due:
+            self._start()
+
+    @property
+    def words(self):
+        """Its last ones."""
+        return self.log.read_text(errors="replace")[-500:].strip()
+
+    def send(self, number):
+        """Sends a signal; False when nobody is there to get it."""
+        if self.pid is None:
+            return False
+        self.process.send_signal(number)
+        return True
+
+    def limit(self, size):
+        """Lets no file become larger; None: any. False when nobody is there."""
+        if self.pid is None:
+            return False
+        soft = resource.RLIM_INFINITY if size is None else size
+        resource.prlimit(self.pid, resource.RLIMIT_FSIZE, (soft, resource.RLIM_INFINITY))
+        return True
+
+    def end(self, number=signal.SIGTERM, seconds=10.0):
+        """Ends it, its whole group if it does not, and answers with its code."""
+        for wanted in (signal.SIGCONT, number):
+            self.send(wanted)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(seconds)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        return self.process.wait()
+
+
+# A run.
+
+
+@dataclass
+class Report:
+    """How a run went.
+
+    Attributes:
+        faults: how many of each kind were injected.
+        missed: how many found nobody to strike.
+        failures: what is not as it should be with `vdbevents`, in words; empty: it has passed.
+        directory: what is left of the run.
+    """
+
+    seed: int
+    seconds: float
+    rate: float
+    directory: Path
+    faults: Counter = field(default_factory=Counter)
+    missed: int = 0
+    ours: Counts = field(default_factory=Counts)
+    theirs: Counts = field(default_factory=Counts)
+    starts: tuple[int, int] = (0, 0)
+    gaps: Counter = field(default_factory=Counter)
+    failures: list[str] = field(default_factory=list)
+
+    def table(self):
+        """Both listeners, side by side."""
+        kinds = ", ".join(f"{kind} {times}" for kind, times in sorted(self.faults.items()))
+        ours, theirs = self.ours, self.theirs
+        rows = [
+            ("events sent", ours.sent, theirs.sent),
+            ("recorded live", ours.live, theirs.live),
+            ("recovered", ours.recovered, theirs.recovered),
+            ("lost", len(ours.lost), len(theirs.lost)),
+            ("duplicates", len(ours.duplicates), len(theirs.duplicates)),
+            ("damaged lines", len(ours.damaged), len(theirs.damaged)),
+            ("never made", ours.unmade, theirs.unmade),
+            ("lines", ours.lines, theirs.lines),
+            ("started", *self.starts),
+            ("longest blindness", _clock(ours.blind), _clock(theirs.blind)),
+            ("longest loss", _clock(ours.missing), _clock(theirs.missing)),
+        ]
+        hours = self.seconds * self.rate / 3600
+        told = ", ".join(f"{status} {times}" for status, times in sorted(self.gaps.items()))
+        head = [
+            f"seed {self.seed}: {self.seconds / 60:.1f} minutes for {hours:.1f} hours",
+            f"{self.faults.total()} faults: {kinds} (and {self.missed} that found nobody)",
+            f"gaps: {told or 'none'}",
+            "",
+            f"{'':<18}{'vdbevents':>12}{'reference':>12}",
+        ]
+        return "\n".join([*head, *(f"{name:<18}{_cell(one):>12}{_cell(two):>12}" for name, one, two in rows)])
+
+
+def _cell(value):
+    return value if isinstance(value, str) else f"{value:,}"
+
+
+def _clock(seconds):
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02}:{rest:02}"
+
+
+class Run:
+    """The processes of a run, and the hand that strikes them."""
+
+    def __init__(self, directory, *, seed, rate, say):
+        self.directory, self._say = directory, say
+        self.report = Report(seed, 0.0, rate, directory)
+        self._processes = []
+        self._later = []
+        self._tie = itertools.count()
+        self._steps = [(0, 0)]
+        self._clock_file = directory / "clock"
+        step(self._clock_file, 0)
+        self.state = StateDirectory(directory / "state")
+        self.state.create()
+        self._their_directory = directory / "reference"
+        self._their_directory.mkdir()
+        self._their_journal = self._their_directory / "videodb_events.jsonl"
+        # With a PYTHONPATH another version of the program can be put to the test.
+        kept = {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}
+        self._base_environ = {
+            **kept,
+            "HOME": str(directory),
+            "TZ": "UTC",
+            "LANG": "C.UTF-8",
+            "VIDEO_DB_API_KEY": KEY,
+        }
+
+    # Set-up and end.
+
+    def begin(self):
+        """Starts everything, and returns when both sessions are recorded."""
+        vdbevents = (sys.executable, "-m", "vdbevents")
+        self._emulator = self._supervise(
+            "emulator",
+            (*vdbevents, "emulator", "--no-autoplay", "--numbered", "--clock-rate", self.report.rate),
+            again=False,
+        )
+        self._until(lambda: self._emulator.out.read_text().count("\n") >= 3, 30, "the emulator's start")
+        settings = dict(line.split("=", 1) for line in self._emulator.out.read_text().splitlines())
+        self._url = settings["VIDEO_DB_API"]
+        self._base_environ |= settings
+        listen = ("--quiet", "--ping-interval", 2, "--connect-timeout", 3)
+        launcher = (sys.executable, TESTS / "stepped_clock.py", self._clock_file)
+        self._listener = self._supervise("listener", (*launcher, "listen", self.state.path, *listen))
+        self._reference = self._supervise("reference", (sys.executable, REFERENCE, self._their_directory))
+        self._until(self.state.ws_id.exists, 30, "the listener's first connection")
+        capture = ("--no-listen", "--end-user-id", "chaos", "--token-ttl", "30d", "--export-timeout", 30)
+        self._capture = self._supervise(
+            "capture", (*vdbevents, "capture", self.state.path, *capture), again=False
+        )
+        self._until(self._is_recorded, 60, "the capture's pipelines")
+        self._session = json.loads(self.state.capture_info.read_text())["session"]["id"]
+        self._until(lambda: self._reference.out.read_text().endswith("\n"), 30, "the reference's connection")
+        self._their_session = self._begin_reference()
+
+    def _supervise(self, name, command, *, again=True):
+        process = Supervised(name, command, self._base_environ, self.directory, again=again)
+        self._processes.append(process)
+        return process
+
+    def _is_recorded(self):
+        try:
+            info = json.loads(self.state.capture_info.read_text())
+        except FileNotFoundError:
+            return False
+        running = [pipeline["status"] == "running" for pipeline in info["pipelines"]]
+        return info["status"] == "recording" and len(running) > 0 and all(running)
+
+    def _begin_reference(self):
+        """What the documents' code does once its listener has printed an id: it is used for all there is."""
+        ws_id = self._reference.out.read_text().split("\n", 1)[0].removeprefix("WS_ID=")
+        wanted = {"end_user_id": "reference", "ws_connection_id": ws_id}
+        session = self._call("POST", "/collection/default/capture/session", wanted)["session_id"]
+        channels = [
+            {"channel_id": "mic:default", "type": "audio"},
+            {"channel_id": "system_audio:default", "type": "audio"},
+            {"channel_id": "display:1", "type": "video", "is_primary": True},
+        ]
+        self._call("POST", "/capture/session/start", {"session_id": session, "channels": channels})
+        path = f"/collection/default/capture/session/{session}"
+        streams = self._until(lambda: self._call("GET", path)["rtstreams"], 10, "the reference's session")
+        for stream in streams:
+            at = f"/rtstream/{stream['rtstream_id']}"
+            if "audio" in stream["media_types"]:
+                self._call("POST", at + "/transcription", {"action": "start", "ws_connection_id": ws_id})
+                how = {"extraction_type": "transcript", "extraction_config": {"segmenter": "time"}}
+            else:
+                how = {"extraction_type": "time", "extraction_config": {"time": 2, "frame_count": 5}}
+            index = {**how, "prompt": "Describe what happens", "ws_connection_id": ws_id}
+            self._call("POST", at + "/index/scene", index)
+        return session
+
+    def strike(self, strikes, seconds):
+        """Lets the faults happen, each at its time."""
+        began = time.monotonic()
+        next_word = began + 30
+        for planned in strikes:
+            if planned.at >= seconds:
+                break
+            while time.monotonic() < began + planned.at:
+                self._turn()
+                if time.monotonic() >= next_word:
+                    next_word += 30
+                    self._tell(time.monotonic() - began, seconds)
+            for fault in planned.faults:
+                struck = self._inject(fault)
+                self.report.faults[fault.kind] += struck
+                self.report.missed += not struck
+                self._note(f"{time.monotonic() - began:.2f} {fault}{'' if struck else ' (nobody)'}")
+        while time.monotonic() < began + seconds:
+            self._turn()
+        self.report.seconds = time.monotonic() - began
+
+    def _tell(self, elapsed, seconds):
+        status = self._status()
+        events = status.get("events", {}).get("total", 0)
+        faults = self.report.faults.total()
+        self._say(
+            f"{_clock(elapsed)} of {_clock(seconds)}: {faults} faults, {events:,} events, "
+            f"listener {status.get('state', 'starting')}, started {len(self._listener.codes) + 1} times"
+        )
+
+    def _note(self, text):
+        with (self.directory / "faults.log").open("a") as notes:
+            notes.write(text + "\n")
+
+    def settle(self, patience):
+        """Ends all faults and the sessions, and returns when nothing is to be expected any more."""
+        while self._later:
+            heapq.heappop(self._later)[2]()
+        self._control("faults", method="DELETE")
+        self._settled("before the session's end", patience)
+        code = self._capture.end(signal.SIGINT, 60)
+        self._processes.remove(self._capture)
+        if code != 0:
+            self.report.failures.append(f"the capture ended with {code}: {self._capture.words}")
+        with contextlib.suppress(urllib.error.HTTPError):
+            self._call("POST", f"/capture/session/{self._their_session}/stop", {})
+        self._settled("after the session's end", patience)
+        try:
+            self._until(lambda: b"capture_session.exported" in self.state.journal.read_bytes(), patience, "")
+        except ChaosError:
+            self.report.failures.append(f"{patience:.0f} s after the session's end the journal does not tell")
+
+    def _settled(self, when, patience):
+        """Waits until the listener is connected, no gap is open, and its file does not grow by gaps."""
+        try:
+            self._until(lambda: self._is_connected() and not self._open_gaps(), patience, when)
+        except ChaosError:
+            state = self._status().get("state")
+            still = _some([f"{gap.told()['since']} {gap.reason}" for gap in self._open_gaps()])
+            self.report.failures.append(
+                f"{patience:.0f} s {when} and without faults: {state}, open gaps: {still or 'none'}"
+            )
+
+    def _status(self):
+        with contextlib.suppress(OSError, ValueError):
+            return json.loads(self.state.listener_status.read_text())
+        return {}
+
+    def _is_connected(self):
+        status = self._status()
+        return (
+            status.get("state") == "connected"
+            and status.get("pid") == self._listener.pid
+            and status.get("unwritten_since") is None
+            and self.state.ws_id.exists()
+        )
+
+    def _open_gaps(self):
+        with self.state.journal.open("rb") as lines:
+            told = [json.loads(line) for line in lines if b'"listener.gap"' in line and line.endswith(b"}\n")]
+        return [gap for gap in gaps.fold(told) if gap.status == "open"]
+
+    def conclude(self):
+        """Ends the listeners, and counts."""
+        ours = self._records(self._session)
+        theirs = self._records(self._their_session)
+        self._listener.end()
+        self._reference.end()
+        report = self.report
+        events = list(lines_of(self.state.journal))
+        report.ours = count(events, ours)
+        report.theirs = count(lines_of(self._their_journal), theirs)
+        report.starts = (len(self._listener.codes) + 1, len(self._reference.codes) + 1)
+        report.gaps = Counter(gap.status for gap in gaps.fold(filter(None, events)))
+        report.failures += report.ours.failures
+        blind = [
+            f"{record.utc_text(one.since_ms)} to {record.utc_text(one.until_ms)} ({one.why})"
+            for one in untold(events, self._steps)
+        ]
+        if blind:
+            report.failures.append(
+                f"{len(blind)} stretches of blindness that no gap tells of: {_some(blind)}"
+            )
+        if b"Traceback" in self._listener.log.read_bytes():
+            report.failures.append(f"the listener had a bug: see {self._listener.log}")
+
+    def _records(self, session):
+        return self._control(f"records?session_id={session}", method="GET")["records"]
+
+    def end(self):
+        """Leaves no process behind."""
+        for process in reversed(self._processes):
+            process.end(seconds=5)
+
+    # Waiting, and the ways to the server.
+
+    def _turn(self):
+        """A moment in which processes are started again and faults are lifted."""
+        for process in self._processes:
+            process.tend()
+        while self._later and self._later[0][0] <= time.monotonic():
+            heapq.heappop(self._later)[2]()
+        time.sleep(0.02)
+
+    def _until(self, condition, seconds, what):
+        deadline = time.monotonic() + seconds
+        while not (found := condition()):
+            if time.monotonic() > deadline:
+                raise ChaosError(f"{what}: not within {seconds:.0f} s")
+            self._turn()
+            time.sleep(0.1)
+        return found
+
+    def _in(self, seconds, work):
+        heapq.heappush(self._later, (time.monotonic() + seconds, next(self._tie), work))
+
+    def _control(self, path, method="POST", **body):
+        """The emulator's control endpoint; while it is down, it is waited for."""
+        content = json.dumps(body).encode() if method == "POST" else None
+        request = urllib.request.Request(f"{self._url}/emulator/{path}", content, method=method)
+        return self._until(lambda: self._answered(request), 120, f"an answer of the emulator to {path}")
+
+    @staticmethod
+    def _answered(request):
+        try:
+            with urllib.request.urlopen(request, timeout=60) as answer:
+                return json.load(answer)
+        except urllib.error.HTTPError:
+            raise
+        except OSError:
+            return None
+
+    def _call(self, method, path, body=None):
+        """The API, before anything goes wrong or after it."""
+        content = None if body is None else json.dumps(body).encode()
+        headers = {"x-access-token": KEY, "Content-Type": "application/json"}
+        request = urllib.request.Request(self._url + path, content, headers, method=method)
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return json.load(answer).get("data")
+
+    # What goes wrong.
+
+    def _inject(self, fault):
+        """Lets a fault happen; False when there was nobody whom it could have struck."""
+        kind, options = fault.kind, fault.options
+        if kind in SERVICE_FAULTS:
+            self._control("faults", **{SERVICE_FAULTS[kind]: options})
+            return True
+        if kind in ("close", "reset", "stall"):
+            return bool(self._control(kind, **options)["ws_connection_ids"])
+        if kind == "mute":
+            self._control("faults", mute={})
+            self._in(options["seconds"], self._unmute)
+            return True
+        if kind == "hours pass":
+            return bool(self._control("clock", **options))
+        if kind == "clock step":
+            return self._step_clock(options["seconds"])
+        listeners = ((self._listener, self.state.journal), (self._reference, self._their_journal))
+        return self._strike_process(kind, options, listeners)
+
+    def _unmute(self):
+        # TCP does not go on behind a hole: what was connected all the while is dead by now.
+        self._control("reset")
+        self._control("faults", mute=None)
+
+    def _strike_process(self, kind, options, listeners):
+        struck = False
+        for process, journal in listeners:
+            if kind == "kill":
+                done = process.send(signal.SIGKILL)
+            elif kind == "terminate":
+                # A process that is suspended would keep it for later.
+                process.send(signal.SIGCONT)
+                done = process.send(signal.SIGTERM)
+            elif kind == "suspend":
+                done = process.send(signal.SIGSTOP)
+                self._in(options["seconds"], lambda process=process: process.send(signal.SIGCONT))
+            else:
+                size = journal.stat().st_size if journal.exists() else 0
+                done = process.limit(size + options["room"])
+                self._in(options["seconds"], lambda process=process: process.limit(None))
+            struck = struck or (done and process is self._listener)
+        return struck
+
+    def _step_clock(self, seconds):
+        """Sets the listener's clock, relative to what it shows."""
+        off_ms = self._steps[-1][1] + round(seconds * 1000)
+        step(self._clock_file, off_ms / 1000)
+        self._steps.append((time.time_ns() // 1_000_000, off_ms))
+        return self._listener.pid is not None
+
+
+def run(directory, *, seed, seconds, rate=60.0, longest=40.0, patience=180.0, say=lambda _: None):
+    """A whole run in an empty directory.
+
+    Args:
+        directory: for all that is written.
+        seed: of the faults.
+        seconds: how long things go wrong; after that all is well, for as long as it takes.
+        rate: how many seconds of the service's time pass in one.
+        longest: seconds, for one fault, and between two.
+        patience: seconds for the listener to recover when all is well.
+        say: told how it goes.
+
+    Raises:
+        ChaosError: it could not be carried out.
+    """
+    running = Run(directory, seed=seed, rate=rate, say=say)
+    try:
+        running.begin()
+        running.strike(schedule(seed, longest), seconds)
+        running.settle(patience)
+        running.conclude()
+    finally:
+        running.end()
+    return running.report
+
+
+def _say(text):
+    sys.stderr.write(text + "\n")
+    sys.stderr.flush()
+
+
+def _interrupted(number, _):
+    raise SystemExit(128 + number)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("--minutes", type=float, default=30.0, help="how long things go wrong (30)")
+    parser.add_argument("--seed", type=int, help="of the faults (a random one)")
+    parser.add_argument("--rate", type=float, default=60.0, help="seconds of the service's time in one (60)")
+    parser.add_argument("--longest", type=float, help="seconds that a fault may last (40, or a tenth of all)")
+    parser.add_argument("--keep", type=Path, metavar="DIR", help="leave everything there; it must not exist")
+    options = parser.parse_args()
+    signal.signal(signal.SIGTERM, _interrupted)
+    seed = secrets.randbelow(1_000_000) if options.seed is None else options.seed
+    seconds = options.minutes * 60
+    longest = options.longest or max(2.0, min(40.0, seconds / 10))
+    if options.keep is not None:
+        options.keep.mkdir(parents=True)
+    directory = (options.keep or Path(tempfile.mkdtemp(prefix="vdbevents-chaos-"))).absolute()
+    _say(f"seed {seed}, {options.minutes:g} minutes, in {directory}")
+    try:
+        report = run(directory, seed=seed, seconds=seconds, rate=options.rate, longest=longest, say=_say)
+    except ChaosError as error:
+        raise SystemExit(f"seed {seed}: {error}; everything is in {directory}") from None
+    sys.stdout.write(report.table() + "\n")
+    if report.failures:
+        sys.stdout.write("".join(f"FAILED: {failure}\n" for failure in report.failures))
+        raise SystemExit(f"seed {seed}: failed; everything is in {directory}")
+    if options.keep is None:
+        shutil.rmtree(directory)
+
+
+if __name__ == "__main__":
+    main()
