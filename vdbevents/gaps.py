@@ -115,8 +115,8 @@ def gap_from(event: Mapping[str, Any]) -> Gap | None:
         status=status,
         streams=tuple(map(str, streams)) if isinstance(streams, list) else (),
         dropped=_count(told.get("dropped")),
-        recovered=_counts(told.get("recovered")),
-        missing=missing,
+        recovered={} if status == "open" else _counts(told.get("recovered")),
+        missing=() if status == "open" else missing,
     )
 
 

@@ -17,7 +17,7 @@ from processes import KEY, Capture, Listener, ServiceInThread, events_of, eventu
 from stepped_clock import step
 
 from vdbevents import gaps, record
-from vdbevents.journal import StateDirectory, replace_file
+from vdbevents.journal import StateDirectory, change_object, replace_file
 
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="limits of another process are Linux'")
 
@@ -966,10 +966,10 @@ def test_an_odd_info_file_ends_no_listener(service, listen, recording, state):
     listener = listen()
     session = recording(listener)
     heard(listener)
-    replace_file(state.capture_info, json.dumps(odd(session.info)).encode())
+    change_object(state.capture_info, state.capture_info_lock, odd)
     second = hours_pass_unheard(service, listener, 2, 60)
     eventually(lambda: session.running.get("transcript") == [second])
     closed(state)
-    replace_file(state.capture_info, json.dumps(session.told).encode())
+    change_object(state.capture_info, state.capture_info_lock, lambda _: session.told)
 
     assert assert_each_once(listener, session).recovered >= 60 / 2

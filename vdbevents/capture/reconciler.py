@@ -96,6 +96,7 @@ class Reconciler:
         self._current: recovery.Session | None = None
         self._ws_id: str | None = None
         self._connected_at = 0.0
+        self._connections = 0
         self._own_ids: dict[str, bool] = {}
         # What was fetched while the connection stands: a copy that comes later is left out.
         self._seen: set[int] | None = None
@@ -135,6 +136,7 @@ class Reconciler:
     def connected(self, ws_id: str) -> None:
         """A connection stands: from now on what comes over it is compared with what is fetched."""
         self._ws_id, self._connected_at = ws_id, time.monotonic()
+        self._connections += 1
         self._connected.set()
         self._own_ids[ws_id] = True
         self._seen = set()
@@ -395,11 +397,12 @@ class Reconciler:
             "previous_ws_id": pipeline.ws_id,
             "seconds": seconds,
         }
-        await self._write_down(session, bound)
         self._bound_at = time.monotonic()
+        self._unstopped.append((bound, session.id))
         self._recorder.supply([self._own(recovery.REBOUND_EVENT, told)])
         self._recorder.say(f"the {bound.title} sends to {ws_id} now")
-        self._unstopped.append((bound, session.id))
+        # What is left behind is stopped when it is written down where its records are.
+        await self._write_down(session, bound)
         await self._stop_former(ws_id)
 
     async def _stop_former(self, ws_id: str) -> None:
@@ -478,8 +481,9 @@ class Reconciler:
         self._there = tail.seen
         sources = [*sources, *tail.told_sources]
         # Another capture may have followed, and have put its own words in place of those of the one before.
-        began = any(session.began_before(since_ms) for session in self._sessions.values())
-        is_unknown = not began and not tail.told_sources
+        # Only what was before this run can have gone unnoticed.
+        began = self._connections > 1 or any(it.began_before(since_ms) for it in self._sessions.values())
+        is_unknown = not self._sessions or (not began and not tail.told_sources)
         backfill = recovery.Backfill(wanted, sources, tail, is_unknown=is_unknown)
         if backfill.sources:
             self._recorder.supply([self._own(recovery.BACKFILL_EVENT, backfill.told())])

@@ -532,6 +532,14 @@ class _Daemon:
                 f"{unwritten} events could not be written: {reason}",
                 problem=True,
             )
+            # The next run marks them as a gap, where the disk takes this at least.
+            since_ms = self._writer.waiting_since_ms or journal.wall_ms()
+            self._machine.blind = m.Blindness(since_ms, f"{unwritten} events could not be written: {reason}")
+            content = json.dumps(self._status(), ensure_ascii=False, indent=1).encode()
+            telling = self._loop.run_in_executor(
+                None, self._write_state, self._directory.listener_status.name, content
+            )
+            await asyncio.wait({telling}, timeout=0.2)
 
 
 async def _open(url: str, settings: m.Settings) -> "ClientConnection":
