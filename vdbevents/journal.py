@@ -593,6 +593,25 @@ def backward(path: Path, needles: Sequence[bytes]) -> Iterator[bytes]:
             yield line
 
 
+def connection_ids(path: Path) -> Iterator[str]:
+    """The ids that a journal's listeners have had, newest first.
+
+    A journal that was cleared tells in its first line of the connections before.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    for line in backward(path, [b'"listener.connected"', b'"ws_ids"']):
+        event = record.parse_line(line) or {}
+        data = event.get("data")
+        if event.get("channel") != record.OWN_CHANNEL or not isinstance(data, dict):
+            continue
+        if event.get("event") == "listener.connected" and isinstance(data.get("ws_id"), str):
+            yield data["ws_id"]
+        elif event.get("event") == "listener.started" and isinstance(data.get("ws_ids"), list):
+            yield from (ws_id for ws_id in data["ws_ids"] if isinstance(ws_id, str))
+
+
 def _whole_lines(handle: BinaryIO) -> Iterator[bytes]:
     """The lines from here on; stands before one that is not whole, which may yet be cut off and replaced."""
     while line := handle.readline():

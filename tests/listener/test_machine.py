@@ -256,14 +256,7 @@ def test_a_run_that_was_killed_left_a_gap_and_an_orderly_one_did_not():
 
 @pytest.mark.parametrize("state", ["connecting", "opening", "connected", "waiting"])
 def test_asked_to_end_it_ends_from_every_state_and_does_nothing_more(state):
-    bench = Bench()
-    bench.started()
-    if state in ("opening", "connected"):
-        bench.does(m.Opened())
-    if state == "connected":
-        bench.does(INIT)
-    if state == "waiting":
-        bench.does(m.Failed(DOWN))
+    bench = in_state(state)
 
     actions = bench.does(m.AskedToEnd("SIGTERM"))
 

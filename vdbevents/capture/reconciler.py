@@ -8,17 +8,18 @@ step looks at what is there.
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, TypeVar
 
 from vdbevents import cloud, gaps, journal, record
 from vdbevents.capture import pipelines as p, plan, recovery
 from vdbevents.capture.info import objects
 from vdbevents.capture.lifecycle import ENDED
 from vdbevents.errors import ServiceRefusedError, ServiceUnreachableError, VdbeventsError
+from vdbevents.listener.hook import Recorder
 
 _Answer = TypeVar("_Answer")
 
@@ -35,38 +36,6 @@ _SHORTEST_PAUSE_SECONDS: Final = 1.0
 _LONGEST_PAUSE_SECONDS: Final = 60.0
 _OF_THE_ACCOUNT: Final = (401, 402, 403)
 _NEEDLES: Final = (b'"listener.', b'"capture.started"', b"capture_session.")
-
-
-class Recorder(Protocol):
-    """The listener that this belongs to. All of it is for its loop."""
-
-    @property
-    def open_gaps(self) -> Mapping[str, gaps.Gap]:
-        """The gaps that are to be filled, oldest first."""
-
-    @property
-    def last_seen(self) -> Mapping[str, float]:
-        """When the last description of each screen came, by its stream's id, on the monotonic clock."""
-
-    @property
-    def over(self) -> Collection[str]:
-        """The sessions whose end was told of."""
-
-    @property
-    def dropped(self) -> int:
-        """How many lines found no room."""
-
-    def supply(self, records: Sequence[record.Record]) -> None:
-        """Writes lines to the journal, or drops them."""
-
-    def new_gap_id(self) -> str:
-        """An id that no other gap has."""
-
-    async def flushed(self) -> None:
-        """Returns when all that was received is in the journal."""
-
-    def say(self, text: str, *, problem: bool = False, hint: str = "") -> None:
-        """Tells a person."""
 
 
 class Reconciler:
@@ -625,15 +594,7 @@ class _Interrupted(Exception):  # noqa: N818 - it is no error
 
 
 def _had(path: Path, ws_id: str) -> bool:
-    for line in journal.backward(path, [ws_id.encode()]):
-        event = record.parse_line(line) or {}
-        data = event.get("data")
-        if event.get("channel") == record.OWN_CHANNEL and isinstance(data, Mapping):
-            # A journal that was cleared tells in its first line of the connections before.
-            had = {"listener.connected": [data.get("ws_id")], "listener.started": data.get("ws_ids") or []}
-            if ws_id in had.get(str(event.get("event")), []):
-                return True
-    return False
+    return ws_id in journal.connection_ids(path)
 
 
 def _read_tail(

@@ -495,11 +495,6 @@ def _life_data(answer: Answer) -> dict[str, Any]:
     return {"error": {"message": answer.error}} if answer.status == "failed" and answer.error else {}
 
 
-def is_settled(answer: Answer) -> bool:
-    """Whether nothing more will come of a session."""
-    return answer.status == "failed" or (answer.status == "stopped" and answer.export_status != "exporting")
-
-
 # Streams that should be talking and are not.
 
 

@@ -18,6 +18,7 @@ from vdbevents.cli.command import (
     ColorOption,
     Directory,
     EnvironmentFile,
+    JournalArgument,
     LogFormatOption,
     WorkingDirectory,
     environment,
@@ -330,14 +331,7 @@ class OutputFormat(StrEnum):
 @app.command(help=_QUERY_HELP)
 @reports
 def query(
-    journal: Annotated[
-        Path | None,
-        typer.Argument(
-            metavar="DIR|FILE",
-            help="A state directory, or any journal. Default: as for listen.",
-            show_default=False,
-        ),
-    ] = None,
+    journal: JournalArgument = None,
     *,
     last: Annotated[str | None, typer.Option(metavar="TIME", help="The last 90s, 10m, 2h, 3d, 1w.")] = None,
     since: Annotated[str | None, typer.Option(metavar="TIME", help="Received at this time or later.")] = None,

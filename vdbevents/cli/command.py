@@ -32,6 +32,14 @@ Directory = Annotated[
         show_default=False,
     ),
 ]
+JournalArgument = Annotated[
+    Path | None,
+    typer.Argument(
+        metavar="DIR|FILE",
+        help="A state directory, or any journal. Default: as for listen.",
+        show_default=False,
+    ),
+]
 EnvironmentFile = Annotated[
     Path | None,
     typer.Option("--env-file", metavar="FILE", help="Read settings from this file instead of ./.env."),

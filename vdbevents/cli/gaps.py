@@ -8,7 +8,15 @@ from typing import Annotated, Any, Final, NamedTuple
 
 import typer
 
-from vdbevents.cli.command import EnvironmentFile, WorkingDirectory, as_json, journal_to_read, put, reports
+from vdbevents.cli.command import (
+    EnvironmentFile,
+    JournalArgument,
+    WorkingDirectory,
+    as_json,
+    journal_to_read,
+    put,
+    reports,
+)
 from vdbevents.cli.diagnostics import ExitCode
 from vdbevents.cli.localtime import SystemZone
 from vdbevents.cli.service import nothing, remark, table, terminal_width
@@ -46,14 +54,7 @@ _FEW_SECONDS: Final = 10
 
 @reports
 def gaps(
-    journal: Annotated[
-        Path | None,
-        typer.Argument(
-            metavar="DIR|FILE",
-            help="A state directory, or any journal. Default: as for listen.",
-            show_default=False,
-        ),
-    ] = None,
+    journal: JournalArgument = None,
     *,
     last: Annotated[
         str | None, typer.Option(metavar="TIME", help="What touches the last 90s, 10m, 2h, 3d, 1w.")

@@ -10,15 +10,15 @@ import os
 import random
 import signal
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from vdbevents import __version__, cloud, gaps, journal, record
 from vdbevents.errors import InputError, StorageError
 from vdbevents.listener import machine as m
+from vdbevents.listener.hook import Recovery
 
 if TYPE_CHECKING:
     from websockets.asyncio.client import ClientConnection
@@ -51,61 +51,6 @@ class Observer(Protocol):
 
     def announce(self, ws_id: str) -> None:
         """The first connection stands, and the files say so."""
-
-
-class Recorder(Protocol):
-    """What a `Recovery` may do with the listener, on its loop."""
-
-    @property
-    def open_gaps(self) -> Mapping[str, gaps.Gap]:
-        """The gaps that are to be filled, oldest first."""
-
-    @property
-    def last_seen(self) -> Mapping[str, float]:
-        """When the last description of each screen came, by its stream's id, on the monotonic clock."""
-
-    @property
-    def over(self) -> Collection[str]:
-        """The sessions whose end was told of."""
-
-    @property
-    def dropped(self) -> int:
-        """How many lines found no room."""
-
-    def supply(self, records: Sequence[record.Record]) -> None:
-        """Writes lines to the journal, or drops them."""
-
-    def new_gap_id(self) -> str:
-        """An id that no other gap has."""
-
-    async def flushed(self) -> None:
-        """Returns when all that was received is in the journal."""
-
-    def say(self, text: str, *, problem: bool = False, hint: str = "") -> None:
-        """Tells a person."""
-
-
-class Recovery(Protocol):
-    """Who sees to it that nothing stays missing. Lives on the listener's loop; only `run` takes its time."""
-
-    def was_live(self, since_ms: int) -> bool:
-        """Whether something may have been sent to this directory's listener after a time."""
-
-    def connected(self, ws_id: str) -> None:
-        """A connection stands."""
-
-    def disconnected(self) -> None:
-        """It does no more."""
-
-    def is_known(self, event: Mapping[str, Any]) -> bool:
-        """Whether an event that comes is in the journal already."""
-
-    @property
-    def stale(self) -> list[dict[str, Any]]:
-        """The streams that should be talking and are not, for the status."""
-
-    async def run(self, recorder: Recorder) -> None:
-        """Goes on until it is cancelled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +137,9 @@ class _Daemon:
             journal.remove_file(directory.ws_id)
             if self._options.clear:
                 # What was bound to them still runs, whatever the journal tells.
-                self._cleared_ids = tuple(itertools.islice(_connection_ids(directory.journal), _IDS_KEPT))
+                self._cleared_ids = tuple(
+                    itertools.islice(journal.connection_ids(directory.journal), _IDS_KEPT)
+                )
                 self._journal.clear()
                 journal.remove_file(directory.listener_status)
             self._journal.repair()
@@ -433,13 +380,16 @@ class _Daemon:
     def _write_status(self) -> None:
         self._status_timer = None
         self._status_at = time.monotonic()
-        content = json.dumps(self._status(), ensure_ascii=False, indent=1).encode()
+        content = self._status_content()
 
         def write() -> None:
             self._write_missing_id()
             self._write_state(self._directory.listener_status.name, content)
 
         self._writer.run(write)
+
+    def _status_content(self) -> bytes:
+        return json.dumps(self._status(), ensure_ascii=False, indent=1).encode()
 
     def _status(self) -> dict[str, Any]:
         machine = self._machine
@@ -535,9 +485,8 @@ class _Daemon:
             # The next run marks them as a gap, where the disk takes this at least.
             since_ms = self._writer.waiting_since_ms or journal.wall_ms()
             self._machine.blind = m.Blindness(since_ms, f"{unwritten} events could not be written: {reason}")
-            content = json.dumps(self._status(), ensure_ascii=False, indent=1).encode()
             telling = self._loop.run_in_executor(
-                None, self._write_state, self._directory.listener_status.name, content
+                None, self._write_state, self._directory.listener_status.name, self._status_content()
             )
             await asyncio.wait({telling}, timeout=0.2)
 
@@ -582,19 +531,6 @@ def _left_unmarked(last: dict[str, Any]) -> m.Blindness | None:
         reason = f"the listener with PID {last.get('pid')} ended without a word"
     known = [moment for moment in since if moment is not None]
     return m.Blindness(min(known), reason) if known else None
-
-
-def _connection_ids(path: Path) -> Iterator[str]:
-    """The ids that a journal's listeners have had, newest first."""
-    for line in journal.backward(path, [b'"listener.connected"', b'"ws_ids"']):
-        event = record.parse_line(line) or {}
-        data = event.get("data")
-        if event.get("channel") != record.OWN_CHANNEL or not isinstance(data, dict):
-            continue
-        if event.get("event") == "listener.connected" and isinstance(data.get("ws_id"), str):
-            yield data["ws_id"]
-        elif event.get("event") == "listener.started" and isinstance(data.get("ws_ids"), list):
-            yield from (ws_id for ws_id in data["ws_ids"] if isinstance(ws_id, str))
 
 
 def _text_or_none(milliseconds: int | None) -> str | None:
