@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from vdbevents.errors import VdbeventsError
     from vdbevents.journal import Journal, StateDirectory, follow, locate_state
     from vdbevents.query.engine import search
-    from vdbevents.query.plan import Filters, Window
+    from vdbevents.query.plan import Filters
+    from vdbevents.query.window import Window
     from vdbevents.record import envelop, parse_line
 
 __version__ = "0.1.0"
@@ -39,7 +40,7 @@ _HOMES = {
     "Journal": "vdbevents.journal",
     "StateDirectory": "vdbevents.journal",
     "VdbeventsError": "vdbevents.errors",
-    "Window": "vdbevents.query.plan",
+    "Window": "vdbevents.query.window",
     "envelop": "vdbevents.record",
     "follow": "vdbevents.journal",
     "locate_state": "vdbevents.journal",

@@ -7,7 +7,8 @@ from hypothesis import HealthCheck, example, given, settings, strategies as st
 
 from vdbevents import record
 from vdbevents.query import engine, plan
-from vdbevents.query.plan import Filters, Window
+from vdbevents.query.plan import Filters
+from vdbevents.query.window import Window
 
 AT = 1772446530000
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from vdbevents.errors import InputError
-from vdbevents.query.plan import Window, parse_window
+from vdbevents.query.window import Window, parse_window
 
 BERLIN = ZoneInfo("Europe/Berlin")
 NOW = datetime(2026, 3, 2, 10, 15, 30, 123_000, tzinfo=UTC)

@@ -382,13 +382,12 @@ def query(
 
     from vdbevents.cli.localtime import SystemZone
     from vdbevents.query import engine, plan, render
+    from vdbevents.query.window import parse_window
 
     if fixed and extended:
         raise InputError("-F and -E contradict each other", "give one of them")
     filters = plan.Filters(
-        window=plan.parse_window(
-            last=last, since=since, until=until, now=datetime.now(UTC), zone=SystemZone()
-        ),
+        window=parse_window(last=last, since=since, until=until, now=datetime.now(UTC), zone=SystemZone()),
         grep=tuple(grep or ()),
         ignore_case=True if ignore_case else None,
         extended=extended,

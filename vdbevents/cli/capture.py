@@ -162,7 +162,7 @@ def capture(
     """Record this desktop."""
     from vdbevents import cloud
     from vdbevents.capture import plan
-    from vdbevents.query.plan import parse_duration
+    from vdbevents.query.window import parse_duration
 
     require_finite(
         timeout=timeout,

@@ -153,7 +153,7 @@ def token_seconds(option: str, text: str) -> int:
     Raises:
         InputError: it is no length of time, or none between a minute and ten years.
     """
-    from vdbevents.query.plan import parse_duration
+    from vdbevents.query.window import parse_duration
 
     milliseconds = parse_duration(option, text)
     if milliseconds < _SHORTEST_TOKEN_MS:

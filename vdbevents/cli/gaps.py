@@ -72,7 +72,7 @@ def gaps(
     env_file: EnvironmentFile = None,
     cwd: WorkingDirectory = None,
 ) -> ExitCode:
-    from vdbevents.query.plan import Window, parse_window
+    from vdbevents.query.window import Window, parse_window
 
     window = parse_window(last=last, since=since, until=until, now=datetime.now(UTC), zone=SystemZone())
     path = journal_to_read(journal, env_file, cwd)

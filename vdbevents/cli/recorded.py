@@ -399,7 +399,7 @@ class _Output:
 def _span(at: str, length: str) -> tuple[int, int]:
     """The beginning and the end of a moment, in Unix milliseconds."""
     from vdbevents.cli.localtime import SystemZone
-    from vdbevents.query.plan import parse_duration, parse_moment
+    from vdbevents.query.window import parse_duration, parse_moment
 
     now = datetime.now(UTC)
     start = parse_moment("--at", at, now, SystemZone())
@@ -409,7 +409,7 @@ def _span(at: str, length: str) -> tuple[int, int]:
 
 
 def _padding(text: str) -> int:
-    from vdbevents.query.plan import parse_duration
+    from vdbevents.query.window import parse_duration
 
     return 0 if text.strip() in ("0", "0s") else parse_duration("--pad", text)
 
