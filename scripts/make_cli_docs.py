@@ -42,6 +42,8 @@ ENVIRONMENT = {
     "VDBEVENTS_…": "`VDBEVENTS_<COMMAND>_<OPTION>`, as `VDBEVENTS_LISTEN_HOLD`: the default of an option",
     "VDBEVENTS_CAPTURE_RUNTIME": "another capture runtime than the one that VideoDB ships; "
     "`vdbevents emulator` prints the path of its own",
+    "VDBEVENTS_PAGER, PAGER": "what shows the text of `vdbevents query` on a terminal, "
+    "instead of `less`; empty or `cat`: nothing",
     "NO_COLOR": "set to anything: no colour, unless `--color always` asks for it",
     "SSL_CERT_FILE, REQUESTS_CA_BUNDLE": "certificate authorities to trust, for the WebSocket and for HTTP",
 }

@@ -1,6 +1,8 @@
 """Whatever is asked of whatever file, the answer is that of a few lines of Python that read it all."""
 
+import dataclasses
 import json
+import unicodedata
 
 import duckdb
 from hypothesis import HealthCheck, example, given, settings, strategies as st
@@ -19,13 +21,21 @@ texts = st.lists(st.sampled_from([*WORDS, HALF]), max_size=4).map(" ".join)
 patterns = st.lists(st.sampled_from(WORDS), max_size=2).map(" ".join) | st.sampled_from(
     ["KEY", "i", "%", "_"]
 )
+NAMES = {"rts-1": "mic:default", "rts-2": "display:1", None: None}
+SURE = {"rts-1": 0.5, "rts-2": 0.25, None: None}
 starts = st.none() | st.integers(0, 6).map(lambda step: AT + step * 1000)
 
 
 def event(at_ms, stream, final, text, start, length):  # noqa: PLR0917 - hypothesis fills them in order
     end = None if start is None else start + length
-    data = {"text": text, "is_final": final, "start": start, "end": end}
-    return {"unix_ts": at_ms / 1000, "channel": "transcript", "rtstream_id": stream, "data": data}
+    data = {"text": text, "is_final": final, "start": start, "end": end, "confidence": SURE[stream]}
+    return {
+        "unix_ts": at_ms / 1000,
+        "channel": "transcript",
+        "rtstream_id": stream,
+        "rtstream_name": NAMES[stream],
+        "data": data,
+    }
 
 
 transcripts = st.builds(
@@ -38,7 +48,13 @@ transcripts = st.builds(
     st.sampled_from([500, 2500]),
 )
 alerts = st.builds(
-    lambda at_ms, label: {"unix_ts": at_ms / 1000, "channel": "alert", "data": {"label": label}},
+    lambda at_ms, label: {
+        "unix_ts": at_ms / 1000,
+        "channel": "alert",
+        "event": "fired",
+        "session_id": "cap-1",
+        "data": {"label": label},
+    },
     moments,
     texts,
 )
@@ -63,11 +79,22 @@ lines = st.lists(st.tuples(transcripts | alerts, FORMS), max_size=40)
 filters = st.builds(
     Filters,
     window=st.builds(Window, st.none() | moments, st.none() | moments),
+    by_event=st.booleans(),
     grep=st.lists(patterns, max_size=2).map(tuple),
+    any_of=st.just(()) | st.lists(patterns, max_size=2).map(tuple),
+    none_of=st.just(()) | st.lists(patterns, max_size=2).map(tuple),
     ignore_case=st.sampled_from([None, True]),
+    whole_words=st.booleans(),
     channels=st.sampled_from([(), (), ("transcript",), ("alert", "visual")]),
+    sources=st.sampled_from([(), (), (), ("mic",), ("mic", "screen")]),
     streams=st.sampled_from([(), (), ("rts-1",)]),
+    sessions=st.sampled_from([(), (), (), ("cap-1",)]),
+    names=st.sampled_from([(), (), (), ("fired", "other")]),
+    labels=st.sampled_from([(), (), (), ("code", "fired")]),
+    least_confidence=st.sampled_from([None, None, None, 0.25, 0.5]),
     limit=st.none() | st.integers(1, 5),
+    offset=st.sampled_from([0, 0, 1, 3]),
+    newest_first=st.booleans(),
     interim=st.booleans(),
 )
 
@@ -77,19 +104,21 @@ def brute_force(lines, asked):
     since, until = asked.window.since_ms, asked.window.until_ms
     rows = [
         (e, text)
-        for e, text in sorted(rows, key=lambda row: row[0]["unix_ts"])
-        if (since is None or received(e) >= since) and (until is None or received(e) < until)
+        for e, text in sorted(rows, key=lambda row: moment(row[0], asked))
+        if (since is None or moment(e, asked) >= since) and (until is None or moment(e, asked) < until)
     ]
     shown = [
         text
         for place, (e, text) in enumerate(rows)
         if (asked.interim or not replaced(e, place, [other for other, _ in rows])) and matches(e, asked)
     ]
-    return shown if asked.limit is None else shown[-asked.limit :]
+    newest = shown[::-1][asked.offset :][: asked.limit]
+    return newest if asked.newest_first else newest[::-1]
 
 
-def received(event):
-    return round(event["unix_ts"] * 1000)
+def moment(event, asked):
+    start = event["data"].get("start")
+    return round(event["unix_ts"] * 1000) if start is None or not asked.by_event else start
 
 
 def replaced(event, place, events):
@@ -110,23 +139,42 @@ def replaced(event, place, events):
 
 
 def matches(event, asked):
-    said = (event["data"].get("text"), event["data"].get("label"))
+    data, stream = event["data"], event.get("rtstream_id")
+    label = data.get("label", event.get("event"))
+    said = [text for text in (data.get("text"), label) if text is not None]
+    source = {"rts-1": "mic", "rts-2": "screen"}.get(stream)
+
+    def is_in(pattern):
+        return not pattern or any(found(pattern, text, asked) for text in said)
+
     return (
         (not asked.channels or event["channel"] in asked.channels)
-        and (not asked.streams or event.get("rtstream_id") in asked.streams)
-        and all(
-            any(found(pattern, text, asked) for text in said if text is not None) for pattern in asked.grep
-        )
+        and (not asked.sources or source in asked.sources)
+        and (not asked.streams or stream in asked.streams)
+        and (not asked.sessions or event.get("session_id") in asked.sessions)
+        and (not asked.names or event.get("event") in asked.names)
+        and (not asked.labels or label in asked.labels)
+        and (asked.least_confidence is None or (data.get("confidence") or 0) >= asked.least_confidence)
+        and all(map(is_in, asked.grep))
+        and (not asked.any_of or any(map(is_in, asked.any_of)))
+        and not any(map(is_in, asked.none_of))
     )
 
 
 def found(pattern, text, asked):
-    if not pattern:
-        return True
     text = text.replace(HALF, "\ufffd")
     if asked.ignore_case or not any(character.isupper() for character in pattern):
-        return lower(pattern) in lower(text)
-    return pattern in text
+        pattern, text = lower(pattern), lower(text)
+    if not asked.whole_words:
+        return pattern in text
+    places = (place for place in range(len(text)) if text.startswith(pattern, place))
+    return any(
+        not is_word(text[:place][-1:]) and not is_word(text[place + len(pattern) :][:1]) for place in places
+    )
+
+
+def is_word(character):
+    return character == "_" or (character != "" and unicodedata.category(character)[0] in "LMN")
 
 
 def lower(text):
@@ -143,6 +191,43 @@ def test_the_answer_is_the_one_that_reading_everything_gives(tmp_path, lines, as
     with engine.search(journal, asked) as answer:
         assert [text for batch in answer.lines() for text in batch] == brute_force(lines, asked)
         assert answer.skipped == sum(form in ("torn", "array") for _, form in lines)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(lines, filters, st.sampled_from([0, 400, 1000, 3000]))
+def test_around_what_matches_is_all_that_happened_so_long_before_and_after(tmp_path, lines, asked, around_ms):
+    journal = tmp_path / "journal.jsonl"
+    journal.write_text("".join(written(*line) + "\n" for line in lines), "utf-8")
+    told = {written(*line): line[0] for line in lines}
+    chosen = sorted(lasting(told[line]) for line in brute_force(lines, asked))
+    asked_around = Filters(by_event=True, interim=asked.interim, newest_first=asked.newest_first)
+    expected, groups = [], []
+    for line in brute_force(lines, asked_around):
+        first, last = lasting(told[line])
+        near = [span for span in chosen if span[0] - around_ms <= last and first <= span[1] + around_ms]
+        if near:
+            expected.append(line)
+            groups.append(sum(parted(chosen[: chosen.index(near[0]) + 1], around_ms)))
+
+    with engine.search(journal, dataclasses.replace(asked, around_ms=around_ms)) as answer:
+        assert [text for batch in answer.lines() for text in batch] == expected
+        rows = range(1, len(groups))
+        assert answer.breaks == {row for row in rows if groups[row] != groups[row - 1]}
+
+
+def lasting(event):
+    """From when to when it happened."""
+    data = event["data"]
+    start = round(event["unix_ts"] * 1000) if data.get("start") is None else data["start"]
+    return start, max(start, data.get("end") or start)
+
+
+def parted(spans, around_ms):
+    """Of each span, whether it begins after all before it have ended."""
+    return [
+        all(before[1] + around_ms < span[0] - around_ms for before in spans[:place])
+        for place, span in enumerate(spans)
+    ]
 
 
 # What an event is known by, in SQL as in Python

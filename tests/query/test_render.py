@@ -2,14 +2,18 @@
 
 import io
 import json
+import re
 import unicodedata
 from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given, strategies as st
+from markdown_it import MarkdownIt
 
+from vdbevents.errors import InputError
 from vdbevents.query import engine, render
 from vdbevents.query.plan import Event, Filters
+from vdbevents.query.window import Window
 
 BERLIN = ZoneInfo("Europe/Berlin")
 RED, OFF, DIM = "\x1b[1;31m", "\x1b[0m", "\x1b[2m"
@@ -31,15 +35,63 @@ def journal(tmp_path):
     return path
 
 
-def printed(journal, output, *, colour=False, width=None, **filters):
+def written(journal, output, *, colour=False, width=None, fields=None, **filters):
+    """Return what is printed, how many events the caller is told were written, and how many were found."""
     chosen = Filters(**filters)
     stream = io.BytesIO()
     with engine.search(journal, chosen) as answer:
         count = render.write(
-            answer, output, stream, filters=chosen, colour=colour, width=width, zone=BERLIN
-        )  # fmt: skip
-        assert count == answer.count
-    return stream.getvalue().decode()
+            answer, output, stream, filters=chosen, colour=colour, width=width, zone=BERLIN, fields=fields
+        )
+        return stream.getvalue().decode(), count, answer.count
+
+
+def printed(journal, output, **options):
+    text, count, found = written(journal, output, **options)
+    assert count == found or output in ("srt", "vtt")
+    return text
+
+
+AROUND = r"""
+{"unix_ts":1772446530,"channel":"transcript","rtstream_name":"mic","data":{"text":"deploy the code","is_final":true,"start":1772446528000,"end":1772446529500}}
+{"unix_ts":1772446540,"channel":"visual_index","rtstream_name":"display:1","data":{"text":"a decoder","start":1772446534000,"end":1772446537000}}
+{"unix_ts":1772446541,"channel":"audio_index","rtstream_name":"system_audio","data":{"text":"music","start":1772446494000,"end":1772446524000}}
+{"unix_ts":1772532941,"channel":"transcript","rtstream_name":"mic","data":{"text":"code, again","is_final":true}}
+""".lstrip()  # noqa: E501 - lines as they are recorded
+
+
+@pytest.fixture
+def meeting(tmp_path):
+    path = tmp_path / "meeting.jsonl"
+    path.write_text(AROUND, "utf-8")
+    return path
+
+
+def test_what_happened_around_two_matches_is_parted_and_told_by_when_it_happened(meeting):
+    asked = {"grep": ("code",), "channels": ("transcript",), "around_ms": 10_000}
+
+    assert printed(meeting, "text", **asked) == (
+        "2026-03-02 11:14:54  system_audio  audio_index   music\n"
+        "2026-03-02 11:15:28  mic           transcript    deploy the code\n"
+        "2026-03-02 11:15:34  screen        visual_index  a decoder\n"
+        "--\n"
+        "2026-03-03 11:15:41  mic           transcript    code, again\n"
+    )
+    assert printed(meeting, "md", **asked).count("\n---\n") == 1
+    assert printed(meeting, "jsonl", **asked).splitlines() == [AROUND.splitlines()[at] for at in (2, 0, 1, 3)]
+
+
+def test_by_event_tells_when_something_happened_and_not_when_it_was_received(meeting):
+    assert printed(meeting, "text", by_event=True, limit=1, channels=("visual",)).startswith("11:15:34")
+    assert printed(meeting, "text", limit=1, channels=("visual",)).startswith("11:15:40")
+
+
+def test_what_one_of_several_patterns_found_is_highlighted_whole_words_only(meeting):
+    asked = {"any_of": ("code", "deploy"), "colour": True, "window": Window(until_ms=1772446560000)}
+
+    assert f"{RED}deploy{OFF} the {RED}code{OFF}" in printed(meeting, "text", **asked)
+    assert f"a de{RED}code{OFF}r" in printed(meeting, "text", **asked)
+    assert "decoder" not in printed(meeting, "text", whole_words=True, **asked)
 
 
 def test_jsonl_is_the_journal_itself(journal):
@@ -90,10 +142,20 @@ def test_text_on_a_terminal_is_coloured_cut_and_shows_the_match(journal):
 
 @pytest.mark.parametrize(
     ("output", "expected"),
-    [("jsonl", ""), ("json", "[]\n"), ("csv", render._CSV_HEADER + "\n"), ("text", "")],
+    [
+        *(("jsonl", ""), ("json", "[]\n"), ("csv", ",".join(render.FIELDS) + "\n"), ("text", "")),
+        *(("md", ""), ("srt", ""), ("vtt", "WEBVTT\n")),
+    ],
 )
 def test_nothing_found_is_an_empty_answer(journal, output, expected):
-    assert printed(journal, output, grep=("absent",)) == expected
+    assert written(journal, output, grep=("absent",)) == (expected, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("output", "expected"), [("jsonl", ""), ("json", "[]\n"), ("csv", "text,time\n"), ("text", "")]
+)
+def test_nothing_found_has_no_fields_either(journal, output, expected):
+    assert printed(journal, output, fields=("text", "time"), grep=("absent",)) == expected
 
 
 @pytest.mark.parametrize(("shift", "dated"), [(0, False), (86_400, True)])
@@ -122,7 +184,7 @@ def test_a_closed_pipe_is_the_caller_s_to_handle(journal):
         render.write(answer, "jsonl", Closed(), filters=Filters(), colour=False, width=None, zone=BERLIN)
 
 
-@pytest.mark.parametrize("output", ["jsonl", "csv", "text"])
+@pytest.mark.parametrize("output", ["jsonl", "csv", "text", "md", "srt", "vtt"])
 def test_a_large_answer_is_written_in_parts(tmp_path, output):
     class Counting(io.BytesIO):
         parts = 0
@@ -133,12 +195,290 @@ def test_a_large_answer_is_written_in_parts(tmp_path, output):
             return super().write(data)
 
     journal = tmp_path / "journal.jsonl"
-    journal.write_text("".join(f'{{"unix_ts":{n},"text":"{"x" * 100}"}}\n' for n in range(20_000)))
+    journal.write_text(
+        "".join(f'{{"unix_ts":{n},"start":{n},"text":"{"x" * 100}"}}\n' for n in range(20_000))
+    )
     stream = Counting()
     with engine.search(journal, Filters()) as answer:
         render.write(answer, output, stream, filters=Filters(), colour=False, width=None, zone=BERLIN)
     assert stream.parts > 5
-    assert stream.getvalue().count(b"\n") == 20_000 + (output == "csv")
+    assert stream.getvalue().count(b"x" * 100) == 20_000
+    if output in ("jsonl", "csv", "text"):
+        assert stream.getvalue().count(b"\n") == 20_000 + (output == "csv")
+
+
+# -- Chosen fields ---------------------------------------------------------------------------------------
+
+
+def test_csv_has_the_chosen_columns_in_the_order_given(journal):
+    assert printed(journal, "csv", fields=("text", "is_final", "time"), grep=("deploy",)) == (
+        'text,is_final,time\n"She said ""deploy, now""",true,2026-03-02T10:15:32.050Z\n'
+    )
+
+
+def test_jsonl_and_json_hold_objects_of_the_chosen_fields_alone(journal):
+    fields = ("start", "confidence", "text")
+    lines = [
+        r'{"start":"2026-03-02T10:15:30.500Z","confidence":0.5,"text":"She said \"deploy, now\""}',
+        r'{"start":null,"confidence":null,"text":"=1+1\n\u001b[31mred\ttab"}',
+        '{"start":"2026-03-02T10:15:33.999Z","confidence":null,"text":"Slack 打开了"}',
+    ]
+    chosen = {"fields": fields, "channels": ("transcript", "visual_index", "alert")}
+    assert printed(journal, "jsonl", **chosen) == "\n".join(lines) + "\n"
+    assert printed(journal, "json", **chosen) == "[\n" + ",\n".join(lines) + "\n]\n"
+    assert printed(journal, "jsonl", fields=("is_final", "source"), grep=("deploy",)) == (
+        '{"is_final":true,"source":"mic"}\n'
+    )
+
+
+def test_json_of_fields_escapes_what_the_journal_escapes_and_reads_as_the_same(tmp_path):
+    text = "\\\x9b2J\x7f\u2028é\\"
+    journal = tmp_path / "journal.jsonl"
+    journal.write_text(json.dumps({"unix_ts": 1, "text": text}) + "\n")
+    shown = printed(journal, "jsonl", fields=("text",))
+    assert shown == '{"text":"\\\\\\u009b2J\\u007f\\u2028é\\\\"}\n'
+    assert json.loads(shown) == {"text": text}
+
+
+def test_text_of_fields_is_for_cut_with_a_tab_between_them_and_nothing_cut(journal):
+    fields = ("time", "source", "text", "is_final", "confidence")
+    assert printed(journal, "text", fields=fields, width=20, colour=True, grep=("e",)) == (
+        '2026-03-02T10:15:30.123Z\t\t{"ws_id":"ws-1"}\t\t\n'
+        "2026-03-02T10:15:31.000Z\t\tactive\t\t\n"
+        '2026-03-02T10:15:32.050Z\tmic\tShe said "deploy, now"\ttrue\t0.5\n'
+        "2026-03-02T10:15:33.000Z\tscreen\t=1+1⏎␛[31mred tab\t\t\n"
+        "2026-03-02T10:15:34.000Z\t\tSlack 打开了\t\t\n"
+    )
+
+
+def test_csv_of_all_fields_is_csv(journal):
+    assert printed(journal, "csv", fields=render.FIELDS) == printed(journal, "csv")
+
+
+@pytest.mark.parametrize("output", ["md", "srt", "vtt"])
+def test_what_has_no_fields_refuses_them(journal, output):
+    with pytest.raises(InputError, match=f"--fields does not go with -o {output}") as refused:
+        printed(journal, output, fields=("text",))
+    assert "-o text, csv, jsonl or json" in refused.value.hint
+
+
+def test_field_names_are_split_at_commas_and_trimmed():
+    assert render.parse_fields("text") == ("text",)
+    assert render.parse_fields(" time, text ,stream_name") == ("time", "text", "stream_name")
+    assert render.parse_fields(",".join(render.FIELDS)) == render.FIELDS
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "--fields '' holds '', which is no field"),
+        ("time,,text", "--fields 'time,,text' holds '', which is no field"),
+        ("time,", "--fields 'time,' holds '', which is no field"),
+        ("Time", "--fields 'Time' holds 'Time', which is no field"),
+        ("time,line", "--fields 'time,line' holds 'line', which is no field"),
+        ("time,text, time", "--fields names 'time' twice"),
+    ],
+)
+def test_field_names_that_cannot_be_meant_are_refused_with_those_that_can(text, message):
+    with pytest.raises(InputError) as refused:
+        render.parse_fields(text)
+    assert refused.value.message == message
+    assert ", ".join(render.FIELDS) in refused.value.hint
+
+
+# -- Markdown --------------------------------------------------------------------------------------------
+
+
+def recorded(tmp_path, *events):
+    journal = tmp_path / "journal.jsonl"
+    journal.write_text("".join(json.dumps(event) + "\n" for event in events))
+    return journal
+
+
+def test_markdown_is_a_list_item_an_event_under_its_day(journal):
+    assert printed(journal, "md") == (
+        "## 2026-03-02\n"
+        "\n"
+        '- **11:15:30** vdbevents: listener\\.connected: {"ws\\_id":"ws-1"}\n'
+        "- **11:15:31** capture\\_session: active\n"
+        '- **11:15:32** mic · transcript: Ada: She said "deploy, now"\n'
+        "- **11:15:33** screen · visual\\_index: =1+1 ␛\\[31mred tab\n"
+        "- **11:15:34** alert: slack\\_opened: Slack 打开了\n"
+        '- **11:15:35** {"connection\\_id":"ws-1"}\n'
+    )
+
+
+def test_markdown_begins_anew_with_each_local_day_and_keeps_what_has_no_time(tmp_path):
+    # 23:30 and 00:30 in UTC, one day in Berlin; and the day after.
+    moments = (1772494200, 1772497800, 1772584200)
+    journal = recorded(
+        tmp_path, {"text": "# timeless"}, *({"unix_ts": moment, "text": "x"} for moment in moments)
+    )
+    assert printed(journal, "md") == (
+        "## Without a time\n"
+        "\n"
+        "- **-** \\# timeless\n"
+        "\n"
+        "## 2026-03-03\n"
+        "\n"
+        "- **00:30:00** x\n"
+        "- **01:30:00** x\n"
+        "\n"
+        "## 2026-03-04\n"
+        "\n"
+        "- **01:30:00** x\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("hostile", "shown"),
+    [
+        ("**bold** _it_ `code` ~~no~~ \\*", r"\*\*bold\*\* \_it\_ \`code\` \~\~no\~\~ \\\*"),
+        ("![x](https://evil.com/x.png)", r"!\[x\](https\:\//evil\.com/x\.png)"),
+        ("<script>alert(1)</script>&amp;", "&lt;script&gt;alert(1)&lt;/script&gt;&amp;amp;"),
+        ("www.evil.com a@b.com @_ada", r"www\.evil\.com a@&#8288;b\.com @&#8288;\_ada"),
+        ("x\n# heading\n\n- item\r\n> quote\u2028|a|", r"x \# heading - item &gt; quote \|a\|"),
+        ("==a== %%b%% {{c}} {d} $e$ f^2", r"\==a\== \%%b\%% \{{c\}} {d} \$e\$ f\^2"),
+        ("[[wiki]] [ref]: x [^1]", r"\[\[wiki\]\] \[ref\]: x \[\^1\]"),
+    ],
+)
+def test_nothing_that_a_screen_showed_is_markdown(tmp_path, hostile, shown):
+    assert printed(recorded(tmp_path, {"unix_ts": 0, "text": hostile}), "md") == (
+        f"## 1970-01-01\n\n- **01:00:00** {shown}\n"
+    )
+
+
+MARKDOWN = MarkdownIt("commonmark").enable(["table", "strikethrough"])
+HARMLESS_TOKENS = {
+    *("heading_open", "heading_close", "bullet_list_open", "bullet_list_close", "list_item_open"),
+    *("list_item_close", "paragraph_open", "paragraph_close", "inline"),
+}
+MARKUP = " \n\\`*_<>[]()#|&~!=-+.:/@{}$^%;\"'ab1"
+
+
+@given(
+    st.text(st.sampled_from(MARKUP) | st.characters(exclude_categories=["Cs"]), max_size=60),
+    st.integers(0, 1) | st.none(),
+)
+def test_markdown_reads_as_the_event_s_own_words_whatever_they_are(text, time):
+    said = event(text, time_ms=time, channel=text, source=text, label=text)
+    [item] = [item for batch in render._items(Told([said]), Filters(), BERLIN) for item in batch]
+    tokens = MARKDOWN.parse(item)
+    assert {token.type for token in tokens} <= HARMLESS_TOKENS
+    assert [token.tag for token in tokens if token.type == "heading_open"] == ["h2"]
+    _, inline = [token for token in tokens if token.type == "inline"]
+    assert {token.type for token in inline.children} <= {"strong_open", "strong_close", "text"}
+    assert [token.type for token in inline.children].count("strong_open") == 1
+    words = render._on_one_line(text)
+    whole = render._on_one_line(render._what(said))
+    kind = " · ".join(words for name in (text, text) if name)
+    expected = f"{'-' if time is None else '01:00:00'} {': '.join(filter(None, (kind, whole)))}".rstrip()
+    assert "".join(token.content for token in inline.children).replace("\u2060", "") == expected
+
+
+class Told:
+    """An answer that needs no journal."""
+
+    def __init__(self, events):
+        self._events = events
+
+    span = None
+    breaks = ()
+
+    def events(self, _columns=()):
+        yield self._events
+
+
+# -- Subtitles -------------------------------------------------------------------------------------------
+
+
+def test_srt_counts_from_the_first_start_and_leaves_out_what_cannot_be_a_cue(journal):
+    shown = (
+        "1\n"
+        "00:00:00,000 --> 00:00:01,500\n"
+        'Ada: She said "deploy, now"\n'
+        "\n"
+        "2\n"
+        "00:00:03,499 --> 00:00:05,499\n"
+        "Slack 打开了\n"
+    )
+    assert written(journal, "srt") == (shown, 2, 6)
+
+
+def test_vtt_also_tells_in_a_note_when_that_was(journal):
+    shown = (
+        "WEBVTT\n"
+        "\n"
+        "NOTE 00:00:00.000 is 2026-03-02T10:15:30.500Z\n"
+        "\n"
+        "00:00:00.000 --> 00:00:01.500\n"
+        '<v Ada>She said "deploy, now"\n'
+        "\n"
+        "00:00:03.499 --> 00:00:05.499\n"
+        "Slack 打开了\n"
+    )
+    assert written(journal, "vtt") == (shown, 2, 6)
+
+
+def test_cues_are_in_the_order_of_their_starts_and_last_two_seconds_where_no_end_is_told(tmp_path):
+    later, first = 1772806530500, 1772446530500  # 100 hours apart
+    journal = recorded(
+        tmp_path,
+        {"unix_ts": 1, "channel": "transcript", "start": later, "end": later, "text": "at once"},
+        {"unix_ts": 2, "channel": "visual_index", "start": later, "end": later - 1, "text": "backwards"},
+        {"unix_ts": 3, "channel": "transcript", "start": later, "end": later + 1, "text": "short"},
+        {"unix_ts": 4, "channel": "audio_index", "rtstream_name": "mic:1", "start": first, "text": "no end"},
+        {"unix_ts": 5, "channel": "transcript", "start": first, "text": " \n\u200b"},
+        {"unix_ts": 6, "channel": "transcript", "text": "no start"},
+    )
+    shown, count, found = written(journal, "srt")
+    assert (count, found) == (4, 6)
+    assert shown == (
+        "1\n00:00:00,000 --> 00:00:02,000\nmic: no end\n\n"
+        "2\n100:00:00,000 --> 100:00:02,000\nat once\n\n"
+        "3\n100:00:00,000 --> 100:00:02,000\nbackwards\n\n"
+        "4\n100:00:00,000 --> 100:00:00,001\nshort\n"
+    )
+    assert printed(journal, "vtt").splitlines()[2:7] == [
+        *("NOTE 00:00:00.000 is 2026-03-02T10:15:30.500Z", ""),
+        *("00:00:00.000 --> 00:00:02.000", "mic: no end", ""),
+    ]
+
+
+FAKE_CUE = "one\r\n\r\n2\n00:01 --> 00:02\n<b>two</b> {\\an8} &amp;\u2028\u2029three"
+
+
+def test_a_cue_s_text_cannot_end_it_begin_another_or_be_styled(tmp_path):
+    said = {"unix_ts": 0, "start": 0, "speaker": "A > B\n&", "text": FAKE_CUE}
+    journal = recorded(tmp_path, said)
+    assert printed(journal, "srt") == (
+        "1\n00:00:00,000 --> 00:00:02,000\n"
+        "A ＞ B &: one 2 00:01 --＞ 00:02 ＜b＞two＜/b＞ ｛\\an8｝ &amp; three\n"  # noqa: RUF001
+    )
+    assert printed(journal, "vtt") == (
+        "WEBVTT\n\nNOTE 00:00:00.000 is 1970-01-01T00:00:00.000Z\n\n"
+        "00:00:00.000 --> 00:00:02.000\n"
+        "<v A &gt; B &amp;>one 2 00:01 --&gt; 00:02 &lt;b&gt;two&lt;/b&gt; {\\an8} &amp;amp; three\n"
+    )
+
+
+@given(st.text(st.sampled_from("\n\r\u2028\x1e \t<>{}&-a1") | st.characters(exclude_categories=["Cs"])))
+def test_whatever_is_said_a_cue_is_one_line_of_times_and_one_of_text(text):
+    said = [event(text, start_ms=0, speaker=text), event(text, start_ms=1, source=text)]
+    for output, before in (("srt", "[12]\n"), ("vtt", "")):
+        stream = io.BytesIO()
+        count = render.write(
+            Told(said), output, stream, filters=Filters(), colour=False, width=None, zone=BERLIN
+        )
+        cues = stream.getvalue().decode().split("\n\n")[2 * (output == "vtt") :]
+        assert count == (2 if render._on_one_line(text) else 0)
+        assert len(cues) == count or not count
+        for cue in cues if count else ():
+            lines = cue.removesuffix("\n").splitlines()
+            assert re.fullmatch(before + r"00:00:00[.,]00[01] --> 00:00:02[.,]00[01]", "\n".join(lines[:-1]))
+            assert lines[-1].strip()
+            assert "-->" not in lines[-1]
+            assert not re.search(r"<(?!v [^<>]+>)", lines[-1])
 
 
 # -- What a terminal gets --------------------------------------------------------------------------------
@@ -242,3 +582,35 @@ def test_an_interim_transcript_is_dim_and_its_match_is_not():
         "so far", colour=True, grep=("far",), columns={"is_final": False, "channel": "transcript"}
     )
     assert coloured == (f"{DIM}01:00:00{OFF}  \x1b[36m-  transcript{OFF}  {DIM}so {RED}far{OFF}{DIM}{OFF}\n")
+
+
+OBEYED = {
+    *map(chr, (*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029, 0x061C, 0x200E, 0x200F)),
+    *map(chr, (*range(0x202A, 0x202F), *range(0x2066, 0x206A))),
+}
+
+
+@pytest.mark.parametrize("output", ["text", "fields", "md", "srt", "vtt"])
+def test_no_format_for_eyes_holds_what_a_terminal_would_obey(tmp_path, output):
+    hostile = "a" + "b".join(sorted(OBEYED)) + "\x1b]0;title\x07\x1b[2J\u202egnp.exe\u2066\u2069"
+    stream = {"channel": hostile, "rtstream_name": hostile, "speaker": hostile, "label": hostile}
+    journal = recorded(tmp_path, {"unix_ts": 0, "start": 0, "text": hostile} | stream)
+    fields = render.FIELDS if output == "fields" else None
+    shown = printed(journal, "text" if fields else output, fields=fields)
+    assert "title" in shown
+    assert "gnp" in shown
+    assert set(shown) & OBEYED <= ({"\n", "\t"} if fields else {"\n"})
+    if fields:
+        assert shown.count("\t") == len(fields) - 1
+        assert shown.count("\n") == 1
+
+
+@pytest.mark.parametrize("output", ["text", "fields", "md", "srt", "vtt"])
+def test_a_line_of_100_000_characters_is_one_line_and_whole_where_no_width_is_given(tmp_path, output):
+    text = "x" * 99_999 + "\u202e"
+    journal = recorded(tmp_path, {"unix_ts": 0, "start": 0, "text": text})
+    fields = ("time", "text") if output == "fields" else None
+    shown = printed(journal, "text" if fields else output, fields=fields)
+    assert shown.splitlines()[-1].endswith("x" * 99_999 + "�")
+    if output == "text":
+        assert len(printed(journal, "text", width=80)) == 81

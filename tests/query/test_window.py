@@ -1,22 +1,24 @@
-"""`--last`, `--since` and `--until` become a half-open window of Unix milliseconds."""
+"""`--last`, `--since`, `--until` and `--on` become a half-open window of Unix milliseconds, in `--tz`."""
 
 import contextlib
-from datetime import UTC, datetime, timedelta, timezone
+import zoneinfo
+from datetime import UTC, date, datetime, timedelta, timezone
 from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given, strategies as st
 
 from vdbevents.errors import InputError
-from vdbevents.query.window import Window, parse_window
+from vdbevents.query.window import DAY_FORMS, MOMENT_FORMS, ZONE_FORMS, Window, parse_window, parse_zone
 
 BERLIN = ZoneInfo("Europe/Berlin")
 NOW = datetime(2026, 3, 2, 10, 15, 30, 123_000, tzinfo=UTC)
 NOW_MS = 1_772_446_530_123
+WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 
 
-def window(*, last=None, since=None, until=None, now=NOW, zone=UTC):
-    return parse_window(last=last, since=since, until=until, now=now, zone=zone)
+def window(*, last=None, since=None, until=None, on=None, now=NOW, zone=UTC):
+    return parse_window(last=last, since=since, until=until, on=on, now=now, zone=zone)
 
 
 def utc_ms(*parts):
@@ -42,9 +44,29 @@ def utc_ms(*parts):
             "today today",
             "yesterday tomorrow",
             "10m",
-            "-3h",
             "now 10:15",
         ),
+        *("march", "2 march", "mar 2", "03/04/2026", "2026/03/04", "02.03.2026", "10am", "10:15pm", "noon"),
+        *("tomorrow", "last friday", "next friday", "this friday", "friday morning", "friday friday"),
+        *("frid", "tues", "thurs", "fri day", "fridays", "\u017funday", "10:15 friday", "friday -3h"),
+        *(
+            "-",
+            "-3",
+            "--3h",
+            "- 3h",
+            "+3h",
+            "\u22123h",
+            "-0h",
+            "-1h1h",
+            "-3M",
+            "-3h ago",
+            "-1y",
+            "-9999999999h",
+        ),
+        *("-300000w", "300000 weeks ago"),
+        *("ago", "hours ago", "2 hours", "2 hours ago 10:15", "0 hours ago", "-2 hours ago", "two hours ago"),
+        *("a month ago", "2 months ago", "1 year ago", "2h ago", "2 m ago", "2  hours ago", "an an hour ago"),
+        *("1 hour 30 minutes ago", "\u0661 hours ago", "half an hour ago", "hour ago", "2hours ago"),
         *(
             "\uff12\uff10\uff12\uff16-03-02",
             "@\u0661\u0662",
@@ -60,8 +82,21 @@ def test_a_time_that_is_not_understood_is_refused_with_the_forms_that_are(option
     with pytest.raises(InputError) as caught:
         window(**{option: text})
     assert caught.value.message.startswith(f"--{option} {text!r} is no time")
-    for form in ("2026-03-02T10:15:30Z", "2026-03-02 10:15", "10:15", "yesterday", "@1772446530"):
-        assert form in caught.value.hint
+    assert caught.value.hint == f"Accepted: {MOMENT_FORMS}."
+
+
+def test_the_forms_that_a_refusal_shows_are_accepted():
+    shown = ("2026-03-02T10:15:30Z", "2026-03-02 10:15", "2026-03-02", "10:15", "now", "today", "yesterday")
+    shown += ("friday", "yesterday 10:15", "-3h", "2 hours ago", "@1772446530")
+    for form in shown:
+        assert form in MOMENT_FORMS
+        assert window(since=form).since_ms is not None
+    for form in ("2026-03-02", "today", "yesterday", "friday"):
+        assert form in DAY_FORMS
+        assert window(on=form).since_ms is not None
+    for form in ("UTC", "Z", "+02:00", "-0530", "Europe/Berlin"):
+        assert form in ZONE_FORMS
+        assert parse_zone(form) is not None
 
 
 @pytest.mark.parametrize(
@@ -81,6 +116,15 @@ def test_a_length_that_is_not_understood_is_refused_with_the_forms_that_are(text
 def test_two_beginnings_are_refused():
     with pytest.raises(InputError, match="--last and --since both say where to begin"):
         window(last="1h", since="10:15")
+
+
+@pytest.mark.parametrize(
+    ("option", "edge"), [("last", "where to begin"), ("since", "where to begin"), ("until", "where to end")]
+)
+def test_a_day_says_by_itself_where_to_begin_and_to_end(option, edge):
+    with pytest.raises(InputError, match=f"^--on and --{option} both say {edge}$") as caught:
+        window(on="yesterday", **{option: "1h"})
+    assert caught.value.hint == "Give one of them."
 
 
 @pytest.mark.parametrize("since", ["10:15", "10:16", "2027-01-01"])
@@ -152,14 +196,75 @@ def test_today_is_the_local_day_not_the_day_in_utc():
     assert window(since="00:10", now=late, zone=BERLIN).since_ms == utc_ms(2026, 3, 1, 23, 10)
 
 
+@pytest.mark.parametrize(
+    ("text", "day"),
+    [
+        *(
+            ("monday", 2),
+            ("mon", 2),
+            ("sunday", 1),
+            ("Sun", 1),
+            ("SATURDAY", 28),
+            ("sat", 28),
+            ("friday", 27),
+        ),
+        *(("Fri", 27), ("thursday", 26), ("thu", 26), ("wednesday", 25), ("wed", 25), ("tuesday", 24)),
+        *(("tue", 24), (" friday ", 27)),
+    ],
+)
+def test_a_weekday_is_today_or_the_most_recent_such_day(text, day):
+    # NOW is a Monday, the 2nd of March.
+    month = 3 if day < 20 else 2
+    assert window(since=text).since_ms == utc_ms(2026, month, day)
+    assert window(since=f"{text.strip()} 10:15").since_ms == utc_ms(2026, month, day, 10, 15)
+
+
+def test_a_weekday_is_one_of_the_zone():
+    late = datetime(2026, 3, 1, 23, 30, tzinfo=UTC)  # Monday, 00:30 in Berlin; still Sunday in UTC
+    assert window(since="monday", now=late, zone=BERLIN).since_ms == utc_ms(2026, 3, 1, 23)
+    assert window(since="monday", now=late, zone=UTC).since_ms == utc_ms(2026, 2, 23)
+
+
+@pytest.mark.parametrize(
+    ("text", "length"),
+    [
+        *(("-3h", "3h"), ("-1h30m", "1h30m"), ("-0.5s", "0.5s"), (" -3d ", "3d"), ("2 hours ago", "2h")),
+        *(("1 day ago", "1d"), ("90 seconds ago", "90s"), ("an hour ago", "1h"), ("a week ago", "1w")),
+        *(("A Minute Ago", "1m"), ("5 MINUTES AGO", "5m"), ("1 second ago", "1s"), ("30 sec ago", "30s")),
+        *(("10 min ago", "10m"), ("10 mins ago", "10m"), ("3 days ago", "3d"), ("2 weeks ago", "2w")),
+        *(("1.5 hours ago", "1.5h"),),
+    ],
+)
+def test_a_time_before_now_is_where_last_would_begin(text, length):
+    assert window(since=text) == window(last=length)
+    assert window(until=text).until_ms == window(last=length).since_ms
+
+
+def test_a_window_may_begin_and_end_before_now():
+    assert window(since="-3h", until="2 hours ago") == Window(NOW_MS - 10_800_000, NOW_MS - 7_200_000)
+
+
+def test_a_day_ago_is_24_hours_though_yesterday_had_25():
+    now = datetime(2026, 10, 25, 12, tzinfo=BERLIN)
+    assert window(since="1 day ago", now=now, zone=BERLIN).since_ms == utc_ms(2026, 10, 24, 11)
+    assert window(since="-24h", now=now, zone=BERLIN).since_ms == utc_ms(2026, 10, 24, 11)
+    assert window(since="yesterday 12:00", now=now, zone=BERLIN).since_ms == utc_ms(2026, 10, 24, 10)
+
+
 def test_a_local_time_that_comes_twice_is_the_first_of_them():
     # Clocks in Berlin went from 03:00 back to 02:00 on 2026-10-25.
     assert window(since="2026-10-25 02:30", zone=BERLIN).since_ms == utc_ms(2026, 10, 25, 0, 30)
+    now = datetime(2026, 10, 25, 12, tzinfo=BERLIN)
+    assert window(since="02:30", now=now, zone=BERLIN).since_ms == utc_ms(2026, 10, 25, 0, 30)
+    assert window(since="sunday 02:30", now=now, zone=BERLIN).since_ms == utc_ms(2026, 10, 25, 0, 30)
 
 
 def test_a_local_time_that_never_was_has_the_offset_before_the_change():
     # Clocks in Berlin went from 02:00 to 03:00 on 2026-03-29.
     assert window(since="2026-03-29 02:30", zone=BERLIN).since_ms == utc_ms(2026, 3, 29, 1, 30)
+    now = datetime(2026, 3, 29, 12, tzinfo=BERLIN)
+    assert window(since="02:30", now=now, zone=BERLIN).since_ms == utc_ms(2026, 3, 29, 1, 30)
+    assert window(since="sunday 02:30", now=now, zone=BERLIN).since_ms == utc_ms(2026, 3, 29, 1, 30)
 
 
 def test_last_is_elapsed_time_and_not_what_clocks_showed():
@@ -167,13 +272,121 @@ def test_last_is_elapsed_time_and_not_what_clocks_showed():
     assert window(last="1d", now=now, zone=BERLIN).since_ms == utc_ms(2026, 10, 24, 11)
 
 
-def test_a_day_with_a_change_has_23_or_25_hours():
-    def hours(day, after):
-        day_window = window(since=day, until=after, zone=BERLIN)
-        return (day_window.until_ms - day_window.since_ms) / 3_600_000
+@pytest.mark.parametrize(
+    ("day", "after", "hours"),
+    [
+        ("2026-03-28", "2026-03-29", 24),
+        ("2026-03-29", "2026-03-30", 23),
+        ("2026-10-25", "2026-10-26", 25),
+    ],
+)
+def test_a_day_with_a_change_has_23_or_25_hours(day, after, hours):
+    whole = window(on=day, zone=BERLIN)
+    assert whole == window(since=day, until=after, zone=BERLIN)
+    assert whole.until_ms - whole.since_ms == hours * 3_600_000
 
-    assert hours("2026-03-29", "2026-03-30") == 23
-    assert hours("2026-10-25", "2026-10-26") == 25
+
+@pytest.mark.parametrize(
+    ("text", "day"),
+    [
+        *(("2026-03-01", 1), ("today", 2), ("yesterday", 1), ("Monday", 2), ("sun", 1), (" TODAY ", 2)),
+    ],
+)
+def test_on_a_day_is_from_its_start_to_the_start_of_the_next(text, day):
+    start = utc_ms(2026, 3, day) - 3_600_000
+    assert window(on=text, zone=BERLIN) == Window(start, start + 86_400_000)
+
+
+def test_on_yesterday_may_be_a_day_of_25_hours():
+    now = datetime(2026, 10, 26, 0, 30, tzinfo=BERLIN)
+    expected = Window(utc_ms(2026, 10, 24, 22), utc_ms(2026, 10, 25, 23))
+    assert window(on="yesterday", now=now, zone=BERLIN) == expected
+    assert window(on="sunday", now=now, zone=BERLIN) == expected
+
+
+def test_a_day_whose_midnight_never_was_starts_with_the_change():
+    # Clocks in Havana went from 00:00 to 01:00 on 2026-03-08, and from 01:00 back to 00:00 on 2026-11-01.
+    havana = ZoneInfo("America/Havana")
+    assert window(on="2026-03-08", zone=havana) == Window(utc_ms(2026, 3, 8, 5), utc_ms(2026, 3, 9, 4))
+    assert window(on="2026-11-01", zone=havana) == Window(utc_ms(2026, 11, 1, 4), utc_ms(2026, 11, 2, 5))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(
+            "",
+            " ",
+            "10:15",
+            "yesterday 10:15",
+            "2026-03-02 10:15",
+            "2026-03-02T10:15:30Z",
+            "2026-03-02Z",
+            "now",
+        ),
+        *("-3h", "2 hours ago", "1d", "@1772446530", "tomorrow", "last friday", "03/04/2026", "2026-03"),
+        *("2026-02-30", "0000-01-01", "9999-12-31", "20260302", "\uff12\uff10\uff12\uff16-03-02"),
+    ],
+)
+def test_a_day_that_is_not_understood_is_refused_with_the_forms_that_are(text):
+    with pytest.raises(InputError) as caught:
+        window(on=text)
+    assert caught.value.message.startswith(f"--on {text!r} is no day")
+    assert caught.value.hint == f"Accepted: {DAY_FORMS}."
+
+
+@pytest.mark.parametrize(
+    ("text", "hours"),
+    [
+        *(("UTC", 0), ("utc", 0), ("Z", 0), ("z", 0), ("+02:00", 2), ("-0530", -5.5), ("+0000", 0)),
+        *(("Europe/Berlin", 1), (" Europe/Berlin ", 1), ("America/New_York", -5), ("Etc/GMT+3", -3)),
+    ],
+)
+def test_a_zone_is_an_offset_or_a_name(text, hours):
+    assert datetime(2026, 3, 2, tzinfo=parse_zone(text)).utcoffset() == timedelta(hours=hours)
+
+
+def test_a_zone_with_a_name_knows_its_changes():
+    whole = window(on="2026-03-29", zone=parse_zone("Europe/Berlin"))
+    assert whole.until_ms - whole.since_ms == 23 * 3_600_000
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", " ", ".", "..", "/", "../etc/passwd", "/etc/passwd", "Europe", "Europe/", "Europe//Berlin"),
+        *("Europe/../Europe/Berlin", "zone.tab", "a\0b", "\0", "\ud800", "é", "x" * 5_000, "Mars/Phobos"),
+        *("+2", "+02", "+02:0", "02:00", "+24:00", "-01:60", "+02:00:00", "UTC+2", "+\u0660\u0662:00"),
+    ],
+)
+def test_a_zone_that_is_not_known_is_refused_with_the_forms_that_are(text):
+    with pytest.raises(InputError) as caught:
+        parse_zone(text)
+    assert caught.value.message == f"--tz {text!r} is no time zone that is known"
+    assert caught.value.hint == f"Accepted: {ZONE_FORMS}."
+
+
+@pytest.mark.parametrize("error", [IsADirectoryError, PermissionError, ValueError])
+def test_a_zone_whose_data_cannot_be_read_is_refused(error, monkeypatch):
+    # What the package tzdata has for "Europe" is a folder; what that raises is the platform's choice.
+    def unreadable(_name):
+        raise error
+
+    monkeypatch.setattr(zoneinfo, "ZoneInfo", unreadable)
+    with pytest.raises(InputError, match="--tz 'Europe' is no time zone that is known"):
+        parse_zone("Europe")
+
+
+def test_without_zone_data_offsets_still_work_and_names_say_what_to_install(monkeypatch):
+    def missing(name):
+        raise zoneinfo.ZoneInfoNotFoundError(name)
+
+    monkeypatch.setattr(zoneinfo, "ZoneInfo", missing)
+    assert parse_zone("UTC") is UTC
+    assert parse_zone("+02:00") == timezone(timedelta(hours=2))
+    with pytest.raises(InputError) as caught:
+        parse_zone("Europe/Berlin")
+    assert "install the Python package tzdata" in caught.value.hint
 
 
 moments = st.datetimes(datetime(1971, 1, 1), datetime(2200, 1, 1))  # noqa: DTZ001 - zones are put to them
@@ -198,8 +411,64 @@ def test_unix_times_mean_the_same_in_every_unit(milliseconds, micro):
         assert window(since=f"@{milliseconds}{micro:03}").since_ms == milliseconds + (micro > 0)
 
 
-@given(st.text(max_size=30))
+days = st.dates(date(1971, 1, 1), date(2200, 1, 1))
+# With changes at 02:00, at midnight, by half an hour, and one that left out a whole day.
+zones = st.sampled_from(
+    ["Europe/Berlin", "America/Havana", "America/Sao_Paulo", "Australia/Lord_Howe", "Pacific/Apia", "UTC"]
+).map(ZoneInfo)
+
+
+@given(days, zones)
+def test_days_follow_each_other_without_gap_or_overlap(day, zone):
+    def on(day):
+        return window(on=day.isoformat(), zone=zone)
+
+    assert on(day).until_ms == on(day + timedelta(days=1)).since_ms
+    assert on(day).since_ms <= on(day).until_ms
+
+
+@given(moments, zones)
+def test_every_moment_is_within_its_local_day(moment, zone):
+    now = moment.replace(tzinfo=UTC)
+    today = window(on="today", now=now, zone=zone)
+    now_ms = (now - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
+    assert today.since_ms <= now_ms < today.until_ms
+    assert today == window(on=now.astimezone(zone).date().isoformat(), zone=zone)
+
+
+@given(moments, zones, st.integers(0, 6))
+def test_a_weekday_is_at_most_six_days_before_today(moment, zone, weekday):
+    now = moment.replace(tzinfo=UTC)
+    today = now.astimezone(zone).date()
+    meant = next(day for back in range(7) if (day := today - timedelta(days=back)).weekday() == weekday)
+    name = WEEKDAYS[weekday]
+    assert window(on=name, now=now, zone=zone) == window(on=meant.isoformat(), zone=zone)
+    assert window(since=name, now=now, zone=zone).since_ms == window(on=name, now=now, zone=zone).since_ms
+
+
+@given(moments, st.integers(1, 10_000), st.sampled_from(["second", "minute", "hour", "day", "week"]))
+def test_three_ways_to_count_back_agree(moment, count, unit):
+    now = moment.replace(tzinfo=UTC)
+    short = f"{count}{unit[0]}"
+    assert window(since=f"-{short}", now=now, zone=BERLIN) == window(last=short, now=now)
+    assert window(since=f"{count} {unit}s ago", now=now, zone=BERLIN) == window(last=short, now=now)
+
+
+words = st.sampled_from(
+    [
+        *("-", "+", ":", ".", "..", "/", "@", "\0", "T", "Z", "0", "1", "02", "2026", "9999", "999999999"),
+        *("s", "m", "h", "d", "w", "M", "a", "an", "ago", "hours", "day", "weeks", "sec", "now", "today"),
+        *("yesterday", "tomorrow", "fri", "friday", "last", "march", "am", "Europe", "Berlin", "UTC"),
+        *("2026-03-29", "9999-12-31", "0001-01-01", "02:30", "+02:00"),
+    ]
+)
+nearly = st.lists(words | st.just(" "), max_size=6).map("".join) | st.lists(words, max_size=4).map(" ".join)
+
+
+@given(st.text(max_size=30) | nearly)
 def test_no_text_does_anything_but_give_a_time_or_an_input_error(text):
-    for option in ("last", "since", "until"):
+    for option in ("last", "since", "until", "on"):
         with contextlib.suppress(InputError):
             window(**{option: text}, zone=BERLIN)
+    with contextlib.suppress(InputError):
+        parse_zone(text)

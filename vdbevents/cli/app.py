@@ -1,28 +1,24 @@
 """The commands: each parses its options, calls one thing, and renders what comes back."""
 
 import os
-import shutil
 import signal
 import sys
 from collections.abc import Callable, Mapping
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from vdbevents import __version__
-from vdbevents.cli import capture, gaps, pipelines, recorded, session
+from vdbevents.cli import capture, gaps, pipelines, query, recorded, session
 from vdbevents.cli.command import (
     LONGEST_CALL_SECONDS,
     ColorOption,
     Directory,
     EnvironmentFile,
-    JournalArgument,
     LogFormatOption,
     WorkingDirectory,
     environment,
-    journal_to_read,
     put,
     reports,
     require_finite,
@@ -30,15 +26,13 @@ from vdbevents.cli.command import (
     state_directory,
 )
 from vdbevents.cli.config import ConfiguredGroup, is_silent
-from vdbevents.cli.diagnostics import Color, Diagnostics, ExitCode, LogFormat, is_terminal, wants_colour
+from vdbevents.cli.diagnostics import Color, Diagnostics, ExitCode, LogFormat, wants_colour
 from vdbevents.errors import InputError
 
 if TYPE_CHECKING:
     from vdbevents.capture.reconciler import Reconciler
     from vdbevents.cloud import Credentials
-    from vdbevents.gaps import Gap
     from vdbevents.journal import StateDirectory
-    from vdbevents.query.engine import Answer
 
 app = typer.Typer(
     name="vdbevents",
@@ -298,143 +292,7 @@ def stop(
     return ExitCode.DONE
 
 
-_QUERY_HELP = """Find events again: by when they were received, what was said or shown, and where.
-
-All that is given has to hold; without anything, everything is shown. Oldest first.
-
-\b
-Examples:
-  vdbevents query --last 10m --grep code
-  vdbevents query --since 10:15 --until 10:30 --channel transcript
-  vdbevents query --last 2h --grep deploy --grep error -n 5
-  vdbevents query --since yesterday -o jsonl > yesterday.jsonl
-  vdbevents query yesterday.jsonl --grep invoice
-
-\b
-Times are local unless they name a zone:
-  2026-03-02T10:15:30Z, "2026-03-02 10:15", 10:15, yesterday, @1772446530
-
-\b
-Exit codes: 0 something matched, 1 nothing did, 2 wrong input.
-"""
-
-
-class OutputFormat(StrEnum):
-    """What `query` prints."""
-
-    TEXT = "text"
-    JSONL = "jsonl"
-    JSON = "json"
-    CSV = "csv"
-
-
-@app.command(help=_QUERY_HELP)
-@reports
-def query(
-    journal: JournalArgument = None,
-    *,
-    last: Annotated[str | None, typer.Option(metavar="TIME", help="The last 90s, 10m, 2h, 3d, 1w.")] = None,
-    since: Annotated[str | None, typer.Option(metavar="TIME", help="Received at this time or later.")] = None,
-    until: Annotated[str | None, typer.Option(metavar="TIME", help="Received before this time.")] = None,
-    grep: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--grep", "-g", metavar="TEXT", help="In the text or label; repeatable: all must match."
-        ),
-    ] = None,
-    ignore_case: Annotated[
-        bool,
-        typer.Option("--ignore-case", "-i", help="Always; by default where a TEXT has no upper-case letter."),
-    ] = False,
-    fixed: Annotated[
-        bool, typer.Option("--fixed-strings", "-F", help="TEXT is literal (the default).")
-    ] = False,
-    extended: Annotated[
-        bool, typer.Option("--extended-regexp", "-E", help="TEXT is a regular expression (RE2).")
-    ] = False,
-    channel: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME",
-            help="transcript, visual_index, audio_index, alert, capture_session, …; repeatable.",
-        ),
-    ] = None,
-    stream: Annotated[
-        list[str] | None, typer.Option(metavar="ID|NAME", help="Such as rts-1 or mic:default; repeatable.")
-    ] = None,
-    limit: Annotated[
-        int | None, typer.Option("-n", "--limit", min=1, metavar="N", help="The newest N only.")
-    ] = None,
-    interim: Annotated[
-        bool, typer.Option("--interim", help="Also transcripts that a final one replaced.")
-    ] = False,
-    output: Annotated[
-        OutputFormat,
-        typer.Option(
-            "-o", "--output", help="jsonl and json: the journal's own lines; csv: the folded columns."
-        ),
-    ] = OutputFormat.TEXT,
-    env_file: EnvironmentFile = None,
-    cwd: WorkingDirectory = None,
-    color: ColorOption = Color.AUTO,
-) -> ExitCode:
-    from datetime import UTC, datetime
-
-    from vdbevents.cli.localtime import SystemZone
-    from vdbevents.query import engine, plan, render
-    from vdbevents.query.window import parse_window
-
-    if fixed and extended:
-        raise InputError("-F and -E contradict each other", "give one of them")
-    filters = plan.Filters(
-        window=parse_window(last=last, since=since, until=until, now=datetime.now(UTC), zone=SystemZone()),
-        grep=tuple(grep or ()),
-        ignore_case=True if ignore_case else None,
-        extended=extended,
-        channels=tuple(channel or ()),
-        streams=tuple(stream or ()),
-        limit=limit,
-        interim=interim,
-    )
-    path = journal_to_read(journal, env_file, cwd, otherwise=f"to search for it: --grep {journal}")
-    colour = wants_colour(color, sys.stdout, os.environ)
-    width = shutil.get_terminal_size().columns if is_terminal(sys.stdout) else None
-    with engine.search(path, filters) as answer:
-        count = render.write(
-            answer,
-            output.value,
-            sys.stdout.buffer,
-            filters=filters,
-            colour=colour,
-            width=width,
-            zone=SystemZone(),
-        )
-        sys.stdout.flush()
-        window = filters.window
-        unrecovered = [
-            gap
-            for gap in answer.gaps
-            if not gap.is_recovered and gap.touches(window.since_ms, window.until_ms)
-        ]
-        listed_by = gaps.command_line(
-            journal, last=last, since=since, until=until, env_file=env_file, cwd=cwd
-        )
-        _remark_on(answer, path, unrecovered, listed_by)
-    return ExitCode.DONE if count else ExitCode.NO_MATCH
-
-
-def _remark_on(answer: "Answer", path: Path, unrecovered: "list[Gap]", listed_by: str) -> None:
-    diagnostics = Diagnostics()
-    if not answer.journal_bytes:
-        diagnostics.say(f"the journal {path} is empty: nothing has been recorded yet", problem=True)
-    if answer.skipped:
-        lines = "line is" if answer.skipped == 1 else "lines are"
-        diagnostics.say(f"{answer.skipped} {lines} unreadable and left out, in {path}", problem=True)
-    if unrecovered:
-        diagnostics.say(gaps.summary(unrecovered), problem=True, hint=f"see: {listed_by}")
-    diagnostics.flush()
-
-
+app.command(help=query.HELP)(query.query)
 app.command(help=gaps.HELP)(gaps.gaps)
 app.command(help=capture.HELP)(capture.capture)
 app.command(help=capture.CHANNELS_HELP)(capture.channels)

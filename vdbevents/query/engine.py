@@ -3,7 +3,7 @@
 import contextlib
 import shutil
 import tempfile
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from io import FileIO
 from pathlib import Path
 from types import TracebackType
@@ -29,8 +29,9 @@ class Answer:
         skipped: lines that could not be read: no JSON object, no UTF-8, torn. A line in braces is not tried
             if its head tells that it is outside the window, or if it lacks the words that are looked for.
         count: how many events matched and are shown.
-        span: the first and the last time of receipt among them, in Unix ms; None where none has a time.
+        span: the first and the last time among them, in Unix ms; None where none has a time.
         gaps: all gaps that the journal tells of, whatever was asked, in the order of their first lines.
+        breaks: the rows, from 0, at which the events around another match begin.
         journal_bytes: the journal's size when it was opened; 0 for an empty one.
     """
 
@@ -43,6 +44,7 @@ class Answer:
         self.gaps: list[Gap] = []
         self.count = 0
         self.span: tuple[int, int] | None = None
+        self.breaks: set[int] = set()
 
     def lines(self) -> Iterator[list[str]]:
         """The journal's own lines, without their line ends, in batches that are never empty."""
@@ -78,13 +80,12 @@ class Answer:
 
     def find(self, path: str, filters: Filters, longest: int) -> None:
         """Ask the query; `path` is as DuckDB's globs have it, no line there has more than `longest` bytes."""
-        for statement in (plan.candidates(path, filters, longest), plan.events(filters)):
-            self._connection.execute(statement.sql, statement.values)
-        hiding = not filters.interim and self._rows(plan.INTERIMS) != [(0,)]
-        sparing = self._rows(plan.FETCHED) != [(0,)]
-        if sparing:
-            self._connection.execute(plan.repeated(filters))
-        self._connection.execute(plan.answer(filters, hiding=hiding, sparing=sparing))
+        self._choose(path, filters, longest)
+        if filters.around_ms is not None:
+            for sql in plan.spans(filters):
+                self._connection.execute(sql)
+            self._choose(path, plan.context(filters), longest, plan.PLACED)
+            self.breaks = {row for (row,) in self._rows(plan.BREAKS)}
         told = (parse_line(line.encode()) for (line,) in self._rows(plan.OURS) if EVENT in line)
         self.gaps = fold(event for event in told if event is not None)
         [(unreadable, rejected)] = self._rows(plan.SKIPPED)
@@ -92,6 +93,18 @@ class Answer:
         [(self.count, first, last)] = self._rows(plan.SPAN)
         self.span = None if first is None else (first, last)
         self._large = [row for (row,) in self._rows(plan.LARGE)]
+
+    def _choose(self, path: str, filters: Filters, longest: int, narrowed: Sequence[str] = ()) -> None:
+        """Make the table `answer`; the statements `narrowed` are between who matches and who is shown."""
+        for statement in (plan.candidates(path, filters, longest), plan.events(filters)):
+            self._connection.execute(statement.sql, statement.values)
+        for sql in narrowed:
+            self._connection.execute(sql)
+        hiding = not filters.interim and self._rows(plan.INTERIMS) != [(0,)]
+        sparing = self._rows(plan.FETCHED) != [(0,)]
+        if sparing:
+            self._connection.execute(plan.repeated(filters))
+        self._connection.execute(plan.answer(filters, hiding=hiding, sparing=sparing))
 
     def _rows(self, sql: str) -> list[tuple[Any, ...]]:
         return self._connection.execute(sql).fetchall()
@@ -194,7 +207,7 @@ def _check(connection: "DuckDBPyConnection", filters: Filters) -> None:
     """See that every pattern can be used, before anything is read."""
     import duckdb
 
-    for pattern in filters.grep:
+    for pattern in (*filters.grep, *filters.any_of, *filters.none_of):
         try:
             pattern.encode()
         except UnicodeEncodeError:

@@ -8,7 +8,8 @@ A journal is answered in three small steps, each a temporary table of DuckDB's:
 3. `answer`: the lines that are shown (no replaced interim transcripts, no repetitions, the newest N), oldest
    first.
 
-They are printed as they are, or folded into `Event`s as they are read.
+They are printed as they are, or folded into `Event`s as they are read. With `around_ms` the answer becomes
+`found`, and the same steps are taken once more, for all that happened in the `spans` around that.
 """
 # ruff: noqa: S608 - the SQL is made here of constants, whole numbers and names of ours; values are bound
 
@@ -28,23 +29,55 @@ class Filters:
 
     Attributes:
         window: the times of receipt.
+        by_event: the times are those at which something was said or shown (`start`; without one, of receipt).
         grep: patterns, each of which must be found in the event's text or its label.
+        any_of: patterns, one of which at least must be found there.
+        none_of: patterns, none of which may be found there.
         ignore_case: None ignores case for each pattern that has no upper-case letter ("smart case").
         extended: the patterns are RE2 regular expressions instead of literal text.
+        whole_words: a pattern is found only where no letter, digit or `_` is next to it.
         channels: any of these; aliases (`scene_index`, `visual`, `spoken_index`, `audio`) are understood.
+        sources: any of these: `mic`, `system_audio`, `screen`, `camera`.
         streams: any of these, as a stream's id or its name.
+        sessions, names, labels: any of these, as a session's id, an `event`, a `label`.
+        least_confidence: only what has a confidence, of so much at least.
         limit: the newest so many only; they are still given oldest first.
+        offset: so many of the newest are left out, before `limit` counts.
+        around_ms: also all that happened so many milliseconds before and after what was chosen.
+        newest_first: the order of the answer.
         interim: show interim transcripts even where a final one replaced them.
     """
 
     window: Window = field(default_factory=Window)
+    by_event: bool = False
     grep: tuple[str, ...] = ()
+    any_of: tuple[str, ...] = ()
+    none_of: tuple[str, ...] = ()
     ignore_case: bool | None = None
     extended: bool = False
+    whole_words: bool = False
     channels: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()
     streams: tuple[str, ...] = ()
+    sessions: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
+    least_confidence: float | None = None
     limit: int | None = None
+    offset: int = 0
+    around_ms: int | None = None
+    newest_first: bool = False
     interim: bool = False
+
+    @property
+    def looked_for(self) -> tuple[str, ...]:
+        """The patterns that are found in what matches; no empty one."""
+        return tuple(filter(None, (*self.grep, *self.any_of)))
+
+    @property
+    def in_order_of_events(self) -> bool:
+        """Whether the answer's times are those at which something was said or shown."""
+        return self.by_event or self.around_ms is not None
 
 
 class Event(NamedTuple):
@@ -72,7 +105,11 @@ class Answer(Protocol):
 
     @property
     def span(self) -> tuple[int, int] | None:
-        """The first and the last time of receipt in the answer, in Unix ms; None without any."""
+        """The first and the last time in the answer, in Unix ms; None without any."""
+
+    @property
+    def breaks(self) -> Collection[int]:
+        """The rows, from 0, at which the events around another match begin."""
 
     def lines(self) -> Iterable[list[str]]:
         """The journal's own lines, oldest first, in batches."""
@@ -106,7 +143,8 @@ def candidates(path: str, filters: Filters, longest: int) -> Statement:
     What these looks at raw bytes drop, the JSON could only confirm; what they keep proves nothing.
     """
     looks = ["WHEN line IS NULL THEN false", r"WHEN line NOT LIKE '{%}' THEN regexp_matches(line, '\S')"]
-    if outside := _outside(filters.window):
+    # The head of a line tells when it was received, not when what it tells of happened.
+    if outside := "" if filters.by_event else _outside(filters.window):
         looks.append(f"WHEN regexp_matches(line, '{outside}') THEN false")
     if words := _words(filters):
         looks.append(f"WHEN {words} THEN true")
@@ -182,15 +220,22 @@ def _words(filters: Filters) -> str:
     """
     if filters.extended:
         return ""
-    conditions = []
-    for pattern in filters.grep:
-        run = max((run.strip() for run in re.findall(r"[A-Za-z0-9 ]+", pattern)), key=len, default="")
-        if run and ignores_case(pattern, filters):
-            # Two letters beyond ASCII have an ASCII lower case: RE2 knows the Kelvin sign, not the dotted I.
-            conditions.append(f"(regexp_matches(line, '(?i){run}') OR contains(line, '\u0130'))")
-        elif run:
-            conditions.append(f"contains(line, '{run}')")
+    conditions = [_word(pattern, filters) for pattern in filters.grep]
+    alternatives = [_word(pattern, filters) for pattern in filters.any_of]
+    if all(alternatives):
+        conditions.append(" OR ".join(alternatives))
+    conditions = [f"({condition})" for condition in conditions if condition]
     return f"({' AND '.join(conditions)}) OR contains(line, '\\u')" if conditions else ""
+
+
+def _word(pattern: str, filters: Filters) -> str:
+    run = max((run.strip() for run in re.findall(r"[A-Za-z0-9 ]+", pattern)), key=len, default="")
+    if not run:
+        return ""
+    if ignores_case(pattern, filters):
+        # Two letters beyond ASCII have an ASCII lower case: RE2 knows the Kelvin sign, not the dotted I.
+        return f"regexp_matches(line, '(?i){run}') OR contains(line, '\u0130')"
+    return f"contains(line, '{run}')"
 
 
 def ignores_case(pattern: str, filters: Filters) -> bool:
@@ -393,67 +438,87 @@ _NUMBERED: Final = "(SELECT rowid AS position, line FROM candidates)"
 def events(filters: Filters) -> Statement:
     """Make the table `events`, a row a candidate: position, time_ms, readable, ours, within, matched.
 
-    Where interim transcripts are to be hidden also: transcript, stream, is_final, start_ms, end_ms.
+    Where times of what happened count, or interim transcripts are to be hidden, also end_ms; where they are:
+    transcript, stream, is_final, start_ms.
     """
     values: list[object] = []
-    within = _between(filters.window)
+    moment = "coalesce(start_ms, time_ms)" if filters.by_event else "time_ms"
+    within = _between(filters.window, moment)
     matched = [*_membership(filters, values), *_greps(filters, values)]
-    columns = ["time_ms", "channel"]
-    if filters.streams or not filters.interim:
-        columns += ["stream", "stream_name"]
-    if filters.grep:
-        columns += ["text", "label"]
-    transcript = ""
+    others = ", end_ms" if filters.by_event or not filters.interim else ""
     if not filters.interim:
-        columns += ["is_final", "start_ms", "end_ms"]
-        transcript = """, channel IS NOT DISTINCT FROM 'transcript' AND is_final IS NOT NULL AS transcript,
-            coalesce(stream, stream_name) AS stream, is_final, start_ms, end_ms"""
+        others += """, channel IS NOT DISTINCT FROM 'transcript' AND is_final IS NOT NULL AS transcript,
+            coalesce(stream, stream_name) AS stream, is_final, start_ms"""
+    columns = _named(_COLUMNS, " ".join(["time_ms channel", moment, *matched, others]))
     sql = f"""CREATE TEMP TABLE events AS
-        SELECT position, time_ms, readable, channel IS NOT DISTINCT FROM 'vdbevents' AS ours,
+        SELECT position, {moment} AS time_ms, readable, channel IS NOT DISTINCT FROM 'vdbevents' AS ours,
         readable AND {within} AS within,
-        {" AND ".join(["within", *matched])} AS matched{transcript}
+        {" AND ".join(["within", *matched])} AS matched{others}
         FROM ({folded(_NUMBERED, columns, "position", "readable")})"""
     return Statement(sql, values)
 
 
-def _between(window: Window) -> str:
+def _between(window: Window, moment: str) -> str:
     conditions = ["true"]
     if window.since_ms is not None:
-        conditions.append(f"time_ms >= {window.since_ms:d}")
+        conditions.append(f"{moment} >= {window.since_ms:d}")
     if window.until_ms is not None:
-        conditions.append(f"time_ms < {window.until_ms:d}")
+        conditions.append(f"{moment} < {window.until_ms:d}")
     return f"coalesce({' AND '.join(conditions)}, false)"
 
 
 def _membership(filters: Filters, values: list[object]) -> list[str]:
     conditions = []
-    if filters.channels:
-        conditions.append("coalesce(list_contains(?, channel), false)")
-        values.append([_ALIASES.get(channel, channel) for channel in filters.channels])
-    if filters.streams:
-        conditions.append(
-            "(coalesce(list_contains(?, stream), false) OR coalesce(list_contains(?, stream_name), false))"
-        )
-        values += [list(filters.streams)] * 2
+    for columns, wanted in (
+        (("channel",), [_ALIASES.get(channel, channel) for channel in filters.channels]),
+        (("source",), list(filters.sources)),
+        (("stream", "stream_name"), list(filters.streams)),
+        (("session",), list(filters.sessions)),
+        (("event",), list(filters.names)),
+        (("label",), list(filters.labels)),
+    ):
+        if wanted:
+            either = " OR ".join(f"coalesce(list_contains(?, {column}), false)" for column in columns)
+            conditions.append(f"({either})")
+            values += [wanted] * len(columns)
+    if filters.least_confidence is not None:
+        conditions.append("coalesce(confidence >= ?, false)")
+        values.append(filters.least_confidence)
     return conditions
 
 
 def _greps(filters: Filters, values: list[object]) -> list[str]:
-    conditions = []
-    for pattern in filter(None, filters.grep):
-        either = " OR ".join(
-            f"coalesce({_grep(pattern, column, filters)}, false)" for column in ("text", "label")
-        )
-        conditions.append(f"({either})")
-        values += [pattern] * 2
-    return conditions
+    conditions = [_found(pattern, filters, values) for pattern in filters.grep]
+    if filters.any_of:
+        conditions.append(f"({' OR '.join(_found(pattern, filters, values) for pattern in filters.any_of)})")
+    return conditions + [f"NOT {_found(pattern, filters, values)}" for pattern in filters.none_of]
+
+
+def _found(pattern: str, filters: Filters, values: list[object]) -> str:
+    """Return SQL that tells whether `pattern` is in an event's text or label; an empty one is in each."""
+    if not pattern:
+        return "true"
+    expression = re.escape(pattern) if filters.whole_words and not filters.extended else pattern
+    values += [expression] * 2
+    either = " OR ".join(
+        f"coalesce({_grep(pattern, column, filters)}, false)" for column in ("text", "label")
+    )
+    return f"({either})"
+
+
+_NO_WORD: Final = r"[^\pL\pM\pN_]"
 
 
 def _grep(pattern: str, column: str, filters: Filters) -> str:
     ignoring = ignores_case(pattern, filters)
-    if filters.extended:
-        return f"regexp_matches({column}, ?, '{'i' if ignoring else 'c'}')"
-    return f"contains(lower({column}), lower(?))" if ignoring else f"contains({column}, ?)"
+    sought = "?"
+    if ignoring and not filters.extended:
+        column, sought = f"lower({column})", "lower(?)"
+    if filters.whole_words:
+        sought = f"'(?:^|{_NO_WORD})(?:' || {sought} || ')(?:{_NO_WORD}|$)'"
+    elif not filters.extended:
+        return f"contains({column}, {sought})"
+    return f"regexp_matches({column}, {sought}, '{'i' if ignoring and filters.extended else 'c'}')"
 
 
 # An interim transcript is replaced by a final one of its stream with the same start, or by the next final one
@@ -596,7 +661,7 @@ def repeated(filters: Filters) -> str:
 
 
 def answer(filters: Filters, *, hiding: bool, sparing: bool) -> str:
-    """Make the table `answer (line, time_ms)`, in order.
+    """Make the table `answer (line, time_ms, position)`, in order.
 
     It is without replaced interim transcripts if `hiding`, and without what is `repeated` if `sparing`.
     """
@@ -608,11 +673,60 @@ def answer(filters: Filters, *, hiding: bool, sparing: bool) -> str:
                 WHERE transcript AND within AND (is_final OR matched))
             {_REPLACED}))"""
     newest = ""
-    if filters.limit is not None:
-        newest = f"ORDER BY time_ms DESC NULLS LAST, position DESC LIMIT {filters.limit:d}"
-    return f"""CREATE TEMP TABLE answer AS SELECT line, time_ms
+    if filters.limit is not None or filters.offset:
+        limit = "ALL" if filters.limit is None else f"{filters.limit:d}"
+        newest = f"{_NEWEST_FIRST} LIMIT {limit} OFFSET {filters.offset:d}"
+    order = _NEWEST_FIRST if filters.newest_first else "ORDER BY time_ms NULLS FIRST, position"
+    return f"""CREATE TEMP TABLE answer AS SELECT line, time_ms, position
         FROM (SELECT position, time_ms FROM events WHERE {shown} {newest})
-        JOIN candidates ON candidates.rowid = position ORDER BY time_ms NULLS FIRST, position"""
+        JOIN candidates ON candidates.rowid = position {order}"""
+
+
+_NEWEST_FIRST: Final = "ORDER BY time_ms DESC NULLS LAST, position DESC"
+
+
+# -- What happened around that ---------------------------------------------------------------------------
+
+
+def context(filters: Filters) -> Filters:
+    """Return what is asked for the second time: all that there is, by when it happened."""
+    return Filters(by_event=True, interim=filters.interim, newest_first=filters.newest_first)
+
+
+def spans(filters: Filters) -> list[str]:
+    """Make the table `spans (place, first, last)` of times around the answer, merged where they meet.
+
+    What the tables of the steps held is gone then.
+    """
+    begin, end = "coalesce(start_ms, time_ms)", "greatest(coalesce(start_ms, time_ms), end_ms)"
+    found = folded("(SELECT line FROM found)", ["time_ms", "start_ms", "end_ms"])
+    order = "ORDER BY first, last ROWS BETWEEN UNBOUNDED PRECEDING AND"
+    return [
+        "ALTER TABLE answer RENAME TO found",
+        f"""CREATE TEMP TABLE spans AS WITH
+            around AS (SELECT {begin} - {filters.around_ms:d} AS first, {end} + {filters.around_ms:d} AS last
+                FROM ({found}) WHERE {begin} IS NOT NULL),
+            reaching AS (SELECT *, max(last) OVER ({order} 1 PRECEDING) AS reach FROM around),
+            numbered AS (SELECT *, count(CASE WHEN reach >= first THEN NULL ELSE 1 END)
+                OVER ({order} CURRENT ROW) AS place FROM reaching)
+            SELECT place, min(first) AS first, max(last) AS last FROM numbered GROUP BY place""",
+        "DROP TABLE candidates",
+        "DROP TABLE events",
+        "DROP TABLE IF EXISTS repeated",
+    ]
+
+
+# An event is in each span that it overlaps, and is shown in the first of them.
+PLACED: Final = (
+    """CREATE TEMP TABLE placed AS SELECT position, min(place) AS place FROM events JOIN spans
+        ON time_ms <= last AND greatest(time_ms, end_ms) >= first WHERE matched GROUP BY position""",
+    "UPDATE events SET matched = false WHERE position NOT IN (SELECT position FROM placed)",
+)
+
+# The rows of the answer at which the events of another span begin.
+BREAKS: Final = """SELECT row FROM (
+    SELECT answer.rowid AS row, place, lag(place) OVER (ORDER BY answer.rowid) AS before
+    FROM answer JOIN placed USING (position)) WHERE place <> before"""
 
 
 # -- Questions to the tables -----------------------------------------------------------------------------

@@ -1,14 +1,27 @@
-"""Rows to bytes: what a query prints, as `text`, `jsonl`, `json` or `csv`."""
+"""Rows to bytes: what a query prints, as `text`, `jsonl`, `json`, `csv`, `md`, `srt` or `vtt`.
+
+A format is a generator of batches, in which each event is one piece of text; `_put` writes them.
+"""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta, tzinfo
-from typing import Final, Literal, Protocol
+from functools import partial
+from typing import Final, Literal, NamedTuple, Protocol
 
+import orjson
+
+from vdbevents.errors import InputError
 from vdbevents.query.plan import Answer, Event, Filters, ignores_case
 from vdbevents.terminal import cells, cut, harmless, padded, part
 
-Output = Literal["text", "jsonl", "json", "csv"]
+Output = Literal["text", "jsonl", "json", "csv", "md", "srt", "vtt"]
+
+FIELDS: Final = (
+    *("time", "channel", "event", "source", "stream", "stream_name", "session", "text", "is_final"),
+    *("start", "end", "label", "speaker", "confidence"),
+)
+"""The names of the folded columns, in the order of csv's header."""
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -20,6 +33,23 @@ class Sink(Protocol):
         """Take all of `data`."""
 
 
+def parse_fields(text: str) -> tuple[str, ...]:
+    """Return the names in `text`, which commas separate, in their order.
+
+    Raises:
+        InputError: a name is none of `FIELDS`, is empty, or comes twice.
+    """
+    names = tuple(name.strip() for name in text.split(","))
+    for place, name in enumerate(names):
+        if name in FIELDS and name not in names[:place]:
+            continue
+        trouble = f"names {name!r} twice" if name in FIELDS else f"{text!r} holds {name!r}, which is no field"
+        raise InputError(
+            f"--fields {trouble}", f"Accepted, with commas between them, each once: {', '.join(FIELDS)}."
+        )
+    return names
+
+
 def write(
     answer: Answer,
     output: Output,
@@ -29,93 +59,147 @@ def write(
     colour: bool,
     width: int | None,
     zone: tzinfo,
+    fields: Sequence[str] | None = None,
 ) -> int:
     """Write the answer to `stream` batch by batch, in UTF-8, and return the number of events written.
 
+    That is less than the answer holds for `srt` and `vtt` alone, which leave out events without a text or a
+    start. They are sorted by their starts, so that these two formats keep the texts of all in memory.
+
     Args:
         answer: from `query.engine.search`; it is read once.
-        output: `jsonl` and `json` hold the journal's own lines byte for byte, the others folded columns.
+        output: `jsonl` and `json` hold the journal's own lines byte for byte, the others folded columns: all
+            in `csv`, what a person reads in `text` and `md` (a list under each local day); `srt` and `vtt`
+            are subtitles whose times count from the first one's start; a note in `vtt` tells when that was.
         stream: what it raises (`BrokenPipeError`) is the caller's.
         filters: whose patterns `text` highlights.
         colour: whether `text` may hold ANSI colours.
         width: the terminal's width in cells, to which `text` cuts its lines; None leaves them whole.
-        zone: of the times in `text`.
+        zone: of the times in `text` and `md`.
+        fields: from `parse_fields`: only these, in this order. `jsonl` and `json` then hold objects of them;
+            `text` holds them whole and without colours, with a tab between them.
+
+    Raises:
+        InputError: `fields` are given with `md`, `srt` or `vtt`.
     """
+    if fields is not None and output in ("md", "srt", "vtt"):
+        raise InputError(
+            f"--fields does not go with -o {output}",
+            "Give it with -o text, csv, jsonl or json, or leave it out.",
+        )
+    if output == "json":
+        return _put_array(stream, _objects(answer, fields))
+    head = ""
     match output:
         case "jsonl":
-            return _write_jsonl(answer, stream)
-        case "json":
-            return _write_json(answer, stream)
+            pieces = _ended(_objects(answer, fields))
         case "csv":
-            return _write_csv(answer, stream)
+            head = ",".join(fields or FIELDS) + "\n"
+            pieces = _ended(_joined(answer, fields or FIELDS, ",", _quoted))
+        case "text" if fields is not None:
+            pieces = _ended(_joined(answer, fields, "\t", harmless))
         case "text":
-            return _write_text(
-                answer, stream, Page(answer.span, filters, colour=colour, width=width, zone=zone)
-            )
+            page = Page(answer.span, filters, colour=colour, width=width, zone=zone)
+            pieces = _lines(answer, filters, page)
+        case "md":
+            pieces = _items(answer, filters, zone)
+        case "srt":
+            pieces = _subrip(_cues(answer))
+        case "vtt":
+            cues = _cues(answer)
+            head, pieces = _webvtt_head(cues), _webvtt(cues)
+    stream.write(head.encode())
+    return _put(stream, pieces)
 
 
-def _write_jsonl(answer: Answer, stream: Sink) -> int:
+def _put(stream: Sink, batches: Iterable[list[str]]) -> int:
     count = 0
-    for batch in answer.lines():
-        stream.write(("\n".join(batch) + "\n").encode())
+    for batch in batches:
+        stream.write("".join(batch).encode())
         count += len(batch)
     return count
 
 
-def _write_json(answer: Answer, stream: Sink) -> int:
+def _put_array(stream: Sink, lines: Iterable[list[str]]) -> int:
     count = 0
-    for batch in answer.lines():
+    for batch in lines:
         stream.write((("," if count else "[") + "\n" + ",\n".join(batch)).encode())
         count += len(batch)
     stream.write(b"\n]\n" if count else b"[]\n")
     return count
 
 
-# -- csv -------------------------------------------------------------------------------------------------
-
-_CSV_HEADER: Final = (
-    "time,channel,event,source,stream,stream_name,session,text,is_final,start,end,label,speaker,confidence"
-)
+def _ended(lines: Iterable[list[str]]) -> Iterator[list[str]]:
+    for batch in lines:
+        yield [f"{line}\n" for line in batch]
 
 
-def _write_csv(answer: Answer, stream: Sink) -> int:
-    stream.write(f"{_CSV_HEADER}\n".encode())
-    count = 0
-    for batch in answer.events():
-        stream.write("".join(map(_csv_row, batch)).encode())
-        count += len(batch)
-    return count
+def _utc(milliseconds: int) -> str:
+    moment = _EPOCH + timedelta(milliseconds=milliseconds)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def _csv_row(event: Event) -> str:
-    final = "" if event.is_final is None else str(event.is_final).lower()
-    fields = (
-        _utc(event.time_ms),
-        *(_quoted(value) for value in event[1:8]),
-        final,
-        _utc(event.start_ms),
-        _utc(event.end_ms),
-        _quoted(event.label),
-        _quoted(event.speaker),
-        "" if event.confidence is None else repr(event.confidence),
-    )
-    return ",".join(fields) + "\n"
+def _local(milliseconds: int, zone: tzinfo) -> datetime:
+    return (_EPOCH + timedelta(milliseconds=milliseconds)).astimezone(zone)
 
 
-def _quoted(value: str | None) -> str:
+# -- Chosen fields: csv, and the others on demand --------------------------------------------------------
+
+_Value = str | bool | float | None
+
+_TIMES: Final = {"time": "time_ms", "start": "start_ms", "end": "end_ms"}
+
+# What the journal escapes though JSON does not ask for it: docs/events-format.md, a line.
+_ESCAPED: Final = re.compile("[\x7f-\x9f\u2028\u2029]")
+
+
+def _rows(answer: Answer, fields: Sequence[str]) -> Iterator[list[list[_Value]]]:
+    """Fold the answer into the values of `fields`, times as text."""
+    columns = [_TIMES.get(name, name) for name in fields]
+    places = [
+        (Event._fields.index(column), name in _TIMES) for name, column in zip(fields, columns, strict=True)
+    ]
+    for batch in answer.events(columns):
+        yield [[_told(event[place]) if timed else event[place] for place, timed in places] for event in batch]
+
+
+def _told(moment: _Value) -> str | None:
+    return _utc(moment) if isinstance(moment, int) else None
+
+
+def _objects(answer: Answer, fields: Sequence[str] | None) -> Iterable[list[str]]:
+    """Return the journal's own lines, or objects of `fields`."""
+    return answer.lines() if fields is None else map(partial(_dumped, fields), _rows(answer, fields))
+
+
+def _dumped(fields: Sequence[str], rows: Iterable[list[_Value]]) -> list[str]:
+    lines = (orjson.dumps(dict(zip(fields, row, strict=True))).decode() for row in rows)
+    return [_ESCAPED.sub(lambda found: f"\\u{ord(found[0]):04x}", line) for line in lines]
+
+
+def _joined(
+    answer: Answer, fields: Sequence[str], separator: str, shown: Callable[[str], str]
+) -> Iterator[list[str]]:
+    for batch in _rows(answer, fields):
+        yield [separator.join(_cell(value, shown) for value in row) for row in batch]
+
+
+def _cell(value: _Value, shown: Callable[[str], str]) -> str:
+    match value:
+        case None:
+            return ""
+        case str():
+            return shown(value)
+        case bool():
+            return str(value).lower()
+    return repr(value)
+
+
+def _quoted(value: str) -> str:
     """Return a field as RFC 4180 has it: data as it is, in quotes where it needs them."""
-    if value is None:
-        return ""
     if value == "" or any(character in value for character in ',"\r\n'):
         return '"' + value.replace('"', '""') + '"'
     return value
-
-
-def _utc(milliseconds: int | None) -> str:
-    if milliseconds is None:
-        return ""
-    moment = _EPOCH + timedelta(milliseconds=milliseconds)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 # -- text ------------------------------------------------------------------------------------------------
@@ -156,7 +240,7 @@ class Page:
         self._colour = colour
         self._width = width
         self._match = _matcher(filters)
-        self._dated = span is not None and len({self._local(moment).date() for moment in span}) > 1
+        self._dated = span is not None and len({_local(moment, zone).date() for moment in span}) > 1
         self._source_width = self._channel_width = 0
 
     def widen(self, events: Iterable[Event]) -> None:
@@ -185,11 +269,8 @@ class Page:
         form = "%H:%M:%S"
         if milliseconds is None:
             return "-".ljust(19 if self._dated else 8)
-        local = self._local(milliseconds)
+        local = _local(milliseconds, self._zone)
         return f"{local.date().isoformat()} {local:{form}}" if self._dated else f"{local:{form}}"
-
-    def _local(self, milliseconds: int) -> datetime:
-        return (_EPOCH + timedelta(milliseconds=milliseconds)).astimezone(self._zone)
 
     def _shown(self, text: str, room: int | None) -> str:
         """Cut `text` to `room` cells around its first match, and highlight what matches in it."""
@@ -211,13 +292,27 @@ class Page:
         return "".join([*pieces, text[end:]])
 
 
-def _write_text(answer: Answer, stream: Sink, page: Page) -> int:
-    count = 0
-    for batch in answer.events(_TEXT_COLUMNS):
+def _lines(answer: Answer, filters: Filters, page: Page) -> Iterator[list[str]]:
+    row = 0
+    for batch in _timed(answer, filters):
         page.widen(batch)
-        stream.write("".join(map(page.line, batch)).encode())
-        count += len(batch)
-    return count
+        lines = []
+        for event in batch:
+            # As grep has it.
+            lines.append(("--\n" if row in answer.breaks else "") + page.line(event))
+            row += 1
+        yield lines
+
+
+def _timed(answer: Answer, filters: Filters) -> Iterable[list[Event]]:
+    """Return the events with the time in whose order they are as their `time_ms`."""
+    if not filters.in_order_of_events:
+        return answer.events(_TEXT_COLUMNS)
+    return map(_as_it_happened, answer.events((*_TEXT_COLUMNS, "start_ms")))
+
+
+def _as_it_happened(batch: Iterable[Event]) -> list[Event]:
+    return [event if event.start_ms is None else event._replace(time_ms=event.start_ms) for event in batch]
 
 
 def _what(event: Event) -> str:
@@ -234,8 +329,10 @@ def _what(event: Event) -> str:
 def _matcher(filters: Filters) -> re.Pattern[str] | None:
     """Return one expression for all that is to be highlighted; None without any."""
     parts = []
-    for pattern in filter(None, filters.grep):
+    for pattern in filters.looked_for:
         expression = pattern if filters.extended else re.escape(harmless(pattern))
+        if filters.whole_words:
+            expression = rf"(?<!\w)(?:{expression})(?!\w)"
         expression = f"(?i:{expression})" if ignores_case(pattern, filters) else f"(?:{expression})"
         try:
             re.compile(expression)
@@ -250,3 +347,131 @@ def _matcher(filters: Filters) -> re.Pattern[str] | None:
 
 def _spans(match: re.Pattern[str], text: str) -> list[tuple[int, int]]:
     return [found.span() for found in match.finditer(text) if found.end() > found.start()]
+
+
+# -- md --------------------------------------------------------------------------------------------------
+
+_ENTITIES: Final = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
+
+# What CommonMark interprets within a line; what makes a link of a bare address (`.`, `://`); and what common
+# dialects add: maths, footnotes, marked text, Obsidian's comments, templates.
+_MARKS: Final = re.compile(r"[\\`*_\[\]#|~$^]|\.(?=\w)|:(?=/)|/(?=/)|([=%{}])(?=\1)")
+
+
+def _items(answer: Answer, filters: Filters, zone: tzinfo) -> Iterator[list[str]]:
+    """Make a list item of each event, before the first one of a local day also the day's heading.
+
+    A rule is between what was around one match, and around the next.
+    """
+    heading, row = "", 0
+    for batch in _timed(answer, filters):
+        items = []
+        for event in batch:
+            day, time = "Without a time", "-"
+            if event.time_ms is not None:
+                day, time = f"{_local(event.time_ms, zone):%Y-%m-%d %H:%M:%S}".split()
+            above = "" if day == heading else ("\n" if heading else "") + f"## {day}\n\n"
+            rule = "\n---\n" + ("\n" if day == heading else "") if row in answer.breaks else ""
+            items.append(rule + above + _item(event, time))
+            heading = day
+            row += 1
+        yield items
+
+
+def _item(event: Event, time: str) -> str:
+    # Whatever an event holds comes after the time: nothing of it begins a line, as a heading or a list would.
+    kind = " · ".join(_marked_up(name) for name in (event.source, event.channel) if name)
+    text = _marked_up(_what(event))
+    return f"- **{time}** {': '.join(part for part in (kind, text) if part)}".rstrip() + "\n"
+
+
+def _marked_up(text: str) -> str:
+    """Return text as Markdown that reads as that text on one line, and as nothing else.
+
+    Not all dialects know an escaped `<`, but all know entities. GitHub links an address and calls whom an `@`
+    names, though the `@` is escaped; an invisible word joiner after it prevents both.
+    """
+    escaped = _MARKS.sub(r"\\\g<0>", _on_one_line(text)).translate(_ENTITIES)
+    return escaped.replace("@", "@&#8288;")
+
+
+def _on_one_line(text: str) -> str:
+    return harmless(" ".join(text.split())).strip()
+
+
+# -- srt and vtt -----------------------------------------------------------------------------------------
+
+_CUE_COLUMNS: Final = ("source", "text", "start_ms", "end_ms", "speaker")
+_CUES: Final = 2048
+_CUE_MS: Final = 2000
+
+# SubRip has no escapes, and players obey tags, `{\an8}`, and a line that looks like a cue's times.
+_LOOKALIKES: Final = str.maketrans("<>{}", "＜＞｛｝")  # noqa: RUF001 - that is the purpose
+
+
+class _Cue(NamedTuple):
+    start_ms: int
+    end_ms: int
+    speaker: str
+    source: str
+    text: str
+
+    def times(self, zero_ms: int, point: str) -> str:
+        return f"{_clock(self.start_ms - zero_ms, point)} --> {_clock(self.end_ms - zero_ms, point)}"
+
+
+def _cues(answer: Answer) -> list[_Cue]:
+    """Return what has a text and a start, by its start; what has no end after that lasts two seconds.
+
+    Of the same start, the event that was received first comes first.
+    """
+    cues = []
+    for batch in answer.events(_CUE_COLUMNS):
+        for event in batch:
+            text = _on_one_line(event.text or "")
+            if event.start_ms is None or not text:
+                continue
+            end_ms = event.end_ms
+            if end_ms is None or end_ms <= event.start_ms:
+                end_ms = event.start_ms + _CUE_MS
+            speaker, source = (_on_one_line(name or "") for name in (event.speaker, event.source))
+            cues.append(_Cue(event.start_ms, end_ms, speaker, source, text))
+    return sorted(cues, key=lambda cue: cue.start_ms)
+
+
+def _subrip(cues: Sequence[_Cue]) -> Iterator[list[str]]:
+    """Make SubRip of `cues`. Its times count from the first one's start, and nothing in it can say so."""
+    for first, batch in _parts(cues):
+        yield [
+            ("\n" if number > 1 else "")
+            + f"{number}\n{cue.times(cues[0].start_ms, ',')}\n"
+            + ": ".join(filter(None, (cue.speaker or cue.source, cue.text))).translate(_LOOKALIKES)
+            + "\n"
+            for number, cue in enumerate(batch, first + 1)
+        ]
+
+
+def _webvtt_head(cues: Sequence[_Cue]) -> str:
+    note = f"\nNOTE {_clock(0, '.')} is {_utc(cues[0].start_ms)}\n" if cues else ""
+    return f"WEBVTT\n{note}"
+
+
+def _webvtt(cues: Sequence[_Cue]) -> Iterator[list[str]]:
+    """Make WebVTT of `cues`. Its times count from the first one's start, which the head tells."""
+    for _, batch in _parts(cues):
+        yield [f"\n{cue.times(cues[0].start_ms, '.')}\n{_voiced(cue)}\n" for cue in batch]
+
+
+def _parts(cues: Sequence[_Cue]) -> Iterator[tuple[int, Sequence[_Cue]]]:
+    for first in range(0, len(cues), _CUES):
+        yield first, cues[first : first + _CUES]
+
+
+def _voiced(cue: _Cue) -> str:
+    speaker, source, text = (name.translate(_ENTITIES) for name in (cue.speaker, cue.source, cue.text))
+    return f"<v {speaker}>{text}" if speaker else ": ".join(filter(None, (source, text)))
+
+
+def _clock(milliseconds: int, point: str) -> str:
+    seconds, rest = divmod(milliseconds, 1000)
+    return f"{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}{point}{rest:03d}"

@@ -1,4 +1,9 @@
-"""Times as people write them, and the window that they describe. Pure: now and the zone are given."""
+"""Times as people write them, and the window that they describe. Now and the zone are given.
+
+The forms are a closed list, and no library guesses at others: whether `03/04` is in March or in April, or
+which day `next friday` is, has no answer that everybody expects, and a wrong window shows as "not found".
+Pure, but for the system's zone data that `parse_zone` looks names up in.
+"""
 
 import re
 from dataclasses import dataclass
@@ -22,33 +27,63 @@ LEAST_MS: Final = -62_135_510_400_000
 MOST_MS: Final = 253_402_214_399_999
 
 _UNIT_SECONDS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
-_DURATION: Final = re.compile(r"(?:[0-9]{1,9}(?:\.[0-9]{1,9})?[smhdw])+")
-_DAY: Final = r"\d{4}-\d\d-\d\d|today|yesterday"
+_COUNT: Final = r"[0-9]{1,9}(?:\.[0-9]{1,9})?"
+_DURATION: Final = re.compile(rf"(?:{_COUNT}[smhdw])+")
+_AGO: Final = re.compile(
+    rf"(?:(?P<count>{_COUNT})|an?) (?P<unit>sec(?:ond)?|min(?:ute)?|hour|day|week)s? ago",
+    re.ASCII | re.IGNORECASE,
+)
+_WEEKDAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+_DAY: Final = (
+    r"\d{4}-\d\d-\d\d|today|yesterday|"
+    r"mon(?:day)?|tue(?:sday)?|wed(?:nesday)?|thu(?:rsday)?|fri(?:day)?|sat(?:urday)?|sun(?:day)?"
+)
+_OFFSET: Final = r"Z|[+-]\d\d:?\d\d"
 _TIME: Final = r"(?P<hour>\d\d?):(?P<minute>\d\d)(?::(?P<second>\d\d)(?:\.(?P<fraction>\d{1,9}))?)?"
 _MOMENT: Final = re.compile(
-    rf"(?P<date>{_DAY})|(?:(?P<day>{_DAY})[T ])?{_TIME}(?: ?(?P<zone>Z|[+-]\d\d:?\d\d))?",
+    rf"(?P<date>{_DAY})|(?:(?P<day>{_DAY})[T ])?{_TIME}(?: ?(?P<zone>{_OFFSET}))?",
     re.ASCII | re.IGNORECASE,
 )
 _UNIX: Final = re.compile(r"@(\d{1,17})(\.\d{1,9})?", re.ASCII)
 
 DURATION_FORMS: Final = "90s, 10m, 2h, 3d, 1w, or together as in 1h30m"
+DAY_FORMS: Final = "2026-03-02, today, yesterday, or friday (today or the most recent one)"
 MOMENT_FORMS: Final = (
     "2026-03-02T10:15:30Z, 2026-03-02 10:15, 2026-03-02, 10:15 (today), now, today, yesterday, "
-    "yesterday 10:15, or @1772446530 (Unix time in s, ms or µs); local time unless a zone is given"
+    "friday (today or the most recent one), yesterday 10:15, -3h, 2 hours ago, "
+    "or @1772446530 (Unix time in s, ms or µs); local time unless a zone is given"
+)
+ZONE_FORMS: Final = (
+    "UTC, Z, +02:00, -0530, or a name such as Europe/Berlin; where no such name is known, "
+    "the system has no zone data: install the Python package tzdata"
 )
 
 
 def parse_window(
-    *, last: str | None, since: str | None, until: str | None, now: datetime, zone: tzinfo
+    *,
+    last: str | None,
+    since: str | None,
+    until: str | None,
+    now: datetime,
+    zone: tzinfo,
+    on: str | None = None,
 ) -> Window:
-    """Return the window that `--last`, `--since` and `--until` describe.
+    """Return the window that `--last`, `--since` and `--until` describe, or `--on` alone.
 
     `last` counts back from `until`, or from `now` (aware). `zone` is that of times which name none; in a
-    change of daylight saving the earlier of two offsets holds.
+    change of daylight saving the earlier of two offsets holds. `on` is a day of `zone`, from its start to
+    the start of the next: 23 or 25 hours where clocks change.
 
     Raises:
-        InputError: an option cannot be understood, `last` comes with `since`, or the window is empty.
+        InputError: an option cannot be understood, `last` comes with `since`, `on` comes with any other, or
+            the window is empty.
     """
+    if on is not None:
+        for option, value in (("last", last), ("since", since), ("until", until)):
+            if value is not None:
+                edge = "end" if option == "until" else "begin"
+                raise InputError(f"--on and --{option} both say where to {edge}", "Give one of them.")
+        return _day_window(on, now, zone)
     if last is not None and since is not None:
         raise InputError("--last and --since both say where to begin", "Give one of them.")
     until_ms = None if until is None else parse_moment("--until", until, now, zone)
@@ -71,16 +106,19 @@ def parse_duration(option: str, text: str) -> int:
     Raises:
         InputError: it is none; the message names `option`.
     """
-    if _DURATION.fullmatch(text.strip()):
-        parts = re.findall(r"([0-9.]+)([smhdw])", text)
-        milliseconds = round(sum(float(count) * _UNIT_SECONDS[unit] for count, unit in parts) * 1000)
-        if len({unit for _, unit in parts}) == len(parts) and 0 < milliseconds < MOST_MS:
-            return milliseconds
-    raise InputError(f"{option} {text!r} is no length of time", f"Accepted: {DURATION_FORMS}.")
+    milliseconds = _read_duration(text.strip())
+    if milliseconds is None:
+        raise InputError(f"{option} {text!r} is no length of time", f"Accepted: {DURATION_FORMS}.")
+    return milliseconds
 
 
 def parse_moment(option: str, text: str, now: datetime, zone: tzinfo) -> int:
     """Return the Unix milliseconds that `text` names, rounded up: no event between them is lost or won.
+
+    A day is its first moment in `zone`; a weekday is today or the most recent one before. `-3h` and `2 hours
+    ago` are elapsed time before `now` (aware): a day is 24 hours and a week 168, whatever clocks showed
+    between. Words are understood in any case; the units of `-3h` are those of `--last`, in which an `M`
+    might be a month.
 
     Raises:
         InputError: it is no time; the message names `option`.
@@ -94,18 +132,68 @@ def parse_moment(option: str, text: str, now: datetime, zone: tzinfo) -> int:
     return milliseconds
 
 
+def parse_zone(text: str) -> tzinfo:
+    """Return the zone that `--tz` names: an offset from UTC, or a name in the system's zone data.
+
+    Raises:
+        InputError: it is none, or none that the system knows; the message names `--tz`.
+    """
+    from zoneinfo import ZoneInfo
+
+    name = text.strip()
+    try:
+        if re.fullmatch(rf"UTC|{_OFFSET}", name, re.ASCII | re.IGNORECASE):
+            return _offset(name)
+        return ZoneInfo(name)
+    # A name is looked for as a file below a folder: what is wrong with it as a path comes up, too.
+    except (KeyError, ValueError, OSError):
+        raise InputError(f"--tz {text!r} is no time zone that is known", f"Accepted: {ZONE_FORMS}.") from None
+
+
+def _day_window(text: str, now: datetime, zone: tzinfo) -> Window:
+    name = text.strip()
+    if not re.fullmatch(_DAY, name, re.ASCII | re.IGNORECASE):
+        raise InputError(f"--on {text!r} is no day that is understood", f"Accepted: {DAY_FORMS}.")
+    try:
+        day = _day(name, now.astimezone(zone).date())
+        start, end = (datetime.combine(date_, time(), zone) for date_ in (day, day + timedelta(days=1)))
+        return Window(_ceil_ms(start), _ceil_ms(end))
+    except (ValueError, OverflowError) as error:
+        raise InputError(f"--on {text!r} is no day: {error}", f"Accepted: {DAY_FORMS}.") from None
+
+
+def _read_duration(text: str) -> int | None:
+    if not _DURATION.fullmatch(text):
+        return None
+    parts = re.findall(r"([0-9.]+)([smhdw])", text)
+    milliseconds = round(sum(float(count) * _UNIT_SECONDS[unit] for count, unit in parts) * 1000)
+    once_each = len({unit for _, unit in parts}) == len(parts)
+    return milliseconds if once_each and 0 < milliseconds < MOST_MS else None
+
+
+def _read_back(text: str) -> int | None:
+    """Return by how many milliseconds `-3h` or `2 hours ago` is before now."""
+    if text.startswith("-"):
+        return _read_duration(text[1:])
+    if ago := _AGO.fullmatch(text):
+        return _read_duration((ago["count"] or "1") + ago["unit"][0].lower())
+    return None
+
+
 def _read_moment(text: str, now: datetime, zone: tzinfo) -> int | None:
     if text.lower() == "now":
         return _ceil_ms(now)
     if unix := _UNIX.fullmatch(text):
         return _unix_ms(unix[1], unix[2] or "")
+    if back := _read_back(text):
+        return _before(now, back)
     part = _MOMENT.fullmatch(text)
     if part is None or (part["zone"] and not part["day"]):
         return None
     moment = datetime.combine(
         _day(part["date"] or part["day"], now.astimezone(zone).date()),
         time(int(part["hour"] or 0), int(part["minute"] or 0), int(part["second"] or 0)),
-        tzinfo=_zone(part["zone"]) or zone,
+        tzinfo=_offset(part["zone"]) if part["zone"] else zone,
     )
     return _ceil_ms(moment) + _ceil_fraction(part["fraction"])
 
@@ -116,14 +204,14 @@ def _day(name: str | None, today: date) -> date:
             return today
         case "yesterday":
             return today - timedelta(days=1)
+        case weekday if weekday[:3] in _WEEKDAYS:
+            return today - timedelta(days=(today.weekday() - _WEEKDAYS.index(weekday[:3])) % 7)
         case written:
             return date.fromisoformat(written)
 
 
-def _zone(name: str | None) -> tzinfo | None:
-    if name is None:
-        return None
-    if name in "Zz":
+def _offset(name: str) -> tzinfo:
+    if name.lower() in ("z", "utc"):
         return UTC
     hours, minutes = int(name[1:3]), int(name[-2:])
     if hours > 23 or minutes > 59:  # noqa: PLR2004 - a clock's
@@ -145,6 +233,13 @@ def _unix_ms(whole: str, fraction: str) -> int:
     if milliseconds > MOST_MS:
         raise ValueError("it is beyond the year 9999")
     return milliseconds
+
+
+def _before(now: datetime, milliseconds: int) -> int:
+    moment_ms = _ceil_ms(now) - milliseconds
+    if moment_ms < LEAST_MS:
+        raise ValueError("it is before the year 1")
+    return moment_ms
 
 
 def _ceil_ms(moment: datetime) -> int:
