@@ -868,6 +868,8 @@ def on_a_terminal(arguments, environ):
     """What a command prints when its stdout is a terminal."""
     master, slave = os.openpty()
     try:
+        # A pager says things of its own.
+        environ = {**environ, "PAGER": "cat"}
         done = run(arguments, environ, stdout=slave, stderr=subprocess.PIPE, capture_output=False)
         os.set_blocking(master, False)
         shown = os.read(master, 1 << 16).decode()
