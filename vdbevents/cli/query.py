@@ -1,7 +1,6 @@
 """`vdbevents query`: finds events again by time, text and place, and prints them in many forms."""
 
 import os
-import shutil
 import sys
 from collections.abc import Iterable
 from enum import StrEnum
@@ -21,7 +20,8 @@ from vdbevents.cli.command import (
     reports,
     require_finite,
 )
-from vdbevents.cli.diagnostics import Color, Diagnostics, ExitCode, is_terminal, wants_colour
+from vdbevents.cli.diagnostics import Color, ExitCode, wants_colour
+from vdbevents.cli.service import remark, terminal_width
 from vdbevents.errors import InputError
 
 if TYPE_CHECKING:
@@ -233,7 +233,7 @@ def query(
         else:
             listed_by = gaps.command_line(journal, **_bounds(filters.window), env_file=env_file, cwd=cwd)
         _remark_on(answer, path, filters.window, listed_by)
-        if shown < answer.count and not count:
+        if shown < answer.count:
             _remark_on_left_out(answer.count - shown, output)
     return ExitCode.DONE if shown else ExitCode.NO_MATCH
 
@@ -259,11 +259,7 @@ def _known_sources(sources: tuple[str, ...]) -> tuple[str, ...]:
 
 def _bounds(window: "Window") -> dict[str, str]:
     bounds = {"since": window.since_ms, "until": window.until_ms}
-    return {name: _unix(moment) for name, moment in bounds.items() if moment is not None}
-
-
-def _unix(milliseconds: int) -> str:
-    return f"@{milliseconds / 1000:.3f}"
+    return {name: f"@{moment / 1000:.3f}" for name, moment in bounds.items() if moment is not None}
 
 
 def _print(
@@ -280,7 +276,6 @@ def _print(
     from vdbevents.query import render
 
     colour = wants_colour(color, sys.stdout, os.environ)
-    width = shutil.get_terminal_size().columns if is_terminal(sys.stdout) else None
     shown = answer.count
     with through_pager(sys.stdout.buffer, os.environ, wanted=paged) as stream:
         shown = render.write(
@@ -289,7 +284,7 @@ def _print(
             stream,
             filters=filters,
             colour=colour,
-            width=width,
+            width=terminal_width(),
             zone=zone,
             fields=fields,
         )
@@ -298,22 +293,18 @@ def _print(
 
 
 def _remark_on(answer: "Answer", path: Path, window: "Window", listed_by: str) -> None:
-    diagnostics = Diagnostics()
     if not answer.journal_bytes:
-        diagnostics.say(f"the journal {path} is empty: nothing has been recorded yet", problem=True)
+        remark(f"the journal {path} is empty: nothing has been recorded yet")
     if answer.skipped:
         lines = "line is" if answer.skipped == 1 else "lines are"
-        diagnostics.say(f"{answer.skipped} {lines} unreadable and left out, in {path}", problem=True)
+        remark(f"{answer.skipped} {lines} unreadable and left out, in {path}")
     unrecovered: list[Gap] = [
         gap for gap in answer.gaps if not gap.is_recovered and gap.touches(window.since_ms, window.until_ms)
     ]
     if unrecovered:
-        diagnostics.say(gaps.summary(unrecovered), problem=True, hint=f"see: {listed_by}")
-    diagnostics.flush()
+        remark(gaps.summary(unrecovered), hint=f"see: {listed_by}")
 
 
 def _remark_on_left_out(count: int, output: OutputFormat) -> None:
-    diagnostics = Diagnostics()
     events = "event is" if count == 1 else "events are"
-    diagnostics.say(f"{count} {events} not in the {output}: without a text, or a start", problem=True)
-    diagnostics.flush()
+    remark(f"{count} {events} not in the {output}: without a text, or a start")

@@ -293,15 +293,18 @@ class Page:
 
 
 def _lines(answer: Answer, filters: Filters, page: Page) -> Iterator[list[str]]:
-    row = 0
+    for batch in _parted(answer, filters):
+        page.widen(event for _, event in batch)
+        # As grep has it.
+        yield [("--\n" if is_apart else "") + page.line(event) for is_apart, event in batch]
+
+
+def _parted(answer: Answer, filters: Filters) -> Iterator[list[tuple[bool, Event]]]:
+    """Tell of each event also whether what is around another match begins with it."""
+    first = 0
     for batch in _timed(answer, filters):
-        page.widen(batch)
-        lines = []
-        for event in batch:
-            # As grep has it.
-            lines.append(("--\n" if row in answer.breaks else "") + page.line(event))
-            row += 1
-        yield lines
+        yield [(row in answer.breaks, event) for row, event in enumerate(batch, first)]
+        first += len(batch)
 
 
 def _timed(answer: Answer, filters: Filters) -> Iterable[list[Event]]:
@@ -363,18 +366,17 @@ def _items(answer: Answer, filters: Filters, zone: tzinfo) -> Iterator[list[str]
 
     A rule is between what was around one match, and around the next.
     """
-    heading, row = "", 0
-    for batch in _timed(answer, filters):
+    heading = ""
+    for batch in _parted(answer, filters):
         items = []
-        for event in batch:
+        for is_apart, event in batch:
             day, time = "Without a time", "-"
             if event.time_ms is not None:
                 day, time = f"{_local(event.time_ms, zone):%Y-%m-%d %H:%M:%S}".split()
             above = "" if day == heading else ("\n" if heading else "") + f"## {day}\n\n"
-            rule = "\n---\n" + ("\n" if day == heading else "") if row in answer.breaks else ""
+            rule = "\n---\n" + ("\n" if day == heading else "") if is_apart else ""
             items.append(rule + above + _item(event, time))
             heading = day
-            row += 1
         yield items
 
 
