@@ -16,8 +16,10 @@ TARGET = Path(__file__).resolve().parent.parent / "docs" / "cli.md"
 COLUMNS = 100
 
 EXIT_CODES = {
-    ExitCode.DONE: "done; for `query` and `gaps`: something was found; for `status`: connected",
-    ExitCode.NO_MATCH: "`query`, `gaps`: nothing was found",
+    ExitCode.DONE: "done; for `query`, `sql` and `gaps`: something was found; for `status`: connected; "
+    "for `cache status`: something is sealed",
+    ExitCode.NO_MATCH: "`query`, `sql`, `gaps`: nothing was found; "
+    "`cache status`, `cache clear`: there is no cache",
     ExitCode.BAD_INPUT: "wrong usage, or an input that cannot be used",
     ExitCode.LISTENER_STATE: "the listener is not running, or another one already records there",
     ExitCode.REFUSED: "the service refused: the key, the rights, or a certificate that does not verify",
@@ -38,6 +40,7 @@ ENVIRONMENT = {
     "VIDEO_DB_BASE_URL": "the same, where `VIDEO_DB_API` is not set",
     "VIDEODB_EVENTS_DIR": "the state directory, where none is named on the command line",
     "XDG_STATE_HOME": "`videodb` in it is the directory where neither is given; else ~/.local/state",
+    "XDG_CACHE_HOME": "`vdbevents` in it is where journals' caches are; else that in ~/.cache",
     "XDG_CONFIG_HOME": "`vdbevents/config.toml` in it sets defaults of options; else that in ~/.config",
     "VDBEVENTS_…": "`VDBEVENTS_<COMMAND>_<OPTION>`, as `VDBEVENTS_LISTEN_HOLD`: the default of an option",
     "VDBEVENTS_CAPTURE_RUNTIME": "another capture runtime than the one that VideoDB ships; "
@@ -51,8 +54,8 @@ ENVIRONMENT = {
 
 NOTE_ON_ENVIRONMENT = """\
 What the environment does not set may stand in a `.env` file: that of the current directory, or the one that
-`--cwd` or `--env-file` names; but for the defaults of options, which only the real environment sets, as
-[configuration](configuration.md) tells."""
+`--cwd` or `--env-file` names; but for `XDG_CACHE_HOME`, and the defaults of options, which only the real
+environment sets, as [configuration](configuration.md) tells."""
 
 
 def contexts(application=app):

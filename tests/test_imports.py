@@ -69,6 +69,9 @@ def fresh(program, *arguments, home):
         (["query", SESSION, "-n", "1"], 0, HEAVY - {"duckdb"}),
         (["query", SESSION, "-n", "1", "-o", "jsonl"], 0, HEAVY - {"duckdb"}),
         (["query", "nowhere"], 2, HEAVY),
+        (["sql", "--help"], 0, HEAVY),
+        (["sql", "--describe"], 0, HEAVY),
+        (["sql", "SELECT 1", SESSION], 0, HEAVY - {"duckdb"}),
         (
             ["listen", "nowhere"],
             4,

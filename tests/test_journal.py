@@ -391,6 +391,45 @@ def test_following_goes_on_after_a_clear_a_replacement_and_a_late_beginning(stat
     ]  # fmt: skip
 
 
+def test_following_notices_a_clear_though_the_journal_has_grown_since(state):
+    opened = open_journal(state)
+
+    def clear_and_write():
+        opened.clear()
+        opened.append([b"a longer line\n", b"last\n"])
+
+    steps = [lambda: opened.append([b"first\n"]), clear_and_write]
+
+    assert follow_all(state.journal, steps, from_end=False) == [b"first\n", b"a longer line\n", b"last\n"]
+
+
+def test_following_from_a_byte_notices_a_clear_as_well(state):
+    opened = open_journal(state)
+    opened.append([b"first\n"])
+
+    def clear_and_write():
+        opened.clear()
+        opened.append([b"other\n", b"last\n"])
+
+    steps = [clear_and_write]
+
+    assert follow_all(state.journal, steps, from_end=False, start=6) == [b"other\n", b"last\n"]
+
+
+def test_following_gives_what_came_meanwhile_at_once(state):
+    opened = open_journal(state)
+    steps = iter([lambda: opened.append([b"1\n", b"2\n"]), lambda: opened.append([b"3\n"])])
+
+    def wait():
+        step = next(steps, None)
+        if step:
+            step()
+        return step is not None
+
+    batches = journal.follow_batches(state.journal, from_end=False, wait=wait)
+    assert list(batches) == [[b"1\n", b"2\n"], [b"3\n"]]
+
+
 # The thread that writes
 
 

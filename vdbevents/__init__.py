@@ -13,6 +13,7 @@ when it is first used.
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from vdbevents.api import Found, Recording, open  # noqa: A004 - as `gzip.open`
     from vdbevents.errors import VdbeventsError
     from vdbevents.journal import Journal, StateDirectory, follow, locate_state
     from vdbevents.query.engine import search
@@ -24,26 +25,32 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Filters",
+    "Found",
     "Journal",
+    "Recording",
     "StateDirectory",
     "VdbeventsError",
     "Window",
     "envelop",
     "follow",
     "locate_state",
+    "open",
     "parse_line",
     "search",
 ]
 
 _HOMES = {
     "Filters": "vdbevents.query.plan",
+    "Found": "vdbevents.api",
     "Journal": "vdbevents.journal",
+    "Recording": "vdbevents.api",
     "StateDirectory": "vdbevents.journal",
     "VdbeventsError": "vdbevents.errors",
     "Window": "vdbevents.query.window",
     "envelop": "vdbevents.record",
     "follow": "vdbevents.journal",
     "locate_state": "vdbevents.journal",
+    "open": "vdbevents.api",
     "parse_line": "vdbevents.record",
     "search": "vdbevents.query.engine",
 }

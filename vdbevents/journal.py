@@ -14,13 +14,14 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from vdbevents import record
 from vdbevents.errors import CaptureError, InputError, ListenerStateError, VdbeventsError
 
 _BLOCK = 1 << 16
 _BACKWARD_BLOCK = 1 << 20
+_FOLLOWED_BLOCK = 1 << 20
 _LOCK_PATIENCE_SECONDS = 5.0
 _LONGEST_PID = 19
 _LOCK_POLL_SECONDS = 0.0005
@@ -530,30 +531,121 @@ def follow(
         wait: called whenever there is no more for now; it should pause. True goes on, False ends.
         start: the byte to begin at, instead of the beginning or end.
     """
-    handle = None
+    for lines in follow_batches(path, from_end=from_end, wait=wait, start=start):
+        yield from lines
+
+
+def follow_batches(
+    path: Path,
+    *,
+    from_end: bool,
+    wait: Callable[[], bool],
+    start: int | None = None,
+    tail: "Tail | None" = None,
+) -> Iterator[list[bytes]]:
+    """The lines as `follow` has them, together with those that came meanwhile; about a MiB at most.
+
+    A `tail` of the journal, where there is one already, goes on from where it is, and is closed at the end.
+    """
+    seen = None
     try:
         while True:
-            if handle is None:
-                with contextlib.suppress(FileNotFoundError):
-                    handle = path.open("rb")
-                    handle.seek(start if start is not None else 0, os.SEEK_SET)
-                    if from_end:
-                        handle.seek(0, os.SEEK_END)
+            # Before it is read: what comes meanwhile is a change.
+            state = _state_of(path)
+            if state is None or state != seen:
+                seen = state
+                if tail is None:
+                    with contextlib.suppress(FileNotFoundError):
+                        tail = Tail(path, None if from_end else start or 0)
                 # Whatever file comes later is new from its first line.
                 from_end, start = False, None
-            if handle is not None:
-                yield from _whole_lines(handle)
-                if os.fstat(handle.fileno()).st_size < handle.tell():
-                    handle.seek(0)
-                    continue
-                if not _same_file(handle.fileno(), path):
-                    handle.close()
-                    handle = None
+                if tail is not None:
+                    while lines := tail.read():
+                        yield lines
+                    if not tail.is_of(path):
+                        tail.close()
+                        tail = seen = None
             if not wait():
                 return
     finally:
-        if handle is not None:
-            handle.close()
+        if tail is not None:
+            tail.close()
+
+
+def _state_of(path: Path) -> tuple[int, ...] | None:
+    """What is another whenever a file was written or replaced; None where that cannot be told so cheaply."""
+    if os.name != "posix":
+        # Windows tells the size of a file that is open elsewhere late.
+        return None
+    try:
+        state = os.stat(path)  # noqa: PTH116 - a hundred times a second, at a third of the cost
+    except OSError:
+        return None
+    return state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns
+
+
+class Tail:
+    """The whole lines of a journal from an offset on; from its beginning where it was cleared meanwhile.
+
+    Attributes:
+        offset: the byte up to which it was read.
+    """
+
+    MARK_BYTES = 64
+
+    def __init__(self, path: Path, offset: int | None) -> None:
+        """Opens it; without an offset after the last line that is whole.
+
+        Raises:
+            OSError: it cannot be read.
+        """
+        # Without a buffer: one would go on showing what was there before the file was cleared.
+        self._file = path.open("rb", buffering=0)
+        size = self._file.seek(0, os.SEEK_END)
+        self.offset = _last_line_start(self._file.fileno(), size) if offset is None else offset
+        self._mark_at, self._mark = 0, b""
+        self._remember()
+
+    def read(self) -> list[bytes]:
+        """What came since, up to the last line that is whole; the rest may yet be cut off and replaced."""
+        lines = self._whole_lines()
+        # Looked at after the reading: what was read stands behind what was there before only if that holds.
+        if self.is_cleared():
+            self.offset, self._mark = 0, b""
+            lines = self._whole_lines()
+        if lines:
+            self.offset += sum(map(len, lines))
+            # A line begins with its time of receipt: in a cleared file none begins so at the same place.
+            self._mark_at, self._mark = self.offset - len(lines[-1]), lines[-1][: self.MARK_BYTES]
+        return lines
+
+    def _remember(self) -> None:
+        self._mark_at = max(self.offset - self.MARK_BYTES, 0)
+        self._mark = self._bytes(self._mark_at, self.offset - self._mark_at)
+
+    def is_cleared(self) -> bool:
+        """Whether other bytes are where we were: a cleared file may have grown to the same size since."""
+        return self._bytes(self._mark_at, len(self._mark)) != self._mark
+
+    def is_of(self, path: Path) -> bool:
+        """Whether the file is the one at `path` still."""
+        return _same_file(self._file.fileno(), path)
+
+    def close(self) -> None:
+        """Closes the file. Harmless when repeated."""
+        self._file.close()
+
+    def _whole_lines(self) -> list[bytes]:
+        size = _FOLLOWED_BLOCK
+        while True:
+            data = self._bytes(self.offset, size)
+            end = data.rfind(b"\n") + 1
+            if end or len(data) < size:
+                return [line + b"\n" for line in data[:end].split(b"\n")[:-1]]
+            size *= 4
+
+    def _bytes(self, start: int, length: int) -> bytes:
+        return _read_at(self._file.fileno(), start, length)
 
 
 def backward(path: Path, needles: Sequence[bytes]) -> Iterator[bytes]:
@@ -610,15 +702,6 @@ def connection_ids(path: Path) -> Iterator[str]:
             yield data["ws_id"]
         elif event.get("event") == "listener.started" and isinstance(data.get("ws_ids"), list):
             yield from (ws_id for ws_id in data["ws_ids"] if isinstance(ws_id, str))
-
-
-def _whole_lines(handle: BinaryIO) -> Iterator[bytes]:
-    """The lines from here on; stands before one that is not whole, which may yet be cut off and replaced."""
-    while line := handle.readline():
-        if not line.endswith(b"\n"):
-            handle.seek(-len(line), os.SEEK_CUR)
-            return
-        yield line
 
 
 @dataclass(slots=True)

@@ -35,10 +35,11 @@ class Server:
 def server() -> Iterator[Server]:
     """The emulator on a free port, playing nothing by itself."""
     command = [*VDBEVENTS, "emulator", "--no-autoplay"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    with scratch() as cache, subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             settings = dict(process.stdout.readline().strip().split("=", 1) for _ in range(2))
-            yield Server(settings["VIDEO_DB_API"], {**os.environ, **settings})
+            environ = {**os.environ, **settings, "XDG_CACHE_HOME": cache}
+            yield Server(settings["VIDEO_DB_API"], environ)
         finally:
             process.terminate()
 

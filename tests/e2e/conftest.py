@@ -24,7 +24,8 @@ def environ(tmp_path):
         for name in ("PATH", "SYSTEMROOT", "COVERAGE_PROCESS_START")
         if name in os.environ
     }
-    return {**kept, "HOME": str(tmp_path), "TZ": "UTC", "LANG": "C.UTF-8", "VIDEO_DB_API_KEY": KEY}
+    own = {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    return {**kept, **own, "TZ": "UTC", "LANG": "C.UTF-8", "VIDEO_DB_API_KEY": KEY}
 
 
 @pytest.fixture

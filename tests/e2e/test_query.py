@@ -5,10 +5,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import duckdb
 import pytest
 from processes import assert_failed, run
 
-EXAMPLE = Path(__file__).parent.parent.parent / "docs" / "example.jsonl"
+DOCS = Path(__file__).parent.parent.parent / "docs"
+EXAMPLE = DOCS / "example.jsonl"
+SCREEN = DOCS / "example-screen.jsonl"
 
 
 @pytest.mark.parametrize(
@@ -24,9 +27,21 @@ EXAMPLE = Path(__file__).parent.parent.parent / "docs" / "example.jsonl"
         (["--around", "soon"], "Accepted: 90s"),
         (["--fields", "time,line"], "Accepted, with commas"),
         (["--fields", "time", "-o", "md"], "--fields does not go with -o md"),
+        (["--fields", "time,count"], "holds 'count', which only --unique has"),
         (["--min-confidence", "nan"], "no number to count with"),
         (["-E", "--not", "(code"], "no regular expression"),
         (["-E", "--any", "(code"], "no regular expression"),
+        (["--where", "lenght(text) > 3"], 'Did you mean "length"?'),
+        (["--where", "words > 3"], "It may name: time, started, ended"),
+        (["--where", "true) --"], "syntax error"),
+        (["--where", "true; DROP TABLE events"], "syntax error"),
+        (["--where", "text = ?"], "is no condition"),
+        (["--where", "text::INTEGER > 3"], "try_cast gives NULL"),
+        (["--where", "(SELECT count(*) FROM read_text('/etc/passwd')) > 0"], "without a SELECT in it"),
+        (["--where", "EXISTS (FROM json_execute_serialized_sql('x'))"], "without a SELECT in it"),
+        (["--where", "true) FROM query('SELECT 1') WHERE (true"], "syntax error"),
+        (["-o", "parquet", "--unique"], "--unique and -o parquet contradict each other"),
+        (["-o", "parquet", "--follow"], "--follow and -o parquet contradict each other"),
     ],
 )
 def test_what_cannot_be_asked_is_refused_with_what_can(environ, arguments, said):
@@ -34,6 +49,27 @@ def test_what_cannot_be_asked_is_refused_with_what_can(environ, arguments, said)
 
     assert_failed(refused, 2, said)
     assert refused.stdout == ""
+
+
+def test_parquet_holds_the_columns_as_sql_names_them(environ, tmp_path):
+    done = run(["query", EXAMPLE, "--grep", "deploy", "-o", "parquet"], environ, text=False, encoding=None)
+    (tmp_path / "found.parquet").write_bytes(done.stdout)
+
+    rows = duckdb.sql(f"FROM '{tmp_path}/found.parquet'")
+    assert done.returncode == 0
+    assert rows.columns[:3] == ["time", "channel", "event"]
+    assert rows.select("epoch_ms(time), source, text, epoch_ms(started)").fetchall() == [
+        (1772446513000, "mic", "Shall we deploy the code today?", 1772446510000)
+    ]
+
+
+def test_parquet_of_nothing_is_a_file_without_rows(environ, tmp_path):
+    options = ["--grep", "zanzibar", "-o", "parquet", "--fields", "text,start"]
+    done = run(["query", EXAMPLE, *options], environ, text=False, encoding=None)
+    (tmp_path / "found.parquet").write_bytes(done.stdout)
+
+    rows = duckdb.sql(f"FROM '{tmp_path}/found.parquet'")
+    assert (done.returncode, rows.columns, rows.fetchall()) == (1, ["text", "started"], [])
 
 
 def test_a_count_of_nothing_is_printed_and_is_no_match(environ):
@@ -47,6 +83,26 @@ def test_subtitles_say_how_much_is_not_in_them(environ):
 
     assert ended.returncode == 0
     assert "3 events are not in the srt" in ended.stderr
+
+
+def test_descriptions_in_the_line_of_another_are_not_said_to_be_left_out(environ):
+    subtitles = run(["query", SCREEN, "--unique", "-o", "srt"], environ)
+    counted = run(["query", SCREEN, "--unique", "--count"], environ)
+    with_more = run(["query", EXAMPLE, "--unique", "-o", "srt"], environ)
+
+    assert (subtitles.returncode, subtitles.stderr, subtitles.stdout.count(" --> ")) == (0, "", 4)
+    assert (counted.returncode, counted.stderr, counted.stdout) == (0, "", "4\n")
+    assert "3 lines are not in the srt" in with_more.stderr
+
+
+def test_the_journal_that_unique_prints_can_be_asked_again(environ, tmp_path):
+    fewer = tmp_path / "fewer.jsonl"
+    fewer.write_text(run(["query", SCREEN, "--unique", "-o", "jsonl"], environ).stdout, "utf-8")
+
+    again = run(["query", fewer, "-o", "jsonl"], environ)
+
+    assert again.stdout == fewer.read_text("utf-8")
+    assert set(again.stdout.splitlines()) < set(SCREEN.read_text("utf-8").splitlines())
 
 
 def test_a_pager_s_variable_is_no_mistake_in_the_configuration(environ):

@@ -8,7 +8,7 @@ import duckdb
 from hypothesis import HealthCheck, example, given, settings, strategies as st
 
 from vdbevents import record
-from vdbevents.query import engine, plan
+from vdbevents.query import engine, folding, sealing
 from vdbevents.query.plan import Filters
 from vdbevents.query.window import Window
 
@@ -92,6 +92,7 @@ filters = st.builds(
     names=st.sampled_from([(), (), (), ("fired", "other")]),
     labels=st.sampled_from([(), (), (), ("code", "fired")]),
     least_confidence=st.sampled_from([None, None, None, 0.25, 0.5]),
+    where=st.sampled_from([None, None, None, "channel = 'alert' OR confidence >= 0.5"]),
     limit=st.none() | st.integers(1, 5),
     offset=st.sampled_from([0, 0, 1, 3]),
     newest_first=st.booleans(),
@@ -154,6 +155,7 @@ def matches(event, asked):
         and (not asked.sessions or event.get("session_id") in asked.sessions)
         and (not asked.names or event.get("event") in asked.names)
         and (not asked.labels or label in asked.labels)
+        and (not asked.where or event["channel"] == "alert" or (data.get("confidence") or 0) >= 0.5)
         and (asked.least_confidence is None or (data.get("confidence") or 0) >= asked.least_confidence)
         and all(map(is_in, asked.grep))
         and (not asked.any_of or any(map(is_in, asked.any_of)))
@@ -191,6 +193,26 @@ def test_the_answer_is_the_one_that_reading_everything_gives(tmp_path, lines, as
     with engine.search(journal, asked) as answer:
         assert [text for batch in answer.lines() for text in batch] == brute_force(lines, asked)
         assert answer.skipped == sum(form in ("torn", "array") for _, form in lines)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(lines, filters, st.sampled_from([700, 3000]), st.sampled_from([None, None, 0, 400, 3000]))
+def test_the_answer_is_the_same_when_a_part_of_the_journal_is_sealed(
+    tmp_path, lines, asked, piece, around_ms
+):
+    journal, root = tmp_path / "journal.jsonl", tmp_path / "cache"
+    journal.write_text("".join(written(*line) + "\n" for line in lines), "utf-8")
+    cache = sealing.seal(journal, root, piece=piece, part=900)
+    asked = dataclasses.replace(asked, around_ms=around_ms)
+
+    with engine.search(journal, asked) as read, engine.search(journal, asked, cache) as answer:
+        assert [text for batch in answer.lines() for text in batch] == [
+            text for batch in read.lines() for text in batch
+        ]
+        assert list(answer.events()) == list(read.events())
+        assert (answer.count, answer.span, answer.breaks) == (read.count, read.span, read.breaks)
+        assert (answer.skipped, answer.gaps) == (read.skipped, read.gaps)
+        assert (answer.sealed_bytes, read.sealed_bytes) == (cache.end, 0)
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -305,7 +327,7 @@ def test_an_event_is_known_by_the_same_in_a_query_as_everywhere(events):
     )
     found = database.execute(
         "SELECT number, coalesce(backfilled, false), channel, owner, start_ms, end_ms, told "
-        f"FROM ({plan.identities('lines')}) ORDER BY number"
+        f"FROM ({folding.identities('lines')}) ORDER BY number"
     ).fetchall()
     expected = [
         (number, event.get("backfilled") is True, identity)

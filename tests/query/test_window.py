@@ -9,7 +9,15 @@ import pytest
 from hypothesis import given, strategies as st
 
 from vdbevents.errors import InputError
-from vdbevents.query.window import DAY_FORMS, MOMENT_FORMS, ZONE_FORMS, Window, parse_window, parse_zone
+from vdbevents.query.window import (
+    DAY_FORMS,
+    MOMENT_FORMS,
+    ZONE_FORMS,
+    Window,
+    parse_window,
+    parse_zone,
+    told_duration,
+)
 
 BERLIN = ZoneInfo("Europe/Berlin")
 NOW = datetime(2026, 3, 2, 10, 15, 30, 123_000, tzinfo=UTC)
@@ -472,3 +480,15 @@ def test_no_text_does_anything_but_give_a_time_or_an_input_error(text):
             window(**{option: text}, zone=BERLIN)
     with contextlib.suppress(InputError):
         parse_zone(text)
+
+
+@pytest.mark.parametrize(
+    ("milliseconds", "told"),
+    [
+        *((0, "0.0 s"), (449, "0.4 s"), (9_999, "10.0 s"), (10_000, "10 s"), (59_499, "59 s")),
+        *((59_500, "1 min"), (92_000, "1 min 32 s"), (3_600_000, "1 h"), (7_500_000, "2 h 5 min")),
+        *((86_400_000, "1 d"), (3 * 86_400_000 + 7_200_000, "3 d 2 h")),
+    ],
+)
+def test_a_length_of_time_is_told_in_two_units_at_most(milliseconds, told):
+    assert told_duration(milliseconds) == told

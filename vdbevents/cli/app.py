@@ -1,5 +1,6 @@
 """The commands: each parses its options, calls one thing, and renders what comes back."""
 
+import contextlib
 import os
 import signal
 import sys
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vdbevents import __version__
-from vdbevents.cli import capture, gaps, pipelines, query, recorded, session
+from vdbevents.cli import cache, capture, gaps, pipelines, query, recorded, session, sql
 from vdbevents.cli.command import (
     LONGEST_CALL_SECONDS,
     ColorOption,
@@ -158,6 +159,10 @@ def listen(
             help="Start the description of a screen anew if nothing of it came for so long; 0: never.",
         ),
     ] = 60.0,
+    seal: Annotated[
+        bool,
+        typer.Option(help="Keep the journal's old part in the cache, too, so that queries stay fast."),
+    ] = True,
     env_file: EnvironmentFile = None,
     cwd: WorkingDirectory = None,
     log_format: LogFormatOption = LogFormat.TEXT,
@@ -183,6 +188,7 @@ def listen(
         # It goes on without us: that it is still running is no oversight to warn of.
         started.process.returncode = started.code
         return started.code
+    from vdbevents.cli.sealer import kept_sealed
     from vdbevents.listener.daemon import Options, listen as record_events
     from vdbevents.listener.machine import Settings
 
@@ -193,7 +199,8 @@ def listen(
     observer = _ListenObserver(log_format=log_format, colour=colour, quiet=quiet)
     observer.say(f"recording from {cloud.shown_address(credentials.base_url)} into {state.path}")
     try:
-        ended_by = record_events(options, observer)
+        with kept_sealed(state.journal) if seal else contextlib.nullcontext():
+            ended_by = record_events(options, observer)
     finally:
         observer.flush()
     return ExitCode.INTERRUPTED if ended_by is signal.SIGINT else ExitCode.DONE
@@ -234,6 +241,7 @@ def _same_listener(options: Mapping[str, Any]) -> list[str]:
         f"--sync-every={options['sync_every']}",
         f"--stale-after={options['stale_after']}",
         "--recover" if options["recover"] else "--no-recover",
+        "--seal" if options["seal"] else "--no-seal",
         f"--log-format={options['log_format']}",
         f"--cwd={(options['cwd'] or Path()).absolute()}",
     ]
@@ -293,7 +301,9 @@ def stop(
 
 
 app.command(help=query.HELP)(query.query)
+app.command(help=sql.HELP)(sql.sql)
 app.command(help=gaps.HELP)(gaps.gaps)
+app.add_typer(cache.cache_app, name="cache")
 app.command(help=capture.HELP)(capture.capture)
 app.command(help=capture.CHANNELS_HELP)(capture.channels)
 app.add_typer(session.session_app, name="session")

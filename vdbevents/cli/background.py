@@ -72,7 +72,7 @@ def start_listener(
             env=environ,
             text=True,
             encoding="utf-8",
-            **_detached(),
+            **detached(),
         )
     finally:
         os.close(log)
@@ -84,7 +84,8 @@ def start_listener(
     return StartedListener(code, child)
 
 
-def _detached() -> dict[str, Any]:
+def detached() -> dict[str, Any]:
+    """What has a process started so that what is typed on the terminal does not reach it."""
     if sys.platform == "win32":
         return {"creationflags": subprocess.DETACHED_PROCESS | subprocess.CREATE_NEW_PROCESS_GROUP}
     return {"start_new_session": True}
@@ -105,16 +106,16 @@ def _await_connection(
             reader.join(_POLL_SECONDS)
             tell()
             if given_up():
-                _end(child)
+                end(child)
     except KeyboardInterrupt:
-        _end(child)
+        end(child)
         raise
     if first_line and first_line[0] and not given_up():
         announce(first_line[0])
         return ExitCode.DONE
     if given_up():
         # Ended by us, it may say that all is well.
-        _end(child)
+        end(child)
         tell()
         return ExitCode.UNREACHABLE
     code = child.wait()
@@ -122,7 +123,8 @@ def _await_connection(
     return ExitCode(code) if code in set(ExitCode) else ExitCode.BUG
 
 
-def _end(child: "subprocess.Popen[str]") -> None:
+def end(child: "subprocess.Popen[Any]") -> None:
+    """Asks a process to end, sees that it does, and waits until it has."""
     child.terminate()
     try:
         child.wait(_FAREWELL_SECONDS)

@@ -22,6 +22,7 @@ from vdbevents.cli.localtime import SystemZone
 from vdbevents.cli.service import nothing, remark, table, terminal_width
 from vdbevents.errors import InputError
 from vdbevents.gaps import EVENT, Gap, Missing, fold
+from vdbevents.query.window import told_duration
 from vdbevents.record import parse_line
 from vdbevents.terminal import cells, cut, harmless
 
@@ -49,7 +50,6 @@ _LONGEST_TEXT: Final = 400
 _LONGEST_REMARK: Final = 100
 _LABEL_CELLS: Final = 13
 _LEAST_ROOM: Final = 20
-_FEW_SECONDS: Final = 10
 
 
 @reports
@@ -235,15 +235,7 @@ def span(gap: Gap) -> str:
 
 def length(gap: Gap) -> str:
     """How long it is: `0.4 s`, `1 min 32 s`, `2 h 5 min`, `3 d`."""
-    milliseconds = max(0, gap.until_ms - gap.since_ms)
-    if milliseconds < _FEW_SECONDS * 1000:
-        return f"{milliseconds / 1000:.1f} s"
-    seconds = round(milliseconds / 1000)
-    for size, unit, part, of in ((86_400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
-        if seconds >= size:
-            rest = seconds % size // part
-            return f"{seconds // size} {unit}" + (f" {rest} {of}" if rest else "")
-    return f"{seconds} s"
+    return told_duration(max(0, gap.until_ms - gap.since_ms))
 
 
 def _local(milliseconds: int) -> datetime:

@@ -2,26 +2,33 @@
 
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final, cast
 
 import typer
 
-from vdbevents.cli import gaps
+from vdbevents.cli import gaps, sources
+from vdbevents.cli.cache import sealed_for
 from vdbevents.cli.command import (
     ColorOption,
     EnvironmentFile,
-    JournalArgument,
     WorkingDirectory,
-    journal_to_read,
     put,
     reports,
     require_finite,
 )
-from vdbevents.cli.diagnostics import Color, ExitCode, wants_colour
+from vdbevents.cli.diagnostics import Color, ExitCode, is_terminal, wants_colour
+from vdbevents.cli.follow import (
+    following,
+    journal_to_follow,
+    print_following,
+    refuse_with_follow,
+    remark_on_unreadable,
+)
 from vdbevents.cli.service import remark, terminal_width
+from vdbevents.cli.sources import DirectoriesOption, FilesOption, SourceArgument
 from vdbevents.errors import InputError
 
 if TYPE_CHECKING:
@@ -29,7 +36,10 @@ if TYPE_CHECKING:
 
     from vdbevents.gaps import Gap
     from vdbevents.query.engine import Answer
+    from vdbevents.query.merged import Journal, Merged
     from vdbevents.query.plan import Filters
+    from vdbevents.query.runs import Runs
+    from vdbevents.query.segments import Cache
     from vdbevents.query.window import Window
 
 HELP = """Find events again: by when they were received, what was said or shown, and where.
@@ -42,18 +52,23 @@ Examples:
   vdbevents query --last 10m --grep code
   vdbevents query --on friday --source mic --any invoice --any budget --not draft
   vdbevents query --last 2h --grep deploy -n 5 --around 15s
+  vdbevents query --on yesterday --channel visual_index --unique
   vdbevents query --since 10:15 --until 10:30 --channel transcript -o md > meeting.md
   vdbevents query --since yesterday -o jsonl > yesterday.jsonl
+  vdbevents query --last 10m --follow --channel transcript
   vdbevents query yesterday.jsonl --grep invoice --fields time,source,text
+  vdbevents query --dir ~/laptop --file 'desk=logs/*.jsonl.gz' --grep invoice
 
 \b
 Times are local unless they name a zone, or --tz does:
   2026-03-02T10:15:30Z, "2026-03-02 10:15", 10:15, yesterday, friday, -3h, "2 hours ago", @1772446530
 
 \b
-Exit codes: 0 something matched, 1 nothing did, 2 wrong input.
+Exit codes: 0 something matched, 1 nothing did, 2 wrong input; with --follow 130, as Ctrl-C ends it.
 """
 
+# SQL has an `end` of its own.
+_SQL_NAMES: Final = {"start": "started", "end": "ended"}
 _SOURCES: Final = ("mic", "system_audio", "screen", "camera")
 
 
@@ -67,6 +82,7 @@ class OutputFormat(StrEnum):
     MD = "md"
     SRT = "srt"
     VTT = "vtt"
+    PARQUET = "parquet"
 
 
 class By(StrEnum):
@@ -78,8 +94,10 @@ class By(StrEnum):
 
 @reports
 def query(
-    journal: JournalArgument = None,
+    journal: SourceArgument = None,
     *,
+    directories: DirectoriesOption = None,
+    files: FilesOption = None,
     last: Annotated[str | None, typer.Option(metavar="TIME", help="The last 90s, 10m, 2h, 3d, 1w.")] = None,
     since: Annotated[str | None, typer.Option(metavar="TIME", help="At this time or later.")] = None,
     until: Annotated[str | None, typer.Option(metavar="TIME", help="Before this time.")] = None,
@@ -148,6 +166,12 @@ def query(
     min_confidence: Annotated[
         float | None, typer.Option(metavar="NUMBER", help="What has a confidence of so much at least.")
     ] = None,
+    where: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SQL", help="A condition in SQL, over the columns of `vdbevents sql --describe`'s events."
+        ),
+    ] = None,
     around: Annotated[
         str | None,
         typer.Option(metavar="TIME", help="Also all that happened 15s, 2m, … before and after each match."),
@@ -162,6 +186,18 @@ def query(
     interim: Annotated[
         bool, typer.Option("--interim", help="Also transcripts that a final one replaced.")
     ] = False,
+    unique: Annotated[
+        bool,
+        typer.Option(
+            "--unique",
+            help="One line for descriptions of the screen that go on saying nearly the same: how long, and "
+            "how many times.",
+        ),
+    ] = False,
+    follow: Annotated[
+        bool,
+        typer.Option("--follow", "-f", help="Then also what matches as it is written, until Ctrl-C."),
+    ] = False,
     count: Annotated[bool, typer.Option("--count", help="Print only how many there are.")] = False,
     fields: Annotated[
         str | None,
@@ -172,11 +208,14 @@ def query(
         typer.Option(
             "-o",
             "--output",
-            help="jsonl, json: the journal's own lines; csv: folded columns; srt, vtt: subtitles.",
+            help="jsonl, json: the journal's own lines; csv, parquet: folded columns; srt, vtt: subtitles.",
         ),
     ] = OutputFormat.TEXT,
     pager: Annotated[
         bool, typer.Option(help="Show text in $VDBEVENTS_PAGER, $PAGER or less, on a terminal.")
+    ] = True,
+    cache: Annotated[
+        bool, typer.Option(help="Use and extend what is sealed of the journal; --no-cache reads all of it.")
     ] = True,
     env_file: EnvironmentFile = None,
     cwd: WorkingDirectory = None,
@@ -184,19 +223,35 @@ def query(
 ) -> ExitCode:
     from datetime import UTC, datetime
 
-    from vdbevents.query import engine
+    from vdbevents.query import engine, merged, runs
     from vdbevents.query.plan import Filters
     from vdbevents.query.render import parse_fields
     from vdbevents.query.window import parse_duration, parse_window
 
-    if fixed and extended:
-        raise InputError("-F and -E contradict each other", "give one of them")
-    if count and around is not None:
-        raise InputError("--count and --around contradict each other", "give one of them")
+    is_named = bool(directories or files)
+    _refuse(
+        {
+            "-F and -E": fixed and extended,
+            "--count and --around": count and around is not None,
+            "--unique and -o parquet": unique and output is OutputFormat.PARQUET,
+        }
+    )
+    if follow:
+        refuse_with_follow(
+            until=until,
+            on=on,
+            around=around,
+            offset=offset,
+            reverse=reverse,
+            count=count,
+            unique=unique,
+            output=output.value,
+        )
     require_finite(min_confidence=min_confidence)
     zone = _zone(tz)
+    now = datetime.now(UTC)
     filters = Filters(
-        window=parse_window(last=last, since=since, until=until, on=on, now=datetime.now(UTC), zone=zone),
+        window=parse_window(last=last, since=since, until=until, on=on, now=now, zone=zone),
         by_event=by is By.EVENT,
         grep=tuple(grep or ()),
         any_of=tuple(any_of or ()),
@@ -211,31 +266,70 @@ def query(
         names=tuple(event or ()),
         labels=tuple(label or ()),
         least_confidence=min_confidence,
+        where=where,
         limit=limit,
         offset=offset,
         newest_first=reverse,
         around_ms=None if around is None else parse_duration("--around", around),
         interim=interim,
     )
-    columns = None if fields is None else parse_fields(fields)
-    path = journal_to_read(journal, env_file, cwd, otherwise=f"to search for it: --grep {journal}")
-    with engine.search(path, filters) as answer:
+    columns = None if fields is None else parse_fields(fields, unique=unique, hosts=is_named and not follow)
+    otherwise = f"to search for it: --grep {journal}"
+    bounds: Mapping[str, object] = {"last": last, "since": since, "until": until}
+    if on is not None or tz is not None:
+        bounds = _bounds(filters.window)
+
+    def listed_by(path: Path) -> str:
+        # What was not named is found again by the same settings.
+        settings = {} if is_named else {"env_file": env_file, "cwd": cwd}
+        return gaps.command_line(path if is_named else journal, **bounds, **settings)
+
+    if follow:
+        followable = sources.to_follow(journal, directories, files)
+        path = journal_to_follow(followable, env_file, cwd, otherwise=otherwise)
+        with engine.interruptible(), following(path, filters) as followed:
+            if followed.found:
+                _remark_on(followed.found, str(path), filters.window, listed_by(path))
+            print_following(followed, output.value, filters, columns, zone=zone, color=color)
+        return ExitCode.DONE
+    named = sources.named_by(journal, directories, files, env_file, cwd, otherwise=otherwise)
+
+    def cache_of(path: Path) -> "Cache | None":
+        return sealed_for(path, filters.window, now, color) if cache else None
+
+    with (
+        engine.interruptible(),
+        sources.opened(named) as journals,
+        merged.search(journals, filters, cache_of) as answer,
+    ):
+        found = runs.find(answer, newest_first=reverse) if unique else None
+        lines = answer.count - (found.merged if found else 0)
         if count:
-            put(str(answer.count))
-            shown = answer.count
+            put(str(lines))
+            shown = lines
         else:
             paged = pager and output is OutputFormat.TEXT
-            shown = _print(answer, output, filters, columns, zone=zone, color=color, paged=paged)
-        if on is None and tz is None:
-            listed_by = gaps.command_line(
-                journal, last=last, since=since, until=until, env_file=env_file, cwd=cwd
+            shown = _print(
+                answer,
+                output,
+                filters,
+                columns,
+                found,
+                zone=zone,
+                color=color,
+                paged=paged,
+                hosts=len(journals) > 1,
             )
-        else:
-            listed_by = gaps.command_line(journal, **_bounds(filters.window), env_file=env_file, cwd=cwd)
-        _remark_on(answer, path, filters.window, listed_by)
-        if shown < answer.count:
-            _remark_on_left_out(answer.count - shown, output)
+        _remark_on_each(journals, answer, filters.window, listed_by)
+        if shown < lines:
+            _remark_on_left_out(lines - shown, output, "line" if unique else "event")
     return ExitCode.DONE if shown else ExitCode.NO_MATCH
+
+
+def _refuse(contradictions: Mapping[str, bool]) -> None:
+    for options, are_given in contradictions.items():
+        if are_given:
+            raise InputError(f"{options} contradict each other", "give one of them")
 
 
 def _zone(name: str | None) -> "tzinfo":
@@ -263,48 +357,91 @@ def _bounds(window: "Window") -> dict[str, str]:
 
 
 def _print(
-    answer: "Answer",
+    answer: "Merged",
     output: OutputFormat,
     filters: "Filters",
     fields: tuple[str, ...] | None,
+    runs: "Runs | None",
     *,
     zone: "tzinfo",
     color: Color,
     paged: bool,
+    hosts: bool,
 ) -> int:
     from vdbevents.cli.pager import paged as through_pager
     from vdbevents.query import render
 
+    if output is OutputFormat.PARQUET:
+        return _print_parquet(answer, fields)
     colour = wants_colour(color, sys.stdout, os.environ)
-    shown = answer.count
+    shown = answer.count - (runs.merged if runs else 0)
     with through_pager(sys.stdout.buffer, os.environ, wanted=paged) as stream:
         shown = render.write(
             answer,
-            output.value,
+            cast("render.Output", output.value),
             stream,
             filters=filters,
             colour=colour,
             width=terminal_width(),
             zone=zone,
             fields=fields,
+            runs=runs,
+            hosts=hosts,
         )
     sys.stdout.flush()
     return shown
 
 
-def _remark_on(answer: "Answer", path: Path, window: "Window", listed_by: str) -> None:
+def _print_parquet(answer: "Merged", fields: tuple[str, ...] | None) -> int:
+    import shutil
+    import tempfile
+
+    from vdbevents.query.render import FIELDS
+
+    if is_terminal(sys.stdout):
+        hint = "write it into a file: vdbevents query … -o parquet > events.parquet"
+        raise InputError("-o parquet is no text for a terminal", hint)
+    if len(answer.answers) > 1:
+        raise InputError("-o parquet and several journals contradict each other", "ask for one at a time")
+    [(_, of_one)] = answer.answers
+    with tempfile.TemporaryDirectory(prefix="vdbevents-parquet-") as folder:
+        path = Path(folder) / "answer.parquet"
+        of_one.write_parquet(path, [_SQL_NAMES.get(name, name) for name in fields or FIELDS])
+        with path.open("rb") as file:
+            shutil.copyfileobj(file, sys.stdout.buffer)
+    sys.stdout.flush()
+    return of_one.count
+
+
+def _remark_on_each(
+    journals: "Sequence[Journal]", answer: "Merged", window: "Window", listed_by: Callable[[Path], str]
+) -> None:
+    for journal, (_, of_one) in zip(journals, answer.answers, strict=True):
+        if journal.trouble:
+            remark(f"{journal.told} {journal.trouble}: what could be unpacked of it was searched")
+        # `gaps` reads files as they are.
+        listing = "" if journal.is_scratch else listed_by(journal.path)
+        _remark_on(of_one, journal.told, window, listing, is_one_of_several=len(journals) > 1)
+
+
+def _remark_on(
+    answer: "Answer", told: str, window: "Window", listed_by: str, *, is_one_of_several: bool = False
+) -> None:
     if not answer.journal_bytes:
-        remark(f"the journal {path} is empty: nothing has been recorded yet")
+        remark(f"the journal {told} is empty: nothing has been recorded yet")
     if answer.skipped:
-        lines = "line is" if answer.skipped == 1 else "lines are"
-        remark(f"{answer.skipped} {lines} unreadable and left out, in {path}")
+        remark_on_unreadable(answer.skipped, told)
     unrecovered: list[Gap] = [
         gap for gap in answer.gaps if not gap.is_recovered and gap.touches(window.since_ms, window.until_ms)
     ]
     if unrecovered:
-        remark(gaps.summary(unrecovered), hint=f"see: {listed_by}")
+        summary = gaps.summary(unrecovered)
+        remark(
+            f"{told}: {summary}" if is_one_of_several else summary,
+            hint=f"see: {listed_by}" if listed_by else "",
+        )
 
 
-def _remark_on_left_out(count: int, output: OutputFormat) -> None:
-    events = "event is" if count == 1 else "events are"
-    remark(f"{count} {events} not in the {output}: without a text, or a start")
+def _remark_on_left_out(count: int, output: OutputFormat, what: str) -> None:
+    left_out = f"{what} is" if count == 1 else f"{what}s are"
+    remark(f"{count} {left_out} not in the {output}: without a text, or a start")

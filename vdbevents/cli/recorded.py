@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
 import typer
 
 from vdbevents import record
+from vdbevents.cli.cache import sealed_of
 from vdbevents.cli.command import (
     ColorOption,
     EnvironmentFile,
@@ -196,7 +197,7 @@ def _told_of_captures(journal: Path) -> list[dict[str, Any]]:
     filters = plan.Filters(
         grep=("capture.",), ignore_case=False, channels=(record.OWN_CHANNEL,), interim=True
     )
-    with engine.search(journal, filters) as answer:
+    with engine.search(journal, filters, sealed_of(journal)) as answer:
         return [record.parse_line(line.encode()) or {} for batch in answer.lines() for line in batch]
 
 

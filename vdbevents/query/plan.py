@@ -14,10 +14,21 @@ They are printed as they are, or folded into `Event`s as they are read. With `ar
 # ruff: noqa: S608 - the SQL is made here of constants, whole numbers and names of ours; values are bound
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple, Protocol, TypeVar
+from typing import Final, NamedTuple, Protocol
 
+from vdbevents.query.folding import (
+    ALIASES,
+    COLUMNS,
+    FETCHED,
+    SOURCE,
+    folded,
+    folded_usual,
+    identities,
+    named,
+    usual,
+)
 from vdbevents.query.window import LEAST_MS, Window
 
 # -- What a query asks -----------------------------------------------------------------------------------
@@ -41,6 +52,7 @@ class Filters:
         streams: any of these, as a stream's id or its name.
         sessions, names, labels: any of these, as a session's id, an `event`, a `label`.
         least_confidence: only what has a confidence, of so much at least.
+        where: a condition in SQL, over the columns of the view `events` (`query.views`).
         limit: the newest so many only; they are still given oldest first.
         offset: so many of the newest are left out, before `limit` counts.
         around_ms: also all that happened so many milliseconds before and after what was chosen.
@@ -63,6 +75,7 @@ class Filters:
     names: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
     least_confidence: float | None = None
+    where: str | None = None
     limit: int | None = None
     offset: int = 0
     around_ms: int | None = None
@@ -81,7 +94,11 @@ class Filters:
 
 
 class Event(NamedTuple):
-    """A line of a journal, its variants folded into columns (see docs/events-format.md); times in Unix ms."""
+    """A line of a journal, its variants folded into columns (see docs/events-format.md); times in Unix ms.
+
+    `line` is there where nothing of it was understood: where there is neither a text nor a label. `host` is
+    in no line: `query.merged` tells it, where several journals are read.
+    """
 
     time_ms: int | None
     channel: str | None
@@ -97,7 +114,8 @@ class Event(NamedTuple):
     label: str | None
     speaker: str | None
     confidence: float | None
-    line: str
+    line: str | None
+    host: str | None = None
 
 
 class Answer(Protocol):
@@ -128,10 +146,11 @@ class Statement(NamedTuple):
 # -- Step 1: the lines that may belong to the answer -----------------------------------------------------
 
 # One column of whole lines. Without a delimiter or a quote nothing in a line is touched; a line that is no
-# UTF-8 is set aside in `reject_errors`. What exceeds the limit can be lost in silence.
+# UTF-8 is set aside in `reject_errors`. What exceeds the limit can be lost in silence. A name that ends in
+# `.gz` would have DuckDB unpack what may be none: `query.archive` looks into the file.
 _LINES: Final = """read_csv(?, delim = '', quote = '', escape = '', comment = '', header = false,
     columns = {'line': 'VARCHAR'}, auto_detect = false, strict_mode = false, ignore_errors = true,
-    store_rejects = true, hive_partitioning = false,
+    store_rejects = true, hive_partitioning = false, compression = 'none',
     max_line_size = {limit}, buffer_size = {buffer})"""
 
 
@@ -247,215 +266,119 @@ def ignores_case(pattern: str, filters: Filters) -> bool:
     return not any(character.isupper() for character in pattern)
 
 
-_Definition = TypeVar("_Definition")
-
-# -- Folding: the variants of an event in one set of columns ---------------------------------------------
-
-_ALIASES: Final = {
-    "scene_index": "visual_index",
-    "visual": "visual_index",
-    "spoken_index": "audio_index",
-    "audio": "audio_index",
-}
-
-# The first of these that is there, and not null, is the member's value.
-_MEMBERS: Final = {
-    "unix_ts": ["unix_ts"],
-    "ts": ["ts"],
-    "kind_1": ["channel"],
-    "kind_2": ["type"],
-    "kind_3": ["event_type"],
-    "kind_4": ["event"],
-    "webhook": ["event_id"],
-    "given_stream": ["rtstream_id", "rtstreamId", "data.rtstream_id", "data.rtstreamId"],
-    "given_stream_name": [
-        *("rtstream_name", "rtstreamName", "data.rtstream_name", "data.rtstreamName"),
-        *("channel_id", "data.channel_id"),
-    ],
-    "given_session": ["capture_session_id", "session_id", "data.capture_session_id", "data.session_id"],
-    "said": [
-        "data.text",
-        "text",
-        "data.description",
-        "description",
-        "data.explanation",
-        "explanation",
-        "raw",
-    ],
-    "status": ["status", "data.status"],
-    "error": ["data.error.message", "data.error", "data.message", "error.message", "error"],
-    "final": ["data.is_final", "data.isFinal", "is_final", "isFinal"],
-    "begin": [
-        *("data.start", "data.startMs", "data.start_ms", "data.start_time", "data.timestamp"),
-        *("start", "startMs", "start_ms", "start_time", "timestamp"),
-    ],
-    "finish": [
-        *("data.end", "data.endMs", "data.end_ms", "data.end_time", "end", "endMs", "end_ms", "end_time"),
-    ],
-    "given_label": ["data.event_label", "data.label", "label"],
-    "given_speaker": ["data.speaker", "speaker"],
-    "sure": ["data.confidence", "confidence"],
-}
-
-
-def _iso_ms(value: str) -> str:
-    """Return SQL for the Unix milliseconds of an ISO 8601 time from year 1000 on; UTC if it names no zone."""
-    form = (
-        r"[1-8]\d{3}-\d\d-\d\d[Tt ]([01]\d|2[0-3]):[0-5]\d(:[0-5]\d(\.\d+)?)?([Zz]|[+-][01]\d(:?[0-5]\d)?)?"
-    )
-    zoned = rf"regexp_replace(upper({value}), '^[^Z+]{{10}}[^Z+-]*$', '\0Z')"
-    # `//` rounds towards zero: it is made to round half up, as numbers are, by counting from before year 1.
-    milliseconds = f"(epoch_us(try_cast({zoned} AS TIMESTAMPTZ)) + {-LEAST_MS}500) // 1000 - {-LEAST_MS}"
-    return f"CASE WHEN regexp_full_match({value}, '{form}') THEN {milliseconds} END"
-
-
-def _seconds_ms(number: str) -> str:
-    """Return SQL that rounds seconds to milliseconds, half up; NULL for what is no time."""
-    return f"CASE WHEN {number} BETWEEN -3e10 AND 2.5e11 THEN floor({number} * 1000 + 0.5)::BIGINT END"
-
-
-def _moment_ms(value: str, number: str) -> str:
-    """Return SQL for the milliseconds of a number, of seconds if it is small, or of an ISO 8601 time."""
-    milliseconds = f"CASE WHEN abs({number}) BETWEEN 1e11 AND 2.5e14 THEN {number} / 1000 ELSE {number} END"
-    return f"coalesce({_seconds_ms(f'({milliseconds})')}, {_iso_ms(value)})"
-
-
-_SOURCE_PREFIX: Final = (
-    r"(?m)^(?:capture )?(mic|system[_ ]audio|display|screen|camera)(?:rophone)?(?:[^a-z]|$)"
-)
-_SOURCE: Final = f"""CASE left(regexp_extract(lower(concat_ws(chr(10), given_stream_name, given_stream)),
-    '{_SOURCE_PREFIX}', 1), 3) WHEN 'mic' THEN 'mic' WHEN 'sys' THEN 'system_audio' WHEN 'dis' THEN 'screen'
-    WHEN 'scr' THEN 'screen' WHEN 'cam' THEN 'camera' END"""
-
-# What follows the members, each level made from those before it: the names that are strings, the kind, the
-# kind without a lifecycle's step, channel and event, and what else a text can be made of. `data` is looked at
-# only where nothing is said.
-_LEVELS: Final = (
-    {
-        "name_1": "CASE WHEN types[1] = 'VARCHAR' THEN kind_1 END",
-        "name_2": "CASE WHEN types[2] = 'VARCHAR' THEN kind_2 END",
-        "name_3": "CASE WHEN types[3] = 'VARCHAR' THEN kind_3 END",
-        "name_4": "CASE WHEN types[4] = 'VARCHAR' THEN kind_4 END",
-    },
-    {"kind": "coalesce(name_1, name_2, name_3, name_4)"},
-    {
-        "plain": "CASE WHEN starts_with(kind, 'capture_session.') THEN 'capture_session' ELSE kind END",
-        "begin_number": "try_cast(begin AS DOUBLE)",
-        "finish_number": "try_cast(finish AS DOUBLE)",
-        "unix_number": "try_cast(unix_ts AS DOUBLE)",
-        "sure_number": "try_cast(sure AS DOUBLE)",
-    },
-    {
-        "channel": """CASE plain WHEN 'scene_index' THEN 'visual_index'
-            WHEN 'spoken_index' THEN 'audio_index' ELSE coalesce(plain,
-            CASE WHEN webhook IS NOT NULL AND given_label IS NOT NULL THEN 'alert' END) END""",
-        "event": "coalesce(nullif(name_4, plain), nullif(name_3, plain), nullif(name_2, plain))",
-    },
-    {
-        "state": "coalesce(nullif(status, ''), nullif(split_part(event, '.', 2), ''))",
-        "rest": """CASE WHEN said IS NULL
-            THEN nullif(nullif(json_extract_string(json, '$.data'), ''), '{}') END""",
-        "rest_type": "CASE WHEN said IS NULL THEN json_type(json, '$.data') END",
-    },
-)
-
-# How each column of `Event` is made.
-_COLUMNS: Final = {
-    "time_ms": f"coalesce({_seconds_ms('unix_number')}, {_iso_ms('ts')})",
-    "channel": "channel",
-    "event": "event",
-    "source": _SOURCE,
-    "stream": "given_stream",
-    "stream_name": "given_stream_name",
-    "session": "given_session",
-    "text": """coalesce(said, CASE channel WHEN 'capture_session'
-        THEN nullif(concat_ws(': ', state, CASE WHEN state = 'failed' THEN coalesce(error, rest) END), '')
-        WHEN 'vdbevents' THEN rest
-        ELSE CASE WHEN rest_type = 'VARCHAR' THEN rest END END)""",
-    "is_final": "CASE final WHEN 'true' THEN true WHEN 'false' THEN false END",
-    "start_ms": _moment_ms("begin", "begin_number"),
-    "end_ms": _moment_ms("finish", "finish_number"),
-    "label": "coalesce(given_label, event)",
-    "speaker": "given_speaker",
-    "confidence": "CASE WHEN isfinite(sure_number) THEN sure_number END",
-}
-
-# DuckDB reads no JSON with half a surrogate pair, which a recorder may well have been sent. `\x01` cannot
-# stand in JSON: it marks the escapes that are whole, and then stands for those that were not.
-_PAIR: Final = r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
-_OTHER: Final = r"\\[^u]|\\u(?:[0-9abcefABCEF][0-9a-fA-F]|[dD][0-7])[0-9a-fA-F]{2}"
-_HALF: Final = r"\\u[dD][89a-fA-F][0-9a-fA-F]{2}"
-_MENDED: Final = rf"""replace(regexp_replace(
-    regexp_replace(line, '({_PAIR}|{_OTHER})|{_HALF}', '\1' || chr(1), 'g'),
-    '({_PAIR}|{_OTHER})' || chr(1), '\1', 'g'), chr(1), '\ufffd')"""
-_JSON: Final = rf"""CASE WHEN NOT starts_with(ltrim(line, ' \t'), '{{') THEN NULL
-    WHEN json_valid(line) THEN line
-    WHEN regexp_matches(line, '{_HALF}') AND json_valid({_MENDED}) THEN {_MENDED} END"""
-
-
-def folded(table: str, columns: Iterable[str], *others: str) -> str:
-    """Return a SELECT of `columns` (names of `Event`'s), and of `others`: `table`'s own, or `readable`.
-
-    `table` is SQL that has a column `line`. An event's JSON is parsed once, for the members that are needed.
-    """
-    made = {name: _COLUMNS.get(name, name) for name in columns}
-    levels: list[dict[str, str]] = []
-    wanted = " ".join(made.values())
-    for level in reversed(_LEVELS):
-        needed = _named(level, wanted)
-        levels.insert(0, needed)
-        wanted = " ".join([wanted, *needed.values()])
-    members = _named(_MEMBERS, wanted)
-    paths = list(dict.fromkeys(path for member in members.values() for path in member))
-    value = {path: f"v[{index}]" for index, path in enumerate(paths, 1)}
-    read = {
-        name: f"coalesce({', '.join(value[path] for path in member)})" for name, member in members.items()
-    }
-    sql = f"(SELECT *, {_JSON} AS json FROM {table})"
-    sql = f"""(SELECT *, json_extract_string(json, {[f"$.{path}" for path in paths]}) AS v,
-        json_type(json, ['$.channel', '$.type', '$.event_type', '$.event']) AS types FROM {sql})"""
-    for level in ({"readable": "v IS NOT NULL", **read}, *filter(None, levels)):
-        sql = f"(SELECT *, {_aliased(level)} FROM {sql})"
-    return f"SELECT {', '.join([_aliased(made), *others])} FROM {sql}"
-
-
-def _named(definitions: dict[str, _Definition], sql: str) -> dict[str, _Definition]:
-    """Return those definitions whose names stand in `sql`."""
-    words = set(re.findall(r"\w+", sql))
-    return {name: definition for name, definition in definitions.items() if name in words}
-
-
-def _aliased(columns: dict[str, str]) -> str:
-    return ", ".join(name if sql == name else f"{sql} AS {name}" for name, sql in columns.items())
-
-
 # -- Steps 2 and 3: which of them match, and which are shown ---------------------------------------------
 
 
-_NUMBERED: Final = "(SELECT rowid AS position, line FROM candidates)"
+# What is kept of each event until it is known which are shown. `length` is that of a sealed event's line;
+# the others' lines are in `candidates`, and come after all that is sealed.
+_KEPT: Final = (
+    *("position", "length", "time_ms", "readable", "ours", "within", "matched", "fetched"),
+    *("transcript", "channel", "stream", "is_final", "start_ms", "end_ms"),
+)
+
+UNSEALED: Final = 1 << 60
+"""Positions from here on are those of `candidates`; before, bytes of the journal."""
 
 
 def events(filters: Filters) -> Statement:
-    """Make the table `events`, a row a candidate: position, time_ms, readable, ours, within, matched.
-
-    Where times of what happened count, or interim transcripts are to be hidden, also end_ms; where they are:
-    transcript, stream, is_final, start_ms.
-    """
+    """Make the table `events`, a row a candidate, with the columns `_KEPT`."""
     values: list[object] = []
-    moment = "coalesce(start_ms, time_ms)" if filters.by_event else "time_ms"
-    within = _between(filters.window, moment)
+    made = _asked(filters, values)
+    asked = " ".join(made.values())
+    columns = COLUMNS if filters.where else named(COLUMNS, f"{asked} channel is_final start_ms end_ms")
+    numbered = f"(SELECT {UNSEALED} + rowid AS position, NULL::BIGINT AS length, line FROM candidates)"
+    lines = folded(numbered, columns, "position", "length", "readable", f"{FETCHED} AS fetched")
+    sql = f"SELECT {_kept(made)} FROM {_with_names(f'({lines})', filters)}"
+    return Statement(f"CREATE TEMP TABLE events AS {sql}", values)
+
+
+def more_events(filters: Filters, files: Sequence[str]) -> Statement:
+    """Add to `events` those that match and are sealed in `files`."""
+    values: list[object] = []
+    made = _asked(filters, values)
+    table = _with_names("(SELECT *, true AS readable FROM read_parquet(?))", filters)
+    sql = f"SELECT {_kept(made)} FROM {table} WHERE matched"
+    sql = f"INSERT INTO events {sql} AND position NOT IN (SELECT position FROM events)"
+    return Statement(sql, [*values, list(files)])
+
+
+def more_finals(filters: Filters, files: Sequence[str]) -> Statement:
+    """Add to `events` the final transcripts that are sealed in `files`; they match nothing."""
+    made = {**_asked(Filters(window=filters.window, by_event=filters.by_event), []), "matched": "false"}
+    sql = f"""SELECT {_kept(made)} FROM (SELECT *, true AS readable FROM read_parquet(?))
+        WHERE within AND transcript AND is_final AND position NOT IN (SELECT position FROM events)"""
+    return Statement(f"INSERT INTO events {sql}", [list(files)])
+
+
+def _asked(filters: Filters, values: list[object]) -> dict[str, str]:
+    """Return how those columns of `events` are made that depend on what is asked, and those they hide."""
+    when = "coalesce(start_ms, time_ms)" if filters.by_event else "time_ms"
+    within = f"readable AND {_between(filters.window, when)}"
     matched = [*_membership(filters, values), *_greps(filters, values)]
-    others = ", end_ms" if filters.by_event or not filters.interim else ""
-    if not filters.interim:
-        others += """, channel IS NOT DISTINCT FROM 'transcript' AND is_final IS NOT NULL AS transcript,
-            coalesce(stream, stream_name) AS stream, is_final, start_ms"""
-    columns = _named(_COLUMNS, " ".join(["time_ms channel", moment, *matched, others]))
-    sql = f"""CREATE TEMP TABLE events AS
-        SELECT position, {moment} AS time_ms, readable, channel IS NOT DISTINCT FROM 'vdbevents' AS ours,
-        readable AND {within} AS within,
-        {" AND ".join(["within", *matched])} AS matched{others}
-        FROM ({folded(_NUMBERED, columns, "position", "readable")})"""
-    return Statement(sql, values)
+    return {
+        "time_ms": when,
+        "ours": "channel IS NOT DISTINCT FROM 'vdbevents'",
+        "within": within,
+        "matched": " AND ".join([within, *matched]),
+        "transcript": "channel IS NOT DISTINCT FROM 'transcript' AND is_final IS NOT NULL",
+        "stream": "coalesce(stream, stream_name)",
+    }
+
+
+_MOMENTS: Final = {"time_ms": "time", "start_ms": "started", "end_ms": "ended"}
+
+
+def named_as(column: str) -> str:
+    """Return what SQL that a person writes, and Python, knows a column of `Event` as."""
+    return _MOMENTS.get(column, column)
+
+
+def moment(milliseconds: str) -> str:
+    """Return SQL for the time of a column of Unix ms, with its zone: else it would be taken for local."""
+    return f"make_timestamptz({milliseconds} * 1000)"
+
+
+def found(name: str, tables: Sequence[str]) -> str:
+    """Make a view of the answer, with names as a person writes them."""
+    columns = [column for column in Event._fields if column not in {"line", "host"}]
+    chosen = (
+        f"{moment(column)} AS {named_as(column)}" if column in _MOMENTS else column for column in columns
+    )
+    return f"CREATE OR REPLACE TEMP VIEW {name} AS SELECT {', '.join(chosen)} FROM ({rows(columns, tables)})"
+
+
+NAMES: Final = {
+    **{name: moment(column) for column, name in _MOMENTS.items()},
+    "backfilled": "fetched",
+}
+"""What SQL that a person writes knows some columns as."""
+
+
+def _with_names(table: str, filters: Filters) -> str:
+    """Return `table` with the columns that a condition in SQL may name, if there is one."""
+    if filters.where is None:
+        return table
+    return f"(SELECT *, {', '.join(f'{sql} AS {name}' for name, sql in NAMES.items())} FROM {table})"
+
+
+def condition(where: str) -> str:
+    """Return a SELECT that is understood if a condition is one."""
+    none = ", ".join(f"NULL::{kind} AS {name}" for name, kind in CONDITION_COLUMNS.items())
+    return f"SELECT coalesce(({where}\n)::BOOLEAN, false) FROM (SELECT {none}) LIMIT 0"
+
+
+CONDITION_COLUMNS: Final = {
+    **dict.fromkeys(("time", "started", "ended"), "TIMESTAMPTZ"),
+    **dict.fromkeys(("channel", "event", "source", "stream", "stream_name", "session"), "VARCHAR"),
+    **dict.fromkeys(("text", "label", "speaker"), "VARCHAR"),
+    **dict.fromkeys(("is_final", "backfilled"), "BOOLEAN"),
+    "confidence": "DOUBLE",
+}
+"""The columns that a condition in SQL may name, and their types."""
+
+
+def _kept(made: Mapping[str, str]) -> str:
+    return ", ".join(f"{made[name]} AS {name}" if name in made else name for name in _KEPT)
 
 
 def _between(window: Window, moment: str) -> str:
@@ -470,7 +393,7 @@ def _between(window: Window, moment: str) -> str:
 def _membership(filters: Filters, values: list[object]) -> list[str]:
     conditions = []
     for columns, wanted in (
-        (("channel",), [_ALIASES.get(channel, channel) for channel in filters.channels]),
+        (("channel",), [ALIASES.get(channel, channel) for channel in filters.channels]),
         (("source",), list(filters.sources)),
         (("stream", "stream_name"), list(filters.streams)),
         (("session",), list(filters.sessions)),
@@ -484,6 +407,9 @@ def _membership(filters: Filters, values: list[object]) -> list[str]:
     if filters.least_confidence is not None:
         conditions.append("coalesce(confidence >= ?, false)")
         values.append(filters.least_confidence)
+    if filters.where is not None:
+        # The line end ends a comment.
+        conditions.append(f"coalesce(({filters.where}\n)::BOOLEAN, false)")
     return conditions
 
 
@@ -534,134 +460,32 @@ _REPLACED: Final = """SELECT interim.position FROM (
 
 # -- What came, and was fetched as well ------------------------------------------------------------------
 
-_NAMES: Final = ("event", "type", "event_type", "channel")
-_LIFECYCLE: Final = "capture_session."
+# What may tell again what another match told: of each of these, the line tells.
+SUSPECTS: Final = f"""CREATE TEMP TABLE suspects AS SELECT position, length, time_ms, line FROM events
+    LEFT JOIN (SELECT rowid + {UNSEALED} AS position, line FROM candidates) USING (position)
+    WHERE matched AND (start_ms IN (SELECT start_ms FROM events WHERE matched
+        GROUP BY start_ms HAVING bool_or(fetched) AND count(*) > 1)
+    OR channel = 'capture_session' AND (SELECT bool_or(fetched) FROM events
+        WHERE matched AND channel = 'capture_session')) ORDER BY position"""
 
-# What Python takes for space.
-_BLANK: Final = "".join(
-    rf"\x{{{code:x}}}"
-    for code in (
-        *(*range(9, 14), *range(28, 33), 0x85, 0xA0, 0x1680, *range(0x2000, 0x200B)),
-        *(0x2028, 0x2029, 0x202F, 0x205F, 0x3000),
-    )
-)
+SEALED_SUSPECTS: Final = "SELECT position, length FROM suspects WHERE length IS NOT NULL ORDER BY position"
 
+TELL_SUSPECTS: Final = """UPDATE suspects SET line = told.line
+    FROM (SELECT unnest(?::BIGINT[]) AS position, unnest(?::VARCHAR[]) AS line) AS told
+    WHERE suspects.position = told.position"""
 
-class _Members:
-    """SQL for members of a line's JSON, each of them extracted once: as text into `v`, its type into `t`."""
+_SAME: Final = "PARTITION BY channel, owner, start_ms, end_ms, told"
 
-    def __init__(self) -> None:
-        self.paths: list[str] = []
-
-    def value(self, path: str) -> str:
-        return f"v[{self._place(path)}]"
-
-    def type(self, path: str) -> str:
-        return f"t[{self._place(path)}]"
-
-    def text(self, path: str) -> str:
-        """A text with something in it, or NULL."""
-        return f"CASE WHEN {self.type(path)} = 'VARCHAR' THEN nullif({self.value(path)}, '') END"
-
-    def first_text(self, paths: Iterable[str]) -> str:
-        return f"coalesce({', '.join(map(self.text, paths))})"
-
-    def first(self, paths: Iterable[str]) -> str:
-        return f"coalesce({', '.join(map(self.value, paths))})"
-
-    def _place(self, path: str) -> int:
-        if path not in self.paths:
-            self.paths.append(path)
-        return self.paths.index(path) + 1
-
-
-def identities(table: str) -> str:
-    """Return a SELECT of the lines that have an identity, as `record.identity_of` has it.
-
-    `table` is SQL that has a column `line`. It is given more of them: backfilled, channel, owner (a stream or
-    a session), told (a text, or a status), start_ms, end_ms.
-    """
-    members = _Members()
-    said = [members.text(f"{holder}{name}") for holder in ("data.", "")
-            for name in ("text", "description", "explanation")]  # fmt: skip
-    levels = (
-        {
-            "backfilled": _says(members, "backfilled", "true"),
-            "kind": members.first_text(["channel", "type", "event_type", "event"]),
-            "step": f"coalesce({', '.join(_step(members.text(name)) for name in _NAMES)})",
-            "status": f"CASE {members.text('channel')} WHEN 'capture_session'"
-            f" THEN {members.first_text(['status', 'data.status'])} END",
-            "stream": members.first_text(_MEMBERS["given_stream"]),
-            "session": members.first_text(_MEMBERS["given_session"]),
-            "said": f"coalesce({', '.join(map(_not_blank, said))}, {members.text('raw')}, '')",
-            "interim": f"CASE {' '.join(_says_interim(members, path) for path in _MEMBERS['final'])} END",
-            "begin": members.first(_MEMBERS["begin"]),
-            "finish": members.first(_MEMBERS["finish"]),
-        },
-        {
-            "begin_number": "try_cast(begin AS DOUBLE)",
-            "finish_number": "try_cast(finish AS DOUBLE)",
-            "channel": f"""CASE WHEN starts_with(kind, '{_LIFECYCLE}') THEN 'capture_session'
-                WHEN kind = 'scene_index' THEN 'visual_index'
-                WHEN kind = 'spoken_index' THEN 'audio_index' ELSE kind END""",
-        },
-        {"recorded": "channel IN ('transcript', 'visual_index', 'audio_index')"},
-        {
-            "owner": "CASE WHEN recorded THEN stream WHEN channel = 'capture_session' THEN session END",
-            "told": f"""CASE WHEN recorded THEN said WHEN step IS NOT NULL
-                THEN nullif(substr(step, {len(_LIFECYCLE) + 1}), '') ELSE status END""",
-            "start_ms": f"CASE WHEN recorded THEN {_COLUMNS['start_ms']} END",
-            "end_ms": f"CASE WHEN recorded THEN {_COLUMNS['end_ms']} END",
-        },
-    )
-    paths = [f"$.{path}" for path in members.paths]
-    sql = f"(SELECT *, {_JSON} AS json FROM {table})"
-    sql = f"(SELECT *, json_extract_string(json, {paths}) AS v, json_type(json, {paths}) AS t FROM {sql})"
-    for level in levels:
-        sql = f"(SELECT *, {_aliased(level)} FROM {sql})"
-    return f"""SELECT * FROM {sql} WHERE owner IS NOT NULL AND told IS NOT NULL
-        AND (NOT recorded OR (start_ms IS NOT NULL AND interim IS DISTINCT FROM true))"""
-
-
-def _step(text: str) -> str:
-    return f"CASE WHEN starts_with({text}, '{_LIFECYCLE}') THEN {text} END"
-
-
-def _not_blank(text: str) -> str:
-    return f"CASE WHEN regexp_matches({text}, '[^{_BLANK}]') THEN {text} END"
-
-
-def _says(members: _Members, path: str, value: str) -> str:
-    return f"{members.type(path)} = 'BOOLEAN' AND {members.value(path)} = '{value}'"
-
-
-def _says_interim(members: _Members, path: str) -> str:
-    return f"WHEN {members.type(path)} IS NOT NULL THEN {_says(members, path, 'false')}"
-
-
-def repeated(filters: Filters) -> str:
-    """Make the table `repeated (position)`: the matches that tell again what one before them told.
-
-    Among lines of one identity all but the first are that, if one of them was fetched later.
-    """
-    matches, begun = "events JOIN candidates ON candidates.rowid = position", ""
-    if filters.interim:
-        # Where interims are to be hidden, `events` knows already when each begins.
-        starts = folded(f"(SELECT position, line FROM {matches} WHERE matched)", ["start_ms"], "position")
-        matches, begun = f"{matches} JOIN begun USING (position)", f"WITH begun AS MATERIALIZED ({starts})"
-    # What tells the same begins at the same time: the rest need not be read again.
-    begins = f"SELECT start_ms FROM {matches} WHERE matched AND {_FETCHED}"
-    lines = f"""(SELECT position, time_ms, line FROM {matches} WHERE matched
-        AND (start_ms IN ({begins}) OR contains(line, 'capture_session')))"""
-    same = "PARTITION BY channel, owner, start_ms, end_ms, told"
-    return f"""CREATE TEMP TABLE repeated AS {begun} SELECT position FROM (
-        SELECT position, bool_or(backfilled) OVER ({same}) AS is_fetched,
-            row_number() OVER ({same} ORDER BY time_ms NULLS FIRST, position) AS place
-        FROM ({identities(lines)})) WHERE is_fetched AND place > 1"""
+# The matches that tell again what one before them told: among lines of one identity all but the first, if one
+# of them was fetched later.
+REPEATED: Final = f"""CREATE TEMP TABLE repeated AS SELECT position FROM (
+    SELECT position, bool_or(backfilled) OVER ({_SAME}) AS is_fetched,
+        row_number() OVER ({_SAME} ORDER BY time_ms NULLS FIRST, position) AS place
+    FROM ({identities("suspects")})) WHERE is_fetched AND place > 1"""
 
 
 def answer(filters: Filters, *, hiding: bool, sparing: bool) -> str:
-    """Make the table `answer (line, time_ms, position)`, in order.
+    """Make the table `answer (position, length, time_ms, line)`, in order; no line where there is a length.
 
     It is without replaced interim transcripts if `hiding`, and without what is `repeated` if `sparing`.
     """
@@ -677,9 +501,9 @@ def answer(filters: Filters, *, hiding: bool, sparing: bool) -> str:
         limit = "ALL" if filters.limit is None else f"{filters.limit:d}"
         newest = f"{_NEWEST_FIRST} LIMIT {limit} OFFSET {filters.offset:d}"
     order = _NEWEST_FIRST if filters.newest_first else "ORDER BY time_ms NULLS FIRST, position"
-    return f"""CREATE TEMP TABLE answer AS SELECT line, time_ms, position
-        FROM (SELECT position, time_ms FROM events WHERE {shown} {newest})
-        JOIN candidates ON candidates.rowid = position {order}"""
+    return f"""CREATE TEMP TABLE answer AS SELECT position, length, time_ms, line
+        FROM (SELECT position, length, time_ms FROM events WHERE {shown} {newest})
+        LEFT JOIN (SELECT rowid + {UNSEALED} AS position, line FROM candidates) USING (position) {order}"""
 
 
 _NEWEST_FIRST: Final = "ORDER BY time_ms DESC NULLS LAST, position DESC"
@@ -699,22 +523,30 @@ def spans(filters: Filters) -> list[str]:
     What the tables of the steps held is gone then.
     """
     begin, end = "coalesce(start_ms, time_ms)", "greatest(coalesce(start_ms, time_ms), end_ms)"
-    found = folded("(SELECT line FROM found)", ["time_ms", "start_ms", "end_ms"])
     order = "ORDER BY first, last ROWS BETWEEN UNBOUNDED PRECEDING AND"
     return [
-        "ALTER TABLE answer RENAME TO found",
         f"""CREATE TEMP TABLE spans AS WITH
             around AS (SELECT {begin} - {filters.around_ms:d} AS first, {end} + {filters.around_ms:d} AS last
-                FROM ({found}) WHERE {begin} IS NOT NULL),
+                FROM events WHERE position IN (SELECT position FROM answer) AND {begin} IS NOT NULL),
             reaching AS (SELECT *, max(last) OVER ({order} 1 PRECEDING) AS reach FROM around),
             numbered AS (SELECT *, count(CASE WHEN reach >= first THEN NULL ELSE 1 END)
                 OVER ({order} CURRENT ROW) AS place FROM reaching)
             SELECT place, min(first) AS first, max(last) AS last FROM numbered GROUP BY place""",
-        "DROP TABLE candidates",
-        "DROP TABLE events",
-        "DROP TABLE IF EXISTS repeated",
+        *FORGET,
     ]
 
+
+FORGET_SHOWN: Final = (
+    *(f"DROP TABLE IF EXISTS {table}" for table in ("answer", "suspects", "repeated")),
+    # The final ones that were looked up for interim ones: they may match, and are not added again.
+    "DELETE FROM events WHERE NOT matched AND length IS NOT NULL",
+)
+"""The end of what step 3 made."""
+
+FORGET: Final = (*FORGET_SHOWN, "DROP TABLE candidates", "DROP TABLE events")
+"""The end of what the steps made."""
+
+SPANS: Final = "SELECT first, last FROM spans"
 
 # An event is in each span that it overlaps, and is shown in the first of them.
 PLACED: Final = (
@@ -734,32 +566,150 @@ BREAKS: Final = """SELECT row FROM (
 # How many of the matches are interim, and could be hidden.
 INTERIMS: Final = "SELECT count(*) FROM events WHERE matched AND transcript AND NOT is_final"
 
-# A recorder writes `backfilled` as the last member, so that it is found without reading the line.
-_FETCHED: Final = "(ends_with(line, '\"backfilled\":true}') OR ends_with(line, '\"backfilled\": true}'))"
+# Of the interim ones of each stream when they came, and when they began; whether each has a time.
+INTERIM_ONES: Final = """SELECT stream, CASE WHEN count(time_ms) > 0 THEN [min(time_ms), max(time_ms)] END,
+    CASE WHEN count(start_ms) > 0 THEN [min(start_ms), max(start_ms)] END, count(time_ms) = count(*)
+    FROM events WHERE matched AND transcript AND NOT is_final GROUP BY stream"""
 
-# How many of the matches may have come before.
-FETCHED: Final = f"SELECT count(*) FROM candidates WHERE {_FETCHED}"
+# When the matches began, and those that were fetched; whether some are about sessions, and fetched.
+MATCHED: Final = """SELECT CASE WHEN count(start_ms) > 0 THEN [min(start_ms), max(start_ms)] END,
+    CASE WHEN count(start_ms) FILTER (fetched) > 0
+        THEN [min(start_ms) FILTER (fetched), max(start_ms) FILTER (fetched)] END,
+    coalesce(bool_or(channel = 'capture_session'), false),
+    coalesce(bool_or(channel = 'capture_session' AND fetched), false) FROM events WHERE matched"""
+
+# How many of the matches were fetched, and may have come before.
+FETCHED_ONES: Final = "SELECT count(*) FROM events WHERE matched AND fetched"
 
 # What the recorder says of itself, in the file's order. A look into lines here would be one into all of them.
-OURS: Final = (
-    "SELECT line FROM candidates WHERE rowid IN (SELECT position FROM events WHERE ours) ORDER BY rowid"
-)
+OURS: Final = f"""SELECT line FROM candidates
+    WHERE rowid + {UNSEALED} IN (SELECT position FROM events WHERE ours) ORDER BY rowid"""
 
 SKIPPED: Final = """SELECT (SELECT count(*) FROM events WHERE NOT readable),
     (SELECT count(DISTINCT line) FROM reject_errors)"""
 
-SPAN: Final = "SELECT count(*), min(time_ms), max(time_ms) FROM answer"
+SPAN: Final = f"""SELECT count(*), min(time_ms), max(time_ms), min(coalesce(time_ms, {LEAST_MS - 1}))
+    FROM answer"""
 
 # A table is read in the order in which it was made.
-LINES: Final = "SELECT line FROM answer"
+LINES: Final = "SELECT position, length, line, time_ms FROM answer"
+
+TIMES: Final = "SELECT time_ms FROM answer"
+
+# Where the sealed events of the answer are.
+SEALED_ONES: Final = "SELECT position FROM answer WHERE length IS NOT NULL ORDER BY position"
+
+# Nobody needs the line of what was understood.
+LINE: Final = "CASE WHEN text IS NULL AND coalesce(label, '') = '' THEN line END"
 
 
-def rows(columns: Collection[str]) -> str:
-    """Return a SELECT of `Event`s, their columns NULL but for `columns`; its values are two row numbers."""
-    columns = [name for name in Event._fields if name in columns]
-    kept = folded("(SELECT line FROM answer WHERE rowid BETWEEN ? AND ?)", columns)
-    return f"SELECT {', '.join(name if name in columns else 'NULL' for name in Event._fields)} FROM ({kept})"
+def rows(columns: Collection[str], tables: Sequence[str], first: int = 0, last: int | None = None) -> str:
+    """Return a SELECT of the answer's rows from `first` to `last` as `Event`s, NULL but for `columns`.
+
+    `tables` are the files in which sealed events of the answer are.
+    """
+    names = [name for name in Event._fields if name in columns and name != "host"]
+    until = "" if last is None else f" AND rowid <= {last:d}"
+    asked = f"(SELECT rowid AS row, * FROM answer WHERE rowid >= {first:d}{until})"
+    needed = [name for name in COLUMNS if name in names or ("line" in names and name in {"text", "label"})]
+    lines = folded(f"(FROM {asked} WHERE length IS NULL)", needed, "row", "line")
+    read = ", ".join(f"{LINE} AS line" if name == "line" else name for name in names)
+    sql = f"SELECT row, {read} FROM ({lines})"
+    if tables:
+        sealed = ", ".join(f"sealed.{name}" for name in names)
+        sql += f""" UNION ALL SELECT row, {sealed} FROM {asked} AS shown
+            JOIN read_parquet({listed(tables)}) AS sealed USING (position) WHERE shown.length IS NOT NULL"""
+    shown = ", ".join(name if name in names else "NULL" for name in Event._fields)
+    return f"SELECT {shown} FROM ({sql}) ORDER BY row"
+
+
+def listed(texts: Iterable[str]) -> str:
+    """Return texts of ours as a list in SQL."""
+    return "[" + ", ".join("'" + text.replace("'", "''") + "'" for text in texts) + "]"
 
 
 # Folding holds a line several times over, for many lines at once: the rows of large ones are folded alone.
 LARGE: Final = "SELECT rowid FROM answer WHERE strlen(line) > 1000000 ORDER BY rowid"
+
+
+# -- Sealing: the columns of a piece of a journal, as they are kept ----------------------------------------
+
+
+def lines_of(path: str, start: int, longest: int) -> Statement:
+    """Make the table `lines (line, position, length)` of a file: a journal's bytes from `start` on."""
+    limit = max(longest, 1 << 21)
+    lines = _LINES.replace("{limit}", str(limit)).replace("{buffer}", str(max(limit, 1 << 25)))
+    before = "sum(coalesce(strlen(line), 0) + 1) OVER (ROWS UNBOUNDED PRECEDING)"
+    sql = f"""CREATE TEMP TABLE lines AS
+        SELECT line, length, {start - 1:d} + before::BIGINT - length AS position FROM (
+            SELECT line, coalesce(strlen(line), 0) AS length, {before} AS before FROM {lines})"""
+    return Statement(sql, [path])
+
+
+# How many bytes the lines are, with their ends.
+LINES_BYTES: Final = "SELECT coalesce(sum(length + 1), 0)::BIGINT FROM lines"
+
+# The beginnings of some lines of each vector of them (which has 2,048).
+LINES_SAMPLE: Final = """SELECT position, left(line, 100) FROM lines
+    WHERE line IS NOT NULL AND rowid % 512 = 0 ORDER BY position"""
+
+_ALL: Final = tuple(name for name in COLUMNS if name != "source")
+_OTHERS: Final = ("position", "length", f"{FETCHED} AS fetched")
+_OF_UNUSUAL: Final = "(SELECT * FROM lines WHERE position IN (SELECT position FROM unusual))"
+
+SEALED: Final = (
+    # What is folded of the unusual ones is wrong, and replaced: to sort them out first would be dearer.
+    f"""CREATE TEMP TABLE sealed AS SELECT * REPLACE (CASE WHEN is_usual THEN position END AS position),
+        position AS place, NULL::VARCHAR AS line
+        FROM ({folded_usual(f"({usual('lines')})", _ALL, *_OTHERS, "is_usual")})""",
+    "CREATE TEMP TABLE unusual AS SELECT place AS position FROM sealed WHERE position IS NULL",
+    "DELETE FROM sealed WHERE position IS NULL",
+    f"CREATE TEMP TABLE folded AS {folded(_OF_UNUSUAL, _ALL, *_OTHERS, 'line', 'readable')}",
+    f"""INSERT INTO sealed BY NAME
+        SELECT * EXCLUDE (line, readable), {LINE} AS line FROM folded WHERE readable""",
+    # There are few streams: whose they are is found once for each.
+    f"""CREATE TEMP TABLE sources AS SELECT *, {SOURCE} AS source FROM (
+        SELECT DISTINCT stream AS given_stream, stream_name AS given_stream_name FROM sealed)""",
+)
+"""Make the table `sealed` of what is read again for a query: the columns of `Event`, and some more."""
+
+SEALED_UNREADABLE: Final = r"SELECT count(*) FROM folded WHERE NOT readable AND regexp_matches(line, '\S')"
+
+SEALED_SKIPPED: Final = f"SELECT ({SEALED_UNREADABLE}), (SELECT count(DISTINCT line) FROM reject_errors)"
+"""How many lines could not be read."""
+# Those in braces, of which `candidates` does not take all.
+SEALED_DOUBTFUL: Final = """SELECT position, length FROM folded
+    WHERE NOT readable AND line LIKE '{%}' ORDER BY position"""
+
+_SPANS: Final = ", ".join(
+    f"CASE WHEN count({moment}) > 0 THEN [min({moment}), max({moment})] END AS {name}"
+    for name, moment in (
+        ("received", "time_ms"),
+        ("happened", "coalesce(start_ms, time_ms)"),
+        ("starts", "start_ms"),
+    )
+)
+SEALED_SPANS: Final = f"""SELECT {_SPANS}, max(greatest(coalesce(start_ms, time_ms), end_ms)),
+    coalesce(bool_or(fetched), false), coalesce(bool_or(channel = 'capture_session'), false) FROM sealed"""
+
+SEALED_FINALS: Final = f"""SELECT coalesce(stream, stream_name) AS owner, {_SPANS} FROM sealed
+    WHERE channel = 'transcript' AND is_final GROUP BY owner ORDER BY owner"""
+
+SEALED_OURS: Final = f"""SELECT line FROM lines WHERE {_GAP}
+    AND position IN (SELECT position FROM sealed WHERE channel = 'vdbevents') ORDER BY position"""
+
+# Words are what is between spaces, whatever else they hold.
+SEALED_WORDS: Final = """SELECT coalesce(string_agg(word, ' '), '') FROM (
+    SELECT unnest(string_split(lower(text), ' ')) AS word FROM sealed
+    UNION SELECT unnest(string_split(lower(label), ' ')) FROM sealed)"""
+
+
+SEALED_ROWS: Final = f"""SELECT position, length, {", ".join(_ALL)}, source, fetched, line
+    FROM sealed JOIN sources ON given_stream IS NOT DISTINCT FROM stream
+    AND given_stream_name IS NOT DISTINCT FROM stream_name"""
+"""The rows of `sealed`, with their sources."""
+
+
+def write_sealed(path: str) -> Statement:
+    """Write the table `sealed` into a file."""
+    return Statement(f"COPY ({SEALED_ROWS}) TO ? (FORMAT parquet, COMPRESSION zstd)", [path])

@@ -13,6 +13,8 @@ import orjson
 
 from vdbevents.errors import InputError
 from vdbevents.query.plan import Answer, Event, Filters, ignores_case
+from vdbevents.query.runs import NO_RUNS, Run, Runs, span
+from vdbevents.query.window import told_duration
 from vdbevents.terminal import cells, cut, harmless, padded, part
 
 Output = Literal["text", "jsonl", "json", "csv", "md", "srt", "vtt"]
@@ -22,6 +24,12 @@ FIELDS: Final = (
     *("start", "end", "label", "speaker", "confidence"),
 )
 """The names of the folded columns, in the order of csv's header."""
+
+RUN_FIELDS: Final = ("count", "until")
+"""The columns after them where a line may stand for a run: for how many events, and when the last ended."""
+
+HOST_FIELD: Final = "host"
+"""The last column, where there are several journals: the machine whose journal tells of the event."""
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -33,21 +41,36 @@ class Sink(Protocol):
         """Take all of `data`."""
 
 
-def parse_fields(text: str) -> tuple[str, ...]:
+def parse_fields(text: str, *, unique: bool = False, hosts: bool = False) -> tuple[str, ...]:
     """Return the names in `text`, which commas separate, in their order.
 
     Raises:
-        InputError: a name is none of `FIELDS`, is empty, or comes twice.
+        InputError: a name is none of `FIELDS`, nor of `RUN_FIELDS` where the answer is `unique`, nor
+            `HOST_FIELD` where it tells of `hosts`, is empty, or comes twice.
     """
     names = tuple(name.strip() for name in text.split(","))
+    known = _columns(FIELDS, unique=unique, hosts=hosts)
     for place, name in enumerate(names):
-        if name in FIELDS and name not in names[:place]:
+        if name in known and name not in names[:place]:
             continue
-        trouble = f"names {name!r} twice" if name in FIELDS else f"{text!r} holds {name!r}, which is no field"
+        if name in RUN_FIELDS and not unique:
+            raise InputError(
+                f"--fields {text!r} holds {name!r}, which only --unique has", "Give --unique too."
+            )
+        if name == HOST_FIELD and not hosts:
+            raise InputError(
+                f"--fields {text!r} holds {name!r}, which only --dir and --file have",
+                "Name the journals with these.",
+            )
+        trouble = f"names {name!r} twice" if name in known else f"{text!r} holds {name!r}, which is no field"
         raise InputError(
-            f"--fields {trouble}", f"Accepted, with commas between them, each once: {', '.join(FIELDS)}."
+            f"--fields {trouble}", f"Accepted, with commas between them, each once: {', '.join(known)}."
         )
     return names
+
+
+def _columns(own: tuple[str, ...], *, unique: bool, hosts: bool) -> tuple[str, ...]:
+    return own + (RUN_FIELDS if unique else ()) + ((HOST_FIELD,) if hosts else ())
 
 
 def write(
@@ -60,11 +83,14 @@ def write(
     width: int | None,
     zone: tzinfo,
     fields: Sequence[str] | None = None,
+    runs: Runs | None = None,
+    hosts: bool = False,
 ) -> int:
     """Write the answer to `stream` batch by batch, in UTF-8, and return the number of events written.
 
-    That is less than the answer holds for `srt` and `vtt` alone, which leave out events without a text or a
-    start. They are sorted by their starts, so that these two formats keep the texts of all in memory.
+    That is less than the answer holds by what `runs` merge, and for `srt` and `vtt`, which leave out events
+    without a text or a start. They are sorted by their starts, so that these two formats keep the texts of
+    all in memory.
 
     Args:
         answer: from `query.engine.search`; it is read once.
@@ -78,6 +104,9 @@ def write(
         zone: of the times in `text` and `md`.
         fields: from `parse_fields`: only these, in this order. `jsonl` and `json` then hold objects of them;
             `text` holds them whole and without colours, with a tab between them.
+        runs: from `query.runs.find`: each is written as its first event, which `text` and `md` follow by its
+            duration and count, `csv` by `RUN_FIELDS`; in `srt` and `vtt` it is one cue.
+        hosts: whether `text`, `md` and `csv` tell of each event whose journal it is from.
 
     Raises:
         InputError: `fields` are given with `md`, `srt` or `vtt`.
@@ -88,25 +117,26 @@ def write(
             "Give it with -o text, csv, jsonl or json, or leave it out.",
         )
     if output == "json":
-        return _put_array(stream, _objects(answer, fields))
+        return _put_array(stream, _objects(answer, fields, runs))
     head = ""
     match output:
         case "jsonl":
-            pieces = _ended(_objects(answer, fields))
+            pieces = _ended(_objects(answer, fields, runs))
         case "csv":
-            head = ",".join(fields or FIELDS) + "\n"
-            pieces = _ended(_joined(answer, fields or FIELDS, ",", _quoted))
+            names = fields or _columns(FIELDS, unique=runs is not None, hosts=hosts)
+            head = ",".join(names) + "\n"
+            pieces = _ended(_joined(_rows(answer, names, runs), ",", _quoted))
         case "text" if fields is not None:
-            pieces = _ended(_joined(answer, fields, "\t", harmless))
+            pieces = _ended(_joined(_rows(answer, fields, runs), "\t", harmless))
         case "text":
             page = Page(answer.span, filters, colour=colour, width=width, zone=zone)
-            pieces = _lines(answer, filters, page)
+            pieces = _lines(answer, filters, runs, page, hosts=hosts)
         case "md":
-            pieces = _items(answer, filters, zone)
+            pieces = _items(answer, filters, zone, runs, hosts=hosts)
         case "srt":
-            pieces = _subrip(_cues(answer))
+            pieces = _subrip(_cues(answer, runs))
         case "vtt":
-            cues = _cues(answer)
+            cues = _cues(answer, runs)
             head, pieces = _webvtt_head(cues), _webvtt(cues)
     stream.write(head.encode())
     return _put(stream, pieces)
@@ -153,23 +183,48 @@ _TIMES: Final = {"time": "time_ms", "start": "start_ms", "end": "end_ms"}
 _ESCAPED: Final = re.compile("[\x7f-\x9f\u2028\u2029]")
 
 
-def _rows(answer: Answer, fields: Sequence[str]) -> Iterator[list[list[_Value]]]:
+def _rows(answer: Answer, fields: Sequence[str], runs: Runs | None) -> Iterator[list[list[_Value]]]:
     """Fold the answer into the values of `fields`, times as text."""
-    columns = [_TIMES.get(name, name) for name in fields]
+    own = [name for name in fields if name not in RUN_FIELDS]
+    columns = [_TIMES.get(name, name) for name in own]
     places = [
-        (Event._fields.index(column), name in _TIMES) for name, column in zip(fields, columns, strict=True)
+        (Event._fields.index(column), name in _TIMES) for name, column in zip(own, columns, strict=True)
     ]
-    for batch in answer.events(columns):
-        yield [[_told(event[place]) if timed else event[place] for place, timed in places] for event in batch]
+
+    def values(event: Event) -> list[_Value]:
+        return [_told(event[place]) if timed else event[place] for place, timed in places]
+
+    if runs is None:
+        yield from (list(map(values, batch)) for batch in answer.events(columns))
+        return
+    added = [(place, name) for place, name in enumerate(fields) if name in RUN_FIELDS]
+    for lines in runs.lines(answer.events({*columns, *_TIMES.values()})):
+        rows = [values(event) for _, event in lines]
+        for values_of_line, (row, event) in zip(rows, lines, strict=True):
+            for place, name in added:
+                values_of_line.insert(place, _of_run(name, event, runs.at(row)))
+        yield rows
+
+
+def _of_run(name: str, event: Event, run: Run | None) -> _Value:
+    """Return a value of `RUN_FIELDS`; an event that is in no run is one of its own."""
+    if name == "count":
+        return run.events if run else 1
+    lasted = span(event)
+    return _told(run.until_ms if run else lasted and lasted[1])
 
 
 def _told(moment: _Value) -> str | None:
     return _utc(moment) if isinstance(moment, int) else None
 
 
-def _objects(answer: Answer, fields: Sequence[str] | None) -> Iterable[list[str]]:
+def _objects(answer: Answer, fields: Sequence[str] | None, runs: Runs | None) -> Iterable[list[str]]:
     """Return the journal's own lines, or objects of `fields`."""
-    return answer.lines() if fields is None else map(partial(_dumped, fields), _rows(answer, fields))
+    if fields is not None:
+        return map(partial(_dumped, fields), _rows(answer, fields, runs))
+    if runs is None:
+        return answer.lines()
+    return ([line for _, line in batch] for batch in runs.lines(answer.lines()))
 
 
 def _dumped(fields: Sequence[str], rows: Iterable[list[_Value]]) -> list[str]:
@@ -178,9 +233,9 @@ def _dumped(fields: Sequence[str], rows: Iterable[list[_Value]]) -> list[str]:
 
 
 def _joined(
-    answer: Answer, fields: Sequence[str], separator: str, shown: Callable[[str], str]
+    rows: Iterable[list[list[_Value]]], separator: str, shown: Callable[[str], str]
 ) -> Iterator[list[str]]:
-    for batch in _rows(answer, fields):
+    for batch in rows:
         yield [separator.join(_cell(value, shown) for value in row) for row in batch]
 
 
@@ -231,7 +286,7 @@ _TEXT_COLUMNS: Final = (
 
 
 class Page:
-    """The look of one answer: an aligned line an event."""
+    """The look of one answer: an aligned line an event, with its host if it has one."""
 
     def __init__(
         self, span: tuple[int, int] | None, filters: Filters, *, colour: bool, width: int | None, zone: tzinfo
@@ -241,29 +296,34 @@ class Page:
         self._width = width
         self._match = _matcher(filters)
         self._dated = span is not None and len({_local(moment, zone).date() for moment in span}) > 1
-        self._source_width = self._channel_width = 0
+        self._host_width = self._source_width = self._channel_width = 0
 
     def widen(self, events: Iterable[Event]) -> None:
         """Make the columns wide enough for `events`; what was written before stays as it was."""
         for event in events:
+            if event.host is not None:
+                self._host_width = max(self._host_width, cells(harmless(event.host)))
             self._source_width = max(self._source_width, cells(harmless(event.source or "-")))
             self._channel_width = max(self._channel_width, min(cells(harmless(event.channel or "-")), 20))
 
-    def line(self, event: Event) -> str:
-        """Return an event's line, with its line end."""
+    def line(self, event: Event, note: str = "") -> str:
+        """Return an event's line, with its line end; a note, which is not cut, after its text."""
         moment = self._when(event.time_ms)
+        if event.host is not None:
+            moment += f"  {padded(harmless(event.host), self._host_width)}"
         source = padded(harmless(event.source or "-"), self._source_width)
         channel = padded(cut(harmless(event.channel or "-"), 20), self._channel_width)
         room = None
         if self._width is not None:
-            room = max(self._width - cells(f"{moment}  {source}  {channel}  "), 1)
+            room = max(self._width - cells(f"{moment}  {source}  {channel}  {note}"), 1)
         text = self._shown(harmless(_what(event)), room)
         if not self._colour:
-            return f"{moment}  {source}  {channel}  {text}".rstrip() + "\n"
+            return f"{moment}  {source}  {channel}  {text}{note}".rstrip() + "\n"
         tint = _CHANNEL_COLOURS.get(event.channel or "", "")
         if event.is_final is False:
             text = f"{_DIM}{text.replace(_RESET, _RESET + _DIM)}{_RESET}"
-        return f"{_DIM}{moment}{_RESET}  {tint}{source}  {channel}{_RESET if tint else ''}  {text}\n"
+        told = f"{text}{_DIM}{note}{_RESET}" if note else text
+        return f"{_DIM}{moment}{_RESET}  {tint}{source}  {channel}{_RESET if tint else ''}  {told}\n"
 
     def _when(self, milliseconds: int | None) -> str:
         form = "%H:%M:%S"
@@ -292,26 +352,47 @@ class Page:
         return "".join([*pieces, text[end:]])
 
 
-def _lines(answer: Answer, filters: Filters, page: Page) -> Iterator[list[str]]:
-    for batch in _parted(answer, filters):
-        page.widen(event for _, event in batch)
+class _Shown(NamedTuple):
+    event: Event
+    is_apart: bool
+    note: str
+
+
+def _lines(
+    answer: Answer, filters: Filters, runs: Runs | None, page: Page, *, hosts: bool
+) -> Iterator[list[str]]:
+    for batch in _parted(answer, filters, runs, hosts=hosts):
+        page.widen(shown.event for shown in batch)
         # As grep has it.
-        yield [("--\n" if is_apart else "") + page.line(event) for is_apart, event in batch]
+        yield [("--\n" if shown.is_apart else "") + page.line(shown.event, shown.note) for shown in batch]
 
 
-def _parted(answer: Answer, filters: Filters) -> Iterator[list[tuple[bool, Event]]]:
-    """Tell of each event also whether what is around another match begins with it."""
+def _parted(answer: Answer, filters: Filters, runs: Runs | None, *, hosts: bool) -> Iterator[list[_Shown]]:
+    """Tell of each event also whether what is around another match begins with it, and what a run adds."""
+    runs = runs or NO_RUNS
     first = 0
-    for batch in _timed(answer, filters):
-        yield [(row in answer.breaks, event) for row, event in enumerate(batch, first)]
+    is_apart = False
+    for batch in _timed(answer, filters, _columns(_TEXT_COLUMNS, unique=False, hosts=hosts)):
+        shown = []
+        for row, event in enumerate(batch, first):
+            # Newest first, the event at a break may be in the line of an older one.
+            is_apart = is_apart or row in answer.breaks
+            if not runs.is_merged(row):
+                shown.append(_Shown(event, is_apart, _note(runs.at(row))))
+                is_apart = False
         first += len(batch)
+        yield shown
 
 
-def _timed(answer: Answer, filters: Filters) -> Iterable[list[Event]]:
+def _note(run: Run | None) -> str:
+    return f" ({told_duration(run.until_ms - run.since_ms)}, {run.events:,} times)" if run else ""
+
+
+def _timed(answer: Answer, filters: Filters, columns: tuple[str, ...]) -> Iterable[list[Event]]:
     """Return the events with the time in whose order they are as their `time_ms`."""
     if not filters.in_order_of_events:
-        return answer.events(_TEXT_COLUMNS)
-    return map(_as_it_happened, answer.events((*_TEXT_COLUMNS, "start_ms")))
+        return answer.events(columns)
+    return map(_as_it_happened, answer.events((*columns, "start_ms")))
 
 
 def _as_it_happened(batch: Iterable[Event]) -> list[Event]:
@@ -325,7 +406,9 @@ def _what(event: Event) -> str:
     about = event.label or event.event or event.speaker
     if event.text is None and about is None:
         # Nothing was understood: the members after the recorder's own two tell more than a blank.
-        return re.sub(r'^\s*\{\s*"ts"\s*:\s*"[^"]*"\s*,\s*"unix_ts"\s*:\s*[^,{}]*,?\s*', "{", event.line)
+        return re.sub(
+            r'^\s*\{\s*"ts"\s*:\s*"[^"]*"\s*,\s*"unix_ts"\s*:\s*[^,{}]*,?\s*', "{", event.line or ""
+        )
     return ": ".join(part for part in (about, event.text) if part)
 
 
@@ -361,30 +444,32 @@ _ENTITIES: Final = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
 _MARKS: Final = re.compile(r"[\\`*_\[\]#|~$^]|\.(?=\w)|:(?=/)|/(?=/)|([=%{}])(?=\1)")
 
 
-def _items(answer: Answer, filters: Filters, zone: tzinfo) -> Iterator[list[str]]:
+def _items(
+    answer: Answer, filters: Filters, zone: tzinfo, runs: Runs | None = None, *, hosts: bool = False
+) -> Iterator[list[str]]:
     """Make a list item of each event, before the first one of a local day also the day's heading.
 
     A rule is between what was around one match, and around the next.
     """
     heading = ""
-    for batch in _parted(answer, filters):
+    for batch in _parted(answer, filters, runs, hosts=hosts):
         items = []
-        for is_apart, event in batch:
+        for event, is_apart, note in batch:
             day, time = "Without a time", "-"
             if event.time_ms is not None:
                 day, time = f"{_local(event.time_ms, zone):%Y-%m-%d %H:%M:%S}".split()
             above = "" if day == heading else ("\n" if heading else "") + f"## {day}\n\n"
             rule = "\n---\n" + ("\n" if day == heading else "") if is_apart else ""
-            items.append(rule + above + _item(event, time))
+            items.append(rule + above + _item(event, time) + note + "\n")
             heading = day
         yield items
 
 
 def _item(event: Event, time: str) -> str:
     # Whatever an event holds comes after the time: nothing of it begins a line, as a heading or a list would.
-    kind = " · ".join(_marked_up(name) for name in (event.source, event.channel) if name)
+    kind = " · ".join(_marked_up(name) for name in (event.host, event.source, event.channel) if name)
     text = _marked_up(_what(event))
-    return f"- **{time}** {': '.join(part for part in (kind, text) if part)}".rstrip() + "\n"
+    return f"- **{time}** {': '.join(part for part in (kind, text) if part)}".rstrip()
 
 
 def _marked_up(text: str) -> str:
@@ -422,18 +507,20 @@ class _Cue(NamedTuple):
         return f"{_clock(self.start_ms - zero_ms, point)} --> {_clock(self.end_ms - zero_ms, point)}"
 
 
-def _cues(answer: Answer) -> list[_Cue]:
+def _cues(answer: Answer, runs: Runs | None) -> list[_Cue]:
     """Return what has a text and a start, by its start; what has no end after that lasts two seconds.
 
     Of the same start, the event that was received first comes first.
     """
+    runs = runs or NO_RUNS
     cues = []
-    for batch in answer.events(_CUE_COLUMNS):
-        for event in batch:
+    for batch in runs.lines(answer.events(_CUE_COLUMNS)):
+        for row, event in batch:
             text = _on_one_line(event.text or "")
             if event.start_ms is None or not text:
                 continue
-            end_ms = event.end_ms
+            run = runs.at(row)
+            end_ms = run.until_ms if run else event.end_ms
             if end_ms is None or end_ms <= event.start_ms:
                 end_ms = event.start_ms + _CUE_MS
             speaker, source = (_on_one_line(name or "") for name in (event.speaker, event.source))

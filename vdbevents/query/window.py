@@ -26,6 +26,7 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 LEAST_MS: Final = -62_135_510_400_000
 MOST_MS: Final = 253_402_214_399_999
 
+_FEW_SECONDS: Final = 10
 _UNIT_SECONDS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 _COUNT: Final = r"[0-9]{1,9}(?:\.[0-9]{1,9})?"
 _DURATION: Final = re.compile(rf"(?:{_COUNT}[smhdw])+")
@@ -110,6 +111,18 @@ def parse_duration(option: str, text: str) -> int:
     if milliseconds is None:
         raise InputError(f"{option} {text!r} is no length of time", f"Accepted: {DURATION_FORMS}.")
     return milliseconds
+
+
+def told_duration(milliseconds: int) -> str:
+    """Return a length of time for people, to two units: `0.4 s`, `1 min 32 s`, `2 h 5 min`, `3 d`."""
+    if milliseconds < _FEW_SECONDS * 1000:
+        return f"{milliseconds / 1000:.1f} s"
+    seconds = round(milliseconds / 1000)
+    for size, unit, part, of in ((86_400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
+        if seconds >= size:
+            rest = seconds % size // part
+            return f"{seconds // size} {unit}" + (f" {rest} {of}" if rest else "")
+    return f"{seconds} s"
 
 
 def parse_moment(option: str, text: str, now: datetime, zone: tzinfo) -> int:

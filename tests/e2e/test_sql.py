@@ -1,0 +1,100 @@
+"""`vdbevents sql` as a terminal and a pipe meet it, beyond what docs/sql.md shows."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from processes import assert_failed, run
+
+from vdbevents.query.views import VIEWS
+
+EXAMPLE = Path(__file__).parent.parent.parent / "docs" / "example.jsonl"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["SELEC 1", EXAMPLE], "syntax error"),
+        (["SELECT nope FROM events", EXAMPLE], "vdbevents sql --describe"),
+        (["FROM read_text('/etc/passwd')", EXAMPLE], "Only the journal can be read"),
+        (["DROP VIEW events", EXAMPLE], "Journals are only read here"),
+        (["SELECT 1", "nowhere"], "there is no directory or file nowhere"),
+        ([], "there is no query"),
+        (["SELECT 1", EXAMPLE, "--describe"], "--describe needs no query"),
+        (["-", EXAMPLE], "nothing at all"),
+    ],
+)
+def test_what_cannot_be_asked_is_refused_with_the_reason(environ, arguments, said):
+    refused = run(["sql", *arguments], environ)
+
+    assert_failed(refused, 2, said)
+    assert refused.stdout == ""
+
+
+def test_no_rows_are_no_match(environ):
+    ended = run(["sql", "SELECT text FROM events WHERE false", EXAMPLE], environ)
+
+    assert (ended.returncode, ended.stdout, ended.stderr) == (1, "text\n", "")
+
+
+def test_a_query_may_come_from_stdin(environ):
+    ended = run(["sql", "-", EXAMPLE, "-o", "jsonl"], environ, stdin=None, input="SELECT 'ü' AS it; -- so\n")
+
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, '{"it":"ü"}\n', "")
+
+
+def test_the_views_are_described_without_a_journal(environ):
+    text, csv, array, lines = (
+        run(["sql", "--describe", "-o", form], environ) for form in ("text", "csv", "json", "jsonl")
+    )
+
+    assert [text.returncode, csv.returncode, array.returncode, lines.returncode] == [0] * 4
+    assert [view["view"] for view in json.loads(array.stdout)] == list(VIEWS)
+    assert json.loads(array.stdout) == [json.loads(line) for line in lines.stdout.splitlines()]
+    assert csv.stdout.startswith("view,column,type,meaning\nevents,time,TIMESTAMPTZ,of receipt\n")
+    assert all(f"{name}: {view.holds}" in text.stdout for name, view in VIEWS.items())
+
+
+def test_what_could_not_be_read_is_said(environ, tmp_path):
+    journal = tmp_path / "journal.jsonl"
+    journal.write_bytes(EXAMPLE.read_bytes() + b"{torn")
+    (tmp_path / "empty.jsonl").touch()
+
+    assert "1 line is unreadable" in run(["sql", "SELECT 1", journal], environ).stderr
+    assert "is empty" in run(["sql", "SELECT 1", tmp_path / "empty.jsonl"], environ).stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="it sends a signal")
+def test_ctrl_c_ends_it_and_a_closed_pipe_is_no_error(environ):
+    command = [sys.executable, "-m", "vdbevents", "sql"]
+    endless = [*command, "SELECT count(*) FROM range(10000000000000)", str(EXAMPLE)]
+    with subprocess.Popen(endless, env=environ, stderr=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        time.sleep(2)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 130
+        assert process.stderr.read() == b""
+    endless[-2] = "FROM range(10000000000000)"
+    with subprocess.Popen(endless, env=environ, stderr=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout.readline() == b"range\n"
+        process.stdout.close()
+        assert process.wait(20) == 0
+        assert process.stderr.read() == b""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="it makes a terminal")
+def test_a_terminal_gets_no_control_character_and_no_longer_line(environ):
+    outside, inside = os.openpty()
+    query = "SELECT chr(27) || '[2J' || repeat('x', 200) AS a, 1 AS b"
+    command = [sys.executable, "-m", "vdbevents", "sql", query, str(EXAMPLE)]
+    with subprocess.Popen(command, env={**environ, "COLUMNS": "40"}, stdout=inside) as process:
+        assert process.wait(30) == 0
+    os.close(inside)
+    shown = os.read(outside, 4096).decode()
+    os.close(outside)
+    assert "\x1b" not in shown
+    assert [len(line) <= 40 for line in shown.splitlines()] == [True, True]

@@ -1,0 +1,549 @@
+"""Sealing may be interrupted, repeated, and done by several at once; a cache that does not fit is none."""
+
+import contextlib
+import json
+import os
+import random
+import resource
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from vdbevents.errors import InputError, StorageError
+from vdbevents.query import engine, plan, sealing, segments
+from vdbevents.query.plan import Filters
+from vdbevents.query.source import open_source
+
+AT = 1772446530
+PIECE = 500
+
+
+def said(number, text="said"):
+    data = {"text": f"{text} {number}", "is_final": True}
+    head = f'{{"ts":"2026-03-02T10:15:30.000Z","unix_ts":{AT + number}.000,'
+    return (
+        head
+        + json.dumps({"channel": "transcript", "rtstream_id": "r", "data": data}, separators=(",", ":"))[1:]
+    )
+
+
+def content(*numbers, text="said"):
+    return "".join(said(number, text) + "\n" for number in numbers).encode()
+
+
+@pytest.fixture
+def journal(tmp_path):
+    path = tmp_path / "journal.jsonl"
+    path.write_bytes(content(*range(12)))
+    return path
+
+
+@pytest.fixture
+def root(tmp_path):
+    return tmp_path / "cache" / "vdbevents"
+
+
+def found(journal, cache=None, **asked):
+    with engine.search(journal, Filters(**asked), cache) as answer:
+        return (
+            [line for batch in answer.lines() for line in batch],
+            [event.text for batch in answer.events({"text"}) for event in batch],
+            answer.skipped,
+        )
+
+
+def is_right(journal, root):
+    """See that nothing is raised, and nothing lost."""
+    cache = segments.load(journal, root)
+    assert found(journal, cache) == found(journal)
+    assert found(journal, cache, limit=2, grep=("said",)) == found(journal, limit=2, grep=("said",))
+    return cache
+
+
+def files_of(cache):
+    names = {"lock"} | ({"manifest.json"} if cache.segments else set())
+    return names | {of(segment).name for segment in cache.segments for of in (cache.events, cache.words)}
+
+
+# What is made
+
+
+def test_full_pieces_of_whole_lines_are_sealed_and_the_rest_is_when_it_is_full(journal, root):
+    told = []
+    cache = sealing.seal(journal, root, told.append, piece=PIECE)
+
+    assert told == [0, *(segment.end for segment in cache.segments)]
+    assert len(told) == 4
+    assert segments.unsealed(journal, cache, PIECE) == 0
+    size = journal.stat().st_size
+    with journal.open("ab") as file:
+        file.write(content(12, 13, 14, 15) + b'{"torn')
+    assert segments.unsealed(journal, cache, PIECE) == PIECE
+    assert is_right(journal, root) == cache
+
+    after = sealing.seal(journal, root, piece=PIECE)
+
+    assert after.segments[:3] == cache.segments
+    assert cache.end < size <= after.end
+    assert is_right(journal, root) == after
+    assert after.size() == sum(path.stat().st_size for path in after.folder.iterdir())
+
+
+def test_what_is_sealed_is_for_its_owner_alone_and_nothing_else_is_left(journal, root, tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
+    (tmp_path / "tmp").mkdir()
+    cache = sealing.seal(journal, root, piece=PIECE)
+
+    assert cache.folder.stat().st_mode & 0o777 == 0o700
+    assert {path.name for path in cache.folder.iterdir()} == files_of(cache)
+    assert {path.stat().st_mode & 0o777 for path in cache.folder.iterdir()} == {0o600}
+    assert list((tmp_path / "tmp").iterdir()) == []
+
+
+def test_parts_of_the_next_piece_are_sealed_and_go_when_it_is_full(journal, root):
+    journal.write_bytes(content(*range(20)))
+    size = journal.stat().st_size
+    parted = sealing.seal(journal, root, piece=size, part=size // 4)
+    assert [segment.is_part for segment in parted.segments] == [False]
+
+    with journal.open("ab") as writing:
+        writing.write(content(*range(12)))
+    parted = sealing.seal(journal, root, piece=size, part=size // 4)
+    assert [segment.is_part for segment in parted.segments] == [False, True, True]
+    assert segments.load(journal, root) == parted
+
+    with journal.open("ab") as writing:
+        writing.write(content(*range(12)))
+    whole = sealing.seal(journal, root, piece=size, part=size // 4)
+    assert [segment.is_part for segment in whole.segments] == [False, False]
+    assert segments.load(journal, root) == whole
+
+    # What is in the full piece as well is removed when nobody can be reading it any more.
+    assert whole.events(parted.segments[1]).exists()
+    sealing.seal(journal, root, piece=size, part=size // 4)
+    assert not whole.events(parted.segments[1]).exists()
+
+
+def test_a_line_that_is_longer_than_a_piece_is_never_cut(journal, root):
+    journal.write_bytes(content(1) + content(2, text="x" * 5000) + content(*range(3, 9)))
+    cache = sealing.seal(journal, root, piece=PIECE)
+
+    assert any(segment.end - segment.start > 5000 for segment in cache.segments)
+    is_right(journal, root)
+
+
+def test_a_journal_without_a_full_piece_has_nothing_sealed(journal, root):
+    for data in (b"", b"\n", content(1), b"x" * 2 * PIECE):
+        journal.write_bytes(data)
+        cache = sealing.seal(journal, root, piece=PIECE)
+        assert (cache.segments, files_of(cache)) == ((), {"lock"})
+
+
+@pytest.mark.parametrize("length", [20, None])
+def test_lines_are_where_they_are_said_to_be_however_many_there_are(journal, root, length):
+    lines = [f'{{"unix_ts":{number}}}' for number in range(130_000)]
+    if length is not None:
+        lines = [line.ljust(length) for line in lines]
+    data = "".join(f"{line}\n" for line in lines).encode()
+    journal.write_bytes(data)
+    cache = sealing.seal(journal, root, piece=len(data))
+
+    with engine.connect(str(root), 500) as connection:
+        rows = connection.execute(
+            "SELECT position, length, time_ms FROM read_parquet(?)", [str(cache.events(cache.segments[0]))]
+        ).fetchall()
+    assert sorted(rows) == [
+        (start, len(line), number * 1000)
+        for number, (line, start) in enumerate(zip(lines, starts_of(lines), strict=True))
+    ]
+
+
+def starts_of(lines):
+    start = 0
+    for line in lines:
+        yield start
+        start += len(line) + 1
+
+
+def test_lines_in_another_order_than_the_file_s_are_not_sealed(journal, root, monkeypatch):
+    lines_of = plan.lines_of
+
+    def swapped(path, start, longest):
+        sql, values = lines_of(path, start, longest)
+        return plan.Statement(
+            sql.replace("SELECT line, length,", "SELECT reverse(line) AS line, length,"), values
+        )
+
+    monkeypatch.setattr(plan, "lines_of", swapped)
+    with pytest.raises(StorageError, match="should be"):
+        sealing.seal(journal, root, piece=PIECE)
+    monkeypatch.undo()
+    assert is_right(journal, root).segments == ()
+
+
+# A cache that does not fit is none
+
+
+def rewritten(journal):
+    path = journal.with_name("new")
+    path.write_bytes(journal.read_bytes())
+    path.replace(journal)
+
+
+def behind_another_link(journal):
+    for name, data in (("one", journal.read_bytes()), ("two", content(*range(50, 70)))):
+        journal.with_name(name).write_bytes(data)
+    journal.unlink()
+    journal.symlink_to("two")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda journal: journal.write_bytes(b""),
+        lambda journal: journal.write_bytes(content(*range(20, 23))),
+        lambda journal: journal.write_bytes(content(*range(20, 50))),
+        lambda journal: journal.write_bytes(journal.read_bytes()[:700]),
+        lambda journal: journal.write_bytes(journal.read_bytes()[:1000] + content(*range(50, 70))),
+        lambda journal: journal.write_bytes(journal.read_bytes()[1:]),
+        rewritten,
+        behind_another_link,
+    ],
+    ids=["cleared", "shorter", "longer", "truncated", "restored", "shifted", "new file", "link"],
+)
+def test_a_journal_that_is_another_now_is_read_itself_and_then_sealed_anew(journal, root, change):
+    before = sealing.seal(journal, root, piece=PIECE)
+    change(journal)
+
+    assert is_right(journal, root).segments == ()
+    with engine.search(journal, Filters(), before) as answer:  # changed after the cache was looked up
+        assert [line for batch in answer.lines() for line in batch] == found(journal)[0]
+    cache = sealing.seal(journal, root, piece=PIECE)
+    assert is_right(journal, root).segments == cache.segments
+    assert {path.name for path in cache.folder.iterdir()} == files_of(cache)
+
+
+def test_a_journal_that_is_no_more_has_no_cache(journal, root):
+    cache = sealing.seal(journal, root, piece=PIECE)
+    journal.unlink()
+
+    assert segments.load(journal, root).segments == ()
+    assert segments.unsealed(journal, cache) == 0
+    with pytest.raises(InputError):
+        sealing.seal(journal, root, piece=PIECE)
+    journal.symlink_to(journal)
+    assert segments.load(journal, root).segments == ()
+
+
+HUGE = 10**30
+NONSENSE = [
+    None,
+    True,
+    -1,
+    1.5,
+    "1",
+    "../../etc/passwd",
+    [],
+    {},
+    [[]],
+    [None, None],
+    [1, HUGE],
+    1 << 63,
+    HUGE,
+    1e300,
+]
+
+
+def test_a_manifest_of_whatever_nonsense_is_none(journal, root):
+    cache = sealing.seal(journal, root, piece=PIECE)
+    manifest = json.loads(cache.manifest.read_bytes())
+    texts = [b"", b"{", b"[]", b"null", b"5", b'"x"', b"\xff", b"{}", b'{"version":1}', b"[" * 5000]
+    texts += [json.dumps({**manifest, "version": version}).encode() for version in (0, 2, "1", None)]
+    texts += [json.dumps({**manifest, "segments": one}).encode() for one in NONSENSE]
+    texts += [
+        cache.manifest.read_bytes().replace(b'"start":0', b'"start":1', 1),
+        cache.manifest.read_bytes()[:-9],
+    ]
+    for text in texts:
+        cache.manifest.write_bytes(text)
+        assert segments.load(journal, root).segments == (), text[:80]
+    is_right(journal, root)
+    assert sealing.seal(journal, root, piece=PIECE).segments == cache.segments
+
+
+@pytest.mark.parametrize("member", [*segments.Segment.__slots__, "other"])
+def test_a_manifest_that_was_made_up_reads_nothing_but_the_cache_s_own_files(
+    journal, root, member, monkeypatch
+):
+    cache = sealing.seal(journal, root, piece=PIECE)
+    manifest = json.loads(cache.manifest.read_bytes())
+    first = dict(manifest["segments"][0])
+    for value in NONSENSE:
+        manifest["segments"][0] = {**first, member: value}
+        with contextlib.suppress(TypeError):
+            manifest["digest"] = segments._digest(manifest)
+        cache.manifest.write_text(json.dumps(manifest))
+        loaded = segments.load(journal, root)
+        for segment in loaded.segments:
+            assert loaded.events(segment).parent == loaded.words(segment).parent == cache.folder
+            assert type(segment.start) is type(segment.end) is int
+        with engine.search(journal, Filters(), loaded) as answer:
+            assert list(answer.lines()) is not None
+
+
+def of_another_schema(path):
+    with engine.connect(str(path.parent), 100) as connection:
+        connection.execute("COPY (SELECT 1 AS position, 'x' AS length) TO ? (FORMAT parquet)", [str(path)])
+
+
+def damaged_inside(path):
+    data = bytearray(path.read_bytes())
+    third = len(data) // 3
+    data[third:-third] = random.Random(1).randbytes(len(data) - 2 * third)
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("kind", ["events", "words", "manifest"])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda path: path.unlink(),
+        lambda path: path.write_bytes(b""),
+        lambda path: path.write_bytes(b"garbage" * 1000),
+        lambda path: path.write_bytes(bytes(path.stat().st_size)),
+        lambda path: (path.unlink(), path.mkdir()),
+        lambda path: (path.unlink(), path.symlink_to("/dev/null")),
+        of_another_schema,
+        damaged_inside,
+    ],
+    ids=["missing", "empty", "garbage", "zeros", "folder", "link", "schema", "inside"],
+)
+def test_a_cache_that_lost_something_loses_nothing(journal, root, kind, damage):
+    cache = sealing.seal(journal, root, piece=PIECE)
+    path = cache.manifest if kind == "manifest" else getattr(cache, kind)(cache.segments[1])
+    damage(path)
+
+    is_right(journal, root)
+    again = sealing.seal(journal, root, piece=PIECE)
+    assert again.segments == cache.segments
+    is_right(journal, root)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_cache_that_may_not_be_read_is_none(journal, root):
+    cache = sealing.seal(journal, root, piece=PIECE)
+    cache.folder.chmod(0)
+    try:
+        assert is_right(journal, root).segments == ()
+        with pytest.raises(StorageError):
+            sealing.seal(journal, root, piece=PIECE)
+    finally:
+        cache.folder.chmod(0o700)
+
+
+def test_a_cache_that_may_not_be_made_is_an_error_with_a_cure(journal, tmp_path):
+    (tmp_path / "file").write_text("x")
+
+    assert segments.load(journal, tmp_path / "file").segments == ()
+    with pytest.raises(StorageError, match="could not be written") as raised:
+        sealing.seal(journal, tmp_path / "file", piece=PIECE)
+    assert "XDG_CACHE_HOME" in raised.value.hint
+
+
+# Interrupted, and at once
+
+SEAL = """
+import sys
+from pathlib import Path
+from vdbevents.query import sealing
+print("begun", flush=True)
+sealing.seal(Path(sys.argv[1]), Path(sys.argv[2]), piece=int(sys.argv[3]))
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL there")
+def test_a_sealing_that_is_killed_at_any_moment_is_completed_by_the_next(journal, root):
+    journal.write_bytes(content(*range(60)))
+    chance = random.Random(time.time_ns())
+    for _ in range(int(os.environ.get("KILLS", "3"))):
+        with subprocess.Popen(
+            [sys.executable, "-c", SEAL, journal, root, str(PIECE)], stdout=subprocess.PIPE
+        ) as child:
+            child.stdout.readline()
+            time.sleep(chance.uniform(0, 1.2))
+            child.send_signal(signal.SIGKILL)
+        is_right(journal, root)
+
+    cache = sealing.seal(journal, root, piece=PIECE)
+    assert len(cache.segments) > 10
+    assert {path.name for path in cache.folder.iterdir()} == files_of(cache)
+    is_right(journal, root)
+
+
+def test_of_two_that_seal_at_once_one_waits_for_the_other(journal, root):
+    caches = []
+    threads = [
+        threading.Thread(target=lambda: caches.append(sealing.seal(journal, root, piece=PIECE)))
+        for _ in range(3)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert caches[0] == caches[1] == caches[2] == is_right(journal, root)
+
+
+def test_a_journal_is_sealed_and_asked_while_it_is_written(journal, root):
+    done = threading.Event()
+
+    def write():
+        with journal.open("ab", buffering=0) as file:
+            for number in range(100, 10**6):
+                if done.is_set():
+                    return
+                file.write(content(number))
+                time.sleep(0.03)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        before = 0
+        for _ in range(3):
+            cache = sealing.seal(journal, root, piece=PIECE)
+            lines, texts, skipped = found(journal, segments.load(journal, root))
+            assert journal.read_text().startswith("".join(f"{line}\n" for line in lines))
+            assert (len(texts), skipped) == (len(lines), 0)
+            assert cache.end <= sum(len(line) + 1 for line in lines)
+            assert len(lines) > before
+            before = len(lines)
+    finally:
+        done.set()
+        writer.join()
+    is_right(journal, root)
+
+
+@pytest.mark.parametrize("most", [300, 900, 2000])
+def test_what_was_sealed_before_the_disk_was_full_stays(journal, root, most):
+    before = sealing.seal(journal, root, piece=PIECE)
+    with journal.open("ab") as file:
+        file.write(content(*range(20, 40)))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, hard))
+    try:
+        with pytest.raises(StorageError, match="could not be written") as raised:
+            sealing.seal(journal, root, piece=PIECE)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+    assert "XDG_CACHE_HOME" in raised.value.hint
+    assert is_right(journal, root).segments[:3] == before.segments
+    assert not list(before.folder.glob("scratch-*"))
+    cache = sealing.seal(journal, root, piece=PIECE)
+    assert {path.name for path in cache.folder.iterdir()} == files_of(cache)
+    is_right(journal, root)
+
+
+def test_a_tail_that_finds_no_room_is_read_from_the_journal(journal, root):
+    cache = sealing.seal(journal, root, piece=PIECE)
+    expected = found(journal)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, hard))
+    try:
+        assert found(journal, cache) == expected
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_journal_that_is_cleared_while_it_is_sealed_is_no_cache(journal, root, monkeypatch):
+    known = sealing._known
+
+    def cleared(*args):
+        journal.write_bytes(content(*range(50, 70)))
+        return known(*args)
+
+    monkeypatch.setattr(sealing, "_known", cleared)
+    sealing.seal(journal, root, piece=PIECE)
+    monkeypatch.undo()
+
+    assert is_right(journal, root).segments == ()
+
+
+# While a query runs
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", content(*range(20, 40)), b"\n" * 4000, content(*range(20, 60), text="longer said")],
+    ids=["cleared", "other", "blank", "longer"],
+)
+def test_a_journal_that_is_cleared_while_it_is_read_is_an_error_and_no_nonsense(journal, root, data):
+    cache = sealing.seal(journal, root, piece=PIECE)
+    expected = found(journal)[1]
+    with engine.search(journal, Filters(), cache) as answer:
+        journal.write_bytes(data)
+        with pytest.raises(StorageError, match="changed") as raised:
+            list(answer.lines())
+        assert raised.value.hint
+        assert [event.text for batch in answer.events({"text"}) for event in batch] == expected
+
+
+def test_only_whole_lines_are_ever_given(journal, root, tmp_path):
+    cache = sealing.seal(journal, root, piece=PIECE)
+    length = len(said(0))
+    source = open_source(journal, cache, tmp_path)
+    with contextlib.closing(source):
+        assert list(source.lines([(0, length), (length + 1, length)])) == [said(0), said(1)]
+        for place in (
+            (1, length),
+            (0, length - 1),
+            (0, length + 1),
+            (length, length),
+            (length + 1, 10**9),
+            (0, 5),
+        ):
+            with pytest.raises(StorageError, match="changed"):
+                list(source.lines([place]))
+
+
+def test_a_cache_that_is_removed_while_a_query_runs_is_an_error_with_a_cure_or_none(journal, root):
+    expected = found(journal)[:2]
+    cache = sealing.seal(journal, root, piece=PIECE)
+    with engine.search(journal, Filters(), cache) as answer:
+        sealing.clear(cache.folder)
+        assert [line for batch in answer.lines() for line in batch] == expected[0]
+        with pytest.raises(StorageError, match="cannot be read any more") as raised:
+            list(answer.events())
+        assert "Ask again" in raised.value.hint
+
+    assert found(journal, cache)[:2] == expected
+    assert not cache.folder.exists()
+
+
+def test_there_may_be_nothing_to_remove(root):
+    sealing.clear(root / "none")
+
+    assert not root.exists()
+
+
+def test_a_cache_is_removed_while_queries_run(journal, root):
+    expected = found(journal)[:2]
+    done = threading.Event()
+
+    def churn():
+        while not done.is_set():
+            sealing.clear(sealing.seal(journal, root, piece=PIECE).folder)
+
+    churning = threading.Thread(target=churn)
+    churning.start()
+    try:
+        for _ in range(8):
+            with contextlib.suppress(StorageError):
+                assert found(journal, segments.load(journal, root))[:2] == expected
+    finally:
+        done.set()
+        churning.join()

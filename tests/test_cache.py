@@ -1,0 +1,91 @@
+"""When a query seals first, and how a listener has its journal sealed: what needs no whole process."""
+
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime
+
+import pytest
+
+from vdbevents.cli import cache, sealer
+from vdbevents.cli.diagnostics import Color
+from vdbevents.query.window import Window
+
+NOW = datetime.fromtimestamp(1_772_446_530, UTC)
+NOW_MS = 1_772_446_530_000
+HOUR_MS = 3_600_000
+
+
+@pytest.fixture
+def journal(tmp_path, monkeypatch):
+    """A file that only has a size."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    path = tmp_path / "a journal.jsonl"
+    with path.open("wb") as sparse:
+        sparse.truncate(300 << 20)
+    return path
+
+
+@pytest.fixture
+def begun(monkeypatch):
+    """The journals that were begun to be sealed."""
+    found = []
+    monkeypatch.setattr(cache, "_seal", lambda journal, *_: found.append(journal))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("window", "is_long"),
+    [
+        (Window(), True),
+        (Window(until_ms=NOW_MS), True),
+        (Window(since_ms=NOW_MS - 26 * HOUR_MS), True),
+        (Window(since_ms=0, until_ms=26 * HOUR_MS), True),
+        (Window(since_ms=NOW_MS - 25 * HOUR_MS), False),
+        (Window(since_ms=NOW_MS - HOUR_MS), False),
+        (Window(since_ms=0, until_ms=25 * HOUR_MS), False),
+    ],
+)
+def test_only_a_window_of_more_than_a_day_is_sealed_first(journal, begun, window, is_long):
+    cache.sealed_for(journal, window, NOW, Color.AUTO)
+
+    assert begun == [journal] * is_long
+
+
+def test_a_short_window_of_a_long_unsealed_journal_says_what_makes_it_faster(journal, begun, capfd):
+    cache.sealed_for(journal, Window(since_ms=NOW_MS), NOW, Color.AUTO)
+
+    assert capfd.readouterr().err == (
+        "vdbevents: 300.0 MiB of the journal are not sealed\n"
+        f"  → faster from now on with: vdbevents cache build '{journal}'\n"
+    )
+    assert begun == []
+
+
+def test_without_a_home_there_is_no_cache_and_no_complaint(journal, begun, monkeypatch):
+    def nowhere():
+        raise RuntimeError
+
+    monkeypatch.setattr("pathlib.Path.home", nowhere)
+
+    assert cache.sealed_for(journal, Window(), NOW, Color.AUTO) is None
+    assert begun == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="true and false are programs of POSIX")
+@pytest.mark.parametrize("program", ["true", "false", "no such program"])
+def test_a_sealer_that_seals_nothing_is_not_started_again_soon(journal, monkeypatch, program):
+    started = []
+
+    def start(command, **options):
+        started.append(command)
+        return real([program], **options)
+
+    real = subprocess.Popen
+    monkeypatch.setattr(subprocess, "Popen", start)
+    monkeypatch.setattr(sealer, "_LOOK_SECONDS", 0.01)
+    with sealer.kept_sealed(journal):
+        time.sleep(0.6)
+
+    assert len(started) == 1
+    assert started[0][-1] == str(journal)
