@@ -542,7 +542,8 @@ def interruptible() -> Iterator[None]:
     reading, writing = socket.socketpair()
     writing.setblocking(False)  # noqa: FBT003 - as set_wakeup_fd wants it
     before = signal.set_wakeup_fd(writing.fileno(), warn_on_full_buffer=False)
-    threading.Thread(target=_interrupting, args=(reading,), daemon=True).start()
+    watching = threading.Thread(target=_interrupting, args=(reading,), daemon=True)
+    watching.start()
     try:
         yield
     except duckdb.InterruptException as error:
@@ -554,6 +555,7 @@ def interruptible() -> Iterator[None]:
     finally:
         signal.set_wakeup_fd(before)
         writing.close()
+        watching.join(_NOTICED_SECONDS * 2)
 
 
 def _interrupting(signals: socket.socket) -> None:
@@ -568,9 +570,12 @@ def _interrupting(signals: socket.socket) -> None:
             if select.select([signals], [], [], _NOTICED_SECONDS)[0]:
                 continue
             if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+                connection = None
                 for connection in list(_connections):
                     with contextlib.suppress(duckdb.Error):
                         connection.interrupt()
+                # A reference that is left at the program's end is a complaint on stderr.
+                del connection
 
 
 class Sieve:
