@@ -5,11 +5,11 @@ import os
 from collections.abc import Callable, Collection, Iterable, Iterator
 from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Literal, Self
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from vdbevents.errors import InputError
 from vdbevents.journal import locate_state
+from vdbevents.query.source import Closeable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -185,7 +185,7 @@ class Recording:
         return self._cache_root or cache_root(os.environ, Path.home())
 
 
-class Found:
+class Found(Closeable):
     """What a query found, oldest first: an iterable of dicts, which may be read again; a context manager.
 
     A dict has the columns of the view `events` but `backfilled`: `time`, `started` and `ended` are
@@ -252,14 +252,6 @@ class Found:
     def close(self) -> None:
         """Give memory and temporary files back; harmless when repeated."""
         self._answer.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _rows(self) -> Iterator[tuple[tuple[str, ...], tuple[Any, ...]]]:
         from vdbevents.query.plan import Event, named_as

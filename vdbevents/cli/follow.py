@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from vdbevents.query.follow import Followed
     from vdbevents.query.plan import Filters
     from vdbevents.query.render import Output
+    from vdbevents.query.segments import Cache
 
 _POLL_SECONDS: Final = 0.01
 _STREAMED: Final = ("text", "jsonl", "csv", "md")
@@ -64,15 +65,14 @@ def journal_to_follow(
     return path
 
 
-def following(journal: Path, filters: "Filters") -> "Followed":
+def following(journal: Path, filters: "Filters", cache_of: "Callable[[Path], Cache | None]") -> "Followed":
     """What matches in the journal, and what will, for as long as somebody reads stdout."""
     from vdbevents.query.follow import Followed
-    from vdbevents.query.segments import cache_root
 
     return Followed(
         journal,
         filters,
-        cache_root(os.environ, Path.home()),
+        cache_of,
         wait=_waiting(),
         on_unreadable=lambda count: remark_on_unreadable(count, journal),
     )

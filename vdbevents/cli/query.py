@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Final, cast
 import typer
 
 from vdbevents.cli import gaps, sources
-from vdbevents.cli.cache import sealed_for
+from vdbevents.cli.cache import sealed_for, sealed_of
 from vdbevents.cli.command import (
     ColorOption,
     EnvironmentFile,
@@ -287,7 +287,10 @@ def query(
     if follow:
         followable = sources.to_follow(journal, directories, files)
         path = journal_to_follow(followable, env_file, cwd, otherwise=otherwise)
-        with engine.interruptible(), following(path, filters) as followed:
+        with (
+            engine.interruptible(),
+            following(path, filters, lambda path: sealed_of(path) if cache else None) as followed,
+        ):
             if followed.found:
                 _remark_on(followed.found, str(path), filters.window, listed_by(path))
             print_following(followed, output.value, filters, columns, zone=zone, color=color)

@@ -118,7 +118,7 @@ def _describe(output: SqlOutput) -> ExitCode:
     """Print which views there are: for JSON each with its columns, else a line for each column."""
     import json
 
-    from vdbevents.query import rows
+    from vdbevents.query.render import quoted
     from vdbevents.query.views import VIEWS
 
     views = [
@@ -139,7 +139,7 @@ def _describe(output: SqlOutput) -> ExitCode:
         case SqlOutput.CSV:
             columns = [(name, *column) for name, view in VIEWS.items() for column in view.columns]
             lines = [("view", "column", "type", "meaning"), *columns]
-            put("\n".join(",".join(map(rows.quoted, line)) for line in lines))
+            put("\n".join(",".join(map(quoted, line)) for line in lines))
         case SqlOutput.TEXT:
             put(_pages())
     return ExitCode.DONE

@@ -1,4 +1,4 @@
-"""DuckDB reads the journal. The only file that imports it, and only when a query is asked."""
+"""DuckDB reads the journal: what is sealed of it as Parquet, the rest as lines."""
 
 import contextlib
 import re
@@ -12,18 +12,16 @@ import weakref
 from bisect import bisect_left
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from vdbevents.errors import InputError, StorageError
-from vdbevents.gaps import EVENT, Gap, fold
+from vdbevents.gaps import Gap, told_by
 from vdbevents.query import plan
 from vdbevents.query.folding import folded
 from vdbevents.query.plan import Event, Filters, Statement
-from vdbevents.query.segments import Cache, Interims, Segment, meet, with_finals_for
-from vdbevents.query.source import Source, literal, open_source
+from vdbevents.query.segments import Cache, Interims, Segment, Span, meet, with_finals_for
+from vdbevents.query.source import Closeable, Source, literal, open_source
 from vdbevents.query.window import LEAST_MS
-from vdbevents.record import parse_line
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection, DuckDBPyRelation
@@ -40,7 +38,7 @@ class _CacheUnreadableError(Exception):
     """A sealed segment vanished, or is no Parquet: the journal itself has to be read."""
 
 
-class Answer:
+class Answer(Closeable):
     """What matched, oldest first; a context manager that gives DuckDB's memory and files back at its end.
 
     Attributes:
@@ -59,7 +57,6 @@ class Answer:
         self._scratch = scratch
         self._source = source
         self._sealed: list[Segment] = []
-        self._tables: list[str] = []
         self._large: list[int] = []
         self.journal_bytes = source.size
         self.sealed_bytes = source.cache.end
@@ -75,7 +72,7 @@ class Answer:
 
     def timed_lines(self) -> Iterator[list[tuple[int | None, str]]]:
         """The same, each with its time: that in whose order they are, in Unix ms."""
-        for batch in self._batches(Statement(plan.LINES, [])):
+        for batch in self._batches(plan.LINES):
             sealed = self._source.lines(
                 (position, length) for position, length, *_ in batch if length is not None
             )
@@ -85,7 +82,7 @@ class Answer:
 
     def times(self) -> Iterator[list[int | None]]:
         """Those times alone, in batches that are never empty."""
-        return ([time_ms for (time_ms,) in batch] for batch in self._batches(Statement(plan.TIMES, [])))
+        return ([time_ms for (time_ms,) in batch] for batch in self._batches(plan.TIMES))
 
     def events(self, columns: Collection[str] = Event._fields) -> Iterator[list[Event]]:
         """The folded events, in batches that are never empty; None in columns other than `columns`."""
@@ -93,9 +90,9 @@ class Answer:
         for large in [*self._large, self.count]:
             for first, last in ((start, large - 1), (large, large)):
                 if first <= last < self.count:
-                    sql = plan.rows(columns, self._tables, first, last)
+                    sql = plan.rows(columns, self._source.tables(self._sealed), first, last)
                     with self._cache_explained():
-                        for batch in self._batches(Statement(sql, [])):
+                        for batch in self._batches(sql):
                             yield list(map(Event._make, batch))
             start = large + 1
 
@@ -104,8 +101,11 @@ class Answer:
 
     def relation(self) -> "DuckDBPyRelation":
         """Return the answer, with the columns of the view `events`, as what DuckDB turns into tables."""
-        self._connection.execute(plan.found("found", self._tables))
+        self._make_found()
         return self._connection.view("found")
+
+    def _make_found(self) -> None:
+        self._connection.execute(plan.found(self._source.tables(self._sealed)))
 
     def write_parquet(self, path: Path, columns: Collection[str]) -> None:
         """Write the answer into a file: of `plan.found`'s columns those that are in `columns`.
@@ -113,21 +113,13 @@ class Answer:
         Raises:
             StorageError: there is no room for it.
         """
-        self._connection.execute(plan.found("found", self._tables))
+        self._make_found()
         chosen = ", ".join(columns)
         with explained():
             self._connection.execute(
                 f"COPY (SELECT {chosen} FROM found) TO ? (FORMAT parquet, COMPRESSION zstd)",  # noqa: S608
                 [str(path)],
             )
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Give back what the answer holds; it cannot be read any more. Harmless when repeated."""
@@ -154,17 +146,15 @@ class Answer:
     def find(self, filters: Filters) -> None:
         """Ask the query."""
         segments = self._source.cache.segments
-        self._choose(filters, [s for s in segments if s.may_hold(filters.window, by_event=filters.by_event)])
+        self._choose(filters)
         if filters.around_ms is not None:
             for sql in plan.spans(filters):
                 self._connection.execute(sql)
             spans = self._rows(plan.SPANS)
-            self._choose(plan.context(filters), [s for s in segments if s.overlaps(spans)], plan.PLACED)
+            self._choose(plan.context(filters), spans)
             self.breaks = {row for (row,) in self._rows(plan.BREAKS)}
-        lines = [line for segment in segments for line in segment.gaps]
-        lines += [line for (line,) in self._rows(plan.OURS) if EVENT in line]
-        told = (parse_line(line.encode()) for line in lines)
-        self.gaps = fold(event for event in told if event is not None)
+        ours = [line for (line,) in self._rows(plan.OURS)]
+        self.gaps = told_by([*self._source.cache.gap_lines, *ours])
         [(unreadable, rejected)] = self._rows(plan.SKIPPED)
         self.skipped = unreadable + rejected + sum(segment.unreadable for segment in segments)
         [(self.count, first, last, _)] = self._rows(plan.SPAN)
@@ -172,36 +162,35 @@ class Answer:
         self._large = [row for (row,) in self._rows(plan.LARGE)]
         places = [position for (position,) in self._rows(plan.SEALED_ONES)]
         self._sealed = [segment for segment in segments if _holds_one(segment, places)]
-        self._tables = self._source.tables(self._sealed)
 
-    def _choose(self, filters: Filters, segments: list[Segment], narrowed: Sequence[str] = ()) -> None:
-        """Make the table `answer`; the statements `narrowed` are between who matches and who is shown.
+    def _choose(self, filters: Filters, spans: Sequence[Span] | None = None) -> None:
+        """Make the table `answer`: of what matches, and with `spans` of what of that happened in them.
 
-        Of the `segments`, only as many are opened as it takes for the newest matches, if no more are wanted.
+        Of the segments, only as many are opened as it takes for the newest matches, if no more are wanted.
         """
+        segments = [
+            segment
+            for segment in self._source.cache.segments
+            if segment.may_hold(filters.window, by_event=filters.by_event)
+        ]
         self._execute(plan.candidates(literal(self._source.unsealed), filters, self._source.longest))
         self._execute(plan.events(filters))
-        runs = _runs(self._connection, filters)
-        pending = [segment for segment in segments if self._source.cache.may_say(segment, runs)]
+        near = segments if spans is None else [segment for segment in segments if segment.overlaps(spans)]
+        runs = _runs(self._connection, filters) if near else []
+        pending = [segment for segment in near if self._source.cache.may_say(segment, runs)]
         pending.sort(key=lambda segment: _newest(segment, filters), reverse=True)
-        size = len(pending) if filters.limit is None or narrowed else 1
+        size = len(pending) if filters.limit is None else 1
         while True:
             self._open(filters, pending[:size])
             pending = pending[size:]
             while related := self._with_repetitions(pending):
                 self._open(filters, related)
                 pending = [segment for segment in pending if segment not in related]
-            for sql in narrowed:
-                self._connection.execute(sql)
-            # Not only of `segments`: what replaced a match need not be near it.
-            self._show(
-                filters,
-                [
-                    s
-                    for s in self._source.cache.segments
-                    if s.may_hold(filters.window, by_event=filters.by_event)
-                ],
-            )
+            if spans is not None:
+                for sql in plan.PLACED:
+                    self._connection.execute(sql)
+            # Not only those near: what replaced a match may be anywhere.
+            self._show(filters, segments)
             if not pending or self._is_settled(filters, pending):
                 return
             size *= 2
@@ -278,9 +267,9 @@ class Answer:
     def _rows(self, sql: str) -> list[tuple[Any, ...]]:
         return self._connection.execute(sql).fetchall()
 
-    def _batches(self, statement: Statement) -> Iterator[list[tuple[Any, ...]]]:
+    def _batches(self, sql: str) -> Iterator[list[tuple[Any, ...]]]:
         with explained():
-            result = self._connection.execute(statement.sql, statement.values)
+            result = self._connection.execute(sql)
             batch = result.fetchmany(_BATCH)
         while batch:
             yield batch
@@ -340,8 +329,7 @@ def search(
     scratch = tempfile.mkdtemp(prefix="vdbevents-query-")
     try:
         source = open_source(journal, cache, Path(scratch), end)
-        # A huge line is held many times over: as read, as JSON, as text.
-        memory_mb = 1000 + 40 * (source.longest >> 20)
+        memory_mb = memory_for(source.longest)
         connection = connect(scratch, memory_mb) if shared is None else shared.connection(memory_mb)
     except BaseException:
         shutil.rmtree(scratch, ignore_errors=True)
@@ -360,6 +348,14 @@ def search(
         answer.close()
         raise
     return answer
+
+
+def memory_for(longest: int, least_mb: int = 1000) -> int:
+    """Return how much memory, in MB, lines of at most `longest` bytes may take.
+
+    A huge one is held many times over: as read, as JSON, as text.
+    """
+    return least_mb + 40 * (longest >> 20)
 
 
 def connect(scratch: str, memory_mb: int, threads: int | None = None) -> "DuckDBPyConnection":
@@ -399,7 +395,7 @@ def _close(connection: "DuckDBPyConnection", source: Source) -> None:
     connection.execute("SET enable_external_access = false")
 
 
-class Shared:
+class Shared(Closeable):
     """The memory and the threads of DuckDB for several answers at once; a context manager.
 
     A database of its own for each takes some ten threads, and several times as long to start as to search a
@@ -421,14 +417,6 @@ class Shared:
             self._memory_mb = memory_mb
             self._database.execute(f"SET memory_limit = '{memory_mb}MB'")
         return _quiet(self._database.cursor())
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Give all of it back. Harmless when repeated."""
@@ -578,7 +566,7 @@ def _interrupting(signals: socket.socket) -> None:
                 del connection
 
 
-class Sieve:
+class Sieve(Closeable):
     """Chooses from lines, as they are written, what `search` would choose: the same SQL, in one statement.
 
     That is planned once, on one connection, for planning takes ten times as long as looking at a few lines.
@@ -643,7 +631,7 @@ class Sieve:
     def _make_room(self, longest: int) -> None:
         if longest > self._longest + (1 << 20):
             self._longest = longest
-            self._connection.execute(f"SET memory_limit = '{1000 + 40 * (longest >> 20)}MB'")
+            self._connection.execute(f"SET memory_limit = '{memory_for(longest)}MB'")
 
 
 def _sifted(filters: Filters, columns: Collection[str]) -> str:

@@ -1,20 +1,18 @@
 """An answer that goes on: what a journal holds, and then what is written to it, as it is written."""
 
-import contextlib
 import time
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from vdbevents.errors import InputError
 from vdbevents.journal import Tail, follow_batches, unusable
 from vdbevents.query.engine import Answer, Sieve, search
 from vdbevents.query.plan import Event, Filters
-from vdbevents.query.segments import load
+from vdbevents.query.segments import Cache
+from vdbevents.query.source import Closeable
 
 
-class Followed:
+class Followed(Closeable):
     """What a journal holds and what comes after that, once each, for `render.write`; a context manager.
 
     Its batches never end, as long as `wait` does not say so. Lines that come are in the order in which they
@@ -30,7 +28,7 @@ class Followed:
         self,
         journal: Path,
         filters: Filters,
-        cache_root: Path,
+        cache_of: Callable[[Path], Cache | None] = lambda _: None,
         *,
         wait: Callable[[], bool],
         on_unreadable: Callable[[int], None] = lambda _: None,
@@ -40,7 +38,7 @@ class Followed:
         Args:
             journal: it need not be there yet.
             filters: not of an order or of surroundings.
-            cache_root: where what is sealed of journals is, from `query.segments.cache_root`.
+            cache_of: gives what is sealed of a journal; None reads all of it.
             wait: called whenever nothing more has come; it should pause. True goes on, False ends.
             on_unreadable: called with how many of the lines that came could not be read.
 
@@ -54,7 +52,7 @@ class Followed:
         self._on_unreadable = on_unreadable
         self.found: Answer | None = None
         self._tail: Tail | None = None
-        if found := _searched(journal, filters, cache_root):
+        if found := _searched(journal, filters, cache_of):
             self.found, self._tail = found
         if self.found is None:
             # A pattern that is none is told at once, and not when there is a journal.
@@ -81,7 +79,7 @@ class Followed:
             self.found.close()
         coming = follow_batches(self._journal, from_end=False, wait=self._wait, tail=self._tail)
         try:
-            with contextlib.closing(Sieve(self._filters, columns)) as sieve:
+            with Sieve(self._filters, columns) as sieve:
                 for lines in coming:
                     matching, unreadable = sieve.sift(lines)
                     if unreadable:
@@ -93,14 +91,6 @@ class Followed:
                 raise
             raise unusable(self._journal, error) from error
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
     def close(self) -> None:
         """Give back what the search holds. Harmless when repeated."""
         if self.found:
@@ -109,7 +99,9 @@ class Followed:
             self._tail.close()
 
 
-def _searched(journal: Path, filters: Filters, cache_root: Path) -> tuple[Answer, Tail] | None:
+def _searched(
+    journal: Path, filters: Filters, cache_of: Callable[[Path], Cache | None]
+) -> tuple[Answer, Tail] | None:
     """Search the journal to its last whole line; return what it holds, and a tail of what comes after that.
 
     None where there is no journal.
@@ -122,7 +114,7 @@ def _searched(journal: Path, filters: Filters, cache_root: Path) -> tuple[Answer
         except OSError as error:
             raise unusable(journal, error) from error
         try:
-            answer = search(journal, filters, load(journal, cache_root), end=tail.offset)
+            answer = search(journal, filters, cache_of(journal), end=tail.offset)
         except (FileNotFoundError, InputError):
             tail.close()
             if journal.exists():

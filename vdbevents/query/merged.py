@@ -10,12 +10,12 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import chain, islice
 from pathlib import Path
-from types import TracebackType
-from typing import Final, NamedTuple, Self, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 from vdbevents.query.engine import Answer, Shared, search as search_one
 from vdbevents.query.plan import Event, Filters
 from vdbevents.query.segments import Cache
+from vdbevents.query.source import Closeable
 from vdbevents.query.window import LEAST_MS
 
 _BATCH: Final = 2048
@@ -44,7 +44,7 @@ class Journal(NamedTuple):
     trouble: str = ""
 
 
-class Merged:
+class Merged(Closeable):
     """What was found in several journals, oldest first or newest first; a context manager.
 
     Of events of one time, those of the first journal come first (newest first, last). It closes the answers.
@@ -92,14 +92,6 @@ class Merged:
             if answer.count
         ]
         return self._merge([map(self._timed, batches) for batches in each])
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Close the answers, and what they share. Harmless when repeated."""

@@ -8,8 +8,9 @@ A journal is answered in three small steps, each a temporary table of DuckDB's:
 3. `answer`: the lines that are shown (no replaced interim transcripts, no repetitions, the newest N), oldest
    first.
 
-They are printed as they are, or folded into `Event`s as they are read. With `around_ms` the answer becomes
-`found`, and the same steps are taken once more, for all that happened in the `spans` around that.
+What is sealed is folded already: it comes into `events` only if it matches, and `answer` has its place in the
+journal instead of its line. The lines are printed as they are, or folded into `Event`s as they are read. With
+`around_ms` the same steps are taken once more, for all that happened in the `spans` around the answer.
 """
 # ruff: noqa: S608 - the SQL is made here of constants, whole numbers and names of ours; values are bound
 
@@ -338,13 +339,13 @@ def moment(milliseconds: str) -> str:
     return f"make_timestamptz({milliseconds} * 1000)"
 
 
-def found(name: str, tables: Sequence[str]) -> str:
-    """Make a view of the answer, with names as a person writes them."""
+def found(tables: Sequence[str]) -> str:
+    """Make the view `found` of the answer, with names as a person writes them."""
     columns = [column for column in Event._fields if column not in {"line", "host"}]
     chosen = (
         f"{moment(column)} AS {named_as(column)}" if column in _MOMENTS else column for column in columns
     )
-    return f"CREATE OR REPLACE TEMP VIEW {name} AS SELECT {', '.join(chosen)} FROM ({rows(columns, tables)})"
+    return f"CREATE OR REPLACE TEMP VIEW found AS SELECT {', '.join(chosen)} FROM ({rows(columns, tables)})"
 
 
 NAMES: Final = {

@@ -117,17 +117,17 @@ def write(
             "Give it with -o text, csv, jsonl or json, or leave it out.",
         )
     if output == "json":
-        return _put_array(stream, _objects(answer, fields, runs))
+        return put_array(stream, _objects(answer, fields, runs))
     head = ""
     match output:
         case "jsonl":
-            pieces = _ended(_objects(answer, fields, runs))
+            pieces = ended(_objects(answer, fields, runs))
         case "csv":
             names = fields or _columns(FIELDS, unique=runs is not None, hosts=hosts)
             head = ",".join(names) + "\n"
-            pieces = _ended(_joined(_rows(answer, names, runs), ",", _quoted))
+            pieces = ended(_joined(_rows(answer, names, runs), ",", quoted))
         case "text" if fields is not None:
-            pieces = _ended(_joined(_rows(answer, fields, runs), "\t", harmless))
+            pieces = ended(_joined(_rows(answer, fields, runs), "\t", harmless))
         case "text":
             page = Page(answer.span, filters, colour=colour, width=width, zone=zone)
             pieces = _lines(answer, filters, runs, page, hosts=hosts)
@@ -139,10 +139,11 @@ def write(
             cues = _cues(answer, runs)
             head, pieces = _webvtt_head(cues), _webvtt(cues)
     stream.write(head.encode())
-    return _put(stream, pieces)
+    return put(stream, pieces)
 
 
-def _put(stream: Sink, batches: Iterable[list[str]]) -> int:
+def put(stream: Sink, batches: Iterable[list[str]]) -> int:
+    """Write pieces of text to `stream`, in UTF-8, and return how many."""
     count = 0
     for batch in batches:
         stream.write("".join(batch).encode())
@@ -150,7 +151,8 @@ def _put(stream: Sink, batches: Iterable[list[str]]) -> int:
     return count
 
 
-def _put_array(stream: Sink, lines: Iterable[list[str]]) -> int:
+def put_array(stream: Sink, lines: Iterable[list[str]]) -> int:
+    """Write values in JSON to `stream`, as one array with a line for each, and return how many."""
     count = 0
     for batch in lines:
         stream.write((("," if count else "[") + "\n" + ",\n".join(batch)).encode())
@@ -159,7 +161,8 @@ def _put_array(stream: Sink, lines: Iterable[list[str]]) -> int:
     return count
 
 
-def _ended(lines: Iterable[list[str]]) -> Iterator[list[str]]:
+def ended(lines: Iterable[list[str]]) -> Iterator[list[str]]:
+    """Return lines with their line ends."""
     for batch in lines:
         yield [f"{line}\n" for line in batch]
 
@@ -180,7 +183,7 @@ _Value = str | bool | float | None
 _TIMES: Final = {"time": "time_ms", "start": "start_ms", "end": "end_ms"}
 
 # What the journal escapes though JSON does not ask for it: docs/events-format.md, a line.
-_ESCAPED: Final = re.compile("[\x7f-\x9f\u2028\u2029]")
+ESCAPED: Final = re.compile("[\x7f-\x9f\u2028\u2029]")
 
 
 def _rows(answer: Answer, fields: Sequence[str], runs: Runs | None) -> Iterator[list[list[_Value]]]:
@@ -229,7 +232,7 @@ def _objects(answer: Answer, fields: Sequence[str] | None, runs: Runs | None) ->
 
 def _dumped(fields: Sequence[str], rows: Iterable[list[_Value]]) -> list[str]:
     lines = (orjson.dumps(dict(zip(fields, row, strict=True))).decode() for row in rows)
-    return [_ESCAPED.sub(lambda found: f"\\u{ord(found[0]):04x}", line) for line in lines]
+    return [ESCAPED.sub(lambda found: f"\\u{ord(found[0]):04x}", line) for line in lines]
 
 
 def _joined(
@@ -250,7 +253,7 @@ def _cell(value: _Value, shown: Callable[[str], str]) -> str:
     return repr(value)
 
 
-def _quoted(value: str) -> str:
+def quoted(value: str) -> str:
     """Return a field as RFC 4180 has it: data as it is, in quotes where it needs them."""
     if value == "" or any(character in value for character in ',"\r\n'):
         return '"' + value.replace('"', '""') + '"'

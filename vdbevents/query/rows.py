@@ -1,23 +1,18 @@
 """The rows of an SQL answer as bytes: an aligned table, `csv`, `json` or `jsonl`. All values come as text."""
 
-import re
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Final, Literal, Protocol
+from typing import Final, Literal, Protocol
 
 import orjson
 
+from vdbevents.query.render import ESCAPED, Sink, ended, put, put_array, quoted
 from vdbevents.query.sql import Column, Kind
 from vdbevents.terminal import cells, cut, harmless, padded
-
-if TYPE_CHECKING:
-    from vdbevents.query.render import Sink
 
 Output = Literal["text", "csv", "json", "jsonl"]
 Row = Sequence[str | None]
 
 _LEAST_CELLS: Final = 4
-# As in what the journal itself holds: docs/events-format.md, a line.
-_ESCAPED: Final = re.compile("[\x7f-\x9f\u2028\u2029]")
 
 
 class Answer(Protocol):
@@ -31,7 +26,7 @@ class Answer(Protocol):
         """The rows, in batches that are never empty."""
 
 
-def write(answer: Answer, output: Output, stream: "Sink", width: int | None) -> int:
+def write(answer: Answer, output: Output, stream: Sink, width: int | None) -> int:
     """Write rows to `stream`, batch by batch, in UTF-8, and return how many.
 
     Args:
@@ -42,18 +37,11 @@ def write(answer: Answer, output: Output, stream: "Sink", width: int | None) -> 
         width: the terminal's width in cells, to which `text` cuts its lines; None leaves them whole.
     """
     if output == "json":
-        count = 0
-        for batch in _objects(answer):
-            stream.write((("," if count else "[") + "\n" + ",\n".join(batch)).encode())
-            count += len(batch)
-        stream.write(b"\n]\n" if count else b"[]\n")
-        return count
-    pieces = {"text": _table(answer, width), "csv": _separated(answer), "jsonl": _objects(answer)}[output]
-    count = 0
-    for batch in pieces:
-        stream.write("".join(f"{line}\n" for line in batch).encode())
-        count += len(batch)
-    return count if output == "jsonl" else count - 1
+        return put_array(stream, _objects(answer))
+    if output == "jsonl":
+        return put(stream, ended(_objects(answer)))
+    lines = _table(answer, width) if output == "text" else _separated(answer)
+    return put(stream, ended(lines)) - 1
 
 
 def _objects(answer: Answer) -> Iterator[list[str]]:
@@ -100,20 +88,13 @@ def _string(text: str) -> str:
 
 
 def _escaped(text: str) -> str:
-    return _ESCAPED.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+    return ESCAPED.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def _separated(answer: Answer) -> Iterator[list[str]]:
     yield [",".join(quoted(column.name) for column in answer.columns)]
     for batch in answer.batches():
         yield [",".join("" if value is None else quoted(value) for value in row) for row in batch]
-
-
-def quoted(value: str) -> str:
-    """Return a field as RFC 4180 has it: nothing at all is null, and an empty text is in quotes."""
-    if value == "" or any(character in value for character in ',"\r\n'):
-        return '"' + value.replace('"', '""') + '"'
-    return value
 
 
 def _table(answer: Answer, width: int | None) -> Iterator[list[str]]:

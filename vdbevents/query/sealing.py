@@ -1,7 +1,7 @@
 """Seals a journal's old part: 32 MiB of whole lines at a time, as Parquet, with what `query.segments` keeps.
 
-A journal is only ever appended to, so that what is sealed stays right; a piece is sealed when it is full, and
-what comes after the last full one is read from the journal itself.
+A journal is only ever appended to, so that what is sealed stays right; a piece is sealed when it is full,
+what comes after the last full one in smaller parts, and the rest is read from the journal itself.
 """
 
 import codecs
@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 from vdbevents.errors import InputError, StorageError
 from vdbevents.journal import remove_file, replace_file
 from vdbevents.query import plan
-from vdbevents.query.engine import connect
+from vdbevents.query.engine import connect, memory_for
 from vdbevents.query.segments import (
     PART,
     PIECE,
@@ -266,7 +266,7 @@ def _seal(cache: Cache, place: Segment, data: bytes) -> Segment:
         piece.write_bytes(_legible(data, place.start))
         with FileIO(piece, "rb") as file:
             longest = longest_line(file)
-        memory_mb = _MEMORY_MB + 40 * (longest >> 20)
+        memory_mb = memory_for(longest, _MEMORY_MB)
         with contextlib.closing(connect(scratch, memory_mb, threads=1)) as connection:
             statement = plan.lines_of(literal(piece), place.start, longest)
             connection.execute(statement.sql, statement.values)

@@ -9,7 +9,7 @@ import hashlib
 import os
 import re
 import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from io import FileIO
 from pathlib import Path
@@ -202,13 +202,13 @@ def with_finals_for(
     """
     chosen = {segment.start for segment in segments if segment.finals is None}
     for asked in interims:
-        for segment, finals, times in (places := _places(asked.stream, segments, by_event=by_event)):
-            if (
-                not asked.is_timed
-                or meet(finals.starts, asked.starts)
-                or meet(times, _reach(asked.times, [held for *_, held in places]))
-            ):
-                chosen.add(segment.start)
+        places = _places(asked.stream, segments, by_event=by_event)
+        reach = _reach(asked.times, [held for *_, held in places])
+        chosen |= {
+            segment.start
+            for segment, finals, times in places
+            if not asked.is_timed or meet(finals.starts, asked.starts) or meet(times, reach)
+        }
     return [segment for segment in segments if segment.start in chosen]
 
 
@@ -254,6 +254,11 @@ class Cache:
     def end(self) -> int:
         """How many of the journal's bytes are sealed."""
         return self.segments[-1].end if self.segments else 0
+
+    @property
+    def gap_lines(self) -> Iterator[str]:
+        """The journal's own lines about gaps, in their order."""
+        return (line for segment in self.segments for line in segment.gaps)
 
     @property
     def manifest(self) -> Path:

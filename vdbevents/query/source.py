@@ -1,10 +1,12 @@
 """A journal as a query reads it: what is sealed of it, and the rest, as a file of its own."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
-from typing import BinaryIO, Final
+from types import TracebackType
+from typing import BinaryIO, Final, Self
 
 from vdbevents.errors import InputError, StorageError
 from vdbevents.query.segments import Cache, Segment, read_range
@@ -18,8 +20,24 @@ _BOM: Final = b"\xef\xbb\xbf"
 _HINT: Final = "Name the directory or the file of a journal; `vdbevents listen` records one."
 
 
+class Closeable(ABC):
+    """What holds files or memory: a context manager that closes itself at its end."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Give back what is held. Harmless when repeated."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
 @dataclass(frozen=True)
-class Source:
+class Source(Closeable):
     """A journal as it was when it was opened.
 
     Attributes:

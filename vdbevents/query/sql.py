@@ -8,17 +8,15 @@ import tempfile
 from collections.abc import Iterator
 from enum import Enum
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Final, NamedTuple, Self
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from vdbevents.errors import InputError, StorageError
-from vdbevents.gaps import EVENT, Gap, fold
+from vdbevents.gaps import told_by
 from vdbevents.query import plan, views
-from vdbevents.query.engine import connect
+from vdbevents.query.engine import connect, memory_for
 from vdbevents.query.plan import Statement
 from vdbevents.query.segments import Cache
-from vdbevents.query.source import Source, literal, open_source
-from vdbevents.record import parse_line
+from vdbevents.query.source import Closeable, Source, literal, open_source
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -53,7 +51,7 @@ class _CacheUnreadableError(Exception):
     """A sealed segment vanished, or may be damaged: the journal itself has to be read."""
 
 
-class Tables:
+class Tables(Closeable):
     """A journal as SQL sees it; a context manager that gives DuckDB's memory and files back at its end.
 
     Attributes:
@@ -94,14 +92,6 @@ class Tables:
             self._open_without_cache()
             return Rows(self._connection, sql, cached=False)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
     def close(self) -> None:
         """Give back what is held. Harmless when repeated."""
         with contextlib.suppress(AttributeError):
@@ -115,8 +105,8 @@ class Tables:
     def _open(self, cache: Cache | None) -> None:
         self._scratch = tempfile.mkdtemp(prefix="vdbevents-sql-")
         try:
-            with contextlib.closing(open_source(self._journal, cache, Path(self._scratch), None)) as source:
-                self._connection = connect(self._scratch, 1000 + 40 * (source.longest >> 20))
+            with open_source(self._journal, cache, Path(self._scratch)) as source:
+                self._connection = connect(self._scratch, memory_for(source.longest))
                 copies = _copied(source, Path(self._scratch))
                 with _understood(cached=self._cached):
                     _fill(self._connection, source)
@@ -268,7 +258,8 @@ def _fill(connection: "DuckDBPyConnection", source: Source) -> None:
     ]
     for statement in statements:
         connection.execute(statement.sql, statement.values)
-    for gap in _gaps(connection, source):
+    ours = [line for (line,) in connection.execute(plan.SEALED_OURS).fetchall()]
+    for gap in told_by([*source.cache.gap_lines, *ours]):
         row = [gap.id, gap.since_ms, gap.until_ms, gap.reason, gap.status, sum(gap.recovered.values())]
         connection.execute(views.GAP, row)
 
@@ -279,13 +270,6 @@ def _close_off(connection: "DuckDBPyConnection", copies: list[Path], scratch: st
     tables = [literal(copy) for copy in copies]
     for statement in (*views.creating(tables), *views.closing(list(map(str, copies)), temporary_mb)):
         connection.execute(statement.sql, statement.values)
-
-
-def _gaps(connection: "DuckDBPyConnection", source: Source) -> list[Gap]:
-    lines = [line for segment in source.cache.segments for line in segment.gaps]
-    lines += [line for (line,) in connection.execute(plan.SEALED_OURS).fetchall()]
-    told = (parse_line(line.encode()) for line in lines if EVENT in line)
-    return fold(event for event in told if event is not None)
 
 
 @contextlib.contextmanager

@@ -4,7 +4,7 @@
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from vdbevents.query.plan import NAMES, SEALED_ROWS, Statement, listed, moment
+from vdbevents.query.plan import CONDITION_COLUMNS, NAMES, SEALED_ROWS, Statement, listed, moment
 
 
 class View(NamedTuple):
@@ -15,23 +15,24 @@ class View(NamedTuple):
     sql: str
 
 
-_EVENT: Final = (
-    ("time", "TIMESTAMPTZ", "of receipt"),
-    ("channel", "VARCHAR", "transcript, visual_index, audio_index, alert, capture_session, vdbevents, …"),
-    ("event", "VARCHAR", "such as capture_session.active"),
-    ("source", "VARCHAR", "mic, system_audio, screen, camera"),
-    ("stream", "VARCHAR", "a stream's id"),
-    ("stream_name", "VARCHAR", "such as mic:default"),
-    ("session", "VARCHAR", "a capture session's id"),
-    ("text", "VARCHAR", "what was said or shown"),
-    ("is_final", "BOOLEAN", "of a transcript"),
-    ("started", "TIMESTAMPTZ", "when it began to be said or shown"),
-    ("ended", "TIMESTAMPTZ", "when it ended"),
-    ("label", "VARCHAR", "of an alert, else the event"),
-    ("speaker", "VARCHAR", "who said it"),
-    ("confidence", "DOUBLE", "how sure the service is, 0 to 1"),
-    ("backfilled", "BOOLEAN", "fetched after a gap: it was received later than it happened"),
-)
+_MEANINGS: Final = {
+    "time": "of receipt",
+    "channel": "transcript, visual_index, audio_index, alert, capture_session, vdbevents, …",
+    "event": "such as capture_session.active",
+    "source": "mic, system_audio, screen, camera",
+    "stream": "a stream's id",
+    "stream_name": "such as mic:default",
+    "session": "a capture session's id",
+    "text": "what was said or shown",
+    "is_final": "of a transcript",
+    "started": "when it began to be said or shown",
+    "ended": "when it ended",
+    "label": "of an alert, else the event",
+    "speaker": "who said it",
+    "confidence": "how sure the service is, 0 to 1",
+    "backfilled": "fetched after a gap: it was received later than it happened",
+}
+_EVENT: Final = tuple((name, CONDITION_COLUMNS[name], meaning) for name, meaning in _MEANINGS.items())
 
 _CHOSEN: Final = ", ".join(f"{NAMES[name]} AS {name}" if name in NAMES else name for name, *_ in _EVENT)
 
