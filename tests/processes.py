@@ -9,13 +9,15 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.error
 import urllib.request
 from pathlib import Path
 
 from vdbevents.emulator.server import EmulatorSettings, installed_path, running
+from vdbevents.journal import listener_pid, listener_runs
 
 KEY = "sk-emulator"
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 
 def eventually(condition, seconds=PATIENCE):
@@ -31,7 +33,7 @@ def run(arguments, environ, **options):
     """What a `vdbevents` that ends by itself leaves: `returncode`, `stdout`, `stderr`."""
     command = [sys.executable, "-m", "vdbevents", *map(str, arguments)]
     settings = {"capture_output": True, "stdin": subprocess.DEVNULL, "text": True, "encoding": "utf-8"}
-    return subprocess.run(command, env=environ, timeout=60, check=False, **{**settings, **options})
+    return subprocess.run(command, env=environ, check=False, **{"timeout": 120, **settings, **options})
 
 
 def assert_failed(ended, code, *said):
@@ -48,6 +50,27 @@ def events_of(state):
     with contextlib.suppress(FileNotFoundError):
         return [json.loads(line) for line in state.journal.read_bytes().split(b"\n")[:-1]]
     return []
+
+
+def all_shown(outside):
+    """All that a terminal was given that is closed inside: the kernel hands it over piece by piece."""
+    shown = b""
+    with contextlib.suppress(OSError):
+        while more := os.read(outside, 1 << 16):
+            shown += more
+    return shown
+
+
+def end_listener(state):
+    """Ends the listener of a directory at once, if one runs; it may just begin, or end by itself."""
+
+    def is_gone():
+        if listener_runs(state):
+            with contextlib.suppress(ProcessLookupError, TypeError):
+                os.kill(listener_pid(state), signal.SIGKILL)
+        return not listener_runs(state)
+
+    eventually(is_gone)
 
 
 class Process:
@@ -256,3 +279,71 @@ class Capture(Process):
     def stop(self, number=signal.SIGINT):
         self.process.send_signal(number)
         return self.ends()
+
+
+class Backend(Process):
+    """`vdbevents backend` on a directory."""
+
+    def __init__(self, state, environ, arguments=(), *, port=0):
+        self.state, self.environ = state, environ
+        super().__init__(["backend", state.path, "--port", port, *arguments], environ)
+        eventually(lambda: "BACKEND_URL=" in self.out or self.process.poll() is not None)
+        self.url = self.out.partition("BACKEND_URL=")[2].strip()
+
+    @property
+    def port(self):
+        return int(self.url.rpartition(":")[2])
+
+    @property
+    def token(self):
+        return json.loads(self.state.backend_credentials.read_text())["token"]
+
+    @property
+    def secret(self):
+        return json.loads(self.state.backend_credentials.read_text())["webhook_secret"]
+
+    def post(self, path, body=b"", token=None):
+        """The status of the answer, and what it holds."""
+        content = body if isinstance(body, bytes) else json.dumps(body).encode()
+        headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+        request = urllib.request.Request(self.url + path, content, headers, method="POST")
+        try:
+            with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
+                return answer.status, json.load(answer)
+        except urllib.error.HTTPError as error:
+            return error.code, json.load(error)
+
+    def init_session(self):
+        status, told = self.post("/init-session", token=self.token)
+        assert status == 200, told
+        return told
+
+    def webhook(self, session_id, status, **data):
+        body = {"event": f"capture_session.{status}", "capture_session_id": session_id, "data": data}
+        return self.post(f"/webhook/{self.secret}", body)
+
+    def events(self):
+        return events_of(self.state)
+
+    def own(self, name):
+        return [e["data"] for e in self.events() if e.get("channel") == "vdbevents" and e["event"] == name]
+
+    def told(self, session_id, status):
+        """The journal's lines about one step of a session."""
+        name = f"capture_session.{status}"
+        return [
+            e for e in self.events() if e.get("capture_session_id") == session_id and e.get("event") == name
+        ]
+
+    @property
+    def info(self):
+        return json.loads(self.state.capture_info.read_text()) if self.state.capture_info.exists() else {}
+
+    def runs_pipelines(self, session_id):
+        def found():
+            info = self.info
+            pipelines = info.get("pipelines") or []
+            is_ours = info.get("session", {}).get("id") == session_id
+            return is_ours and pipelines and all(it["status"] == "running" for it in pipelines) and info
+
+        return eventually(found)

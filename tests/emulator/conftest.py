@@ -14,6 +14,7 @@ from websockets.sync.client import connect
 from vdbevents.emulator.server import EmulatorSettings, running
 
 KEY = "sk-emulator"
+PATIENCE = 60
 
 
 class Emulator:
@@ -30,7 +31,7 @@ class Emulator:
         headers = {} if key is None else {"x-access-token": key}
         request = urllib.request.Request(self.url + path, content, headers, method=method)
         try:
-            with urllib.request.urlopen(request, timeout=30) as answer:
+            with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
                 return answer.status, answer.headers, json.load(answer)
         except HTTPError as error:
             with error:
@@ -49,7 +50,7 @@ class Emulator:
 
     def until(self, holds):
         """Waits until the state is as wanted, and returns it."""
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + PATIENCE
         while not holds(state := self.state):
             assert time.monotonic() < deadline, state
             time.sleep(0.01)
@@ -71,7 +72,7 @@ class Emulator:
 
     def greeted(self, **options):
         socket = self.connect(**options)
-        return socket, json.loads(socket.recv(timeout=5))["connection_id"]
+        return socket, json.loads(socket.recv(timeout=PATIENCE))["connection_id"]
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from videodb.exceptions import InvalidRequestError
+from videodb.exceptions import InvalidRequestError, RequestTimeoutError
 from websockets.exceptions import ConnectionClosedError, ConnectionClosedOK, InvalidStatus
 
 
@@ -31,11 +31,19 @@ def test_http_fails_for_a_path_with_a_body_until_it_is_cleared(emulator):
 
 
 def test_slow_answers_are_late_and_a_fault_ends_with_its_time(emulator):
-    emulator.control("faults", slow={"seconds": 0.3, "for": 0.2})
+    emulator.control("faults", slow={"seconds": 0.3})
     started = time.monotonic()
     assert emulator.http("GET", "/collection")[0] == 200
     assert time.monotonic() - started >= 0.3
-    assert emulator.state["faults"] == {}
+    assert emulator.control("faults", slow={"seconds": 0.3, "for": 0.2})["faults"]
+    emulator.until(lambda state: state["faults"] == {})
+
+
+def test_what_is_answered_late_is_done_at_once(emulator):
+    emulator.control("faults", late={"seconds": 3600, "times": 1})
+    with pytest.raises(RequestTimeoutError):
+        emulator.sdk.post("collection/default/capture/session", data={"end_user_id": "u"}, timeout=0.2)
+    emulator.until(lambda state: state["sessions"])
 
 
 def test_a_hanging_server_never_answers(emulator):
@@ -43,6 +51,7 @@ def test_a_hanging_server_never_answers(emulator):
     emulator.control("faults", hang={"times": 2})
     with pytest.raises(InvalidRequestError, match="Connection error"):
         emulator.sdk.get("collection", timeout=0.2)
+    emulator.until(lambda state: state["requests"].get("GET /collection") == 2)
     assert emulator.http("GET", "/collection")[0] == 200
 
 
@@ -84,7 +93,7 @@ def begin(emulator):
 
 
 def statuses(socket, count):
-    return [json.loads(socket.recv(timeout=5))["status"] for _ in range(count)]
+    return [json.loads(socket.recv(timeout=60))["status"] for _ in range(count)]
 
 
 def status_of(emulator):
@@ -126,7 +135,7 @@ def test_a_session_becomes_active_late(emulator):
 def test_a_session_fails_to_start(emulator, wanted, error):
     emulator.control("faults", activation={"mode": "failed", **wanted})
     socket, session_id = begin(emulator)
-    failed = json.loads(socket.recv(timeout=5))
+    failed = json.loads(socket.recv(timeout=60))
     assert (failed["event"], failed["data"]) == ("capture_session.failed", {"error": error})
     assert emulator.sdk.get_capture_session(session_id).status == "failed"
     assert emulator.http("POST", f"/capture/session/{session_id}/stop")[0] == 200
@@ -140,7 +149,7 @@ def test_an_export_never_ends_or_fails(emulator, mode, status):
     emulator.until(lambda state: state["sessions"][0]["status"] == "active")
     emulator.http("POST", f"/capture/session/{session_id}/stop")
     assert statuses(socket, 3) == ["active", "stopping", "stopped"]
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while emulator.sdk.get_capture_session(session_id).export_status != status:
         assert time.monotonic() < deadline
     session = emulator.sdk.get_capture_session(session_id)
@@ -165,7 +174,7 @@ def test_a_replay_is_withheld_by_channel_as_well(start):
     emulator = start(speed=0, faults={"withhold": {"channel": "transcript"}})
     socket, _ = emulator.greeted()
     emulator.control("replay", wait=True)
-    events = [json.loads(socket.recv(timeout=5)) for _ in range(21)]
+    events = [json.loads(socket.recv(timeout=60)) for _ in range(21)]
     assert {event.get("channel") for event in events} == {"capture_session", "visual_index", "audio_index"}
     assert events[-1]["status"] == "exported"
     (index,) = [it for it in emulator.state["pipelines"] if it["channel"] == "transcript"]
@@ -213,7 +222,7 @@ def test_a_session_ends_by_itself(emulator):
     third, _ = begin(emulator)
     statuses(third, 1)
     emulator.control("session", do="fail", error="out of disk")
-    failed = json.loads(third.recv(timeout=5))
+    failed = json.loads(third.recv(timeout=60))
     assert failed["data"]["error"] == {"message": "out of disk", "code": "CAPTURE_FAILED"}
     assert status_of(emulator) == "failed"
     for done in ("stop", "expire", "fail"):
@@ -253,10 +262,10 @@ def test_the_upgrade_is_refused_and_the_ticket_stays_good(emulator):
 
 def test_while_it_is_down_connections_are_refused_and_it_comes_back_on_its_port(emulator):
     socket, _ = emulator.greeted()
-    emulator.control("faults", down={"for": 0.4})
+    emulator.control("faults", down={"for": 2})
     with pytest.raises(OSError, match=r"[Rr]efused"):
         emulator.http("GET", "/collection")
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while True:
         try:
             assert emulator.http("GET", "/collection")[0] == 200
@@ -265,7 +274,7 @@ def test_while_it_is_down_connections_are_refused_and_it_comes_back_on_its_port(
             assert time.monotonic() < deadline
             time.sleep(0.02)
     emulator.control("send", text="still here")
-    assert socket.recv(timeout=5) == "still here"
+    assert socket.recv(timeout=60) == "still here"
 
 
 @pytest.mark.parametrize(
@@ -278,7 +287,7 @@ def test_while_it_is_down_connections_are_refused_and_it_comes_back_on_its_port(
 )
 def test_another_frame_comes_first(emulator, init, first):
     emulator.control("faults", init={**init, "times": 1})
-    assert emulator.connect().recv(timeout=5) == first
+    assert emulator.connect().recv(timeout=60) == first
 
 
 def test_the_init_frame_is_late_or_never_sent(emulator):
@@ -290,19 +299,19 @@ def test_the_init_frame_is_late_or_never_sent(emulator):
     silent = emulator.connect()
     emulator.until(lambda state: state["opened"] == 2)
     emulator.control("send", text="an event")
-    assert silent.recv(timeout=5) == "an event"
+    assert silent.recv(timeout=60) == "an event"
 
 
 def test_a_connection_is_accepted_and_closed_at_once(emulator):
     emulator.control("faults", accept_then_close={"code": 1013, "times": 1})
     with pytest.raises(ConnectionClosedError) as closed:
-        emulator.connect().recv(timeout=5)
+        emulator.connect().recv(timeout=60)
     assert closed.value.rcvd.code == 1013
 
 
 def test_a_mute_server_leaves_pings_unanswered_and_the_connection_open(emulator):
     socket, _ = emulator.greeted()
-    assert socket.ping().wait(5)
+    assert socket.ping().wait(60)
     emulator.control("faults", mute={})
     emulator.control("send", text="lost")
     assert not socket.ping().wait(0.2)
@@ -310,7 +319,7 @@ def test_a_mute_server_leaves_pings_unanswered_and_the_connection_open(emulator)
         socket.recv(timeout=0)
     emulator.http("DELETE", "/emulator/faults", key=None)
     emulator.control("send", text="heard")
-    assert socket.recv(timeout=5) == "heard"
+    assert socket.recv(timeout=60) == "heard"
 
 
 @pytest.mark.parametrize("code", [1000, 1001, 1011, 1012, 1013, 4000])
@@ -318,7 +327,7 @@ def test_connections_are_closed_with_any_code(emulator, code):
     socket, _ = emulator.greeted()
     emulator.control("close", code=code, reason="because")
     with pytest.raises((ConnectionClosedOK, ConnectionClosedError)) as closed:
-        socket.recv(timeout=5)
+        socket.recv(timeout=60)
     assert (closed.value.rcvd.code, closed.value.rcvd.reason) == (code, "because")
 
 
@@ -327,9 +336,9 @@ def test_a_reset_leaves_no_close_frame(emulator):
     other, _ = emulator.greeted()
     emulator.control("reset", ws_connection_id=connection_id)
     with pytest.raises(ConnectionClosedError) as closed:
-        socket.recv(timeout=5)
+        socket.recv(timeout=60)
     assert closed.value.rcvd is None
-    assert other.ping().wait(5)
+    assert other.ping().wait(60)
 
 
 def test_a_stalled_connection_goes_on_where_it_was(emulator):
@@ -338,29 +347,29 @@ def test_a_stalled_connection_goes_on_where_it_was(emulator):
     emulator.control("stall", seconds=0.4)
     pong = socket.ping()
     emulator.control("send", text="after")
-    assert socket.recv(timeout=5) == "after"
-    assert pong.wait(5)
+    assert socket.recv(timeout=60) == "after"
+    assert pong.wait(60)
     assert time.monotonic() - started >= 0.4
 
 
 def test_any_message_can_be_sent(emulator):
     socket, connection_id = emulator.greeted()
     emulator.control("send", json={"n": None, "é": [1]}, ws_connection_id=connection_id)
-    assert socket.recv(timeout=5) == '{"n":null,"é":[1]}'
+    assert socket.recv(timeout=60) == '{"n":null,"é":[1]}'
     emulator.control("send", base64=base64.b64encode(b"\xff\x00").decode(), ws_connection_id="*")
-    assert socket.recv(timeout=5) == b"\xff\x00"
+    assert socket.recv(timeout=60) == b"\xff\x00"
     assert emulator.control("send", text="", repeat=3)["sent"] == 3
-    assert [socket.recv(timeout=5) for _ in range(3)] == [""] * 3
+    assert [socket.recv(timeout=60) for _ in range(3)] == [""] * 3
 
 
 def test_raw_bytes_reach_the_wire_untouched(emulator):
     socket, _ = emulator.greeted()
     for part in (b"\x01\x02he", b"\x80\x03llo"):
         emulator.control("send", raw_base64=base64.b64encode(part).decode())
-    assert socket.recv(timeout=5) == "hello"
+    assert socket.recv(timeout=60) == "hello"
     emulator.control("send", raw_base64=base64.b64encode(b"\x81\x01\xff").decode())
     with pytest.raises(ConnectionClosedError) as closed:
-        socket.recv(timeout=5)
+        socket.recv(timeout=60)
     assert closed.value.sent.code == 1007
 
 
@@ -368,7 +377,7 @@ def test_raw_bytes_reach_the_wire_untouched(emulator):
 def test_a_message_has_the_size_that_was_asked_for(emulator, size):
     socket, _ = emulator.greeted()
     assert emulator.control("send", size=size)["sent"] == 1
-    message = socket.recv(timeout=30)
+    message = socket.recv(timeout=60)
     assert len(message) == size
     assert json.loads(message)["channel"] == "transcript"
 
@@ -377,7 +386,7 @@ def test_a_flood_arrives_whole_and_in_order_and_is_not_kept(emulator):
     socket, _ = emulator.greeted()
     before = emulator.state["totals"]
     assert emulator.control("flood", count=12_000)["sent"] == 12_000
-    assert [json.loads(socket.recv(timeout=5))["seq"] for _ in range(12_000)] == list(range(1, 12_001))
+    assert [json.loads(socket.recv(timeout=60))["seq"] for _ in range(12_000)] == list(range(1, 12_001))
     assert emulator.state["totals"] == before
 
 
@@ -385,7 +394,7 @@ def test_a_paced_flood_says_when_each_event_was_sent(emulator):
     socket, _ = emulator.greeted()
     answer = emulator.control("flood", count=40, rate=200)
     assert answer["seconds"] >= 0.19
-    events = [json.loads(socket.recv(timeout=5)) for _ in range(40)]
+    events = [json.loads(socket.recv(timeout=60)) for _ in range(40)]
     sent = [event["sent_unix_ts"] for event in events]
     assert sent == sorted(sent)
     # The first may be late on a busy machine, and the others are not for that.
@@ -398,7 +407,7 @@ def test_a_flood_ends_with_its_connection(emulator):
         flood = threads.submit(emulator.control, "flood", count=1_000_000_000)
         emulator.until(lambda state: state["connections"][0]["frames_sent"] > 1000)
         socket.close()
-        assert flood.result(timeout=10)["sent"] < 1_000_000_000
+        assert flood.result(timeout=60)["sent"] < 1_000_000_000
 
 
 def test_a_replay_can_be_asked_for_and_waited_for(start):
@@ -406,7 +415,7 @@ def test_a_replay_can_be_asked_for_and_waited_for(start):
     socket, connection_id = emulator.greeted()
     replay = emulator.control("replay", wait=True)["replay"]
     assert (replay["ws_connection_id"], replay["played"], replay["playing"]) == (connection_id, 159, False)
-    assert [json.loads(socket.recv(timeout=5)) for _ in range(159)][-1]["status"] == "exported"
+    assert [json.loads(socket.recv(timeout=60)) for _ in range(159)][-1]["status"] == "exported"
 
 
 def test_a_replay_keeps_the_time_of_its_recording(start, journal):
@@ -415,10 +424,10 @@ def test_a_replay_keeps_the_time_of_its_recording(start, journal):
     socket, _ = emulator.greeted()
     started = time.monotonic()
     emulator.control("replay")
-    assert [socket.recv(timeout=5) for _ in range(3)] == ['{"n":1}'] * 3
+    assert [socket.recv(timeout=60) for _ in range(3)] == ['{"n":1}'] * 3
     assert time.monotonic() - started >= 0.4
     emulator.control("replay", loop=True, speed=500)
-    assert [socket.recv(timeout=5) for _ in range(9)] == ['{"n":1}'] * 9
+    assert [socket.recv(timeout=60) for _ in range(9)] == ['{"n":1}'] * 9
 
 
 @pytest.mark.parametrize(

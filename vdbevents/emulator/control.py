@@ -50,6 +50,7 @@ class Control:
         return [
             self._route("GET", "/state", self._state),
             self._route("GET", "/records", self._records),
+            self._route("GET", "/webhooks", self._webhooks),
             self._route("POST", "/clock", self._change_clock),
             self._route("POST", "/replay", self._replay),
             self._route("POST", "/send", self._send),
@@ -98,6 +99,9 @@ class Control:
     async def _records(self, query: Json) -> Json:
         _known(query, "session_id")
         return {"records": self._service.world.described_records(query.get("session_id"))}
+
+    async def _webhooks(self, _: Json) -> Json:
+        return {"webhooks": self._service.webhooks.described()}
 
     def _clock(self) -> Json:
         return {"unix_ts": self._service.clock.now(), "rate": self._service.clock.rate}

@@ -17,10 +17,13 @@ _HIGHEST_STATUS: Final = 599
 
 # Which API calls a fault is for.
 _CALLS: Final[dict[str, type | tuple[type, ...]]] = {"path": str, "method": str, "skip": int}
+# Which webhooks.
+_WEBHOOKS: Final[dict[str, type | tuple[type, ...]]] = {"event": str}
 # What each fault can be told, and the types that are accepted for it; `!` marks what it must be told.
 _OPTIONS: Final[dict[str, dict[str, type | tuple[type, ...]]]] = {
     "http": {"!status": int, "retry_after": (int, float, str), "body": str, **_CALLS},
     "slow": {"!seconds": _NUMBER, **_CALLS},
+    "late": {"!seconds": _NUMBER, **_CALLS},
     "hang": _CALLS,
     "upgrade": {"!status": int, "retry_after": (int, float, str), "body": str},
     "down": {"!for": _NUMBER},
@@ -42,6 +45,11 @@ _OPTIONS: Final[dict[str, dict[str, type | tuple[type, ...]]]] = {
         "long_line_at": str,
         "noise": bool,
     },
+    "webhook_duplicate": {"copies": int, **_WEBHOOKS},
+    "webhook_delay": {"!seconds": _NUMBER, "up_to": _NUMBER, "seed": int, **_WEBHOOKS},
+    "webhook_reorder": {"window": int, "seconds": _NUMBER, "seed": int, **_WEBHOOKS},
+    "webhook_lost": {"attempts": int, **_WEBHOOKS},
+    "webhook_withhold": _WEBHOOKS,
 }
 _COMMON: Final[dict[str, type | tuple[type, ...]]] = {"for": _NUMBER, "times": int}
 _MODES: Final = {
@@ -50,7 +58,7 @@ _MODES: Final = {
     "export": ("never", "failed", "late"),
 }
 _METHODS: Final = ("GET", "POST", "PATCH", "PUT", "DELETE", "HEAD", "OPTIONS")
-_STATES: Final = ("mute", "down", "withhold", "runtime")
+_STATES: Final = ("mute", "down", "withhold", "runtime", "webhook_withhold")
 FAULT_NAMES: Final = tuple(_OPTIONS)
 
 
@@ -88,19 +96,21 @@ class Faults:
         """Ends all of them."""
         self._faults.clear()
 
-    def peek(self, name: str) -> Options | None:
-        """The options of a fault that is in force, without counting it as a strike."""
+    def peek(self, name: str, event: str | None = None) -> Options | None:
+        """The options of a fault that is in force, and for this event, without counting it as a strike."""
         fault = self._faults.get(name)
         if fault is None:
             return None
         if (fault.until is not None and self._clock() >= fault.until) or fault.left == 0:
             del self._faults[name]
             return None
+        if event is not None and not event.startswith(fault.options.get("event", "")):
+            return None
         return fault.options
 
-    def strike(self, name: str, path: str = "", method: str = "") -> Options | None:
-        """The options of a fault that strikes now, counted; `None` when it is not in force for this call."""
-        options = self.peek(name)
+    def strike(self, name: str, path: str = "", method: str = "", event: str | None = None) -> Options | None:
+        """The options of a fault that strikes now, counted; `None` when it is not for this call or event."""
+        options = self.peek(name, event)
         if options is None or not _is_meant(options, path, method):
             return None
         fault = self._faults[name]
@@ -167,6 +177,8 @@ def _check(name: str, wanted: object) -> Options | None:
     _check_modes(name, checked)
     if name == "runtime":
         _check_runtime(checked)
+    if name.startswith("webhook_"):
+        _check_webhook(name, checked)
     return checked
 
 
@@ -218,6 +230,13 @@ def _check_runtime(options: Options) -> None:
         raise ValueError(f"The fault 'runtime' denies {' or '.join(PERMISSIONS)}, in a list.")
     if not all(isinstance(channel, dict) for channel in options.get("channels", [])):
         raise ValueError("The channels of the fault 'runtime' are a list of objects.")
+
+
+def _check_webhook(name: str, options: Options) -> None:
+    lowest = {"copies": 2, "window": 2, "attempts": 1, "up_to": options.get("seconds", 0)}
+    for option, least in lowest.items():
+        if options.get(option, least) < least:
+            raise ValueError(f"The fault {name!r} takes {least} or more for {option!r}.")
 
 
 def is_close_code(code: object) -> bool:

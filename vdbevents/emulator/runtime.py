@@ -241,6 +241,8 @@ class _Runtime:
         self._link: _Link | None = None
         self._is_ready = False
         self._hangs = False
+        self.is_shut_down = False
+        """Whether a `shutdown` was granted, whose answer may already be read."""
         self._token = ""
         self._session_id: str | None = None
         self._stored: list[str] = []
@@ -281,10 +283,11 @@ class _Runtime:
             answer |= {"status": "error", "result": str(refused)}
         except _Unanswered:
             return
+        self.is_shut_down = command == "shutdown" and answer["status"] == "success"
         self._answer(str(command), answer)
         for name, payload in events:
             self._output.event(name, payload)
-        if command == "shutdown" and answer["status"] == "success":
+        if self.is_shut_down:
             self._output.event("shutdown", {"code": 0})
             self._output.end(0)
 
@@ -489,6 +492,9 @@ def main() -> NoReturn:
     runtime = _Runtime(output)
 
     def ended(number: int, _: FrameType | None) -> None:
+        if runtime.is_shut_down:
+            # The SDK sends SIGTERM as soon as it has the answer: it is an orderly end all the same.
+            os._exit(0)
         if not runtime.faults.get("ignore_sigterm"):
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)

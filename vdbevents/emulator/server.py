@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from starlette.requests import Request
-    from starlette.types import ASGIApp, Receive, Scope, Send
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
     from starlette.websockets import WebSocket
 
     from vdbevents.emulator.faults import Options
@@ -342,7 +342,19 @@ class _Gate:
             return
         refused = faults.strike("http", path, scope["method"])
         application = self._application if refused is None else _refusal(refused)
-        await application(scope, receive, send)
+        late = faults.strike("late", path, scope["method"])
+        await application(scope, receive, send if late is None else _held(send, late["seconds"]))
+
+
+def _held(send: Send, seconds: float) -> Send:
+    """Sends the answer so much later: what was asked for is done by then."""
+
+    async def send_late(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            await asyncio.sleep(seconds)
+        await send(message)
+
+    return send_late
 
 
 def _refusal(fault: Options) -> Response:

@@ -16,6 +16,7 @@ from vdbevents.emulator.faults import Faults
 from vdbevents.emulator.numbered import Numbered
 from vdbevents.emulator.replay import Recorded
 from vdbevents.emulator.sockets import TEXT, EmulatorProtocol, frame_header
+from vdbevents.emulator.webhooks import Webhooks
 from vdbevents.emulator.world import Connection, Json, Pipeline, World
 
 if TYPE_CHECKING:
@@ -89,6 +90,7 @@ class Service:
         self._script = Numbered() if numbered else Recorded(recording, self._speed, loop)
         self._replaying: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self.webhooks = Webhooks(clock, self.faults, self.start)
 
     # Bookkeeping.
 
@@ -164,8 +166,10 @@ class Service:
         waiting, self.world.outbox = self.world.outbox, []
         for connection_id, message in waiting:
             if not self._is_withheld(message):
-                text = json.dumps(message, ensure_ascii=False, separators=(",", ":"))
-                self.send(connection_id, text.encode("utf-8", "replace"))
+                self.send(connection_id, _encoded(message))
+        owed, self.world.webhooks = self.world.webhooks, []
+        for url, event, message in owed:
+            self.webhooks.send(url, event, _encoded(message))
 
     def _is_withheld(self, message: Json) -> bool:
         """Whether the fault `withhold` is for this message, by its channel or its kind's first part."""
@@ -289,6 +293,10 @@ class Service:
             self.world.deliver(pipeline, said)
             self.push()
             await self.drained(pipeline.connection_id)
+
+
+def _encoded(message: Json) -> bytes:
+    return json.dumps(message, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
 
 
 async def _until(started: float, seconds: float) -> None:

@@ -31,6 +31,7 @@ _QUERY_WORD: Final = re.compile(r"[^\W_]{3,}")
 _RESULTS: Final = 10
 _OVER: Final = ("stopped", "failed")
 _LIFECYCLE: Final = "capture_session."
+_TOLD_BY_WEBHOOK: Final = ("active", "stopping", "stopped", "exported", "failed")
 _MILLISECONDS: Final = 1000.0
 
 
@@ -156,13 +157,15 @@ class World:
     """Everything the service knows.
 
     `clock` gives Unix seconds; `new_id(prefix)` an id that was not given before. Methods that change
-    something put what has to be pushed into `outbox` as (connection id, message).
+    something put what has to be pushed into `outbox` as (connection id, message), and what has to be posted
+    into `webhooks` as (address, event, message).
     """
 
     def __init__(self, clock: Callable[[], float], new_id: Callable[[str], str]) -> None:
         self._clock = clock
         self._new_id = new_id
         self.outbox: list[tuple[str, Json]] = []
+        self.webhooks: list[tuple[str, str, Json]] = []
         self.connections: dict[str, Connection] = {}
         self.collections: dict[str, Json] = {}
         self.sessions: dict[str, Session] = {}
@@ -370,6 +373,7 @@ class World:
         session.export_status, session.exported = "exported", self._exported()
         for connection_id in dict.fromkeys([session.connection_id, *session.told_exported]):
             self._tell_exported(session, connection_id)
+        self._post(session, "exported", session.exported)
 
     def fail_export(self, session_id: str) -> None:
         """`exporting` becomes `failed`, which nobody is told."""
@@ -480,11 +484,7 @@ class World:
         start, end = _moment(query, "start"), _moment(query, "end")
         if start is None or end is None or not -math.inf < start < end < math.inf:
             raise _invalid("start and end have to be Unix times in seconds, and end the later one.")
-        name = f"{stream.id}-{start:.0f}-{end:.0f}"
-        return {
-            "stream_url": f"https://stream.example/{name}.m3u8",
-            "player_url": f"https://player.example/watch?v={name}",
-        }
+        return _part_urls(stream, start, end)
 
     def search_stream(self, stream_id: str, body: Json) -> Json:
         """The records of a stream's scene indexes that hold words of the `query`, the best first.
@@ -658,7 +658,7 @@ class World:
         return {"events": list(self.events.values())}
 
     def create_alert(self, stream_id: str, index_id: str, body: Json) -> Json:
-        """Watches an index for an event. The `callback_url` is kept and never called."""
+        """Watches an index for an event."""
         pipeline = self._index(stream_id, index_id)
         event_id = _text(body, "event_id")
         _found(self.events, event_id, "event")
@@ -863,21 +863,22 @@ class World:
     def _keep(self, pipeline: Pipeline, said: Utterance) -> None:
         if not said.is_final:
             return
-        now = self._clock()
-        start = now if said.start is None else said.start / _MILLISECONDS
-        end = start if said.end is None else said.end / _MILLISECONDS
-        pipeline.records.append((start, end, said.text))
+        pipeline.records.append((*_span(said, self._clock()), said.text))
 
     def _fire(self, pipeline: Pipeline, said: Utterance) -> None:
+        stream = self.streams[pipeline.stream_id]
         for alert in self.alerts.values():
             if alert.pipeline_id != pipeline.id or not alert.enabled:
                 continue
             event = self.events[alert.event_id]
             if not _is_mentioned(event, said.text):
                 continue
-            timestamp = int(self._clock() * _MILLISECONDS)
+            now = self._clock()
+            timestamp = int(now * _MILLISECONDS)
             data = {"event_label": event["label"], "timestamp": timestamp, "text": said.text}
-            self._push(alert.connection_id, _stream_event("alert", self.streams[pipeline.stream_id], data))
+            self._push(alert.connection_id, _stream_event("alert", stream, data))
+            if alert.callback_url is not None:
+                self.webhooks.append((alert.callback_url, "alert", _flat_alert(event, stream, said, now)))
 
     def _observe_session(self, status: str, event: Json, connection_id: str) -> None:
         session_id = event.get("capture_session_id", event.get("session_id"))
@@ -957,6 +958,12 @@ class World:
 
     def _tell(self, session: Session, status: str, data: Json) -> None:
         self._push(session.connection_id, _lifecycle(session.id, status, data))
+        self._post(session, status, data)
+
+    def _post(self, session: Session, status: str, data: Json) -> None:
+        if session.callback_url is not None and status in _TOLD_BY_WEBHOOK:
+            message = _lifecycle(session.id, status, data)
+            self.webhooks.append((session.callback_url, message["event"], message))
 
     def _push(self, connection_id: str | None, message: Json) -> None:
         connection = None if connection_id is None else self.connections.get(connection_id)
@@ -1140,6 +1147,35 @@ def _lifecycle(session_id: str, status: str, data: Json) -> Json:
 def _stream_event(channel: str, stream: Stream, data: Json) -> Json:
     """As the seed document has it."""
     return {"channel": channel, "rtstream_id": stream.id, "rtstream_name": stream.name, "data": data}
+
+
+def _flat_alert(event: Json, stream: Stream, said: Utterance, now: float) -> Json:
+    """An alert as webhooks have it."""
+    start, end = _span(said, now)
+    return {
+        "event_id": event["event_id"],
+        "label": event["label"],
+        "confidence": 1.0,
+        "explanation": said.text,
+        "timestamp": _iso(now),
+        "start_time": start,
+        "end_time": end,
+        **_part_urls(stream, start, end),
+    }
+
+
+def _span(said: Utterance, now: float) -> tuple[float, float]:
+    """From when to when it was said, in Unix seconds."""
+    start = now if said.start is None else said.start / _MILLISECONDS
+    return start, start if said.end is None else said.end / _MILLISECONDS
+
+
+def _part_urls(stream: Stream, start: float, end: float) -> Json:
+    name = f"{stream.id}-{start:.0f}-{end:.0f}"
+    return {
+        "stream_url": f"https://stream.example/{name}.m3u8",
+        "player_url": f"https://player.example/watch?v={name}",
+    }
 
 
 def _is_mentioned(event: Json, text: str) -> bool:
