@@ -6,6 +6,7 @@ import time
 from datetime import UTC, datetime
 
 import pytest
+from processes import eventually
 
 from vdbevents.cli import cache, sealer
 from vdbevents.cli.diagnostics import Color
@@ -85,6 +86,7 @@ def test_a_sealer_that_seals_nothing_is_not_started_again_soon(journal, monkeypa
     monkeypatch.setattr(subprocess, "Popen", start)
     monkeypatch.setattr(sealer, "_LOOK_SECONDS", 0.01)
     with sealer.kept_sealed(journal):
+        eventually(lambda: started)
         time.sleep(0.6)
 
     assert len(started) == 1

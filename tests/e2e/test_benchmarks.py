@@ -10,7 +10,7 @@ import pytest
 BENCH = Path(__file__).parents[2] / "scripts" / "bench"
 FINDERS = ["vdbevents", "vdbevents, no --interim", "DuckDB", "grep + jq", "jq", "Python"]
 TOOLS = {
-    "seal": ["vdbevents"],
+    "seal": ["vdbevents", "DuckDB"],
     "a": [*FINDERS, "import typer, duckdb"],
     "b": FINDERS,
     "c": FINDERS,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from processes import assert_failed, run
+from processes import PATIENCE, all_shown, assert_failed, run
 
 DOCS = Path(__file__).parent.parent.parent / "docs"
 EXAMPLE = DOCS / "example.jsonl"
@@ -120,11 +120,11 @@ def test_on_a_terminal_text_goes_through_the_pager_unless_it_is_not_wanted(envir
         [sys.executable, "-m", "vdbevents", *arguments], env=environ, stdout=inside
     ) as process:
         os.close(inside)
-        assert process.wait(30) == 0
+        assert process.wait(PATIENCE) == 0
     line = b"10:15:13  mic  transcript  Shall we deploy the code today?"
     if wanted:
         assert read.read_bytes() == line + b"\n"
     else:
-        assert os.read(outside, 4096).strip() == line
+        assert all_shown(outside).strip() == line
         assert not read.exists()
     os.close(outside)

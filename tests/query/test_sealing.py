@@ -1,6 +1,7 @@
 """Sealing may be interrupted, repeated, and done by several at once; a cache that does not fit is none."""
 
 import contextlib
+import errno
 import json
 import os
 import random
@@ -12,9 +13,10 @@ import threading
 import time
 
 import pytest
+from processes import eventually
 
 from vdbevents.errors import InputError, StorageError
-from vdbevents.query import engine, plan, sealing, segments
+from vdbevents.query import engine, plan, sealed_piece, sealing, segments
 from vdbevents.query.plan import Filters
 from vdbevents.query.source import open_source
 
@@ -76,8 +78,9 @@ def test_full_pieces_of_whole_lines_are_sealed_and_the_rest_is_when_it_is_full(j
     told = []
     cache = sealing.seal(journal, root, told.append, piece=PIECE)
 
-    assert told == [0, *(segment.end for segment in cache.segments)]
-    assert len(told) == 4
+    assert told == sorted(told)
+    assert sorted({*told}) == [0, *(segment.end for segment in cache.segments)]
+    assert len({*told}) == 4
     assert segments.unsealed(journal, cache, PIECE) == 0
     size = journal.stat().st_size
     with journal.open("ab") as file:
@@ -91,6 +94,23 @@ def test_full_pieces_of_whole_lines_are_sealed_and_the_rest_is_when_it_is_full(j
     assert cache.end < size <= after.end
     assert is_right(journal, root) == after
     assert after.size() == sum(path.stat().st_size for path in after.folder.iterdir())
+
+
+def test_who_is_told_how_far_it_is_may_end_it_and_what_was_sealed_stays(journal, root):
+    class EnoughError(Exception):
+        pass
+
+    def look(sealed):
+        if sealed:
+            raise EnoughError
+
+    with pytest.raises(EnoughError):
+        sealing.seal(journal, root, look, piece=PIECE)
+
+    cache = segments.load(journal, root)
+    assert len(cache.segments) == 1
+    assert not list(cache.folder.glob("scratch-*"))
+    assert is_right(journal, root) == cache
 
 
 def test_what_is_sealed_is_for_its_owner_alone_and_nothing_else_is_left(journal, root, tmp_path, monkeypatch):
@@ -126,6 +146,31 @@ def test_parts_of_the_next_piece_are_sealed_and_go_when_it_is_full(journal, root
     assert whole.events(parted.segments[1]).exists()
     sealing.seal(journal, root, piece=size, part=size // 4)
     assert not whole.events(parted.segments[1]).exists()
+
+
+def test_full_pieces_and_parts_of_the_next_are_sealed_in_one_go(journal, root):
+    size = journal.stat().st_size
+    journal.write_bytes(content(*range(30)))
+    cache = sealing.seal(journal, root, piece=size, part=size // 4)
+
+    assert [segment.is_part for segment in cache.segments] == [False, False, True, True, True]
+    assert is_right(journal, root) == cache
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_however_a_journal_grows_nothing_is_between_its_segments(journal, root, seed):
+    chance = random.Random(seed)
+    for _ in range(6):
+        with journal.open("ab") as writing:
+            for number in range(chance.randrange(8)):
+                # Longer ones than a part, so that parts reach beyond where a full piece ends.
+                writing.write(content(number, text="x" * chance.choice([3, 3, 900])))
+        cache = sealing.seal(journal, root, piece=3 * PIECE, part=PIECE)
+        assert [it.start for it in cache.segments] == [0, *(it.end for it in cache.segments)][:-1]
+        assert sorted(it.is_part for it in cache.segments) == [it.is_part for it in cache.segments]
+        assert segments.unsealed(journal, cache, PIECE) < PIECE
+        assert is_right(journal, root) == cache
+    assert any(not it.is_part for it in cache.segments)
 
 
 def test_a_line_that_is_longer_than_a_piece_is_never_cut(journal, root):
@@ -170,7 +215,7 @@ def starts_of(lines):
 
 
 def test_lines_in_another_order_than_the_file_s_are_not_sealed(journal, root, monkeypatch):
-    lines_of = plan.lines_of
+    lines_of = sealed_piece.lines_of
 
     def swapped(path, start, longest):
         sql, values = lines_of(path, start, longest)
@@ -178,7 +223,7 @@ def test_lines_in_another_order_than_the_file_s_are_not_sealed(journal, root, mo
             sql.replace("SELECT line, length,", "SELECT reverse(line) AS line, length,"), values
         )
 
-    monkeypatch.setattr(plan, "lines_of", swapped)
+    monkeypatch.setattr(sealed_piece, "lines_of", swapped)
     with pytest.raises(StorageError, match="should be"):
         sealing.seal(journal, root, piece=PIECE)
     monkeypatch.undo()
@@ -398,6 +443,22 @@ def test_of_two_that_seal_at_once_one_waits_for_the_other(journal, root):
     assert caches[0] == caches[1] == caches[2] == is_right(journal, root)
 
 
+def test_who_writes_faster_than_it_is_sealed_is_not_run_after(journal, root):
+    sizes = []
+
+    def write_more(_):
+        if len(sizes) < 60:
+            with journal.open("ab") as file:
+                file.write(content(*range(12)))
+            sizes.append(journal.stat().st_size)
+
+    cache = sealing.seal(journal, root, write_more, piece=PIECE)
+
+    # It begins after the first of them.
+    assert sizes[0] - PIECE < cache.end <= sizes[0] < sizes[-1]
+    assert is_right(journal, root) == cache
+
+
 def test_a_journal_is_sealed_and_asked_while_it_is_written(journal, root):
     done = threading.Event()
 
@@ -414,6 +475,8 @@ def test_a_journal_is_sealed_and_asked_while_it_is_written(journal, root):
     try:
         before = 0
         for _ in range(3):
+            size = journal.stat().st_size
+            eventually(lambda size=size: journal.stat().st_size > size)
             cache = sealing.seal(journal, root, piece=PIECE)
             lines, texts, skipped = found(journal, segments.load(journal, root))
             assert journal.read_text().startswith("".join(f"{line}\n" for line in lines))
@@ -446,6 +509,22 @@ def test_what_was_sealed_before_the_disk_was_full_stays(journal, root, most):
     cache = sealing.seal(journal, root, piece=PIECE)
     assert {path.name for path in cache.folder.iterdir()} == files_of(cache)
     is_right(journal, root)
+
+
+def test_pieces_that_are_worked_on_when_the_disk_is_full_are_kept(journal, root, monkeypatch):
+    laid_out = []
+
+    def full(data, start):
+        laid_out.append(start)
+        if len(laid_out) == 3:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return data
+
+    monkeypatch.setattr(sealing, "_legible", full)
+    with pytest.raises(StorageError, match="No space left"):
+        sealing.seal(journal, root, piece=PIECE)
+
+    assert [segment.start for segment in is_right(journal, root).segments] == laid_out[:2]
 
 
 def test_a_tail_that_finds_no_room_is_read_from_the_journal(journal, root):

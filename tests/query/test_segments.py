@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, example, given, settings, strategies as st
 from vdbevents.query import engine, folding, sealing, segments
 from vdbevents.query.plan import Filters
 from vdbevents.query.window import Window
+from vdbevents.record import envelop
 
 AT = 1772446530123
 
@@ -215,8 +216,38 @@ def nearly_usual(draw):
     return text + draw(st.sampled_from([""] * 8 + [" ", "}", "x", "\t"]))
 
 
-LINES = nearly_usual() | objects(SCALARS | objects(SCALARS | objects())).map(
-    lambda text: '{"ts":"2026-03-02T10:15:30.123Z",' + text[1:]
+@st.composite
+def retouched(draw):
+    """A line as a listener writes it, of which something was left out, put in, or written otherwise."""
+    ending = draw(st.sampled_from(['"is_final":true,', '"is_final":false,', ""]))
+    text = (
+        '{"ts":"2026-03-02T10:15:30.120Z","unix_ts":1772446530.120,"channel":"transcript","rtstream_id":"r-1",'
+        '"rtstream_name":"mic:default","data":{"text":"said",' + ending + '"start":1772446530000,'
+        '"end":1772446531000}}'
+    )
+    for _ in range(draw(st.integers(0, 2))):
+        begin = draw(st.integers(0, len(text)))
+        end = begin + draw(st.sampled_from([0, 0, 1, 1, 2, 8, 20]))
+        text = text[:begin] + draw(RETOUCHES) + text[end:]
+    return text
+
+
+RETOUCHES = (
+    st.sampled_from(
+        ["", "0", "1", ".", "-", "e1", "true", '"', "\\", "\\u0041", "\\n", " ", "\t", "{", "}", ","]
+    )
+    | st.sampled_from(
+        ['"label":"x",', ',"label":"x"', '"text":"x",', '","label":"x', "null", "é😀", "\\ud83d"]
+    )
+    | SCALARS
+)
+
+LINES = (
+    nearly_usual()
+    | retouched()
+    | objects(SCALARS | objects(SCALARS | objects())).map(
+        lambda text: '{"ts":"2026-03-02T10:15:30.123Z",' + text[1:]
+    )
 )
 
 
@@ -255,6 +286,22 @@ def test_what_listeners_mostly_write_is_folded_the_fast_way():
         found = database.execute(f"SELECT line FROM ({folding.usual('lines')}) WHERE is_usual").fetchall()
 
     assert [text for (text,) in found] == usual
+
+
+@pytest.mark.parametrize("ending", ['"is_final":true,', '"is_final":false,', ""])
+def test_a_listener_s_line_is_known_by_its_bytes(ending):
+    message = (
+        '{"channel":"transcript","rtstream_id":"rts-1","rtstream_name":"mic:default",'
+        f'"data":{{"text":"é😀",{ending}"start":{AT},"end":{AT + 900}}}}}'
+    )
+    written = envelop(message.encode(), AT + 120).line.decode().rstrip("\n")
+    with duckdb.connect() as database:
+        database.execute(
+            "CREATE TABLE lines AS SELECT unnest(?::VARCHAR[]) AS line", [[written, written + " "]]
+        )
+        found = database.execute(f"SELECT is_written FROM ({folding.usual('lines')})").fetchall()
+
+    assert found == [(True,), (False,)]
 
 
 # Whatever is in a journal, and whatever is asked of it

@@ -437,20 +437,56 @@ def test_what_is_set_stays_set(example):
     }
 
 
-@pytest.mark.parametrize("form", ["parquet", "csv, USE_TMP_FILE false", "json, USE_TMP_FILE false"])
-def test_not_even_the_cache_can_be_written(journal, cache, form):
-    # DuckDB lets a SELECT write what it may read; so all that it may read is a copy.
+def writing(path, form):
+    """What writes into a file, in all the ways in which DuckDB takes it for a SELECT."""
+    copy = f"COPY (SELECT 'forged' AS text) TO '{path}' (FORMAT {form})"
+    with_copy = f"WITH x AS ({copy}) FROM x"
+    quoted = with_copy.replace("'", "''")
+    return [
+        with_copy,
+        f"FROM ({with_copy})",
+        f"SELECT (SELECT count(*) FROM ({with_copy}))",
+        f"FROM query('{quoted}')",
+        f"FROM json_execute_serialized_sql(json_serialize_sql('{quoted}'))",
+        f"FROM \"JSON_execute_serialized_SQL\"(json_serialize_sql('{quoted}'))",
+        f"PIVOT ({with_copy}) ON text USING count(*)",
+        f"FROM (PIVOT ({with_copy}) ON text IN ('a') USING count(*))",
+        f"SUMMARIZE {with_copy}",
+        f"WITH RECURSIVE x AS ({copy}) FROM x UNION ALL FROM x",
+    ]
+
+
+IN_PLACE = "csv, USE_TMP_FILE false"
+
+
+@pytest.mark.parametrize(
+    ("form", "way"),
+    [*((IN_PLACE, way) for way in range(10)), ("parquet", 4), ("json, USE_TMP_FILE false", 4)],
+)
+def test_not_even_the_cache_can_be_written(journal, cache, form, way):
     before = {**content(cache.folder), **content(journal.parent)}
     with Tables(journal, cache) as tables:
-        [(allowed,)] = rows(tables, "SELECT value FROM duckdb_settings() WHERE name = 'allowed_paths'")
-        own = [str(cache.events(segment)) for segment in cache.segments]
-        assert not [path for path in own if path in allowed]
-        for path in [*own, *map(str, Path(allowed.strip("[]").split(", ")[0]).parent.glob("*.parquet"))]:
-            with contextlib.suppress(VdbeventsError):
-                rows(tables, f"WITH x AS (COPY (SELECT 'forged' AS text) TO '{path}' (FORMAT {form})) FROM x")
-    assert {**content(cache.folder), **content(journal.parent)} == before
-    with Tables(journal, cache) as tables:
+        with contextlib.suppress(VdbeventsError):
+            rows(tables, writing(cache.events(cache.segments[0]), form)[way])
+        with contextlib.suppress(VdbeventsError):
+            rows(tables, writing(journal, form)[way])
+        assert {**content(cache.folder), **content(journal.parent)} == before
         assert rows(tables, "SELECT count(*) FROM events") == [("12",)]
+
+
+def allowed(tables):
+    [(paths,)] = rows(tables, "SELECT current_setting('allowed_paths')")
+    return paths
+
+
+def test_the_cache_is_read_where_it_is_if_nothing_can_write_it(journal, cache):
+    own = [str(cache.events(segment)) for segment in cache.segments]
+    with Tables(journal, cache) as tables:
+        rows(tables, "WITH a AS (FROM events UNION FROM audio) SELECT * FROM a, range(2), (SUMMARIZE alerts)")
+        assert all(path in allowed(tables) for path in own)
+        with contextlib.suppress(VdbeventsError):
+            rows(tables, "FROM query('FROM events')")
+        assert not any(path in allowed(tables) for path in own)
 
 
 # -- What fails ------------------------------------------------------------------------------------------

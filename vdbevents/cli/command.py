@@ -5,8 +5,10 @@ import functools
 import json
 import math
 import os
+import signal
 import sys
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, ParamSpec
 
@@ -83,6 +85,35 @@ def reports(command: Callable[_Parameters, ExitCode | None]) -> Callable[_Parame
     return wrapped
 
 
+@contextlib.contextmanager
+def interrupts_held() -> Iterator[threading.Event]:
+    """Has Ctrl-C, and SIGTERM where it does the same, set an event instead of raising wherever it finds us.
+
+    Raises:
+        KeyboardInterrupt: it was set, and is only told now. Who raises it before has noticed, and ends the
+            process, which neither disturbs any more.
+    """
+    numbers = [
+        number
+        for number in (signal.SIGINT, signal.SIGTERM)
+        if signal.getsignal(number) is signal.default_int_handler
+    ]
+    asked, noticed = threading.Event(), False
+    for number in numbers:
+        signal.signal(number, lambda _number, _frame: asked.set())
+    try:
+        yield asked
+    except KeyboardInterrupt:
+        noticed = True
+        raise
+    finally:
+        if not noticed:
+            for number in numbers:
+                signal.signal(number, signal.default_int_handler)
+            if asked.is_set():
+                raise KeyboardInterrupt
+
+
 def environment(file: Path | None, directory: Path | None) -> dict[str, str]:
     """The environment, with what it does not set taken from a `.env` file."""
     if file is not None and not file.is_file():
@@ -145,6 +176,19 @@ def require_finite(**limits: float | None) -> None:
         if value is not None and not math.isfinite(value):
             option = f"--{name.replace('_', '-')}"
             raise InputError(f"{option} {value} is no number to count with", "give a finite one")
+
+
+def require_text(*values: str | None) -> None:
+    """Sees that what is to be sent is text, which bytes of another encoding are not.
+
+    Raises:
+        InputError: one is none.
+    """
+    for value in values:
+        try:
+            (value or "").encode()
+        except UnicodeEncodeError:
+            raise InputError(f"{value!a} is no text", "write it in this terminal's encoding") from None
 
 
 def token_seconds(option: str, text: str) -> int:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from vdbevents.cli.command import interrupts_held
 from vdbevents.errors import VdbeventsError
 from vdbevents.journal import StateDirectory
 
@@ -96,11 +97,19 @@ def _started(
     arguments: tuple[str, ...], *, stdout: int | BinaryIO | None = None, env: dict[str, str] | None = None
 ) -> Iterator["subprocess.Popen[str]"]:
     command = [sys.executable, "-P", "-m", "vdbevents", *arguments]
-    with subprocess.Popen(command, stdout=stdout, env=env, text=True, encoding="utf-8") as process:
-        try:
-            yield process
-        finally:
-            process.terminate()
+    with contextlib.ExitStack() as started:
+        # In the midst of this, Ctrl-C would leave a process that nobody knows.
+        with interrupts_held():
+            process = subprocess.Popen(command, stdout=stdout, env=env, text=True, encoding="utf-8")
+            started.callback(_end, process)
+        yield process
+
+
+def _end(process: "subprocess.Popen[str]") -> None:
+    with process:
+        process.terminate()
+        # `with` alone gives it a quarter of a second after a Ctrl-C.
+        process.wait()
 
 
 def _record(directory: Path, environ: dict[str, str]) -> None:

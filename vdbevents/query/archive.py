@@ -1,6 +1,5 @@
 """Journals that are packed, by gzip or by Zstandard, and those that come through a pipe: made files again."""
 
-import gzip
 import os
 import re
 import tempfile
@@ -113,6 +112,8 @@ def _write(pieces: Iterator[bytes], file: BinaryIO, told: str) -> str:
 
 
 def _of_gzip(packed: BinaryIO) -> Iterator[bytes]:
+    import gzip
+
     with gzip.GzipFile(fileobj=packed) as members:
         try:
             while piece := members.read1(_PIECE):

@@ -221,7 +221,7 @@ class Answer(Closeable):
         if sparing:
             self._connection.execute(plan.SUSPECTS)
             self._tell_suspects()
-            self._connection.execute(plan.REPEATED)
+            self._connection.execute(plan.repeated())
         self._connection.execute(plan.answer(filters, hiding=hiding, sparing=sparing))
 
     def _open_finals(self, filters: Filters, segments: Sequence[Segment]) -> None:
@@ -396,32 +396,64 @@ def _close(connection: "DuckDBPyConnection", source: Source) -> None:
 
 
 class Shared(Closeable):
-    """The memory and the threads of DuckDB for several answers at once; a context manager.
+    """The memory and the threads of DuckDB for several answers, or pieces, at once; a context manager.
 
     A database of its own for each takes some ten threads, and several times as long to start as to search a
     small journal.
+
+    Attributes:
+        scratch: a private folder for what does not fit into memory; it goes with the database.
     """
 
-    def __init__(self) -> None:
-        self._memory_mb = 1000
-        self._scratch = tempfile.mkdtemp(prefix="vdbevents-query-")
+    def __init__(
+        self,
+        folder: Path | None = None,
+        prefix: str = "vdbevents-query-",
+        memory_mb: int = 1000,
+        threads: int | None = None,
+    ) -> None:
+        """Start it.
+
+        Args:
+            folder: where `scratch` is made; None for where the system has such.
+            prefix: how its name begins.
+            memory_mb: how much memory all may use, in MB.
+            threads: how many one statement may use; None for one a core.
+        """
+        self._memory_mb = memory_mb
+        self._lock = threading.Lock()
+        self._given: weakref.WeakSet[DuckDBPyConnection] = weakref.WeakSet()
+        self.scratch = Path(tempfile.mkdtemp(prefix=prefix, dir=folder))
         try:
-            self._database = connect(self._scratch, self._memory_mb)
+            self._database = connect(str(self.scratch), memory_mb, threads)
         except BaseException:
-            shutil.rmtree(self._scratch, ignore_errors=True)
+            shutil.rmtree(self.scratch, ignore_errors=True)
             raise
 
     def connection(self, memory_mb: int) -> "DuckDBPyConnection":
         """Return a connection that has temporary tables of its own, and so much memory at least."""
-        if memory_mb > self._memory_mb:
-            self._memory_mb = memory_mb
-            self._database.execute(f"SET memory_limit = '{memory_mb}MB'")
-        return _quiet(self._database.cursor())
+        with self._lock:
+            if memory_mb > self._memory_mb:
+                self._memory_mb = memory_mb
+                self._database.execute(f"SET memory_limit = '{memory_mb}MB'")
+            connection = _quiet(self._database.cursor())
+            self._given.add(connection)
+            return connection
+
+    def interrupt(self) -> None:
+        """End what its connections are at: that raises `duckdb.InterruptException`."""
+        import duckdb
+
+        for connection in list(self._given):
+            with contextlib.suppress(duckdb.Error):  # it is closed
+                connection.interrupt()
 
     def close(self) -> None:
         """Give all of it back. Harmless when repeated."""
-        self._database.close()
-        shutil.rmtree(self._scratch, ignore_errors=True)
+        try:
+            self._database.close()
+        finally:
+            shutil.rmtree(self.scratch, ignore_errors=True)
 
 
 def _check(connection: "DuckDBPyConnection", filters: Filters) -> None:

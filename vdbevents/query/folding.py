@@ -171,8 +171,9 @@ def folded(table: str, columns: Iterable[str], *others: str) -> str:
     return _leveled(sql, [{"readable": "v IS NOT NULL", **_read(members, value)}, *levels], made, others)
 
 
-# What the lines of a recording mostly hold besides `ts`, with the types as which it is read fastest.
+# What the lines of a recording mostly hold, with the types as which it is read fastest.
 _USUAL: Final = {
+    "ts": "VARCHAR",
     "unix_ts": "DOUBLE",
     "channel": "VARCHAR",
     "rtstream_id": "VARCHAR",
@@ -183,12 +184,10 @@ _USUAL: Final = {
     "data.end": "DOUBLE",
 }
 _USUALLY: Final = {
-    "name_1": "kind_1",
-    "name_2": "NULL::VARCHAR",
-    "name_3": "NULL::VARCHAR",
-    "name_4": "NULL::VARCHAR",
-    "rest": "NULL::VARCHAR",
-    "rest_type": "NULL::VARCHAR",
+    "plain": "kind_1",
+    **dict.fromkeys(("event", "label", "session", "speaker"), "NULL::VARCHAR"),
+    "text": "said",
+    "confidence": "NULL::DOUBLE",
     "begin_number": "begin",
     "finish_number": "finish",
     "unix_number": "unix_ts",
@@ -198,12 +197,22 @@ _USUALLY: Final = {
 }
 
 
-def usual(table: str) -> str:
-    """Return a SELECT of all that `table` has, with two columns more, for `folded_usual`.
+# Such a line as a listener writes it, byte for byte, of the order in which VideoDB sends the members; made of
+# what was read, it proves that there was nothing else.
+_WRITTEN: Final = """concat('{"ts":"', usual.ts, '","unix_ts":', try_cast(usual.unix_ts AS DECIMAL(13, 3)),
+    ',"channel":"', usual.channel, '","rtstream_id":"', usual.rtstream_id,
+    '","rtstream_name":"', usual.rtstream_name, '","data":{"text":"', usual.data.text,
+    CASE usual.data.is_final WHEN 'true' THEN '","is_final":true,"start":'
+    WHEN 'false' THEN '","is_final":false,"start":' ELSE '","start":' END,
+    try_cast(usual.data.start AS BIGINT), ',"end":', try_cast(usual.data."end" AS BIGINT), '}}')"""
 
-    These are `usual`, the members that a transcript or a description has, and `is_usual`: whether they are
-    all, with a text and a time. To read those alone costs a third of what it takes to look for all that a
-    line could have; for what is not usual there is `folded`, which is always right.
+
+def usual(table: str) -> str:
+    """Return a SELECT of all that `table` has, with some columns more, for `folded_usual`.
+
+    These are `usual`, the members that a transcript or a description has, `fetched`, and `is_usual`: whether
+    they are all, with a text and a time. To read those alone costs a third of what it takes to look for all
+    that a line could have; for what is not usual there is `folded`, which is always right.
     """
     outer: dict[str, object] = {path: kind for path, kind in _USUAL.items() if "." not in path}
     inner = {path.removeprefix("data."): kind for path, kind in _USUAL.items() if "." in path}
@@ -215,12 +224,14 @@ def usual(table: str) -> str:
     truths = " OR ".join(
         f"coalesce({_usual_path(path)} IN (0, 1), false)" for path in ("data.start", "data.end")
     )
-    return f"""SELECT *, coalesce(starts_with(line, '{{"ts":"') AND usual.data.text IS NOT NULL
-        AND usual.unix_ts > 1 AND usual.unix_ts <= 2.5e11 AND NOT ({truths})
-        AND usual.channel IN {_USUAL_CHANNELS}
-        AND {names} = 2 + {FETCHED}::INTEGER + {present}
-        AND NOT contains(line, ' :') AND NOT contains(line, chr(9)), false) AS is_usual
-        FROM (SELECT *, TRY(json_transform(line, '{shape}')) AS usual FROM {table})"""
+    return f"""SELECT *, CASE WHEN is_written THEN false ELSE {FETCHED} END AS fetched,
+        coalesce(usual.channel IN {_USUAL_CHANNELS} AND usual.unix_ts > 1 AND usual.unix_ts <= 2.5e11
+        AND CASE WHEN is_written THEN true ELSE starts_with(line, '{{"ts":"')
+        AND usual.data.text IS NOT NULL AND NOT ({truths})
+        AND {names} = 1 + {FETCHED}::INTEGER + {present}
+        AND NOT contains(line, ' :') AND NOT contains(line, chr(9)) END, false) AS is_usual
+        FROM (SELECT *, coalesce(line = {_WRITTEN}, false) AS is_written
+        FROM (SELECT *, TRY(json_transform(line, '{shape}')) AS usual FROM {table}))"""
 
 
 _USUAL_CHANNELS: Final = "('transcript', 'visual_index', 'audio_index', 'scene_index', 'spoken_index')"

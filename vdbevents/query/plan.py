@@ -23,12 +23,9 @@ from vdbevents.query.folding import (
     ALIASES,
     COLUMNS,
     FETCHED,
-    SOURCE,
     folded,
-    folded_usual,
     identities,
     named,
-    usual,
 )
 from vdbevents.query.window import LEAST_MS, Window
 
@@ -170,18 +167,23 @@ def candidates(path: str, filters: Filters, longest: int) -> Statement:
         looks.append(f"WHEN {words} THEN true")
         # A final transcript may hide a match, so it is a candidate whatever it says.
         finals = "contains(line, 'inal\"') AND contains(line, 'true')"
-        looks.append(f"ELSE {_GAP}" if filters.interim else f"ELSE ({finals}) OR {_GAP}")
+        looks.append(f"ELSE {GAP}" if filters.interim else f"ELSE ({finals}) OR {GAP}")
     else:
         looks.append("ELSE true")
-    # A short limit lets DuckDB cut the file into more parts, and read them in parallel.
-    limit = max(longest, 1 << 21)
-    lines = _LINES.replace("{limit}", str(limit)).replace("{buffer}", str(max(limit, 1 << 25)))
-    sql = f"CREATE TEMP TABLE candidates AS SELECT line FROM {lines} WHERE CASE {' '.join(looks)} END"
+    sql = f"""CREATE TEMP TABLE candidates AS SELECT line FROM {lines_of_file(longest)}
+        WHERE CASE {" ".join(looks)} END"""
     return Statement(sql, [path])
 
 
-# What a line that tells of a gap holds. The first four bytes are found faster than the whole.
-_GAP: Final = "contains(line, '.gap\"')"
+def lines_of_file(longest: int) -> str:
+    """Return SQL for the lines (`line`) of a file (`?`), of which none has more than `longest` bytes."""
+    # A short limit lets DuckDB cut the file into more parts, and read them in parallel.
+    limit = max(longest, 1 << 21)
+    return _LINES.replace("{limit}", str(limit)).replace("{buffer}", str(max(limit, 1 << 25)))
+
+
+GAP: Final = "contains(line, '.gap\"')"
+"""What a line that tells of a gap holds: the first four bytes are found faster than the whole."""
 
 
 def _unlike(text: str) -> str:
@@ -477,9 +479,13 @@ TELL_SUSPECTS: Final = """UPDATE suspects SET line = told.line
 
 _SAME: Final = "PARTITION BY channel, owner, start_ms, end_ms, told"
 
-# The matches that tell again what one before them told: among lines of one identity all but the first, if one
-# of them was fetched later.
-REPEATED: Final = f"""CREATE TEMP TABLE repeated AS SELECT position FROM (
+
+def repeated() -> str:
+    """Make the table `repeated (position)` of the matches that tell again what one before them told.
+
+    Among lines of one identity they are all but the first, if one of them was fetched later.
+    """
+    return f"""CREATE TEMP TABLE repeated AS SELECT position FROM (
     SELECT position, bool_or(backfilled) OVER ({_SAME}) AS is_fetched,
         row_number() OVER ({_SAME} ORDER BY time_ms NULLS FIRST, position) AS place
     FROM ({identities("suspects")})) WHERE is_fetched AND place > 1"""
@@ -631,86 +637,3 @@ def listed(texts: Iterable[str]) -> str:
 
 # Folding holds a line several times over, for many lines at once: the rows of large ones are folded alone.
 LARGE: Final = "SELECT rowid FROM answer WHERE strlen(line) > 1000000 ORDER BY rowid"
-
-
-# -- Sealing: the columns of a piece of a journal, as they are kept ----------------------------------------
-
-
-def lines_of(path: str, start: int, longest: int) -> Statement:
-    """Make the table `lines (line, position, length)` of a file: a journal's bytes from `start` on."""
-    limit = max(longest, 1 << 21)
-    lines = _LINES.replace("{limit}", str(limit)).replace("{buffer}", str(max(limit, 1 << 25)))
-    before = "sum(coalesce(strlen(line), 0) + 1) OVER (ROWS UNBOUNDED PRECEDING)"
-    sql = f"""CREATE TEMP TABLE lines AS
-        SELECT line, length, {start - 1:d} + before::BIGINT - length AS position FROM (
-            SELECT line, coalesce(strlen(line), 0) AS length, {before} AS before FROM {lines})"""
-    return Statement(sql, [path])
-
-
-# How many bytes the lines are, with their ends.
-LINES_BYTES: Final = "SELECT coalesce(sum(length + 1), 0)::BIGINT FROM lines"
-
-# The beginnings of some lines of each vector of them (which has 2,048).
-LINES_SAMPLE: Final = """SELECT position, left(line, 100) FROM lines
-    WHERE line IS NOT NULL AND rowid % 512 = 0 ORDER BY position"""
-
-_ALL: Final = tuple(name for name in COLUMNS if name != "source")
-_OTHERS: Final = ("position", "length", f"{FETCHED} AS fetched")
-_OF_UNUSUAL: Final = "(SELECT * FROM lines WHERE position IN (SELECT position FROM unusual))"
-
-SEALED: Final = (
-    # What is folded of the unusual ones is wrong, and replaced: to sort them out first would be dearer.
-    f"""CREATE TEMP TABLE sealed AS SELECT * REPLACE (CASE WHEN is_usual THEN position END AS position),
-        position AS place, NULL::VARCHAR AS line
-        FROM ({folded_usual(f"({usual('lines')})", _ALL, *_OTHERS, "is_usual")})""",
-    "CREATE TEMP TABLE unusual AS SELECT place AS position FROM sealed WHERE position IS NULL",
-    "DELETE FROM sealed WHERE position IS NULL",
-    f"CREATE TEMP TABLE folded AS {folded(_OF_UNUSUAL, _ALL, *_OTHERS, 'line', 'readable')}",
-    f"""INSERT INTO sealed BY NAME
-        SELECT * EXCLUDE (line, readable), {LINE} AS line FROM folded WHERE readable""",
-    # There are few streams: whose they are is found once for each.
-    f"""CREATE TEMP TABLE sources AS SELECT *, {SOURCE} AS source FROM (
-        SELECT DISTINCT stream AS given_stream, stream_name AS given_stream_name FROM sealed)""",
-)
-"""Make the table `sealed` of what is read again for a query: the columns of `Event`, and some more."""
-
-SEALED_UNREADABLE: Final = r"SELECT count(*) FROM folded WHERE NOT readable AND regexp_matches(line, '\S')"
-
-SEALED_SKIPPED: Final = f"SELECT ({SEALED_UNREADABLE}), (SELECT count(DISTINCT line) FROM reject_errors)"
-"""How many lines could not be read."""
-# Those in braces, of which `candidates` does not take all.
-SEALED_DOUBTFUL: Final = """SELECT position, length FROM folded
-    WHERE NOT readable AND line LIKE '{%}' ORDER BY position"""
-
-_SPANS: Final = ", ".join(
-    f"CASE WHEN count({moment}) > 0 THEN [min({moment}), max({moment})] END AS {name}"
-    for name, moment in (
-        ("received", "time_ms"),
-        ("happened", "coalesce(start_ms, time_ms)"),
-        ("starts", "start_ms"),
-    )
-)
-SEALED_SPANS: Final = f"""SELECT {_SPANS}, max(greatest(coalesce(start_ms, time_ms), end_ms)),
-    coalesce(bool_or(fetched), false), coalesce(bool_or(channel = 'capture_session'), false) FROM sealed"""
-
-SEALED_FINALS: Final = f"""SELECT coalesce(stream, stream_name) AS owner, {_SPANS} FROM sealed
-    WHERE channel = 'transcript' AND is_final GROUP BY owner ORDER BY owner"""
-
-SEALED_OURS: Final = f"""SELECT line FROM lines WHERE {_GAP}
-    AND position IN (SELECT position FROM sealed WHERE channel = 'vdbevents') ORDER BY position"""
-
-# Words are what is between spaces, whatever else they hold.
-SEALED_WORDS: Final = """SELECT coalesce(string_agg(word, ' '), '') FROM (
-    SELECT unnest(string_split(lower(text), ' ')) AS word FROM sealed
-    UNION SELECT unnest(string_split(lower(label), ' ')) FROM sealed)"""
-
-
-SEALED_ROWS: Final = f"""SELECT position, length, {", ".join(_ALL)}, source, fetched, line
-    FROM sealed JOIN sources ON given_stream IS NOT DISTINCT FROM stream
-    AND given_stream_name IS NOT DISTINCT FROM stream_name"""
-"""The rows of `sealed`, with their sources."""
-
-
-def write_sealed(path: str) -> Statement:
-    """Write the table `sealed` into a file."""
-    return Statement(f"COPY ({SEALED_ROWS}) TO ? (FORMAT parquet, COMPRESSION zstd)", [path])

@@ -10,18 +10,17 @@ import dataclasses
 import os
 import re
 import shutil
-import tempfile
 import zlib
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from io import FileIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from vdbevents.errors import InputError, StorageError
 from vdbevents.journal import remove_file, replace_file
-from vdbevents.query import plan
-from vdbevents.query.engine import connect, memory_for
+from vdbevents.query import sealed_piece
+from vdbevents.query.engine import Shared, memory_for
 from vdbevents.query.segments import (
     PART,
     PIECE,
@@ -53,6 +52,7 @@ _BOM: Final = codecs.BOM_UTF8
 _WORKERS: Final = 2
 _MEMORY_MB: Final = 200
 _LOOK_SECONDS: Final = 0.5
+_POLL_SECONDS: Final = 0.05
 _WAIT_SECONDS: Final = 10.0
 
 
@@ -70,7 +70,8 @@ def seal(
     Args:
         journal: its file.
         root: where caches are, from `query.segments.cache_root`.
-        progress: is told how many bytes are sealed by now, by whomever.
+        progress: is told again and again how many bytes are sealed by now, by whomever. What it raises
+            ends the sealing in order; what a signal raises in the midst of it may leave something behind.
         piece: see `PIECE`.
         part: see `PART`.
 
@@ -96,7 +97,7 @@ def seal(
             cache = _whole(dataclasses.replace(load(journal, root), file=identity(file)))
             progress(cache.end)
             _remove_others(cache)
-            for grown in _grown(file, cache, piece, part):
+            for grown in _grown(file, cache, progress, piece, part):
                 cache = grown
                 replace_file(cache.manifest, stored(journal, cache))
                 progress(cache.end)
@@ -198,82 +199,136 @@ def _whole(cache: Cache) -> Cache:
     return dataclasses.replace(cache, segments=tuple(segments))
 
 
-def _grown(file: FileIO, cache: Cache, piece: int, part: int) -> Iterator[Cache]:
+def _grown(
+    file: FileIO, cache: Cache, progress: Callable[[int], None], piece: int, part: int
+) -> Iterator[Cache]:
     """Seal what is not, and return what is sealed after each step: full pieces, and parts of the next one."""
-    full = tuple(segment for segment in cache.segments if not segment.is_part)
-    for segment in _segments(file, dataclasses.replace(cache, segments=full), piece):
-        full = (*full, segment)
-        # The parts are in it.
-        cache = dataclasses.replace(cache, segments=full)
-        yield cache
-    for segment in _segments(file, cache, part):
-        told = dataclasses.replace(segment, is_part=True)
-        cache = dataclasses.replace(cache, segments=(*cache.segments, told))
-        yield cache
-
-
-def _segments(file: FileIO, cache: Cache, piece: int) -> Iterator[Segment]:
-    """Seal piece after piece, two at a time."""
-    pieces = _pieces(file, cache.end, piece)
-    with ThreadPoolExecutor(_WORKERS, "sealing") as pool:
-        begun: list[Future[Segment]] = []
-        try:
-            while True:
-                while len(begun) < _WORKERS and (taken := next(pieces, None)):
-                    begun.append(pool.submit(_seal, cache, *taken))
-                if not begun:
-                    return
-                yield begun.pop(0).result()
-        finally:
-            for future in begun:
-                future.cancel()
-
-
-def _pieces(file: FileIO, start: int, piece: int) -> Iterator[tuple[Segment, bytes]]:
-    """Return the full pieces of whole lines, from `start` on, of what is there by now."""
+    full = dataclasses.replace(cache, segments=tuple(it for it in cache.segments if not it.is_part))
     size = file.seek(0, os.SEEK_END)
-    while start + piece <= size:
-        file.seek(start)
-        data = _read_to_line_end(file, piece)
-        if not data:
-            return
-        end = start + len(data)
-        # Of what is sealed itself: the file could be another by now.
-        yield Segment(start, end, sample(data)), data
-        start = end
+    if size < min(full.end + piece, cache.end + part):
+        return
+    # In the cache's own folder, so that the next one removes what a killed one left.
+    with Shared(cache.folder, "scratch-", _MEMORY_MB * _WORKERS, threads=1) as database:
+        places = _pieces(file, full.end, cache.end, (piece, part), database.scratch)
+        for segment in _segments(database, cache, places, progress):
+            if not segment.is_part:
+                # The parts are in it.
+                cache = full = dataclasses.replace(full, segments=(*full.segments, segment))
+            else:
+                cache = dataclasses.replace(cache, segments=(*cache.segments, segment))
+            yield cache
 
 
-def _read_to_line_end(file: FileIO, piece: int) -> bytes:
-    """Return whole lines of so many bytes, or a longer line; nothing if there are not as many."""
+def _segments(
+    database: Shared, cache: Cache, places: Iterator[tuple[Segment, Path]], progress: Callable[[int], None]
+) -> Iterator[Segment]:
+    """Seal piece after piece, two at a time."""
+    pool = ThreadPoolExecutor(_WORKERS, "sealing")
+    begun: list[Future[Segment]] = []
+    failure: OSError | None = None
+    done = cache.end
+    try:
+        while True:
+            # One more than are worked on, so that nobody waits for the next.
+            while len(begun) <= _WORKERS and failure is None:
+                try:
+                    place, path = next(places)
+                except StopIteration:
+                    break
+                except OSError as error:
+                    # What is worked on is told of before.
+                    failure = error
+                else:
+                    begun.append(pool.submit(_seal, database, cache, place, path))
+            if begun:
+                while not wait(begun[:1], _POLL_SECONDS).done:
+                    progress(done)
+                segment = begun[0].result()
+                del begun[0]
+                done = segment.end
+                yield segment
+            elif failure is not None:
+                raise failure
+            else:
+                return
+    finally:
+        _end(pool, begun, database)
+
+
+def _end(pool: ThreadPoolExecutor, begun: list[Future[Segment]], database: Shared) -> None:
+    """End what is worked on, and wait for that: the database goes then."""
+    pool.shutdown(wait=False, cancel_futures=True)
+    while not all(future.done() for future in begun):
+        # One that is between two statements does not notice.
+        database.interrupt()
+        wait(begun, _POLL_SECONDS)
+    pool.shutdown()
+
+
+def _pieces(
+    file: FileIO, full: int, sealed: int, sizes: tuple[int, int], folder: Path
+) -> Iterator[tuple[Segment, Path]]:
+    """Return what there is of whole lines when it begins, each piece in a file of `folder`.
+
+    Full pieces from `full` on, where the last sealed one ends; after the last of them, or if there is none
+    from `sealed` on, parts of the next. `sizes` tells of how many bytes each is.
+    """
+    piece, part = sizes
+    # One for all: to be given as much memory again and again takes longer than to read.
     data = bytearray()
-    end = 0
-    while not end or len(data) < piece:
-        more = file.read(piece - len(data) if len(data) < piece else _BLOCK)
+    # Whoever writes faster than this seals is not run after.
+    end = file.seek(0, os.SEEK_END)
+    while full + piece <= end and (place := _piece(file, full, piece, folder, data)):
+        yield place
+        full = sealed = place[0].end
+    while sealed + part <= end and (place := _piece(file, sealed, part, folder, data)):
+        yield dataclasses.replace(place[0], is_part=True), place[1]
+        sealed = place[0].end
+
+
+def _piece(file: FileIO, start: int, size: int, folder: Path, data: bytearray) -> tuple[Segment, Path] | None:
+    """Write a piece into a file, whole lines of so many bytes or a longer line, by way of `data`."""
+    file.seek(start)
+    if not _read_to_line_end(file, size, data):
+        return None
+    # Of what is sealed itself: the file could be another by now.
+    place = Segment(start, start + len(data), sample(data))
+    path = folder / f"{start}.jsonl"
+    path.write_bytes(_legible(data, start))
+    return place, path
+
+
+def _read_to_line_end(file: FileIO, size: int, data: bytearray) -> bool:
+    """Fill `data`; tell whether there was as much."""
+    del data[size:]
+    data.extend(bytes(size - len(data)))
+    if file.readinto(data) < size:
+        return False
+    end = data.rfind(b"\n") + 1
+    while not end:
+        more = file.read(_BLOCK)
         if not more:
-            return b""
+            return False
         if found := more.rfind(b"\n") + 1:
             end = len(data) + found
         data += more
     del data[end:]
-    return bytes(data)
+    return True
 
 
-def _seal(cache: Cache, place: Segment, data: bytes) -> Segment:
+def _seal(database: Shared, cache: Cache, place: Segment, piece: Path) -> Segment:
     """Write the files of a segment, and return what is known of it."""
-    # In the cache's own folder, so that the next one removes what a killed one left.
-    with tempfile.TemporaryDirectory(prefix="scratch-", dir=cache.folder) as scratch:
-        piece = Path(scratch) / "piece.jsonl"
-        piece.write_bytes(_legible(data, place.start))
-        with FileIO(piece, "rb") as file:
-            longest = longest_line(file)
-        memory_mb = memory_for(longest, _MEMORY_MB)
-        with contextlib.closing(connect(scratch, memory_mb, threads=1)) as connection:
-            statement = plan.lines_of(literal(piece), place.start, longest)
-            connection.execute(statement.sql, statement.values)
-            _check(connection, piece, place)
-            for sql in plan.SEALED:
-                connection.execute(sql)
-            return _written(connection, cache, _known(connection, place))
+    with FileIO(piece, "rb") as file:
+        longest = longest_line(file)
+    memory_mb = memory_for(longest, _MEMORY_MB) * _WORKERS
+    with contextlib.closing(database.connection(memory_mb)) as connection:
+        statement = sealed_piece.lines_of(literal(piece), place.start, longest)
+        connection.execute(statement.sql, statement.values)
+        _check(connection, piece, place)
+        piece.unlink()
+        for sql in sealed_piece.FILL:
+            connection.execute(sql)
+        return _written(connection, cache, _known(connection, place))
 
 
 def _check(connection: "DuckDBPyConnection", piece: Path, place: Segment) -> None:
@@ -284,16 +339,16 @@ def _check(connection: "DuckDBPyConnection", piece: Path, place: Segment) -> Non
     Raises:
         OSError: they are not.
     """
-    found = connection.execute(plan.LINES_BYTES).fetchall() == [(place.end - place.start,)]
+    found = connection.execute(sealed_piece.LINES_BYTES).fetchall() == [(place.end - place.start,)]
     with FileIO(piece, "rb") as file:
-        for position, beginning in connection.execute(plan.LINES_SAMPLE).fetchall():
+        for position, beginning in connection.execute(sealed_piece.LINES_SAMPLE).fetchall():
             data = beginning.encode()
             found = found and read_range(file, position - place.start, len(data)) == data
     if not found:
         raise OSError(None, "its lines are not where they should be")
 
 
-def _legible(data: bytes, start: int) -> bytes:
+def _legible(data: bytes | bytearray, start: int) -> bytes | bytearray:
     """Return a journal's bytes, as many, so that DuckDB finds those lines that it finds in the journal.
 
     There a line ends at a NUL, and what follows up to its real end is nothing. Empty lines do not matter.
@@ -309,8 +364,10 @@ def _legible(data: bytes, start: int) -> bytes:
     return data
 
 
-def _is_text(data: bytes) -> bool:
+def _is_text(data: bytes | bytearray) -> bool:
     """Tell whether it is UTF-8; block by block, for a text takes up to four times the memory."""
+    if data.isascii():
+        return True
     decoder = codecs.getincrementaldecoder("utf-8")()
     try:
         for start in range(0, len(data), _BLOCK):
@@ -325,9 +382,9 @@ def _known(connection: "DuckDBPyConnection", place: Segment) -> Segment:
         found = connection.execute(sql).fetchall()
         return [tuple(tuple(of) if isinstance(of, list) else of for of in row) for row in found]
 
-    [(received, happened, starts, ended, has_fetched, has_lifecycle)] = rows(plan.SEALED_SPANS)
-    [(unreadable,)] = rows(plan.SEALED_UNREADABLE)
-    doubtful = rows(plan.SEALED_DOUBTFUL)[:_MOST_DOUBTFUL]
+    [(received, happened, starts, ended, has_fetched, has_lifecycle)] = rows(sealed_piece.SPANS)
+    [(unreadable,)] = rows(sealed_piece.UNREADABLE)
+    doubtful = rows(sealed_piece.DOUBTFUL)[:_MOST_DOUBTFUL]
     if sum(length for _, length in doubtful) > _MOST_DOUBTFUL_BYTES:
         doubtful = []
     return dataclasses.replace(
@@ -340,8 +397,8 @@ def _known(connection: "DuckDBPyConnection", place: Segment) -> Segment:
         starts=starts,
         has_fetched=has_fetched,
         has_lifecycle=has_lifecycle,
-        finals=known_finals([Finals(*row) for row in rows(plan.SEALED_FINALS)]),
-        gaps=tuple(line for (line,) in rows(plan.SEALED_OURS)),
+        finals=known_finals([Finals(*row) for row in rows(sealed_piece.FINALS)]),
+        gaps=tuple(line for (line,) in rows(sealed_piece.OURS)),
     )
 
 
@@ -350,14 +407,14 @@ def _written(connection: "DuckDBPyConnection", cache: Cache, segment: Segment) -
 
     The manifest does not know them yet, so they may stay unfinished.
     """
-    [(words,)] = connection.execute(plan.SEALED_WORDS).fetchall()
+    [(words,)] = connection.execute(sealed_piece.WORDS).fetchall()
     words_crc = None
     if len(words) <= _MOST_WORDS:
         content = words.encode()
         replace_file(cache.words(segment), content)
         words_crc = zlib.crc32(content)
     events = cache.events(segment)
-    statement = plan.write_sealed(str(events))
+    statement = sealed_piece.write_rows(str(events))
     connection.execute(statement.sql, statement.values)
     events.chmod(0o600)
     with FileIO(events, "rb+") as file:

@@ -424,7 +424,7 @@ def identity(file: FileIO) -> int:
     return os.fstat(file.fileno()).st_ino % (1 << 63)
 
 
-def sample(data: bytes) -> str:
+def sample(data: bytes | bytearray) -> str:
     """Return a digest of the first and the last bytes of a segment's."""
     return _short_digest(data[:_SAMPLE] + data[-_SAMPLE:])
 
@@ -437,7 +437,7 @@ def _sample_of(file: FileIO, segment: Segment) -> str | None:
     return None if first is None or last is None else _short_digest(first + last)
 
 
-def _short_digest(data: bytes) -> str:
+def _short_digest(data: bytes | bytearray) -> str:
     return hashlib.sha256(data).hexdigest()[:32]
 
 

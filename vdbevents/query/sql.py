@@ -2,17 +2,18 @@
 # ruff: noqa: S608 - to run SQL of the user's is what this is for: what it may do is limited by the connection
 
 import contextlib
+import json
 import re
 import shutil
 import tempfile
 from collections.abc import Iterator
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from vdbevents.errors import InputError, StorageError
 from vdbevents.gaps import told_by
-from vdbevents.query import plan, views
+from vdbevents.query import sealed_piece, views
 from vdbevents.query.engine import connect, memory_for
 from vdbevents.query.plan import Statement
 from vdbevents.query.segments import Cache
@@ -28,6 +29,8 @@ _HINT: Final = "See: vdbevents sql --describe; the dialect is that of DuckDB: ht
 _SELECTS: Final = re.compile(r"\s*\(*\s*(SELECT|FROM|WITH|PIVOT|PIVOT_WIDER|VALUES)\b", re.IGNORECASE)
 _NESTED: Final = re.compile(r".*\]|(STRUCT|MAP|UNION)\(.*|JSON|VARIANT", re.DOTALL)
 _NUMBER: Final = re.compile(r"U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?|BIGNUM|VARINT|DOUBLE|FLOAT|DECIMAL\(.*")
+_READING_NODES: Final = {"SELECT_NODE", "SET_OPERATION_NODE", "RECURSIVE_CTE_NODE", "CTE_NODE"}
+_HARMLESS_FUNCTIONS: Final = {"unnest", "range", "generate_series", "json_each", "json_tree"}
 _TIME_FORM: Final = "%Y-%m-%dT%H:%M:%S.%g"
 
 
@@ -71,12 +74,13 @@ class Tables(Closeable):
             StorageError: memory and temporary space are used up.
         """
         self._journal = journal
+        self._cache = cache if cache is not None and cache.segments else None
+        self._copies = False
         self.journal_bytes = self.skipped = 0
-        self._cached = cache is not None and bool(cache.segments)
         try:
-            self._open(cache)
+            self._open()
         except _CacheUnreadableError:
-            self._open_without_cache()
+            self._reopen(cache=None)
 
     def ask(self, sql: str) -> "Rows":
         """Return the rows of a query: one SELECT, over the views. It ends the reading of any before it.
@@ -86,10 +90,11 @@ class Tables(Closeable):
             StorageError: memory and temporary space are used up.
         """
         try:
-            return Rows(self._connection, sql, cached=self._cached)
+            if self._cache is not None and not self._copies and not _only_reads(self._connection, sql):
+                self._reopen(self._cache, copies=True)
+            return Rows(self._connection, sql, cached=self._cache is not None)
         except _CacheUnreadableError:
-            self.close()
-            self._open_without_cache()
+            self._reopen(cache=None)
             return Rows(self._connection, sql, cached=False)
 
     def close(self) -> None:
@@ -98,21 +103,24 @@ class Tables(Closeable):
             self._connection.close()
         shutil.rmtree(self._scratch, ignore_errors=True)
 
-    def _open_without_cache(self) -> None:
-        self._cached = False
-        self._open(None)
+    def _reopen(self, cache: Cache | None, *, copies: bool = False) -> None:
+        self.close()
+        self._cache, self._copies = cache, copies
+        self._open()
 
-    def _open(self, cache: Cache | None) -> None:
+    def _open(self) -> None:
         self._scratch = tempfile.mkdtemp(prefix="vdbevents-sql-")
         try:
-            with open_source(self._journal, cache, Path(self._scratch)) as source:
+            with open_source(self._journal, self._cache, Path(self._scratch)) as source:
                 self._connection = connect(self._scratch, memory_for(source.longest))
-                copies = _copied(source, Path(self._scratch))
-                with _understood(cached=self._cached):
+                tables = _tables(source)
+                if self._copies:
+                    tables = _copied(tables, Path(self._scratch))
+                with _understood(cached=self._cache is not None):
                     _fill(self._connection, source)
-                    [(unreadable, rejected)] = self._connection.execute(plan.SEALED_SKIPPED).fetchall()
+                    [(unreadable, rejected)] = self._connection.execute(sealed_piece.SKIPPED).fetchall()
                     sealed = sum(segment.unreadable for segment in source.cache.segments)
-                    _close_off(self._connection, copies, self._scratch)
+                    _close_off(self._connection, tables, self._scratch)
                 self.skipped = unreadable + rejected + sealed
                 self.journal_bytes = source.size
         except BaseException:
@@ -233,11 +241,51 @@ def _shown(kind: str, column: str) -> tuple[str, Kind]:
     return f"{column}::VARCHAR", told
 
 
-def _copied(source: Source, scratch: Path) -> list[Path]:
+def _only_reads(connection: "DuckDBPyConnection", sql: str) -> bool:
+    """Tell whether it is certain that a query writes nothing: whether it is made of SELECTs alone.
+
+    DuckDB writes in what it takes for a SELECT (`WITH x AS (COPY … TO …)`), and runs SQL out of a text.
+    """
+    import duckdb
+
+    try:
+        [(told,)] = connection.execute("SELECT json_serialize_sql(?)", [_without_end(sql)]).fetchall()
+        parsed = json.loads(told)
+    except (duckdb.Error, UnicodeEncodeError, ValueError, RecursionError):
+        return False
+    return parsed.get("error") is False and all(map(_is_harmless, _parts(parsed)))
+
+
+def _is_harmless(part: dict[str, Any]) -> bool:
+    kind = part.get("type")
+    if kind == "TABLE_FUNCTION":
+        return part["function"]["function_name"] in _HARMLESS_FUNCTIONS
+    return not (isinstance(kind, str) and kind.endswith("_NODE")) or kind in _READING_NODES
+
+
+def _parts(parsed: object) -> Iterator[dict[str, Any]]:
+    """All objects in JSON."""
+    waiting = [parsed]
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, dict):
+            yield part
+            waiting += part.values()
+        elif isinstance(part, list):
+            waiting += part
+
+
+def _tables(source: Source) -> list[Path]:
+    cache = source.cache
+    if not all(map(cache.holds, cache.segments)):
+        raise _CacheUnreadableError
+    return [cache.events(segment) for segment in cache.segments]
+
+
+def _copied(tables: list[Path], scratch: Path) -> list[Path]:
     """Return copies of what is sealed, which a query may read, and spoil, without harm."""
     copies = []
-    for segment in source.cache.segments:
-        sealed = source.cache.events(segment)
+    for sealed in tables:
         copy = scratch / sealed.name
         try:
             shutil.copyfile(sealed, copy)
@@ -253,22 +301,22 @@ def _copied(source: Source, scratch: Path) -> list[Path]:
 def _fill(connection: "DuckDBPyConnection", source: Source) -> None:
     """Make the tables of which the views are."""
     statements = [
-        plan.lines_of(literal(source.unsealed), source.cache.end, source.longest),
-        *(Statement(sql, []) for sql in (*plan.SEALED, views.SCHEMA, views.GAPS)),
+        sealed_piece.lines_of(literal(source.unsealed), source.cache.end, source.longest),
+        *(Statement(sql, []) for sql in (*sealed_piece.FILL, views.SCHEMA, views.GAPS)),
     ]
     for statement in statements:
         connection.execute(statement.sql, statement.values)
-    ours = [line for (line,) in connection.execute(plan.SEALED_OURS).fetchall()]
+    ours = [line for (line,) in connection.execute(sealed_piece.OURS).fetchall()]
     for gap in told_by([*source.cache.gap_lines, *ours]):
         row = [gap.id, gap.since_ms, gap.until_ms, gap.reason, gap.status, sum(gap.recovered.values())]
         connection.execute(views.GAP, row)
 
 
-def _close_off(connection: "DuckDBPyConnection", copies: list[Path], scratch: str) -> None:
+def _close_off(connection: "DuckDBPyConnection", tables: list[Path], scratch: str) -> None:
     """Make the views, and then close every other way out of the connection."""
     temporary_mb = min(_MOST_TEMPORARY_MB, shutil.disk_usage(scratch).free // 2_000_000)
-    tables = [literal(copy) for copy in copies]
-    for statement in (*views.creating(tables), *views.closing(list(map(str, copies)), temporary_mb)):
+    allowed = list(map(str, tables))
+    for statement in (*views.creating(list(map(literal, tables))), *views.closing(allowed, temporary_mb)):
         connection.execute(statement.sql, statement.values)
 
 

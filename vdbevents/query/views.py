@@ -4,7 +4,8 @@
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from vdbevents.query.plan import CONDITION_COLUMNS, NAMES, SEALED_ROWS, Statement, listed, moment
+from vdbevents.query.plan import CONDITION_COLUMNS, NAMES, Statement, listed, moment
+from vdbevents.query.sealed_piece import ROWS
 
 
 class View(NamedTuple):
@@ -89,7 +90,7 @@ GAP: Final = "INSERT INTO journal.told_gaps VALUES (?, ?, ?, ?, ?, ?)"
 SCHEMA: Final = "CREATE SCHEMA journal"
 """What the views are made of is apart from them, so that `SHOW TABLES` tells of the views alone."""
 
-_LEFT_OVER: Final = ("sealed", "sources", "folded", "unusual", "lines", "reject_errors", "reject_scans")
+_LEFT_OVER: Final = ("sealed", "sources", "folded", "reject_errors", "reject_scans")
 
 
 def creating(tables: Sequence[str]) -> list[Statement]:
@@ -99,7 +100,7 @@ def creating(tables: Sequence[str]) -> list[Statement]:
         recorded += f" UNION ALL BY NAME SELECT * FROM read_parquet({listed(tables)})"
     views = {"journal.recorded": recorded, **{name: view.sql for name, view in VIEWS.items()}}
     return [
-        Statement(f"CREATE TABLE journal.unsealed AS {SEALED_ROWS}", []),
+        Statement(f"CREATE TABLE journal.unsealed AS {ROWS}", []),
         *(Statement(f"CREATE VIEW {name} AS {sql}", []) for name, sql in views.items()),
         *(Statement(f"DROP TABLE {name}", []) for name in _LEFT_OVER),
     ]
@@ -108,8 +109,8 @@ def creating(tables: Sequence[str]) -> list[Statement]:
 def closing(paths: Sequence[str], temporary_mb: int) -> list[Statement]:
     """Return what takes from a connection, for good, all access to files but `paths`.
 
-    DuckDB lets these be written as well as read (`WITH x AS (COPY … TO …)` is a SELECT): they have to be
-    copies, that nobody else reads.
+    DuckDB lets these be written as well as read (`WITH x AS (COPY … TO …)` is a SELECT): where it is not
+    certain that a query does not, they have to be copies, that nobody else reads.
 
     Args:
         paths: files.

@@ -29,11 +29,9 @@ MOST_MS: Final = 253_402_214_399_999
 _FEW_SECONDS: Final = 10
 _UNIT_SECONDS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 _COUNT: Final = r"[0-9]{1,9}(?:\.[0-9]{1,9})?"
-_DURATION: Final = re.compile(rf"(?:{_COUNT}[smhdw])+")
-_AGO: Final = re.compile(
-    rf"(?:(?P<count>{_COUNT})|an?) (?P<unit>sec(?:ond)?|min(?:ute)?|hour|day|week)s? ago",
-    re.ASCII | re.IGNORECASE,
-)
+# Compiled where one of them is needed: together they take a hundredth of a query's start.
+_DURATION: Final = rf"(?:{_COUNT}[smhdw])+"
+_AGO: Final = rf"(?:(?P<count>{_COUNT})|an?) (?P<unit>sec(?:ond)?|min(?:ute)?|hour|day|week)s? ago"
 _WEEKDAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _DAY: Final = (
     r"\d{4}-\d\d-\d\d|today|yesterday|"
@@ -41,11 +39,9 @@ _DAY: Final = (
 )
 _OFFSET: Final = r"Z|[+-]\d\d:?\d\d"
 _TIME: Final = r"(?P<hour>\d\d?):(?P<minute>\d\d)(?::(?P<second>\d\d)(?:\.(?P<fraction>\d{1,9}))?)?"
-_MOMENT: Final = re.compile(
-    rf"(?P<date>{_DAY})|(?:(?P<day>{_DAY})[T ])?{_TIME}(?: ?(?P<zone>{_OFFSET}))?",
-    re.ASCII | re.IGNORECASE,
-)
-_UNIX: Final = re.compile(r"@(\d{1,17})(\.\d{1,9})?", re.ASCII)
+_MOMENT: Final = rf"(?P<date>{_DAY})|(?:(?P<day>{_DAY})[T ])?{_TIME}(?: ?(?P<zone>{_OFFSET}))?"
+_UNIX: Final = r"@(\d{1,17})(\.\d{1,9})?"
+_ANY_CASE: Final = re.ASCII | re.IGNORECASE
 
 DURATION_FORMS: Final = "90s, 10m, 2h, 3d, 1w, or together as in 1h30m"
 DAY_FORMS: Final = "2026-03-02, today, yesterday, or friday (today or the most recent one)"
@@ -176,7 +172,7 @@ def _day_window(text: str, now: datetime, zone: tzinfo) -> Window:
 
 
 def _read_duration(text: str) -> int | None:
-    if not _DURATION.fullmatch(text):
+    if not re.fullmatch(_DURATION, text):
         return None
     parts = re.findall(r"([0-9.]+)([smhdw])", text)
     milliseconds = round(sum(float(count) * _UNIT_SECONDS[unit] for count, unit in parts) * 1000)
@@ -188,7 +184,7 @@ def _read_back(text: str) -> int | None:
     """Return by how many milliseconds `-3h` or `2 hours ago` is before now."""
     if text.startswith("-"):
         return _read_duration(text[1:])
-    if ago := _AGO.fullmatch(text):
+    if ago := re.fullmatch(_AGO, text, _ANY_CASE):
         return _read_duration((ago["count"] or "1") + ago["unit"][0].lower())
     return None
 
@@ -196,11 +192,11 @@ def _read_back(text: str) -> int | None:
 def _read_moment(text: str, now: datetime, zone: tzinfo) -> int | None:
     if text.lower() == "now":
         return _ceil_ms(now)
-    if unix := _UNIX.fullmatch(text):
+    if unix := re.fullmatch(_UNIX, text, re.ASCII):
         return _unix_ms(unix[1], unix[2] or "")
     if back := _read_back(text):
         return _before(now, back)
-    part = _MOMENT.fullmatch(text)
+    part = re.fullmatch(_MOMENT, text, _ANY_CASE)
     if part is None or (part["zone"] and not part["day"]):
         return None
     moment = datetime.combine(
