@@ -9,7 +9,7 @@ from pathlib import Path
 
 from typer.main import get_command
 
-from vdbevents.cli.app import app
+from vdbevents.cli.app import whole_app
 from vdbevents.cli.diagnostics import ExitCode
 
 TARGET = Path(__file__).resolve().parent.parent / "docs" / "cli.md"
@@ -24,7 +24,8 @@ EXIT_CODES = {
     ExitCode.LISTENER_STATE: "the listener is not running, or another one already records there",
     ExitCode.REFUSED: "the service refused: the key, the rights, or a certificate that does not verify",
     ExitCode.UNREACHABLE: "gave up on the network; for `status`: running but not connected, or stale",
-    ExitCode.CAPTURE: "the capture failed: its runtime, a permission, a device, or the session on the server",
+    ExitCode.CAPTURE: "the capture failed: its runtime, a permission, a device, or the session on the "
+    "server; `capture`, `backend`: another one has the directory",
     ExitCode.BUG: "a bug in vdbevents",
     ExitCode.STORAGE: "the disk or the memory does not take what has to go there",
     ExitCode.INTERRUPTED: "interrupted, by Ctrl-C or SIGINT",
@@ -43,6 +44,8 @@ ENVIRONMENT = {
     "XDG_CACHE_HOME": "`vdbevents` in it is where journals' caches are; else that in ~/.cache",
     "XDG_CONFIG_HOME": "`vdbevents/config.toml` in it sets defaults of options; else that in ~/.config",
     "VDBEVENTS_…": "`VDBEVENTS_<COMMAND>_<OPTION>`, as `VDBEVENTS_LISTEN_HOLD`: the default of an option",
+    "VDBEVENTS_BACKEND_TOKEN": "what `vdbevents capture --backend` proves its right with, "
+    "unless `--backend-token-file` names a file that holds it",
     "VDBEVENTS_CAPTURE_RUNTIME": "another capture runtime than the one that VideoDB ships; "
     "`vdbevents emulator` prints the path of its own",
     "VDBEVENTS_PAGER, PAGER": "what shows the text of `vdbevents query` on a terminal, "
@@ -58,7 +61,7 @@ What the environment does not set may stand in a `.env` file: that of the curren
 environment sets, as [configuration](configuration.md) tells."""
 
 
-def contexts(application=app):
+def contexts(application=None):
     """A context for each command, each group before its own; `command_path` is what one types."""
     settings = {"resilient_parsing": True, "terminal_width": COLUMNS, "max_content_width": COLUMNS}
 
@@ -68,7 +71,7 @@ def contexts(application=app):
         for inner, one in getattr(command, "commands", {}).items():
             yield from of(one, inner, context)
 
-    return list(of(get_command(application), "vdbevents", None))
+    return list(of(get_command(application or whole_app()), "vdbevents", None))
 
 
 def help_of(context):

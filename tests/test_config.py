@@ -13,7 +13,7 @@ import typer
 from typer.main import get_command
 
 from vdbevents.cli import config
-from vdbevents.cli.app import app
+from vdbevents.cli.app import whole_app
 from vdbevents.errors import InputError
 
 PACKAGE = Path(config.__file__).parent.parent
@@ -257,7 +257,7 @@ def test_each_setting_says_where_it_comes_from():
 
 
 def test_every_option_of_the_program_has_a_variable_of_its_own_that_is_not_needed_otherwise():
-    found = config.gather(get_command(app), config.Content(None), {})
+    found = config.gather(get_command(whole_app()), config.Content(None), {})
     variables = [one.variable for one in found.settings]
 
     assert {"VDBEVENTS_LISTEN_HOLD", "VDBEVENTS_QUERY_GREP", "VDBEVENTS_STATUS_JSON"} <= set(variables)
@@ -270,7 +270,7 @@ def test_every_variable_that_the_program_s_text_names_is_known():
     named = set()
     for file in PACKAGE.rglob("*.py"):
         named |= set(re.findall(r"VDBEVENTS_[A-Z_]*[A-Z]", file.read_text(encoding="utf-8")))
-    found = config.gather(get_command(app), config.Content(None), dict.fromkeys(named, "1"))
+    found = config.gather(get_command(whole_app()), config.Content(None), dict.fromkeys(named, "1"))
 
     assert {"VDBEVENTS_CAPTURE_RUNTIME", "VDBEVENTS_LISTEN_HOLD"} <= named
     assert found.problems == ()

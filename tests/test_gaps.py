@@ -190,3 +190,11 @@ def test_whatever_a_line_holds_what_is_read_of_it_can_be_told_again(data):
     gap = gaps.gap_from(event(data))
 
     assert gap is None or gaps.gap_from(event(gap.told())) == gap
+
+
+def test_what_a_webhook_says_of_a_gap_is_none():
+    told = {"id": "gap-1", "since": "2026-03-02T10:15:30Z", "until": "2026-03-02T10:15:31Z", "status": "open"}
+    line = {"channel": "vdbevents", "event": "listener.gap", "data": told}
+
+    assert gaps.gap_from(line) is not None
+    assert gaps.gap_from({**line, "via": "webhook"}) is None

@@ -25,7 +25,7 @@ TELL_MODULES = """
 import atexit, json, sys
 atexit.register(lambda: sys.stderr.write("\\n" + json.dumps(sorted(sys.modules))))
 """
-AS_COMMAND = TELL_MODULES + "from vdbevents.__main__ import main\nmain()\n"
+AS_COMMAND = TELL_MODULES + "from vdbevents.cli.app import run\nrun()\n"
 
 
 def module_of(file):
@@ -62,6 +62,8 @@ def fresh(program, *arguments, home):
         (["listen", "--help"], 0, HEAVY),
         (["query", "--help"], 0, HEAVY),
         (["capture", "--help"], 0, HEAVY),
+        (["backend", "--help"], 0, HEAVY),
+        (["backend", "nowhere", "--show-token"], 0, HEAVY - {"filelock", "asyncio", "ssl"}),
         (["session", "create", "--help"], 0, HEAVY),
         (["pipelines", "start", "--help"], 0, HEAVY),
         (["clip", "--help"], 0, HEAVY),

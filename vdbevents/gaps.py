@@ -97,7 +97,7 @@ def gap_from(event: Mapping[str, Any]) -> Gap | None:
     that is not known counts as `incomplete`.
     """
     told = event.get("data")
-    if event.get("channel") != record.OWN_CHANNEL or event.get("event") != EVENT or type(told) is not dict:
+    if not record.is_own(event) or event.get("event") != EVENT or type(told) is not dict:
         return None
     since_ms, until_ms = record.unix_ms(told.get("since")), record.unix_ms(told.get("until"))
     if since_ms is None or until_ms is None:

@@ -11,7 +11,7 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ _FOLLOWED_BLOCK = 1 << 20
 _LOCK_PATIENCE_SECONDS = 5.0
 _LONGEST_PID = 19
 _LOCK_POLL_SECONDS = 0.0005
+_LOOK_BACK_BYTES = 16 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +93,16 @@ class StateDirectory:
     def capture_lock(self) -> Path:
         """Held by the capture for as long as it lives."""
         return self.path / "videodb_capture.lock"
+
+    @property
+    def backend_lock(self) -> Path:
+        """Held by the backend for as long as it lives."""
+        return self.path / "videodb_backend.lock"
+
+    @property
+    def backend_credentials(self) -> Path:
+        """What callers of the backend have to know, a JSON object."""
+        return self.path / "videodb_backend_credentials.json"
 
     def create(self) -> None:
         """Makes the folder, mode 0700; one that exists keeps its mode.
@@ -228,6 +239,11 @@ def capture_runs(directory: StateDirectory) -> bool:
     return _is_held(directory.capture_lock)
 
 
+def backend_runs(directory: StateDirectory) -> bool:
+    """Whether a process holds the backend's lock; raises as `listener_runs`."""
+    return _is_held(directory.backend_lock)
+
+
 def _is_held(path: Path) -> bool:
     try:
         descriptor = os.open(path, os.O_RDONLY)
@@ -287,6 +303,14 @@ def already_capturing(directory: StateDirectory) -> CaptureError:
     return CaptureError(
         f"a capture{f' (PID {pid})' if pid else ''} already records into {directory.path}",
         f"end it with: kill {pid}" if pid else "find it among the processes, and send it SIGTERM",
+    )
+
+
+def already_serving(directory: StateDirectory) -> CaptureError:
+    """The error of who would be the second backend of a directory."""
+    return CaptureError(
+        f"a backend already serves {directory.path}",
+        "end that one, or name another directory",
     )
 
 
@@ -352,11 +376,16 @@ class Journal:
         """Whether something was appended since the last `sync`."""
         return self._unsynced
 
-    def append(self, lines: Sequence[bytes]) -> None:
+    def append(self, lines: Sequence[bytes], once: Mapping[bytes, record.Once] | None = None) -> int:
         """Appends whole lines, all or none of them, and first sees to it that the last line is whole.
 
         Args:
             lines: each with its newline.
+            once: of lines that are left out where the journal's last 16 MiB tell the same already: that is
+                looked up and appended in one step, whoever else appends.
+
+        Returns:
+            How many were left out.
 
         Raises:
             OSError: nothing of it is in the journal; the call may be repeated.
@@ -364,11 +393,17 @@ class Journal:
         with self._locked() as descriptor:
             size = os.lseek(descriptor, 0, os.SEEK_END)
             torn, prefix = self._repair(descriptor, size)
-            content = prefix + b"".join(lines)
+            kept = (
+                [line for line in lines if line not in once or not _is_told(descriptor, once[line])]
+                if once
+                else lines
+            )
+            content = prefix + b"".join(kept)
             self._write(descriptor, content, size - torn)
             self.size = size - torn + len(content)
         if torn:
             self._on_repair(torn)
+        return len(lines) - len(kept)
 
     def repair(self) -> None:
         """Sees to it that the last line is whole, as every `append` does."""
@@ -483,6 +518,11 @@ class Journal:
                 os.ftruncate(descriptor, size)
             raise
         self._unsynced = True
+
+
+def _is_told(descriptor: int, once: record.Once) -> bool:
+    recent = _lines_backward(descriptor, [once.needle], _LOOK_BACK_BYTES)
+    return any(once.is_told_by(line + b"\n") for line in recent)
 
 
 def _same_file(descriptor: int, path: Path) -> bool:
@@ -661,28 +701,39 @@ def backward(path: Path, needles: Sequence[bytes]) -> Iterator[bytes]:
     except FileNotFoundError:
         return
     with handle:
-        end = handle.seek(0, os.SEEK_END)
-        # What stands before the first newline of a block goes on in the block before it.
-        rest: list[bytes] = []
-        torn = True
-        while end > 0:
-            start = max(0, end - _BACKWARD_BLOCK)
-            handle.seek(start)
-            first, *lines = handle.read(end - start).split(b"\n")
-            end = start
-            if not lines:
-                rest.append(first)
-                continue
-            lines[-1] += b"".join(reversed(rest))
-            rest = [first]
-            if torn:
-                lines.pop()
-                torn = False
-            for line in reversed(lines):
-                if any(needle in line for needle in needles):
-                    yield line
-        if not torn and any(needle in (line := b"".join(reversed(rest))) for needle in needles):
-            yield line
+        yield from _lines_backward(handle.fileno(), needles)
+
+
+def _lines_backward(descriptor: int, needles: Sequence[bytes], most: int | None = None) -> Iterator[bytes]:
+    """The same of an open file, and of its last so many bytes; without their newlines."""
+    end = os.lseek(descriptor, 0, os.SEEK_END)
+    oldest = 0 if most is None else max(0, end - most)
+    # What stands before the first newline of a block goes on in the block before it.
+    rest: list[bytes] = []
+    torn = True
+    while end > oldest:
+        start = max(oldest, end - _BACKWARD_BLOCK)
+        block = _read_at(descriptor, start, end - start)
+        end = start
+        first = block.find(b"\n")
+        if first < 0:
+            rest.append(block)
+            continue
+        last = block.rfind(b"\n")
+        across = block[last + 1 :] + b"".join(reversed(rest))
+        rest = [block[:first]]
+        if not torn:
+            yield from _that_hold(needles, [across])
+        torn = False
+        # Most blocks hold none, and need not be taken apart.
+        if first < last and any(block.find(needle, first, last) >= 0 for needle in needles):
+            yield from _that_hold(needles, reversed(block[first + 1 : last].split(b"\n")))
+    if not torn and end == 0:
+        yield from _that_hold(needles, [b"".join(reversed(rest))])
+
+
+def _that_hold(needles: Sequence[bytes], lines: Iterable[bytes]) -> Iterator[bytes]:
+    return (line for line in lines if any(needle in line for needle in needles))
 
 
 def connection_ids(path: Path) -> Iterator[str]:
@@ -696,7 +747,7 @@ def connection_ids(path: Path) -> Iterator[str]:
     for line in backward(path, [b'"listener.connected"', b'"ws_ids"']):
         event = record.parse_line(line) or {}
         data = event.get("data")
-        if event.get("channel") != record.OWN_CHANNEL or not isinstance(data, dict):
+        if not record.is_own(event) or not isinstance(data, dict):
             continue
         if event.get("event") == "listener.connected" and isinstance(data.get("ws_id"), str):
             yield data["ws_id"]
@@ -758,6 +809,7 @@ class JournalWriter:
         self._on_crash = on_crash
         self._lines: deque[bytes] = deque()
         self._batch: list[bytes] = []
+        self._once: dict[bytes, record.Once] = {}
         self._tasks: deque[Callable[[], None]] = deque()
         self._sync_at = 0.0
         # Each counter has one writer: the receiver's side, and the thread's. Their difference needs no lock.
@@ -808,14 +860,17 @@ class JournalWriter:
         """Whether the disk takes lines, so that waiting for it is worth while."""
         return self.trouble is None and time.monotonic() - self.last_progress < 1.0
 
-    def put(self, line: bytes, channel: str, *, keep: bool = False) -> bool:
+    def put(self, line: bytes, channel: str, *, keep: bool = False, once: record.Once | None = None) -> bool:
         """Hands over a line, with its newline. Never blocks. False: there was no room, and it is dropped.
 
         Args:
             line: with its newline.
             channel: by which what is dropped is counted.
             keep: hold it whether there is room or not: for what is small and rare.
+            once: it is left out where the journal tells the same already.
         """
+        if once is not None:
+            self._once[line] = once
         backlog = self._bytes_put - self._bytes_done
         if not backlog:
             self.last_progress = time.monotonic()
@@ -823,6 +878,7 @@ class JournalWriter:
         if self._dropping or backlog + len(line) > self._hold_bytes:
             with self._drop_guard:
                 if not keep and self._drop(line, channel):
+                    self._once.pop(line, None)
                     return False
                 self._hold(line)
         else:
@@ -843,11 +899,17 @@ class JournalWriter:
         self._tasks.append(task)
         self._wake.set()
 
-    def close(self, seconds: float) -> int:
-        """Writes and syncs what is left. Answers how many lines could not be written in that time."""
+    def close(self, seconds: float, slow_seconds: float = 0.0) -> int:
+        """Writes and syncs what is left. Answers how many lines could not be written in that time.
+
+        Args:
+            seconds: how long to wait for it.
+            slow_seconds: how much longer for a disk that has refused nothing: it is only slow.
+        """
         self._stop = True
         self._wake.set()
-        self._finished.wait(seconds)
+        if not self._finished.wait(seconds) and self.trouble is None:
+            self._finished.wait(slow_seconds)
         return len(self._batch) + len(self._lines) + self._dropped.count
 
     def _has_no_room_for(self, line: bytes) -> bool:
@@ -906,8 +968,11 @@ class JournalWriter:
         self._taken_ms = self._taken_ms or self._clock_ms()
         if not self._journal.unsynced:
             self._sync_at = time.monotonic() + self._sync_seconds
-        if not self._attempt("append", lambda: self._journal.append(batch)):
+        once = {line: self._once[line] for line in batch if line in self._once} if self._once else None
+        if not self._attempt("append", lambda: self._journal.append(batch, once)):
             return False
+        for line in once or ():
+            self._once.pop(line, None)
         self._batch = []
         # What was left when this batch was taken had come before that, but hardly long before.
         self._waiting_since_ms, self._taken_ms = self._taken_ms, 0
@@ -937,7 +1002,7 @@ class JournalWriter:
             self._dropping = False
         self._on_dropped(dropped)
 
-    def _attempt(self, name: str, step: Callable[[], None]) -> bool:
+    def _attempt(self, name: str, step: Callable[[], object]) -> bool:
         try:
             step()
         except OSError as error:

@@ -8,7 +8,7 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -21,7 +21,11 @@ OWN_CHANNEL = "vdbevents"
 CAPTURE_CHANNEL = "capture_client"
 """The channel of what the capture runtime on this machine tells, which never passes through the cloud."""
 
+SHARED_CHANNELS = frozenset({"capture_session", "alert"})
+"""The channels of what VideoDB may tell twice: over the WebSocket, and by a webhook."""
+
 _STAMPS = ("ts", "unix_ts")
+_BY_WEBHOOK = b',"via":"webhook"}\n'
 
 # One name for what services send under two: docs/events-format.md, the kinds of events.
 _CHANNEL_ALIASES = {"scene_index": "visual_index", "spoken_index": "audio_index"}
@@ -57,6 +61,8 @@ _END = (
     *("data.end", "data.endMs", "data.end_ms", "data.end_time"),
     *("end", "endMs", "end_ms", "end_time"),
 )
+_MOMENT = ("data.timestamp", "timestamp")
+_SPAN = tuple(name for name in _START if name not in _MOMENT)
 _LEAST_MS = 1e11
 _MOST_MS = 2.5e14
 _LEAST_SECONDS = -3e10
@@ -72,6 +78,8 @@ _HALF_PAIR = re.compile("[\ud800-\udfff]")
 _RECORDED_CHANNELS = frozenset({"transcript", "visual_index", "audio_index"})
 
 _LIFECYCLE = "capture_session."
+_LIFECYCLE_KIND = b"capture_session"
+_ALERT_KINDS = (b'"alert"', b'"event_id"')
 _LONGEST_NAME = 100
 _LONGEST_ID = 256
 _DEEPEST_REASON = 10
@@ -121,6 +129,18 @@ class Identity(NamedTuple):
     start_ms: int | None
     end_ms: int | None
     digest: bytes
+
+
+class Once(NamedTuple):
+    """What keeps a line out of a journal that tells the same already.
+
+    Attributes:
+        needle: a text that every line that might tell the same holds.
+        is_told_by: whether a line that holds it does.
+    """
+
+    needle: bytes
+    is_told_by: Callable[[bytes], bool]
 
 
 class Lifecycle(NamedTuple):
@@ -174,7 +194,7 @@ def envelop(message: bytes, received_ms: int) -> Record:
         return _envelop_raw(message, received_ms)
     body = message if _is_compact(message, event) else _compact(message)
     if "ts" in event or "unix_ts" in event:
-        body = _rename_stamps(body)
+        body = _rename(body, _STAMPS)
     if body == b"{}":
         return Record(_head(received_ms) + b"}\n", event)
     return Record(b"%b,%b\n" % (_head(received_ms), body[1:]), event)
@@ -244,6 +264,15 @@ def backfilled_record(message: Mapping[str, Any], written_ms: int) -> Record:
     return Record(b"%b,%b\n" % (_head(written_ms), body[1:]), content)
 
 
+def delivered_record(body: bytes, received_ms: int) -> Record:
+    """Makes the line of a webhook: what `envelop` makes of its body, with `via` as the last member."""
+    made = envelop(body, received_ms)
+    line = made.line[:-1]
+    if "via" in made.event:
+        line = _rename(line, ("via",))
+    return Record(line[:-1] + _BY_WEBHOOK, {**made.event, "via": "webhook"})
+
+
 def parse_line(line: bytes) -> dict[str, Any] | None:
     """The members of a journal's line, or None where it is no JSON object (torn, or foreign)."""
     event = _parse(line)
@@ -289,14 +318,14 @@ def _unescape_run(match: re.Match[bytes]) -> bytes:
     return bytes.fromhex(run.replace(rb"\u", b"").decode("ascii")).decode("utf-16-be").encode("utf-8")
 
 
-def _rename_stamps(body: bytes) -> bytes:
+def _rename(body: bytes, names: tuple[str, ...]) -> bytes:
     members = list(_member_keys(body))
     taken = {_decode_key(body[start:end]) for start, end in members}
     pieces: list[bytes] = []
     done = 0
     for start, end in members:
         key = _decode_key(body[start:end])
-        if key not in _STAMPS:
+        if key not in names:
             continue
         renamed = f"server_{key}"
         while renamed in taken:
@@ -320,6 +349,8 @@ def _member_keys(body: bytes) -> Iterator[tuple[int, int]]:
 
 
 def _decode_key(token: bytes) -> str:
+    if b"\\" not in token:
+        return token[1:-1].decode()
     key = json.loads(token)
     return key if isinstance(key, str) else ""
 
@@ -342,6 +373,11 @@ def channel_of(event: Mapping[str, Any]) -> str:
 def _presentable(name: str) -> str:
     # Names go into state files and onto screens: half a surrogate pair, or a megabyte, would stop both.
     return name if name.isascii() else name.encode("utf-8", "replace").decode("utf-8")
+
+
+def is_own(event: Mapping[str, Any]) -> bool:
+    """Whether it is the recorder's own line. What comes by a webhook can call itself whatever it likes."""
+    return event.get("channel") == OWN_CHANNEL and "via" not in event
 
 
 def source_of(event: Mapping[str, Any]) -> str | None:
@@ -519,6 +555,115 @@ def _digest(text: str) -> bytes:
 def _mended(text: str) -> str:
     # Half a surrogate pair reads as U+FFFD: what is fetched may have it so.
     return text if text.isascii() else _HALF_PAIR.sub("\ufffd", text)
+
+
+def once_received(event: Mapping[str, Any]) -> Once | None:
+    """For an event of the WebSocket: it is told where a webhook has told of it. None: no webhook could."""
+    needle = _shared_needle(event)
+    if needle is None:
+        return None
+    return Once(needle, lambda line: line.endswith(_BY_WEBHOOK) and _is_same(event, line))
+
+
+def once_delivered(made: Record) -> Once:
+    """For a webhook: it is told where the same was delivered before, or has come over the WebSocket.
+
+    Several alerts may have one label and one time: another webhook is the same only if all of it is.
+    """
+    content = _content(made.line)
+    needle = _shared_needle(made.event)
+    if needle is None:
+        return Once(content[:-1], lambda line: _content(line) == content)
+    is_alert = lifecycle_of(made.event) is None
+    kinds = _ALERT_KINDS if is_alert else (_LIFECYCLE_KIND,)
+
+    def is_told_by(line: bytes) -> bool:
+        # Whatever the sender calls it, not every line of the journal is parsed for it.
+        if not any(kind in line for kind in kinds):
+            return False
+        if is_alert and line.endswith(_BY_WEBHOOK):
+            return _content(line) == content
+        return _is_same(made.event, line)
+
+    return Once(needle, is_told_by)
+
+
+def _content(line: bytes) -> bytes:
+    """What follows a line's stamps."""
+    return line[line.find(b",", line.find(b'"unix_ts":')) :]
+
+
+def _is_same(event: Mapping[str, Any], line: bytes) -> bool:
+    """Whether a line tells of the same step of a session, or of the same alert, as an event."""
+    other = parse_line(line)
+    if other is None:
+        return False
+    if lifecycle_of(event) is not None:
+        return identity_of(event) == identity_of(other)
+    return _is_same_alert(_alert_of(event), _alert_of(other))
+
+
+def _shared_needle(event: Mapping[str, Any]) -> bytes | None:
+    """A text in every line of what may be told in both ways; None where it says too little to be known by."""
+    life = lifecycle_of(event)
+    if life is not None:
+        return _needle(life.session_id, b"capture_session") if identity_of(event) is not None else None
+    alert = _alert_of(event)
+    return None if alert is None else _needle(alert.label, b'label"')
+
+
+def _needle(text: str, otherwise: bytes) -> bytes:
+    # What has an escape may be written in more than one way.
+    plain = text.isprintable() and not set(text) & set('"\\')
+    return f'"{text}"'.encode() if plain else otherwise
+
+
+class _Alert(NamedTuple):
+    label: str
+    moment: int | None
+    span: tuple[int | None, int | None]
+    stream: str
+    confidence: object
+
+
+def _alert_of(event: Mapping[str, Any]) -> _Alert | None:
+    channel = channel_of(event)
+    # Flat, as a webhook has it, it does not say what it is.
+    if channel != "alert" and not (channel == "unknown" and event.get("event_id")):
+        return None
+    label = _member(event, ("data.event_label", "data.label", "label"))
+    moment = unix_ms(_member(event, _MOMENT))
+    span = unix_ms(_member(event, _SPAN)), unix_ms(_member(event, _END))
+    if not isinstance(label, str) or not label or (moment is None and span[0] is None):
+        return None
+    return _Alert(label, moment, span, stream_id_of(event), _member(event, ("data.confidence", "confidence")))
+
+
+def _is_same_alert(one: _Alert | None, other: _Alert | None) -> bool:
+    if one is None or other is None or one.label != other.label:
+        return False
+    if one.stream and other.stream and one.stream != other.stream:
+        return False
+    if None not in (one.confidence, other.confidence) and one.confidence != other.confidence:
+        return False
+    if one.span[0] is not None and other.span[0] is not None:
+        return all(map(_is_near, one.span, other.span))
+    return _is_same_moment(one.moment, other.moment)
+
+
+def _is_same_moment(one: int | None, other: int | None) -> bool:
+    if one is None or other is None:
+        return False
+    # A time in words may be one of whole seconds.
+    whole = one % 1000 == 0 or other % 1000 == 0
+    return _is_near(one, other) or (whole and one // 1000 == other // 1000)
+
+
+def _is_near(one: int | None, other: int | None) -> bool:
+    if one is None or other is None:
+        return one is other
+    # Of finer times, one may be told cut and the other rounded.
+    return abs(one - other) <= 1
 
 
 def connection_id_of(event: Mapping[str, Any]) -> str | None:

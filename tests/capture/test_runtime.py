@@ -17,7 +17,7 @@ from vdbevents.capture.plan import Channel, Choice
 from vdbevents.capture.runtime import Runtime, where_to_grant
 from vdbevents.errors import CaptureError
 
-PATIENCE = 10.0
+PATIENCE = 60.0
 MIC = Channel("mic:default", "Microphone", "mic")
 DISPLAY = Channel("display:1", "Display", "display")
 posix = pytest.mark.skipif(sys.platform == "win32", reason="the program is a script, and signals are POSIX's")
@@ -565,10 +565,10 @@ def test_no_second_process_is_started_while_a_child_of_the_dead_one_lives(progra
 
     async def steps(runtime):
         try:
-            said = [await refused(runtime.channels(2))]
+            said = [await refused(runtime.channels(PATIENCE))]
             await until(lambda: not runtime.runs)
             with contextlib.suppress(CaptureError):
-                await runtime.permit("microphone", 2)
+                await runtime.permit("microphone", PATIENCE)
         finally:
             for pid in map(int, program.noted("children")):
                 os.kill(pid, signal.SIGKILL)
@@ -663,7 +663,8 @@ def test_a_runtime_that_ignores_shutdown_and_sigterm_is_killed(program, impatien
 
     async def steps(runtime):
         await runtime.channels(PATIENCE)
-        await runtime.close(0.1)
+        # Long enough for it to have read that it is asked to.
+        await runtime.close(2)
         return runtime.runs, await runtime.ended, await refused(runtime.channels(PATIENCE))
 
     runs, code, said = program.run(steps)
@@ -690,12 +691,12 @@ def test_a_runtime_that_hangs_from_the_start_is_closed_as_well(program, impatien
     program.plan(stubborn=True, init={"hang": True})
 
     async def steps(runtime):
-        said = await refused(runtime.channels(0.3))
+        said = await refused(runtime.channels(3))
         await until(lambda: program.pids)
         await runtime.close(0.1)
         return said
 
-    assert program.run(steps).endswith("has not answered in 0.3 s")
+    assert program.run(steps).endswith("has not answered in 3 s")
 
 
 @posix

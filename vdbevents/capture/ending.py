@@ -1,4 +1,4 @@
-"""The end of a session: it is stopped, its runtime closed, and its video waited for, whatever fails."""
+"""The end of a session: its runtime is closed, it is stopped, and its video waited for, whatever fails."""
 
 import asyncio
 from collections.abc import Callable
@@ -31,6 +31,33 @@ class Say(Protocol):
         """Tells it."""
 
 
+async def end_runtime(
+    runtime: Runtime | None, waiting: Waiting, say: Say, seconds: float, *, recording: bool
+) -> bool:
+    """Has the runtime stop what it records, and closes it.
+
+    Args:
+        runtime: None where none was ever started.
+        waiting: a second signal shortens it.
+        say: is told of a runtime that does not stop.
+        seconds: for it to stop.
+        recording: it has said that it records, and the session has not ended by itself.
+
+    Returns:
+        Whether it has said that it stopped.
+    """
+    if runtime is None:
+        return False
+    asked = False
+    if runtime.runs and recording:
+        try:
+            asked = await waiting.unless_hurried(runtime.stop(seconds))
+        except CaptureError as error:
+            say(error.message, problem=True)
+    await runtime.close(_HURRIED_SECONDS if waiting.hurried else _FAREWELL_SECONDS)
+    return asked
+
+
 @dataclass(frozen=True, slots=True)
 class SessionEnd:
     """Ends one session.
@@ -49,34 +76,21 @@ class SessionEnd:
     export_seconds: float
     command: Callable[[str], str]
 
-    async def stop(self, runtime: Runtime | None, *, recording: bool) -> None:
-        """Stops a session that may run on the server, and closes its runtime.
+    async def stop(self, *, asked: bool) -> None:
+        """Stops a session that may run on the server; its runtime is closed.
 
         Args:
-            runtime: None where none was ever started.
-            recording: the runtime has said that it records.
+            asked: the runtime has said that it stopped it.
 
         Raises:
             VdbeventsError: it may still run, or has not stopped in time.
         """
         life = self.info.life
-        asked = False
-        if runtime is not None and runtime.runs and recording and not life.is_over:
-            try:
-                asked = await self.waiting.unless_hurried(runtime.stop(self.step_seconds))
-            except CaptureError as error:
-                self.say(error.message, problem=True)
-        await self.close(runtime)
         if asked or life.is_over:
             done = await self.waiting.until(lambda: self.waiting.hurried or life.is_ended, self.step_seconds)
             if done:
                 return
         await self._stop_over_api()
-
-    async def close(self, runtime: Runtime | None) -> None:
-        """Closes the runtime."""
-        if runtime is not None:
-            await runtime.close(_HURRIED_SECONDS if self.waiting.hurried else _FAREWELL_SECONDS)
 
     async def _stop_over_api(self) -> None:
         life, clock = self.info.life, asyncio.get_running_loop().time

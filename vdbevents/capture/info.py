@@ -46,6 +46,13 @@ class CaptureInfo:
         """The session's streams, in JSON's types."""
         return [stream._asdict() for stream in self.life.streams]
 
+    def note(self, position: int, pipeline: plan.Pipeline) -> bool:
+        """Takes note of how a pipeline is; False where it is another one by now."""
+        if self.pipelines[position].bindings > pipeline.bindings:
+            return False
+        self.pipelines[position] = pipeline
+        return True
+
     def described(self, *, pid: int, version: str, now_ms: int) -> dict[str, Any]:
         """As `videodb_capture_info.json` has it; docs/events-format.md is the normative text."""
         return {
@@ -91,8 +98,8 @@ class CaptureInfo:
         began, ended = self.began_ms, self.ended_ms
         return {
             "session_id": self.session_id,
-            "collection_id": self.collection_id,
-            "status": self.life.status,
+            "collection_id": self.collection_id or None,
+            "status": self.life.status or None,
             "started": _text(began),
             "ended": _text(ended),
             "duration_seconds": None if began is None or ended is None else (ended - began) / 1000,

@@ -179,6 +179,19 @@ def find_event(account: Account, label: str, prompt: str) -> str:
     return account.create_event(label, prompt)
 
 
+def find_events(
+    account: Account, alerts: Sequence[tuple[str, str]], known: dict[str, str]
+) -> list[tuple[str, str]]:
+    """The (label, event id) of each alert (label, prompt).
+
+    `known` has the ids that were found before, by their labels, and gets the others.
+    """
+    for label, prompt in alerts:
+        if label not in known:
+            known[label] = find_event(account, label, prompt)
+    return [(label, known[label]) for label, _ in alerts]
+
+
 def attach_alerts(
     account: Account,
     stream_id: str,

@@ -173,7 +173,7 @@ class Tail:
 
     def take(self, event: Mapping[str, Any]) -> bool:
         """Takes the line before those that were taken; whether there has to be another one."""
-        if event.get("channel") == record.OWN_CHANNEL:
+        if record.is_own(event):
             self._take_own(event)
         else:
             self._take_event(event)

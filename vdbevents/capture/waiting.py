@@ -3,14 +3,17 @@
 import asyncio
 import contextlib
 import threading
+import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
+from vdbevents import journal
 from vdbevents.errors import ServiceUnreachableError
 
 _Answer = TypeVar("_Answer")
 
 _GRACE_SECONDS = 2.0
+_FOLLOW_SECONDS = 0.05
 _FOR_EVER = 1e9
 
 
@@ -128,3 +131,20 @@ async def _give_up(task: "asyncio.Future[_Answer]") -> None:
     if task.done() and not task.cancelled():
         # Looked at, so that asyncio does not report an error that nobody waits for.
         task.exception()
+
+
+async def connection_id(directory: journal.StateDirectory, seconds: float) -> str:
+    """The id of the connection of a directory's listener, as soon as it has one.
+
+    Raises:
+        ServiceUnreachableError: it has had none for so long.
+    """
+    deadline = time.monotonic() + seconds
+    while not (ws_id := journal.read_small_file(directory.ws_id)):
+        if time.monotonic() > deadline:
+            raise ServiceUnreachableError(
+                f"the listener has not been connected for {seconds:g} s",
+                f"see why with: vdbevents status {directory.path}",
+            )
+        await asyncio.sleep(_FOLLOW_SECONDS)
+    return ws_id

@@ -1,17 +1,18 @@
 """The commands: each parses its options, calls one thing, and renders what comes back."""
 
 import contextlib
+import importlib
 import os
 import signal
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
+from typer.models import CommandInfo
 
 from vdbevents import __version__
-from vdbevents.cli import cache, capture, gaps, pipelines, query, recorded, session, sql
 from vdbevents.cli.command import (
     LONGEST_CALL_SECONDS,
     ColorOption,
@@ -47,27 +48,64 @@ app = typer.Typer(
 )
 
 
+# The commands and groups of commands that have modules of their own, of `vdbevents.cli`.
+_ELSEWHERE: Final = {
+    "query": ("query",),
+    "sql": ("sql",),
+    "gaps": ("gaps",),
+    "cache": ("cache",),
+    "capture": ("capture", "channels"),
+    "backend": ("backend",),
+    "session": ("session", "token", "streams"),
+    "pipelines": ("pipelines", "alerts"),
+    "recorded": ("clip", "search"),
+}
+_AFTER_THEM: Final = ("emulator", "demo", "config")
+
+
 def run() -> None:
     """The `vdbevents` command."""
     _fill_closed_streams()
+    wanted = next(iter(sys.argv[1:]), "")
     if is_silent(os.environ) and not any(name.endswith("_COMPLETE") for name in os.environ):
-        _leave_out_all_but(next(iter(sys.argv[1:]), ""))
+        _complete(wanted)
+        _leave_out_all_but(wanted)
+    else:
+        _complete()
     try:
         app()
     except KeyboardInterrupt:
         sys.exit(ExitCode.INTERRUPTED)
 
 
+def whole_app() -> typer.Typer:
+    """The application with all its commands."""
+    _complete()
+    return app
+
+
+def _complete(wanted: str = "") -> None:
+    """Adds the commands that have modules of their own: those of the wanted one's alone, where it has one."""
+    modules = [module for module, names in _ELSEWHERE.items() if wanted in names] or list(_ELSEWHERE)
+    if wanted != "config" and wanted in map(_command_name, app.registered_commands):
+        return
+    known = {*map(_command_name, app.registered_commands), *(it.name for it in app.registered_groups)}
+    for module in modules:
+        if _ELSEWHERE[module][0] not in known:
+            importlib.import_module(f"vdbevents.cli.{module}").add_to(app)
+    app.registered_commands.sort(key=lambda it: _command_name(it) in _AFTER_THEM)
+
+
 def _leave_out_all_but(wanted: str) -> None:
     # Making the options of some thirty commands takes as long as most of them run.
-    commands = [it for it in app.registered_commands if wanted in (it.name, _name_of(it.callback))]
+    commands = [it for it in app.registered_commands if _command_name(it) == wanted]
     groups = [it for it in app.registered_groups if it.name == wanted]
     if wanted != "config" and (commands or groups):
         app.registered_commands, app.registered_groups = commands, groups
 
 
-def _name_of(callback: Callable[..., Any] | None) -> str | None:
-    return None if callback is None else callback.__name__
+def _command_name(command: CommandInfo) -> str:
+    return command.name or str(getattr(command.callback, "__name__", ""))
 
 
 def _fill_closed_streams() -> None:
@@ -298,21 +336,6 @@ def stop(
     require_finite(timeout=timeout)
     put(stop_listener(state_directory(directory, environment(env_file, cwd)), timeout))
     return ExitCode.DONE
-
-
-app.command(help=query.HELP)(query.query)
-app.command(help=sql.HELP)(sql.sql)
-app.command(help=gaps.HELP)(gaps.gaps)
-app.add_typer(cache.cache_app, name="cache")
-app.command(help=capture.HELP)(capture.capture)
-app.command(help=capture.CHANNELS_HELP)(capture.channels)
-app.add_typer(session.session_app, name="session")
-app.command(help=session.TOKEN_HELP)(session.token)
-app.command(help=session.STREAMS_HELP)(session.streams)
-app.add_typer(pipelines.pipelines_app, name="pipelines")
-app.add_typer(pipelines.alerts_app, name="alerts")
-app.command(help=recorded.CLIP_HELP)(recorded.clip)
-app.command(help=recorded.SEARCH_HELP)(recorded.search)
 
 
 _EMULATOR_HELP = """Imitate VideoDB's cloud for capture on this machine, for trying and testing without a key.

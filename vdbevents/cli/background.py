@@ -10,8 +10,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from vdbevents.cli.diagnostics import ExitCode
-from vdbevents.errors import InputError, ListenerStateError
+from vdbevents.cli.diagnostics import Diagnostics, ExitCode, error_of
+from vdbevents.errors import InputError, ListenerStateError, ServiceUnreachableError
 from vdbevents.journal import StateDirectory, already_listening, listener_pid, listener_runs
 
 _POLL_SECONDS = 0.05
@@ -82,6 +82,73 @@ def start_listener(
     if child.stdout is not None:
         child.stdout.close()
     return StartedListener(code, child)
+
+
+class BackgroundListener:
+    """A listener that this process starts, and ends again."""
+
+    def __init__(
+        self, state: StateDirectory, seconds: float, observer: Diagnostics, arguments: list[str]
+    ) -> None:
+        """Starts nothing yet.
+
+        Args:
+            state: the directory to record into.
+            seconds: how long it may take to be connected.
+            observer: what it says until then is told to it.
+            arguments: further ones of `vdbevents listen`.
+        """
+        self._state = state
+        self._seconds = seconds
+        self._observer = observer
+        self._arguments = arguments
+        # Whatever the user's defaults for a listener are: what is recorded already stays.
+        self._environ = {**os.environ, "VDBEVENTS_LISTEN_CLEAR": "false"}
+        self._process: subprocess.Popen[str] | None = None
+
+    def start(self, cancelled: threading.Event) -> None:
+        """Returns when it is connected; it is ended again when the event is set before."""
+        deadline = time.monotonic() + self._seconds
+        started = start_listener(
+            self._state,
+            self._arguments,
+            announce=lambda _: None,
+            tell=self._tell,
+            environ=self._environ,
+            given_up=lambda: cancelled.is_set() or time.monotonic() > deadline,
+            on_start=self._hold,
+        )
+        if started.code == ExitCode.DONE or cancelled.is_set():
+            return
+        log = self._state.listener_log
+        if time.monotonic() > deadline:
+            raise ServiceUnreachableError(
+                f"the listener was not connected in {self._seconds:g} s",
+                f"give it longer: --timeout; what it said is in {log}",
+            )
+        raise error_of(started.code)("the listener did not start", f"what it said is in {log}")
+
+    def stop(self, seconds: float) -> bool:
+        """Ends it, and waits until it has ended; whether it was still there."""
+        process = self._process
+        if process is None or process.poll() is not None:
+            return False
+        process.terminate()
+        try:
+            process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            raise ListenerStateError(
+                f"the listener (PID {process.pid}) was asked to end and has not after {seconds:g} s",
+                f"end it at once with: kill -9 {process.pid}",
+            ) from None
+        return True
+
+    def _hold(self, process: "subprocess.Popen[str]") -> None:
+        self._process = process
+
+    def _tell(self, text: str) -> None:
+        for line in text.splitlines():
+            self._observer.say(f"the listener: {line.strip().removeprefix('vdbevents: ')}", problem=True)
 
 
 def detached() -> dict[str, Any]:

@@ -3,15 +3,17 @@
 import contextlib
 import os
 import signal
+import stat
 import sys
-import threading
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from vdbevents.cli import pipeline_options as o
+from vdbevents.cli.background import BackgroundListener
 from vdbevents.cli.command import (
     LONGEST_CALL_SECONDS,
     ColorOption,
@@ -25,6 +27,7 @@ from vdbevents.cli.command import (
     put,
     reports,
     require_finite,
+    require_text,
     silence_stdout,
     state_directory,
     token_seconds,
@@ -34,26 +37,34 @@ from vdbevents.cli.diagnostics import (
     Diagnostics,
     ExitCode,
     LogFormat,
-    error_of,
     is_terminal,
     wants_colour,
 )
 from vdbevents.cli.service import Service
-from vdbevents.errors import InputError, ListenerStateError, ServiceUnreachableError, StorageError
+from vdbevents.errors import InputError, StorageError
 
 if TYPE_CHECKING:
-    import subprocess
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from rich.console import RenderableType
     from rich.live import Live
 
     from vdbevents.capture.info import CaptureInfo
-    from vdbevents.cloud import Account, Credentials
-    from vdbevents.journal import StateDirectory
+    from vdbevents.capture.recording import Observer, Options, Outcome
 
 _TOKEN_SECONDS = 60
+_LONGEST_TOKEN_FILE = 8192
 _LIVE_STATUS_A_SECOND = 4
+
+# What --backend leaves to the backend, or what there is nothing to wait for without an account.
+_OF_THE_BACKEND = frozenset(
+    (
+        *("transcript", "engine", "index_audio", "audio_prompt", "audio_every"),
+        *("index_visuals", "visual_prompt", "visual_every", "frames", "model", "alert"),
+        *("end_user_id", "collection", "metadata", "token_ttl", "listen"),
+        *("active_timeout", "export_timeout"),
+    )
+)
 
 HELP = """Record this desktop: session, permissions, channels, pipelines, and in the end the video.
 
@@ -66,6 +77,7 @@ Examples:
   vdbevents capture                                   screen, microphone and system audio, until Ctrl-C
   vdbevents capture --duration 30m --no-system-audio
   vdbevents capture --display all --no-store all      described and transcribed, and no video kept
+  vdbevents capture --backend https://backend.example    a backend's session: no API key here
   vdbevents capture --alert 'deploy=a deployment is mentioned' --visual-prompt 'Which program is used?'
   kill "$(cat ~/.local/state/videodb/videodb_capture_pid)"    ends it
 
@@ -77,8 +89,22 @@ Exit codes: 0 recorded and ended in order, 2 wrong input, 3 no listener (--no-li
 
 @reports
 def capture(
+    context: typer.Context,
     directory: Directory = None,
     *,
+    backend: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="Have this backend make the session, and do all but the recording. Its token is in "
+            "VDBEVENTS_BACKEND_TOKEN; the API key is not used.",
+            show_default="the own account",
+        ),
+    ] = None,
+    backend_token_file: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Holds the backend's token, instead of that variable."),
+    ] = None,
     duration: Annotated[
         str | None, typer.Option(metavar="TIME", help="Record for 90s, 30m, 2h.", show_default="until Ctrl-C")
     ] = None,
@@ -161,7 +187,7 @@ def capture(
 ) -> ExitCode:
     """Record this desktop."""
     from vdbevents import cloud
-    from vdbevents.capture import plan
+    from vdbevents.capture import client, orchestrator, plan, recording
     from vdbevents.query.window import parse_duration
 
     require_finite(
@@ -170,65 +196,87 @@ def capture(
         active_timeout=active_timeout,
         export_timeout=export_timeout,
     )
-    _require_text(
-        end_user_id, collection, audio_prompt, visual_prompt, engine, model, *(metadata or ()), *(alert or ())
-    )
-    token_lives = token_seconds("--token-ttl", token_ttl)
-    settings = o.pipeline_settings(
-        transcript=transcript,
-        engine=engine,
-        index_audio=index_audio,
-        audio_prompt=audio_prompt,
-        audio_every=audio_every,
-        index_visuals=index_visuals,
-        visual_prompt=visual_prompt,
-        visual_every=visual_every,
-        frames=frames,
-        model=model,
-        alerts=alert,
-    )
     seconds = None if duration is None else parse_duration("--duration", duration) / 1000
-    if seconds is not None and seconds >= token_lives:
-        raise InputError(
-            f"--duration {duration} is longer than the runtime's token is good", "give a longer --token-ttl"
-        )
     wanted = plan.Wanted(
         mic, system_audio, mic_device, display, plan.parse_kinds(store or (), no_store or ())
     )
-    told = plan.parse_metadata(metadata or ())
-    environ = environment(env_file, cwd)
-    state = state_directory(directory, environ)
-    credentials = cloud.credentials_from(environ)
-    state.create()
-
-    from vdbevents.capture import orchestrator
-
-    arguments = [f"--cwd={(cwd or Path()).absolute()}"]
-    if env_file is not None:
-        arguments.append(f"--env-file={env_file.absolute()}")
     colour = wants_colour(color, sys.stderr, os.environ)
     observer = _CaptureObserver(log_format=log_format, colour=colour, quiet=quiet)
-    options = orchestrator.Options(
+    begin: Callable[[Options, Observer], Outcome]
+    if backend is not None:
+        _refuse_what_is_the_backends(context)
+        environ = environment(env_file, cwd)
+        state = state_directory(directory, environ)
+        token = _backend_token(backend_token_file, environ, observer)
+        begin = partial(client.capture, cloud.Backend(backend, token, _call_seconds(timeout)))
+    else:
+        if _is_given(context, "backend_token_file"):
+            raise InputError("--backend-token-file is for a backend", "name that, too, with --backend")
+        require_text(
+            end_user_id,
+            collection,
+            audio_prompt,
+            visual_prompt,
+            engine,
+            model,
+            *(metadata or ()),
+            *(alert or ()),
+        )
+        token_lives = token_seconds("--token-ttl", token_ttl)
+        settings = o.pipeline_settings(
+            transcript=transcript,
+            engine=engine,
+            index_audio=index_audio,
+            audio_prompt=audio_prompt,
+            audio_every=audio_every,
+            index_visuals=index_visuals,
+            visual_prompt=visual_prompt,
+            visual_every=visual_every,
+            frames=frames,
+            model=model,
+            alerts=alert,
+        )
+        if seconds is not None and seconds >= token_lives:
+            raise InputError(
+                f"--duration {duration} is longer than the runtime's token is good",
+                "give a longer --token-ttl",
+            )
+        told = plan.parse_metadata(metadata or ())
+        environ = environment(env_file, cwd)
+        state = state_directory(directory, environ)
+        arguments = [f"--cwd={(cwd or Path()).absolute()}"]
+        if env_file is not None:
+            arguments.append(f"--env-file={env_file.absolute()}")
+        own = orchestrator.OwnSession(
+            cloud.Account(cloud.credentials_from(environ), _call_seconds(timeout)),
+            end_user_id or default_end_user(),
+            collection_id=collection,
+            metadata=told,
+            token_seconds=token_lives,
+            pipelines=settings,
+            listener=BackgroundListener(state, timeout, observer, arguments) if listen else None,
+        )
+        begin = partial(orchestrator.capture, own)
+    options = recording.Options(
         directory=state,
-        account=_account(credentials, timeout),
-        base_url=credentials.base_url,
-        end_user_id=end_user_id or default_end_user(),
-        collection_id=collection,
-        metadata=told,
-        token_seconds=token_lives,
+        base_url=cloud.base_url_from(environ),
         runtime=runtime_of(environ),
         wanted=wanted,
-        pipelines=settings,
         require_all=require_all,
         duration=seconds,
-        limits=orchestrator.Limits(timeout, permission_timeout, active_timeout, export_timeout),
-        listener=_BackgroundListener(state, timeout, observer, arguments) if listen else None,
+        limits=recording.Limits(timeout, permission_timeout, active_timeout, export_timeout),
     )
+    state.create()
     _prepare_for_runtime()
     try:
-        outcome = orchestrator.capture(options, observer)
+        outcome = begin(options, observer)
     finally:
         observer.flush()
+    return _tell(outcome, observer)
+
+
+def _tell(outcome: "Outcome", observer: Diagnostics) -> ExitCode:
+    """Prints the summary, and is the exit code; raises what went wrong."""
     unprinted = None if outcome.summary is None else _print_summary(outcome.summary)
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):
         # All is said and done. Python gives up its own handlers before it ends, and this stays.
@@ -244,19 +292,59 @@ def capture(
     return ExitCode.INTERRUPTED if outcome.interrupted else ExitCode.DONE
 
 
-def _account(credentials: "Credentials", timeout: float) -> "Account":
-    from vdbevents.cloud import Account
-
+def _call_seconds(timeout: float) -> float:
     # Half of the time, so that a call that is not answered can be made once more.
-    return Account(credentials, min(max(timeout / 2, 1.0), timeout, LONGEST_CALL_SECONDS))
+    return min(max(timeout / 2, 1.0), timeout, LONGEST_CALL_SECONDS)
 
 
-def _require_text(*values: str | None) -> None:
-    for value in values:
-        try:
-            (value or "").encode()
-        except UnicodeEncodeError:
-            raise InputError(f"{value!a} is no text", "write it in this terminal's encoding") from None
+def _is_given(context: typer.Context, name: str) -> bool:
+    """Whether an option stands on the command line, and is not a default of the user's."""
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
+
+
+def _refuse_what_is_the_backends(context: typer.Context) -> None:
+    given = [
+        _as_typed(option, context.params[option.name])
+        for option in context.command.params
+        if option.name in _OF_THE_BACKEND and _is_given(context, option.name)
+    ]
+    if given:
+        raise InputError(
+            f"with --backend this is the backend's to say: {', '.join(given)}",
+            "leave it out, or leave out --backend to record with an API key of one's own",
+        )
+
+
+def _as_typed(option: Any, value: object) -> str:  # noqa: ANN401 - click's Parameter
+    name: str = (option.secondary_opts if value is False else option.opts)[0]
+    return name
+
+
+def _backend_token(file: Path | None, environ: "Mapping[str, str]", observer: Diagnostics) -> str:
+    """The token for the backend, or nothing: there are backends that want none."""
+    if file is None:
+        return environ.get("VDBEVENTS_BACKEND_TOKEN", "").strip()
+    try:
+        with file.open("rb") as opened:
+            mode = os.fstat(opened.fileno()).st_mode
+            token = opened.read(_LONGEST_TOKEN_FILE).decode("ascii", "replace").strip()
+    except OSError as error:
+        raise InputError(
+            f"cannot read the backend's token from {file}: {error.strerror or error}",
+            "write it there on the backend's machine: vdbevents backend --show-token > FILE",
+        ) from error
+    if not token:
+        raise InputError(
+            f"there is no token in {file}", "write it there: vdbevents backend --show-token > FILE"
+        )
+    if os.name == "posix" and stat.S_ISREG(mode) and mode & 0o077:
+        observer.say(
+            f"others on this machine may read the backend's token in {file}",
+            problem=True,
+            hint=f"keep it to yourself: chmod 600 {file}",
+        )
+    return token
 
 
 def _print_summary(summary: "Mapping[str, Any]") -> StorageError | None:
@@ -270,14 +358,15 @@ def _print_summary(summary: "Mapping[str, Any]") -> StorageError | None:
         silence_stdout()
         return StorageError(
             f"cannot write the summary to stdout: {error.strerror or error}",
-            "the recording itself is in order; its facts are in videodb_capture_info.json",
+            "the recording itself is in order; what is known of it is in the journal, on channel vdbevents",
         )
     return None
 
 
 def _prepare_for_runtime() -> None:
-    """The SDK starts the runtime with this process's environment: from now on the key is not in it."""
-    os.environ.pop("VIDEO_DB_API_KEY", None)
+    """The SDK starts the runtime with this process's environment: from now on no secret is in it."""
+    for secret in ("VIDEO_DB_API_KEY", "VDBEVENTS_BACKEND_TOKEN"):
+        os.environ.pop(secret, None)
     import logging
 
     # Of a process that ends while the SDK tells it to, asyncio says that it knows no such child.
@@ -288,69 +377,6 @@ def runtime_of(environ: "Mapping[str, str]") -> Path | None:
     """The capture runtime that the environment names instead of VideoDB's own."""
     named = environ.get("VDBEVENTS_CAPTURE_RUNTIME")
     return Path(named).expanduser() if named else None
-
-
-class _BackgroundListener:
-    """A listener that this process starts, and ends again."""
-
-    def __init__(
-        self, state: "StateDirectory", seconds: float, observer: Diagnostics, arguments: list[str]
-    ) -> None:
-        self._state = state
-        self._seconds = seconds
-        self._observer = observer
-        self._arguments = arguments
-        # Whatever the user's defaults for a listener are: what is recorded already stays.
-        self._environ = {**os.environ, "VDBEVENTS_LISTEN_CLEAR": "false"}
-        self._process: subprocess.Popen[str] | None = None
-
-    def start(self, cancelled: threading.Event) -> None:
-        """Returns when it is connected; it is ended again when the event is set before."""
-        from vdbevents.cli.background import start_listener
-
-        deadline = time.monotonic() + self._seconds
-        started = start_listener(
-            self._state,
-            self._arguments,
-            announce=lambda _: None,
-            tell=self._tell,
-            environ=self._environ,
-            given_up=lambda: cancelled.is_set() or time.monotonic() > deadline,
-            on_start=self._hold,
-        )
-        if started.code == ExitCode.DONE or cancelled.is_set():
-            return
-        log = self._state.listener_log
-        if time.monotonic() > deadline:
-            raise ServiceUnreachableError(
-                f"the listener was not connected in {self._seconds:g} s",
-                f"give it longer: --timeout; what it said is in {log}",
-            )
-        raise error_of(started.code)("the listener did not start", f"what it said is in {log}")
-
-    def stop(self, seconds: float) -> bool:
-        """Ends it, and waits until it has ended; whether it was still there."""
-        import subprocess
-
-        process = self._process
-        if process is None or process.poll() is not None:
-            return False
-        process.terminate()
-        try:
-            process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            raise ListenerStateError(
-                f"the listener (PID {process.pid}) was asked to end and has not after {seconds:g} s",
-                f"end it at once with: kill -9 {process.pid}",
-            ) from None
-        return True
-
-    def _hold(self, process: "subprocess.Popen[str]") -> None:
-        self._process = process
-
-    def _tell(self, text: str) -> None:
-        for line in text.splitlines():
-            self._observer.say(f"the listener: {line.strip().removeprefix('vdbevents: ')}", problem=True)
 
 
 class _CaptureObserver(Diagnostics):
@@ -492,3 +518,9 @@ def channels(
         for it in found:
             put(f"{it.kind:<12}  {harmless(it.id):<{width}}  {harmless(it.name)}")
     return ExitCode.DONE if found else ExitCode.NO_MATCH
+
+
+def add_to(app: typer.Typer) -> None:
+    """Adds what is here."""
+    app.command(help=HELP)(capture)
+    app.command(help=CHANNELS_HELP)(channels)

@@ -32,7 +32,7 @@ _LISTS: Final = "vdbevents config --all lists what can be set"
 _NEVER_SET: Final = {"env-file", "cwd", "daemon"}
 # It shows what is wrong with the others.
 _WITHOUT_DEFAULTS: Final = {("config",)}
-_OTHER_VARIABLES: Final = {"VDBEVENTS_CAPTURE_RUNTIME", "VDBEVENTS_PAGER"}
+_OTHER_VARIABLES: Final = {"VDBEVENTS_BACKEND_TOKEN", "VDBEVENTS_CAPTURE_RUNTIME", "VDBEVENTS_PAGER"}
 
 _LONGEST_IN_HELP: Final = 60
 _LONGEST_ALIGNED: Final = 40

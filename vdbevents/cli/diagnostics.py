@@ -30,7 +30,7 @@ from vdbevents.errors import (
 from vdbevents.terminal import cut, harmless
 
 _WAITING_LINES = 2000
-_FLUSH_SECONDS = 0.3
+_FLUSH_SECONDS = 2.0
 _LONGEST_SHOWN = 2000
 
 

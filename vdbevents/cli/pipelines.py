@@ -532,3 +532,9 @@ def _changing(service: Service, row: Mapping[str, Any], *, enabled: bool) -> Cal
         return {**row, "status": "enabled" if enabled else "disabled"}
 
     return call
+
+
+def add_to(app: typer.Typer) -> None:
+    """Adds what is here."""
+    app.add_typer(pipelines_app, name="pipelines")
+    app.add_typer(alerts_app, name="alerts")

@@ -448,3 +448,8 @@ def _remark_on(
 def _remark_on_left_out(count: int, output: OutputFormat, what: str) -> None:
     left_out = f"{what} is" if count == 1 else f"{what}s are"
     remark(f"{count} {left_out} not in the {output}: without a text, or a start")
+
+
+def add_to(app: typer.Typer) -> None:
+    """Adds what is here."""
+    app.command(help=HELP)(query)

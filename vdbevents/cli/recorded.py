@@ -563,3 +563,9 @@ def _print_page(events: "list[Event]", color: Color) -> None:
     )
     page.widen(events)
     put("".join(map(page.line, events)).removesuffix("\n"))
+
+
+def add_to(app: typer.Typer) -> None:
+    """Adds what is here."""
+    app.command(help=CLIP_HELP)(clip)
+    app.command(help=SEARCH_HELP)(search)

@@ -362,3 +362,10 @@ def _described(session: "Session") -> dict[str, Any]:
         "error": session.error,
         "metadata": dict(session.metadata),
     }
+
+
+def add_to(app: typer.Typer) -> None:
+    """Adds what is here."""
+    app.add_typer(session_app, name="session")
+    app.command(help=TOKEN_HELP)(token)
+    app.command(help=STREAMS_HELP)(streams)

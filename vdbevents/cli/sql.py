@@ -164,3 +164,8 @@ def _pages() -> str:
             )
         pages.append(page)
     return "\n".join(pages).rstrip("\n")
+
+
+def add_to(app: typer.Typer) -> None:
+    """Adds what is here."""
+    app.command(help=HELP)(sql)

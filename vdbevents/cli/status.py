@@ -82,7 +82,8 @@ def _capture(directory: StateDirectory) -> dict[str, Any] | None:
         told = {}
     return {
         "pid": pid,
-        "status": told.get("status", "starting"),
+        # It has just begun, or the session is a backend's, of which it writes nothing.
+        "status": told.get("status", "running"),
         "session_id": _object(told, "session").get("id"),
         "started": told.get("started"),
     }

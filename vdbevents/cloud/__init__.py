@@ -6,11 +6,14 @@ says of any error whether waiting will mend it.
 """
 
 from vdbevents.cloud.account import Account, Export, Index, Page, Session, Shot, Token, export_from
+from vdbevents.cloud.backend import Backend, BackendSession
 from vdbevents.cloud.capture_client import capture_client, find_runtime
 from vdbevents.cloud.connection import (
     Credentials,
     DaemonThreads,
+    base_url_from,
     credentials_from,
+    is_loopback,
     shown_address,
     websocket_url,
 )
@@ -18,6 +21,8 @@ from vdbevents.cloud.failure import Failure, classify, persist
 
 __all__ = [
     "Account",
+    "Backend",
+    "BackendSession",
     "Credentials",
     "DaemonThreads",
     "Export",
@@ -27,11 +32,13 @@ __all__ = [
     "Session",
     "Shot",
     "Token",
+    "base_url_from",
     "capture_client",
     "classify",
     "credentials_from",
     "export_from",
     "find_runtime",
+    "is_loopback",
     "persist",
     "shown_address",
     "websocket_url",

@@ -20,7 +20,12 @@ _END_OF_TIME = 9_999_999_999
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A client token: it lets the capture runtime record, and nothing else. Kept out of `repr`."""
+    """A client token: it lets the capture runtime record, and nothing else.
+
+    Attributes:
+        value: kept out of `repr`.
+        expires_ms: in Unix ms; 0 where whoever made it did not say.
+    """
 
     value: str = field(repr=False)
     expires_ms: int
@@ -118,10 +123,20 @@ class Account:
     # Sessions.
 
     def create_session(
-        self, end_user_id: str, collection_id: str, ws_id: str | None, metadata: Mapping[str, Any]
+        self,
+        end_user_id: str,
+        collection_id: str,
+        ws_id: str | None,
+        metadata: Mapping[str, Any],
+        callback_url: str | None = None,
     ) -> Session:
-        """A new session, whose life is told to the WebSocket with `ws_id`."""
-        body = {"end_user_id": end_user_id, "ws_connection_id": ws_id, "metadata": dict(metadata)}
+        """A new session, whose life is told to the WebSocket with `ws_id`, and by webhooks to an address."""
+        body = {
+            "end_user_id": end_user_id,
+            "ws_connection_id": ws_id,
+            "callback_url": callback_url,
+            "metadata": dict(metadata),
+        }
         path = f"{_sessions(collection_id)}"
 
         # Not the SDK's own method: it raises TypeError when the answer lists streams, and loses the id.

@@ -1,10 +1,12 @@
 """How the service is reached: the key, the address, one connection of the SDK, and threads to call it in."""
 
 import asyncio
+import ipaddress
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from queue import SimpleQueue
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -27,7 +29,7 @@ class Credentials:
 
 
 def credentials_from(environ: Mapping[str, str]) -> Credentials:
-    """The key and the base URL from `VIDEO_DB_API_KEY` and `VIDEO_DB_API` (or `VIDEO_DB_BASE_URL`).
+    """The key from `VIDEO_DB_API_KEY`, and the base URL as `base_url_from` has it.
 
     Raises:
         ServiceRefusedError: there is no key, or it cannot be one.
@@ -38,17 +40,34 @@ def credentials_from(environ: Mapping[str, str]) -> Credentials:
         raise ServiceRefusedError("there is no API key: VIDEO_DB_API_KEY is not set", KEY_HINT)
     if not (key.isascii() and key.isprintable()) or " " in key:
         raise ServiceRefusedError("VIDEO_DB_API_KEY holds characters that no key has", KEY_HINT)
+    return Credentials(key, base_url_from(environ))
+
+
+def base_url_from(environ: Mapping[str, str]) -> str:
+    """Where the service is: `VIDEO_DB_API` (or `VIDEO_DB_BASE_URL`), else VideoDB's own address.
+
+    Raises:
+        InputError: it is no address.
+    """
     url = (environ.get("VIDEO_DB_API") or environ.get("VIDEO_DB_BASE_URL") or DEFAULT_BASE_URL).strip()
     if not url.startswith(("http://", "https://")):
         # Not shown: it may be the key, set in the wrong place.
         raise InputError("VIDEO_DB_API is no http:// or https:// address", ADDRESS_HINT)
-    return Credentials(key, url.rstrip("/"))
+    return url.rstrip("/")
 
 
 def shown_address(base_url: str) -> str:
     """A base URL without the name and password that it may hold."""
     parts = urlsplit(base_url)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address is this machine's own, and nobody else's."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def connect(credentials: Credentials, seconds: float) -> Any:  # noqa: ANN401 - the SDK has no types
@@ -69,14 +88,23 @@ def connect(credentials: Credentials, seconds: float) -> Any:  # noqa: ANN401 - 
 
 
 class DaemonThreads(ThreadPoolExecutor):
-    """A thread a call, and nobody waits for it in the end.
+    """As many threads as there are calls at a time, and nobody waits for them in the end.
 
     asyncio's own executor is joined when the program exits: one look-up of a name that hangs would hold up
-    a signal for as long.
+    a signal for as long. A thread that is done takes another call: for each that there ever was, the C
+    library keeps memory.
     """
 
+    def __init__(self, most: int | None = None) -> None:
+        """Starts none yet; with `most`, further calls wait for one of so many threads."""
+        super().__init__()
+        self._most = most
+        self._count = 0
+        self._calls: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        self._idle = threading.Semaphore(0)
+
     def submit(self, call: Callable[..., Any], /, *arguments: Any, **options: Any) -> Future[Any]:  # noqa: ANN401
-        """Starts the call at once."""
+        """Starts the call at once, where there is a thread for it."""
         future: Future[Any] = Future()
 
         def run() -> None:
@@ -86,8 +114,21 @@ class DaemonThreads(ThreadPoolExecutor):
                 except BaseException as error:  # noqa: BLE001 - it is raised again where the result is awaited
                     future.set_exception(error)
 
-        threading.Thread(target=run, name="vdbevents call", daemon=True).start()
+        self._calls.put(run)
+        if not self._idle.acquire(blocking=False) and (self._most is None or self._count < self._most):
+            self._count += 1
+            threading.Thread(target=self._work, name="vdbevents call", daemon=True).start()
         return future
+
+    def _work(self) -> None:
+        # One call for what it was started for, and one for each time that it was idle: were a thread to look
+        # for more, it might take the call of another and count as idle meanwhile: the next would wait.
+        while True:
+            run = self._calls.get()
+            run()
+            # What a call has held is not kept until the next one.
+            del run
+            self._idle.release()
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002
         """Nothing to wait for."""

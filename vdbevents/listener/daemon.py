@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 _BACKLOG_BYTES = 1 << 20
 _FAREWELL_SECONDS = 0.7
 _LAST_WRITE_SECONDS = 0.8
+# A sync may take seconds where others write, too. `vdbevents stop` waits for ten in all.
+_SLOW_WRITE_SECONDS = 4.0
 _RECOUNT_BYTES = 64 << 20
 _TICK_SECONDS = 2.0
 _SHORTEST_POLL_SECONDS = 0.002
@@ -239,8 +241,13 @@ class _Daemon:
     def _carry_out(self, action: m.Action) -> None:  # noqa: C901, PLR0912 - one case an action
         match action:
             case m.Append(channel, made):
+                once = None
+                # Where no backend ever served there are no webhooks to look for.
+                if channel in record.SHARED_CHANNELS and self._directory.backend_credentials.exists():
+                    once = record.once_received(made.event)
                 # Without the recorder's own words nobody would know what is missing, or why.
-                if not self._writer.put(made.line, channel, keep=channel == record.OWN_CHANNEL):
+                keep = channel == record.OWN_CHANNEL
+                if not self._writer.put(made.line, channel, keep=keep, once=once):
                     self._machine.counts.dropped += 1
                 if self._shows_events and channel != record.OWN_CHANNEL:
                     # What cannot be shown has been recorded all the same.
@@ -475,7 +482,9 @@ class _Daemon:
             await asyncio.wait({self._connecting}, timeout=0.1)
         self._writer.run(lambda: journal.remove_file(self._directory.ws_pid))
         self._write_status()
-        unwritten = await self._loop.run_in_executor(None, self._writer.close, _LAST_WRITE_SECONDS)
+        unwritten = await self._loop.run_in_executor(
+            None, self._writer.close, _LAST_WRITE_SECONDS, _SLOW_WRITE_SECONDS
+        )
         if unwritten:
             reason = self._writer.trouble or "the disk does not answer"
             self._observer.say(

@@ -1,12 +1,7 @@
 """A capture's processes: the emulator, the runtime that it lends, a listener, and the capture itself."""
 
-import os
-import signal
-
 import pytest
-from processes import Capture, Listener, ServiceInThread
-
-from vdbevents.journal import listener_pid, listener_runs
+from processes import Capture, Listener, ServiceInThread, end_listener
 
 
 @pytest.fixture
@@ -23,8 +18,7 @@ def environ(environ, service):
 def leftovers(state):
     """Nothing that a capture started may outlive it; what does is ended, so that it harms no other test."""
     yield
-    if listener_runs(state):
-        os.kill(listener_pid(state), signal.SIGKILL)
+    end_listener(state)
 
 
 @pytest.fixture

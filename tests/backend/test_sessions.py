@@ -1,0 +1,370 @@
+"""What follows from the journal, on a service that is a stand-in: when it is done, and how often."""
+
+import asyncio
+import json
+
+import pytest
+from processes import PATIENCE, events_of
+
+from vdbevents import journal, record
+from vdbevents.backend import sessions as s
+from vdbevents.capture.plan import PipelineSettings
+from vdbevents.cloud import Index, Session
+from vdbevents.errors import ServiceUnreachableError
+
+STREAMS = (record.Stream("rts-1", "mic:default", "mic", "audio"),)
+
+
+class Account:
+    """The few calls that are made; `calls` counts what starts something."""
+
+    def __init__(self):
+        self.status = "active"
+        self.calls = []
+        self.indexes = []
+        self.failures = 0
+
+    def get_session(self, session_id, collection_id):
+        return Session(session_id, collection_id, self.status, "", "", STREAMS, "", "", "", {})
+
+    def start_transcript(self, _, ws_id, __):
+        if self.failures:
+            self.failures -= 1
+            raise ServiceUnreachableError("could not start it")
+        self.calls.append(("transcript", ws_id))
+
+    def list_indexes(self, _):
+        return self.indexes
+
+    def create_index(self, stream_id, channel, *, name, ws_id, **_):
+        self.calls.append((channel, ws_id))
+        self.indexes.append(Index("idx-1", stream_id, channel, name, "", "running", {}))
+        return self.indexes[-1]
+
+
+class Listener:
+    def __init__(self, directory):
+        self.directory = directory
+        self.starts = 0
+
+    def start(self, _):
+        self.starts += 1
+        self.lock = journal.ProcessLock(self.directory.listener_lock, AssertionError)
+        journal.replace_file(self.directory.ws_id, b"ws-1")
+
+    def stop(self, _):
+        return False
+
+
+class Run:
+    """One backend's sessions, from its start to its kill."""
+
+    def __init__(self, directory, account, listener):
+        self.directory = directory
+        self.said = []
+        options = s.Options(
+            directory,
+            account,
+            "ada",
+            listener,
+            pipelines=PipelineSettings(audio_prompt="What?"),
+            step_seconds=5,
+        )
+        opened = journal.Journal(directory, clock_ms=journal.wall_ms)
+        self.sessions = s.Sessions(
+            options, lambda text, **_: self.said.append(text), lambda made: opened.append([made.line])
+        )
+
+    async def __aenter__(self):
+        await self.sessions.restore({"pid": 1})
+        self.task = asyncio.create_task(self.sessions.run())
+        return self
+
+    async def __aexit__(self, *_):
+        self.task.cancel()
+        await asyncio.wait({self.task})
+
+    async def until(self, condition):
+        async with asyncio.timeout(PATIENCE):
+            while not condition():  # noqa: ASYNC110 - it is looked at
+                await asyncio.sleep(0.01)
+
+    def own(self, name):
+        return [e["data"] for e in events_of(self.directory) if e.get("event") == name]
+
+    @property
+    def info(self):
+        return journal.read_object(self.directory.capture_info)
+
+
+@pytest.fixture
+def directory(tmp_path):
+    directory = journal.StateDirectory(tmp_path / "state")
+    directory.create()
+    return directory
+
+
+@pytest.fixture
+def account():
+    return Account()
+
+
+@pytest.fixture
+def listener(directory):
+    return Listener(directory)
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch):
+    monkeypatch.setattr(s, "_FIRST_PAUSE_SECONDS", 0.01)
+
+
+def write(directory, *events):
+    journal.Journal(directory, clock_ms=journal.wall_ms).append(
+        [record.envelop(json.dumps(event).encode(), journal.wall_ms()).line for event in events]
+    )
+
+
+def ours(session_id="cap-1"):
+    told = {"capture_session_id": session_id, "collection_id": "default"}
+    return {"channel": "vdbevents", "event": "backend.session", "data": told}
+
+
+def step(status, session_id="cap-1", **more):
+    return {"event": f"capture_session.{status}", "capture_session_id": session_id, **more}
+
+
+def test_what_was_active_when_it_was_killed_is_served_after_the_next_start(directory, account, listener):
+    write(directory, ours(), step("active", via="webhook"))
+
+    async def main():
+        async with Run(directory, account, listener) as run:
+            await run.until(lambda: run.own("backend.started"))
+            assert run.info["session"]["id"] == "cap-1"
+            assert [it["status"] for it in run.info["pipelines"]] == ["running", "running"]
+
+    asyncio.run(main())
+    assert sorted(account.calls) == [("audio_index", "ws-1"), ("transcript", "ws-1")]
+    assert listener.starts == 1
+
+
+def test_what_runs_is_not_started_again_however_often_it_is_started(directory, account, listener):
+    write(directory, ours(), step("active"))
+
+    async def main():
+        for _ in range(3):
+            async with Run(directory, account, listener) as run:
+                await run.until(lambda: run.own("backend.started"))
+                write(directory, step("active"))
+                await asyncio.sleep(0.3)
+
+    asyncio.run(main())
+    assert len(account.calls) == 2
+
+
+def test_an_index_whose_start_got_no_answer_is_found_by_its_name(directory, account, listener):
+    write(directory, ours(), step("active"))
+    name = "vdbevents audio_index cap-1"
+    account.indexes.append(Index("idx-9", "rts-1", "audio_index", name, "", "running", {}))
+
+    async def main():
+        async with Run(directory, account, listener) as run:
+            await run.until(lambda: run.own("backend.started"))
+            assert {it["id"] for it in run.info["pipelines"]} == {None, "idx-9"}
+
+    asyncio.run(main())
+    assert account.calls == [("transcript", "ws-1")]
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        [ours(), step("stopped"), step("active")],
+        [ours(), step("active"), step("failed", data={"error": "no"})],
+        [step("active")],
+        [{**ours(), "via": "webhook"}, step("active")],
+        [ours("cap-2"), step("active")],
+        [ours(), step("stopping"), step("active")],
+    ],
+)
+def test_what_is_over_or_is_not_ours_is_not_served(directory, account, listener, events):
+    write(directory, *events)
+
+    async def main():
+        async with Run(directory, account, listener) as run:
+            # One that is ours is, so that it is known that all before it was seen.
+            write(directory, ours("cap-9"), step("active", "cap-9"))
+            await run.until(lambda: run.own("backend.started"))
+            assert [it["capture_session_id"] for it in run.own("backend.started")] == ["cap-9"]
+
+    asyncio.run(main())
+    assert len(account.calls) == 2
+
+
+def test_what_the_service_says_to_be_over_is_not_served_after_a_crash(directory, account, listener):
+    write(directory, ours(), step("active"))
+    account.status = "stopped"
+
+    async def main():
+        async with Run(directory, account, listener) as run:
+            await run.until(lambda: run.own("backend.ended"))
+
+    asyncio.run(main())
+    assert account.calls == []
+
+
+def test_what_fails_in_passing_is_tried_again_and_said_once(directory, account, listener):
+    account.failures = 3
+
+    async def main():
+        async with Run(directory, account, listener) as run:
+            write(directory, ours(), step("active"))
+            await run.until(lambda: run.own("backend.started"))
+            assert len([text for text in run.said if "trying again" in text]) == 1
+
+    asyncio.run(main())
+    assert len(account.calls) == 2
+
+
+def test_an_end_that_comes_while_it_is_tried_ends_the_trying(directory, account, listener):
+    account.failures = 10**9
+
+    async def main():
+        async with Run(directory, account, listener) as run:
+            write(directory, ours(), step("active"))
+            await run.until(lambda: any("trying again" in text for text in run.said))
+            write(directory, step("stopped"))
+            await run.until(lambda: run.own("backend.ended"))
+            assert run.info["status"] == "ended"
+            assert {it["status"] for it in run.info["pipelines"]} <= {"stopped", "failed"}
+            left = account.failures
+            await asyncio.sleep(0.3)
+            assert account.failures == left
+
+    asyncio.run(main())
+
+
+def test_an_end_that_was_told_while_nobody_ran_is_written_down(directory, account, listener):
+    async def main():
+        async with Run(directory, account, listener) as run:
+            write(directory, ours(), step("active"))
+            await run.until(lambda: run.own("backend.started"))
+        write(directory, step("stopped"))
+        async with Run(directory, account, listener) as run:
+            await run.until(lambda: run.own("backend.ended"))
+            assert run.info["status"] == "ended"
+            assert {it["status"] for it in run.info["pipelines"]} == {"stopped"}
+            assert run.info["streams"]
+
+    asyncio.run(main())
+
+
+def test_an_end_that_the_api_knows_of_only_later_than_the_webhook_is_written_down(
+    directory, account, listener, monkeypatch
+):
+    monkeypatch.setattr(s, "_POLL_SECONDS", 0.05)
+    account.status = "stopping"
+
+    async def main():
+        async with Run(directory, account, listener) as run:
+            write(directory, ours(), step("stopped", via="webhook"))
+            await run.until(lambda: any(it.is_stopping for it in run.sessions._sessions.values()))
+            assert run.own("backend.ended") == []
+            # What the WebSocket brings is no second line: nothing more is told.
+            account.status = "stopped"
+            await run.until(lambda: run.own("backend.ended"))
+
+    asyncio.run(main())
+
+
+def test_an_end_is_told_once_however_often_it_is_started(directory, account, listener):
+    write(directory, ours(), step("stopped"))
+
+    async def main():
+        for _ in range(4):
+            async with Run(directory, account, listener) as run:
+                await run.until(lambda: run.own("backend.ended"))
+                await asyncio.sleep(0.2)
+        assert len(run.own("backend.ended")) == 1
+
+    asyncio.run(main())
+
+
+VIDEO = {
+    "exported_video_id": "m-1",
+    "stream_url": "https://s.example/1",
+    "player_url": "https://p.example/1",
+}
+EXPORT = {
+    "status": "exported",
+    "video_id": "m-1",
+    "stream_url": "https://s.example/1",
+    "player_url": "https://p.example/1",
+}
+
+
+@pytest.mark.parametrize("is_told_while_nobody_runs", [False, True])
+def test_a_video_that_comes_after_the_end_is_said_once_and_in_the_info_file(
+    directory, account, listener, is_told_while_nobody_runs
+):
+    async def main():
+        said = []
+
+        def is_told(run):
+            # It is said after it is in the file.
+            return any("is exported" in text for text in [*said, *run.said])
+
+        async with Run(directory, account, listener) as run:
+            write(directory, ours(), step("active"))
+            await run.until(lambda: run.own("backend.started"))
+            write(directory, step("stopped"))
+            await run.until(lambda: run.own("backend.ended"))
+            ended = run.info
+            if not is_told_while_nobody_runs:
+                write(directory, step("exported", data=VIDEO))
+                await run.until(lambda: is_told(run))
+                assert run.info["export"] == EXPORT
+            said += run.said
+        if is_told_while_nobody_runs:
+            write(directory, step("exported", data=VIDEO))
+        for _ in range(2):
+            async with Run(directory, account, listener) as run:
+                await run.until(lambda run=run: is_told(run))
+                assert run.info["export"] == EXPORT
+                await asyncio.sleep(0.2)
+                said += run.said
+        assert [text.partition(": video ")[2] for text in said if "is exported" in text] == [
+            "m-1, https://s.example/1, https://p.example/1"
+        ]
+        assert run.info["session"]["status"] == "exported"
+        unchanged = ("status", "ended", "pipelines", "streams")
+        assert {name: run.info[name] for name in unchanged} == {name: ended[name] for name in unchanged}
+
+    asyncio.run(main())
+
+
+def test_what_a_capture_on_this_machine_knows_of_the_session_stays(directory, account, listener):
+    content = {"session": {"id": "cap-1"}, "channels": [{"id": "mic:default"}], "pid": 5, "pipelines": []}
+    journal.replace_file(directory.capture_info, json.dumps(content).encode())
+
+    async def main():
+        async with Run(directory, account, listener) as run:
+            write(directory, ours(), step("active"))
+            await run.until(lambda: run.own("backend.started"))
+            assert (run.info["pid"], run.info["channels"]) == (5, [{"id": "mic:default"}])
+            assert len(run.info["pipelines"]) == 2
+
+    asyncio.run(main())
+
+
+def test_a_session_that_an_earlier_capture_has_left_is_not_forgotten(directory, account, listener):
+    content = {"session": {"id": "cap-0", "collection_id": "c", "status": "active"}}
+    journal.replace_file(directory.capture_info, json.dumps(content).encode())
+
+    async def main():
+        async with Run(directory, account, listener) as run:
+            write(directory, ours(), step("active"))
+            await run.until(lambda: run.own("backend.started"))
+            assert run.info["unended"] == [{"id": "cap-0", "collection_id": "c"}]
+
+    asyncio.run(main())

@@ -1,0 +1,1 @@
+"""The webhook backend: it makes sessions, takes VideoDB's webhooks, and starts the pipelines."""

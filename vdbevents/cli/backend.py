@@ -1,0 +1,258 @@
+"""`vdbevents backend`: what it asks for, and what a person sees of it."""
+
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+from urllib.parse import urlsplit
+
+import typer
+
+from vdbevents.cli import pipeline_options as o
+from vdbevents.cli.background import BackgroundListener
+from vdbevents.cli.command import (
+    LONGEST_CALL_SECONDS,
+    ColorOption,
+    Directory,
+    EnvironmentFile,
+    LogFormatOption,
+    WorkingDirectory,
+    default_end_user,
+    environment,
+    put,
+    reports,
+    require_text,
+    silence_stdout,
+    state_directory,
+    token_seconds,
+)
+from vdbevents.cli.diagnostics import Color, Diagnostics, ExitCode, LogFormat, wants_colour
+from vdbevents.errors import InputError
+
+if TYPE_CHECKING:
+    from vdbevents.journal import StateDirectory
+
+_LISTENER_SECONDS = 30.0
+
+HELP = """Serve clients that record without an API key: their sessions, VideoDB's webhooks, the pipelines.
+
+The first line on stdout is BACKEND_URL=<address>, as soon as requests to it are answered; one more follows
+when a tunnel gets another address. Whoever knows the address and the token of --show-token may record. Every
+webhook is a line of the journal before it is answered. A listener is started where none runs. Runs until a
+signal asks to end.
+
+\b
+Examples:
+  vdbevents backend --tunnel                          a public address, by cloudflared
+  vdbevents backend --public-url https://capture.example.com     behind a proxy of one's own
+  vdbevents backend --show-token                      what a client sends as "Authorization: Bearer …"
+  vdbevents backend --show-token | sed 's/^/Authorization: Bearer /' |
+      curl -X POST -H @- http://127.0.0.1:5002/init-session
+
+\b
+Exit codes: 0 ended by SIGTERM, 2 wrong input or the port is in use, 4 there is no key, 6 another one serves
+this directory, 74 the journal cannot be written, 130 ended by Ctrl-C.
+"""
+
+
+@reports
+def backend(
+    directory: Directory = None,
+    *,
+    host: Annotated[
+        str, typer.Option(metavar="ADDRESS", help="Where to listen; others than loopback let the network in.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, metavar="PORT", help="0: a free one.")] = 5002,
+    public_url: Annotated[
+        str | None, typer.Option(metavar="URL", help="How VideoDB reaches this: a proxy of your own.")
+    ] = None,
+    tunnel: Annotated[
+        bool, typer.Option("--tunnel", help="Have an installed cloudflared give it a public address.")
+    ] = False,
+    show_token: Annotated[
+        bool, typer.Option("--show-token", help="Print the token that clients need, and nothing else.")
+    ] = False,
+    insecure_no_auth: Annotated[
+        bool, typer.Option("--insecure-no-auth", help="Ask for no token; on loopback only.")
+    ] = False,
+    transcript: o.Transcript = True,
+    engine: o.Engine = None,
+    index_audio: o.IndexAudio = True,
+    audio_prompt: o.AudioPrompt = o.AUDIO_PROMPT,
+    audio_every: o.AudioEvery = o.AUDIO_EVERY,
+    index_visuals: o.IndexVisuals = True,
+    visual_prompt: o.VisualPrompt = o.VISUAL_PROMPT,
+    visual_every: o.VisualEvery = o.VISUAL_EVERY,
+    frames: o.Frames = o.FRAMES,
+    model: o.Model = None,
+    alert: o.Alert = None,
+    end_user_id: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ID", help="Whose sessions they are.", show_default="the user's name and the host's"
+        ),
+    ] = None,
+    collection: Annotated[str, typer.Option(metavar="ID", help="Where the videos go.")] = "default",
+    metadata: Annotated[
+        list[str] | None, typer.Option(metavar="KEY=VALUE", help="Kept with each session; repeatable.")
+    ] = None,
+    token_ttl: Annotated[
+        str, typer.Option(metavar="TIME", help="How long the token of a client's runtime is good.")
+    ] = "24h",  # noqa: S107 - a length of time
+    env_file: EnvironmentFile = None,
+    cwd: WorkingDirectory = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Nothing but problems on stderr.")] = False,
+    log_format: LogFormatOption = LogFormat.TEXT,
+    color: ColorOption = Color.AUTO,
+) -> ExitCode:
+    """Serve clients that record without an API key."""
+    from vdbevents import cloud
+    from vdbevents.capture import plan
+
+    environ = environment(env_file, cwd)
+    state: StateDirectory = state_directory(directory, environ)
+    if show_token:
+        state.create()
+        put(_token(state))
+        return ExitCode.DONE
+    address = _public_address(public_url)
+    require_text(
+        *(end_user_id, collection, audio_prompt, visual_prompt, engine, model),
+        *(metadata or ()),
+        *(alert or ()),
+    )
+    token_lives = token_seconds("--token-ttl", token_ttl)
+    settings = o.pipeline_settings(
+        transcript=transcript,
+        engine=engine,
+        index_audio=index_audio,
+        audio_prompt=audio_prompt,
+        audio_every=audio_every,
+        index_visuals=index_visuals,
+        visual_prompt=visual_prompt,
+        visual_every=visual_every,
+        frames=frames,
+        model=model,
+        alerts=alert,
+    )
+    told = plan.parse_metadata(metadata or ())
+
+    from vdbevents.backend import server, tunnel as tunnels
+    from vdbevents.backend.sessions import Options
+
+    if address and tunnel:
+        raise InputError("--public-url and --tunnel contradict each other", "give one of them")
+    is_local = cloud.is_loopback(host)
+    if insecure_no_auth and (not is_local or address or tunnel):
+        raise InputError(
+            "--insecure-no-auth is for this machine alone",
+            "leave it out, or --public-url, --tunnel and a --host that is not loopback",
+        )
+    credentials = cloud.credentials_from(environ)
+    cloudflared = tunnels.find_cloudflared(environ) if tunnel else None
+    state.create()
+    arguments = [f"--cwd={(cwd or Path()).absolute()}"]
+    if env_file is not None:
+        arguments.append(f"--env-file={env_file.absolute()}")
+    colour = wants_colour(color, sys.stderr, os.environ)
+    observer = Diagnostics(log_format=log_format, colour=colour, quiet=quiet)
+    options = server.Options(
+        sessions=Options(
+            directory=state,
+            account=cloud.Account(credentials, LONGEST_CALL_SECONDS),
+            end_user_id=end_user_id or default_end_user(),
+            listener=BackgroundListener(state, _LISTENER_SECONDS, observer, arguments),
+            collection_id=collection,
+            metadata=told,
+            token_seconds=token_lives,
+            pipelines=settings,
+        ),
+        host=host,
+        port=port,
+        public_url=address,
+        cloudflared=cloudflared,
+        open_to_loopback=insecure_no_auth,
+    )
+
+    def announce(url: str) -> None:
+        _announce(url)
+        observer.say(f"serving {state.path} at {url}")
+        if not address and not tunnel:
+            observer.say(
+                f"webhooks go to {url}/webhook/…, which VideoDB's cloud cannot reach: what becomes of the "
+                "sessions comes over the WebSocket alone",
+                hint="for a public address: --tunnel, or --public-url",
+            )
+
+    if address.startswith("http://") and not cloud.is_loopback(urlsplit(address).hostname or ""):
+        observer.say(
+            f"{address} is no https: tokens and the webhooks' secret address go in the clear",
+            problem=True,
+            hint="have the proxy speak https",
+        )
+    _warn(observer, host, is_local=is_local, has_token=not insecure_no_auth)
+    try:
+        ended_by = server.serve(options, observer.say, announce)
+    finally:
+        observer.flush()
+    return ExitCode.INTERRUPTED if ended_by is signal.SIGINT else ExitCode.DONE
+
+
+def _warn(observer: Diagnostics, host: str, *, is_local: bool, has_token: bool) -> None:
+    if not is_local:
+        observer.say(
+            f"listening on {host}: whoever reaches this machine can send requests, in the clear",
+            problem=True,
+            hint="put a proxy that speaks https before it, or listen on 127.0.0.1",
+        )
+    if not has_token:
+        observer.say(
+            "no token is asked for: every program and every user of this machine may record on this account",
+            problem=True,
+        )
+
+
+def _token(state: "StateDirectory") -> str:
+    from vdbevents import journal
+    from vdbevents.backend.credentials import credentials_of, make_credentials
+
+    known = credentials_of(state)
+    if known is None:
+        lock = journal.ProcessLock(state.backend_lock, lambda: journal.already_serving(state))
+        try:
+            known = make_credentials(state)
+        finally:
+            lock.release()
+    return known.token
+
+
+def _public_address(url: str | None) -> str:
+    """A base address without its last slash; empty where none is given."""
+    if url is None:
+        return ""
+    try:
+        parts = urlsplit(url.strip())
+        is_one = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_one = False
+    is_plain = url.isprintable() and not set(url.strip()) & set(' \\"<>')
+    if not is_one or parts.query or parts.fragment or "@" in parts.netloc or not is_plain:
+        raise InputError(
+            "--public-url is no http:// or https:// address that something can be added to",
+            "for example: --public-url https://capture.example.com",
+        )
+    return url.strip().rstrip("/")
+
+
+def _announce(url: str) -> None:
+    try:
+        put(f"BACKEND_URL={url}")
+    except (OSError, ValueError):
+        # Whoever read our output has had enough; stderr tells it, too.
+        silence_stdout()
+
+
+def add_to(app: typer.Typer) -> None:
+    """Adds what is here."""
+    app.command(help=HELP)(backend)
