@@ -16,9 +16,14 @@ from vdbevents.cli.pager import paged, pager_command
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="it makes a terminal")
 
 # Says what it does on the terminal, and takes Ctrl-C for a key, as `less` does. It reads when it is told to.
+# A handler would wait for the end of a call that begins just as the signal comes: a thread waits for it.
 SLOW_PAGER = """
-import os, signal, sys
-signal.signal(signal.SIGINT, lambda *_: os.write(1, b"[key]"))
+import os, signal, sys, threading
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+def take_keys():
+    while signal.sigwait([signal.SIGINT]):
+        os.write(1, b"[key]")
+threading.Thread(target=take_keys, daemon=True).start()
 os.write(1, b"[shown]")
 with open(sys.argv[1], "rb") as told:
     told.read()
@@ -153,7 +158,8 @@ def test_a_pager_that_cannot_be_started_loses_nothing(terminal, environ, name):
     before = set(Path("/dev/fd").iterdir())
 
     assert show(terminal, environ | {"PAGER": name}) == b"found\n"
-    assert set(Path("/dev/fd").iterdir()) == before
+    # What another test has left open may have been closed meanwhile.
+    assert set(Path("/dev/fd").iterdir()) <= before
 
 
 # Which one
@@ -350,7 +356,7 @@ def test_the_pager_has_ended_when_the_context_is_left(terminal, environ, tmp_pat
     terminal.await_text(b"[read 1]")
     session.let_the_pager_go_on()
 
-    assert session.process.wait(20) == 0
+    assert session.process.wait(60) == 0
     assert terminal.seen().endswith(b"[pager ends][goes on]")
 
 
@@ -362,7 +368,7 @@ def test_ctrl_c_while_the_pager_shows_it_is_the_pagers_alone(terminal, environ, 
     session.press_ctrl_c()
     session.let_the_pager_go_on()
 
-    assert session.process.wait(20) == 0
+    assert session.process.wait(60) == 0
     assert terminal.seen().endswith(b"[pager ends][goes on]")
 
 
@@ -376,5 +382,5 @@ def test_ctrl_c_while_we_write_ends_us_after_the_pager(terminal, environ, tmp_pa
     terminal.await_text(b"[read ")
     session.let_the_pager_go_on()
 
-    assert session.process.wait(20) == 130
+    assert session.process.wait(60) == 130
     assert terminal.seen().endswith(b"[pager ends][interrupted]")

@@ -12,8 +12,21 @@ from email.utils import format_datetime
 from pathlib import Path
 
 import pytest
-from processes import KEY, PATIENCE, Listener, Script, Service, events_of, eventually, run
+from processes import (
+    KEY,
+    PATIENCE,
+    Listener,
+    Script,
+    Service,
+    all_shown,
+    end_listener,
+    events_of,
+    eventually,
+    run,
+)
 
+from vdbevents import __version__
+from vdbevents.cli.demo import _started
 from vdbevents.journal import StateDirectory, listener_pid, listener_runs
 
 ROOT = Path(__file__).parent.parent.parent
@@ -58,9 +71,7 @@ def at_large(state):
     directories = [state]
     yield directories
     for directory in directories:
-        if listener_runs(directory):
-            os.kill(listener_pid(directory), signal.SIGKILL)
-            eventually(lambda directory=directory: not listener_runs(directory))
+        end_listener(directory)
 
 
 # What the service refuses.
@@ -166,7 +177,8 @@ def test_the_date_that_the_service_names_is_waited_for(service, listen):
 
 
 def test_a_half_open_connection_is_noticed_left_and_marked(service, listen):
-    listener = listen("--ping-interval", 0.5)
+    # So long that no answer is late because the machine is busy.
+    listener = listen("--ping-interval", 4)
     first = listener.connected()
     service.send(json=transcript("before"))
     listener.receives(has_text("before"))
@@ -193,9 +205,12 @@ def test_a_second_signal_ends_it_at_once(service, listen):
     listener = listen()
     listener.connected()
     service.fault(mute={})  # nobody answers the farewell, for which it would wait a moment
+    # Both are there before it goes on with either, however long we take to send them.
+    listener.process.send_signal(signal.SIGSTOP)
     listener.process.send_signal(signal.SIGINT)
+    listener.process.send_signal(signal.SIGTERM)
 
-    assert listener.stop(signal.SIGTERM) in (128 + signal.SIGINT, 128 + signal.SIGTERM)
+    assert listener.stop(signal.SIGCONT) in (128 + signal.SIGINT, 128 + signal.SIGTERM)
     assert listener.own("listener.stopped") == []
 
 
@@ -324,7 +339,7 @@ def test_status_of_a_listener_that_is_connected(service, listen, state, environ)
 
 
 def test_status_of_a_listener_that_runs_without_a_connection(service, listen, state, environ):
-    service.fault(http={"status": 503, "retry_after": 60})
+    service.fault(http={"status": 503, "retry_after": 600})
     listen()
     eventually(lambda: told_by(state).get("state") == "waiting")
 
@@ -394,7 +409,7 @@ def test_stop_asks_the_listener_waits_and_says_so(listen, state, environ):
     listener = listen()
     listener.connected()
 
-    done = run(["stop", state.path], environ)
+    done = run(["stop", state.path, "--timeout", PATIENCE], environ, timeout=2 * PATIENCE)
 
     assert done.returncode == 0
     assert f"stopped the listener (PID {listener.pid})" in done.stdout
@@ -403,7 +418,7 @@ def test_stop_asks_the_listener_waits_and_says_so(listen, state, environ):
 
 
 def test_stop_never_signals_a_process_that_is_no_listener(state, environ):
-    foreign = subprocess.Popen(["sleep", "60"])
+    foreign = subprocess.Popen(["sleep", "600"])
     try:
         state.ws_pid.write_text(str(foreign.pid))
         state.listener_lock.touch()
@@ -616,7 +631,8 @@ def test_of_two_that_are_started_at_the_same_instant_one_records(service, listen
 
     assert loser.ends() == 3
     winner.connected()
-    assert f"PID {winner.pid}" in loser.err
+    # Its PID is told by who has had the time to write it down.
+    assert f"already records into {state.path}" in loser.err
     assert state.ws_pid.read_text() == str(winner.pid)
     assert [e["pid"] for e in winner.own("listener.started")] == [winner.pid]
 
@@ -661,9 +677,7 @@ def test_a_stderr_that_nobody_reads_stops_nothing(service, listen, state):
     service.send(json=transcript("after"))
     listener.receives(has_text("after"))
 
-    asked = time.monotonic()
-    code = listener.stop()
-    assert (code, time.monotonic() - asked < 2) == (0, True)
+    assert listener.stop() == 0
     assert os.fstat(reader)
     os.close(reader)
 
@@ -729,12 +743,12 @@ def start_demo(environ, scratch):
 def test_the_demo_records_asks_and_leaves_nothing_behind(environ, tmp_path):
     scratch = tmp_path / "scratch"
     scratch.mkdir()
-    started = time.monotonic()
     demo = start_demo(environ, scratch)
-    shown, _ = demo.communicate(timeout=60)
+    shown, _ = demo.communicate(timeout=3 * PATIENCE)
 
     assert demo.returncode == 0
-    assert time.monotonic() - started < 20
+    # It takes little longer than this where the machine does nothing else.
+    assert "--duration 10s" in shown
     asked = [line for line in shown.splitlines() if line.startswith("$ vdbevents query")]
     assert len(asked) == 3
     assert "connected as" in shown
@@ -745,24 +759,136 @@ def test_the_demo_records_asks_and_leaves_nothing_behind(environ, tmp_path):
     assert "stopped the listener" in shown
     assert not [word for word in ("Traceback", "this is a bug") if word in shown]
     assert list(scratch.iterdir()) == []
-    with pytest.raises(ProcessLookupError):
-        os.killpg(demo.pid, 0)
+    eventually(lambda: is_gone(demo.pid))
+
+
+def is_gone(group):
+    """Whether no process of a group is left; what has ended may wait a moment for init to notice."""
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return True
+    return False
+
+
+def start_recording_demo(environ, scratch):
+    """The same, once it records: until then a process may just be starting, which knows no Ctrl-C yet."""
+    demo = start_demo(environ, scratch)
+    while "vdbevents: active: " not in (line := demo.stdout.readline()):
+        assert line
+    return demo
 
 
 def test_an_interrupted_demo_leaves_nothing_behind(environ, tmp_path):
     scratch = tmp_path / "scratch"
     scratch.mkdir()
-    demo = start_demo(environ, scratch)
-    while "connected as" not in demo.stdout.readline():
-        assert demo.poll() is None
+    demo = start_recording_demo(environ, scratch)
     os.killpg(demo.pid, signal.SIGINT)  # as Ctrl-C does
     rest, _ = demo.communicate(timeout=PATIENCE)
 
     assert demo.returncode == 130
     assert "Traceback" not in rest
     assert list(scratch.iterdir()) == []
-    with pytest.raises(ProcessLookupError):
-        os.killpg(demo.pid, 0)
+    eventually(lambda: is_gone(demo.pid))
+
+
+def test_an_interrupted_demo_waits_for_what_is_slow_to_end(environ, tmp_path):
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    demo = start_recording_demo(environ, scratch)
+    processes = subprocess.check_output(["ps", "-A", "-o", "pid=,pgid=,args="], text=True).splitlines()
+    (emulator,) = [
+        int(pid)
+        for pid, group, arguments in (line.split(maxsplit=2) for line in processes)
+        if int(group) == demo.pid and " vdbevents emulator" in arguments
+    ]
+    os.kill(emulator, signal.SIGSTOP)
+    os.killpg(demo.pid, signal.SIGINT)
+    try:
+        with pytest.raises(subprocess.TimeoutExpired):
+            demo.wait(1)
+    finally:
+        os.kill(emulator, signal.SIGCONT)
+    demo.communicate(timeout=PATIENCE)
+
+    assert demo.returncode == 130
+    assert list(scratch.iterdir()) == []
+    eventually(lambda: is_gone(demo.pid))
+
+
+def test_a_demo_that_is_interrupted_while_it_starts_a_process_ends_that_too(monkeypatch):
+    begun = []
+
+    class InterruptedPopen(subprocess.Popen):
+        def __init__(self, _, **options):
+            super().__init__([sys.executable, "-c", "import time; time.sleep(60)"], **options)
+            begun.append(self)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(subprocess, "Popen", InterruptedPopen)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt), _started(("listen",)):
+            pytest.fail("it goes on")
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+    assert [process.returncode for process in begun] == [-signal.SIGTERM]
+
+
+# The end of a process.
+
+
+def python(environ, *arguments, check=True, **options):
+    command = [sys.executable, *map(str, arguments)]
+    return subprocess.run(
+        command, env=environ, check=check, capture_output=True, text=True, timeout=60, **options
+    )
+
+
+def test_a_command_that_is_done_ends_without_what_python_does_at_its_end(environ):
+    program = "import atexit; atexit.register(print, 'x'); from vdbevents.__main__ import main; main()"
+
+    assert python(environ, "-c", program, "--version").stdout == f"vdbevents {__version__}\n"
+
+
+def test_work_that_a_command_left_is_waited_for(environ):
+    program = (
+        "import threading; wait = threading.main_thread().join;"
+        "threading.Thread(target=lambda: (wait(), print('worked', flush=True))).start();"
+        "from vdbevents.__main__ import main; main()"
+    )
+
+    assert "worked" in python(environ, "-c", program, "--version").stdout
+
+
+def test_ctrl_c_before_a_command_has_begun_is_no_traceback(environ):
+    program = (
+        "import signal, sys\n"
+        "class Interrupted:\n"
+        "    def find_spec(self, name, *rest):\n"
+        "        if name == 'vdbevents.cli.app':\n"
+        "            signal.raise_signal(signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Interrupted())\n"
+        "from vdbevents.__main__ import main\n"
+        "main()"
+    )
+    done = python(environ, "-c", program, "--version", check=False)
+
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
+def test_a_command_can_be_debugged(environ):
+    done = python(environ, "-m", "pdb", "-c", "continue", "-m", "vdbevents", "--version", input="quit\n")
+
+    assert "(Pdb)" in done.stdout
+
+
+def test_a_command_can_be_profiled(environ, tmp_path):
+    python(environ, "-m", "cProfile", "-o", tmp_path / "profile", "-m", "vdbevents", "--version")
+
+    assert (tmp_path / "profile").stat().st_size > 0
 
 
 # query.
@@ -871,10 +997,9 @@ def on_a_terminal(arguments, environ):
         # A pager says things of its own.
         environ = {**environ, "PAGER": "cat"}
         done = run(arguments, environ, stdout=slave, stderr=subprocess.PIPE, capture_output=False)
-        os.set_blocking(master, False)
-        shown = os.read(master, 1 << 16).decode()
     finally:
         os.close(slave)
+        shown = all_shown(master).decode()
         os.close(master)
     assert done.returncode == 0, done.stderr
     return shown

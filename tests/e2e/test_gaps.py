@@ -4,10 +4,9 @@ import json
 import os
 import subprocess
 import sys
-import time
 
 import pytest
-from processes import assert_failed, run
+from processes import all_shown, assert_failed, run
 
 from vdbevents import gaps, record
 from vdbevents.gaps import Gap, Missing
@@ -256,7 +255,7 @@ def test_on_a_terminal_lines_are_broken_between_words(environ, journal, columns)
     environ["COLUMNS"] = str(columns)
     done = run(["gaps", directory], environ, stdout=slave, stderr=subprocess.PIPE, capture_output=False)
     os.close(slave)
-    shown = os.read(master, 1 << 16).decode().replace("\r\n", "\n")
+    shown = all_shown(master).decode().replace("\r\n", "\n")
     os.close(master)
 
     assert done.returncode == 0
@@ -366,7 +365,13 @@ def test_what_was_fetched_is_found_and_what_had_come_is_shown_once(environ, jour
 def test_a_large_journal_is_read_in_a_moment(environ, journal):
     directory = journal(said("x" * 300) * 300_000, line(RECOVERED))
 
-    began = time.monotonic()
+    began = processor_seconds()
     assert len(json.loads(run(["gaps", directory, "--json"], environ).stdout)) == 1
     # A tenth of it on a machine at rest: what parses the lines takes ten times as long.
-    assert time.monotonic() - began < 10
+    assert processor_seconds() - began < 10
+
+
+def processor_seconds():
+    """What all processes that have ended took of the processor, however long they waited for it."""
+    used = os.times()
+    return used.children_user + used.children_system

@@ -74,11 +74,12 @@ def test_what_a_killed_run_had_in_memory_is_within_the_gap(service, listen, stat
 
 
 def test_an_id_that_could_not_be_written_is_written_later(service, listen, state):
-    service.fault(init={"mode": "late", "seconds": 1})
+    service.fault(init={"mode": "none"})
     listener = listen()
     eventually(lambda: service.state["opened"])
     state.ws_id.mkdir()
     (state.ws_id / "in the way").touch()
+    service.send(json={"connection_id": service.state["newest"]})
     eventually(lambda: listener.own("listener.connected"))
     listener.says("cannot write videodb_ws_id")
     (state.ws_id / "in the way").unlink()

@@ -372,7 +372,7 @@ def test_a_clip_is_printed_as_soon_as_it_is_made(recorded, started, environ):
         process.stdin.flush()
         first = json.loads(process.stdout.readline())
         process.stdin.close()
-        assert process.wait(20) == 0
+        assert process.wait(60) == 0
 
     assert first["stream_id"] == MIC
 
@@ -408,7 +408,7 @@ def test_a_clip_that_fails_for_a_passing_reason_is_tried_again_then_said(call, r
     assert call("clip", lines=[event(AT_MS)]).returncode == 0
 
     service.fault(http={"status": 500, "path": f"/rtstream/{MIC}/stream"})
-    ended = call("clip", "--timeout", 1, "--json", lines=[event(AT_MS), event(AT_MS, stream=SCREEN)])
+    ended = call("clip", "--timeout", 5, "--json", lines=[event(AT_MS), event(AT_MS, stream=SCREEN)])
     assert_failed(ended, 5, f"make a clip of {MIC}", "500")
     assert [json.loads(line)["stream_id"] for line in ended.stdout.splitlines()] == [SCREEN]
 
@@ -417,12 +417,14 @@ def test_a_clip_that_fails_for_a_passing_reason_is_tried_again_then_said(call, r
 def test_a_service_that_does_not_answer_is_not_asked_for_every_clip(call, recorded, service, fault):
     name, options = fault
     service.fault(**{name: options})
-    began = time.monotonic()
+    before = len(service.state["recent_requests"])
     ended = call("clip", "--timeout", 1, lines=[event(AT_MS + 10_000 * n) for n in range(50)])
+    over = time.time()
 
     assert_failed(ended, 5, f"make a clip of {MIC}", "the rest was left out")
     assert ended.stderr.count("could not") == 2
-    assert time.monotonic() - began < 20
+    # How long a program takes to start says nothing of its limit.
+    assert over - service.state["recent_requests"][before]["unix_ts"] < 20
 
 
 def test_a_wrong_key_is_said_once(call, recorded, environ):
@@ -562,12 +564,14 @@ def test_any_one_call_that_fails_for_a_passing_reason_is_made_again(call, record
 def test_a_service_that_fails_at_any_call_ends_it_in_time(call, service, command, number, fault):
     name, options, code = fault
     service.fault(**{name: {**options, "skip": number}})
-    began = time.monotonic()
-    ended = call(*command, "--timeout", 1)
+    before = len(service.state["recent_requests"])
+    ended = call(*command, "--timeout", 1 if code == 5 else 30)
+    over = time.time()
 
     assert_failed(ended, code, "could not")
     assert ended.stdout == ""
-    assert time.monotonic() - began < 10, "not the 30 s that it has by default"
+    began = service.state["recent_requests"][before]["unix_ts"]
+    assert over - began < 10, "not the 30 s that it has by default"
 
 
 def test_a_session_that_there_is_not_is_refused_in_the_services_words(call):

@@ -349,9 +349,9 @@ def test_an_export_that_never_ends_ends_with_the_time_limit(call, record, servic
     record()
     service.fault(export={"mode": "never"})
     call("session", "end")
-    ended = call("session", "export", "--timeout", 1)
+    ended = call("session", "export", "--timeout", 5)
 
-    assert_failed(ended, 6, "is not there after 1 s", "--timeout")
+    assert_failed(ended, 6, "is not there after 5 s", "--timeout")
     assert ended.stdout == ""
 
 
@@ -375,13 +375,11 @@ def test_the_token_alone_is_printed_and_is_good_for_the_runtime(call, service):
 def test_a_token_is_good_for_as_long_as_is_asked(ask):
     before = datetime.now(UTC)
     found = ask("token", "--ttl", "90s")
+    after = datetime.now(UTC)
 
     assert set(found) == {"token", "expires"}
-    assert (
-        timedelta(0)
-        <= datetime.fromisoformat(found["expires"]) - before - timedelta(seconds=89)
-        < (timedelta(seconds=30))
-    )
+    made = datetime.fromisoformat(found["expires"]) - timedelta(seconds=90)
+    assert before - timedelta(seconds=1) <= made <= after + timedelta(seconds=1)
 
 
 @pytest.mark.parametrize("ttl", ["soon", "24", "0s", "59s", "1000w"])
@@ -455,9 +453,10 @@ def test_where_no_stream_is_wanted_nothing_is_started(call, service, streams):
 
 
 def test_a_pipeline_whose_answer_got_lost_is_not_started_twice(call, service, streams):
-    service.fault(slow={"seconds": 1.5, "path": "/rtstream/*/index/scene", "method": "POST", "times": 1})
-    ended = call("pipelines", "start", "--stream", "screen", "--timeout", 20)
-    assert ended.returncode == 0
+    service.fault(late={"seconds": 3600, "path": "/rtstream/*/index/scene", "method": "POST", "times": 1})
+    ended = call("pipelines", "start", "--stream", "screen", "--timeout", 5)
+    assert ended.returncode == 0, ended.stderr
+    assert len(service.state["pipelines"]) == 1
     service.fault(http={"status": 500, "path": "/rtstream/*/index/scene", "method": "POST", "times": 1})
     again = call("pipelines", "start", "--stream", "screen")
 
@@ -699,19 +698,22 @@ def test_a_service_that_does_not_answer_ends_it_in_time(call, service, record, c
     name, options, said = fault
     record()
     service.fault(**{name: options})
-    began = time.monotonic()
+    before = len(service.state["recent_requests"])
     ended = call(*command, "--timeout", 1)
+    over = time.time()
 
     assert_failed(ended, 5, "could not", said)
     assert ended.stdout == ""
-    assert time.monotonic() - began < 10, "not the 30 s that it has by default"
+    # How long a program takes to start says nothing of its limit.
+    began = service.state["recent_requests"][before]["unix_ts"]
+    assert over - began < 10, "not the 30 s that it has by default"
 
 
 @pytest.mark.parametrize("command", [("session", "list"), ("session", "show"), ("token",)], ids=" ".join)
 def test_a_call_that_is_never_answered_is_made_again_in_the_time_that_is_left(call, service, record, command):
     record()
     service.fault(hang={"times": 1})
-    ended = call(*command, "--timeout", 5)
+    ended = call(*command, "--timeout", 10)
 
     assert ended.returncode == 0, ended.stderr
     assert "hang" not in service.state["faults"]
@@ -795,11 +797,12 @@ def test_what_can_be_recorded_here_is_listed(ask, call, service):
     assert service.state["runtime"] is None
 
 
-@pytest.mark.parametrize(("fault", "said"), [("die_at", "exit code 9"), ("hang_at", "not answered in 1.5 s")])
+@pytest.mark.parametrize(("fault", "said"), [("die_at", "exit code 9"), ("hang_at", "not answered in 5 s")])
 def test_a_runtime_that_fails_leaves_nothing_behind(call, service, fault, said):
     service.fault(runtime={fault: "getChannels"})
 
-    assert_failed(call("channels", "--timeout", 1.5), 6, "could not list the channels", said)
+    limit = ("--timeout", 5) if fault == "hang_at" else ()
+    assert_failed(call("channels", *limit), 6, "could not list the channels", said)
     assert service.state["runtime"] is None
 
 
