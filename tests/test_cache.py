@@ -1,7 +1,9 @@
 """When a query seals first, and how a listener has its journal sealed: what needs no whole process."""
 
+import os
 import subprocess
 import sys
+import threading
 import time
 from datetime import UTC, datetime
 
@@ -10,6 +12,7 @@ from processes import eventually
 
 from vdbevents.cli import cache, sealer
 from vdbevents.cli.diagnostics import Color
+from vdbevents.query import segments
 from vdbevents.query.window import Window
 
 NOW = datetime.fromtimestamp(1_772_446_530, UTC)
@@ -91,3 +94,26 @@ def test_a_sealer_that_seals_nothing_is_not_started_again_soon(journal, monkeypa
 
     assert len(started) == 1
     assert started[0][-1] == str(journal)
+
+
+def test_a_sealing_after_which_as_much_is_left_has_not_failed(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    journal = tmp_path / "journal.jsonl"
+    line = b'{"ts":"2026-03-02T10:15:30.123Z","unix_ts":1772446530.123,"raw":"' + b"x" * 1000 + b'"}\n'
+    journal.write_bytes(line * (segments.PART // len(line) + 1))
+    start = subprocess.Popen
+
+    def start_and_write_more(*arguments, **options):
+        process = start(*arguments, **options)
+        process.wait()
+        with journal.open("ab") as file:
+            file.write(line * (segments.PART // len(line) + 1))
+        return process
+
+    monkeypatch.setattr(subprocess, "Popen", start_and_write_more)
+    before = segments.unsealed(journal, segments.Cache(tmp_path), segments.PART)
+
+    assert sealer._seal(journal, threading.Event())
+    after = segments.load(journal, segments.cache_root(os.environ, tmp_path))
+    assert after.end > 0
+    assert segments.unsealed(journal, after, segments.PART) >= before

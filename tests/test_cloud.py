@@ -181,6 +181,20 @@ def test_calls_go_on_side_by_side_and_a_thread_that_is_done_takes_another():
         assert threads.submit(threading.get_ident).result(60) in first
 
 
+def test_a_call_for_which_no_thread_can_be_started_is_not_made_later(monkeypatch):
+    def refuse(_):
+        raise RuntimeError("can't start new thread")
+
+    threads, made = cloud.DaemonThreads(most=1), []
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(RuntimeError):
+            threads.submit(made.append, "refused")
+
+    threads.submit(made.append, "made").result(60)
+    assert made == ["made"]
+
+
 def test_of_one_thread_calls_have_it_in_turn_whatever_becomes_of_them():
     threads, go_on, done = cloud.DaemonThreads(most=1), threading.Event(), []
     calls = [threads.submit(go_on.wait, 20), threads.submit(lambda: 1 // 0)]

@@ -536,6 +536,27 @@ def test_closing_waits_longer_for_a_disk_that_is_only_slow(state, monkeypatch):
     assert state.journal.read_bytes() == LINE * 2
 
 
+def test_closing_waits_no_longer_for_a_disk_that_begins_to_refuse(state, monkeypatch):
+    begun, go_on = threading.Event(), threading.Event()
+
+    def refuse(_):
+        begun.set()
+        go_on.wait()
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    writer = writer_of(state, sync_seconds=0)
+    writer.put(LINE, "c")
+    begun.wait()
+    writer.put(LINE, "c")
+    threading.Timer(0.2, go_on.set).start()
+    asked = time.monotonic()
+
+    writer.close(0.05, 600)
+
+    assert time.monotonic() - asked < 300
+
+
 def test_lines_are_synced_within_the_time_that_was_set(state, monkeypatch):
     synced = threading.Event()
     really_sync = os.fsync

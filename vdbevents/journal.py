@@ -26,6 +26,7 @@ _LOCK_PATIENCE_SECONDS = 5.0
 _LONGEST_PID = 19
 _LOCK_POLL_SECONDS = 0.0005
 _LOOK_BACK_BYTES = 16 << 20
+_LOOK_SECONDS = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -908,8 +909,11 @@ class JournalWriter:
         """
         self._stop = True
         self._wake.set()
-        if not self._finished.wait(seconds) and self.trouble is None:
-            self._finished.wait(slow_seconds)
+        if not self._finished.wait(seconds):
+            deadline = time.monotonic() + slow_seconds
+            while self.trouble is None and (left := deadline - time.monotonic()) > 0:
+                if self._finished.wait(min(left, _LOOK_SECONDS)):
+                    break
         return len(self._batch) + len(self._lines) + self._dropped.count
 
     def _has_no_room_for(self, line: bytes) -> bool:

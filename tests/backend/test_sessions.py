@@ -10,7 +10,7 @@ from vdbevents import journal, record
 from vdbevents.backend import sessions as s
 from vdbevents.capture.plan import PipelineSettings
 from vdbevents.cloud import Index, Session
-from vdbevents.errors import ServiceUnreachableError
+from vdbevents.errors import ServiceRefusedError, ServiceUnreachableError
 
 STREAMS = (record.Stream("rts-1", "mic:default", "mic", "audio"),)
 
@@ -23,8 +23,12 @@ class Account:
         self.calls = []
         self.indexes = []
         self.failures = 0
+        self.asked = 0
 
     def get_session(self, session_id, collection_id):
+        self.asked += 1
+        if not self.status:
+            raise ServiceRefusedError("there is no such session", status=404)
         return Session(session_id, collection_id, self.status, "", "", STREAMS, "", "", "", {})
 
     def start_transcript(self, _, ws_id, __):
@@ -301,6 +305,67 @@ EXPORT = {
     "stream_url": "https://s.example/1",
     "player_url": "https://p.example/1",
 }
+
+
+def test_a_video_that_the_api_knows_of_only_later_than_the_webhook_is_said(
+    directory, account, listener, monkeypatch
+):
+    monkeypatch.setattr(s, "_POLL_SECONDS", 0.05)
+    account.status = "stopping"
+
+    async def main():
+        async with Run(directory, account, listener) as run:
+            write(directory, ours(), step("stopped", via="webhook"))
+            write(directory, step("exported", via="webhook", data=VIDEO))
+            await run.until(lambda: account.asked > 5)
+            assert not [text for text in run.said if "is exported" in text]
+            account.status = "stopped"
+            await run.until(lambda: [text for text in run.said if "is exported: video m-1" in text])
+            assert len(run.own("backend.ended")) == 1
+
+    asyncio.run(main())
+
+
+def test_a_session_that_is_gone_while_it_is_stopping_has_ended(directory, account, listener, monkeypatch):
+    monkeypatch.setattr(s, "_POLL_SECONDS", 0.05)
+    account.status = "stopping"
+
+    async def main():
+        async with Run(directory, account, listener) as run:
+            write(directory, ours(), step("stopped", via="webhook"))
+            await run.until(lambda: any(it.is_stopping for it in run.sessions._sessions.values()))
+            account.status = ""
+            await run.until(lambda: run.own("backend.ended"))
+            asked = account.asked
+            await asyncio.sleep(0.3)
+            assert account.asked <= asked + 1
+
+    asyncio.run(main())
+
+
+def test_an_end_that_cannot_be_written_is_said_once_however_often_it_is_asked_about(
+    directory, account, listener, monkeypatch
+):
+    def refuse(*_):
+        raise OSError(None, "No space left on device")
+
+    monkeypatch.setattr(s, "_POLL_SECONDS", 0.02)
+    change = journal.change_object
+    account.status = "stopping"
+
+    async def main():
+        async with Run(directory, account, listener) as run:
+            monkeypatch.setattr(journal, "change_object", refuse)
+            write(directory, ours(), step("stopping"))
+            await run.until(lambda: account.asked > 10)
+            assert len([text for text in run.said if "its end: " in text]) == 1
+            account.status = "stopped"
+            await run.until(lambda: not any(it.is_stopping for it in run.sessions._sessions.values()))
+            monkeypatch.setattr(journal, "change_object", change)
+            await run.until(lambda: run.own("backend.ended"))
+            assert len([text for text in run.said if "its end: " in text]) == 1
+
+    asyncio.run(main())
 
 
 @pytest.mark.parametrize("is_told_while_nobody_runs", [False, True])

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import io
 import json
 import os
 import random
@@ -171,6 +172,38 @@ def test_however_a_journal_grows_nothing_is_between_its_segments(journal, root, 
         assert segments.unsealed(journal, cache, PIECE) < PIECE
         assert is_right(journal, root) == cache
     assert any(not it.is_part for it in cache.segments)
+
+
+def test_a_file_that_gives_less_than_was_asked_for_is_sealed_all_the_same(journal, root, monkeypatch):
+    class Grudging(io.FileIO):
+        def readinto(self, buffer):
+            return super().readinto(memoryview(buffer)[:100])
+
+    monkeypatch.setattr(sealing, "FileIO", Grudging)
+    cache = sealing.seal(journal, root, piece=PIECE)
+
+    assert len(cache.segments) == 3
+    assert is_right(journal, root) == cache
+
+
+def test_no_part_reaches_into_a_line_that_was_written_meanwhile(journal, root):
+    with journal.open("ab") as file:
+        file.write(b'{"raw": "' + b"x" * PIECE)
+
+    told = []
+
+    def end_the_line(sealed):
+        told.append(sealed)
+        # The first time nothing was looked at yet.
+        if len(told) == 2:
+            with journal.open("ab") as file:
+                file.write(b'"}\n')
+
+    size = journal.stat().st_size
+    cache = sealing.seal(journal, root, end_the_line, piece=100 * PIECE, part=PIECE)
+
+    assert 0 < cache.end < size < journal.stat().st_size
+    assert is_right(journal, root) == cache
 
 
 def test_a_line_that_is_longer_than_a_piece_is_never_cut(journal, root):

@@ -105,6 +105,7 @@ class _Session:
     is_video_told: bool = False
     hearsay: list[record.Lifecycle] = field(default_factory=list)
     task: asyncio.Task[None] | None = None
+    ending: asyncio.Task[None] | None = None
 
     @property
     def is_active(self) -> bool:
@@ -276,8 +277,11 @@ class Sessions:
         for life in told:
             video_id = cloud.export_from(life.data).video_id
             is_video = life.status == "exported" and answer.video_id in ("", video_id)
-            if session.info.life.is_ended and is_video:
+            if is_video and session.info.life.is_ended:
                 self._learn(session, life, ())
+            elif is_video:
+                # The API does not know of the end yet: it is asked again when it does.
+                session.hearsay = [life]
 
     def _take_own(self, name: str, data: Mapping[str, Any]) -> None:
         if name == SERVING_EVENT and not self._is_restored:
@@ -370,8 +374,19 @@ class Sessions:
                 runs = session.is_active or session.is_stopping
                 if runs or (not life.is_over and session.since_ms > expected_ms):
                     with contextlib.suppress(VdbeventsError):
-                        await self._look_up(session)
-                        self._decide(session)
+                        await self._look_again(session)
+
+    async def _look_again(self, session: _Session) -> None:
+        life, status = session.info.life, session.info.life.status
+        try:
+            await self._look_up(session)
+        except ServiceRefusedError as error:
+            if error.status != HTTPStatus.NOT_FOUND or not session.is_stopping:
+                raise
+            # It is no more, and cannot be asked about for ever.
+            life.take("stopped")
+        if session.is_active or life.status != status:
+            self._decide(session)
 
     async def _look_up(self, session: _Session) -> cloud.Session:
         """Takes note of what the API tells of a session now."""
@@ -388,8 +403,10 @@ class Sessions:
             if session.task is not None:
                 session.task.cancel()
                 session.task = None
-            if not session.is_told:
-                self._begin(self._end(session))
+            if not session.is_told and (session.ending is None or session.ending.done()):
+                session.ending = self._begin(self._end(session))
+            if life.is_ended:
+                self._confirm(session)
         elif session.is_active and not session.is_served and session.task is None:
             session.task = self._begin(self._serve(session))
 
@@ -428,7 +445,12 @@ class Sessions:
             self._decide(session)
 
     async def _end(self, session: _Session) -> None:
-        await self._persist(session, "its end", partial(self._tell_end, session))
+        status = ""
+        # It may go on to its end while it is told that it is stopping.
+        while status != session.info.life.status:
+            status = session.info.life.status
+            await self._persist(session, "its end", partial(self._tell_end, session))
+        session.ending = None
 
     async def _announce_video(self, session: _Session) -> None:
         await self._persist(session, "its video", partial(self._tell_video, session))
@@ -446,12 +468,13 @@ class Sessions:
         info = session.info
         info.pipelines = [plan.stopped(pipeline) for pipeline in info.pipelines]
         info.phase = "stopping"
-        if info.life.is_ended:
+        is_ended = info.life.is_ended
+        if is_ended:
             info.phase = "failed" if info.life.status == "failed" else "ended"
             info.ended_ms = info.ended_ms or journal.wall_ms()
         info.error = info.life.error
         await self._write_info(session, take_over=False)
-        if info.life.is_ended and not session.is_told:
+        if is_ended and not session.is_told:
             session.is_told = True
             told = {
                 "capture_session_id": info.session_id,

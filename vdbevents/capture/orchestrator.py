@@ -164,6 +164,7 @@ class _Capture(Recording):
         session = await self._call(create)
         self._info.session_id, self._info.collection_id = session.id, session.collection_id
         self._move(session.status or "created")
+        self._take_early()
         self._say(f"session {session.id} for {own.end_user_id}")
         self._write_info()
         token = await self._call(partial(self._account.create_token, own.token_seconds))

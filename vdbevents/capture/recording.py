@@ -322,9 +322,7 @@ class Recording(ABC):
             if record.lifecycle_of(event) is not None:
                 self._early.append(event)
             return
-        early, self._early = self._early, []
-        for one in early:
-            self._take(one)
+        self._take_early()
         self._info.tally.take(event, session_id)
         if event.get("event") == "listener.rebound" and isinstance(event.get("data"), Mapping):
             self._info.take_binding(event["data"])
@@ -334,6 +332,12 @@ class Recording(ABC):
         if life.status == "exported":
             self._life.take_export(cloud.export_from(life.data))
         self._move(life.status, life.streams, life.error)
+
+    def _take_early(self) -> None:
+        """Takes what was told before it was known whose it is."""
+        early, self._early = self._early, []
+        for event in early:
+            self._take(event)
 
     def _move(self, status: str, streams: Sequence[record.Stream] = (), error: str = "") -> None:
         new = self._life.take(status, streams, error)

@@ -15,7 +15,7 @@ from vdbevents.errors import InputError, ListenerStateError, ServiceUnreachableE
 from vdbevents.journal import StateDirectory, already_listening, listener_pid, listener_runs
 
 _POLL_SECONDS = 0.05
-_FAREWELL_SECONDS = 5.0
+_FAREWELL_SECONDS = 8.0
 
 
 class StartedListener(NamedTuple):

@@ -183,9 +183,10 @@ class Diagnostics:
         """Waits a moment until what was said is written."""
         if self._thread is None:
             return
+        deadline = time.monotonic() + _FLUSH_SECONDS
         with contextlib.suppress(queue.Full):
             self._waiting.put(None, timeout=_FLUSH_SECONDS)
-        self._thread.join(_FLUSH_SECONDS)
+        self._thread.join(max(0.0, deadline - time.monotonic()))
         self._thread = None
 
     def _message(self, level: str, text: str, hint: str) -> str:

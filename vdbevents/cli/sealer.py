@@ -45,8 +45,8 @@ def _keep_sealed(journal: Path, ended: threading.Event) -> None:
 
 def _seal(journal: Path, ended: threading.Event) -> bool:
     """Seals what is full; answers with whether that did not fail."""
-    before = _unsealed(journal)
-    if not before:
+    before = _cache(journal)
+    if not segments.unsealed(journal, before, segments.PART):
         return True
     # -P: the working directory is no place to import from. It would also keep a disk from being unmounted.
     command = [sys.executable, "-P", "-m", "vdbevents", "cache", "build", "--low-priority"]
@@ -63,9 +63,8 @@ def _seal(journal: Path, ended: threading.Event) -> bool:
         if ended.wait(_POLL_SECONDS):
             end(process)
     # A process that is content, and yet sealed nothing, would be so again.
-    return process.returncode == 0 and _unsealed(journal) < before
+    return process.returncode == 0 and _cache(journal) != before
 
 
-def _unsealed(journal: Path) -> int:
-    root = segments.cache_root(os.environ, Path.home())
-    return segments.unsealed(journal, segments.load(journal, root), segments.PART)
+def _cache(journal: Path) -> segments.Cache:
+    return segments.load(journal, segments.cache_root(os.environ, Path.home()))

@@ -114,10 +114,11 @@ class DaemonThreads(ThreadPoolExecutor):
                 except BaseException as error:  # noqa: BLE001 - it is raised again where the result is awaited
                     future.set_exception(error)
 
-        self._calls.put(run)
         if not self._idle.acquire(blocking=False) and (self._most is None or self._count < self._most):
-            self._count += 1
             threading.Thread(target=self._work, name="vdbevents call", daemon=True).start()
+            self._count += 1
+        # Last: a call for which no thread can be started is not made later either.
+        self._calls.put(run)
         return future
 
     def _work(self) -> None:

@@ -282,6 +282,9 @@ def _pieces(
         yield place
         full = sealed = place[0].end
     while sealed + part <= end and (place := _piece(file, sealed, part, folder, data)):
+        if place[0].end > end:
+            # A long line that was written meanwhile: a full piece might end within.
+            return
         yield dataclasses.replace(place[0], is_part=True), place[1]
         sealed = place[0].end
 
@@ -302,7 +305,11 @@ def _read_to_line_end(file: FileIO, size: int, data: bytearray) -> bool:
     """Fill `data`; tell whether there was as much."""
     del data[size:]
     data.extend(bytes(size - len(data)))
-    if file.readinto(data) < size:
+    done = 0
+    with memoryview(data) as view:
+        while done < size and (count := file.readinto(view[done:])):
+            done += count
+    if done < size:
         return False
     end = data.rfind(b"\n") + 1
     while not end:
