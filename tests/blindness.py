@@ -8,6 +8,7 @@ Nothing goes on by itself: every step of every part is taken by who drives it, i
 import asyncio
 import contextlib
 import json
+import os
 import random
 import tempfile
 from collections import Counter, deque
@@ -17,16 +18,18 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from vdbevents import cloud, gaps, journal, record
-from vdbevents.capture import reconciler as r
+from vdbevents import cloud
 from vdbevents.errors import ServiceUnreachableError
-from vdbevents.listener import machine as m
+from vdbevents.events import envelope, fields, gaps, identity as events_identity, lifecycle
+from vdbevents.journal import files, state, writer
+from vdbevents.listener import protocol as m
+from vdbevents.recovery import reconciler as r
 
 EPOCH_MS = 1_772_446_530_123
 IN_FLIGHT_SECONDS = 3.0
 PAGE = 3
-MIC = record.Stream("rts-mic", "mic:default", "mic", "audio")
-DISPLAY = record.Stream("rts-display", "display:1", "screen", "video")
+MIC = lifecycle.Stream("rts-mic", "mic:default", "mic", "audio")
+DISPLAY = lifecycle.Stream("rts-display", "display:1", "screen", "video")
 
 
 @dataclass
@@ -48,11 +51,11 @@ class Service:
     def __init__(self, world):
         self._world = world
         self.pipelines: dict[str, Made] = {}
-        self.streams: dict[str, tuple[record.Stream, ...]] = {}
+        self.streams: dict[str, tuple[lifecycle.Stream, ...]] = {}
         self.status: dict[str, str] = {}
         self.connection: str | None = None
         self.on_its_way: deque[tuple[float, bytes]] = deque()
-        self.made: set[record.Identity] = set()
+        self.made: set[events_identity.Identity] = set()
         self.calls = 0
         self.fails_at: set[int] = set()
         self._unfinished: list[tuple[float, Made, tuple[int, int, str]]] = []
@@ -77,7 +80,7 @@ class Service:
             _, made, told = one
             made.records = sorted([*made.records, told])
             event = self._event(made, told)
-            identity = record.identity_of(event)
+            identity = events_identity.identity_of(event)
             assert identity is not None
             self.made.add(identity)
             if self.connection is not None and made.ws_id == self.connection:
@@ -180,16 +183,16 @@ class Writer:
     def __init__(self, path, clock_ms):
         self._path, self._clock_ms = path, clock_ms
         self._lines: deque[bytes] = deque()
-        self._dropped: journal.Dropped | None = None
+        self._dropped: writer.Dropped | None = None
         self.room: int | None = None
         """How many lines are held while the disk takes none; None: it takes them."""
         self.put_bytes = self.done_bytes = 0
-        self.told: deque[journal.Dropped] = deque()
+        self.told: deque[writer.Dropped] = deque()
 
     def put(self, line, *, keep):
         full = self.room is not None and len(self._lines) >= self.room
         if not keep and (self._dropped is not None or full):
-            self._dropped = self._dropped or journal.Dropped(since_ms=self._clock_ms())
+            self._dropped = self._dropped or writer.Dropped(since_ms=self._clock_ms())
             self._dropped.count += 1
             self._dropped.until_ms = self._clock_ms()
             return False
@@ -213,9 +216,9 @@ class Writer:
         self._lines.clear()
         if self._dropped is not None:
             dropped, self._dropped = self._dropped, None
-            told = {"count": dropped.count, "since": record.utc_text(dropped.since_ms),
-                    "until": record.utc_text(dropped.until_ms)}  # fmt: skip
-            self._hold(record.own_record("listener.dropped", told, self._clock_ms()).line)
+            told = {"count": dropped.count, "since": envelope.utc_text(dropped.since_ms),
+                    "until": envelope.utc_text(dropped.until_ms)}  # fmt: skip
+            self._hold(envelope.own_record("listener.dropped", told, self._clock_ms()).line)
             self.told.append(dropped)
 
 
@@ -244,7 +247,7 @@ class Listener:
         self.writer = Writer(world.directory.journal, world.wall_ms)
         counts = m.Counts()
         for event in world.lines:
-            if event.get("channel") == record.OWN_CHANNEL:
+            if event.get("channel") == fields.OWN_CHANNEL:
                 counts.note_own(event)
         draw = world.random.random
         self.machine = m.Machine(m.Settings(), draw, counts, self.reconciler.is_known)
@@ -349,7 +352,7 @@ class World:
         self.asleep = 0.0
         self.skew_ms = skew_ms
         self.random = random.Random(seed)
-        self.directory = journal.StateDirectory(path)
+        self.directory = state.StateDirectory(path)
         self.directory.create()
         self.directory.journal.touch()
         self.service = Service(self)
@@ -372,30 +375,30 @@ class World:
             else self.service.add("visual_index", it.id, ws_id, f"vdbevents visual_index {session_id}")
             for it in streams
         ]
-        started = record.own_record("capture.started", {"capture_session_id": session_id}, self.wall_ms())
+        started = envelope.own_record("capture.started", {"capture_session_id": session_id}, self.wall_ms())
         with self.directory.journal.open("ab") as handle:
             handle.write(started.line)
         info = {
             "session": {"id": session_id, "collection_id": "default", "ws_id": ws_id, "status": "active"},
             "streams": [it._asdict() for it in streams],
-            "started": record.utc_text(self.wall_ms()),
+            "started": envelope.utc_text(self.wall_ms()),
             "pipelines": [
                 {"kind": it.kind, "id": None if it.kind == "transcript" else it.id, "settings": {},
                  "stream_id": it.stream_id, "ws_id": ws_id, "status": "running"}
                 for it in made
             ],
         }  # fmt: skip
-        journal.replace_file(self.directory.capture_info, json.dumps(info).encode())
+        files.replace_file(self.directory.capture_info, json.dumps(info).encode())
 
     def ends(self):
         """The session that runs is over, and its pipelines with it."""
         for made in self.service.pipelines.values():
             made.runs = False
         self.service.status = dict.fromkeys(self.service.status, "stopped")
-        there = journal.read_object(self.directory.capture_info)
+        there = files.read_object(self.directory.capture_info)
         if there:
-            there["session"]["status"], there["ended"] = "stopped", record.utc_text(self.wall_ms())
-            journal.replace_file(self.directory.capture_info, json.dumps(there).encode())
+            there["session"]["status"], there["ended"] = "stopped", envelope.utc_text(self.wall_ms())
+            files.replace_file(self.directory.capture_info, json.dumps(there).encode())
 
     def begins_another(self):
         """Another capture follows the one that ran, all of which is there, or is known to be missing."""
@@ -527,11 +530,13 @@ class World:
 
     @property
     def lines(self):
-        found = map(record.parse_line, self.directory.journal.read_bytes().splitlines())
+        found = map(envelope.parse_line, self.directory.journal.read_bytes().splitlines())
         return [event for event in found if event is not None]
 
     def assert_complete(self):
-        written = Counter(it for event in self.lines if (it := record.identity_of(event)) is not None)
+        written = Counter(
+            it for event in self.lines if (it := events_identity.identity_of(event)) is not None
+        )
         missing = sorted(it.start_ms - EPOCH_MS for it in self.service.made - set(written))
         assert missing == [], "these were made and are not there"
         twice = sorted((it.start_ms or EPOCH_MS) - EPOCH_MS for it, count in written.items() if count > 1)
@@ -554,8 +559,8 @@ def world(**options):
         patch(asyncio, "sleep", partial(Wait, "sleep"))
         patch(r, "_PAGES_A_LINE", 2)
         patch(r, "time", mock.Mock(monotonic=lambda: 1000.0 if there is None else there.monotonic))
-        patch(journal, "wall_ms", lambda: EPOCH_MS if there is None else there.wall_ms())
-        patch(journal.os, "fsync", lambda _: None)
+        patch(files, "wall_ms", lambda: EPOCH_MS if there is None else there.wall_ms())
+        patch(os, "fsync", lambda _: None)
         there = World(Path(path) / "state", **options)
         yield there
         there.listener.ends()

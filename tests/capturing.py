@@ -2,7 +2,7 @@
 
 from processes import KEY, eventually
 
-from vdbevents.journal import capture_runs, listener_runs
+from vdbevents.journal.locks import capture_runs, listener_runs
 
 
 def assert_left_in_order(capture, service, *, listening=False):

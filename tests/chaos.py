@@ -36,8 +36,8 @@ from typing import NamedTuple
 from processes import KEY
 from stepped_clock import step
 
-from vdbevents import gaps, record
-from vdbevents.journal import StateDirectory
+from vdbevents.events import envelope, fields, gaps, identity as events_identity, lifecycle
+from vdbevents.journal.state import StateDirectory
 
 TESTS = Path(__file__).resolve().parent
 REFERENCE = TESTS.parent / "scripts" / "bench" / "reference_listener.py"
@@ -267,7 +267,7 @@ def count(events, records):
         events: the lines, parsed.
         records: as `GET /emulator/records` has them: `rtstream_id`, `channel`, `start`, `end`, `text`.
     """
-    sent = {record.identity_of(event): event for event in map(made_event, records)}
+    sent = {events_identity.identity_of(event): event for event in map(made_event, records)}
     counts = Counts(sent=len(sent))
     found = collections.defaultdict(list)
     for line_number, event in enumerate(events, 1):
@@ -275,7 +275,7 @@ def count(events, records):
         if event is None:
             counts.damaged.append(line_number)
             continue
-        identity = record.identity_of(event)
+        identity = events_identity.identity_of(event)
         if identity is None:
             continue
         found[identity].append(event)
@@ -283,7 +283,7 @@ def count(events, records):
     repeated = [_name(them[0]) for them in found.values() if len(them) > 1]
     # The same number with another beginning is the same event, too, and told apart by mistake.
     numbers = Counter(
-        (it.channel, it.stream, number_of(record.text_of(them[0])))
+        (it.channel, it.stream, number_of(fields.text_of(them[0])))
         for it, them in found.items()
         if it.channel in COUNTED
     )
@@ -309,10 +309,10 @@ def count(events, records):
 
 
 def _name(event):
-    life = record.lifecycle_of(event)
+    life = lifecycle.lifecycle_of(event)
     if life is not None:
-        return f"{record.channel_of(event)} {life.session_id} {life.status}"
-    return f"{record.channel_of(event)} {record.stream_id_of(event)} {record.text_of(event)[:40]!r}"
+        return f"{fields.channel_of(event)} {life.session_id} {life.status}"
+    return f"{fields.channel_of(event)} {fields.stream_id_of(event)} {fields.text_of(event)[:40]!r}"
 
 
 def _some(them):
@@ -324,7 +324,7 @@ def _numbers(identities):
     """The numbers of events in the order of their beginnings, by channel and stream."""
     sorted_numbers = collections.defaultdict(list)
     for identity in sorted(identities, key=lambda it: it.start_ms or 0):
-        number = number_of(record.text_of(identities[identity]))
+        number = number_of(fields.text_of(identities[identity]))
         if number is not None:
             sorted_numbers[identity.channel, identity.stream].append(number)
     return sorted_numbers
@@ -372,7 +372,7 @@ def stretches(events):
         if event is None:
             continue
         at_ms = round(event.get("unix_ts", 0) * 1000)
-        name = event.get("event") if event.get("channel") == record.OWN_CHANNEL else None
+        name = event.get("event") if event.get("channel") == fields.OWN_CHANNEL else None
         if name == "listener.disconnected":
             blind = blind or (at_ms, "disconnected")
         elif name == "listener.started":
@@ -385,7 +385,7 @@ def stretches(events):
             if blind is not None:
                 yield Stretch(blind[0], at_ms, blind[1])
             blind = None
-        if event.get("channel") != record.CAPTURE_CHANNEL and not str(name).startswith("capture."):
+        if event.get("channel") != envelope.CAPTURE_CHANNEL and not str(name).startswith("capture."):
             last_ms = at_ms
 
 
@@ -775,7 +775,7 @@ class Run:
         report.gaps = Counter(gap.status for gap in gaps.fold(filter(None, events)))
         report.failures += report.ours.failures
         blind = [
-            f"{record.utc_text(one.since_ms)} to {record.utc_text(one.until_ms)} ({one.why})"
+            f"{envelope.utc_text(one.since_ms)} to {envelope.utc_text(one.until_ms)} ({one.why})"
             for one in untold(events, self._steps)
         ]
         if blind:

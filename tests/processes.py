@@ -13,8 +13,8 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from vdbevents.emulator.server import EmulatorSettings, installed_path, running
-from vdbevents.journal import listener_pid, listener_runs
+from vdbevents.emulator.application import EmulatorSettings, installed_path, running
+from vdbevents.journal.locks import listener_pid, listener_runs
 
 KEY = "sk-emulator"
 PATIENCE = 60.0

@@ -10,10 +10,10 @@ from datetime import UTC, datetime
 import pytest
 from processes import eventually
 
-from vdbevents.cli import cache, sealer
+from vdbevents.cli import cache, cache_worker
 from vdbevents.cli.diagnostics import Color
-from vdbevents.query import segments
-from vdbevents.query.window import Window
+from vdbevents.query.cache import index
+from vdbevents.times import Window
 
 NOW = datetime.fromtimestamp(1_772_446_530, UTC)
 NOW_MS = 1_772_446_530_000
@@ -87,8 +87,8 @@ def test_a_sealer_that_seals_nothing_is_not_started_again_soon(journal, monkeypa
 
     real = subprocess.Popen
     monkeypatch.setattr(subprocess, "Popen", start)
-    monkeypatch.setattr(sealer, "_LOOK_SECONDS", 0.01)
-    with sealer.kept_sealed(journal):
+    monkeypatch.setattr(cache_worker, "_LOOK_SECONDS", 0.01)
+    with cache_worker.kept_sealed(journal):
         eventually(lambda: started)
         time.sleep(0.6)
 
@@ -100,20 +100,20 @@ def test_a_sealing_after_which_as_much_is_left_has_not_failed(tmp_path, monkeypa
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     journal = tmp_path / "journal.jsonl"
     line = b'{"ts":"2026-03-02T10:15:30.123Z","unix_ts":1772446530.123,"raw":"' + b"x" * 1000 + b'"}\n'
-    journal.write_bytes(line * (segments.PART // len(line) + 1))
+    journal.write_bytes(line * (index.PART // len(line) + 1))
     start = subprocess.Popen
 
     def start_and_write_more(*arguments, **options):
         process = start(*arguments, **options)
         process.wait()
         with journal.open("ab") as file:
-            file.write(line * (segments.PART // len(line) + 1))
+            file.write(line * (index.PART // len(line) + 1))
         return process
 
     monkeypatch.setattr(subprocess, "Popen", start_and_write_more)
-    before = segments.unsealed(journal, segments.Cache(tmp_path), segments.PART)
+    before = index.unsealed(journal, index.Cache(tmp_path), index.PART)
 
-    assert sealer._seal(journal, threading.Event())
-    after = segments.load(journal, segments.cache_root(os.environ, tmp_path))
+    assert cache_worker._seal(journal, threading.Event())
+    after = index.load(journal, index.cache_root(os.environ, tmp_path))
     assert after.end > 0
-    assert segments.unsealed(journal, after, segments.PART) >= before
+    assert index.unsealed(journal, after, index.PART) >= before

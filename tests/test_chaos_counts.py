@@ -14,8 +14,8 @@ if sys.platform != "linux":
 from chaos import DROPS, OBSTACLES, count, lines_of, made_event, schedule, untold
 from stepped_clock import step, stepped
 
-from vdbevents.gaps import Gap
-from vdbevents.record import utc_text
+from vdbevents.events.envelope import utc_text
+from vdbevents.events.gaps import Gap
 
 NOON = 1_800_000_000
 

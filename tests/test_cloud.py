@@ -24,9 +24,10 @@ from websockets.datastructures import Headers
 from websockets.exceptions import InvalidStatus
 from websockets.http11 import Response
 
-from vdbevents import cloud, record
-from vdbevents.emulator.server import EmulatorSettings, running
+from vdbevents import cloud
+from vdbevents.emulator.application import EmulatorSettings, running
 from vdbevents.errors import CaptureError, InputError, ServiceRefusedError, ServiceUnreachableError
+from vdbevents.events import lifecycle
 
 NOW = datetime(2026, 3, 2, 10, 15, 30, tzinfo=UTC)
 
@@ -478,7 +479,7 @@ def stub():
 
 
 STREAM = {"rtstream_id": "rts-1", "name": "mic:default", "media_types": ["audio"]}
-HEARD = record.Stream("rts-1", "mic:default", "mic", "audio")
+HEARD = lifecycle.Stream("rts-1", "mic:default", "mic", "audio")
 
 
 @pytest.mark.parametrize("key", ["rtstreams", "streams", "channels", "rt_streams"])

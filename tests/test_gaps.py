@@ -5,8 +5,8 @@ import json
 import pytest
 from hypothesis import given, strategies as st
 
-from vdbevents import gaps, record
-from vdbevents.gaps import Gap, Missing
+from vdbevents.events import envelope, gaps
+from vdbevents.events.gaps import Gap, Missing
 
 SINCE = 1772446530000  # 2026-03-02T10:15:30Z
 UNTIL = SINCE + 92_500
@@ -28,7 +28,7 @@ INCOMPLETE = Gap(
 
 def line_of(gap):
     """The members of a gap's line, as a reader of the journal gets them."""
-    return record.parse_line(record.own_record(gaps.EVENT, gap.told(), UNTIL).line)
+    return envelope.parse_line(envelope.own_record(gaps.EVENT, gap.told(), UNTIL).line)
 
 
 def event(data, channel="vdbevents", name="listener.gap"):

@@ -15,9 +15,12 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from vdbevents import journal, record
 from vdbevents.errors import CaptureError, InputError, ListenerStateError
-from vdbevents.journal import Journal, JournalWriter, StateDirectory, locate_state
+from vdbevents.events import envelope, identity
+from vdbevents.journal import files, locks, reader
+from vdbevents.journal.append import Journal
+from vdbevents.journal.state import StateDirectory, locate_state
+from vdbevents.journal.writer import JournalWriter
 
 LINE = b'{"ts":"2026-03-02T10:15:30.123Z","unix_ts":1772446530.123,"channel":"transcript"}\n'
 AT = 1772446530123
@@ -35,7 +38,7 @@ def open_journal(state, **options):
 
 
 def listener_lock(state):
-    return journal.ProcessLock(state.listener_lock, lambda: journal.already_listening(state))
+    return locks.ProcessLock(state.listener_lock, lambda: locks.already_listening(state))
 
 
 def lines_of(state):
@@ -88,7 +91,7 @@ def test_every_file_is_private(state):
     opened = open_journal(state)
     opened.append([LINE[:-5]])
     opened.append([LINE])
-    journal.replace_file(state.ws_id, b"ws-1")
+    files.replace_file(state.ws_id, b"ws-1")
 
     modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in state.path.iterdir()}
 
@@ -258,7 +261,8 @@ def test_several_processes_append_without_a_line_being_glued_or_lost(state):
 _WRITES_UNTIL_KILLED = """
 import sys
 from pathlib import Path
-from vdbevents.journal import Journal, StateDirectory
+from vdbevents.journal.append import Journal
+from vdbevents.journal.state import StateDirectory
 opened = Journal(StateDirectory(Path(sys.argv[1])), clock_ms=lambda: 1)
 number = 0
 while True:
@@ -292,7 +296,7 @@ def test_an_append_waits_for_the_one_who_holds_the_lock_and_no_longer_than_it_sa
     from filelock import lock_descriptor
 
     open_journal(state).append([LINE])
-    monkeypatch.setattr(journal, "_LOCK_PATIENCE_SECONDS", 0.05)
+    monkeypatch.setattr(locks, "LOCK_PATIENCE_SECONDS", 0.05)
     holder = os.open(state.journal_lock, os.O_RDWR)
     assert lock_descriptor(holder, blocking=False)
 
@@ -309,38 +313,38 @@ def test_an_append_waits_for_the_one_who_holds_the_lock_and_no_longer_than_it_sa
 
 def test_a_second_listener_is_told_the_pid_of_the_first(state):
     lock = listener_lock(state)
-    journal.replace_file(state.ws_pid, b"4711")
+    files.replace_file(state.ws_pid, b"4711")
 
-    assert journal.listener_runs(state)
+    assert locks.listener_runs(state)
     with pytest.raises(ListenerStateError, match=r"PID 4711") as raised:
         listener_lock(state)
     assert "vdbevents stop" in raised.value.hint
     lock.release()
-    assert not journal.listener_runs(state)
+    assert not locks.listener_runs(state)
 
 
 def test_a_pid_file_alone_makes_no_listener(state):
-    journal.replace_file(state.ws_pid, str(os.getpid()).encode())
+    files.replace_file(state.ws_pid, str(os.getpid()).encode())
 
-    assert not journal.listener_runs(state)
+    assert not locks.listener_runs(state)
 
 
 @pytest.mark.parametrize("content", [b"", b"abc", b"-1", b"12 13", b"\xff", "١٢".encode()])
 def test_a_pid_file_with_something_else_in_it_tells_nothing(state, content):
     state.ws_pid.write_bytes(content)
 
-    assert journal.listener_pid(state) is None
+    assert locks.listener_pid(state) is None
 
 
 def test_a_state_file_is_replaced_whole_or_not_at_all(state, monkeypatch):
-    journal.replace_file(state.ws_id, b"old")
+    files.replace_file(state.ws_id, b"old")
 
     def refuse(descriptor, content):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "write", refuse)
     with pytest.raises(OSError, match="No space"):
-        journal.replace_file(state.ws_id, b"new")
+        files.replace_file(state.ws_id, b"new")
     assert state.ws_id.read_bytes() == b"old"
 
 
@@ -358,7 +362,7 @@ def follow_all(path, steps, **options):
         step()
         return True
 
-    return list(journal.follow(path, wait=wait, **options))
+    return list(reader.follow(path, wait=wait, **options))
 
 
 def test_following_yields_whole_lines_only(state):
@@ -426,7 +430,7 @@ def test_following_gives_what_came_meanwhile_at_once(state):
             step()
         return step is not None
 
-    batches = journal.follow_batches(state.journal, from_end=False, wait=wait)
+    batches = reader.follow_batches(state.journal, from_end=False, wait=wait)
     assert list(batches) == [[b"1\n", b"2\n"], [b"3\n"]]
 
 
@@ -673,7 +677,7 @@ def test_who_asks_whether_a_listener_runs_is_not_taken_for_one(state):
     asked = []
 
     def ask():
-        asked.extend(journal.listener_runs(state) for _ in range(2000))
+        asked.extend(locks.listener_runs(state) for _ in range(2000))
 
     askers = [threading.Thread(target=ask) for _ in range(3)]
     for asker in askers:
@@ -697,7 +701,7 @@ def test_a_state_file_that_could_not_be_replaced_leaves_nothing_behind(state, mo
 
     monkeypatch.setattr(os, "fsync", refuse)
     with pytest.raises(OSError, match="No space left"):
-        journal.replace_file(state.ws_id, b"ws-1")
+        files.replace_file(state.ws_id, b"ws-1")
 
     assert list(state.path.iterdir()) == []
 
@@ -708,11 +712,13 @@ def test_a_state_file_that_could_not_be_replaced_leaves_nothing_behind(state, mo
 HOLD = """
 import sys
 from pathlib import Path
-from vdbevents import journal
-directory = journal.StateDirectory(Path(sys.argv[1]))
+from vdbevents.errors import CaptureError
+from vdbevents.journal.locks import ProcessLock, already_capturing
+from vdbevents.journal.state import StateDirectory
+directory = StateDirectory(Path(sys.argv[1]))
 try:
-    lock = journal.ProcessLock(directory.capture_lock, lambda: journal.already_capturing(directory))
-except journal.CaptureError as error:
+    lock = ProcessLock(directory.capture_lock, lambda: already_capturing(directory))
+except CaptureError as error:
     print(error.message, flush=True)
     raise SystemExit(3)
 print("held", flush=True)
@@ -721,7 +727,7 @@ sys.stdin.read()
 
 
 def capture_lock(state):
-    return journal.ProcessLock(state.capture_lock, lambda: journal.already_capturing(state))
+    return locks.ProcessLock(state.capture_lock, lambda: locks.already_capturing(state))
 
 
 def start_capture(state):
@@ -732,31 +738,31 @@ def start_capture(state):
 
 
 def test_a_capture_runs_while_its_lock_is_held_and_not_a_moment_longer(state):
-    assert not journal.capture_runs(state)
+    assert not locks.capture_runs(state)
     lock = capture_lock(state)
-    assert journal.capture_runs(state)
+    assert locks.capture_runs(state)
     lock.release()
-    assert not journal.capture_runs(state)
+    assert not locks.capture_runs(state)
 
 
 def test_who_holds_one_lock_does_not_hold_the_other(state):
     lock = capture_lock(state)
-    assert not journal.listener_runs(state)
+    assert not locks.listener_runs(state)
     lock.release()
     lock = listener_lock(state)
-    assert not journal.capture_runs(state)
+    assert not locks.capture_runs(state)
     lock.release()
 
 
 def test_there_is_no_capture_where_there_is_no_directory(tmp_path):
     (tmp_path / "file").touch()
 
-    assert not journal.capture_runs(StateDirectory(tmp_path / "nowhere"))
-    assert not journal.capture_runs(StateDirectory(tmp_path / "file"))
+    assert not locks.capture_runs(StateDirectory(tmp_path / "nowhere"))
+    assert not locks.capture_runs(StateDirectory(tmp_path / "file"))
 
 
 def test_who_asks_whether_a_capture_runs_makes_no_file(state):
-    journal.capture_runs(state)
+    locks.capture_runs(state)
 
     assert list(state.path.iterdir()) == []
 
@@ -764,7 +770,7 @@ def test_who_asks_whether_a_capture_runs_makes_no_file(state):
 def test_a_pid_file_without_a_lock_is_no_capture(state):
     state.capture_pid.write_text(str(os.getpid()))
 
-    assert not journal.capture_runs(state)
+    assert not locks.capture_runs(state)
     capture_lock(state).release()
 
 
@@ -788,11 +794,11 @@ def test_the_second_capture_of_a_directory_is_refused_with_the_pid_of_the_first(
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL is POSIX's")
 def test_a_capture_that_is_killed_lets_the_next_one_begin(state):
     process, said = start_capture(state)
-    assert (said, journal.capture_runs(state)) == ("held", True)
+    assert (said, locks.capture_runs(state)) == ("held", True)
     process.send_signal(signal.SIGKILL)
     process.communicate(timeout=60)
 
-    assert not journal.capture_runs(state)
+    assert not locks.capture_runs(state)
     capture_lock(state).release()
 
 
@@ -801,7 +807,7 @@ def test_a_capture_whose_pid_is_not_known_is_to_be_looked_for(state, content):
     if content is not None:
         state.capture_pid.write_text(content, encoding="utf-8")
 
-    error = journal.already_capturing(state)
+    error = locks.already_capturing(state)
 
     assert error.message == f"a capture already records into {state.path}"
     assert "kill" not in error.hint
@@ -828,20 +834,20 @@ def test_a_process_id_is_read_or_there_is_none(state, content, pid):
     if content is not None:
         state.capture_pid.write_bytes(content)
 
-    assert journal.read_pid(state.capture_pid) == pid
+    assert locks.read_pid(state.capture_pid) == pid
 
 
 def test_what_cannot_be_opened_has_no_process_id(state):
     state.capture_pid.mkdir()
 
-    assert journal.read_pid(state.capture_pid) is None
-    assert journal.read_object(state.capture_pid) == {}
+    assert locks.read_pid(state.capture_pid) is None
+    assert files.read_object(state.capture_pid) == {}
 
 
 def test_a_number_of_five_thousand_digits_is_no_process_id(state):
     state.capture_pid.write_text("1" * 5000)
 
-    assert journal.read_pid(state.capture_pid) is None
+    assert locks.read_pid(state.capture_pid) is None
 
 
 @pytest.mark.parametrize(
@@ -870,27 +876,27 @@ def test_an_object_is_read_whole_or_not_at_all(state, content, told):
     if content is not None:
         state.capture_info.write_bytes(content)
 
-    assert journal.read_object(state.capture_info) == told
+    assert files.read_object(state.capture_info) == told
 
 
 def test_an_object_that_is_cut_at_any_byte_is_none(state):
     whole = json.dumps({"status": "recording", "session": {"id": "cap-1"}}).encode()
     for cut in range(len(whole)):
         state.capture_info.write_bytes(whole[:cut])
-        assert journal.read_object(state.capture_info) == {}, cut
+        assert files.read_object(state.capture_info) == {}, cut
 
 
 @pytest.mark.parametrize("content", [b"[" * 100_000, b'{"a":' * 100_000])
 def test_an_object_that_is_too_deep_to_be_read_is_none(state, content):
     state.capture_info.write_bytes(content)
 
-    assert journal.read_object(state.capture_info) == {}
+    assert files.read_object(state.capture_info) == {}
 
 
 def test_the_files_of_a_capture_are_private_and_have_the_documented_names(state):
     lock = capture_lock(state)
-    journal.replace_file(state.capture_pid, b"1")
-    journal.replace_file(state.capture_info, b"{}")
+    files.replace_file(state.capture_pid, b"1")
+    files.replace_file(state.capture_info, b"{}")
     lock.release()
 
     assert {path.name: stat.S_IMODE(path.stat().st_mode) for path in state.path.iterdir()} == dict.fromkeys(
@@ -911,7 +917,7 @@ def test_a_capture_s_lock_that_cannot_be_used_is_an_error_with_a_cure(state):
 
 def held(state, content, *needles):
     state.journal.write_bytes(content)
-    return list(journal.backward(state.journal, needles or [b""]))
+    return list(reader.backward(state.journal, needles or [b""]))
 
 
 def test_lines_come_from_the_last_to_the_first_without_their_newlines(state):
@@ -934,19 +940,19 @@ def test_what_is_no_whole_line_is_none(state, content, lines):
 
 
 def test_a_journal_that_is_not_there_has_no_lines(state):
-    assert list(journal.backward(state.journal, [b""])) == []
+    assert list(reader.backward(state.journal, [b""])) == []
 
 
 def test_a_journal_that_cannot_be_read_is_an_error(state):
     state.journal.mkdir()
 
     with pytest.raises(OSError, match="directory"):
-        list(journal.backward(state.journal, [b""]))
+        list(reader.backward(state.journal, [b""]))
 
 
 @pytest.mark.parametrize("block", [1, 2, 3, 7, 64])
 def test_wherever_blocks_end_lines_and_what_is_looked_for_in_them_stay_whole(state, monkeypatch, block):
-    monkeypatch.setattr(journal, "_BACKWARD_BLOCK", block)
+    monkeypatch.setattr(reader, "_BACKWARD_BLOCK", block)
     lines = [b"", b"x", b"a needle", b"y" * 50 + b"needle" + b"z" * 50, "é😀".encode(), b"need", b"le"]
     for torn in (b"", b"torn needle", b"t" * 200):
         content = b"".join(line + b"\n" for line in lines) + torn
@@ -956,7 +962,7 @@ def test_wherever_blocks_end_lines_and_what_is_looked_for_in_them_stay_whole(sta
 
 
 def test_lines_longer_than_a_block_come_whole(state):
-    block = journal._BACKWARD_BLOCK
+    block = reader._BACKWARD_BLOCK
     lines = [b"%d" % number * size for number, size in enumerate([1, block - 2, block, 3 * block + 1, 1])]
 
     assert held(state, b"".join(line + b"\n" for line in lines)) == lines[::-1]
@@ -964,7 +970,7 @@ def test_lines_longer_than_a_block_come_whole(state):
 
 def test_what_is_written_while_it_is_read_is_left_out(state):
     state.journal.write_bytes(b"one\ntwo\n")
-    reading = journal.backward(state.journal, [b""])
+    reading = reader.backward(state.journal, [b""])
     first = next(reading)
     with state.journal.open("ab") as handle:
         handle.write(b"three\n")
@@ -978,8 +984,8 @@ def test_backward_comes_what_forward_comes(tmp_path_factory, content, block):
     path = tmp_path_factory.getbasetemp() / "backward.jsonl"
     path.write_bytes(content)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(journal, "_BACKWARD_BLOCK", block)
-        found = list(journal.backward(path, [b""]))
+        patch.setattr(reader, "_BACKWARD_BLOCK", block)
+        found = list(reader.backward(path, [b""]))
 
     assert found[::-1] == content.split(b"\n")[:-1]
 
@@ -988,8 +994,8 @@ def test_backward_comes_what_forward_comes(tmp_path_factory, content, block):
 
 
 def changed(state, change):
-    journal.change_object(state.capture_info, state.capture_info_lock, change)
-    return journal.read_object(state.capture_info)
+    locks.change_object(state.capture_info, state.capture_info_lock, change)
+    return files.read_object(state.capture_info)
 
 
 def test_a_change_sees_what_is_there_and_leaves_what_it_answers(state):
@@ -1042,12 +1048,12 @@ def test_a_change_that_fails_leaves_the_file_and_the_lock_free(state):
 def test_a_lock_that_is_held_for_too_long_is_an_error_and_what_was_there_stands(state, monkeypatch):
     import filelock
 
-    monkeypatch.setattr(journal, "_LOCK_PATIENCE_SECONDS", 0.05)
+    monkeypatch.setattr(locks, "LOCK_PATIENCE_SECONDS", 0.05)
     changed(state, lambda _: {"a": 1})
     with filelock.FileLock(state.capture_info_lock), pytest.raises(OSError, match="another process"):
         changed(state, lambda _: {"a": 2})
 
-    assert journal.read_object(state.capture_info) == {"a": 1}
+    assert files.read_object(state.capture_info) == {"a": 1}
 
 
 # However slow the disk is: who waits for a lock may be passed over until all others are done.
@@ -1055,7 +1061,7 @@ LONG_PATIENCE_SECONDS = 300
 
 
 def test_threads_that_change_at_once_lose_no_change(state, monkeypatch):
-    monkeypatch.setattr(journal, "_LOCK_PATIENCE_SECONDS", LONG_PATIENCE_SECONDS)
+    monkeypatch.setattr(locks, "LOCK_PATIENCE_SECONDS", LONG_PATIENCE_SECONDS)
 
     def add(name):
         for _ in range(25):
@@ -1067,11 +1073,11 @@ def test_threads_that_change_at_once_lose_no_change(state, monkeypatch):
     for thread in threads:
         thread.join()
 
-    assert journal.read_object(state.capture_info) == dict.fromkeys("abcd", 25)
+    assert files.read_object(state.capture_info) == dict.fromkeys("abcd", 25)
 
 
 def _add(path, name):
-    journal._LOCK_PATIENCE_SECONDS = LONG_PATIENCE_SECONDS
+    locks.LOCK_PATIENCE_SECONDS = LONG_PATIENCE_SECONDS
     state = StateDirectory(path)
     for _ in range(25):
         changed(state, lambda there: {**there, name: there.get(name, 0) + 1})
@@ -1086,19 +1092,19 @@ def test_processes_that_change_at_once_lose_no_change(state):
         process.join(LONG_PATIENCE_SECONDS)
 
     assert [process.exitcode for process in processes] == [0, 0, 0]
-    assert journal.read_object(state.capture_info) == dict.fromkeys("abc", 25)
+    assert files.read_object(state.capture_info) == dict.fromkeys("abc", 25)
 
 
 # Lines that are not to be there twice
 
 
 def webhook(number, **more):
-    return record.delivered_record(json.dumps({"number": number, **more}).encode(), 1)
+    return envelope.delivered_record(json.dumps({"number": number, **more}).encode(), 1)
 
 
 def append_once(state, *made):
     opened = open_journal(state)
-    left_out = opened.append([it.line for it in made], {it.line: record.once_delivered(it) for it in made})
+    left_out = opened.append([it.line for it in made], {it.line: identity.once_delivered(it) for it in made})
     opened.close()
     return left_out
 
@@ -1120,7 +1126,7 @@ def test_it_is_found_however_the_blocks_that_are_read_cut_it(state, distance):
 
 
 def test_of_what_is_longer_ago_than_that_it_is_written_again(state, monkeypatch):
-    monkeypatch.setattr("vdbevents.journal._LOOK_BACK_BYTES", 1000)
+    monkeypatch.setattr("vdbevents.journal.append._LOOK_BACK_BYTES", 1000)
     append_once(state, webhook(1))
     open_journal(state).append([b'{"x":"%b"}\n' % (b"y" * 1000)])
 
@@ -1145,11 +1151,11 @@ def test_two_processes_that_write_the_same_write_it_once(state):
 
 def test_what_a_writer_is_given_once_is_left_out_where_it_is_told(state):
     active = {"event": "capture_session.active", "capture_session_id": "cap-1"}
-    append_once(state, record.delivered_record(json.dumps(active).encode(), 1))
-    made = record.envelop(json.dumps({"channel": "capture_session", **active}).encode(), 2)
-    other = record.envelop(b'{"channel":"transcript"}', 2)
+    append_once(state, envelope.delivered_record(json.dumps(active).encode(), 1))
+    made = envelope.envelop(json.dumps({"channel": "capture_session", **active}).encode(), 2)
+    other = envelope.envelop(b'{"channel":"transcript"}', 2)
     writer = writer_of(state)
-    writer.put(made.line, "capture_session", once=record.once_received(made.event))
+    writer.put(made.line, "capture_session", once=identity.once_received(made.event))
     writer.put(other.line, "transcript")
 
     assert writer.close(5.0) == 0

@@ -12,7 +12,7 @@ import pytest
 import zstandard
 from test_docs import COMMANDS
 
-from vdbevents.query.views import VIEWS
+from vdbevents.query.sql.views import VIEWS
 
 DOCS = Path(__file__).parent.parent / "docs"
 

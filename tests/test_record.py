@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from hypothesis import example, given, strategies as st
 
-from vdbevents import record
+import vdbevents
+from vdbevents.events import envelope, fields, identity, lifecycle
 
 AT = 1772446530123  # 2026-03-02T10:15:30.123Z
 HEAD = '{"ts":"2026-03-02T10:15:30.123Z","unix_ts":1772446530.123'
@@ -16,7 +17,7 @@ HEAD = '{"ts":"2026-03-02T10:15:30.123Z","unix_ts":1772446530.123'
 
 def line(message: bytes | str, at: int = AT) -> str:
     content = message.encode() if isinstance(message, str) else message
-    return record.envelop(content, at).line.decode()
+    return envelope.envelop(content, at).line.decode()
 
 
 def test_a_line_begins_with_the_time_of_receipt_and_goes_on_with_the_message():
@@ -113,7 +114,7 @@ def test_bytes_that_are_no_text_are_kept_as_base64(message):
 def test_a_message_of_64_mebibytes_is_kept_whole():
     text = "word " * (64 * 1024 * 1024 // 5)
 
-    made = record.envelop(json.dumps({"data": {"text": text}}).encode(), AT)
+    made = envelope.envelop(json.dumps({"data": {"text": text}}).encode(), AT)
 
     assert json.loads(made.line)["data"]["text"] == text
 
@@ -135,7 +136,7 @@ def test_any_object_reads_back_as_it_was_however_it_was_written(event, indent, a
     text = json.dumps(event, indent=indent, ensure_ascii=ascii_only)
     message = text.encode("utf-8", "surrogatepass")
 
-    made = json.loads(record.envelop(message, AT).line)
+    made = json.loads(envelope.envelop(message, AT).line)
 
     del made["ts"], made["unix_ts"]
     expected = {}
@@ -149,7 +150,7 @@ def test_any_object_reads_back_as_it_was_however_it_was_written(event, indent, a
 
 @given(st.binary())
 def test_any_bytes_become_one_line_that_is_json(message):
-    made = record.envelop(message, AT).line
+    made = envelope.envelop(message, AT).line
 
     assert made.endswith(b"\n")
     assert made.count(b"\n") == 1
@@ -157,11 +158,11 @@ def test_any_bytes_become_one_line_that_is_json(message):
 
 
 def test_a_line_of_the_real_session_is_made_again_from_its_message():
-    session = Path(record.__file__).parent / "emulator" / "data" / "real-session.jsonl"
+    session = Path(vdbevents.__file__).parent / "emulator" / "data" / "real-session.jsonl"
     for original in session.read_bytes().splitlines(keepends=True):
         event = json.loads(original)
         message = {key: value for key, value in event.items() if key not in ("ts", "unix_ts")}
-        made = record.envelop(json.dumps(message).encode(), 1000)
+        made = envelope.envelop(json.dumps(message).encode(), 1000)
         assert original.split(b",", 2)[2] == made.line.split(b",", 2)[2]
 
 
@@ -180,7 +181,7 @@ def test_a_line_of_the_real_session_is_made_again_from_its_message():
     ],
 )
 def test_the_kind_of_an_event_has_one_name(event, channel):
-    assert record.channel_of(event) == channel
+    assert fields.channel_of(event) == channel
 
 
 @pytest.mark.parametrize(
@@ -198,8 +199,8 @@ def test_the_kind_of_an_event_has_one_name(event, channel):
     ],
 )
 def test_the_source_is_read_from_the_stream_s_name(name, source):
-    assert record.source_of({"rtstream_name": name}) == source
-    assert record.source_of({"rtstreamName": name}) == source
+    assert fields.source_of({"rtstream_name": name}) == source
+    assert fields.source_of({"rtstreamName": name}) == source
 
 
 @pytest.mark.parametrize(
@@ -216,7 +217,7 @@ def test_the_source_is_read_from_the_stream_s_name(name, source):
     ],
 )
 def test_the_text_of_an_event_is_found_where_services_put_it(event, text):
-    assert record.text_of(event) == text
+    assert fields.text_of(event) == text
 
 
 @pytest.mark.parametrize(
@@ -233,7 +234,7 @@ def test_the_text_of_an_event_is_found_where_services_put_it(event, text):
     ],
 )
 def test_only_an_opening_message_with_an_id_of_one_word_opens_a_connection(event, identifier):
-    assert record.connection_id_of(event) == identifier
+    assert fields.connection_id_of(event) == identifier
 
 
 @pytest.mark.parametrize(
@@ -241,7 +242,7 @@ def test_only_an_opening_message_with_an_id_of_one_word_opens_a_connection(event
     [("\ud800", "?"), ("caf\udc00é", "caf?é"), ("k" * 5000, "k" * 100), ("名前", "名前")],
 )
 def test_the_name_of_a_channel_can_be_written_into_any_file(kind, channel):
-    assert record.channel_of({"channel": kind}) == channel
+    assert fields.channel_of({"channel": kind}) == channel
 
 
 @pytest.mark.parametrize(
@@ -261,7 +262,7 @@ def test_what_stays_escaped_stays_as_it_was_among_what_does_not(message, members
 
 
 STREAM = {"rtstream_id": "rts-1", "name": "mic:default", "media_types": ["audio"]}
-HEARD = record.Stream("rts-1", "mic:default", "mic", "audio")
+HEARD = lifecycle.Stream("rts-1", "mic:default", "mic", "audio")
 
 
 @pytest.mark.parametrize(
@@ -281,50 +282,52 @@ HEARD = record.Stream("rts-1", "mic:default", "mic", "audio")
         pytest.param({"id": "rts-1", "rtstream_name": "mic:default"}, HEARD, id="rtstream_name"),
         pytest.param(
             {"id": "rts-1", "name": "Capture mic - cap-83e6"},
-            record.Stream("rts-1", "Capture mic - cap-83e6", "mic", "audio"),
+            lifecycle.Stream("rts-1", "Capture mic - cap-83e6", "mic", "audio"),
             id="a name for people",
         ),
         pytest.param(
             {"id": "rts-1", "name": "My desk", "channel_id": "display:1"},
-            record.Stream("rts-1", "My desk", "screen", "video"),
+            lifecycle.Stream("rts-1", "My desk", "screen", "video"),
             id="the kind is in the channel's id",
         ),
         pytest.param(
             {"id": "rts-1", "name": "Capture System Audio - cap-1"},
-            record.Stream("rts-1", "Capture System Audio - cap-1", "system_audio", "audio"),
+            lifecycle.Stream("rts-1", "Capture System Audio - cap-1", "system_audio", "audio"),
             id="system audio in two words",
         ),
         pytest.param(
             {"id": "rts-1", "name": "screen:1"},
-            record.Stream("rts-1", "screen:1", "screen", "video"),
+            lifecycle.Stream("rts-1", "screen:1", "screen", "video"),
             id="a screen is video",
         ),
         pytest.param(
             {"id": "rts-1", "name": "camera:0", "type": "audio"},
-            record.Stream("rts-1", "camera:0", "camera", "video"),
+            lifecycle.Stream("rts-1", "camera:0", "camera", "video"),
             id="a camera is video whatever it says",
         ),
         pytest.param(
             {"id": "rts-1", "name": "x", "type": "video"},
-            record.Stream("rts-1", "x", None, "video"),
+            lifecycle.Stream("rts-1", "x", None, "video"),
             id="type",
         ),
         pytest.param(
             {"id": "rts-1", "name": "x", "media_type": "video"},
-            record.Stream("rts-1", "x", None, "video"),
+            lifecycle.Stream("rts-1", "x", None, "video"),
             id="media_type",
         ),
         pytest.param(
             {"id": "rts-1", "name": "x", "media_types": ["video"]},
-            record.Stream("rts-1", "x", None, "video"),
+            lifecycle.Stream("rts-1", "x", None, "video"),
             id="media_types",
         ),
-        pytest.param({"id": "rts-1"}, record.Stream("rts-1", "rts-1", None, "audio"), id="nothing but an id"),
+        pytest.param(
+            {"id": "rts-1"}, lifecycle.Stream("rts-1", "rts-1", None, "audio"), id="nothing but an id"
+        ),
     ],
 )
 @pytest.mark.parametrize("key", ["rtstreams", "streams", "rt_streams", "channels"])
 def test_a_stream_is_read_under_every_name_that_services_give_it(key, item, stream):
-    assert record.streams_of({key: [item]}) == (stream,)
+    assert lifecycle.streams_of({key: [item]}) == (stream,)
 
 
 @pytest.mark.parametrize(
@@ -344,13 +347,13 @@ def test_a_stream_is_read_under_every_name_that_services_give_it(key, item, stre
     ],
 )
 def test_what_has_no_id_is_no_stream_and_the_first_list_with_any_counts(holder, ids):
-    assert [stream.id for stream in record.streams_of(holder)] == ids
+    assert [stream.id for stream in lifecycle.streams_of(holder)] == ids
 
 
 def test_of_a_stream_that_is_listed_twice_the_first_counts():
     listed = [{"id": "rts-1", "name": "mic:default"}, {"id": "rts-1", "name": "display:1"}]
 
-    assert record.streams_of({"rtstreams": listed}) == (HEARD,)
+    assert lifecycle.streams_of({"rtstreams": listed}) == (HEARD,)
 
 
 @pytest.mark.parametrize(
@@ -415,7 +418,7 @@ def test_of_a_stream_that_is_listed_twice_the_first_counts():
     ],
 )
 def test_a_step_of_a_session_s_life_is_read_in_every_shape(shape, status):
-    life = record.lifecycle_of(shape(status))
+    life = lifecycle.lifecycle_of(shape(status))
 
     assert (life.session_id, life.status, life.streams) == ("cap-1", status, ())
 
@@ -436,7 +439,7 @@ def test_a_step_of_a_session_s_life_is_read_in_every_shape(shape, status):
     ],
 )
 def test_an_event_of_anything_else_is_no_step_of_a_session_s_life(event):
-    assert record.lifecycle_of(event) is None
+    assert lifecycle.lifecycle_of(event) is None
 
 
 @pytest.mark.parametrize(
@@ -451,7 +454,7 @@ def test_an_event_of_anything_else_is_no_step_of_a_session_s_life(event):
     ],
 )
 def test_an_active_session_tells_its_streams(event):
-    assert record.lifecycle_of(event).streams == (HEARD,)
+    assert lifecycle.lifecycle_of(event).streams == (HEARD,)
 
 
 @pytest.mark.parametrize(
@@ -474,20 +477,20 @@ def test_an_active_session_tells_its_streams(event):
     ],
 )
 def test_a_failed_session_says_why(event, error):
-    assert record.lifecycle_of({"event": "capture_session.failed", **event}).error == error
+    assert lifecycle.lifecycle_of({"event": "capture_session.failed", **event}).error == error
 
 
 def test_only_a_failed_session_has_an_error():
     event = {"event": "capture_session.stopped", "data": {"message": "All is well."}}
 
-    assert record.lifecycle_of(event).error == ""
+    assert lifecycle.lifecycle_of(event).error == ""
 
 
 def test_the_data_of_an_event_without_any_are_its_own_members():
     event = {"event": "capture_session.exported", "video_id": "m-1"}
 
-    assert record.lifecycle_of(event).data == event
-    assert record.lifecycle_of({**event, "data": {"video_id": "m-2"}}).data == {"video_id": "m-2"}
+    assert lifecycle.lifecycle_of(event).data == event
+    assert lifecycle.lifecycle_of({**event, "data": {"video_id": "m-2"}}).data == {"video_id": "m-2"}
 
 
 KEYS = ("channel", "type", "event", "event_type", "status", "data", "capture_session_id", "session_id",
@@ -512,21 +515,21 @@ hostile = st.recursive(
 )
 @example({"channel": ["capture_session"], "event": {}, "rtstreams": [[[]]]}, float("nan"))
 def test_whatever_an_event_holds_it_is_read_without_an_error(event, told):
-    life = record.lifecycle_of(event)
-    streams = record.streams_of(event)
+    life = lifecycle.lifecycle_of(event)
+    streams = lifecycle.streams_of(event)
 
     assert life is None or (life.status and isinstance(life.session_id, str) and isinstance(life.error, str))
     for stream in (*streams, *(life.streams if life else ())):
         assert stream.id
         assert stream.name
         assert stream.media in ("audio", "video")
-    assert isinstance(record.error_in(told), str)
+    assert isinstance(lifecycle.error_in(told), str)
 
 
 def test_a_hundred_thousand_streams_are_read():
     holder = {"rtstreams": [{"id": f"rts-{number % 50_000}", "name": "x" * 50} for number in range(100_000)]}
 
-    assert len(record.streams_of(holder)) == 50_000
+    assert len(lifecycle.streams_of(holder)) == 50_000
 
 
 @pytest.mark.parametrize("wrap", [lambda inner: {"error": inner}, lambda inner: [inner]])
@@ -535,15 +538,15 @@ def test_an_error_that_is_as_deep_as_a_line_may_be_is_read(wrap):
     for _ in range(1000):
         told = wrap(told)
 
-    assert record.lifecycle_of({"event": "capture_session.failed", "data": told}).status == "failed"
+    assert lifecycle.lifecycle_of({"event": "capture_session.failed", "data": told}).status == "failed"
 
 
 # The recorder's own lines
 
 
 def test_an_own_line_is_of_the_recorder_s_channel_unless_another_is_named():
-    own = record.own_record("listener.connected", {"ws_id": "ws-1"}, AT)
-    capture = record.own_record("recording:started", None, AT, record.CAPTURE_CHANNEL)
+    own = envelope.own_record("listener.connected", {"ws_id": "ws-1"}, AT)
+    capture = envelope.own_record("recording:started", None, AT, envelope.CAPTURE_CHANNEL)
 
     assert own.line.decode() == (
         HEAD + ',"channel":"vdbevents","event":"listener.connected","data":{"ws_id":"ws-1"}}\n'
@@ -551,7 +554,7 @@ def test_an_own_line_is_of_the_recorder_s_channel_unless_another_is_named():
     assert capture.line.decode() == (
         HEAD + ',"channel":"capture_client","event":"recording:started","data":null}\n'
     )
-    assert record.channel_of(capture.event) == "capture_client"
+    assert fields.channel_of(capture.event) == "capture_client"
 
 
 @pytest.mark.parametrize(
@@ -570,14 +573,14 @@ def test_an_own_line_is_of_the_recorder_s_channel_unless_another_is_named():
     ],
 )
 def test_the_source_is_read_from_the_id_of_a_channel_or_the_name_of_a_stream(name, source):
-    assert record.source_named(name) == source
+    assert fields.source_named(name) == source
 
 
 # What was fetched later
 
 
 def backfilled(message):
-    return record.backfilled_record(message, AT).line.decode()
+    return envelope.backfilled_record(message, AT).line.decode()
 
 
 def test_an_event_that_was_fetched_is_written_with_a_mark_that_comes_last():
@@ -619,7 +622,7 @@ def test_whatever_was_fetched_becomes_a_line_like_those_that_were_received(messa
     )
 )
 def test_a_line_of_what_was_fetched_begins_with_the_time_and_holds_the_event(message):
-    made = record.backfilled_record(message, AT)
+    made = envelope.backfilled_record(message, AT)
     event = json.loads(made.line)
 
     assert made.line.decode().startswith(HEAD + ",")
@@ -663,7 +666,7 @@ def test_a_line_of_what_was_fetched_begins_with_the_time_and_holds_the_event(mes
     ],
 )
 def test_the_times_of_an_event_are_read_in_every_form_in_which_they_come(event, span):
-    assert record.span_of(event) == span
+    assert fields.span_of(event) == span
 
 
 # What an event is known by
@@ -689,7 +692,7 @@ FINISHED = {"event": "capture_session.stopped", "capture_session_id": "cap-1"}
     ],
 )
 def test_what_tells_of_the_same_thing_is_known_by_the_same(one, same):
-    assert record.identity_of(one) == record.identity_of(same) is not None
+    assert identity.identity_of(one) == identity.identity_of(same) is not None
 
 
 @pytest.mark.parametrize(
@@ -706,7 +709,7 @@ def test_what_tells_of_the_same_thing_is_known_by_the_same(one, same):
     ],
 )
 def test_what_differs_in_one_thing_is_another(one, other):
-    assert record.identity_of(one) != record.identity_of(other)
+    assert identity.identity_of(one) != identity.identity_of(other)
 
 
 @pytest.mark.parametrize(
@@ -728,16 +731,16 @@ def test_what_differs_in_one_thing_is_another(one, other):
     ],
 )
 def test_an_interim_transcript_and_what_is_never_fetched_are_known_by_nothing(event):
-    assert record.identity_of(event) is None
+    assert identity.identity_of(event) is None
 
 
 def test_an_event_without_a_text_is_known_by_its_times():
     silent = {**SAID, "data": {"start": 5, "end": 6}}
 
-    assert record.identity_of(silent) == record.identity_of(
+    assert identity.identity_of(silent) == identity.identity_of(
         {**SAID, "data": {"text": None, "start": 5, "end": 6}}
     )
-    assert record.identity_of(silent) != record.identity_of(SAID)
+    assert identity.identity_of(silent) != identity.identity_of(SAID)
 
 
 # What comes by two ways
@@ -780,19 +783,19 @@ def is_told(once, line):
 
 
 def delivered(event):
-    return record.delivered_record(json.dumps(event).encode(), 1)
+    return envelope.delivered_record(json.dumps(event).encode(), 1)
 
 
 def received(event):
-    return record.envelop(json.dumps(event).encode(), 2)
+    return envelope.envelop(json.dumps(event).encode(), 2)
 
 
 @pytest.mark.parametrize(
     ("hook", "event"), [(ACTIVE, BY_SOCKET), (FLAT_ALERT, ALERT_WITH_SPAN), (FLAT_ALERT, ALERT_WITH_TIME)]
 )
 def test_what_came_by_one_way_is_told_already_when_it_comes_by_the_other(hook, event):
-    assert is_told(record.once_delivered(delivered(hook)), received(event).line)
-    assert is_told(record.once_received(received(event).event), delivered(hook).line)
+    assert is_told(identity.once_delivered(delivered(hook)), received(event).line)
+    assert is_told(identity.once_received(received(event).event), delivered(hook).line)
 
 
 @pytest.mark.parametrize(
@@ -805,8 +808,8 @@ def test_what_came_by_one_way_is_told_already_when_it_comes_by_the_other(hook, e
 def test_a_time_that_is_cut_by_one_way_and_finer_by_the_other_is_the_same(hook, event):
     flat = delivered({**FLAT_ALERT, **hook})
 
-    assert is_told(record.once_delivered(flat), received(event).line)
-    assert is_told(record.once_received(received(event).event), flat.line)
+    assert is_told(identity.once_delivered(flat), received(event).line)
+    assert is_told(identity.once_received(received(event).event), flat.line)
 
 
 def changed(event, **changes):
@@ -827,30 +830,30 @@ def changed(event, **changes):
     ],
 )
 def test_what_differs_is_another(hook, event):
-    assert not is_told(record.once_delivered(delivered(hook)), received(event).line)
-    assert not is_told(record.once_received(received(event).event), delivered(hook).line)
+    assert not is_told(identity.once_delivered(delivered(hook)), received(event).line)
+    assert not is_told(identity.once_received(received(event).event), delivered(hook).line)
 
 
 @pytest.mark.parametrize("hook", [ACTIVE, FLAT_ALERT, {"weather": "rain"}, [1], "text"])
 def test_the_same_webhook_delivered_again_is_told_already(hook):
     again = json.dumps(hook, indent=2).encode() if isinstance(hook, dict) else json.dumps(hook).encode()
 
-    assert is_told(record.once_delivered(record.delivered_record(again, 5)), delivered(hook).line)
+    assert is_told(identity.once_delivered(envelope.delivered_record(again, 5)), delivered(hook).line)
 
 
 def test_of_one_label_and_time_another_webhook_is_another_alert():
     other = delivered({**FLAT_ALERT, "stream_url": "https://other.example"})
 
-    assert not is_told(record.once_delivered(other), delivered(FLAT_ALERT).line)
+    assert not is_told(identity.once_delivered(other), delivered(FLAT_ALERT).line)
 
 
 def test_what_only_looks_like_a_part_of_another_is_not_the_same():
-    assert not is_told(record.once_delivered(delivered({"b": 1})), delivered({"a": 0, "b": 1}).line)
+    assert not is_told(identity.once_delivered(delivered({"b": 1})), delivered({"a": 0, "b": 1}).line)
 
 
 @pytest.mark.parametrize("event", [ACTIVE, ALERT_WITH_SPAN])
 def test_what_the_socket_brings_twice_stays_twice(event):
-    assert not is_told(record.once_received(event), received(event).line)
+    assert not is_told(identity.once_received(event), received(event).line)
 
 
 @pytest.mark.parametrize(
@@ -859,7 +862,7 @@ def test_what_the_socket_brings_twice_stays_twice(event):
      {"channel": "capture_session", "data": {}}, {"channel": "transcript", "data": {"text": "x"}}],
 )  # fmt: skip
 def test_what_says_too_little_of_itself_is_never_left_out(event):
-    assert record.once_received(event) is None
+    assert identity.once_received(event) is None
 
 
 @pytest.mark.parametrize("label", ['say "deploy"', "back\\slash", "line\nbreak", "tête", "\ud83d"])
@@ -867,4 +870,4 @@ def test_a_label_may_be_written_in_any_way(label):
     hook = json.dumps({**FLAT_ALERT, "label": label}, ensure_ascii=True).encode()
     event = received(changed(ALERT_WITH_SPAN, label=label))
 
-    assert is_told(record.once_received(event.event), record.delivered_record(hook, 1).line)
+    assert is_told(identity.once_received(event.event), envelope.delivered_record(hook, 1).line)

@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from vdbevents.api import Found, Recording, open  # noqa: A004 - as `gzip.open`
     from vdbevents.errors import VdbeventsError
-    from vdbevents.journal import Journal, StateDirectory, follow, locate_state
+    from vdbevents.events.envelope import envelop, parse_line
+    from vdbevents.journal.append import Journal
+    from vdbevents.journal.reader import follow
+    from vdbevents.journal.state import StateDirectory, locate_state
     from vdbevents.query.engine import search
-    from vdbevents.query.plan import Filters
-    from vdbevents.query.window import Window
-    from vdbevents.record import envelop, parse_line
+    from vdbevents.query.filters import Filters
+    from vdbevents.times import Window
 
 __version__ = "0.1.0"
 
@@ -40,18 +42,18 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Filters": "vdbevents.query.plan",
+    "Filters": "vdbevents.query.filters",
     "Found": "vdbevents.api",
-    "Journal": "vdbevents.journal",
+    "Journal": "vdbevents.journal.append",
     "Recording": "vdbevents.api",
-    "StateDirectory": "vdbevents.journal",
+    "StateDirectory": "vdbevents.journal.state",
     "VdbeventsError": "vdbevents.errors",
-    "Window": "vdbevents.query.window",
-    "envelop": "vdbevents.record",
-    "follow": "vdbevents.journal",
-    "locate_state": "vdbevents.journal",
+    "Window": "vdbevents.times",
+    "envelop": "vdbevents.events.envelope",
+    "follow": "vdbevents.journal.reader",
+    "locate_state": "vdbevents.journal.state",
     "open": "vdbevents.api",
-    "parse_line": "vdbevents.record",
+    "parse_line": "vdbevents.events.envelope",
     "search": "vdbevents.query.engine",
 }
 

@@ -8,16 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from vdbevents.errors import InputError
-from vdbevents.journal import locate_state
-from vdbevents.query.source import Closeable
+from vdbevents.journal.state import locate_state
+from vdbevents.query.byte_ranges import Closeable
 
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-    from vdbevents.gaps import Gap
+    from vdbevents.events.gaps import Gap
     from vdbevents.query.engine import Answer
-    from vdbevents.query.sql import Rows
+    from vdbevents.query.sql.sandbox import Rows
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -125,10 +125,10 @@ class Recording:
             InputError: something that was given is not understood, or the journal cannot be read.
             StorageError: memory and temporary space are used up.
         """
+        from vdbevents.query.cache.index import load
         from vdbevents.query.engine import search
-        from vdbevents.query.plan import Filters
-        from vdbevents.query.segments import load
-        from vdbevents.query.window import parse_duration, parse_window, parse_zone
+        from vdbevents.query.filters import Filters
+        from vdbevents.times import parse_duration, parse_window, parse_zone
 
         zone = parse_zone(tz) if isinstance(tz, str) else tz
         window = parse_window(
@@ -173,14 +173,14 @@ class Recording:
             InputError: it is no SELECT, it is not understood, or the journal cannot be read.
             StorageError: memory and temporary space are used up.
         """
-        from vdbevents.query.segments import load
-        from vdbevents.query.sql import Tables
+        from vdbevents.query.cache.index import load
+        from vdbevents.query.sql.sandbox import Tables
 
         with Tables(self.journal, load(self.journal, self._root())) as tables:
             return _dicts(tables.ask(query))
 
     def _root(self) -> Path:
-        from vdbevents.query.segments import cache_root
+        from vdbevents.query.cache.index import cache_root
 
         return self._cache_root or cache_root(os.environ, Path.home())
 
@@ -239,8 +239,8 @@ class Found(Closeable):
         """
         import tempfile
 
-        from vdbevents.query.plan import CONDITION_COLUMNS
-        from vdbevents.query.sql import Rows, table
+        from vdbevents.query.lines import CONDITION_COLUMNS
+        from vdbevents.query.sql.sandbox import Rows, table
 
         columns = [name for name in CONDITION_COLUMNS if name != "backfilled"]
         with tempfile.TemporaryDirectory(prefix="vdbevents-found-") as folder:
@@ -254,7 +254,8 @@ class Found(Closeable):
         self._answer.close()
 
     def _rows(self) -> Iterator[tuple[tuple[str, ...], tuple[Any, ...]]]:
-        from vdbevents.query.plan import Event, named_as
+        from vdbevents.query.filters import Event
+        from vdbevents.query.lines import named_as
 
         columns = tuple(name for name in Event._fields if name not in {"line", "host"})
         names = tuple(map(named_as, columns))

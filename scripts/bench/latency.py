@@ -10,8 +10,8 @@ import time
 
 from support import VDBEVENTS, journal_of, recorder, scratch, server
 
-from vdbevents.journal import follow
-from vdbevents.record import parse_line
+from vdbevents.events.envelope import parse_line
+from vdbevents.journal.reader import follow
 
 EVENTS = int(sys.argv[1]) if len(sys.argv) > 1 else 2_000
 RATE = float(sys.argv[2]) if len(sys.argv) > 2 else 100.0

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from support import HERE, journal_of, median, scratch, spread
 
-from vdbevents.record import envelop, parse_line
+from vdbevents.events.envelope import envelop, parse_line
 
 ROUNDS = int(sys.argv[1]) if len(sys.argv) > 1 else 15
 SESSION = HERE.parent.parent / "vdbevents" / "emulator" / "data" / "real-session.jsonl"

@@ -4,7 +4,7 @@ import pytest
 
 from vdbevents.backend.credentials import credentials_of, make_credentials
 from vdbevents.errors import InputError
-from vdbevents.journal import StateDirectory
+from vdbevents.journal.state import StateDirectory
 
 
 def test_they_are_made_once_and_for_the_owner_alone(tmp_path):

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from vdbevents.backend import handling as h
+from vdbevents.backend import policy as h
 from vdbevents.backend.credentials import Credentials
 
 TOKEN, SECRET = "t" * 43, "s" * 43

@@ -11,11 +11,11 @@ import time
 import pytest
 from processes import PATIENCE, events_of, eventually
 
-from vdbevents import journal
 from vdbevents.backend import server as s
 from vdbevents.backend.credentials import make_credentials
-from vdbevents.backend.sessions import Options
+from vdbevents.backend.supervisor import Options
 from vdbevents.cloud import Account, Credentials
+from vdbevents.journal import state
 
 SECONDS = 1.0
 # Only who is cut off is in a hurry: a slow machine takes its time for a large body.
@@ -95,7 +95,7 @@ def content_of(answer):
 
 @pytest.fixture
 def served(request, tmp_path):
-    directory = journal.StateDirectory(tmp_path / "state")
+    directory = state.StateDirectory(tmp_path / "state")
     directory.create()
     served = Served(directory, getattr(request, "param", PATIENCE))
     yield served

@@ -6,13 +6,14 @@ import json
 import pytest
 from processes import PATIENCE, events_of
 
-from vdbevents import journal, record
-from vdbevents.backend import sessions as s
-from vdbevents.capture.plan import PipelineSettings
+from vdbevents.backend import supervisor as s
 from vdbevents.cloud import Index, Session
 from vdbevents.errors import ServiceRefusedError, ServiceUnreachableError
+from vdbevents.events import envelope, lifecycle
+from vdbevents.journal import append, files, locks, state
+from vdbevents.sessions.plan import PipelineSettings
 
-STREAMS = (record.Stream("rts-1", "mic:default", "mic", "audio"),)
+STREAMS = (lifecycle.Stream("rts-1", "mic:default", "mic", "audio"),)
 
 
 class Account:
@@ -53,8 +54,8 @@ class Listener:
 
     def start(self, _):
         self.starts += 1
-        self.lock = journal.ProcessLock(self.directory.listener_lock, AssertionError)
-        journal.replace_file(self.directory.ws_id, b"ws-1")
+        self.lock = locks.ProcessLock(self.directory.listener_lock, AssertionError)
+        files.replace_file(self.directory.ws_id, b"ws-1")
 
     def stop(self, _):
         return False
@@ -74,7 +75,7 @@ class Run:
             pipelines=PipelineSettings(audio_prompt="What?"),
             step_seconds=5,
         )
-        opened = journal.Journal(directory, clock_ms=journal.wall_ms)
+        opened = append.Journal(directory, clock_ms=files.wall_ms)
         self.sessions = s.Sessions(
             options, lambda text, **_: self.said.append(text), lambda made: opened.append([made.line])
         )
@@ -98,12 +99,12 @@ class Run:
 
     @property
     def info(self):
-        return journal.read_object(self.directory.capture_info)
+        return files.read_object(self.directory.capture_info)
 
 
 @pytest.fixture
 def directory(tmp_path):
-    directory = journal.StateDirectory(tmp_path / "state")
+    directory = state.StateDirectory(tmp_path / "state")
     directory.create()
     return directory
 
@@ -124,8 +125,8 @@ def impatient(monkeypatch):
 
 
 def write(directory, *events):
-    journal.Journal(directory, clock_ms=journal.wall_ms).append(
-        [record.envelop(json.dumps(event).encode(), journal.wall_ms()).line for event in events]
+    append.Journal(directory, clock_ms=files.wall_ms).append(
+        [envelope.envelop(json.dumps(event).encode(), files.wall_ms()).line for event in events]
     )
 
 
@@ -350,18 +351,18 @@ def test_an_end_that_cannot_be_written_is_said_once_however_often_it_is_asked_ab
         raise OSError(None, "No space left on device")
 
     monkeypatch.setattr(s, "_POLL_SECONDS", 0.02)
-    change = journal.change_object
+    change = locks.change_object
     account.status = "stopping"
 
     async def main():
         async with Run(directory, account, listener) as run:
-            monkeypatch.setattr(journal, "change_object", refuse)
+            monkeypatch.setattr(locks, "change_object", refuse)
             write(directory, ours(), step("stopping"))
             await run.until(lambda: account.asked > 10)
             assert len([text for text in run.said if "its end: " in text]) == 1
             account.status = "stopped"
             await run.until(lambda: not any(it.is_stopping for it in run.sessions._sessions.values()))
-            monkeypatch.setattr(journal, "change_object", change)
+            monkeypatch.setattr(locks, "change_object", change)
             await run.until(lambda: run.own("backend.ended"))
             assert len([text for text in run.said if "its end: " in text]) == 1
 
@@ -410,7 +411,7 @@ def test_a_video_that_comes_after_the_end_is_said_once_and_in_the_info_file(
 
 def test_what_a_capture_on_this_machine_knows_of_the_session_stays(directory, account, listener):
     content = {"session": {"id": "cap-1"}, "channels": [{"id": "mic:default"}], "pid": 5, "pipelines": []}
-    journal.replace_file(directory.capture_info, json.dumps(content).encode())
+    files.replace_file(directory.capture_info, json.dumps(content).encode())
 
     async def main():
         async with Run(directory, account, listener) as run:
@@ -424,7 +425,7 @@ def test_what_a_capture_on_this_machine_knows_of_the_session_stays(directory, ac
 
 def test_a_session_that_an_earlier_capture_has_left_is_not_forgotten(directory, account, listener):
     content = {"session": {"id": "cap-0", "collection_id": "c", "status": "active"}}
-    journal.replace_file(directory.capture_info, json.dumps(content).encode())
+    files.replace_file(directory.capture_info, json.dumps(content).encode())
 
     async def main():
         async with Run(directory, account, listener) as run:

@@ -3,13 +3,13 @@
 import pytest
 from hypothesis import given, strategies as st
 
-from vdbevents import record
-from vdbevents.capture import info
-from vdbevents.capture.info import CaptureInfo, merged, objects
-from vdbevents.capture.plan import Pipeline
+from vdbevents.events import lifecycle
+from vdbevents.sessions import info
+from vdbevents.sessions.info import CaptureInfo, merged, objects
+from vdbevents.sessions.plan import Pipeline
 
-MIC = record.Stream("rts-mic", "mic:default", "mic", "audio")
-DISPLAY = record.Stream("rts-display", "display:1", "screen", "video")
+MIC = lifecycle.Stream("rts-mic", "mic:default", "mic", "audio")
+DISPLAY = lifecycle.Stream("rts-display", "display:1", "screen", "video")
 
 
 def pipeline(kind="visual_index", stream_id="rts-display", **changes):

@@ -5,11 +5,11 @@ import json
 import pytest
 from hypothesis import given, strategies as st
 
-from vdbevents.capture.info import CaptureInfo, left_running
-from vdbevents.capture.lifecycle import Lifecycle
-from vdbevents.capture.plan import Channel, Choice, Pipeline
 from vdbevents.cloud import Export
-from vdbevents.record import Stream
+from vdbevents.events.lifecycle import Stream
+from vdbevents.sessions.info import CaptureInfo, left_running
+from vdbevents.sessions.plan import Channel, Choice, Pipeline
+from vdbevents.sessions.progress import Lifecycle
 
 MIC = Stream("rts-1", "mic:default", "mic", "audio")
 SCREEN = Stream("rts-2", "display:1", "screen", "video")

@@ -10,8 +10,10 @@ import pytest
 from processes import eventually
 
 from vdbevents import cloud
-from vdbevents.capture import pipelines as p
-from vdbevents.capture.pipelines import (
+from vdbevents.emulator.application import EmulatorSettings, running
+from vdbevents.errors import ServiceRefusedError, ServiceUnreachableError
+from vdbevents.sessions import pipelines as p
+from vdbevents.sessions.pipelines import (
     Attached,
     attach_alerts,
     find_event,
@@ -22,9 +24,7 @@ from vdbevents.capture.pipelines import (
     stop_pipeline,
     watch_index,
 )
-from vdbevents.capture.plan import PipelineSettings, pipelines_for
-from vdbevents.emulator.server import EmulatorSettings, running
-from vdbevents.errors import ServiceRefusedError, ServiceUnreachableError
+from vdbevents.sessions.plan import PipelineSettings, pipelines_for
 
 KEY = "sk-emulator"
 CHANNELS = [
@@ -474,7 +474,7 @@ def test_a_transcript_that_was_cut_short_at_any_call_runs_in_the_end(service, bo
 
 
 def test_a_transcript_that_stands_still_is_started_again_before_anything_else(service, bound, monkeypatch):
-    monkeypatch.setattr(cloud.failure, "_FIRST_WAIT_SECONDS", 0.0)
+    monkeypatch.setattr(cloud.retry, "_FIRST_WAIT_SECONDS", 0.0)
     cut = CutShort(service.account, 2, made=False)
     after = binds(cut, bound("transcript"))
 

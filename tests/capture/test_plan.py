@@ -7,24 +7,22 @@ import string
 import pytest
 from hypothesis import given, strategies as st
 
-from vdbevents import record
-from vdbevents.capture import plan
-from vdbevents.capture.plan import (
+from vdbevents.capture import selection
+from vdbevents.capture.selection import Wanted, choose, parse_kinds, parse_metadata
+from vdbevents.errors import InputError
+from vdbevents.events import lifecycle
+from vdbevents.sessions import plan
+from vdbevents.sessions.plan import (
     Batch,
     Channel,
     Choice,
     Pipeline,
     PipelineSettings,
     Tally,
-    Wanted,
-    choose,
     parse_alert,
     parse_batch,
-    parse_kinds,
-    parse_metadata,
     pipelines_for,
 )
-from vdbevents.errors import InputError
 
 MIC = Channel("mic:default", "Built-in microphone", "mic")
 USB = Channel("mic:usb", "USB microphone", "mic")
@@ -34,9 +32,9 @@ SECOND = Channel("screen:2", "Second display", "display")
 CAMERA = Channel("camera:0", "Camera", "camera")
 EVERYTHING = [MIC, USB, SYSTEM, DISPLAY, SECOND, CAMERA]
 
-HEARD = record.Stream("rts-mic", "mic:default", "mic", "audio")
-SEEN = record.Stream("rts-display", "display:1", "screen", "video")
-FILMED = record.Stream("rts-camera", "camera:0", "camera", "video")
+HEARD = lifecycle.Stream("rts-mic", "mic:default", "mic", "audio")
+SEEN = lifecycle.Stream("rts-display", "display:1", "screen", "video")
+FILMED = lifecycle.Stream("rts-camera", "camera:0", "camera", "video")
 
 
 def chosen_ids(wanted, available=EVERYTHING, denied=()):
@@ -163,7 +161,7 @@ def test_what_is_left_out_is_said_in_words_that_name_it(wanted, available, denie
 
 
 names = st.text(string.ascii_lowercase + string.digits, min_size=1, max_size=2)
-kinds = st.sampled_from([*plan.KINDS, "camera"])
+kinds = st.sampled_from([*selection.KINDS, "camera"])
 channels = st.builds(lambda kind, name: Channel(f"{kind}:{name}", name.upper(), kind), kinds, names)
 selectors = st.none() | st.sampled_from(["all", "none", "", ":"]) | names | channels.map(lambda it: it.id)
 wishes = st.builds(
@@ -172,7 +170,7 @@ wishes = st.builds(
     system_audio=st.booleans(),
     mic_device=selectors,
     display=selectors,
-    stored=st.frozensets(st.sampled_from(plan.KINDS)),
+    stored=st.frozensets(st.sampled_from(selection.KINDS)),
 )
 
 

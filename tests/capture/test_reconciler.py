@@ -4,7 +4,7 @@ import pytest
 from blindness import world
 from hypothesis import HealthCheck, given, settings, strategies as st
 
-from vdbevents import gaps
+from vdbevents.events import gaps
 
 
 def says(there, number):

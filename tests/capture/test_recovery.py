@@ -6,15 +6,19 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from vdbevents import cloud, gaps, record
-from vdbevents.capture import recovery
-from vdbevents.capture.plan import Pipeline
-from vdbevents.capture.recovery import Backfill, Source, Tail, Watch
+from vdbevents import cloud
+from vdbevents.events import envelope, gaps, identity, lifecycle
+from vdbevents.recovery import backfill as recovery_backfill
+from vdbevents.recovery.backfill import Backfill, Tail
+from vdbevents.recovery.silence import Watch
+from vdbevents.sessions import bindings
+from vdbevents.sessions.bindings import Source
+from vdbevents.sessions.plan import Pipeline
 
 T = 1_772_446_530_000
 MARGIN = 30_000
-MIC = record.Stream("rts-mic", "mic:default", "mic", "audio")
-DISPLAY = record.Stream("rts-display", "display:1", "screen", "video")
+MIC = lifecycle.Stream("rts-mic", "mic:default", "mic", "audio")
+DISPLAY = lifecycle.Stream("rts-display", "display:1", "screen", "video")
 SPEECH = Source("transcript", "rts-mic", "mic:default", "s-1")
 SCENES = Source("visual_index", "rts-display", "display:1", "s-1", "idx-1")
 GAP = gaps.Gap("gap-1", T + 100_000, T + 200_000, "closed")
@@ -61,7 +65,7 @@ def read(lines, wanted=(GAP,), sources=(SPEECH,), session_ids=("s-1",)):
 
 def remembered(tail, lines):
     """When those of some lines begin that it has seen."""
-    known = (it for event in lines if (it := record.identity_of(event)) and hash(it) in tail.seen)
+    known = (it for event in lines if (it := identity.identity_of(event)) and hash(it) in tail.seen)
     return sorted((it.start_ms - T) / 1000 for it in known)
 
 
@@ -89,7 +93,7 @@ def told(**changes):
 
 
 def test_a_session_is_what_its_info_file_tells():
-    session = recovery.session_from(told())
+    session = bindings.session_from(told())
 
     assert session is not None
     assert (session.id, session.collection_id, session.ws_id) == ("s-1", "c-1", "ws-1")
@@ -105,7 +109,7 @@ def test_a_session_is_what_its_info_file_tells():
     "content", [{}, {"session": None}, {"session": {"id": ""}}, {"session": {"id": 5}}, {"session": []}]
 )
 def test_without_the_id_of_a_session_there_is_none(content):
-    assert recovery.session_from(content) is None
+    assert bindings.session_from(content) is None
 
 
 @given(
@@ -121,7 +125,7 @@ def test_without_the_id_of_a_session_there_is_none(content):
 def test_whatever_stands_in_an_info_file_it_tells_of_a_session_or_of_none(content):
     wrong = content if isinstance(content, dict) else {"pipelines": content, "streams": content}
 
-    session = recovery.session_from({"session": {"id": "s-1"}, **wrong})
+    session = bindings.session_from({"session": {"id": "s-1"}, **wrong})
 
     assert session is None or session.id
 
@@ -129,7 +133,7 @@ def test_whatever_stands_in_an_info_file_it_tells_of_a_session_or_of_none(conten
 def test_what_can_be_fetched_are_the_transcripts_that_were_sent_and_every_index_once():
     found = told()
     found["pipelines"][1]["former"] = ["idx-1", "idx-2", "idx-1"]
-    session = recovery.session_from(found)
+    session = bindings.session_from(found)
 
     assert [(it.channel, it.stream_id, it.index_id, it.engine) for it in session.sources] == [
         ("transcript", "rts-mic", "", "deepgram"),
@@ -142,7 +146,7 @@ def test_a_transcript_that_was_never_started_is_not_asked_for():
     found = told()
     found["pipelines"][0]["ws_id"] = None
 
-    assert [it.channel for it in recovery.session_from(found).sources] == ["visual_index"] * 2
+    assert [it.channel for it in bindings.session_from(found).sources] == ["visual_index"] * 2
 
 
 @pytest.mark.parametrize(
@@ -150,14 +154,14 @@ def test_a_transcript_that_was_never_started_is_not_asked_for():
     [
         ("active", None, T, True),
         ("stopped", None, T, True),
-        ("stopped", record.utc_text(T), T - 1, True),
-        ("stopped", record.utc_text(T), T + 899_999, True),
-        ("stopped", record.utc_text(T), T + 900_000, False),
-        ("failed", record.utc_text(T), T + 900_000, False),
+        ("stopped", envelope.utc_text(T), T - 1, True),
+        ("stopped", envelope.utc_text(T), T + 899_999, True),
+        ("stopped", envelope.utc_text(T), T + 900_000, False),
+        ("failed", envelope.utc_text(T), T + 900_000, False),
     ],
 )
 def test_a_session_is_told_of_for_a_while_after_its_end(status, ended, since_ms, expected):
-    session = recovery.session_from(told(session={"id": "s-1", "status": status}, ended=ended))
+    session = bindings.session_from(told(session={"id": "s-1", "status": status}, ended=ended))
 
     assert session.ran_after(since_ms) is expected
 
@@ -177,7 +181,7 @@ def test_bound_anew_is_what_runs_and_sends_to_another_connection(status, ws_id, 
     found = told()
     found["pipelines"] = [{**found["pipelines"][0], "status": status, "ws_id": ws_id}]
 
-    assert len(recovery.unbound(recovery.session_from(found), "ws-2")) == expected
+    assert len(bindings.unbound(bindings.session_from(found), "ws-2")) == expected
 
 
 # The tail of a journal
@@ -265,8 +269,8 @@ def test_the_line_that_closes_a_gap_or_tells_of_another_does_not_mark_it():
 
 def test_what_was_dropped_is_missing_where_the_line_says_so_and_not_where_the_gap_was_told():
     dropped = gaps.Gap("gap-d", T + 120_000, T + 130_000, "no room", dropped=4)
-    lost = own("listener.dropped", since=record.utc_text(T + 120_000), count=4)
-    other = own("listener.dropped", since=record.utc_text(T + 119_999), count=4)
+    lost = own("listener.dropped", since=envelope.utc_text(T + 120_000), count=4)
+    other = own("listener.dropped", since=envelope.utc_text(T + 119_999), count=4)
     lines = [BEGUN, said(90), other, said(119), lost, said(131), opens(dropped), said(140)]
     tail, _ = read(lines, wanted=(dropped,))
 
@@ -323,7 +327,7 @@ def test_the_life_of_a_session_is_heard_in_every_form():
 
 def filling(done, *, wanted=(GAP,), sources=(SPEECH,)):
     told = [{**it._asdict(), "done": None if done is None else (T / 1000) + done} for it in sources]
-    return own(recovery.BACKFILL_EVENT, gaps=[gap.id for gap in wanted], sources=told)
+    return own(recovery_backfill.BACKFILL_EVENT, gaps=[gap.id for gap in wanted], sources=told)
 
 
 def test_where_somebody_was_filling_it_goes_on_from_the_last_line_of_that():
@@ -361,7 +365,7 @@ def test_a_gap_that_came_later_does_not_undo_what_was_done_before_it():
     [None, 5, {"sources": None}, {"sources": [5, {}, {"channel": 1, "stream_id": "x"}]}, {"gaps": "gap-1"}],
 )
 def test_a_line_about_filling_that_makes_no_sense_tells_of_no_source(data):
-    line = {"channel": "vdbevents", "event": recovery.BACKFILL_EVENT, "data": data}
+    line = {"channel": "vdbevents", "event": recovery_backfill.BACKFILL_EVENT, "data": data}
     tail, _ = read([BEGUN, opens(GAP), line])
 
     assert tail.told_sources == {}
@@ -380,7 +384,7 @@ def takes(backfill, pages):
     found = []
     for position, page in enumerate(pages):
         events = backfill.take(page, more=position + 1 < len(pages))
-        found += [(record.identity_of(event).start_ms - T) / 1000 for event in events]
+        found += [(identity.identity_of(event).start_ms - T) / 1000 for event in events]
     return found
 
 
@@ -435,7 +439,7 @@ def test_two_indexes_of_a_stream_that_say_the_same_make_one_line():
 def test_what_was_seen_meanwhile_is_not_written_again():
     tail, _ = read(JOURNAL)
     backfill = Backfill((GAP,), (SPEECH,), tail)
-    tail.seen.add(hash(record.identity_of(said(100))))
+    tail.seen.add(hash(identity.identity_of(said(100))))
 
     assert takes(backfill, [[fetched(100), fetched(103)]]) == [103]
 
@@ -451,7 +455,7 @@ def test_it_is_written_as_it_would_have_come_with_all_that_the_service_tells():
         "data": {"text": "at 100", "is_final": True, "start": T / 1000 + 100, "end": T / 1000 + 103,
                  "word_timestamps": [1]},
     }  # fmt: skip
-    assert record.identity_of(made) == record.identity_of(said(100))
+    assert identity.identity_of(made) == identity.identity_of(said(100))
     assert "is_final" not in seen["data"]
     assert seen["data"]["text"] == "at 100"
 
@@ -566,7 +570,7 @@ def test_it_goes_on_a_while_before_where_somebody_had_come_to():
 def test_what_is_done_is_told_so_that_another_may_go_on():
     backfill = filled(JOURNAL, sources=(SPEECH, SCENES))
     backfill.take([fetched(100), fetched(103)], more=True)
-    line = own(recovery.BACKFILL_EVENT, **backfill.told())
+    line = own(recovery_backfill.BACKFILL_EVENT, **backfill.told())
 
     written = [said(it, backfilled=True) for it in (100, 103)]
     again = filled([*JOURNAL, *written, line], sources=(SPEECH, SCENES))
@@ -618,7 +622,7 @@ def test_whatever_the_pages_and_wherever_it_is_cut_everything_is_there_once(star
     lines += [said(it) for it in sorted(starts) if it >= 200]
     for most in (of["cut"], None):
         backfill = filled(lines)
-        lines.append(own(recovery.BACKFILL_EVENT, **backfill.told()))
+        lines.append(own(recovery_backfill.BACKFILL_EVENT, **backfill.told()))
         for _ in itertools.count() if most is None else range(most):
             fetch = backfill.next()
             if fetch is None:
@@ -628,8 +632,8 @@ def test_whatever_the_pages_and_wherever_it_is_cut_everything_is_there_once(star
             page = [fetched(it) for it in found[(fetch.page - 1) * size : fetch.page * size]]
             events = backfill.take(page, more=fetch.page * size < len(found))
             lines += [{**event, "backfilled": True} for event in events]
-            lines.append(own(recovery.BACKFILL_EVENT, **backfill.told()))
-    written = [seconds(it.start_ms) for event in lines if (it := record.identity_of(event)) is not None]
+            lines.append(own(recovery_backfill.BACKFILL_EVENT, **backfill.told()))
+    written = [seconds(it.start_ms) for event in lines if (it := identity.identity_of(event)) is not None]
 
     since = max((it for it in live & set(starts) if it < 100), default=0)
     assert len(written) == len(set(written))
@@ -659,24 +663,24 @@ def answer(status, export_status="", video_id="", error="", streams=()):
     ],
 )
 def test_of_a_session_s_life_only_what_goes_further_than_is_known_is_told(status, known, expected):
-    assert [it["status"] for it in recovery.life_since(answer(status), known)] == expected
+    assert [it["status"] for it in recovery_backfill.life_since(answer(status), known)] == expected
 
 
 def test_a_step_of_a_life_is_told_as_the_service_would_have():
-    (active,) = recovery.life_since(answer("active", streams=(MIC, DISPLAY)), [])
-    (failed,) = recovery.life_since(answer("failed", error="the screen is locked"), ["active"])
-    stopped, exported = recovery.life_since(answer("stopped", "exported", "m-1"), ["active"])
+    (active,) = recovery_backfill.life_since(answer("active", streams=(MIC, DISPLAY)), [])
+    (failed,) = recovery_backfill.life_since(answer("failed", error="the screen is locked"), ["active"])
+    stopped, exported = recovery_backfill.life_since(answer("stopped", "exported", "m-1"), ["active"])
 
-    assert record.lifecycle_of(active).streams == (MIC, DISPLAY)
-    assert record.lifecycle_of(failed).error == "the screen is locked"
-    assert record.lifecycle_of(stopped)[:2] == ("s-1", "stopped")
+    assert lifecycle.lifecycle_of(active).streams == (MIC, DISPLAY)
+    assert lifecycle.lifecycle_of(failed).error == "the screen is locked"
+    assert lifecycle.lifecycle_of(stopped)[:2] == ("s-1", "stopped")
     assert exported == {
         "event": "capture_session.exported",
         "capture_session_id": "s-1",
         "status": "exported",
         "data": {"exported_video_id": "m-1"},
     }
-    assert recovery.life_since(answer("stopped", "exported", "m-1"), ["stopped", "exported"]) == []
+    assert recovery_backfill.life_since(answer("stopped", "exported", "m-1"), ["stopped", "exported"]) == []
 
 
 # Streams that should be talking

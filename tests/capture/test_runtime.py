@@ -13,9 +13,9 @@ import pytest
 
 from vdbevents import cloud
 from vdbevents.capture import runtime as runtime_module
-from vdbevents.capture.plan import Channel, Choice
 from vdbevents.capture.runtime import Runtime, where_to_grant
 from vdbevents.errors import CaptureError
+from vdbevents.sessions.plan import Channel, Choice
 
 PATIENCE = 60.0
 MIC = Channel("mic:default", "Microphone", "mic")

@@ -6,7 +6,7 @@ import os
 import pytest
 from processes import KEY, Listener, ServiceInThread
 
-from vdbevents.journal import StateDirectory
+from vdbevents.journal.state import StateDirectory
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from processes import (
     run,
 )
 
-from vdbevents.journal import backend_runs, listener_runs
+from vdbevents.journal.locks import backend_runs, listener_runs
 
 
 @pytest.fixture
@@ -60,13 +60,13 @@ def record(started, service, environ):
 import asyncio, sys
 from pathlib import Path
 from vdbevents import cloud
-from vdbevents.capture import plan
+from vdbevents.capture import selection
 from vdbevents.capture.runtime import Runtime
 cloud.find_runtime(Path({environ["VDBEVENTS_CAPTURE_RUNTIME"]!r}))
 async def main():
     token = cloud.Token({made["token"]!r}, 0)
     runtime = Runtime(cloud.capture_client(token, {service.url!r}), lambda *_: None)
-    choices, _ = plan.choose(plan.Wanted(), await runtime.channels(60), [])
+    choices, _ = selection.choose(selection.Wanted(), await runtime.channels(60), [])
     await runtime.start({made["session_id"]!r}, choices, 60)
     print("recording", flush=True)
     await asyncio.to_thread(sys.stdin.read)

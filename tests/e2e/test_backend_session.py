@@ -11,7 +11,8 @@ import pytest
 import videodb
 from processes import KEY, Backend, Capture, Service, end_listener, eventually, run
 
-from vdbevents.journal import StateDirectory, listener_runs
+from vdbevents.journal.locks import listener_runs
+from vdbevents.journal.state import StateDirectory
 
 BY_WEBHOOK = ["active", "stopping", "stopped", "exported"]
 LIFE = ["created", "starting", *BY_WEBHOOK]

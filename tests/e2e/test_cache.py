@@ -13,7 +13,7 @@ import pytest
 from filelock import FileLock
 from processes import Process, all_shown, assert_failed, eventually, run
 
-from vdbevents.query import sealing, segments
+from vdbevents.query.cache import build as cache_build, index
 
 MIB = 1 << 20
 # Who leaves the processor to whoever else wants it takes long where the other tests do.
@@ -60,14 +60,14 @@ def root(tmp_path):
 
 @pytest.fixture
 def folder(journal, root):
-    return segments.folder_of(journal, root)
+    return index.folder_of(journal, root)
 
 
 @pytest.fixture
 def sealed(state, root):
     """A small journal that is sealed in small pieces."""
     write(state.journal, MIB // 2, 50)
-    assert len(sealing.seal(state.journal, root, piece=100_000).segments) == 5
+    assert len(cache_build.seal(state.journal, root, piece=100_000).segments) == 5
     return state.journal
 
 
@@ -95,15 +95,15 @@ def test_a_cache_is_built_told_of_and_cleared(journal, folder, environ):
     assert told == {
         "journal": str(journal),
         "journal_bytes": len(content),
-        "sealed_bytes": segments.load(journal, folder.parent).end,
+        "sealed_bytes": index.load(journal, folder.parent).end,
         "segments": 1,
         "folder": str(folder),
         "fits": True,
-        "cache_bytes": segments.size_of(folder),
+        "cache_bytes": index.size_of(folder),
         "cache_percent": told["cache_percent"],
         "root": str(folder.parent),
         "caches": 1,
-        "caches_bytes": segments.size_of(folder),
+        "caches_bytes": index.size_of(folder),
     }
 
     cleared = run(["cache", "clear", journal.parent], environ)
@@ -132,7 +132,7 @@ def test_all_caches_are_cleared_and_nothing_else(sealed, root, environ):
     ended = run(["cache", "clear", "--all"], environ)
 
     assert_failed(ended, 2, "1 cache removed", "is left alone: it is no cache")
-    assert not segments.folder_of(sealed, root).exists()
+    assert not index.folder_of(sealed, root).exists()
     assert (root / ("a" * 32) / "letter.txt").exists()
     assert (root / "other").exists()
 
@@ -228,7 +228,7 @@ def test_an_answer_is_the_same_while_the_journal_is_sealed_and_after_the_cache_w
 @pytest.mark.parametrize("damage", ["removed", "emptied", "no cache at all"])
 def test_a_cache_that_was_damaged_is_as_good_as_none(sealed, root, environ, damage):
     expected = answer(sealed, environ, "--no-cache")
-    folder = segments.folder_of(sealed, root)
+    folder = index.folder_of(sealed, root)
     events = sorted(folder.glob("*.parquet"))[2]
     if damage == "removed":
         events.unlink()

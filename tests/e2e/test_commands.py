@@ -27,7 +27,8 @@ from processes import (
 
 from vdbevents import __version__
 from vdbevents.cli.demo import _started
-from vdbevents.journal import StateDirectory, listener_pid, listener_runs
+from vdbevents.journal.locks import listener_pid, listener_runs
+from vdbevents.journal.state import StateDirectory
 
 ROOT = Path(__file__).parent.parent.parent
 SESSION = ROOT / "vdbevents" / "emulator" / "data" / "real-session.jsonl"

@@ -13,8 +13,10 @@ from pathlib import Path
 import pytest
 from processes import PATIENCE, Process, assert_failed, eventually, run
 
-from vdbevents.journal import Journal, StateDirectory, wall_ms
-from vdbevents.record import utc_text
+from vdbevents.events.envelope import utc_text
+from vdbevents.journal.append import Journal
+from vdbevents.journal.files import wall_ms
+from vdbevents.journal.state import StateDirectory
 
 EXAMPLE = Path(__file__).parent.parent.parent / "docs" / "example.jsonl"
 

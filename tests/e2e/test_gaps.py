@@ -8,8 +8,8 @@ import sys
 import pytest
 from processes import all_shown, assert_failed, run
 
-from vdbevents import gaps, record
-from vdbevents.gaps import Gap, Missing
+from vdbevents.events import envelope, gaps
+from vdbevents.events.gaps import Gap, Missing
 
 AT = 1772446530000  # 2026-03-02T10:15:30Z
 ALERTS = Missing("alerts", "the service keeps no record of those that it sent")
@@ -24,15 +24,15 @@ def gap(name, seconds=90, *, after=0, status="open", reason="closed with code 10
 
 def line(one):
     """The line of a gap, written a second after its end."""
-    return record.own_record(gaps.EVENT, one.told(), one.until_ms + 1000).line
+    return envelope.own_record(gaps.EVENT, one.told(), one.until_ms + 1000).line
 
 
 def said(text, at_ms=AT, *, fetched=False, start=AT - 500):
     data = {"text": text, "is_final": True, "start": start / 1000 if fetched else start, "end": None}
     event = {"channel": "transcript", "rtstream_id": "rts-1", "data": data}
     if fetched:
-        return record.backfilled_record(event, at_ms).line
-    return record.envelop(json.dumps(event).encode(), at_ms).line
+        return envelope.backfilled_record(event, at_ms).line
+    return envelope.envelop(json.dumps(event).encode(), at_ms).line
 
 
 RECOVERED = gap("gap-a", status="recovered", recovered={"transcript": 1203, "visual_index": 2})
@@ -176,7 +176,7 @@ def test_the_journal_is_found_as_a_query_finds_it(environ, with_gaps, tmp_path):
 
 
 def test_a_gap_of_an_older_recorder_is_one_of_which_nothing_was_fetched(environ, journal):
-    directory = journal(record.own_record(gaps.EVENT, OLD, AT).line)
+    directory = journal(envelope.own_record(gaps.EVENT, OLD, AT).line)
 
     assert (
         run(["gaps", directory], environ).stdout
@@ -230,7 +230,7 @@ def test_what_a_gap_holds_reaches_no_terminal_unescaped(environ, journal):
         streams=("\ud800",),
     )
     event = {"channel": "vdbevents", "event": gaps.EVENT, "data": bad.told()}
-    directory = journal(record.envelop(json.dumps(event).encode(), AT).line)
+    directory = journal(envelope.envelop(json.dumps(event).encode(), AT).line)
 
     for arguments in (
         ["gaps", directory],

@@ -5,7 +5,7 @@ import json
 import pytest
 from processes import eventually
 
-from vdbevents.journal import replace_file
+from vdbevents.journal.files import replace_file
 
 
 def has_text(text):

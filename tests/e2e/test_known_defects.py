@@ -16,7 +16,7 @@ import time
 import pytest
 from processes import KEY, Listener, ServiceInThread, eventually
 
-from vdbevents.journal import StateDirectory
+from vdbevents.journal.state import StateDirectory
 
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="limits of another process are Linux'")
 

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 import pytest
 from processes import KEY, ServiceInThread, assert_failed, run
 
-from vdbevents.record import own_record, utc_text
+from vdbevents.events.envelope import own_record, utc_text
 
 SESSION = "cap-5f1d9c20"
 MIC, SCREEN = "rts-1", "rts-3"

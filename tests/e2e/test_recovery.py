@@ -16,8 +16,10 @@ from chaos import count
 from processes import KEY, Capture, Listener, ServiceInThread, events_of, eventually, run
 from stepped_clock import step
 
-from vdbevents import gaps, record
-from vdbevents.journal import StateDirectory, change_object, replace_file
+from vdbevents.events import envelope, fields, gaps, identity, lifecycle
+from vdbevents.journal.files import replace_file
+from vdbevents.journal.locks import change_object
+from vdbevents.journal.state import StateDirectory
 
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="limits of another process are Linux'")
 
@@ -75,7 +77,7 @@ class Recording:
         self.call("POST", "/capture/session/start", session_id=self.id, channels=channels)
         path = f"/collection/default/capture/session/{self.id}"
         found = eventually(lambda: self.call("GET", path)["rtstreams"])
-        self.streams = record.streams_of({"rtstreams": found})
+        self.streams = lifecycle.streams_of({"rtstreams": found})
         self.events = {label: self._event(label, prompt) for label, prompt in alerts}
         pipelines = [self._start(kind) for kind in kinds]
         for pipeline in pipelines:
@@ -90,7 +92,7 @@ class Recording:
             "alerts": [
                 {"label": label, "prompt": prompt, "event_id": self.events[label]} for label, prompt in alerts
             ],
-            "started": record.utc_text(time.time_ns() // 1_000_000),
+            "started": envelope.utc_text(time.time_ns() // 1_000_000),
             "ended": None,
         }
         replace_file(state.capture_info, json.dumps(self.told).encode())
@@ -188,7 +190,7 @@ class Captured(Recording):
     def __init__(self, service, capture):
         self.service, self.state = service, capture.state
         info = capture.reaches(lambda info: info["session"]["id"] and info["streams"])
-        self.id, self.streams = info["session"]["id"], record.streams_of(info)
+        self.id, self.streams = info["session"]["id"], lifecycle.streams_of(info)
 
 
 def gaps_of(state):
@@ -216,7 +218,7 @@ def live(state, channel):
 
 
 def fetched(state, channel=None):
-    return [e for e in events_of(state) if e.get("backfilled") and channel in (None, record.channel_of(e))]
+    return [e for e in events_of(state) if e.get("backfilled") and channel in (None, fields.channel_of(e))]
 
 
 def heard(listener, channels=KINDS):
@@ -339,7 +341,7 @@ def test_a_listener_that_is_started_after_the_end_of_a_session_has_missed_nothin
     listener = listen()
     listener.connected(times=2)
     service.send(json={"channel": "transcript", "data": {"text": "after"}})
-    listener.receives(lambda e: record.text_of(e) == "after")
+    listener.receives(lambda e: fields.text_of(e) == "after")
 
     assert gaps_of(state) == []
 
@@ -649,7 +651,7 @@ def test_two_listeners_keep_to_the_sessions_of_their_directories(service, listen
     mine = {stream.id for stream in session.streams}
     theirs = {stream.id for stream in their_session.streams}
     for directory, streams in ((state, mine), (elsewhere, theirs)):
-        known = {record.stream_id_of(e) for e in events_of(directory) if record.channel_of(e) in KINDS}
+        known = {fields.stream_id_of(e) for e in events_of(directory) if fields.channel_of(e) in KINDS}
         assert known == streams
     assert_each_once(listener, session)
     assert_each_once(other, their_session)
@@ -663,8 +665,8 @@ def test_a_journal_that_is_cleared_in_the_middle_of_a_session_is_recorded_on_and
     listener = listen()
     session = recording(listener, kinds=["transcript", "visual_index"])
     heard(listener, ["transcript"])
-    eventually(lambda: [e for e in live(state, "transcript") if not record.is_interim(e)])
-    cleared = {record.identity_of(e) for e in events_of(state)} - {None}
+    eventually(lambda: [e for e in live(state, "transcript") if not fields.is_interim(e)])
+    cleared = {identity.identity_of(e) for e in events_of(state)} - {None}
     for _ in range(2):
         bound = state.ws_id.read_text()
         listener.stop()
@@ -674,11 +676,11 @@ def test_a_journal_that_is_cleared_in_the_middle_of_a_session_is_recorded_on_and
         ws_id = listener.connected()
         eventually(lambda ws_id=ws_id: session.is_bound(ws_id))
     closed(state)
-    eventually(lambda: [e for e in live(state, "transcript") if not record.is_interim(e)])
+    eventually(lambda: [e for e in live(state, "transcript") if not fields.is_interim(e)])
     dropped_connection(service, listener, 2)
     closed(state, 2)
 
-    there = [record.identity_of(e) for e in events_of(state)]
+    there = [identity.identity_of(e) for e in events_of(state)]
     assert [it for it in there if it in cleared and it.channel in KINDS] == []
 
 
@@ -767,7 +769,7 @@ def test_a_capture_that_runs_on_while_the_listener_reconnects_tells_rightly_what
             (alert,) = alerts[pipeline["kind"]]
             assert pipeline["alerts"] == [{"label": "seven", "alert_id": alert["alert_id"]}]
     eventually(lambda: {"stopped", "exported"} <= {e.get("status") for e in events_of(state)})
-    told = [e["status"] for e in events_of(state) if record.channel_of(e) == "capture_session"]
+    told = [e["status"] for e in events_of(state) if fields.channel_of(e) == "capture_session"]
     assert sorted(told) == sorted(set(told)), "a step of the session is told twice"
     assert assert_each_once(listener, session, gaps=2).recovered >= 300
 

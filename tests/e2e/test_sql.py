@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from processes import PATIENCE, Process, all_shown, assert_failed, eventually, run
 
-from vdbevents.query.views import VIEWS
+from vdbevents.query.sql.views import VIEWS
 
 EXAMPLE = Path(__file__).parent.parent.parent / "docs" / "example.jsonl"
 

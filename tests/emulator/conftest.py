@@ -11,7 +11,7 @@ import pytest
 import videodb
 from websockets.sync.client import connect
 
-from vdbevents.emulator.server import EmulatorSettings, running
+from vdbevents.emulator.application import EmulatorSettings, running
 
 KEY = "sk-emulator"
 PATIENCE = 60

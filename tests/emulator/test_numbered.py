@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings, strategies
 from videodb.exceptions import InvalidRequestError
 
+from vdbevents.emulator.application import EmulatorSettings, serve
 from vdbevents.emulator.clock import Clock
 from vdbevents.emulator.numbered import Numbered
+from vdbevents.emulator.playback import Service
 from vdbevents.emulator.replay import Recorded, load_recording
-from vdbevents.emulator.server import EmulatorSettings, serve
-from vdbevents.emulator.service import Service
 
 HOUR = 3600
 ORIGIN = 1_772_446_530.1234

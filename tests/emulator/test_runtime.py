@@ -18,8 +18,8 @@ from pathlib import Path
 import pytest
 from videodb.capture import CaptureClient
 
-from vdbevents.emulator.runtime import COMMANDS
-from vdbevents.emulator.server import EmulatorSettings, installed_path, running
+from vdbevents.emulator.application import EmulatorSettings, installed_path, running
+from vdbevents.emulator.fake_runtime import COMMANDS
 
 PREFIX = "videodb_recorder|"
 MIC = {"channel_id": "mic:default", "type": "audio", "name": "Microphone", "store": False}
@@ -622,9 +622,10 @@ def test_it_stays_attached_while_the_emulator_is_down(runtime, emulator):
 
 def test_it_needs_the_standard_library_alone():
     program = (
-        "import sys, vdbevents.emulator.runtime\n"
+        "import sys, vdbevents.emulator.fake_runtime\n"
         "print(sorted(n for n in sys.modules if n in {'asyncio', 'starlette', 'uvicorn', 'websockets'}\n"
-        "  or n.startswith('vdbevents.') and n not in {'vdbevents.emulator', 'vdbevents.emulator.runtime'}))"
+        "  or n.startswith('vdbevents.')\n"
+        "  and n not in {'vdbevents.emulator', 'vdbevents.emulator.fake_runtime'}))"
     )
     found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert found.stdout == "[]\n"

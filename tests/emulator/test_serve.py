@@ -15,12 +15,12 @@ from pathlib import Path
 import pytest
 from websockets.sync.client import connect
 
+from vdbevents.emulator.application import EmulatorSettings, installed_path, running, serve
 from vdbevents.emulator.faults import FAULT_NAMES
-from vdbevents.emulator.server import EmulatorSettings, installed_path, running, serve
 
 PROGRAM = """
 import sys
-from vdbevents.emulator.server import EmulatorSettings, serve
+from vdbevents.emulator.application import EmulatorSettings, serve
 serve(EmulatorSettings(), lambda url: print(url, file=sys.stderr, flush=True))
 """
 
@@ -164,7 +164,7 @@ def test_the_command_refuses_what_it_cannot_be_and_says_why(options, message):
 
 def test_it_is_imported_without_anything_of_the_client():
     program = (
-        "import sys, vdbevents.emulator.server\n"
+        "import sys, vdbevents.emulator.application\n"
         "print(sorted(n for n in sys.modules if n.split('.')[0] in {'typer', 'videodb', 'duckdb', 'rich'}\n"
         "  or n.startswith('vdbevents.') and not n.startswith('vdbevents.emulator')))"
     )

@@ -4,8 +4,9 @@ import signal
 
 import pytest
 
-from vdbevents import cloud, journal
-from vdbevents.listener import daemon, machine
+from vdbevents import cloud
+from vdbevents.journal import locks, state as journal_state
+from vdbevents.listener import daemon, protocol
 
 
 class Silent:
@@ -22,7 +23,7 @@ class Silent:
 
 
 def test_a_bug_in_what_connects_ends_the_listener_and_is_not_swallowed(tmp_path, monkeypatch):
-    state = journal.StateDirectory(tmp_path / "state")
+    state = journal_state.StateDirectory(tmp_path / "state")
     state.create()
 
     before = signal.getsignal(signal.SIGHUP)
@@ -31,10 +32,10 @@ def test_a_bug_in_what_connects_ends_the_listener_and_is_not_swallowed(tmp_path,
         raise ZeroDivisionError
 
     monkeypatch.setattr(daemon._Daemon, "_connect", broken)
-    options = daemon.Options(state, cloud.Credentials("sk-x", "http://127.0.0.1:1"), machine.Settings())
+    options = daemon.Options(state, cloud.Credentials("sk-x", "http://127.0.0.1:1"), protocol.Settings())
 
     with pytest.raises(ZeroDivisionError):
         daemon.listen(options, Silent())
     assert not state.ws_pid.exists()
-    assert not journal.listener_runs(state)
+    assert not locks.listener_runs(state)
     assert signal.getsignal(signal.SIGHUP) is before

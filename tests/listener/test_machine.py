@@ -6,10 +6,10 @@ import random
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from vdbevents import gaps, record
 from vdbevents.cloud import Failure
 from vdbevents.errors import ServiceRefusedError, ServiceUnreachableError
-from vdbevents.listener import machine as m
+from vdbevents.events import envelope, gaps
+from vdbevents.listener import protocol as m
 
 WALL = 1772446530123
 DOWN = Failure("no connection: Connection refused")
@@ -459,8 +459,8 @@ def test_what_was_dropped_is_a_gap_of_its_own_though_the_connection_stood():
     assert own_events(actions) == {
         "listener.gap": {
             "id": "gap-000000000000",
-            "since": record.utc_text(WALL + 1000),
-            "until": record.utc_text(WALL + 5000),
+            "since": envelope.utc_text(WALL + 1000),
+            "until": envelope.utc_text(WALL + 5000),
             "seconds": 4.0,
             "reason": "the disk took no lines, and the memory for them was full",
             "status": "open",
@@ -473,7 +473,7 @@ def test_what_was_dropped_is_a_gap_of_its_own_though_the_connection_stood():
 
 def test_what_was_dropped_by_a_run_that_could_not_say_so_is_told_by_the_next():
     counts = m.Counts()
-    lost = {"count": 3, "since": record.utc_text(WALL), "until": record.utc_text(WALL + 1)}
+    lost = {"count": 3, "since": envelope.utc_text(WALL), "until": envelope.utc_text(WALL + 1)}
     counts.note_own({"channel": "vdbevents", "event": "listener.dropped", "data": lost})
 
     actions = Bench(counts=counts).started()
@@ -485,7 +485,7 @@ def test_what_was_dropped_by_a_run_that_could_not_say_so_is_told_by_the_next():
 def test_what_a_gap_tells_of_already_is_not_told_again():
     counts = m.Counts()
     bench = Bench(counts=counts)
-    lost = {"count": 3, "since": record.utc_text(WALL), "until": record.utc_text(WALL + 1)}
+    lost = {"count": 3, "since": envelope.utc_text(WALL), "until": envelope.utc_text(WALL + 1)}
     counts.note_own({"channel": "vdbevents", "event": "listener.dropped", "data": lost})
     bench.does(m.Dropped(3, WALL, WALL + 1))
 
@@ -504,13 +504,13 @@ def test_a_line_about_dropped_events_that_makes_no_sense_is_no_loss(data):
 
 
 def fetched(channel="transcript", stream_id="rts-1"):
-    return record.backfilled_record({"channel": channel, "rtstream_id": stream_id, "data": {}}, WALL)
+    return envelope.backfilled_record({"channel": channel, "rtstream_id": stream_id, "data": {}}, WALL)
 
 
 @pytest.mark.parametrize("state", STATES)
 def test_what_is_supplied_is_written_and_counted_in_every_state(state):
     bench = in_state(state)
-    own = record.own_record("listener.backfill", {}, WALL)
+    own = envelope.own_record("listener.backfill", {}, WALL)
     actions = bench.does(m.Supplied([fetched(), own, fetched("visual_index")]), after=5)
 
     assert [(it.channel, it.record) for it in actions] == [
@@ -541,7 +541,7 @@ def test_a_service_that_names_ever_new_streams_does_not_fill_the_memory():
 
 def closes(gap, status, **changes):
     told = {**gap.told(), "status": status, **changes}
-    return m.Supplied([record.own_record(gaps.EVENT, told, WALL)])
+    return m.Supplied([envelope.own_record(gaps.EVENT, told, WALL)])
 
 
 @pytest.mark.parametrize(("status", "unrecovered"), [("recovered", 0), ("incomplete", 1)])

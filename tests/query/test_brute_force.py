@@ -7,10 +7,11 @@ import unicodedata
 import duckdb
 from hypothesis import HealthCheck, example, given, settings, strategies as st
 
-from vdbevents import record
-from vdbevents.query import engine, folding, sealing
-from vdbevents.query.plan import Filters
-from vdbevents.query.window import Window
+from vdbevents.events import identity as events_identity
+from vdbevents.query import columns, engine
+from vdbevents.query.cache import build
+from vdbevents.query.filters import Filters
+from vdbevents.times import Window
 
 AT = 1772446530000
 
@@ -202,7 +203,7 @@ def test_the_answer_is_the_same_when_a_part_of_the_journal_is_sealed(
 ):
     journal, root = tmp_path / "journal.jsonl", tmp_path / "cache"
     journal.write_text("".join(written(*line) + "\n" for line in lines), "utf-8")
-    cache = sealing.seal(journal, root, piece=piece, part=900)
+    cache = build.seal(journal, root, piece=piece, part=900)
     asked = dataclasses.replace(asked, around_ms=around_ms)
 
     with engine.search(journal, asked) as read, engine.search(journal, asked, cache) as answer:
@@ -327,16 +328,16 @@ def test_an_event_is_known_by_the_same_in_a_query_as_everywhere(events):
     )
     found = database.execute(
         "SELECT number, coalesce(backfilled, false), channel, owner, start_ms, end_ms, told "
-        f"FROM ({folding.identities('lines')}) ORDER BY number"
+        f"FROM ({columns.identities('lines')}) ORDER BY number"
     ).fetchall()
     expected = [
         (number, event.get("backfilled") is True, identity)
         for number, event in enumerate(events)
-        if (identity := record.identity_of(event)) is not None
+        if (identity := events_identity.identity_of(event)) is not None
     ]
 
     assert [
-        (number, fetched, record.Identity(*known, record._digest(told)))
+        (number, fetched, events_identity.Identity(*known, events_identity._digest(told)))
         for number, fetched, *known, told in found
     ] == expected
 
@@ -384,7 +385,7 @@ def test_what_was_received_and_fetched_is_shown_once(tmp_path, told, asked):
         for (at_ms, event), line in sorted(zip(told, lines, strict=True), key=lambda row: row[0][0])
         if (since is None or at_ms >= since) and all(word in line for word in asked.grep)
     ]
-    identities = [record.identity_of(event) for _, event in matching]
+    identities = [events_identity.identity_of(event) for _, event in matching]
     fetched = {known for known, (_, event) in zip(identities, matching, strict=True) if "backfilled" in event}
     expected = [
         line

@@ -4,7 +4,7 @@ import pytest
 from filelock import FileLock
 
 from vdbevents.errors import InputError, StorageError
-from vdbevents.query import sealing, segments
+from vdbevents.query.cache import build, index
 
 NAME = "0123456789abcdef" * 2
 
@@ -19,14 +19,14 @@ def folder(tmp_path):
 
 
 def test_clearing_removes_the_folder_and_tells_what_that_freed(folder):
-    assert sealing.clear(folder) == 50
+    assert build.clear(folder) == 50
     assert not folder.exists()
-    assert sealing.clear(folder) == 0
+    assert build.clear(folder) == 0
 
 
 def test_clearing_waits_no_longer_than_it_is_told_to(folder):
     with FileLock(folder / "lock"), pytest.raises(StorageError, match="is being written"):
-        sealing.clear(folder, wait_seconds=0.1)
+        build.clear(folder, wait_seconds=0.1)
 
     assert (folder / "manifest.json").exists()
 
@@ -49,20 +49,20 @@ def test_what_is_no_cache_is_left_alone(folder, tmp_path, kind):
         target.symlink_to(folder)
 
     with pytest.raises(InputError, match="left alone"):
-        sealing.clear(target)
+        build.clear(target)
 
-    assert not segments.is_own(target)
+    assert not index.is_own(target)
     assert (target / "manifest.json").exists()
 
 
 def test_sealing_leaves_what_it_does_not_know(folder, tmp_path):
     journal = tmp_path / "journal.jsonl"
     journal.write_bytes(b'{"channel":"transcript"}\n' * 100)
-    own = segments.folder_of(journal, tmp_path)
+    own = index.folder_of(journal, tmp_path)
     folder.rename(own)
     (own / "letter.txt").touch()
 
-    cache = sealing.seal(journal, tmp_path, piece=1000)
+    cache = build.seal(journal, tmp_path, piece=1000)
 
     assert len(cache.segments) == 2
     assert (own / "letter.txt").exists()
@@ -71,6 +71,6 @@ def test_sealing_leaves_what_it_does_not_know(folder, tmp_path):
 
 def test_a_journal_that_is_gone_is_told_as_such(tmp_path):
     with pytest.raises(InputError, match="cannot be read"):
-        sealing.seal(tmp_path / "gone.jsonl", tmp_path)
+        build.seal(tmp_path / "gone.jsonl", tmp_path)
 
-    assert segments.folders(tmp_path) == []
+    assert index.folders(tmp_path) == []

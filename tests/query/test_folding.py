@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
 from vdbevents.query import engine
-from vdbevents.query.plan import Event, Filters
+from vdbevents.query.filters import Event, Filters
 
 SMALL = -3e10
 LARGE = 2.5e11

@@ -7,10 +7,11 @@ from datetime import UTC
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from vdbevents.query import engine, hosts, merged, render, runs
-from vdbevents.query.merged import Journal, Merged
-from vdbevents.query.plan import Event, Filters
-from vdbevents.query.window import Window
+from vdbevents.query import collapse, engine, hostnames, merge
+from vdbevents.query.filters import Event, Filters
+from vdbevents.query.merge import Journal, Merged
+from vdbevents.query.output import write
+from vdbevents.times import Window
 
 START = 1_772_446_530
 
@@ -38,7 +39,7 @@ def journals(tmp_path):
 
 def found(journals, **filters):
     """Return the host and the text of each event, and see that the lines are the same events' own."""
-    with merged.search(journals, Filters(**filters)) as answer:
+    with merge.search(journals, Filters(**filters)) as answer:
         told = [event for batch in answer.events(("text", "host")) for event in batch]
         lines = [json.loads(line)["data"]["text"] for batch in answer.lines() for line in batch]
         assert [event.text for event in told] == lines
@@ -49,8 +50,8 @@ def found(journals, **filters):
 def printed(journals, output, *, unique=False, fields=None, **filters):
     asked = Filters(**filters)
     stream = io.BytesIO()
-    with merged.search(journals, asked) as answer:
-        render.write(
+    with merge.search(journals, asked) as answer:
+        write.write(
             answer,
             output,
             stream,
@@ -59,7 +60,7 @@ def printed(journals, output, *, unique=False, fields=None, **filters):
             width=None,
             zone=UTC,
             fields=fields,
-            runs=runs.find(answer, newest_first=asked.newest_first) if unique else None,
+            runs=collapse.find(answer, newest_first=asked.newest_first) if unique else None,
             hosts=len(journals) > 1,
         )
     return stream.getvalue().decode()
@@ -103,11 +104,11 @@ def test_the_newest_are_counted_over_all_journals(journals):
 def test_the_span_is_that_of_what_is_shown(journals):
     two = journals(laptop=[said(1, "a"), said(86_400, "b")], desk=[said(86_401, "c"), said(None, "d")])
 
-    with merged.search(two, Filters()) as answer:
+    with merge.search(two, Filters()) as answer:
         assert answer.span == (START * 1000 + 1000, START * 1000 + 86_401_000)
-    with merged.search(two, Filters(limit=2)) as answer:
+    with merge.search(two, Filters(limit=2)) as answer:
         assert answer.span == (START * 1000 + 86_400_000, START * 1000 + 86_401_000)
-    with merged.search(two, Filters(offset=3)) as answer:
+    with merge.search(two, Filters(offset=3)) as answer:
         assert (answer.count, answer.span) == (1, None)
 
 
@@ -128,7 +129,7 @@ def test_what_two_machines_heard_alike_is_there_twice_and_hides_nothing_of_each_
 def test_what_could_not_be_read_and_the_sizes_are_told_of_each_journal(journals):
     two = journals(laptop=["{torn", said(1, "a")], desk=[])
 
-    with merged.search(two, Filters()) as answer:
+    with merge.search(two, Filters()) as answer:
         assert (answer.skipped, answer.count) == (1, 1)
         assert [(host, of.skipped, of.journal_bytes > 0) for host, of in answer.answers] == [
             ("laptop", 1, True),
@@ -183,7 +184,7 @@ TIMES = st.lists(st.none() | st.integers(-5, 5), max_size=8)
 )
 def test_merging_is_sorting_all_by_hand(each, limit, offset, newest_first, most):
     asked = Filters(limit=limit, offset=offset, newest_first=newest_first)
-    one = asked if len(each) == 1 else merged.asked_of_each(asked)
+    one = asked if len(each) == 1 else merge.asked_of_each(asked)
     answer = Merged([(f"{number}", Told(times, one, most)) for number, times in enumerate(each)], asked)
 
     by_hand = sorted(
@@ -317,7 +318,7 @@ def test_an_answer_of_one_journal_tells_no_machine_and_no_time_that_was_not_aske
 
 
 def called(*paths):
-    return hosts.names([hosts.Place(hosts.parts_of(path.split("/"))) for path in paths])
+    return hostnames.names([hostnames.Place(hostnames.parts_of(path.split("/"))) for path in paths])
 
 
 @pytest.mark.parametrize(
@@ -339,15 +340,19 @@ def test_a_machine_is_called_by_what_tells_it_from_others(paths, names):
 
 
 def test_a_name_that_was_given_is_kept_and_no_other_is_called_so():
-    places = [hosts.Place(("a", "x"), "laptop"), hosts.Place(("b", "laptop")), hosts.Place(("c",), "laptop")]
+    places = [
+        hostnames.Place(("a", "x"), "laptop"),
+        hostnames.Place(("b", "laptop")),
+        hostnames.Place(("c",), "laptop"),
+    ]
 
-    assert hosts.names(places) == ["laptop", "b/laptop", "laptop"]
+    assert hostnames.names(places) == ["laptop", "b/laptop", "laptop"]
 
 
 @given(st.lists(st.lists(st.sampled_from("abc"), min_size=1, max_size=4).map(tuple), max_size=8))
 @settings(max_examples=200)
 def test_two_places_are_never_called_alike(paths):
-    names = hosts.names([hosts.Place(path) for path in paths])
+    names = hostnames.names([hostnames.Place(path) for path in paths])
 
     assert len(set(names)) == len(set(paths))
     assert all("/".join(path).endswith(name) for path, name in zip(paths, names, strict=True))
@@ -365,4 +370,4 @@ def test_two_places_are_never_called_alike(paths):
     ],
 )
 def test_a_name_stands_before_a_path(text, expected):
-    assert hosts.named(text) == expected
+    assert hostnames.named(text) == expected

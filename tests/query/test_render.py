@@ -11,9 +11,10 @@ from hypothesis import given, strategies as st
 from markdown_it import MarkdownIt
 
 from vdbevents.errors import InputError
-from vdbevents.query import engine, render
-from vdbevents.query.plan import Event, Filters
-from vdbevents.query.window import Window
+from vdbevents.query import engine
+from vdbevents.query.filters import Event, Filters
+from vdbevents.query.output import markdown, rows, text as output_text, write as output_write
+from vdbevents.times import Window
 
 BERLIN = ZoneInfo("Europe/Berlin")
 RED, OFF, DIM = "\x1b[1;31m", "\x1b[0m", "\x1b[2m"
@@ -40,7 +41,7 @@ def written(journal, output, *, colour=False, width=None, fields=None, **filters
     chosen = Filters(**filters)
     stream = io.BytesIO()
     with engine.search(journal, chosen) as answer:
-        count = render.write(
+        count = output_write.write(
             answer, output, stream, filters=chosen, colour=colour, width=width, zone=BERLIN, fields=fields
         )
         return stream.getvalue().decode(), count, answer.count
@@ -143,7 +144,7 @@ def test_text_on_a_terminal_is_coloured_cut_and_shows_the_match(journal):
 @pytest.mark.parametrize(
     ("output", "expected"),
     [
-        *(("jsonl", ""), ("json", "[]\n"), ("csv", ",".join(render.FIELDS) + "\n"), ("text", "")),
+        *(("jsonl", ""), ("json", "[]\n"), ("csv", ",".join(rows.FIELDS) + "\n"), ("text", "")),
         *(("md", ""), ("srt", ""), ("vtt", "WEBVTT\n")),
     ],
 )
@@ -181,7 +182,9 @@ def test_a_closed_pipe_is_the_caller_s_to_handle(journal):
             raise BrokenPipeError
 
     with engine.search(journal, Filters()) as answer, pytest.raises(BrokenPipeError):
-        render.write(answer, "jsonl", Closed(), filters=Filters(), colour=False, width=None, zone=BERLIN)
+        output_write.write(
+            answer, "jsonl", Closed(), filters=Filters(), colour=False, width=None, zone=BERLIN
+        )
 
 
 @pytest.mark.parametrize("output", ["jsonl", "csv", "text", "md", "srt", "vtt"])
@@ -200,7 +203,7 @@ def test_a_large_answer_is_written_in_parts(tmp_path, output):
     )
     stream = Counting()
     with engine.search(journal, Filters()) as answer:
-        render.write(answer, output, stream, filters=Filters(), colour=False, width=None, zone=BERLIN)
+        output_write.write(answer, output, stream, filters=Filters(), colour=False, width=None, zone=BERLIN)
     assert stream.parts > 5
     assert stream.getvalue().count(b"x" * 100) == 20_000
     if output in ("jsonl", "csv", "text"):
@@ -252,7 +255,7 @@ def test_text_of_fields_is_for_cut_with_a_tab_between_them_and_nothing_cut(journ
 
 
 def test_csv_of_all_fields_is_csv(journal):
-    assert printed(journal, "csv", fields=render.FIELDS) == printed(journal, "csv")
+    assert printed(journal, "csv", fields=rows.FIELDS) == printed(journal, "csv")
 
 
 @pytest.mark.parametrize("output", ["md", "srt", "vtt"])
@@ -263,9 +266,9 @@ def test_what_has_no_fields_refuses_them(journal, output):
 
 
 def test_field_names_are_split_at_commas_and_trimmed():
-    assert render.parse_fields("text") == ("text",)
-    assert render.parse_fields(" time, text ,stream_name") == ("time", "text", "stream_name")
-    assert render.parse_fields(",".join(render.FIELDS)) == render.FIELDS
+    assert rows.parse_fields("text") == ("text",)
+    assert rows.parse_fields(" time, text ,stream_name") == ("time", "text", "stream_name")
+    assert rows.parse_fields(",".join(rows.FIELDS)) == rows.FIELDS
 
 
 @pytest.mark.parametrize(
@@ -281,9 +284,9 @@ def test_field_names_are_split_at_commas_and_trimmed():
 )
 def test_field_names_that_cannot_be_meant_are_refused_with_those_that_can(text, message):
     with pytest.raises(InputError) as refused:
-        render.parse_fields(text)
+        rows.parse_fields(text)
     assert refused.value.message == message
-    assert ", ".join(render.FIELDS) in refused.value.hint
+    assert ", ".join(rows.FIELDS) in refused.value.hint
 
 
 # -- Markdown --------------------------------------------------------------------------------------------
@@ -362,15 +365,15 @@ MARKUP = " \n\\`*_<>[]()#|&~!=-+.:/@{}$^%;\"'ab1"
 )
 def test_markdown_reads_as_the_event_s_own_words_whatever_they_are(text, time):
     said = event(text, time_ms=time, channel=text, source=text, label=text)
-    [item] = [item for batch in render._items(Told([said]), Filters(), BERLIN) for item in batch]
+    [item] = [item for batch in markdown.markdown_items(Told([said]), Filters(), BERLIN) for item in batch]
     tokens = MARKDOWN.parse(item)
     assert {token.type for token in tokens} <= HARMLESS_TOKENS
     assert [token.tag for token in tokens if token.type == "heading_open"] == ["h2"]
     _, inline = [token for token in tokens if token.type == "inline"]
     assert {token.type for token in inline.children} <= {"strong_open", "strong_close", "text"}
     assert [token.type for token in inline.children].count("strong_open") == 1
-    words = render._on_one_line(text)
-    whole = render._on_one_line(render._what(said))
+    words = rows.on_one_line(text)
+    whole = rows.on_one_line(rows.description(said))
     kind = " · ".join(words for name in (text, text) if name)
     expected = f"{'-' if time is None else '01:00:00'} {': '.join(filter(None, (kind, whole)))}".rstrip()
     assert "".join(token.content for token in inline.children).replace("\u2060", "") == expected
@@ -467,11 +470,11 @@ def test_whatever_is_said_a_cue_is_one_line_of_times_and_one_of_text(text):
     said = [event(text, start_ms=0, speaker=text), event(text, start_ms=1, source=text)]
     for output, before in (("srt", "[12]\n"), ("vtt", "")):
         stream = io.BytesIO()
-        count = render.write(
+        count = output_write.write(
             Told(said), output, stream, filters=Filters(), colour=False, width=None, zone=BERLIN
         )
         cues = stream.getvalue().decode().split("\n\n")[2 * (output == "vtt") :]
-        assert count == (2 if render._on_one_line(text) else 0)
+        assert count == (2 if rows.on_one_line(text) else 0)
         assert len(cues) == count or not count
         for cue in cues if count else ():
             lines = cue.removesuffix("\n").splitlines()
@@ -489,7 +492,7 @@ def event(text, **columns):
 
 
 def line(text, *, colour=False, width=None, zone=BERLIN, columns=None, **filters):
-    page = render.Page((0, 0), Filters(**filters), colour=colour, width=width, zone=zone)
+    page = output_text.Page((0, 0), Filters(**filters), colour=colour, width=width, zone=zone)
     events = [event(text, **columns or {})]
     page.widen(events)
     return page.line(events[0])
@@ -510,7 +513,7 @@ def line(text, *, colour=False, width=None, zone=BERLIN, columns=None, **filters
     ],
 )
 def test_what_a_terminal_would_obey_is_shown_instead(hostile, shown):
-    assert render.harmless(hostile) == shown
+    assert output_write.harmless(hostile) == shown
     assert line(hostile) == f"01:00:00  -  -  {shown}\n"
     everywhere = line(None, columns={"label": hostile, "channel": hostile, "source": hostile})
     assert everywhere == f"01:00:00  {shown}  {shown}  {shown}\n"
@@ -536,7 +539,7 @@ def cells(text):
 def test_a_line_never_exceeds_the_terminal_and_holds_the_match(text, width, pattern):
     shown = line(text, width=width, grep=(pattern,))
     assert cells(shown[:-1]) <= width
-    if pattern in render.harmless(text):
+    if pattern in output_write.harmless(text):
         assert pattern.strip() in shown
 
 
@@ -595,7 +598,7 @@ def test_no_format_for_eyes_holds_what_a_terminal_would_obey(tmp_path, output):
     hostile = "a" + "b".join(sorted(OBEYED)) + "\x1b]0;title\x07\x1b[2J\u202egnp.exe\u2066\u2069"
     stream = {"channel": hostile, "rtstream_name": hostile, "speaker": hostile, "label": hostile}
     journal = recorded(tmp_path, {"unix_ts": 0, "start": 0, "text": hostile} | stream)
-    fields = render.FIELDS if output == "fields" else None
+    fields = rows.FIELDS if output == "fields" else None
     shown = printed(journal, "text" if fields else output, fields=fields)
     assert "title" in shown
     assert "gnp" in shown

@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given, strategies as st
 
 from vdbevents.errors import InputError
-from vdbevents.query import engine, render
-from vdbevents.query.plan import Event, Filters
-from vdbevents.query.runs import PAUSE_MS, Run, find
+from vdbevents.query import engine
+from vdbevents.query.collapse import PAUSE_MS, Run, find
+from vdbevents.query.filters import Event, Filters
+from vdbevents.query.output import rows, write
 
 BERLIN = ZoneInfo("Europe/Berlin")
 DIM, OFF = "\x1b[2m", "\x1b[0m"
@@ -260,7 +261,7 @@ def printed(journal, output, *, colour=False, width=None, fields=None, **filters
     with engine.search(journal, chosen) as answer:
         runs = find(answer, newest_first=chosen.newest_first)
         looks = {"colour": colour, "width": width, "zone": BERLIN, "fields": fields, "runs": runs}
-        count = render.write(answer, output, stream, filters=chosen, **looks)
+        count = write.write(answer, output, stream, filters=chosen, **looks)
         assert count == answer.count - runs.merged
     return stream.getvalue().decode()
 
@@ -408,12 +409,12 @@ def test_what_a_screen_showed_is_as_harmless_in_a_run_and_ends_no_line(tmp_path,
 
 
 def test_the_two_columns_are_named_only_where_there_are_runs():
-    assert render.parse_fields("until, count,text", unique=True) == ("until", "count", "text")
+    assert rows.parse_fields("until, count,text", unique=True) == ("until", "count", "text")
     with pytest.raises(InputError, match="holds 'count', which only --unique has") as refused:
-        render.parse_fields("time,count")
+        rows.parse_fields("time,count")
     assert refused.value.hint == "Give --unique too."
     with pytest.raises(InputError, match="names 'until' twice"):
-        render.parse_fields("until,until", unique=True)
+        rows.parse_fields("until,until", unique=True)
     with pytest.raises(InputError, match="which is no field") as refused:
-        render.parse_fields("line", unique=True)
+        rows.parse_fields("line", unique=True)
     assert "confidence, count, until" in refused.value.hint

@@ -17,9 +17,10 @@ import pytest
 from processes import eventually
 
 from vdbevents.errors import InputError, StorageError
-from vdbevents.query import engine, plan, sealed_piece, sealing, segments
-from vdbevents.query.plan import Filters
-from vdbevents.query.source import open_source
+from vdbevents.query import duck, engine, lines as query_lines
+from vdbevents.query.cache import build, index, schema
+from vdbevents.query.filters import Filters
+from vdbevents.query.snapshot import open_source
 
 AT = 1772446530
 PIECE = 500
@@ -61,7 +62,7 @@ def found(journal, cache=None, **asked):
 
 def is_right(journal, root):
     """See that nothing is raised, and nothing lost."""
-    cache = segments.load(journal, root)
+    cache = index.load(journal, root)
     assert found(journal, cache) == found(journal)
     assert found(journal, cache, limit=2, grep=("said",)) == found(journal, limit=2, grep=("said",))
     return cache
@@ -77,19 +78,19 @@ def files_of(cache):
 
 def test_full_pieces_of_whole_lines_are_sealed_and_the_rest_is_when_it_is_full(journal, root):
     told = []
-    cache = sealing.seal(journal, root, told.append, piece=PIECE)
+    cache = build.seal(journal, root, told.append, piece=PIECE)
 
     assert told == sorted(told)
     assert sorted({*told}) == [0, *(segment.end for segment in cache.segments)]
     assert len({*told}) == 4
-    assert segments.unsealed(journal, cache, PIECE) == 0
+    assert index.unsealed(journal, cache, PIECE) == 0
     size = journal.stat().st_size
     with journal.open("ab") as file:
         file.write(content(12, 13, 14, 15) + b'{"torn')
-    assert segments.unsealed(journal, cache, PIECE) == PIECE
+    assert index.unsealed(journal, cache, PIECE) == PIECE
     assert is_right(journal, root) == cache
 
-    after = sealing.seal(journal, root, piece=PIECE)
+    after = build.seal(journal, root, piece=PIECE)
 
     assert after.segments[:3] == cache.segments
     assert cache.end < size <= after.end
@@ -106,9 +107,9 @@ def test_who_is_told_how_far_it_is_may_end_it_and_what_was_sealed_stays(journal,
             raise EnoughError
 
     with pytest.raises(EnoughError):
-        sealing.seal(journal, root, look, piece=PIECE)
+        build.seal(journal, root, look, piece=PIECE)
 
-    cache = segments.load(journal, root)
+    cache = index.load(journal, root)
     assert len(cache.segments) == 1
     assert not list(cache.folder.glob("scratch-*"))
     assert is_right(journal, root) == cache
@@ -117,7 +118,7 @@ def test_who_is_told_how_far_it_is_may_end_it_and_what_was_sealed_stays(journal,
 def test_what_is_sealed_is_for_its_owner_alone_and_nothing_else_is_left(journal, root, tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
     (tmp_path / "tmp").mkdir()
-    cache = sealing.seal(journal, root, piece=PIECE)
+    cache = build.seal(journal, root, piece=PIECE)
 
     assert cache.folder.stat().st_mode & 0o777 == 0o700
     assert {path.name for path in cache.folder.iterdir()} == files_of(cache)
@@ -128,31 +129,31 @@ def test_what_is_sealed_is_for_its_owner_alone_and_nothing_else_is_left(journal,
 def test_parts_of_the_next_piece_are_sealed_and_go_when_it_is_full(journal, root):
     journal.write_bytes(content(*range(20)))
     size = journal.stat().st_size
-    parted = sealing.seal(journal, root, piece=size, part=size // 4)
+    parted = build.seal(journal, root, piece=size, part=size // 4)
     assert [segment.is_part for segment in parted.segments] == [False]
 
     with journal.open("ab") as writing:
         writing.write(content(*range(12)))
-    parted = sealing.seal(journal, root, piece=size, part=size // 4)
+    parted = build.seal(journal, root, piece=size, part=size // 4)
     assert [segment.is_part for segment in parted.segments] == [False, True, True]
-    assert segments.load(journal, root) == parted
+    assert index.load(journal, root) == parted
 
     with journal.open("ab") as writing:
         writing.write(content(*range(12)))
-    whole = sealing.seal(journal, root, piece=size, part=size // 4)
+    whole = build.seal(journal, root, piece=size, part=size // 4)
     assert [segment.is_part for segment in whole.segments] == [False, False]
-    assert segments.load(journal, root) == whole
+    assert index.load(journal, root) == whole
 
     # What is in the full piece as well is removed when nobody can be reading it any more.
     assert whole.events(parted.segments[1]).exists()
-    sealing.seal(journal, root, piece=size, part=size // 4)
+    build.seal(journal, root, piece=size, part=size // 4)
     assert not whole.events(parted.segments[1]).exists()
 
 
 def test_full_pieces_and_parts_of_the_next_are_sealed_in_one_go(journal, root):
     size = journal.stat().st_size
     journal.write_bytes(content(*range(30)))
-    cache = sealing.seal(journal, root, piece=size, part=size // 4)
+    cache = build.seal(journal, root, piece=size, part=size // 4)
 
     assert [segment.is_part for segment in cache.segments] == [False, False, True, True, True]
     assert is_right(journal, root) == cache
@@ -166,10 +167,10 @@ def test_however_a_journal_grows_nothing_is_between_its_segments(journal, root, 
             for number in range(chance.randrange(8)):
                 # Longer ones than a part, so that parts reach beyond where a full piece ends.
                 writing.write(content(number, text="x" * chance.choice([3, 3, 900])))
-        cache = sealing.seal(journal, root, piece=3 * PIECE, part=PIECE)
+        cache = build.seal(journal, root, piece=3 * PIECE, part=PIECE)
         assert [it.start for it in cache.segments] == [0, *(it.end for it in cache.segments)][:-1]
         assert sorted(it.is_part for it in cache.segments) == [it.is_part for it in cache.segments]
-        assert segments.unsealed(journal, cache, PIECE) < PIECE
+        assert index.unsealed(journal, cache, PIECE) < PIECE
         assert is_right(journal, root) == cache
     assert any(not it.is_part for it in cache.segments)
 
@@ -179,8 +180,8 @@ def test_a_file_that_gives_less_than_was_asked_for_is_sealed_all_the_same(journa
         def readinto(self, buffer):
             return super().readinto(memoryview(buffer)[:100])
 
-    monkeypatch.setattr(sealing, "FileIO", Grudging)
-    cache = sealing.seal(journal, root, piece=PIECE)
+    monkeypatch.setattr(build, "FileIO", Grudging)
+    cache = build.seal(journal, root, piece=PIECE)
 
     assert len(cache.segments) == 3
     assert is_right(journal, root) == cache
@@ -200,7 +201,7 @@ def test_no_part_reaches_into_a_line_that_was_written_meanwhile(journal, root):
                 file.write(b'"}\n')
 
     size = journal.stat().st_size
-    cache = sealing.seal(journal, root, end_the_line, piece=100 * PIECE, part=PIECE)
+    cache = build.seal(journal, root, end_the_line, piece=100 * PIECE, part=PIECE)
 
     assert 0 < cache.end < size < journal.stat().st_size
     assert is_right(journal, root) == cache
@@ -208,7 +209,7 @@ def test_no_part_reaches_into_a_line_that_was_written_meanwhile(journal, root):
 
 def test_a_line_that_is_longer_than_a_piece_is_never_cut(journal, root):
     journal.write_bytes(content(1) + content(2, text="x" * 5000) + content(*range(3, 9)))
-    cache = sealing.seal(journal, root, piece=PIECE)
+    cache = build.seal(journal, root, piece=PIECE)
 
     assert any(segment.end - segment.start > 5000 for segment in cache.segments)
     is_right(journal, root)
@@ -217,7 +218,7 @@ def test_a_line_that_is_longer_than_a_piece_is_never_cut(journal, root):
 def test_a_journal_without_a_full_piece_has_nothing_sealed(journal, root):
     for data in (b"", b"\n", content(1), b"x" * 2 * PIECE):
         journal.write_bytes(data)
-        cache = sealing.seal(journal, root, piece=PIECE)
+        cache = build.seal(journal, root, piece=PIECE)
         assert (cache.segments, files_of(cache)) == ((), {"lock"})
 
 
@@ -228,9 +229,9 @@ def test_lines_are_where_they_are_said_to_be_however_many_there_are(journal, roo
         lines = [line.ljust(length) for line in lines]
     data = "".join(f"{line}\n" for line in lines).encode()
     journal.write_bytes(data)
-    cache = sealing.seal(journal, root, piece=len(data))
+    cache = build.seal(journal, root, piece=len(data))
 
-    with engine.connect(str(root), 500) as connection:
+    with duck.connect(str(root), 500) as connection:
         rows = connection.execute(
             "SELECT position, length, time_ms FROM read_parquet(?)", [str(cache.events(cache.segments[0]))]
         ).fetchall()
@@ -248,17 +249,17 @@ def starts_of(lines):
 
 
 def test_lines_in_another_order_than_the_file_s_are_not_sealed(journal, root, monkeypatch):
-    lines_of = sealed_piece.lines_of
+    lines_of = schema.lines_of
 
     def swapped(path, start, longest):
         sql, values = lines_of(path, start, longest)
-        return plan.Statement(
+        return query_lines.Statement(
             sql.replace("SELECT line, length,", "SELECT reverse(line) AS line, length,"), values
         )
 
-    monkeypatch.setattr(sealed_piece, "lines_of", swapped)
+    monkeypatch.setattr(schema, "lines_of", swapped)
     with pytest.raises(StorageError, match="should be"):
-        sealing.seal(journal, root, piece=PIECE)
+        build.seal(journal, root, piece=PIECE)
     monkeypatch.undo()
     assert is_right(journal, root).segments == ()
 
@@ -294,27 +295,27 @@ def behind_another_link(journal):
     ids=["cleared", "shorter", "longer", "truncated", "restored", "shifted", "new file", "link"],
 )
 def test_a_journal_that_is_another_now_is_read_itself_and_then_sealed_anew(journal, root, change):
-    before = sealing.seal(journal, root, piece=PIECE)
+    before = build.seal(journal, root, piece=PIECE)
     change(journal)
 
     assert is_right(journal, root).segments == ()
     with engine.search(journal, Filters(), before) as answer:  # changed after the cache was looked up
         assert [line for batch in answer.lines() for line in batch] == found(journal)[0]
-    cache = sealing.seal(journal, root, piece=PIECE)
+    cache = build.seal(journal, root, piece=PIECE)
     assert is_right(journal, root).segments == cache.segments
     assert {path.name for path in cache.folder.iterdir()} == files_of(cache)
 
 
 def test_a_journal_that_is_no_more_has_no_cache(journal, root):
-    cache = sealing.seal(journal, root, piece=PIECE)
+    cache = build.seal(journal, root, piece=PIECE)
     journal.unlink()
 
-    assert segments.load(journal, root).segments == ()
-    assert segments.unsealed(journal, cache) == 0
+    assert index.load(journal, root).segments == ()
+    assert index.unsealed(journal, cache) == 0
     with pytest.raises(InputError):
-        sealing.seal(journal, root, piece=PIECE)
+        build.seal(journal, root, piece=PIECE)
     journal.symlink_to(journal)
-    assert segments.load(journal, root).segments == ()
+    assert index.load(journal, root).segments == ()
 
 
 HUGE = 10**30
@@ -337,7 +338,7 @@ NONSENSE = [
 
 
 def test_a_manifest_of_whatever_nonsense_is_none(journal, root):
-    cache = sealing.seal(journal, root, piece=PIECE)
+    cache = build.seal(journal, root, piece=PIECE)
     manifest = json.loads(cache.manifest.read_bytes())
     texts = [b"", b"{", b"[]", b"null", b"5", b'"x"', b"\xff", b"{}", b'{"version":1}', b"[" * 5000]
     texts += [json.dumps({**manifest, "version": version}).encode() for version in (0, 2, "1", None)]
@@ -348,24 +349,24 @@ def test_a_manifest_of_whatever_nonsense_is_none(journal, root):
     ]
     for text in texts:
         cache.manifest.write_bytes(text)
-        assert segments.load(journal, root).segments == (), text[:80]
+        assert index.load(journal, root).segments == (), text[:80]
     is_right(journal, root)
-    assert sealing.seal(journal, root, piece=PIECE).segments == cache.segments
+    assert build.seal(journal, root, piece=PIECE).segments == cache.segments
 
 
-@pytest.mark.parametrize("member", [*segments.Segment.__slots__, "other"])
+@pytest.mark.parametrize("member", [*index.Segment.__slots__, "other"])
 def test_a_manifest_that_was_made_up_reads_nothing_but_the_cache_s_own_files(
     journal, root, member, monkeypatch
 ):
-    cache = sealing.seal(journal, root, piece=PIECE)
+    cache = build.seal(journal, root, piece=PIECE)
     manifest = json.loads(cache.manifest.read_bytes())
     first = dict(manifest["segments"][0])
     for value in NONSENSE:
         manifest["segments"][0] = {**first, member: value}
         with contextlib.suppress(TypeError):
-            manifest["digest"] = segments._digest(manifest)
+            manifest["digest"] = index._digest(manifest)
         cache.manifest.write_text(json.dumps(manifest))
-        loaded = segments.load(journal, root)
+        loaded = index.load(journal, root)
         for segment in loaded.segments:
             assert loaded.events(segment).parent == loaded.words(segment).parent == cache.folder
             assert type(segment.start) is type(segment.end) is int
@@ -374,7 +375,7 @@ def test_a_manifest_that_was_made_up_reads_nothing_but_the_cache_s_own_files(
 
 
 def of_another_schema(path):
-    with engine.connect(str(path.parent), 100) as connection:
+    with duck.connect(str(path.parent), 100) as connection:
         connection.execute("COPY (SELECT 1 AS position, 'x' AS length) TO ? (FORMAT parquet)", [str(path)])
 
 
@@ -401,24 +402,24 @@ def damaged_inside(path):
     ids=["missing", "empty", "garbage", "zeros", "folder", "link", "schema", "inside"],
 )
 def test_a_cache_that_lost_something_loses_nothing(journal, root, kind, damage):
-    cache = sealing.seal(journal, root, piece=PIECE)
+    cache = build.seal(journal, root, piece=PIECE)
     path = cache.manifest if kind == "manifest" else getattr(cache, kind)(cache.segments[1])
     damage(path)
 
     is_right(journal, root)
-    again = sealing.seal(journal, root, piece=PIECE)
+    again = build.seal(journal, root, piece=PIECE)
     assert again.segments == cache.segments
     is_right(journal, root)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
 def test_a_cache_that_may_not_be_read_is_none(journal, root):
-    cache = sealing.seal(journal, root, piece=PIECE)
+    cache = build.seal(journal, root, piece=PIECE)
     cache.folder.chmod(0)
     try:
         assert is_right(journal, root).segments == ()
         with pytest.raises(StorageError):
-            sealing.seal(journal, root, piece=PIECE)
+            build.seal(journal, root, piece=PIECE)
     finally:
         cache.folder.chmod(0o700)
 
@@ -426,9 +427,9 @@ def test_a_cache_that_may_not_be_read_is_none(journal, root):
 def test_a_cache_that_may_not_be_made_is_an_error_with_a_cure(journal, tmp_path):
     (tmp_path / "file").write_text("x")
 
-    assert segments.load(journal, tmp_path / "file").segments == ()
+    assert index.load(journal, tmp_path / "file").segments == ()
     with pytest.raises(StorageError, match="could not be written") as raised:
-        sealing.seal(journal, tmp_path / "file", piece=PIECE)
+        build.seal(journal, tmp_path / "file", piece=PIECE)
     assert "XDG_CACHE_HOME" in raised.value.hint
 
 
@@ -437,9 +438,9 @@ def test_a_cache_that_may_not_be_made_is_an_error_with_a_cure(journal, tmp_path)
 SEAL = """
 import sys
 from pathlib import Path
-from vdbevents.query import sealing
+from vdbevents.query.cache import build
 print("begun", flush=True)
-sealing.seal(Path(sys.argv[1]), Path(sys.argv[2]), piece=int(sys.argv[3]))
+build.seal(Path(sys.argv[1]), Path(sys.argv[2]), piece=int(sys.argv[3]))
 """
 
 
@@ -456,7 +457,7 @@ def test_a_sealing_that_is_killed_at_any_moment_is_completed_by_the_next(journal
             child.send_signal(signal.SIGKILL)
         is_right(journal, root)
 
-    cache = sealing.seal(journal, root, piece=PIECE)
+    cache = build.seal(journal, root, piece=PIECE)
     assert len(cache.segments) > 10
     assert {path.name for path in cache.folder.iterdir()} == files_of(cache)
     is_right(journal, root)
@@ -465,7 +466,7 @@ def test_a_sealing_that_is_killed_at_any_moment_is_completed_by_the_next(journal
 def test_of_two_that_seal_at_once_one_waits_for_the_other(journal, root):
     caches = []
     threads = [
-        threading.Thread(target=lambda: caches.append(sealing.seal(journal, root, piece=PIECE)))
+        threading.Thread(target=lambda: caches.append(build.seal(journal, root, piece=PIECE)))
         for _ in range(3)
     ]
     for thread in threads:
@@ -485,7 +486,7 @@ def test_who_writes_faster_than_it_is_sealed_is_not_run_after(journal, root):
                 file.write(content(*range(12)))
             sizes.append(journal.stat().st_size)
 
-    cache = sealing.seal(journal, root, write_more, piece=PIECE)
+    cache = build.seal(journal, root, write_more, piece=PIECE)
 
     # It begins after the first of them.
     assert sizes[0] - PIECE < cache.end <= sizes[0] < sizes[-1]
@@ -510,8 +511,8 @@ def test_a_journal_is_sealed_and_asked_while_it_is_written(journal, root):
         for _ in range(3):
             size = journal.stat().st_size
             eventually(lambda size=size: journal.stat().st_size > size)
-            cache = sealing.seal(journal, root, piece=PIECE)
-            lines, texts, skipped = found(journal, segments.load(journal, root))
+            cache = build.seal(journal, root, piece=PIECE)
+            lines, texts, skipped = found(journal, index.load(journal, root))
             assert journal.read_text().startswith("".join(f"{line}\n" for line in lines))
             assert (len(texts), skipped) == (len(lines), 0)
             assert cache.end <= sum(len(line) + 1 for line in lines)
@@ -525,21 +526,21 @@ def test_a_journal_is_sealed_and_asked_while_it_is_written(journal, root):
 
 @pytest.mark.parametrize("most", [300, 900, 2000])
 def test_what_was_sealed_before_the_disk_was_full_stays(journal, root, most):
-    before = sealing.seal(journal, root, piece=PIECE)
+    before = build.seal(journal, root, piece=PIECE)
     with journal.open("ab") as file:
         file.write(content(*range(20, 40)))
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (most, hard))
     try:
         with pytest.raises(StorageError, match="could not be written") as raised:
-            sealing.seal(journal, root, piece=PIECE)
+            build.seal(journal, root, piece=PIECE)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
     assert "XDG_CACHE_HOME" in raised.value.hint
     assert is_right(journal, root).segments[:3] == before.segments
     assert not list(before.folder.glob("scratch-*"))
-    cache = sealing.seal(journal, root, piece=PIECE)
+    cache = build.seal(journal, root, piece=PIECE)
     assert {path.name for path in cache.folder.iterdir()} == files_of(cache)
     is_right(journal, root)
 
@@ -553,15 +554,15 @@ def test_pieces_that_are_worked_on_when_the_disk_is_full_are_kept(journal, root,
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         return data
 
-    monkeypatch.setattr(sealing, "_legible", full)
+    monkeypatch.setattr(build, "_legible", full)
     with pytest.raises(StorageError, match="No space left"):
-        sealing.seal(journal, root, piece=PIECE)
+        build.seal(journal, root, piece=PIECE)
 
     assert [segment.start for segment in is_right(journal, root).segments] == laid_out[:2]
 
 
 def test_a_tail_that_finds_no_room_is_read_from_the_journal(journal, root):
-    cache = sealing.seal(journal, root, piece=PIECE)
+    cache = build.seal(journal, root, piece=PIECE)
     expected = found(journal)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (10, hard))
@@ -572,14 +573,14 @@ def test_a_tail_that_finds_no_room_is_read_from_the_journal(journal, root):
 
 
 def test_a_journal_that_is_cleared_while_it_is_sealed_is_no_cache(journal, root, monkeypatch):
-    known = sealing._known
+    known = build._known
 
     def cleared(*args):
         journal.write_bytes(content(*range(50, 70)))
         return known(*args)
 
-    monkeypatch.setattr(sealing, "_known", cleared)
-    sealing.seal(journal, root, piece=PIECE)
+    monkeypatch.setattr(build, "_known", cleared)
+    build.seal(journal, root, piece=PIECE)
     monkeypatch.undo()
 
     assert is_right(journal, root).segments == ()
@@ -594,7 +595,7 @@ def test_a_journal_that_is_cleared_while_it_is_sealed_is_no_cache(journal, root,
     ids=["cleared", "other", "blank", "longer"],
 )
 def test_a_journal_that_is_cleared_while_it_is_read_is_an_error_and_no_nonsense(journal, root, data):
-    cache = sealing.seal(journal, root, piece=PIECE)
+    cache = build.seal(journal, root, piece=PIECE)
     expected = found(journal)[1]
     with engine.search(journal, Filters(), cache) as answer:
         journal.write_bytes(data)
@@ -605,7 +606,7 @@ def test_a_journal_that_is_cleared_while_it_is_read_is_an_error_and_no_nonsense(
 
 
 def test_only_whole_lines_are_ever_given(journal, root, tmp_path):
-    cache = sealing.seal(journal, root, piece=PIECE)
+    cache = build.seal(journal, root, piece=PIECE)
     length = len(said(0))
     source = open_source(journal, cache, tmp_path)
     with contextlib.closing(source):
@@ -624,9 +625,9 @@ def test_only_whole_lines_are_ever_given(journal, root, tmp_path):
 
 def test_a_cache_that_is_removed_while_a_query_runs_is_an_error_with_a_cure_or_none(journal, root):
     expected = found(journal)[:2]
-    cache = sealing.seal(journal, root, piece=PIECE)
+    cache = build.seal(journal, root, piece=PIECE)
     with engine.search(journal, Filters(), cache) as answer:
-        sealing.clear(cache.folder)
+        build.clear(cache.folder)
         assert [line for batch in answer.lines() for line in batch] == expected[0]
         with pytest.raises(StorageError, match="cannot be read any more") as raised:
             list(answer.events())
@@ -637,7 +638,7 @@ def test_a_cache_that_is_removed_while_a_query_runs_is_an_error_with_a_cure_or_n
 
 
 def test_there_may_be_nothing_to_remove(root):
-    sealing.clear(root / "none")
+    build.clear(root / "none")
 
     assert not root.exists()
 
@@ -648,14 +649,14 @@ def test_a_cache_is_removed_while_queries_run(journal, root):
 
     def churn():
         while not done.is_set():
-            sealing.clear(sealing.seal(journal, root, piece=PIECE).folder)
+            build.clear(build.seal(journal, root, piece=PIECE).folder)
 
     churning = threading.Thread(target=churn)
     churning.start()
     try:
         for _ in range(8):
             with contextlib.suppress(StorageError):
-                assert found(journal, segments.load(journal, root))[:2] == expected
+                assert found(journal, index.load(journal, root))[:2] == expected
     finally:
         done.set()
         churning.join()

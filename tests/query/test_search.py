@@ -10,8 +10,8 @@ import pytest
 import vdbevents
 from vdbevents.errors import InputError
 from vdbevents.query import engine
-from vdbevents.query.plan import Filters
-from vdbevents.query.window import Window
+from vdbevents.query.filters import Filters
+from vdbevents.times import Window
 
 SESSION = Path(vdbevents.__file__).parent / "emulator" / "data" / "real-session.jsonl"
 AT = 1772446530123

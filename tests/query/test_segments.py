@@ -8,10 +8,11 @@ import duckdb
 import pytest
 from hypothesis import HealthCheck, assume, example, given, settings, strategies as st
 
-from vdbevents.query import engine, folding, sealing, segments
-from vdbevents.query.plan import Filters
-from vdbevents.query.window import Window
-from vdbevents.record import envelop
+from vdbevents.events.envelope import envelop
+from vdbevents.query import columns as query_columns, engine
+from vdbevents.query.cache import build, index
+from vdbevents.query.filters import Filters
+from vdbevents.times import Window
 
 AT = 1772446530123
 
@@ -61,7 +62,7 @@ def sealed(tmp_path):
         piece = max(map(len, parts), default=1) + 1
         journal = tmp_path / "journal.jsonl"
         journal.write_bytes(b"".join(part.ljust(piece, b"\n") for part in parts[:-1]) + parts[-1])
-        cache = sealing.seal(journal, tmp_path / "cache", piece=piece)
+        cache = build.seal(journal, tmp_path / "cache", piece=piece)
         assert len(cache.segments) == len(groups) - 1
         return journal, cache
 
@@ -259,11 +260,11 @@ LINES = (
 def test_what_is_folded_the_fast_way_is_what_the_other_way_makes_of_it(lines):
     with duckdb.connect() as database:
         database.execute("CREATE TABLE lines AS SELECT unnest(?::VARCHAR[]) AS line", [lines])
-        columns = list(folding.COLUMNS)
-        usual = f"(SELECT * FROM ({folding.usual('lines')}) WHERE is_usual)"
-        fast = database.execute(folding.folded_usual(usual, columns, "line", "readable")).fetchall()
+        columns = list(query_columns.COLUMNS)
+        usual = f"(SELECT * FROM ({query_columns.usual('lines')}) WHERE is_usual)"
+        fast = database.execute(query_columns.folded_usual(usual, columns, "line", "readable")).fetchall()
         chosen = f"(SELECT line FROM {usual})"
-        right = database.execute(folding.folded(chosen, columns, "line", "readable")).fetchall()
+        right = database.execute(query_columns.folded(chosen, columns, "line", "readable")).fetchall()
 
         assert list(map(repr, fast)) == list(map(repr, right))
 
@@ -283,7 +284,9 @@ def test_what_listeners_mostly_write_is_folded_the_fast_way():
     ]
     with duckdb.connect() as database:
         database.execute("CREATE TABLE lines AS SELECT unnest(?::VARCHAR[]) AS line", [usual + others])
-        found = database.execute(f"SELECT line FROM ({folding.usual('lines')}) WHERE is_usual").fetchall()
+        found = database.execute(
+            f"SELECT line FROM ({query_columns.usual('lines')}) WHERE is_usual"
+        ).fetchall()
 
     assert [text for (text,) in found] == usual
 
@@ -299,7 +302,7 @@ def test_a_listener_s_line_is_known_by_its_bytes(ending):
         database.execute(
             "CREATE TABLE lines AS SELECT unnest(?::VARCHAR[]) AS line", [[written, written + " "]]
         )
-        found = database.execute(f"SELECT is_written FROM ({folding.usual('lines')})").fetchall()
+        found = database.execute(f"SELECT is_written FROM ({query_columns.usual('lines')})").fetchall()
 
     assert found == [(True,), (False,)]
 
@@ -407,8 +410,8 @@ def test_every_answer_is_that_of_the_journal_itself(tmp_path, lines, asked, piec
     assume(not (written[0].endswith(b"\r") and any(b"\r" in one[:-1] for one in written)))
     journal.write_bytes(b"\n".join(written) + end)
     shutil.rmtree(root, ignore_errors=True)
-    cache = sealing.seal(journal, root, piece=piece)
-    assert segments.load(journal, root).segments == cache.segments
+    cache = build.seal(journal, root, piece=piece)
+    assert index.load(journal, root).segments == cache.segments
 
     for one in asked:
         assert seen(journal, one, cache) == seen(journal, one)

@@ -10,10 +10,10 @@ import orjson
 import pytest
 
 from vdbevents.errors import InputError, StorageError, VdbeventsError
-from vdbevents.query.rows import write
-from vdbevents.query.sealing import seal
-from vdbevents.query.sql import Tables
-from vdbevents.query.views import VIEWS
+from vdbevents.query.cache.build import seal
+from vdbevents.query.sql.sandbox import Tables
+from vdbevents.query.sql.table import write
+from vdbevents.query.sql.views import VIEWS
 
 EXAMPLE = Path(__file__).parent.parent.parent / "docs" / "example.jsonl"
 # What a query may call a variable of ours, were Python's frames looked through.
@@ -526,7 +526,7 @@ def test_a_mistake_is_told_as_one_with_a_cache_too(journal, cache):
 
 
 def test_what_needs_more_memory_and_disk_than_there_is_to_be_says_so(tmp_path, monkeypatch):
-    monkeypatch.setattr("vdbevents.query.sql._MOST_TEMPORARY_MB", 1)
+    monkeypatch.setattr("vdbevents.query.sql.sandbox._MOST_TEMPORARY_MB", 1)
     with Tables(EXAMPLE) as tables, pytest.raises(StorageError, match="no room"):
         rows(tables, "SELECT list(repeat('x', 1000) || i) FROM range(3000000) t(i)")
 

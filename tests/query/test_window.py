@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from vdbevents.errors import InputError
-from vdbevents.query.window import (
+from vdbevents.times import (
     DAY_FORMS,
     MOMENT_FORMS,
     ZONE_FORMS,

@@ -4,8 +4,8 @@ import json
 import secrets
 from dataclasses import dataclass, field
 
-from vdbevents import journal
 from vdbevents.errors import InputError
+from vdbevents.journal import files, state
 
 _SHORTEST = 20
 
@@ -23,7 +23,7 @@ class Credentials:
     webhook_secret: str = field(repr=False)
 
 
-def credentials_of(directory: journal.StateDirectory) -> Credentials | None:
+def credentials_of(directory: state.StateDirectory) -> Credentials | None:
     """Those of a directory; None where none were made yet.
 
     Raises:
@@ -32,7 +32,7 @@ def credentials_of(directory: journal.StateDirectory) -> Credentials | None:
     path = directory.backend_credentials
     if not path.exists():
         return None
-    told = journal.read_object(path)
+    told = files.read_object(path)
     token, secret = told.get("token"), told.get("webhook_secret")
     if not _is_secret(token) or not _is_secret(secret):
         raise InputError(
@@ -45,7 +45,7 @@ def _is_secret(value: object) -> bool:
     return isinstance(value, str) and len(value) >= _SHORTEST and value.isascii() and value.isprintable()
 
 
-def make_credentials(directory: journal.StateDirectory) -> Credentials:
+def make_credentials(directory: state.StateDirectory) -> Credentials:
     """Those of a directory, which are made where there are none. Call it with the backend's lock held.
 
     Raises:
@@ -57,7 +57,7 @@ def make_credentials(directory: journal.StateDirectory) -> Credentials:
     made = Credentials(secrets.token_urlsafe(32), secrets.token_urlsafe(32))
     content = json.dumps({"token": made.token, "webhook_secret": made.webhook_secret}, indent=1)
     try:
-        journal.replace_file(directory.backend_credentials, content.encode())
+        files.replace_file(directory.backend_credentials, content.encode())
     except OSError as error:
-        raise journal.unusable(directory.backend_credentials, error) from error
+        raise files.unusable(directory.backend_credentials, error) from error
     return made

@@ -13,12 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from vdbevents import __version__, cloud, journal, record
-from vdbevents.backend import handling as h
+from vdbevents import __version__, cloud
+from vdbevents.backend import policy as h
 from vdbevents.backend.credentials import Credentials, make_credentials
-from vdbevents.backend.sessions import Options as SessionOptions, Sessions
+from vdbevents.backend.supervisor import Options as SessionOptions, Sessions
 from vdbevents.backend.tunnel import Say, Tunnel
 from vdbevents.errors import InputError, ServiceRefusedError, StorageError, VdbeventsError
+from vdbevents.events import envelope, identity
+from vdbevents.journal import append as journal_append, files, locks, state as journal_state
 
 if TYPE_CHECKING:
     from uvicorn.server import ServerState
@@ -75,7 +77,7 @@ def serve(options: Options, say: Say, announce: Callable[[str], None]) -> signal
         StorageError: the journal cannot be.
     """
     directory = options.sessions.directory
-    lock = journal.ProcessLock(directory.backend_lock, lambda: journal.already_serving(directory))
+    lock = locks.ProcessLock(directory.backend_lock, lambda: locks.already_serving(directory))
     try:
         return asyncio.run(_Server(options, make_credentials(directory), say, announce).run())
     finally:
@@ -85,11 +87,11 @@ def serve(options: Options, say: Say, announce: Callable[[str], None]) -> signal
 class _Journal:
     """The journal, for one thread at a time."""
 
-    def __init__(self, directory: journal.StateDirectory) -> None:
-        self._journal = journal.Journal(directory, clock_ms=journal.wall_ms)
+    def __init__(self, directory: journal_state.StateDirectory) -> None:
+        self._journal = journal_append.Journal(directory, clock_ms=files.wall_ms)
         self._guard = threading.Lock()
 
-    def append(self, made: record.Record, *, once: bool = False) -> None:
+    def append(self, made: envelope.Record, *, once: bool = False) -> None:
         """Returns when a line is on the disk, or, with `once`, is known to be there.
 
         Raises:
@@ -98,7 +100,7 @@ class _Journal:
         if not self._guard.acquire(timeout=_APPEND_SECONDS):
             raise TimeoutError("the disk does not answer")
         try:
-            self._journal.append([made.line], {made.line: record.once_delivered(made)} if once else None)
+            self._journal.append([made.line], {made.line: identity.once_delivered(made)} if once else None)
             self._journal.sync()
         finally:
             self._guard.release()
@@ -158,7 +160,7 @@ class _Server:
     async def _serve(self, endpoint: socket.socket) -> None:
         from uvicorn.server import ServerState
 
-        from vdbevents.backend.connections import Connections
+        from vdbevents.backend.http_limits import Connections
 
         state = ServerState()
         loop = asyncio.get_running_loop()
@@ -251,7 +253,7 @@ class _Server:
 
     def _handle(self, head: h.Head, body: bytes) -> h.Answer | None:
         """In a thread: a hostile body takes its time, in which others are served."""
-        handled = self._backend.handle(head, body, journal.wall_ms())
+        handled = self._backend.handle(head, body, files.wall_ms())
         if handled.append is not None:
             self._journal.append(handled.append, once=True)
         return handled.answer

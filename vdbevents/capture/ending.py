@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Protocol, TypeVar
 
-from vdbevents.capture.info import CaptureInfo
 from vdbevents.capture.runtime import Runtime
-from vdbevents.capture.waiting import Waiting
 from vdbevents.cloud import Account, Export
 from vdbevents.errors import CaptureError, ServiceRefusedError, ServiceUnreachableError, VdbeventsError
+from vdbevents.sessions.info import CaptureInfo
+from vdbevents.sessions.waiting import Waiting
 
 _Answer = TypeVar("_Answer")
 

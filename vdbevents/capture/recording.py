@@ -16,13 +16,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final, Protocol, TypeVar
 
-from vdbevents import cloud, journal, record
-from vdbevents.capture import plan
+from vdbevents import cloud
+from vdbevents.capture import selection
 from vdbevents.capture.ending import end_runtime
-from vdbevents.capture.info import CaptureInfo
 from vdbevents.capture.runtime import Runtime, where_to_grant
-from vdbevents.capture.waiting import AskedToEnd, Waiting
 from vdbevents.errors import CaptureError, VdbeventsError
+from vdbevents.events import envelope, fields, lifecycle
+from vdbevents.journal import append, files, locks, reader, state, writer
+from vdbevents.sessions import plan
+from vdbevents.sessions.info import CaptureInfo
+from vdbevents.sessions.waiting import AskedToEnd, Waiting
 
 _Answer = TypeVar("_Answer")
 
@@ -67,10 +70,10 @@ class Options:
         duration: seconds to record, None until a signal.
     """
 
-    directory: journal.StateDirectory
+    directory: state.StateDirectory
     base_url: str
     runtime: Path | None = None
-    wanted: plan.Wanted = field(default_factory=plan.Wanted)
+    wanted: selection.Wanted = field(default_factory=selection.Wanted)
     require_all: bool = False
     duration: float | None = None
     limits: Limits = field(default_factory=Limits)
@@ -100,7 +103,7 @@ def carry_out(options: Options, make: Callable[[], "Recording"]) -> Outcome:
     """
     cloud.find_runtime(options.runtime)
     directory = options.directory
-    lock = journal.ProcessLock(directory.capture_lock, lambda: journal.already_capturing(directory))
+    lock = locks.ProcessLock(directory.capture_lock, lambda: locks.already_capturing(directory))
     try:
         return asyncio.run(make().run())
     finally:
@@ -175,7 +178,7 @@ class Recording(ABC):
         """Returns when what the runtime has begun counts as recorded, with what is to be said of it."""
 
     @abstractmethod
-    def _start_pipelines(self, streams: Sequence[record.Stream]) -> None:
+    def _start_pipelines(self, streams: Sequence[lifecycle.Stream]) -> None:
         """The session records these, and is recorded: has them transcribed and described."""
 
     @abstractmethod
@@ -207,14 +210,14 @@ class Recording(ABC):
     def _open_files(self) -> None:
         directory = self._directory
         try:
-            journal.replace_file(directory.capture_pid, str(os.getpid()).encode())
+            files.replace_file(directory.capture_pid, str(os.getpid()).encode())
         except OSError as error:
-            raise journal.unusable(directory.capture_pid, error) from error
-        self._writer = journal.JournalWriter(
-            journal.Journal(directory, clock_ms=journal.wall_ms),
+            raise files.unusable(directory.capture_pid, error) from error
+        self._writer = writer.JournalWriter(
+            append.Journal(directory, clock_ms=files.wall_ms),
             hold_bytes=_HOLD_BYTES,
             sync_seconds=1.0,
-            clock_ms=journal.wall_ms,
+            clock_ms=files.wall_ms,
         )
 
     def _journal_size(self) -> int:
@@ -262,7 +265,7 @@ class Recording(ABC):
         with contextlib.suppress(OSError, VdbeventsError):
             self._drop_listener()
         with contextlib.suppress(OSError):
-            journal.remove_file(self._directory.capture_pid)
+            files.remove_file(self._directory.capture_pid)
         self._observer.abandon()
         os._exit(128 + number)
 
@@ -305,8 +308,8 @@ class Recording(ABC):
             return not self._tail_ended.wait(_FOLLOW_SECONDS)
 
         try:
-            for line in journal.follow(self._directory.journal, from_end=False, wait=wait, start=start):
-                event = record.parse_line(line)
+            for line in reader.follow(self._directory.journal, from_end=False, wait=wait, start=start):
+                event = envelope.parse_line(line)
                 if event is not None:
                     self._loop.call_soon_threadsafe(self._take, event)
         except OSError as error:
@@ -319,14 +322,14 @@ class Recording(ABC):
         session_id = self._info.session_id
         if not session_id:
             # What is told of a session may overtake the answer that names it.
-            if record.lifecycle_of(event) is not None:
+            if lifecycle.lifecycle_of(event) is not None:
                 self._early.append(event)
             return
         self._take_early()
         self._info.tally.take(event, session_id)
         if event.get("event") == "listener.rebound" and isinstance(event.get("data"), Mapping):
             self._info.take_binding(event["data"])
-        life = record.lifecycle_of(event)
+        life = lifecycle.lifecycle_of(event)
         if life is None or not session_id or life.session_id != session_id:
             return
         if life.status == "exported":
@@ -339,7 +342,7 @@ class Recording(ABC):
         for event in early:
             self._take(event)
 
-    def _move(self, status: str, streams: Sequence[record.Stream] = (), error: str = "") -> None:
+    def _move(self, status: str, streams: Sequence[lifecycle.Stream] = (), error: str = "") -> None:
         new = self._life.take(status, streams, error)
         self._info.tally.expect(new)
         if new and self._info.phase == "recording":
@@ -374,7 +377,7 @@ class Recording(ABC):
 
     async def _choose_channels(self, runtime: Runtime, denied: Sequence[str]) -> None:
         available = await self._waiting.unless_asked(runtime.channels(self._limits.step))
-        choices, remarks = plan.choose(self._options.wanted, available, denied)
+        choices, remarks = selection.choose(self._options.wanted, available, denied)
         for remark in remarks:
             if self._options.require_all:
                 raise CaptureError(remark, "see what there is: vdbevents channels")
@@ -391,23 +394,23 @@ class Recording(ABC):
         self._write_info()
 
     def _runtime_event(self, name: str, payload: Any) -> None:  # noqa: ANN401 - whatever the runtime tells
-        self._append(name, payload, record.CAPTURE_CHANNEL)
+        self._append(name, payload, envelope.CAPTURE_CHANNEL)
         if name in ("recording:error", "error"):
-            reason = record.error_in(payload) or "it gives no reason"
+            reason = lifecycle.error_in(payload) or "it gives no reason"
             self._say(f"the capture runtime reports an error: {reason}", problem=True)
 
     def _runtime_ended(self, ended: "asyncio.Future[int | None]") -> None:
-        self._append("runtime:ended", {"code": ended.result()}, record.CAPTURE_CHANNEL)
+        self._append("runtime:ended", {"code": ended.result()}, envelope.CAPTURE_CHANNEL)
         self._waiting.notify()
 
-    def _append(self, event: str, data: Any, channel: str = record.OWN_CHANNEL) -> None:  # noqa: ANN401
+    def _append(self, event: str, data: Any, channel: str = fields.OWN_CHANNEL) -> None:  # noqa: ANN401
         session = {"capture_session_id": self._info.session_id}
         told = {**data, **session} if isinstance(data, Mapping) else {"payload": data, **session}
         try:
-            made = record.own_record(event, told, journal.wall_ms(), channel)
+            made = envelope.own_record(event, told, files.wall_ms(), channel)
         except TypeError:  # what the runtime says may be no text that can be written
             told = {"payload": ascii(data), **session}
-            made = record.own_record(ascii(event), told, journal.wall_ms(), channel)
+            made = envelope.own_record(ascii(event), told, files.wall_ms(), channel)
         self._writer.put(made.line, channel)
 
     async def _begin(self, runtime: Runtime) -> None:
@@ -418,7 +421,7 @@ class Recording(ABC):
         )
         self._records = True
         told = await self._confirm_begin(runtime)
-        self._info.began_ms, self._info.recording_since = journal.wall_ms(), time.monotonic()
+        self._info.began_ms, self._info.recording_since = files.wall_ms(), time.monotonic()
         self._set_phase("recording")
         self._append("capture.started", self._told_of_session())
         self._write_info()
@@ -449,7 +452,7 @@ class Recording(ABC):
     async def _end(self) -> None:
         self._waiting.refuse_steps()
         if self._info.began_ms is not None:
-            self._info.ended_ms = journal.wall_ms()
+            self._info.ended_ms = files.wall_ms()
         if self._failure is not None and self._info.session_id:
             self._say(f"{self._failure.message}: ending what was begun", problem=True)
         self._set_phase("stopping")
@@ -468,7 +471,7 @@ class Recording(ABC):
                 self._crash = self._crash or error
         self._tail_ended.set()
         with contextlib.suppress(OSError):
-            journal.remove_file(self._directory.capture_pid)
+            files.remove_file(self._directory.capture_pid)
 
     async def _end_recording(self) -> None:
         asked = await end_runtime(

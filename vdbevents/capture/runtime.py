@@ -11,8 +11,8 @@ import sys
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from vdbevents.capture.plan import Channel, Choice
 from vdbevents.errors import CaptureError
+from vdbevents.sessions.plan import Channel, Choice
 
 _FAREWELL_SECONDS = 2.0
 _WATCH_SECONDS = 0.05

@@ -32,9 +32,9 @@ from vdbevents.cli.diagnostics import Color, Diagnostics, ExitCode, LogFormat, w
 from vdbevents.errors import InputError
 
 if TYPE_CHECKING:
-    from vdbevents.capture.reconciler import Reconciler
     from vdbevents.cloud import Credentials
-    from vdbevents.journal import StateDirectory
+    from vdbevents.journal.state import StateDirectory
+    from vdbevents.recovery.reconciler import Reconciler
 
 app = typer.Typer(
     name="vdbevents",
@@ -58,7 +58,8 @@ _ELSEWHERE: Final = {
     "backend": ("backend",),
     "session": ("session", "token", "streams"),
     "pipelines": ("pipelines", "alerts"),
-    "recorded": ("clip", "search"),
+    "clip": ("clip",),
+    "search": ("search",),
 }
 _AFTER_THEM: Final = ("emulator", "demo", "config")
 
@@ -226,9 +227,9 @@ def listen(
         # It goes on without us: that it is still running is no oversight to warn of.
         started.process.returncode = started.code
         return started.code
-    from vdbevents.cli.sealer import kept_sealed
+    from vdbevents.cli.cache_worker import kept_sealed
     from vdbevents.listener.daemon import Options, listen as record_events
-    from vdbevents.listener.machine import Settings
+    from vdbevents.listener.protocol import Settings
 
     settings = Settings(max_retries=max_retries, step_limit=connect_timeout, ping_interval=ping_interval)
     recovery = _recovery(state, credentials, stale_after, ping_interval) if recover else None
@@ -248,7 +249,7 @@ def _recovery(
     state: "StateDirectory", credentials: "Credentials", stale_seconds: float, ping_interval: float
 ) -> "Reconciler":
     from vdbevents import cloud
-    from vdbevents.capture.reconciler import Reconciler
+    from vdbevents.recovery.reconciler import Reconciler
 
     return Reconciler(
         state,
@@ -398,7 +399,7 @@ def emulator(
         Path | None, typer.Option(metavar="FILE", help="Its key, if in another file.")
     ] = None,
 ) -> None:
-    from vdbevents.emulator.server import EmulatorSettings, installed_path, serve
+    from vdbevents.emulator.application import EmulatorSettings, installed_path, serve
 
     if not api_key:
         raise InputError("--api-key is empty", "give the key that clients will send, or leave the option out")

@@ -31,7 +31,7 @@ from vdbevents.cli.diagnostics import Color, Diagnostics, ExitCode, LogFormat, w
 from vdbevents.errors import InputError
 
 if TYPE_CHECKING:
-    from vdbevents.journal import StateDirectory
+    from vdbevents.journal.state import StateDirectory
 
 _LISTENER_SECONDS = 30.0
 
@@ -108,7 +108,7 @@ def backend(
 ) -> ExitCode:
     """Serve clients that record without an API key."""
     from vdbevents import cloud
-    from vdbevents.capture import plan
+    from vdbevents.capture import selection
 
     environ = environment(env_file, cwd)
     state: StateDirectory = state_directory(directory, environ)
@@ -136,10 +136,10 @@ def backend(
         model=model,
         alerts=alert,
     )
-    told = plan.parse_metadata(metadata or ())
+    told = selection.parse_metadata(metadata or ())
 
     from vdbevents.backend import server, tunnel as tunnels
-    from vdbevents.backend.sessions import Options
+    from vdbevents.backend.supervisor import Options
 
     if address and tunnel:
         raise InputError("--public-url and --tunnel contradict each other", "give one of them")
@@ -214,12 +214,12 @@ def _warn(observer: Diagnostics, host: str, *, is_local: bool, has_token: bool) 
 
 
 def _token(state: "StateDirectory") -> str:
-    from vdbevents import journal
     from vdbevents.backend.credentials import credentials_of, make_credentials
+    from vdbevents.journal import locks
 
     known = credentials_of(state)
     if known is None:
-        lock = journal.ProcessLock(state.backend_lock, lambda: journal.already_serving(state))
+        lock = locks.ProcessLock(state.backend_lock, lambda: locks.already_serving(state))
         try:
             known = make_credentials(state)
         finally:

@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 
 from vdbevents.cli.diagnostics import Diagnostics, ExitCode, error_of
 from vdbevents.errors import InputError, ListenerStateError, ServiceUnreachableError
-from vdbevents.journal import StateDirectory, already_listening, listener_pid, listener_runs
+from vdbevents.journal.locks import already_listening, listener_pid, listener_runs
+from vdbevents.journal.state import StateDirectory
 
 _POLL_SECONDS = 0.05
 _FAREWELL_SECONDS = 8.0

@@ -25,7 +25,7 @@ from vdbevents.cli.command import (
     state_directory,
 )
 from vdbevents.cli.diagnostics import Color, Diagnostics, ExitCode, exit_code_of, is_terminal, wants_colour
-from vdbevents.cli.service import nothing, remark, table
+from vdbevents.cli.tables import nothing, remark, table
 from vdbevents.errors import InputError, StorageError, VdbeventsError
 
 if TYPE_CHECKING:
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
     from rich.progress import Progress
 
-    from vdbevents.query.segments import Cache
-    from vdbevents.query.window import Window
+    from vdbevents.query.cache.index import Cache
+    from vdbevents.times import Window
 
 _LONG_WINDOW_MS: Final = 25 * 3_600_000
 _MUCH_UNSEALED: Final = 256 << 20
@@ -71,20 +71,20 @@ def status(
     env_file: EnvironmentFile = None,
     cwd: WorkingDirectory = None,
 ) -> ExitCode:
-    from vdbevents.query import segments
+    from vdbevents.query.cache import index
 
     told = _told(journal_to_read(journal, env_file, cwd), _root())
-    put(as_json(told) if as_json_object else _shown(told, segments.PART))
+    put(as_json(told) if as_json_object else _shown(told, index.PART))
     return ExitCode.DONE if told["segments"] else ExitCode.NO_MATCH
 
 
 def _told(journal: Path, root: Path) -> dict[str, Any]:
-    from vdbevents.query import segments
+    from vdbevents.query.cache import index
 
-    cache = segments.load(journal, root)
-    size = cache.end + segments.rest_of(journal, cache)
+    cache = index.load(journal, root)
+    size = cache.end + index.rest_of(journal, cache)
     on_disk = cache.size()
-    every = [folder for folder in segments.folders(root) if segments.is_own(folder)]
+    every = [folder for folder in index.folders(root) if index.is_own(folder)]
     return {
         "journal": str(journal.absolute()),
         "journal_bytes": size,
@@ -97,7 +97,7 @@ def _told(journal: Path, root: Path) -> dict[str, Any]:
         "cache_percent": round(100 * on_disk / size, 1) if size else None,
         "root": str(root),
         "caches": len(every),
-        "caches_bytes": sum(map(segments.size_of, every)),
+        "caches_bytes": sum(map(index.size_of, every)),
     }
 
 
@@ -153,31 +153,31 @@ def clear(
     env_file: EnvironmentFile = None,
     cwd: WorkingDirectory = None,
 ) -> ExitCode:
-    from vdbevents.query import segments
+    from vdbevents.query.cache import index
 
     root = _root()
     if everything and journal is not None:
         raise InputError("--all and a journal contradict each other", "give one of them")
     if everything:
-        folders = segments.folders(root)
+        folders = index.folders(root)
         none = f"there is no cache in {root}"
     else:
         # It need not be there any more, so that nobody knows whether the directory or the file was named.
         journals = [state_directory(journal, environment(env_file, cwd)).journal]
         journals += [] if journal is None else [journal]
-        folders = [segments.folder_of(path, root) for path in journals]
+        folders = [index.folder_of(path, root) for path in journals]
         none = f"there is no cache of {journal or journals[0]} in {root}"
     return _clear(folders, none)
 
 
 def _clear(folders: list[Path], none: str) -> ExitCode:
-    from vdbevents.query import sealing
+    from vdbevents.query.cache import build as cache_build
 
     freed = count = 0
     failed: list[VdbeventsError] = []
     for folder in folders:
         try:
-            size = sealing.clear(folder)
+            size = cache_build.clear(folder)
         except (InputError, StorageError) as error:
             failed.append(error)
         else:
@@ -239,19 +239,19 @@ def sealed_for(journal: Path, window: "Window", now: "datetime", color: Color) -
         now: the present.
         color: that of the progress that is shown.
     """
-    from vdbevents.query import segments
+    from vdbevents.query.cache import index
 
     cache = sealed_of(journal)
     if cache is None:
         return None
     if not _is_long(window, now):
-        rest = segments.rest_of(journal, cache)
+        rest = index.rest_of(journal, cache)
         if rest > _MUCH_UNSEALED:
             remark(
                 f"{_size(rest)} of the journal are not sealed", "faster from now on with: " + _build(journal)
             )
         return cache
-    if not segments.unsealed(journal, cache):
+    if not index.unsealed(journal, cache):
         return cache
     try:
         return _seal(journal, _root(), color, "--no-cache asks without")
@@ -271,20 +271,20 @@ def _build(journal: Path) -> str:
 
 def sealed_of(journal: Path) -> "Cache | None":
     """What is sealed of a journal by now; None where there is no place for caches."""
-    from vdbevents.query import segments
+    from vdbevents.query.cache import index
 
     try:
         root = _root()
     except InputError:
         return None
-    return segments.load(journal, root)
+    return index.load(journal, root)
 
 
 def _root() -> Path:
-    from vdbevents.query import segments
+    from vdbevents.query.cache import index
 
     try:
-        return segments.cache_root(os.environ, Path.home())
+        return index.cache_root(os.environ, Path.home())
     except RuntimeError:
         raise InputError("there is no home to keep caches in", "set XDG_CACHE_HOME to a directory") from None
 
@@ -297,13 +297,11 @@ def _is_long(window: "Window", now: "datetime") -> bool:
 
 
 def _seal(journal: Path, root: Path, color: Color, hint: str = "") -> "Cache":
-    from vdbevents.query import segments
+    from vdbevents.query.cache import index
 
-    cache = segments.load(journal, root)
-    with _progress(
-        journal, cache.end, segments.unsealed(journal, cache, segments.PART), color, hint
-    ) as progress:
-        from vdbevents.query import sealing
+    cache = index.load(journal, root)
+    with _progress(journal, cache.end, index.unsealed(journal, cache, index.PART), color, hint) as progress:
+        from vdbevents.query.cache import build as cache_build
 
         _keep_freed_memory()
         with interrupts_held() as asked:
@@ -313,7 +311,7 @@ def _seal(journal: Path, root: Path, color: Color, hint: str = "") -> "Cache":
                     raise KeyboardInterrupt
                 progress.reach(sealed)
 
-            return sealing.seal(journal, root, reach)
+            return cache_build.seal(journal, root, reach)
 
 
 def _keep_freed_memory() -> None:

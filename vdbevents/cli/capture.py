@@ -14,6 +14,7 @@ import typer
 
 from vdbevents.cli import pipeline_options as o
 from vdbevents.cli.background import BackgroundListener
+from vdbevents.cli.cloud_client import Service
 from vdbevents.cli.command import (
     LONGEST_CALL_SECONDS,
     ColorOption,
@@ -40,7 +41,6 @@ from vdbevents.cli.diagnostics import (
     is_terminal,
     wants_colour,
 )
-from vdbevents.cli.service import Service
 from vdbevents.errors import InputError, StorageError
 
 if TYPE_CHECKING:
@@ -49,8 +49,8 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.live import Live
 
-    from vdbevents.capture.info import CaptureInfo
     from vdbevents.capture.recording import Observer, Options, Outcome
+    from vdbevents.sessions.info import CaptureInfo
 
 _TOKEN_SECONDS = 60
 _LONGEST_TOKEN_FILE = 8192
@@ -187,8 +187,8 @@ def capture(
 ) -> ExitCode:
     """Record this desktop."""
     from vdbevents import cloud
-    from vdbevents.capture import client, orchestrator, plan, recording
-    from vdbevents.query.window import parse_duration
+    from vdbevents.capture import backend_session, own_session, recording, selection
+    from vdbevents.times import parse_duration
 
     require_finite(
         timeout=timeout,
@@ -197,8 +197,8 @@ def capture(
         export_timeout=export_timeout,
     )
     seconds = None if duration is None else parse_duration("--duration", duration) / 1000
-    wanted = plan.Wanted(
-        mic, system_audio, mic_device, display, plan.parse_kinds(store or (), no_store or ())
+    wanted = selection.Wanted(
+        mic, system_audio, mic_device, display, selection.parse_kinds(store or (), no_store or ())
     )
     colour = wants_colour(color, sys.stderr, os.environ)
     observer = _CaptureObserver(log_format=log_format, colour=colour, quiet=quiet)
@@ -208,7 +208,7 @@ def capture(
         environ = environment(env_file, cwd)
         state = state_directory(directory, environ)
         token = _backend_token(backend_token_file, environ, observer)
-        begin = partial(client.capture, cloud.Backend(backend, token, _call_seconds(timeout)))
+        begin = partial(backend_session.capture, cloud.Backend(backend, token, _call_seconds(timeout)))
     else:
         if _is_given(context, "backend_token_file"):
             raise InputError("--backend-token-file is for a backend", "name that, too, with --backend")
@@ -241,13 +241,13 @@ def capture(
                 f"--duration {duration} is longer than the runtime's token is good",
                 "give a longer --token-ttl",
             )
-        told = plan.parse_metadata(metadata or ())
+        told = selection.parse_metadata(metadata or ())
         environ = environment(env_file, cwd)
         state = state_directory(directory, environ)
         arguments = [f"--cwd={(cwd or Path()).absolute()}"]
         if env_file is not None:
             arguments.append(f"--env-file={env_file.absolute()}")
-        own = orchestrator.OwnSession(
+        own = own_session.OwnSession(
             cloud.Account(cloud.credentials_from(environ), _call_seconds(timeout)),
             end_user_id or default_end_user(),
             collection_id=collection,
@@ -256,7 +256,7 @@ def capture(
             pipelines=settings,
             listener=BackgroundListener(state, timeout, observer, arguments) if listen else None,
         )
-        begin = partial(orchestrator.capture, own)
+        begin = partial(own_session.capture, own)
     options = recording.Options(
         directory=state,
         base_url=cloud.base_url_from(environ),

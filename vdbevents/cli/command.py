@@ -134,7 +134,7 @@ def environment(file: Path | None, directory: Path | None) -> dict[str, str]:
 
 def state_directory(argument: Path | None, environ: Mapping[str, str]) -> "Any":  # noqa: ANN401
     """The state directory that an argument or the environment names."""
-    from vdbevents.journal import locate_state
+    from vdbevents.journal.state import locate_state
 
     return locate_state(argument, environ, Path.home())
 
@@ -197,7 +197,7 @@ def token_seconds(option: str, text: str) -> int:
     Raises:
         InputError: it is no length of time, or none between a minute and ten years.
     """
-    from vdbevents.query.window import parse_duration
+    from vdbevents.times import parse_duration
 
     milliseconds = parse_duration(option, text)
     if milliseconds < _SHORTEST_TOKEN_MS:

@@ -14,7 +14,7 @@ from typing import BinaryIO
 
 from vdbevents.cli.command import interrupts_held
 from vdbevents.errors import VdbeventsError
-from vdbevents.journal import StateDirectory
+from vdbevents.journal.state import StateDirectory
 
 _SPEED = 15
 _DURATION = "10s"

@@ -17,7 +17,6 @@ from collections.abc import Mapping
 from enum import IntEnum, StrEnum
 from typing import Any, TextIO
 
-from vdbevents import record
 from vdbevents.errors import (
     CaptureError,
     InputError,
@@ -27,6 +26,7 @@ from vdbevents.errors import (
     StorageError,
     VdbeventsError,
 )
+from vdbevents.events import envelope, fields as events_fields
 from vdbevents.terminal import cut, harmless
 
 _WAITING_LINES = 2000
@@ -139,18 +139,18 @@ class Diagnostics:
         if not self._quiet or problem:
             self._put(self._message("warning" if problem else "info", text, hint))
 
-    def show(self, made: record.Record, received_ms: int) -> None:
+    def show(self, made: envelope.Record, received_ms: int) -> None:
         """The text of an event; interim transcripts and events without a text are passed over."""
-        if self._quiet or record.is_interim(made.event):
+        if self._quiet or events_fields.is_interim(made.event):
             return
-        channel = record.channel_of(made.event)
+        channel = events_fields.channel_of(made.event)
         named = made.event.get("event")
-        text = record.text_of(made.event) or (named if isinstance(named, str) else "")
+        text = events_fields.text_of(made.event) or (named if isinstance(named, str) else "")
         if not text.strip():
             return
         # An event may be a megabyte: enough of it to see what it is.
         text = text[:_LONGEST_SHOWN]
-        source = record.source_of(made.event) or ""
+        source = events_fields.source_of(made.event) or ""
         if self._format is LogFormat.JSON:
             fields = {"level": "event", "channel": channel, "source": source, "message": text}
             self._put(_json_line(received_ms, fields))
@@ -226,4 +226,4 @@ class Diagnostics:
 
 def _json_line(at_ms: int, fields: Mapping[str, Any]) -> str:
     # In ASCII: neither a line separator of Unicode nor a control character reaches who reads it.
-    return json.dumps({"ts": record.utc_text(at_ms), **fields}) + "\n"
+    return json.dumps({"ts": envelope.utc_text(at_ms), **fields}) + "\n"

@@ -19,12 +19,12 @@ from vdbevents.cli.command import (
 )
 from vdbevents.cli.diagnostics import ExitCode
 from vdbevents.cli.localtime import SystemZone
-from vdbevents.cli.service import nothing, remark, table, terminal_width
+from vdbevents.cli.tables import nothing, remark, table, terminal_width
 from vdbevents.errors import InputError
-from vdbevents.gaps import EVENT, Gap, Missing, fold
-from vdbevents.query.window import told_duration
-from vdbevents.record import parse_line
+from vdbevents.events.envelope import parse_line
+from vdbevents.events.gaps import EVENT, Gap, Missing, fold
 from vdbevents.terminal import cells, cut, harmless
+from vdbevents.times import told_duration
 
 HELP = """List the gaps: when nothing was received, what of it was fetched later, what is missing, and why.
 
@@ -72,7 +72,7 @@ def gaps(
     env_file: EnvironmentFile = None,
     cwd: WorkingDirectory = None,
 ) -> ExitCode:
-    from vdbevents.query.window import Window, parse_window
+    from vdbevents.times import Window, parse_window
 
     window = parse_window(last=last, since=since, until=until, now=datetime.now(UTC), zone=SystemZone())
     path = journal_to_read(journal, env_file, cwd)

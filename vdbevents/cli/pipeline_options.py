@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from vdbevents.capture import plan
+    from vdbevents.sessions import plan
 
 Transcript = Annotated[bool, typer.Option(help="Have what is said written down.")]
 Engine = Annotated[
@@ -56,7 +56,7 @@ def pipeline_settings(
     Raises:
         InputError: one of them makes no sense.
     """
-    from vdbevents.capture import plan
+    from vdbevents.sessions import plan
 
     return plan.PipelineSettings(
         transcript=transcript,

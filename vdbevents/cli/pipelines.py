@@ -6,33 +6,26 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
 import typer
 
 from vdbevents.cli import pipeline_options as o
+from vdbevents.cli.cloud_client import Attempts, Service, begin, bound_ws_id, find_streams
 from vdbevents.cli.command import EnvironmentFile, WorkingDirectory, reports
 from vdbevents.cli.diagnostics import ExitCode
-from vdbevents.cli.service import (
-    Attempts,
+from vdbevents.cli.options import (
     CollectionOption,
     DirectoryOption,
     JsonOption,
-    Service,
     SessionArgument,
     SessionOption,
     StreamOption,
     TimeoutOption,
     WsIdOption,
-    as_text,
-    begin,
-    bound_ws_id,
-    find_streams,
-    nothing,
-    remark,
-    show_rows,
 )
+from vdbevents.cli.tables import as_text, nothing, remark, show_rows
 from vdbevents.errors import InputError, ServiceRefusedError
-from vdbevents.record import Stream
+from vdbevents.events.lifecycle import Stream
 
 if TYPE_CHECKING:
-    from vdbevents.capture.plan import Pipeline
     from vdbevents.cloud import Index
+    from vdbevents.sessions.plan import Pipeline
 
 _TRANSCRIPT: Final = "transcript"
 _ENDED: Final = ("stopped", "not_configured")
@@ -145,7 +138,7 @@ def start(
     env_file: EnvironmentFile = None,
     cwd: WorkingDirectory = None,
 ) -> ExitCode:
-    from vdbevents.capture.plan import pipelines_for
+    from vdbevents.sessions.plan import pipelines_for
 
     settings = o.pipeline_settings(
         transcript=transcript,
@@ -182,7 +175,7 @@ def _starting(
 ) -> Callable[[], dict[str, Any]]:
     import secrets
 
-    from vdbevents.capture.pipelines import attach_alerts, find_event, start_pipeline
+    from vdbevents.sessions.pipelines import attach_alerts, find_event, start_pipeline
 
     # One of this name is ours, whatever became of the answer to an earlier attempt.
     name = f"vdbevents {wanted.kind} {secrets.token_hex(4)}"
@@ -283,7 +276,7 @@ def stop(
 
 
 def _stopping(service: Service, one: _Running) -> Callable[[], dict[str, Any]]:
-    from vdbevents.capture.pipelines import stop_pipeline
+    from vdbevents.sessions.pipelines import stop_pipeline
 
     def call() -> dict[str, Any]:
         stop_pipeline(service.account, one.stream.id, one.id, engine=one.engine or None)
@@ -329,8 +322,8 @@ def create_alert(
     env_file: EnvironmentFile = None,
     cwd: WorkingDirectory = None,
 ) -> ExitCode:
-    from vdbevents.capture.pipelines import find_event
-    from vdbevents.capture.plan import parse_alert
+    from vdbevents.sessions.pipelines import find_event
+    from vdbevents.sessions.plan import parse_alert
 
     label, prompt = parse_alert(wanted, "vdbevents alerts create 'invoice=an invoice is on screen'")
     service, state = begin(env_file, cwd, timeout, directory)
@@ -363,7 +356,7 @@ def create_alert(
 def _attaching(
     service: Service, stream: Stream, index: "Index", event: Mapping[str, str], ws_id: str | None
 ) -> Callable[[], dict[str, Any]]:
-    from vdbevents.capture.pipelines import watch_index
+    from vdbevents.sessions.pipelines import watch_index
 
     label = event["label"]
 

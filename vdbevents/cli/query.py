@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Final, cast
 
 import typer
 
-from vdbevents.cli import gaps, sources
+from vdbevents.cli import gaps, journals as cli_journals
 from vdbevents.cli.cache import sealed_for, sealed_of
 from vdbevents.cli.command import (
     ColorOption,
@@ -20,27 +20,28 @@ from vdbevents.cli.command import (
     require_finite,
 )
 from vdbevents.cli.diagnostics import Color, ExitCode, is_terminal, wants_colour
-from vdbevents.cli.follow import (
+from vdbevents.cli.journals import DirectoriesOption, FilesOption, SourceArgument
+from vdbevents.cli.query_follow import (
     following,
     journal_to_follow,
     print_following,
     refuse_with_follow,
     remark_on_unreadable,
 )
-from vdbevents.cli.service import remark, terminal_width
-from vdbevents.cli.sources import DirectoriesOption, FilesOption, SourceArgument
+from vdbevents.cli.tables import remark, terminal_width
 from vdbevents.errors import InputError
 
 if TYPE_CHECKING:
     from datetime import tzinfo
 
-    from vdbevents.gaps import Gap
+    from vdbevents.events.gaps import Gap
+    from vdbevents.query.cache.index import Cache
+    from vdbevents.query.collapse import Runs
     from vdbevents.query.engine import Answer
-    from vdbevents.query.merged import Journal, Merged
-    from vdbevents.query.plan import Filters
-    from vdbevents.query.runs import Runs
-    from vdbevents.query.segments import Cache
-    from vdbevents.query.window import Window
+    from vdbevents.query.filters import Filters
+    from vdbevents.query.merge import Journal, Merged
+    from vdbevents.query.output.rows import Output
+    from vdbevents.times import Window
 
 HELP = """Find events again: by when they were received, what was said or shown, and where.
 
@@ -223,10 +224,10 @@ def query(
 ) -> ExitCode:
     from datetime import UTC, datetime
 
-    from vdbevents.query import engine, merged, runs
-    from vdbevents.query.plan import Filters
-    from vdbevents.query.render import parse_fields
-    from vdbevents.query.window import parse_duration, parse_window
+    from vdbevents.query import collapse, duck, merge
+    from vdbevents.query.filters import Filters
+    from vdbevents.query.output.rows import parse_fields
+    from vdbevents.times import parse_duration, parse_window
 
     is_named = bool(directories or files)
     _refuse(
@@ -285,27 +286,27 @@ def query(
         return gaps.command_line(path if is_named else journal, **bounds, **settings)
 
     if follow:
-        followable = sources.to_follow(journal, directories, files)
+        followable = cli_journals.to_follow(journal, directories, files)
         path = journal_to_follow(followable, env_file, cwd, otherwise=otherwise)
         with (
-            engine.interruptible(),
+            duck.interruptible(),
             following(path, filters, lambda path: sealed_of(path) if cache else None) as followed,
         ):
             if followed.found:
                 _remark_on(followed.found, str(path), filters.window, listed_by(path))
             print_following(followed, output.value, filters, columns, zone=zone, color=color)
         return ExitCode.DONE
-    named = sources.named_by(journal, directories, files, env_file, cwd, otherwise=otherwise)
+    named = cli_journals.named_by(journal, directories, files, env_file, cwd, otherwise=otherwise)
 
     def cache_of(path: Path) -> "Cache | None":
         return sealed_for(path, filters.window, now, color) if cache else None
 
     with (
-        engine.interruptible(),
-        sources.opened(named) as journals,
-        merged.search(journals, filters, cache_of) as answer,
+        duck.interruptible(),
+        cli_journals.opened(named) as journals,
+        merge.search(journals, filters, cache_of) as answer,
     ):
-        found = runs.find(answer, newest_first=reverse) if unique else None
+        found = collapse.find(answer, newest_first=reverse) if unique else None
         lines = answer.count - (found.merged if found else 0)
         if count:
             put(str(lines))
@@ -337,7 +338,7 @@ def _refuse(contradictions: Mapping[str, bool]) -> None:
 
 def _zone(name: str | None) -> "tzinfo":
     from vdbevents.cli.localtime import SystemZone
-    from vdbevents.query.window import parse_zone
+    from vdbevents.times import parse_zone
 
     return SystemZone() if name is None else parse_zone(name)
 
@@ -372,16 +373,16 @@ def _print(
     hosts: bool,
 ) -> int:
     from vdbevents.cli.pager import paged as through_pager
-    from vdbevents.query import render
+    from vdbevents.query.output import write
 
     if output is OutputFormat.PARQUET:
         return _print_parquet(answer, fields)
     colour = wants_colour(color, sys.stdout, os.environ)
     shown = answer.count - (runs.merged if runs else 0)
     with through_pager(sys.stdout.buffer, os.environ, wanted=paged) as stream:
-        shown = render.write(
+        shown = write.write(
             answer,
-            cast("render.Output", output.value),
+            cast("Output", output.value),
             stream,
             filters=filters,
             colour=colour,
@@ -399,7 +400,7 @@ def _print_parquet(answer: "Merged", fields: tuple[str, ...] | None) -> int:
     import shutil
     import tempfile
 
-    from vdbevents.query.render import FIELDS
+    from vdbevents.query.output.rows import FIELDS
 
     if is_terminal(sys.stdout):
         hint = "write it into a file: vdbevents query … -o parquet > events.parquet"

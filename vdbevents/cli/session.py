@@ -4,6 +4,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from vdbevents.cli.cloud_client import (
+    Service,
+    begin,
+    bound_ws_id,
+    collection_or_default,
+    find_session,
+    get_session,
+)
 from vdbevents.cli.command import (
     Directory,
     EnvironmentFile,
@@ -16,25 +24,15 @@ from vdbevents.cli.command import (
     token_seconds,
 )
 from vdbevents.cli.diagnostics import ExitCode
-from vdbevents.cli.service import (
+from vdbevents.cli.options import (
     CollectionOption,
     DirectoryOption,
     JsonOption,
-    Service,
     SessionArgument,
     TimeoutOption,
     WsIdOption,
-    begin,
-    bound_ws_id,
-    collection_or_default,
-    find_session,
-    get_session,
-    nothing,
-    remark,
-    show_rows,
-    table,
-    terminal_width,
 )
+from vdbevents.cli.tables import nothing, remark, show_rows, table, terminal_width
 from vdbevents.errors import CaptureError
 from vdbevents.terminal import harmless
 
@@ -83,7 +81,7 @@ def create(
     env_file: EnvironmentFile = None,
     cwd: WorkingDirectory = None,
 ) -> None:
-    from vdbevents.capture.plan import parse_metadata
+    from vdbevents.capture.selection import parse_metadata
 
     kept = parse_metadata(metadata or ())
     service, state = begin(env_file, cwd, timeout, directory)
@@ -294,7 +292,7 @@ def token(
     env_file: EnvironmentFile = None,
     cwd: WorkingDirectory = None,
 ) -> None:
-    from vdbevents.record import utc_text
+    from vdbevents.events.envelope import utc_text
 
     seconds = token_seconds("--ttl", ttl)
     service = Service(environment(env_file, cwd), timeout)

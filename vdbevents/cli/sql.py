@@ -17,8 +17,8 @@ from vdbevents.cli.command import (
     reports,
 )
 from vdbevents.cli.diagnostics import ExitCode
-from vdbevents.cli.follow import remark_on_unreadable
-from vdbevents.cli.service import remark, terminal_width
+from vdbevents.cli.query_follow import remark_on_unreadable
+from vdbevents.cli.tables import remark, terminal_width
 from vdbevents.errors import InputError
 
 HELP = """Ask a journal in SQL: one SELECT, in DuckDB's dialect, over views of its events.
@@ -76,9 +76,10 @@ def sql(
     env_file: EnvironmentFile = None,
     cwd: WorkingDirectory = None,
 ) -> ExitCode:
-    from vdbevents.query import engine, rows
-    from vdbevents.query.segments import cache_root, load
-    from vdbevents.query.sql import Tables
+    from vdbevents.query import duck
+    from vdbevents.query.cache.index import cache_root, load
+    from vdbevents.query.sql import table
+    from vdbevents.query.sql.sandbox import Tables
 
     if describe:
         if query is not None:
@@ -89,12 +90,12 @@ def sql(
     asked = _read() if query == "-" else query
     path = journal_to_read(journal, env_file, cwd)
     sealed = load(path, cache_root(os.environ, Path.home())) if cache else None
-    with engine.interruptible(), Tables(path, sealed) as tables:
+    with duck.interruptible(), Tables(path, sealed) as tables:
         if not tables.journal_bytes:
             remark(f"the journal {path} is empty: nothing has been recorded yet")
         if tables.skipped:
             remark_on_unreadable(tables.skipped, path)
-        count = rows.write(tables.ask(asked), output.value, sys.stdout.buffer, terminal_width())
+        count = table.write(tables.ask(asked), output.value, sys.stdout.buffer, terminal_width())
         sys.stdout.flush()
     return ExitCode.DONE if count else ExitCode.NO_MATCH
 
@@ -118,8 +119,8 @@ def _describe(output: SqlOutput) -> ExitCode:
     """Print which views there are: for JSON each with its columns, else a line for each column."""
     import json
 
-    from vdbevents.query.render import quoted
-    from vdbevents.query.views import VIEWS
+    from vdbevents.query.output.rows import quoted
+    from vdbevents.query.sql.views import VIEWS
 
     views = [
         {
@@ -147,7 +148,7 @@ def _describe(output: SqlOutput) -> ExitCode:
 
 def _pages() -> str:
     """Return the views for a person; one with the columns of the first only says so."""
-    from vdbevents.query.views import VIEWS
+    from vdbevents.query.sql.views import VIEWS
 
     pages = []
     told: dict[object, str] = {}

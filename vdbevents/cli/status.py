@@ -4,14 +4,9 @@ from datetime import datetime
 from typing import Any
 
 from vdbevents.cli.command import as_json as json_text
-from vdbevents.journal import (
-    StateDirectory,
-    capture_runs,
-    listener_pid,
-    listener_runs,
-    read_object,
-    read_pid,
-)
+from vdbevents.journal.files import read_object
+from vdbevents.journal.locks import capture_runs, listener_pid, listener_runs, read_pid
+from vdbevents.journal.state import StateDirectory
 from vdbevents.terminal import harmless
 
 _NOT_RUNNING = "not running"

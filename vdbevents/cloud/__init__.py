@@ -6,7 +6,7 @@ says of any error whether waiting will mend it.
 """
 
 from vdbevents.cloud.account import Account, Export, Index, Page, Session, Shot, Token, export_from
-from vdbevents.cloud.backend import Backend, BackendSession
+from vdbevents.cloud.backend_client import Backend, BackendSession
 from vdbevents.cloud.capture_client import capture_client, find_runtime
 from vdbevents.cloud.connection import (
     Credentials,
@@ -17,7 +17,7 @@ from vdbevents.cloud.connection import (
     shown_address,
     websocket_url,
 )
-from vdbevents.cloud.failure import Failure, classify, persist
+from vdbevents.cloud.retry import Failure, classify, persist
 
 __all__ = [
     "Account",

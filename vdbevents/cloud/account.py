@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 from urllib.parse import quote
 
-from vdbevents import record
 from vdbevents.cloud.connection import THREADS, Credentials, connect
-from vdbevents.cloud.failure import refusal
+from vdbevents.cloud.retry import refusal
 from vdbevents.errors import InputError
+from vdbevents.events import lifecycle
 
 _Answer = TypeVar("_Answer")
 
@@ -48,7 +48,7 @@ class Session:
     status: str
     end_user_id: str
     created: str
-    streams: tuple[record.Stream, ...]
+    streams: tuple[lifecycle.Stream, ...]
     export_status: str
     video_id: str
     error: str
@@ -435,10 +435,10 @@ def _session(answer: Any, collection_id: str, session_id: str = "") -> Session: 
         status=_or_empty(told.get("status")),
         end_user_id=_or_empty(told.get("end_user_id")),
         created=_or_empty(told.get("created_at")),
-        streams=record.streams_of(told),
+        streams=lifecycle.streams_of(told),
         export_status=_or_empty(told.get("export_status")),
         video_id=_or_empty(told.get("exported_video_id")),
-        error=record.error_in(told.get("error") or told.get("failure_reason")),
+        error=lifecycle.error_in(told.get("error") or told.get("failure_reason")),
         metadata=_object(told.get("metadata") or {}),
     )
 

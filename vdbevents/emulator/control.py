@@ -14,19 +14,19 @@ from typing import TYPE_CHECKING, Final
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from vdbevents.emulator.api import read_body
-from vdbevents.emulator.attached import Attached
 from vdbevents.emulator.clock import usable_rate
+from vdbevents.emulator.fake_runtime import DIED, LINK_PATH, SHORTEST_LINE
 from vdbevents.emulator.faults import is_close_code
 from vdbevents.emulator.replay import Flood
-from vdbevents.emulator.runtime import DIED, LINK_PATH, SHORTEST_LINE
+from vdbevents.emulator.rest import read_body
+from vdbevents.emulator.runtime_link import Attached
 from vdbevents.emulator.sockets import BINARY, TEXT, EmulatorProtocol, frame_header
 from vdbevents.emulator.world import ApiError, Json
 
 if TYPE_CHECKING:
     from starlette.requests import Request
 
-    from vdbevents.emulator.service import Service
+    from vdbevents.emulator.playback import Service
 
 PREFIX: Final = "/emulator"
 _EVENTS_A_CHUNK: Final = 1_000

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any, Final
 
-from vdbevents.emulator.runtime import COMMANDS, PERMISSIONS
+from vdbevents.emulator.fake_runtime import COMMANDS, PERMISSIONS
 
 Options = dict[str, Any]
 

@@ -15,10 +15,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
-from vdbevents import __version__, cloud, gaps, journal, record
+from vdbevents import __version__, cloud
 from vdbevents.errors import InputError, StorageError
-from vdbevents.listener import machine as m
-from vdbevents.listener.hook import Recovery
+from vdbevents.events import envelope, fields, gaps, identity
+from vdbevents.journal import append, files, locks, reader, state, writer
+from vdbevents.listener import protocol as m
+from vdbevents.listener.recovery_hook import Recovery
 
 if TYPE_CHECKING:
     from websockets.asyncio.client import ClientConnection
@@ -48,7 +50,7 @@ class Observer(Protocol):
     def shows_events(self) -> bool:
         """Whether `show` is to be called."""
 
-    def show(self, made: record.Record, received_ms: int) -> None:
+    def show(self, made: envelope.Record, received_ms: int) -> None:
         """An event came."""
 
     def announce(self, ws_id: str) -> None:
@@ -69,7 +71,7 @@ class Options:
         recovery: makes good what was missed; None leaves it at marking it.
     """
 
-    directory: journal.StateDirectory
+    directory: state.StateDirectory
     credentials: cloud.Credentials
     settings: m.Settings = field(default_factory=m.Settings)
     clear: bool = False
@@ -86,8 +88,8 @@ def listen(options: Options, observer: Observer) -> signal.Signals:
         InputError: the directory's files cannot be written.
         ServiceRefusedError, ServiceUnreachableError: there is no connection to be had.
     """
-    lock = journal.ProcessLock(
-        options.directory.listener_lock, lambda: journal.already_listening(options.directory)
+    lock = locks.ProcessLock(
+        options.directory.listener_lock, lambda: locks.already_listening(options.directory)
     )
     try:
         return asyncio.run(_Daemon(options, observer).run())
@@ -102,18 +104,18 @@ class _Daemon:
         self._observer = observer
         self._shows_events = observer.shows_events
         self._cleared_ids: tuple[str, ...] = ()
-        self._journal = journal.Journal(self._directory, clock_ms=journal.wall_ms, on_repair=self._repaired)
+        self._journal = append.Journal(self._directory, clock_ms=files.wall_ms, on_repair=self._repaired)
         last = self._prepare()
         counts = self._counts_so_far(last)
         self._recovery = options.recovery
         is_known = None if self._recovery is None else self._recovery.is_known
         self._machine = m.Machine(options.settings, random.SystemRandom().random, counts, is_known)
         self._start = m.Started(os.getpid(), __version__, self._left_unmarked(last), self._cleared_ids)
-        self._writer = journal.JournalWriter(
+        self._writer = writer.JournalWriter(
             self._journal,
             hold_bytes=options.hold_bytes,
             sync_seconds=options.sync_seconds,
-            clock_ms=journal.wall_ms,
+            clock_ms=files.wall_ms,
             on_trouble=lambda trouble: self._from_writer(self._disk_trouble, trouble),
             on_dropped=lambda dropped: self._from_writer(self._lines_dropped, dropped),
             on_crash=lambda error: self._from_writer(self._crash, error),
@@ -135,24 +137,24 @@ class _Daemon:
         directory = self._directory
         try:
             # First of all: with the lock held, a PID of a dead run would be taken for ours.
-            journal.replace_file(directory.ws_pid, str(os.getpid()).encode())
-            journal.remove_file(directory.ws_id)
+            files.replace_file(directory.ws_pid, str(os.getpid()).encode())
+            files.remove_file(directory.ws_id)
             if self._options.clear:
                 # What was bound to them still runs, whatever the journal tells.
                 self._cleared_ids = tuple(
-                    itertools.islice(journal.connection_ids(directory.journal), _IDS_KEPT)
+                    itertools.islice(reader.connection_ids(directory.journal), _IDS_KEPT)
                 )
                 self._journal.clear()
-                journal.remove_file(directory.listener_status)
+                files.remove_file(directory.listener_status)
             self._journal.repair()
         except OSError as error:
-            journal.remove_file(directory.ws_pid)
+            files.remove_file(directory.ws_pid)
             reason = error.strerror or str(error)
             kind = StorageError if error.errno in (errno.ENOSPC, errno.EDQUOT) else InputError
             raise kind(
                 f"cannot write to {directory.path}: {reason}", "make room there, or name another directory"
             ) from error
-        return journal.read_object(directory.listener_status)
+        return files.read_object(directory.listener_status)
 
     def _counts_so_far(self, last: dict[str, Any]) -> m.Counts:
         """What the journal holds, as the last run counted it, and what was written since."""
@@ -164,7 +166,7 @@ class _Daemon:
             _restore(counts, last)
         if size - start > _RECOUNT_BYTES:
             return m.Counts()
-        for line in journal.follow(self._directory.journal, from_end=False, wait=lambda: False, start=start):
+        for line in reader.follow(self._directory.journal, from_end=False, wait=lambda: False, start=start):
             _count(counts, line)
         return counts
 
@@ -224,7 +226,7 @@ class _Daemon:
         self._feed(m.AskedToEnd(self._signal.name))
 
     def _now(self) -> m.Moment:
-        return m.Moment(time.monotonic(), journal.wall_ms())
+        return m.Moment(time.monotonic(), files.wall_ms())
 
     def _tick(self) -> None:
         self._feed(m.Ticked())
@@ -243,16 +245,16 @@ class _Daemon:
             case m.Append(channel, made):
                 once = None
                 # Where no backend ever served there are no webhooks to look for.
-                if channel in record.SHARED_CHANNELS and self._directory.backend_credentials.exists():
-                    once = record.once_received(made.event)
+                if channel in identity.SHARED_CHANNELS and self._directory.backend_credentials.exists():
+                    once = identity.once_received(made.event)
                 # Without the recorder's own words nobody would know what is missing, or why.
-                keep = channel == record.OWN_CHANNEL
+                keep = channel == fields.OWN_CHANNEL
                 if not self._writer.put(made.line, channel, keep=keep, once=once):
                     self._machine.counts.dropped += 1
-                if self._shows_events and channel != record.OWN_CHANNEL:
+                if self._shows_events and channel != fields.OWN_CHANNEL:
                     # What cannot be shown has been recorded all the same.
                     with contextlib.suppress(Exception):
-                        self._observer.show(made, journal.wall_ms())
+                        self._observer.show(made, files.wall_ms())
             case m.Say(text, problem, hint):
                 self._observer.say(text, problem=problem, hint=hint)
             case m.Connect():
@@ -299,7 +301,7 @@ class _Daemon:
     def dropped(self) -> int:
         return self._machine.counts.dropped
 
-    def supply(self, records: Sequence[record.Record]) -> None:
+    def supply(self, records: Sequence[envelope.Record]) -> None:
         if records:
             self._feed(m.Supplied(records))
 
@@ -365,7 +367,7 @@ class _Daemon:
 
     def _withdraw(self) -> None:
         self._missing_id = None
-        journal.remove_file(self._directory.ws_id)
+        files.remove_file(self._directory.ws_id)
 
     def _write_missing_id(self) -> None:
         # A full disk may refuse it now: it is tried again with each status.
@@ -374,7 +376,7 @@ class _Daemon:
 
     def _write_state(self, name: str, content: bytes) -> bool:
         try:
-            journal.replace_file(self._directory.path / name, content)
+            files.replace_file(self._directory.path / name, content)
         except OSError as error:
             reason = f"cannot write {name}: {error.strerror or error}"
             if reason != self._state_trouble:
@@ -405,16 +407,16 @@ class _Daemon:
             "version": __version__,
             "pid": os.getpid(),
             "state": machine.state,
-            "since": record.utc_text(machine.since_ms),
+            "since": envelope.utc_text(machine.since_ms),
             "ws_id": machine.ws_id,
             "reconnects": machine.reconnects,
             "last_error": machine.last_error,
             "next_attempt": _text_or_none(machine.next_attempt_ms),
             "events": {
                 "total": sum(channel.count for channel in counts.channels.values()),
-                "since": record.utc_text(counts.since_ms),
+                "since": envelope.utc_text(counts.since_ms),
                 "channels": {
-                    name: {"count": channel.count, "last": record.utc_text(channel.last_ms)}
+                    name: {"count": channel.count, "last": envelope.utc_text(channel.last_ms)}
                     for name, channel in counts.channels.items()
                 },
             },
@@ -428,7 +430,7 @@ class _Daemon:
             "blind_since": _text_or_none(machine.blind.since_ms if machine.blind else None),
             "blind_reason": machine.blind.reason if machine.blind else None,
             "journal_bytes": self._writer.expected_size,
-            "written": record.utc_text(journal.wall_ms()),
+            "written": envelope.utc_text(files.wall_ms()),
         }
 
     def _from_writer(self, told: Callable[..., None], *arguments: object) -> None:
@@ -457,7 +459,7 @@ class _Daemon:
         if self._status_timer is None:
             self._status_timer = self._loop.call_later(0, self._write_status)
 
-    def _lines_dropped(self, dropped: journal.Dropped) -> None:
+    def _lines_dropped(self, dropped: writer.Dropped) -> None:
         self._observer.say(
             f"{dropped.count} events ({dropped.size} bytes) were dropped while the disk took none: "
             "the journal says so in a listener.dropped line",
@@ -480,7 +482,7 @@ class _Daemon:
         if self._connecting is not None:
             self._connecting.cancel()
             await asyncio.wait({self._connecting}, timeout=0.1)
-        self._writer.run(lambda: journal.remove_file(self._directory.ws_pid))
+        self._writer.run(lambda: files.remove_file(self._directory.ws_pid))
         self._write_status()
         unwritten = await self._loop.run_in_executor(
             None, self._writer.close, _LAST_WRITE_SECONDS, _SLOW_WRITE_SECONDS
@@ -492,7 +494,7 @@ class _Daemon:
                 problem=True,
             )
             # The next run marks them as a gap, where the disk takes this at least.
-            since_ms = self._writer.waiting_since_ms or journal.wall_ms()
+            since_ms = self._writer.waiting_since_ms or files.wall_ms()
             self._machine.blind = m.Blindness(since_ms, f"{unwritten} events could not be written: {reason}")
             telling = self._loop.run_in_executor(
                 None, self._write_state, self._directory.listener_status.name, self._status_content()
@@ -543,7 +545,7 @@ def _left_unmarked(last: dict[str, Any]) -> m.Blindness | None:
 
 
 def _text_or_none(milliseconds: int | None) -> str | None:
-    return None if milliseconds is None else record.utc_text(milliseconds)
+    return None if milliseconds is None else envelope.utc_text(milliseconds)
 
 
 def _milliseconds(text: object) -> int | None:
@@ -562,21 +564,21 @@ def _restore(counts: m.Counts, status: dict[str, Any]) -> None:
         counts.dropped = int(status["dropped"])
         counts.unrecovered = int(status["unrecovered"])
         for told in status["open_gaps"]:
-            gap = gaps.gap_from({"channel": record.OWN_CHANNEL, "event": gaps.EVENT, "data": told})
+            gap = gaps.gap_from({"channel": fields.OWN_CHANNEL, "event": gaps.EVENT, "data": told})
             if gap is not None:
                 counts.open_gaps[gap.id] = gap
 
 
 def _count(counts: m.Counts, line: bytes) -> None:
-    event = record.parse_line(line)
+    event = envelope.parse_line(line)
     if event is None:
         return
     stamp = event.get("unix_ts")
     # Other recorders write here, too: a stamp may be in microseconds, or no time at all.
     at_ms = round(stamp * 1000) if isinstance(stamp, int | float) and 0 <= stamp < _END_OF_TIME else 0
     counts.since_ms = counts.since_ms or at_ms
-    channel = record.channel_of(event)
-    if channel == record.OWN_CHANNEL:
+    channel = fields.channel_of(event)
+    if channel == fields.OWN_CHANNEL:
         counts.note_own(event)
         return
     counted = counts.channels.setdefault(channel, m.ChannelCount())

@@ -5,11 +5,13 @@ from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 from vdbevents.errors import InputError
-from vdbevents.journal import Tail, follow_batches, unusable
-from vdbevents.query.engine import Answer, Sieve, search
-from vdbevents.query.plan import Event, Filters
-from vdbevents.query.segments import Cache
-from vdbevents.query.source import Closeable
+from vdbevents.journal.files import unusable
+from vdbevents.journal.reader import Tail, follow_batches
+from vdbevents.query.byte_ranges import Closeable
+from vdbevents.query.cache.index import Cache
+from vdbevents.query.engine import Answer, search
+from vdbevents.query.filters import Event, Filters
+from vdbevents.query.sieve import Sieve
 
 
 class Followed(Closeable):

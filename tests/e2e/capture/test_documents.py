@@ -307,7 +307,7 @@ def snippet(tmp_path, environ, service):
 
 
 def test_the_reference_s_workflow_is_recorded(snippet, service, started, environ, tmp_path):
-    from vdbevents.journal import locate_state
+    from vdbevents.journal.state import locate_state
 
     state = locate_state(None, environ, Path(environ["HOME"]))
     listener = started(Listener(state, environ, named=False))

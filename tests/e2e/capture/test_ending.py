@@ -13,7 +13,7 @@ import pytest
 from capturing import assert_left_in_order
 from processes import Capture, Listener, events_of, eventually
 
-from vdbevents.journal import listener_pid, listener_runs
+from vdbevents.journal.locks import listener_pid, listener_runs
 
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="it looks into /proc")
 

@@ -8,7 +8,7 @@ import pytest
 from capturing import assert_left_in_order
 from processes import eventually
 
-from vdbevents.journal import StateDirectory
+from vdbevents.journal.state import StateDirectory
 
 SESSIONS = "/collection/*/capture/session"
 ALERTS = "/rtstream/*/index/*/alert"

@@ -12,7 +12,7 @@ import pytest
 from capturing import assert_left_in_order
 from processes import Capture, Listener, ServiceInThread, eventually, run
 
-from vdbevents.journal import listener_runs
+from vdbevents.journal.locks import listener_runs
 
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="it looks into /proc")
 

@@ -1,0 +1,164 @@
+"""`vdbevents search`: finds moments of recorded videos by meaning."""
+
+import math
+import os
+import sys
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from vdbevents.cli.cloud_client import Service, begin, find_streams
+from vdbevents.cli.command import (
+    ColorOption,
+    EnvironmentFile,
+    WorkingDirectory,
+    as_json,
+    put,
+    reports,
+)
+from vdbevents.cli.diagnostics import Color, ExitCode, wants_colour
+from vdbevents.cli.options import (
+    CollectionOption,
+    DirectoryOption,
+    JsonOption,
+    SessionOption,
+    StreamOption,
+    TimeoutOption,
+)
+from vdbevents.cli.tables import iso, nothing, terminal_width
+from vdbevents.errors import InputError
+from vdbevents.events.lifecycle import Stream
+
+if TYPE_CHECKING:
+    from vdbevents.cloud import Index, Shot
+    from vdbevents.query.filters import Event
+
+
+SEARCH_HELP = """Search what was said and shown by its meaning, with VideoDB's semantic search over indexes.
+
+Oldest first, as vdbevents query prints it; -n keeps what fits the question best.
+
+\b
+Examples:
+  vdbevents search "when was I debugging performance"
+  vdbevents search "who asked for the invoice" --stream mic -n 3
+  vdbevents search "the budget" --json | jq -r '.[].text'
+
+\b
+Exit codes: 0 something was found, 1 nothing was.
+"""
+
+
+@reports
+def search(
+    question: Annotated[
+        str, typer.Argument(metavar="QUESTION", help="In your own words.", show_default=False)
+    ],
+    *,
+    limit: Annotated[
+        int, typer.Option("-n", "--limit", min=1, metavar="N", help="The N best results only.")
+    ] = 10,
+    stream: StreamOption = None,
+    session: SessionOption = None,
+    collection: CollectionOption = None,
+    directory: DirectoryOption = None,
+    as_json_array: JsonOption = False,
+    timeout: TimeoutOption = 30.0,
+    env_file: EnvironmentFile = None,
+    cwd: WorkingDirectory = None,
+    color: ColorOption = Color.AUTO,
+) -> ExitCode:
+    if not question.strip():
+        raise InputError("the question is empty", 'for example: vdbevents search "the invoice"')
+    service, state = begin(env_file, cwd, timeout, directory)
+    streams = find_streams(service, state, session=session, collection=collection, stream=stream)
+    channels: dict[str, str] = {}
+    found: list[tuple[Stream, Shot]] = []
+    for one in streams:
+        indexes = service.ask(_listing(service, one))
+        channels |= {index.id: index.channel for index in indexes}
+        if indexes:
+            shots = service.ask(_searching(service, one, question, limit))
+            found += [(one, shot) for shot in shots]
+    # The best of all, in the order of their times.
+    found.sort(key=lambda pair: -math.inf if pair[1].score is None else pair[1].score, reverse=True)
+    found = sorted(found[:limit], key=lambda pair: pair[1].start or 0.0)
+    if as_json_array:
+        put(as_json([_found(*pair) for pair in found]))
+    elif found:
+        _print_page([_event(*pair, channels) for pair in found], color)
+    if found:
+        return ExitCode.DONE
+    if channels:
+        return nothing("nothing was found")
+    return nothing(
+        "nothing could be searched: no stream of the session has an index",
+        "start one: vdbevents pipelines start, with --visual-prompt or --audio-prompt",
+    )
+
+
+def _listing(service: Service, stream: Stream) -> "Callable[[], list[Index]]":
+    return lambda: service.account.list_indexes(stream.id)
+
+
+def _searching(service: Service, stream: Stream, question: str, most: int) -> "Callable[[], list[Shot]]":
+    return lambda: service.account.search(stream.id, question, most=most)
+
+
+def _found(stream: Stream, shot: "Shot") -> dict[str, Any]:
+    return {
+        "stream_id": stream.id,
+        "stream_name": stream.name,
+        "source": stream.source,
+        "start": iso(shot.start),
+        "end": iso(shot.end),
+        "text": shot.text,
+        "score": shot.score,
+        "index_id": shot.index_id,
+    }
+
+
+def _event(stream: Stream, shot: "Shot", channels: Mapping[str, str]) -> "Event":
+    from vdbevents.query.filters import Event
+
+    seconds = shot.start if iso(shot.start) else None
+    return Event(
+        time_ms=None if seconds is None else round(seconds * 1000),
+        channel=channels.get(shot.index_id),
+        event=None,
+        source=stream.source,
+        stream=stream.id,
+        stream_name=stream.name,
+        session=None,
+        text=shot.text,
+        is_final=None,
+        start_ms=None,
+        end_ms=None,
+        label=None,
+        speaker=None,
+        confidence=shot.score,
+        line="",
+    )
+
+
+def _print_page(events: "list[Event]", color: Color) -> None:
+    from vdbevents.cli.localtime import SystemZone
+    from vdbevents.query.filters import Filters
+    from vdbevents.query.output.text import Page
+
+    times = [event.time_ms for event in events if event.time_ms is not None]
+    page = Page(
+        (min(times), max(times)) if times else None,
+        Filters(),
+        colour=wants_colour(color, sys.stdout, os.environ),
+        width=terminal_width(),
+        zone=SystemZone(),
+    )
+    page.widen(events)
+    put("".join(map(page.line, events)).removesuffix("\n"))
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the command to the application."""
+    app.command(help=SEARCH_HELP)(search)

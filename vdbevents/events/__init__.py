@@ -1,0 +1,1 @@
+"""Events: one message as a line of the journal, and what a line says."""

@@ -1,0 +1,240 @@
+"""The envelope of an event: from a message as it came to a line of the journal, and what a line says.
+
+Pure: time goes in as milliseconds since the epoch. `docs/events-format.md` is the normative text.
+"""
+
+import base64
+import json
+import re
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import orjson
+
+from vdbevents.events.fields import OWN_CHANNEL
+
+CAPTURE_CHANNEL = "capture_client"
+"""The channel of what the capture runtime on this machine tells, which never passes through the cloud."""
+
+_STAMPS = ("ts", "unix_ts")
+BY_WEBHOOK = b',"via":"webhook"}\n'
+
+_TOKEN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[^\s"]++')
+_KEY_OR_BRACKET = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+":?|[{}\[\]]')
+# Runs of escapes that stand for characters which JSON takes as they are; the two that have a shorter escape;
+# and any other escape, of which `\u` alone is taken, so that its digits stay as they are.
+_ESCAPES = re.compile(
+    rb"(?:\\u(?:(?!00[01]|0022|005[cC]|007[fF]|00[89]|202[89]|[dD][89a-fA-F])[0-9a-fA-F]{4}"
+    rb"|[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}))++|\\u0022|\\u005[cC]|\\.",
+    re.DOTALL,
+)
+_SHORTER = {rb"\/": b"/", rb"\u0022": rb"\"", rb"\u005c": rb"\\", rb"\u005C": rb"\\"}
+_HARMLESS_DEPTH = 500
+
+
+class Record(NamedTuple):
+    """A message on its way to the journal.
+
+    Attributes:
+        line: the whole line, UTF-8, newline included.
+        event: the message's members; for a message that is no JSON object, `raw` or `raw_base64` alone.
+    """
+
+    line: bytes
+    event: Mapping[str, Any]
+
+
+def utc_text(milliseconds: int) -> str:
+    """A moment as RFC 3339 in UTC with milliseconds: `2026-03-02T10:15:30.123Z`."""
+    seconds, rest = divmod(milliseconds, 1000)
+    return f"{_utc_seconds(seconds)}.{rest:03d}Z"
+
+
+@lru_cache(maxsize=4)
+def _utc_seconds(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+
+
+@lru_cache(maxsize=4)
+def _head(milliseconds: int) -> bytes:
+    seconds, rest = divmod(milliseconds, 1000)
+    text = f'{{"ts":"{_utc_seconds(seconds)}.{rest:03d}Z","unix_ts":{seconds}.{rest:03d}'
+    return text.encode("ascii")
+
+
+def envelop(message: bytes, received_ms: int) -> Record:
+    """Makes the journal's line of one message.
+
+    Numbers, text, duplicate keys and the order of keys stay as they came; what is no JSON object is kept
+    as text under `raw`, and bytes that are no UTF-8 under `raw_base64`. Never fails.
+
+    Args:
+        message: the frame's payload, of any size and content.
+        received_ms: the time of receipt, milliseconds since the epoch.
+    """
+    event = _parse(message)
+    if type(event) is not dict or _is_too_deep(message):
+        return _envelop_raw(message, received_ms)
+    body = message if _is_compact(message, event) else _compact(message)
+    if "ts" in event or "unix_ts" in event:
+        body = _rename(body, _STAMPS)
+    if body == b"{}":
+        return Record(_head(received_ms) + b"}\n", event)
+    return Record(b"%b,%b\n" % (_head(received_ms), body[1:]), event)
+
+
+def _is_too_deep(message: bytes) -> bool:
+    # A line that Python's own reader refuses would end every script that reads the journal with it.
+    if message.count(b"[") + message.count(b"{") < _HARMLESS_DEPTH:
+        return False
+    try:
+        json.loads(message, parse_int=_parse_integer)
+    except RecursionError:
+        return True
+    return False
+
+
+def _is_compact(message: bytes, event: Mapping[str, Any]) -> bool:
+    # Most of what comes is, and writing it again proves it for less than making it so. What orjson cannot
+    # write (a lone surrogate, a deep nest, a large integer) is no proof.
+    try:
+        return b'": ' not in message and orjson.dumps(event) == message
+    except TypeError:
+        return False
+
+
+def _compact(message: bytes) -> bytes:
+    # Valid JSON comes in here, so that without a backslash every quote begins or ends a string, and
+    # outside of strings there is no NUL: splitting at both is several times as fast as finding tokens.
+    if b"\\" in message:
+        # Backslashes occur within strings only, so the whole text can be treated as one.
+        return _ESCAPES.sub(_unescape_run, b"".join(_TOKEN.findall(message)))
+    pieces = message.split(b'"')
+    pieces[::2] = b"\0".join(pieces[::2]).translate(None, b" \t\r\n").split(b"\0")
+    return b'"'.join(pieces)
+
+
+def own_record(event: str, data: Any, at_ms: int, channel: str = OWN_CHANNEL) -> Record:  # noqa: ANN401
+    """Makes a line about the recorder itself: `channel` is `vdbevents`, `event` tells what happened.
+
+    Args:
+        event: such as `listener.connected`; `docs/events-format.md` lists them.
+        data: what is to be said of it, in JSON's types.
+        at_ms: when, milliseconds since the epoch.
+        channel: `CAPTURE_CHANNEL` for what the capture runtime tells.
+    """
+    content = {"channel": channel, "event": event, "data": data}
+    return Record(b"%b,%b\n" % (_head(at_ms), orjson.dumps(content)[1:]), content)
+
+
+def backfilled_record(message: Mapping[str, Any], written_ms: int) -> Record:
+    """Makes the line of an event that was not received as it came, and was fetched later.
+
+    Args:
+        message: the event as it would have come, in JSON's types.
+        written_ms: when it is written, milliseconds since the epoch.
+    """
+    content = {name: value for name, value in message.items() if name != "backfilled"}
+    content["backfilled"] = True  # the last member: readers find it there without parsing the line
+    try:
+        body = orjson.dumps(content)
+    except TypeError:  # half a surrogate pair, or an integer of more than 64 bits
+        numbers = json.loads(json.dumps(content), parse_constant=lambda _: None)
+        body = json.dumps(numbers).encode("ascii")
+        return envelop(body, written_ms)
+    if "ts" in content or "unix_ts" in content:
+        return envelop(body, written_ms)
+    return Record(b"%b,%b\n" % (_head(written_ms), body[1:]), content)
+
+
+def delivered_record(body: bytes, received_ms: int) -> Record:
+    """Makes the line of a webhook: what `envelop` makes of its body, with `via` as the last member."""
+    made = envelop(body, received_ms)
+    line = made.line[:-1]
+    if "via" in made.event:
+        line = _rename(line, ("via",))
+    return Record(line[:-1] + BY_WEBHOOK, {**made.event, "via": "webhook"})
+
+
+def parse_line(line: bytes) -> dict[str, Any] | None:
+    """The members of a journal's line, or None where it is no JSON object (torn, or foreign)."""
+    event = _parse(line)
+    return event if type(event) is dict else None
+
+
+def _parse(message: bytes) -> Any:  # noqa: ANN401 - any JSON value, None for what is none
+    try:
+        return orjson.loads(message)
+    except ValueError:
+        pass
+    # orjson refuses what JSON allows and a line can keep: 1e400, and lone surrogates as escapes.
+    try:
+        return json.loads(message.decode("utf-8"), parse_constant=_refuse, parse_int=_parse_integer)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no JSON")
+
+
+def _parse_integer(digits: str) -> int | float:
+    # Python refuses to convert more than 4,300 digits; who looks at such a number here wants its size only.
+    return int(digits) if len(digits) < 4000 else float(digits)  # noqa: PLR2004 - see above
+
+
+def _envelop_raw(message: bytes, received_ms: int) -> Record:
+    content: dict[str, str]
+    try:
+        content = {"raw": message.decode("utf-8")}
+    except UnicodeDecodeError:
+        content = {"raw_base64": base64.b64encode(message).decode("ascii")}
+    return Record(b"%b,%b\n" % (_head(received_ms), orjson.dumps(content)[1:]), content)
+
+
+def _unescape_run(match: re.Match[bytes]) -> bytes:
+    run = match[0]
+    if run in _SHORTER:
+        return _SHORTER[run]
+    if len(run) == len(rb"\n"):
+        return run
+    return bytes.fromhex(run.replace(rb"\u", b"").decode("ascii")).decode("utf-16-be").encode("utf-8")
+
+
+def _rename(body: bytes, names: tuple[str, ...]) -> bytes:
+    members = list(_member_keys(body))
+    taken = {_decode_key(body[start:end]) for start, end in members}
+    pieces: list[bytes] = []
+    done = 0
+    for start, end in members:
+        key = _decode_key(body[start:end])
+        if key not in names:
+            continue
+        renamed = f"server_{key}"
+        while renamed in taken:
+            renamed = f"server_{renamed}"
+        pieces += [body[done:start], b'"%b"' % renamed.encode("ascii")]
+        done = end
+    return b"".join([*pieces, body[done:]])
+
+
+def _member_keys(body: bytes) -> Iterator[tuple[int, int]]:
+    """Where the keys of the outermost object of compact JSON stand: (start, end), quotes included."""
+    depth = 0
+    for token in _KEY_OR_BRACKET.finditer(body):
+        text = token[0]
+        if text in b"{[":
+            depth += 1
+        elif text in b"}]":
+            depth -= 1
+        elif depth == 1 and text.endswith(b":"):
+            yield token.start(), token.end() - 1
+
+
+def _decode_key(token: bytes) -> str:
+    if b"\\" not in token:
+        return token[1:-1].decode()
+    key = json.loads(token)
+    return key if isinstance(key, str) else ""

@@ -1,0 +1,98 @@
+"""Small files: atomic replacement, bounded reads, and errors that name the file."""
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from vdbevents.errors import InputError
+
+_BLOCK = 1 << 16
+
+
+def wall_ms() -> int:
+    """Milliseconds since the epoch, by the system's clock."""
+    return time.time_ns() // 1_000_000
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Writes a small file so that a reader sees the old content or the new, whatever happens. Mode 0600.
+
+    Raises:
+        OSError: the old content stands.
+    """
+    # One writer a directory (it holds the listener's lock), so one name for what is not finished is enough.
+    unfinished = path.with_name(f".{path.name}.tmp")
+    descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    try:
+        try:
+            write_whole(descriptor, content)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        unfinished.replace(path)
+    except OSError:
+        remove_file(unfinished)
+        raise
+
+
+def remove_file(path: Path) -> None:
+    """Removes a file that may be gone already."""
+    path.unlink(missing_ok=True)
+
+
+def read_small_file(path: Path) -> str | None:
+    """The text of a state file without surrounding space, or None where there is none that can be read."""
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError):
+        return None
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """The JSON object in a state file, such as a listener's status; empty where none can be read."""
+    try:
+        told = json.loads(read_small_file(path) or "{}")
+    except (ValueError, RecursionError):
+        return {}
+    return told if isinstance(told, dict) else {}
+
+
+def unusable(path: Path, error: OSError) -> InputError:
+    """The error of a state file that cannot be opened or written."""
+    reason = error.strerror or str(error)
+    return InputError(f"cannot use {path}: {reason}", "see who owns it, or name another directory")
+
+
+def same_file(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except OSError:
+        return False
+
+
+def write_whole(descriptor: int, content: bytes) -> None:
+    rest = memoryview(content)
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]
+
+
+def read_at(descriptor: int, start: int, length: int) -> bytes:
+    os.lseek(descriptor, start, os.SEEK_SET)
+    pieces = []
+    while length > 0 and (piece := os.read(descriptor, min(length, 1 << 24))):
+        pieces.append(piece)
+        length -= len(piece)
+    return b"".join(pieces)
+
+
+def last_line_start(descriptor: int, size: int) -> int:
+    end = size
+    while end > 0:
+        start = max(0, end - _BLOCK)
+        newline = read_at(descriptor, start, end - start).rfind(b"\n")
+        if newline >= 0:
+            return start + newline + 1
+        end = start
+    return 0

@@ -1,0 +1,209 @@
+"""Reading a journal: following it, and backward from its end."""
+
+import contextlib
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+
+from vdbevents.events import envelope, fields
+from vdbevents.journal.files import last_line_start, read_at, same_file
+
+_BACKWARD_BLOCK = 1 << 20
+_FOLLOWED_BLOCK = 1 << 20
+
+
+def follow(
+    path: Path, *, from_end: bool, wait: Callable[[], bool], start: int | None = None
+) -> Iterator[bytes]:
+    """The lines of a journal as they are written, each whole and with its newline.
+
+    A journal that is cleared goes on from its new beginning, one that is replaced with the new file.
+
+    Args:
+        path: the journal; it need not exist yet.
+        from_end: whether to pass over what is in it already.
+        wait: called whenever there is no more for now; it should pause. True goes on, False ends.
+        start: the byte to begin at, instead of the beginning or end.
+    """
+    for lines in follow_batches(path, from_end=from_end, wait=wait, start=start):
+        yield from lines
+
+
+def follow_batches(
+    path: Path,
+    *,
+    from_end: bool,
+    wait: Callable[[], bool],
+    start: int | None = None,
+    tail: "Tail | None" = None,
+) -> Iterator[list[bytes]]:
+    """The lines as `follow` has them, together with those that came meanwhile; about a MiB at most.
+
+    A `tail` of the journal, where there is one already, goes on from where it is, and is closed at the end.
+    """
+    seen = None
+    try:
+        while True:
+            # Before it is read: what comes meanwhile is a change.
+            state = _state_of(path)
+            if state is None or state != seen:
+                seen = state
+                if tail is None:
+                    with contextlib.suppress(FileNotFoundError):
+                        tail = Tail(path, None if from_end else start or 0)
+                # Whatever file comes later is new from its first line.
+                from_end, start = False, None
+                if tail is not None:
+                    while lines := tail.read():
+                        yield lines
+                    if not tail.is_of(path):
+                        tail.close()
+                        tail = seen = None
+            if not wait():
+                return
+    finally:
+        if tail is not None:
+            tail.close()
+
+
+def _state_of(path: Path) -> tuple[int, ...] | None:
+    """What is another whenever a file was written or replaced; None where that cannot be told so cheaply."""
+    if os.name != "posix":
+        # Windows tells the size of a file that is open elsewhere late.
+        return None
+    try:
+        state = os.stat(path)  # noqa: PTH116 - a hundred times a second, at a third of the cost
+    except OSError:
+        return None
+    return state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns
+
+
+class Tail:
+    """The whole lines of a journal from an offset on; from its beginning where it was cleared meanwhile.
+
+    Attributes:
+        offset: the byte up to which it was read.
+    """
+
+    MARK_BYTES = 64
+
+    def __init__(self, path: Path, offset: int | None) -> None:
+        """Opens it; without an offset after the last line that is whole.
+
+        Raises:
+            OSError: it cannot be read.
+        """
+        # Without a buffer: one would go on showing what was there before the file was cleared.
+        self._file = path.open("rb", buffering=0)
+        size = self._file.seek(0, os.SEEK_END)
+        self.offset = last_line_start(self._file.fileno(), size) if offset is None else offset
+        self._mark_at, self._mark = 0, b""
+        self._remember()
+
+    def read(self) -> list[bytes]:
+        """What came since, up to the last line that is whole; the rest may yet be cut off and replaced."""
+        lines = self._whole_lines()
+        # Looked at after the reading: what was read stands behind what was there before only if that holds.
+        if self.is_cleared():
+            self.offset, self._mark = 0, b""
+            lines = self._whole_lines()
+        if lines:
+            self.offset += sum(map(len, lines))
+            # A line begins with its time of receipt: in a cleared file none begins so at the same place.
+            self._mark_at, self._mark = self.offset - len(lines[-1]), lines[-1][: self.MARK_BYTES]
+        return lines
+
+    def _remember(self) -> None:
+        self._mark_at = max(self.offset - self.MARK_BYTES, 0)
+        self._mark = self._bytes(self._mark_at, self.offset - self._mark_at)
+
+    def is_cleared(self) -> bool:
+        """Whether other bytes are where we were: a cleared file may have grown to the same size since."""
+        return self._bytes(self._mark_at, len(self._mark)) != self._mark
+
+    def is_of(self, path: Path) -> bool:
+        """Whether the file is the one at `path` still."""
+        return same_file(self._file.fileno(), path)
+
+    def close(self) -> None:
+        """Closes the file. Harmless when repeated."""
+        self._file.close()
+
+    def _whole_lines(self) -> list[bytes]:
+        size = _FOLLOWED_BLOCK
+        while True:
+            data = self._bytes(self.offset, size)
+            end = data.rfind(b"\n") + 1
+            if end or len(data) < size:
+                return [line + b"\n" for line in data[:end].split(b"\n")[:-1]]
+            size *= 4
+
+    def _bytes(self, start: int, length: int) -> bytes:
+        return read_at(self._file.fileno(), start, length)
+
+
+def backward(path: Path, needles: Sequence[bytes]) -> Iterator[bytes]:
+    """The whole lines of a journal that hold any of some texts, from its end to its beginning.
+
+    What is written while it is read is left out, and a journal that is not there has no lines.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    try:
+        handle = path.open("rb")
+    except FileNotFoundError:
+        return
+    with handle:
+        yield from lines_backward(handle.fileno(), needles)
+
+
+def lines_backward(descriptor: int, needles: Sequence[bytes], most: int | None = None) -> Iterator[bytes]:
+    """The same of an open file, and of its last so many bytes; without their newlines."""
+    end = os.lseek(descriptor, 0, os.SEEK_END)
+    oldest = 0 if most is None else max(0, end - most)
+    # What stands before the first newline of a block goes on in the block before it.
+    rest: list[bytes] = []
+    torn = True
+    while end > oldest:
+        start = max(oldest, end - _BACKWARD_BLOCK)
+        block = read_at(descriptor, start, end - start)
+        end = start
+        first = block.find(b"\n")
+        if first < 0:
+            rest.append(block)
+            continue
+        last = block.rfind(b"\n")
+        across = block[last + 1 :] + b"".join(reversed(rest))
+        rest = [block[:first]]
+        if not torn:
+            yield from _that_hold(needles, [across])
+        torn = False
+        # Most blocks hold none, and need not be taken apart.
+        if first < last and any(block.find(needle, first, last) >= 0 for needle in needles):
+            yield from _that_hold(needles, reversed(block[first + 1 : last].split(b"\n")))
+    if not torn and end == 0:
+        yield from _that_hold(needles, [b"".join(reversed(rest))])
+
+
+def _that_hold(needles: Sequence[bytes], lines: Iterable[bytes]) -> Iterator[bytes]:
+    return (line for line in lines if any(needle in line for needle in needles))
+
+
+def connection_ids(path: Path) -> Iterator[str]:
+    """The ids that a journal's listeners have had, newest first.
+
+    A journal that was cleared tells in its first line of the connections before.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    for line in backward(path, [b'"listener.connected"', b'"ws_ids"']):
+        event = envelope.parse_line(line) or {}
+        data = event.get("data")
+        if not fields.is_own(event) or not isinstance(data, dict):
+            continue
+        if event.get("event") == "listener.connected" and isinstance(data.get("ws_id"), str):
+            yield data["ws_id"]
+        elif event.get("event") == "listener.started" and isinstance(data.get("ws_ids"), list):
+            yield from (ws_id for ws_id in data["ws_ids"] if isinstance(ws_id, str))

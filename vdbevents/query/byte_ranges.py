@@ -1,0 +1,78 @@
+"""Ranges of bytes in files, as DuckDB reads them."""
+
+from abc import ABC, abstractmethod
+from io import FileIO
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from vdbevents.errors import InputError
+
+
+def read_range(file: FileIO, start: int, size: int) -> bytes | None:
+    """Return so many bytes from `start` on; None if the file has fewer."""
+    file.seek(start)
+    found = bytearray()
+    while len(found) < size and (data := file.read(size - len(found))):
+        found += data
+    return bytes(found) if len(found) == size else None
+
+
+BLOCK_BYTES: Final = 1 << 20
+
+
+class Closeable(ABC):
+    """What holds files or memory: a context manager that closes itself at its end."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Give back what is held. Harmless when repeated."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def longest_line(file: FileIO) -> int:
+    """Return a bound for the lengths of a file's lines, in bytes.
+
+    A line of more than two blocks covers a whole block, so it is enough to look for a line's end from the
+    start of each block on: a few bytes a mebibyte.
+    """
+    size = file.seek(0, 2)
+    longest = start = 0
+    while start < size:
+        end = _line_end(file, start)
+        longest = max(longest, end - start)
+        start = (end // BLOCK_BYTES + 1) * BLOCK_BYTES
+    return longest + BLOCK_BYTES
+
+
+def _line_end(file: FileIO, start: int) -> int:
+    """Return where the first line end at or after `start` is, or the file's end."""
+    step = 4096
+    file.seek(start)
+    while data := file.read(step):
+        if (found := data.find(b"\n")) >= 0:
+            return start + found
+        start += len(data)
+        step = BLOCK_BYTES
+    return start
+
+
+def literal(path: Path) -> str:
+    """Return a path with the characters that DuckDB would expand put in brackets.
+
+    Raises:
+        InputError: the path is no text.
+    """
+    text = str(path.absolute())
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise InputError(f"the path {text!r} is no text", "Give the journal a path in UTF-8.") from None
+    return "".join(f"[{character}]" if character in "*?[" else character for character in text)

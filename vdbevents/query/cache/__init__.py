@@ -1,0 +1,1 @@
+"""The query cache: the sealed part of a journal, in columns."""

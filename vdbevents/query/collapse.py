@@ -1,0 +1,172 @@
+"""Runs: descriptions of a screen that say nearly the same, one after another, and are shown as one line.
+
+A screen index describes the screen every few seconds, and mostly says the same again in nearly the same
+words. `find` reads an answer once, and tells which of its events one line stands for. Pure.
+
+Two texts are nearly the same when two thirds of all their different words are in both: of two texts of one
+length, a word in five may be another. What describes something else shares little but `the screen shows a`.
+Between the two is what was worded anew, and that begins another run: a line too many is soon read over, and
+of one too few nobody knows. Only letters count, in any case: no clock, no counter, no `2` of `main2.py`.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Final, NamedTuple, TypeVar
+
+from vdbevents.query.filters import Event
+from vdbevents.query.statements import Answer
+
+PAUSE_MS: Final = 5 * 60 * 1000
+"""Descriptions further apart than that are of two runs: an index that works tells of each minute or two."""
+
+_COLUMNS: Final = ("time_ms", "channel", "stream", "stream_name", "text", "start_ms", "end_ms", "host")
+
+# What most texts are made of, at a fifth of the price: all but letters is space.
+_ASCII: Final = {code: chr(code).lower() if chr(code).isalpha() else " " for code in range(128)}
+
+# Thai, Lao, Burmese, Khmer, Japanese and Chinese have no spaces between words: each character counts there.
+_WORD: Final = re.compile(
+    "[\u0e01-\u0eff\u1000-\u109f\u1780-\u17ff\u3041-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"
+    r"|[^\W\d_]+"
+)
+
+_Item = TypeVar("_Item")
+
+
+class Run(NamedTuple):
+    """What one line stands for: from when to when, in Unix ms, and how many events."""
+
+    since_ms: int
+    until_ms: int
+    events: int
+
+
+class Runs:
+    """The runs of two or more events in an answer, whose rows count from 0.
+
+    Attributes:
+        merged: how many events are shown in the line of another.
+    """
+
+    def __init__(self, runs: Mapping[int, Run], merged: bytearray) -> None:
+        """Take the runs by the rows of their lines, and of each row whether it is shown in another's line."""
+        self._runs = runs
+        self._merged = merged
+        self.merged = merged.count(1)
+
+    def is_merged(self, row: int) -> bool:
+        """Tell whether the event is shown in the line of another."""
+        return row < len(self._merged) and self._merged[row] == 1
+
+    def at(self, row: int) -> Run | None:
+        """Return the run that the event's line stands for; None where it stands for this event alone."""
+        return self._runs.get(row)
+
+    def lines(self, batches: Iterable[list[_Item]]) -> Iterator[list[tuple[int, _Item]]]:
+        """Return what has a line, each with its row, of all that the answer gives; no batch is empty."""
+        first = 0
+        for batch in batches:
+            kept = [(row, item) for row, item in enumerate(batch, first) if not self.is_merged(row)]
+            first += len(batch)
+            if kept:
+                yield kept
+
+
+NO_RUNS: Final = Runs({}, bytearray())
+"""Those of an answer in which each event has a line of its own."""
+
+
+def find(answer: Answer, *, newest_first: bool) -> Runs:
+    """Return the runs of the answer, which is read once.
+
+    They are the same in both orders: a run begins with its oldest event. So of an answer that is
+    `newest_first` all texts between two pauses are kept in memory; else, of each stream, the words of one.
+    """
+    runs: dict[int, Run] = {}
+    merged = bytearray()  # a byte an event, up to the last of a run
+    begun: dict[_Stream, tuple[_Sight, frozenset[str]]] = {}
+    seen = _seen(answer)
+    for sight in _turned(seen) if newest_first else seen:
+        words = _words(sight.text)
+        first, first_words = begun.get(sight.stream, (sight, words))
+        if first is sight or first.stretch != sight.stretch or not _are_alike(first_words, words):
+            begun[sight.stream] = sight, words
+            continue
+        run = runs.get(first.row) or Run(first.begin_ms, first.end_ms, 1)
+        runs[first.row] = Run(run.since_ms, max(run.until_ms, sight.end_ms), run.events + 1)
+        merged.extend(bytes(max(0, sight.row + 1 - len(merged))))
+        merged[sight.row] = 1
+    return Runs(runs, merged)
+
+
+def span(event: Event) -> tuple[int, int] | None:
+    """Return when an event began and ended, in Unix ms; of one that does not tell, when it was received."""
+    begin_ms = event.time_ms if event.start_ms is None else event.start_ms
+    if begin_ms is None:
+        return None
+    return begin_ms, begin_ms if event.end_ms is None else max(begin_ms, event.end_ms)
+
+
+# -- What a screen showed, and for how long without a pause ------------------------------------------------
+
+_Stream = tuple[str | None, str | None, str | None]
+
+
+class _Sight(NamedTuple):
+    row: int
+    stream: _Stream
+    place: int  # how many breaks are before it
+    stretch: int  # how many pauses and breaks are before it in its stream
+    begin_ms: int
+    end_ms: int
+    text: str
+
+
+def _seen(answer: Answer) -> Iterator[_Sight]:
+    """Return the descriptions that have a text and a time, in the answer's order."""
+    last: dict[_Stream, _Sight] = {}
+    row, place = -1, 0
+    for batch in answer.events(_COLUMNS):
+        for event in batch:
+            row += 1
+            place += row in answer.breaks
+            text, lasted = event.text, span(event)
+            if event.channel != "visual_index" or not text or text.isspace() or lasted is None:
+                continue
+            stream = (event.host, event.stream, None if event.stream else event.stream_name)
+            before = last.get(stream)
+            stretch = before.stretch + _are_apart(before, place, lasted) if before else 0
+            last[stream] = _Sight(row, stream, place, stretch, *lasted, text)
+            yield last[stream]
+
+
+def _are_apart(before: _Sight, place: int, lasted: tuple[int, int]) -> bool:
+    """Tell whether a pause or a break is between two that follow each other, whichever is the older."""
+    pause_ms = max(before.begin_ms, lasted[0]) - min(before.end_ms, lasted[1])
+    return before.place != place or pause_ms > PAUSE_MS
+
+
+def _turned(seen: Iterable[_Sight]) -> Iterator[_Sight]:
+    """Turn around each stretch of each stream; in which order they come is the same to runs."""
+    held: dict[_Stream, list[_Sight]] = {}
+    for sight in seen:
+        stretch = held.setdefault(sight.stream, [])
+        if stretch and stretch[0].stretch != sight.stretch:
+            yield from reversed(stretch)
+            stretch.clear()
+        stretch.append(sight)
+    for stretch in held.values():
+        yield from reversed(stretch)
+
+
+# -- Whether two texts are nearly the same -----------------------------------------------------------------
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.translate(_ASCII).split() if text.isascii() else _WORD.findall(text.lower()))
+
+
+def _are_alike(some: frozenset[str], others: frozenset[str]) -> bool:
+    """Tell whether two thirds of all the words are in both."""
+    both = len(some & others)
+    return 3 * both >= 2 * (len(some) + len(others) - both)

@@ -1,0 +1,1 @@
+"""Query results in every output format."""

@@ -1,0 +1,53 @@
+"""Events as a Markdown list."""
+
+import re
+from collections.abc import Iterator
+from datetime import tzinfo
+from typing import Final
+
+from vdbevents.query.collapse import Runs
+from vdbevents.query.filters import Event, Filters
+from vdbevents.query.output.rows import ENTITIES, description, local_time, on_one_line, separated
+from vdbevents.query.statements import Answer
+
+# What CommonMark interprets within a line; what makes a link of a bare address (`.`, `://`); and what common
+# dialects add: maths, footnotes, marked text, Obsidian's comments, templates.
+_MARKS: Final = re.compile(r"[\\`*_\[\]#|~$^]|\.(?=\w)|:(?=/)|/(?=/)|([=%{}])(?=\1)")
+
+
+def markdown_items(
+    answer: Answer, filters: Filters, zone: tzinfo, runs: Runs | None = None, *, hosts: bool = False
+) -> Iterator[list[str]]:
+    """Make a list item of each event, before the first one of a local day also the day's heading.
+
+    A rule is between what was around one match, and around the next.
+    """
+    heading = ""
+    for batch in separated(answer, filters, runs, hosts=hosts):
+        items = []
+        for event, is_apart, note in batch:
+            day, time = "Without a time", "-"
+            if event.time_ms is not None:
+                day, time = f"{local_time(event.time_ms, zone):%Y-%m-%d %H:%M:%S}".split()
+            above = "" if day == heading else ("\n" if heading else "") + f"## {day}\n\n"
+            rule = "\n---\n" + ("\n" if day == heading else "") if is_apart else ""
+            items.append(rule + above + _item(event, time) + note + "\n")
+            heading = day
+        yield items
+
+
+def _item(event: Event, time: str) -> str:
+    # Whatever an event holds comes after the time: nothing of it begins a line, as a heading or a list would.
+    kind = " · ".join(_marked_up(name) for name in (event.host, event.source, event.channel) if name)
+    text = _marked_up(description(event))
+    return f"- **{time}** {': '.join(part for part in (kind, text) if part)}".rstrip()
+
+
+def _marked_up(text: str) -> str:
+    """Return text as Markdown that reads as that text on one line, and as nothing else.
+
+    Not all dialects know an escaped `<`, but all know entities. GitHub links an address and calls whom an `@`
+    names, though the `@` is escaped; an invisible word joiner after it prevents both.
+    """
+    escaped = _MARKS.sub(r"\\\g<0>", on_one_line(text)).translate(ENTITIES)
+    return escaped.replace("@", "@&#8288;")

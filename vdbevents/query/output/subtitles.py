@@ -1,0 +1,87 @@
+"""Events as subtitles: SubRip and WebVTT."""
+
+from collections.abc import Iterator, Sequence
+from typing import Final, NamedTuple
+
+from vdbevents.query.collapse import NO_RUNS, Runs
+from vdbevents.query.output.rows import ENTITIES, on_one_line, utc_time
+from vdbevents.query.statements import Answer
+
+# -- srt and vtt -----------------------------------------------------------------------------------------
+
+_CUE_COLUMNS: Final = ("source", "text", "start_ms", "end_ms", "speaker")
+_CUES: Final = 2048
+_CUE_MS: Final = 2000
+
+# SubRip has no escapes, and players obey tags, `{\an8}`, and a line that looks like a cue's times.
+_LOOKALIKES: Final = str.maketrans("<>{}", "＜＞｛｝")  # noqa: RUF001 - that is the purpose
+
+
+class _Cue(NamedTuple):
+    start_ms: int
+    end_ms: int
+    speaker: str
+    source: str
+    text: str
+
+    def times(self, zero_ms: int, point: str) -> str:
+        return f"{_clock(self.start_ms - zero_ms, point)} --> {_clock(self.end_ms - zero_ms, point)}"
+
+
+def cues_of(answer: Answer, runs: Runs | None) -> list[_Cue]:
+    """Return what has a text and a start, by its start; what has no end after that lasts two seconds.
+
+    Of the same start, the event that was received first comes first.
+    """
+    runs = runs or NO_RUNS
+    cues = []
+    for batch in runs.lines(answer.events(_CUE_COLUMNS)):
+        for row, event in batch:
+            text = on_one_line(event.text or "")
+            if event.start_ms is None or not text:
+                continue
+            run = runs.at(row)
+            end_ms = run.until_ms if run else event.end_ms
+            if end_ms is None or end_ms <= event.start_ms:
+                end_ms = event.start_ms + _CUE_MS
+            speaker, source = (on_one_line(name or "") for name in (event.speaker, event.source))
+            cues.append(_Cue(event.start_ms, end_ms, speaker, source, text))
+    return sorted(cues, key=lambda cue: cue.start_ms)
+
+
+def subrip(cues: Sequence[_Cue]) -> Iterator[list[str]]:
+    """Make SubRip of `cues`. Its times count from the first one's start, and nothing in it can say so."""
+    for first, batch in _parts(cues):
+        yield [
+            ("\n" if number > 1 else "")
+            + f"{number}\n{cue.times(cues[0].start_ms, ',')}\n"
+            + ": ".join(filter(None, (cue.speaker or cue.source, cue.text))).translate(_LOOKALIKES)
+            + "\n"
+            for number, cue in enumerate(batch, first + 1)
+        ]
+
+
+def webvtt_head(cues: Sequence[_Cue]) -> str:
+    note = f"\nNOTE {_clock(0, '.')} is {utc_time(cues[0].start_ms)}\n" if cues else ""
+    return f"WEBVTT\n{note}"
+
+
+def webvtt(cues: Sequence[_Cue]) -> Iterator[list[str]]:
+    """Make WebVTT of `cues`. Its times count from the first one's start, which the head tells."""
+    for _, batch in _parts(cues):
+        yield [f"\n{cue.times(cues[0].start_ms, '.')}\n{_voiced(cue)}\n" for cue in batch]
+
+
+def _parts(cues: Sequence[_Cue]) -> Iterator[tuple[int, Sequence[_Cue]]]:
+    for first in range(0, len(cues), _CUES):
+        yield first, cues[first : first + _CUES]
+
+
+def _voiced(cue: _Cue) -> str:
+    speaker, source, text = (name.translate(ENTITIES) for name in (cue.speaker, cue.source, cue.text))
+    return f"<v {speaker}>{text}" if speaker else ": ".join(filter(None, (source, text)))
+
+
+def _clock(milliseconds: int, point: str) -> str:
+    seconds, rest = divmod(milliseconds, 1000)
+    return f"{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}{point}{rest:03d}"

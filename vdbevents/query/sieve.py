@@ -1,0 +1,114 @@
+"""Selects new lines of a followed journal with the SQL of the search."""
+
+import re
+import shutil
+import tempfile
+from collections.abc import Collection, Sequence
+
+from vdbevents.query import statements
+from vdbevents.query.byte_ranges import Closeable
+from vdbevents.query.columns import folded
+from vdbevents.query.conditions import check_filters
+from vdbevents.query.duck import connect, explained, memory_for
+from vdbevents.query.filters import Event, Filters
+
+
+class Sieve(Closeable):
+    """Chooses from lines, as they are written, what `search` would choose: the same SQL, in one statement.
+
+    That is planned once, on one connection, for planning takes ten times as long as looking at a few lines.
+    Interim transcripts are chosen if `filters.interim` says so, and never otherwise: a final one is yet to
+    come. How many there were before (`limit`, `offset`) and what came twice is not asked.
+    """
+
+    def __init__(self, filters: Filters, columns: Collection[str]) -> None:
+        """Take the `columns` of `Event` that are to be given, beside `line`; the others will be None.
+
+        Raises:
+            InputError: a pattern is no regular expression.
+        """
+        self._longest = 0
+        self._scratch = tempfile.mkdtemp(prefix="vdbevents-follow-")
+        self._connection = connect(self._scratch, 1000)
+        try:
+            if filters.where is not None:
+                self._connection.execute("SET enable_external_access = false")
+            check_filters(self._connection, filters)
+            # A better plan saves less, with so few lines, than it takes to find.
+            self._connection.execute("PRAGMA disable_optimizer")
+            self._connection.execute("SET threads = 1")
+            self._connection.execute("CREATE TEMP TABLE candidates (line VARCHAR)")
+            self._connection.execute(f"PREPARE sieve AS {_sifted(filters, columns)}")
+        except BaseException:
+            self.close()
+            raise
+
+    def sift(self, lines: Sequence[bytes]) -> tuple[list[Event], int]:
+        """Return what matches, in the order of `lines`, and how many of them could not be read.
+
+        Raises:
+            StorageError: memory is used up.
+        """
+        texts, skipped = [], 0
+        for line in lines:
+            try:
+                text = line.rstrip(b"\r\n").decode()
+            except UnicodeDecodeError:
+                skipped += 1
+                continue
+            if text and not text.isspace():
+                texts.append(text)
+        with explained():
+            self._make_room(max(map(len, lines), default=0))
+            self._connection.execute("BEGIN")
+            try:
+                self._connection.execute("INSERT INTO candidates SELECT unnest(?)", [texts])
+                rows = self._connection.execute("EXECUTE sieve").fetchall()
+            finally:
+                # What was never committed leaves nothing behind.
+                self._connection.execute("ROLLBACK")
+        events = [Event._make(values) for readable, *values in rows if readable]
+        return events, skipped + len(rows) - len(events)
+
+    def close(self) -> None:
+        """Give back what is held. Harmless when repeated."""
+        self._connection.close()
+        shutil.rmtree(self._scratch, ignore_errors=True)
+
+    def _make_room(self, longest: int) -> None:
+        if longest > self._longest + (1 << 20):
+            self._longest = longest
+            self._connection.execute(f"SET memory_limit = '{memory_for(longest)}MB'")
+
+
+def _sifted(filters: Filters, columns: Collection[str]) -> str:
+    """Return a SELECT of `readable` and an `Event`'s columns from `candidates`."""
+    events = statements.events(filters)
+    values = iter(events.values)
+    # With values that are yet to come, DuckDB plans a statement anew each time.
+    written = re.sub(
+        r"'(?:[^']|'')*'|\$\$.*?\$\$|\?",
+        lambda part: _constant(next(values)) if part[0] == "?" else part[0],
+        events.sql,
+    )
+    _, _, chosen = written.partition(" AS")
+    matched = "matched" if filters.interim else "matched AND NOT (transcript AND is_final IS FALSE)"
+    given = [name for name in Event._fields if name == "line" or (name in columns and name != "host")]
+    # Something has to be folded, for `readable` to be told.
+    folding = given if len(given) > 1 else [*given, "time_ms"]
+    lines = f"""(SELECT line, position FROM events
+        JOIN candidates ON candidates.rowid + {statements.UNSEALED} = position
+        WHERE {matched} OR NOT readable)"""  # noqa: S608 - as in plan
+    shown = ", ".join(name if name in given else "NULL" for name in Event._fields)
+    return f"""WITH events AS MATERIALIZED ({chosen})
+        SELECT readable, {shown} FROM ({folded(lines, folding, "position", "readable")})
+        ORDER BY position"""  # noqa: S608 - as in plan
+
+
+def _constant(value: object) -> str:
+    """Return a value as SQL has it."""
+    if isinstance(value, list):
+        return f"[{', '.join(map(_constant, value))}]"
+    if isinstance(value, str):
+        return "'" + value.replace("'", "''") + "'"
+    return repr(value)

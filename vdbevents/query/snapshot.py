@@ -1,0 +1,158 @@
+"""A journal as a query reads it: what is sealed of it, and the rest, as a file of its own."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from io import FileIO
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from vdbevents.errors import InputError, StorageError
+from vdbevents.query.byte_ranges import BLOCK_BYTES, Closeable, literal, longest_line, read_range
+from vdbevents.query.cache.index import Cache, Segment
+
+_NEAR: Final = 1 << 16
+_MOST: Final = 1 << 23
+_MOST_UNSEALED: Final = 1 << 29
+_HEAD: Final = 512
+_BOM: Final = b"\xef\xbb\xbf"
+_HINT: Final = "Name the directory or the file of a journal; `vdbevents listen` records one."
+
+
+@dataclass(frozen=True)
+class Source(Closeable):
+    """A journal as it was when it was opened.
+
+    Attributes:
+        file: the journal itself.
+        size: in bytes.
+        cache: what is sealed of it.
+        unsealed: the file that holds the rest, and what is doubtful of the segments.
+        longest: no line there has more bytes.
+        head: the journal's first bytes: when it was recorded from, so that no other one has the same.
+    """
+
+    file: FileIO
+    size: int
+    cache: Cache
+    unsealed: Path
+    longest: int
+    head: bytes
+
+    def close(self) -> None:
+        """Give the file back."""
+        self.file.close()
+
+    def tables(self, segments: Iterable[Segment]) -> list[str]:
+        """Return the Parquet files of segments, as DuckDB's globs have them."""
+        return [literal(self.cache.events(segment)) for segment in segments]
+
+    def lines(self, places: Iterable[tuple[int, int]]) -> Iterator[str]:
+        """Return the lines at places (start, length; bytes) of the journal; what is near is read at once.
+
+        Raises:
+            StorageError: the journal changed meanwhile.
+        """
+        near: list[tuple[int, int]] = []
+        for start, length in places:
+            if near and not (near[-1][0] < start < sum(near[-1]) + _NEAR and start - near[0][0] < _MOST):
+                yield from self._read(near)
+                near = []
+            near.append((start, length))
+        if near:
+            yield from self._read(near)
+
+    def _read(self, near: list[tuple[int, int]]) -> Iterator[str]:
+        # With the bytes before and after, which tell whether these are lines.
+        base = max(near[0][0] - 1, 0)
+        data = read_range(self.file, base, sum(near[-1]) + 1 - base)
+        if data is None or read_range(self.file, 0, len(self.head)) != self.head:
+            raise _changed()
+        for start, length in near:
+            end = start - base + length
+            line = data[start - base : end]
+            before = data[max(start - base - 1, 0) : start - base]
+            begins = before in {b"", b"\n", b"\r"} or (start == len(_BOM) and self.head.startswith(_BOM))
+            if not begins or not _is_line(line, data[end : end + 1]):
+                raise _changed()
+            yield line.decode("utf-8", "replace")
+
+
+def _is_line(line: bytes, after: bytes) -> bool:
+    """Tell whether something is a whole line of an object, as those that are sealed are."""
+    return (
+        after in {b"\n", b"\r", b"\0"}
+        and line.lstrip(b" \t").startswith(b"{")
+        and not any(end in line for end in (b"\n", b"\r", b"\0"))
+    )
+
+
+def _changed() -> StorageError:
+    return StorageError("the journal changed while it was read", "Ask again.")
+
+
+def open_source(journal: Path, cache: Cache | None, scratch: Path, end: int | None = None) -> Source:
+    """Open a journal, of which `end` bytes count, or all that there are.
+
+    What is not sealed of it is copied into `scratch`, or is the journal itself.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    literal(journal)
+    try:
+        file = FileIO(journal, "rb")
+    except FileNotFoundError:
+        raise InputError(f"there is no journal at {journal}", _HINT) from None
+    except OSError as error:
+        raise _unreadable(journal, error) from None
+    try:
+        size = file.seek(0, 2) if end is None else min(file.seek(0, 2), end)
+        unsealed, target = journal.absolute(), scratch / "unsealed.jsonl"
+        if cache is not None and _takes(cache, file, size, target):
+            unsealed = target
+        elif end is not None:
+            cache, unsealed = None, target
+            with target.open("wb") as copied:
+                _copy(file, 0, size, copied)
+        else:
+            cache = None
+        head = read_range(file, 0, min(_HEAD, size)) or b""
+        with FileIO(unsealed, "rb") as read:
+            longest = longest_line(read)
+    except BaseException as error:
+        file.close()
+        if isinstance(error, OSError):
+            raise _unreadable(journal, error) from None
+        raise
+    return Source(file, size, cache or Cache(scratch), unsealed, longest, head)
+
+
+def _unreadable(journal: Path, error: OSError) -> InputError:
+    return InputError(f"the journal {journal} cannot be read: {error.strerror}", _HINT)
+
+
+def _takes(cache: Cache, file: FileIO, size: int, target: Path) -> bool:
+    """Copy what is not sealed; False if the cache is not to be used.
+
+    So it is if it does not fit the journal, or if the copy would take more than it spares, or finds no room.
+    """
+    if not cache.segments or not 0 <= size - cache.end <= _MOST_UNSEALED:
+        return False
+    try:
+        with target.open("wb") as copied:
+            for start, length in (place for segment in cache.segments for place in segment.doubtful):
+                copied.write((read_range(file, start, length) or b"") + b"\n")
+            _copy(file, cache.end, size, copied)
+    except OSError:
+        return False
+    # Only now: it may have been cleared meanwhile.
+    return cache.fits(file)
+
+
+def _copy(file: FileIO, start: int, end: int, target: BinaryIO) -> None:
+    file.seek(start)
+    while start < end and (data := file.read(min(BLOCK_BYTES, end - start))):
+        if data.startswith(_BOM) and target.tell() == 0:
+            target.write(b"\n")  # only at a journal's beginning it is left out
+        target.write(data)
+        start += len(data)

@@ -1,0 +1,1 @@
+"""`vdbevents sql`: SQL over a journal."""

@@ -1,0 +1,126 @@
+"""What `vdbevents sql` can be asked about: views of a journal's events, and what they hold. Pure."""
+
+# ruff: noqa: S608 - the SQL is made here of constants, and of paths of ours
+
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+from vdbevents.query.cache.schema import ROWS
+from vdbevents.query.lines import CONDITION_COLUMNS, NAMES, Statement, listed, moment
+
+
+class View(NamedTuple):
+    """A view: what it holds, which columns (name, type, meaning), and its SQL."""
+
+    holds: str
+    columns: tuple[tuple[str, str, str], ...]
+    sql: str
+
+
+_MEANINGS: Final = {
+    "time": "of receipt",
+    "channel": "transcript, visual_index, audio_index, alert, capture_session, vdbevents, …",
+    "event": "such as capture_session.active",
+    "source": "mic, system_audio, screen, camera",
+    "stream": "a stream's id",
+    "stream_name": "such as mic:default",
+    "session": "a capture session's id",
+    "text": "what was said or shown",
+    "is_final": "of a transcript",
+    "started": "when it began to be said or shown",
+    "ended": "when it ended",
+    "label": "of an alert, else the event",
+    "speaker": "who said it",
+    "confidence": "how sure the service is, 0 to 1",
+    "backfilled": "fetched after a gap: it was received later than it happened",
+}
+_EVENT: Final = tuple((name, CONDITION_COLUMNS[name], meaning) for name, meaning in _MEANINGS.items())
+
+_CHOSEN: Final = ", ".join(f"{NAMES[name]} AS {name}" if name in NAMES else name for name, *_ in _EVENT)
+
+
+def _of(channel: str, condition: str = "") -> str:
+    return f"SELECT * FROM events WHERE channel = '{channel}'{condition}"
+
+
+VIEWS: Final = {
+    "events": View("Every event, as it was received.", _EVENT, f"SELECT {_CHOSEN} FROM journal.recorded"),
+    "transcripts": View(
+        "What was said: the events of `transcript` but interim ones.",
+        _EVENT,
+        _of("transcript", " AND is_final IS DISTINCT FROM false"),
+    ),
+    "visuals": View("What was shown: the events of `visual_index`.", _EVENT, _of("visual_index")),
+    "audio": View("What was heard: the events of `audio_index`.", _EVENT, _of("audio_index")),
+    "alerts": View("The alerts that fired.", _EVENT, _of("alert")),
+    "sessions": View(
+        "The capture sessions that are told of.",
+        (
+            ("session", "VARCHAR", "its id"),
+            ("first", "TIMESTAMPTZ", "when it was first told of"),
+            ("last", "TIMESTAMPTZ", "when it was last told of"),
+            ("status", "VARCHAR", "what was told of it last"),
+            ("events", "BIGINT", "how many events tell of it"),
+        ),
+        """SELECT session, min(time) AS first, max(time) AS last, arg_max(text, time) AS status,
+            count(*) AS events
+            FROM events WHERE channel = 'capture_session' AND session IS NOT NULL GROUP BY session""",
+    ),
+    "gaps": View(
+        "When nothing was received.",
+        (
+            ("id", "VARCHAR", "of no other gap"),
+            ("since", "TIMESTAMPTZ", "when it began"),
+            ("until", "TIMESTAMPTZ", "when it ended"),
+            ("seconds", "DOUBLE", "how long"),
+            ("reason", "VARCHAR", "why"),
+            ("status", "VARCHAR", "open, recovered, incomplete"),
+            ("recovered", "BIGINT", "how many events were fetched later"),
+        ),
+        f"""SELECT id, {moment("since_ms")} AS since, {moment("until_ms")} AS until,
+            (until_ms - since_ms) / 1000 AS seconds, reason, status, recovered FROM journal.told_gaps""",
+    ),
+}
+"""The views, by their names; each may use those before it."""
+
+GAPS: Final = """CREATE TABLE journal.told_gaps
+    (id VARCHAR, since_ms BIGINT, until_ms BIGINT, reason VARCHAR, status VARCHAR, recovered BIGINT)"""
+GAP: Final = "INSERT INTO journal.told_gaps VALUES (?, ?, ?, ?, ?, ?)"
+
+
+SCHEMA: Final = "CREATE SCHEMA journal"
+"""What the views are made of is apart from them, so that `SHOW TABLES` tells of the views alone."""
+
+_LEFT_OVER: Final = ("sealed", "sources", "folded", "reject_errors", "reject_scans")
+
+
+def creating(tables: Sequence[str]) -> list[Statement]:
+    """Return what makes the views: of the table `sealed`, and of files, as DuckDB's globs have them."""
+    recorded = "SELECT * FROM journal.unsealed"
+    if tables:
+        recorded += f" UNION ALL BY NAME SELECT * FROM read_parquet({listed(tables)})"
+    views = {"journal.recorded": recorded, **{name: view.sql for name, view in VIEWS.items()}}
+    return [
+        Statement(f"CREATE TABLE journal.unsealed AS {ROWS}", []),
+        *(Statement(f"CREATE VIEW {name} AS {sql}", []) for name, sql in views.items()),
+        *(Statement(f"DROP TABLE {name}", []) for name in _LEFT_OVER),
+    ]
+
+
+def closing(paths: Sequence[str], temporary_mb: int) -> list[Statement]:
+    """Return what takes from a connection, for good, all access to files but `paths`.
+
+    DuckDB lets these be written as well as read (`WITH x AS (COPY … TO …)` is a SELECT): where it is not
+    certain that a query does not, they have to be copies, that nobody else reads.
+
+    Args:
+        paths: files.
+        temporary_mb: how much room on the disk a query may take.
+    """
+    return [
+        Statement("SET allowed_paths = ?", [list(paths)]),
+        Statement("SET python_enable_replacements = false", []),
+        Statement(f"SET max_temp_directory_size = '{temporary_mb:d}MB'", []),
+        Statement("SET enable_external_access = false", []),
+        Statement("SET lock_configuration = true", []),
+    ]

@@ -1,0 +1,1 @@
+"""Recovery: rebinds pipelines and fetches what the listener missed."""

@@ -1,0 +1,1 @@
+"""Capture sessions: what capture, backend and recovery share."""
