@@ -12,11 +12,11 @@ import pytest
 import typer
 from typer.main import get_command
 
-from vdbevents.cli import config
+from vdbevents.cli import configuration
 from vdbevents.cli.app import whole_app
 from vdbevents.errors import InputError
 
-PACKAGE = Path(config.__file__).parent.parent
+PACKAGE = Path(configuration.__file__).parent.parent
 FILE = Path("/etc/xdg/vdbevents/config.toml")
 
 
@@ -27,7 +27,7 @@ class Colour(StrEnum):
 
 def paint_app(seen):
     """`paint`, and in a group `shop order`; what they are called with is appended to `seen`."""
-    program = typer.Typer(cls=config.ConfiguredGroup, rich_markup_mode=None)
+    program = typer.Typer(cls=configuration.ConfiguredGroup, rich_markup_mode=None)
     shop = typer.Typer()
 
     @program.command()
@@ -61,8 +61,8 @@ def found_in(text="", environ=None):
     """The configuration that a file's text and variables make."""
     import tomllib
 
-    content = config.Content(FILE, exists=True, table=tomllib.loads(text))
-    return config.gather(get_command(paint_app([])), content, environ or {})
+    content = configuration.Content(FILE, exists=True, table=tomllib.loads(text))
+    return configuration.gather(get_command(paint_app([])), content, environ or {})
 
 
 def setting(found, command, option):
@@ -95,11 +95,11 @@ def test_without_an_absolute_xdg_config_home_the_file_is_in_the_home(value, monk
     monkeypatch.setenv("USERPROFILE", str(tmp_path))
     environ = {} if value is None else {"XDG_CONFIG_HOME": value}
 
-    assert config.locate(environ) == tmp_path / ".config" / "vdbevents" / "config.toml"
+    assert configuration.locate(environ) == tmp_path / ".config" / "vdbevents" / "config.toml"
 
 
 def test_xdg_config_home_names_the_folder(tmp_path):
-    file = config.locate({"XDG_CONFIG_HOME": str(tmp_path)})
+    file = configuration.locate({"XDG_CONFIG_HOME": str(tmp_path)})
 
     assert file == tmp_path / "vdbevents" / "config.toml"
 
@@ -110,22 +110,22 @@ def test_without_a_home_there_is_no_file_and_no_error(monkeypatch):
 
     monkeypatch.setattr(Path, "home", no_home)
 
-    assert config.locate({}) is None
-    assert config.load(None) == config.Content(None)
+    assert configuration.locate({}) is None
+    assert configuration.load(None) == configuration.Content(None)
 
 
 def test_a_file_that_is_not_there_is_no_problem(tmp_path):
     (tmp_path / "file").touch()
 
-    assert config.load(tmp_path / "none") == config.Content(tmp_path / "none")
-    assert config.load(tmp_path / "file" / "none") == config.Content(tmp_path / "file" / "none")
+    assert configuration.load(tmp_path / "none") == configuration.Content(tmp_path / "none")
+    assert configuration.load(tmp_path / "file" / "none") == configuration.Content(tmp_path / "file" / "none")
 
 
 def test_the_mark_that_an_editor_on_windows_puts_first_is_passed_over(tmp_path):
     file = tmp_path / "config.toml"
     file.write_bytes(b"\xef\xbb\xbf[listen]\r\nhold = 1\r\n")
 
-    assert config.load(file).table == {"listen": {"hold": 1}}
+    assert configuration.load(file).table == {"listen": {"hold": 1}}
 
 
 @pytest.mark.parametrize(
@@ -141,7 +141,7 @@ def test_the_mark_that_an_editor_on_windows_puts_first_is_passed_over(tmp_path):
 def test_a_file_that_does_not_parse_is_named_with_the_place_and_stops_everything(content, said, tmp_path):
     file = tmp_path / "config.toml"
     file.write_bytes(content)
-    found = config.load(file)
+    found = configuration.load(file)
 
     assert said.format(file) in found.problem.message
     assert found.exists
@@ -150,11 +150,13 @@ def test_a_file_that_does_not_parse_is_named_with_the_place_and_stops_everything
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path):
-    assert config.load(tmp_path).problem.message.startswith(f"cannot read {tmp_path}: ")
+    assert configuration.load(tmp_path).problem.message.startswith(f"cannot read {tmp_path}: ")
 
 
 def test_the_parser_of_toml_is_loaded_only_if_there_is_a_file(tmp_path):
-    program = "import sys; from vdbevents.cli.config import *; load(Path(sys.argv[1])); print(*sys.modules)"
+    program = (
+        "import sys; from vdbevents.cli.configuration import *; load(Path(sys.argv[1])); print(*sys.modules)"
+    )
 
     def loaded():
         command = [sys.executable, "-c", program, str(tmp_path / "config.toml")]
@@ -257,20 +259,22 @@ def test_each_setting_says_where_it_comes_from():
 
 
 def test_every_option_of_the_program_has_a_variable_of_its_own_that_is_not_needed_otherwise():
-    found = config.gather(get_command(whole_app()), config.Content(None), {})
+    found = configuration.gather(get_command(whole_app()), configuration.Content(None), {})
     variables = [one.variable for one in found.settings]
 
     assert {"VDBEVENTS_LISTEN_HOLD", "VDBEVENTS_QUERY_GREP", "VDBEVENTS_STATUS_JSON"} <= set(variables)
     assert len(set(variables)) == len(variables)
     assert not any(re.search("_(ENV_FILE|CWD|DAEMON|HELP|VERSION)$", variable) for variable in variables)
-    assert not set(variables) & config._OTHER_VARIABLES
+    assert not set(variables) & configuration._OTHER_VARIABLES
 
 
 def test_every_variable_that_the_program_s_text_names_is_known():
     named = set()
     for file in PACKAGE.rglob("*.py"):
         named |= set(re.findall(r"VDBEVENTS_[A-Z_]*[A-Z]", file.read_text(encoding="utf-8")))
-    found = config.gather(get_command(whole_app()), config.Content(None), dict.fromkeys(named, "1"))
+    found = configuration.gather(
+        get_command(whole_app()), configuration.Content(None), dict.fromkeys(named, "1")
+    )
 
     assert {"VDBEVENTS_CAPTURE_RUNTIME", "VDBEVENTS_LISTEN_HOLD"} <= named
     assert found.problems == ()
@@ -376,7 +380,7 @@ def test_what_is_set_is_shown_by_command_and_aligned():
         {"VDBEVENTS_PAINT_SHINE": "off"},
     )
 
-    assert config.render(found, everything=False, as_json=False) == (
+    assert configuration.render(found, everything=False, as_json=False) == (
         f"file: {FILE}\n\n"
         "vdbevents paint\n"
         "  brush-width  3.0            config.toml\n"
@@ -389,16 +393,16 @@ def test_what_is_set_is_shown_by_command_and_aligned():
 
 def test_a_long_value_does_not_move_the_others():
     found = found_in(f"[paint]\nlayers = 2\nlabel = ['{'x' * 100}']")
-    shown = config.render(found, everything=False, as_json=False)
+    shown = configuration.render(found, everything=False, as_json=False)
 
     assert "  layers  2  config.toml\n" in shown
     assert f'  label   ["{"x" * 100}"]  config.toml' in shown
 
 
 def test_with_all_the_defaults_are_shown_with_the_variable_that_sets_them():
-    found = config.only(found_in("[shop.order]\ncount = 2"), ["shop"])
+    found = configuration.only(found_in("[shop.order]\ncount = 2"), ["shop"])
 
-    assert config.render(found, everything=True, as_json=False) == (
+    assert configuration.render(found, everything=True, as_json=False) == (
         f"file: {FILE}\n\n"
         "vdbevents shop order\n"
         "  count   2   config.toml\n\n"
@@ -409,7 +413,7 @@ def test_with_all_the_defaults_are_shown_with_the_variable_that_sets_them():
 
 def test_a_command_that_there_is_not_is_told_with_the_closest():
     with pytest.raises(InputError, match="no command vdbevents shop ordr") as told:
-        config.only(found_in(), ["shop", "ordr"])
+        configuration.only(found_in(), ["shop", "ordr"])
 
     assert "did you mean shop order? " in told.value.hint
 
@@ -417,8 +421,8 @@ def test_a_command_that_there_is_not_is_told_with_the_closest():
 def test_text_from_elsewhere_is_harmless_on_a_terminal():
     hostile = "\\u001b[31m\\u009b31m\\u202e"
     found = found_in(f'[paint]\nuntil = "{hostile}"\n', {"VDBEVENTS_PAINT_LABEL": "\x1b]0;x\x07\n\udc9b31m"})
-    shown = config.render(found, everything=False, as_json=False)
-    as_json = config.render(found, everything=False, as_json=True)
+    shown = configuration.render(found, everything=False, as_json=False)
+    as_json = configuration.render(found, everything=False, as_json=True)
 
     assert len(shown.splitlines()) == 5
     assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]", shown)

@@ -1,59 +1,65 @@
-"""The one root of everything that `vdbevents` raises on purpose.
+"""The root of all errors that `vdbevents` raises on purpose.
 
-An error carries what failed and the cure. What exit code a kind of error means is the command line's
-business (`cli/diagnostics.py`).
+An error says what failed and how to fix it. The command line maps each class to an exit code
+(`cli/diagnostics.py`).
 """
 
 
 class VdbeventsError(Exception):
-    """Something that can happen did happen.
+    """An expected failure.
 
     Attributes:
-        message: what failed and on what; one sentence, no secret in it.
-        hint: the command or setting that mends it; empty where there is none.
+        message: what failed, on what; one sentence, without secrets.
+        hint: the command or setting that fixes it; empty if there is none.
+        error_id: a stable name such as `duration-invalid`, for programs and tests; wordings may change.
     """
 
-    def __init__(self, message: str, hint: str = "") -> None:
+    def __init__(self, message: str, hint: str = "", *, error_id: str = "") -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint
+        self.error_id = error_id
 
 
 class InputError(VdbeventsError):
-    """What the user gave cannot be used: an argument, a file, a setting."""
+    """Invalid input from the user: an argument, a file, a setting."""
 
 
 class ListenerStateError(VdbeventsError):
-    """The listener runs and should not, or does not and should."""
+    """The listener is running and must not be, or is not running and must be."""
 
 
 class StorageError(VdbeventsError):
-    """The disk or the memory does not take what has to go there."""
+    """No room, or no permission, on the disk or in memory."""
 
 
 class ServiceRefusedError(VdbeventsError):
-    """VideoDB answered, and the answer is a no that waiting will not change: key, rights, certificate.
+    """VideoDB refused, and a retry would not help: key, rights, certificate.
 
     Attributes:
-        status: HTTP's, where there was an answer.
+        status: the HTTP status, if there was an answer.
     """
 
-    def __init__(self, message: str, hint: str = "", *, status: int | None = None) -> None:
-        super().__init__(message, hint)
+    def __init__(
+        self, message: str, hint: str = "", *, error_id: str = "", status: int | None = None
+    ) -> None:
+        super().__init__(message, hint, error_id=error_id)
         self.status = status
 
 
 class ServiceUnreachableError(VdbeventsError):
-    """VideoDB could not be reached, and the retries that were allowed are used up.
+    """VideoDB could not be reached, and no retries are left.
 
     Attributes:
-        retry_after: seconds that the service asked to wait before it is asked again, if it did.
+        retry_after: seconds to wait before the next request, if the service named them.
     """
 
-    def __init__(self, message: str, hint: str = "", *, retry_after: float | None = None) -> None:
-        super().__init__(message, hint)
+    def __init__(
+        self, message: str, hint: str = "", *, error_id: str = "", retry_after: float | None = None
+    ) -> None:
+        super().__init__(message, hint, error_id=error_id)
         self.retry_after = retry_after
 
 
 class CaptureError(VdbeventsError):
-    """The recording itself failed: its runtime, a permission, a device, or the session on the server."""
+    """The recording failed: its runtime, a permission, a device, or the session on the server."""

@@ -14,7 +14,6 @@ import typer
 
 from vdbevents.cli import pipeline_options as o
 from vdbevents.cli.background import BackgroundListener
-from vdbevents.cli.cloud_client import Service
 from vdbevents.cli.command import (
     LONGEST_CALL_SECONDS,
     ColorOption,
@@ -52,7 +51,8 @@ if TYPE_CHECKING:
     from vdbevents.capture.recording import Observer, Options, Outcome
     from vdbevents.sessions.info import CaptureInfo
 
-_TOKEN_SECONDS = 60
+
+TOKEN_SECONDS = 60
 _LONGEST_TOKEN_FILE = 8192
 _LIVE_STATUS_A_SECOND = 4
 
@@ -267,7 +267,7 @@ def capture(
         limits=recording.Limits(timeout, permission_timeout, active_timeout, export_timeout),
     )
     state.create()
-    _prepare_for_runtime()
+    prepare_for_runtime()
     try:
         outcome = begin(options, observer)
     finally:
@@ -363,7 +363,7 @@ def _print_summary(summary: "Mapping[str, Any]") -> StorageError | None:
     return None
 
 
-def _prepare_for_runtime() -> None:
+def prepare_for_runtime() -> None:
     """The SDK starts the runtime with this process's environment: from now on no secret is in it."""
     for secret in ("VIDEO_DB_API_KEY", "VDBEVENTS_BACKEND_TOKEN"):
         os.environ.pop(secret, None)
@@ -469,58 +469,6 @@ def _clock(seconds: float) -> str:
     return f"{minutes // 60:02d}:{minutes % 60:02d}:{rest:02d}"
 
 
-CHANNELS_HELP = """Show what the capture runtime finds here: microphones, system audio, displays, cameras.
-
-Cameras are listed, and not recorded.
-
-\b
-Examples:
-  vdbevents channels
-  vdbevents capture --display display:2 --mic-device mic:headset
-"""
-
-
-@reports
-def channels(
-    *,
-    as_json: Annotated[bool, typer.Option("--json", help="A JSON array.")] = False,
-    timeout: Annotated[
-        float, typer.Option(min=0.1, metavar="SECONDS", help="For the service, and for the runtime.")
-    ] = 30.0,
-    env_file: EnvironmentFile = None,
-    cwd: WorkingDirectory = None,
-) -> ExitCode:
-    """Show what can be recorded here."""
-    import asyncio
-
-    from vdbevents import cloud
-    from vdbevents.capture.runtime import Runtime
-    from vdbevents.terminal import harmless
-
-    environ = environment(env_file, cwd)
-    service = Service(environ, timeout)
-    cloud.find_runtime(runtime_of(environ))
-    token = service.ask(lambda: service.account.create_token(_TOKEN_SECONDS))
-    _prepare_for_runtime()
-
-    async def ask() -> list[Any]:
-        runtime = Runtime(cloud.capture_client(token, service.base_url), lambda _, __: None)
-        try:
-            return await runtime.channels(timeout)
-        finally:
-            await runtime.close(5.0)
-
-    found = asyncio.run(ask())
-    if as_json:
-        put(json_text([{"id": it.id, "name": it.name, "kind": it.kind} for it in found]))
-    else:
-        width = max((len(harmless(it.id)) for it in found), default=0)
-        for it in found:
-            put(f"{it.kind:<12}  {harmless(it.id):<{width}}  {harmless(it.name)}")
-    return ExitCode.DONE if found else ExitCode.NO_MATCH
-
-
 def add_to(app: typer.Typer) -> None:
     """Adds what is here."""
     app.command(help=HELP)(capture)
-    app.command(help=CHANNELS_HELP)(channels)

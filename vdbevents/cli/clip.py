@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 _TEXT_CELLS: Final = 40
 _UNANSWERED_IN_A_ROW: Final = 2
 
-CLIP_HELP = """Print a playable link for a moment: local time, text, the stream's and the player's address.
+HELP = """Print a playable link for a moment: local time, text, the stream's and the player's address.
 
 The moment is that of --at, or each that a line on stdin tells of, as vdbevents query -o jsonl prints them.
 It is seen in the session that was recorded then, of those that the journal in --dir tells of.
@@ -428,4 +428,4 @@ def _moment_of(event: Mapping[str, Any]) -> _Moment | None:
 
 def add_to(app: typer.Typer) -> None:
     """Add the command to the application."""
-    app.command(help=CLIP_HELP)(clip)
+    app.command(help=HELP)(clip)

@@ -2,14 +2,24 @@
 
 import contextlib
 import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vdbevents.cli.command import (
+    reports,
+)
+
+if TYPE_CHECKING:
+    from vdbevents.journal.state import StateDirectory
 import shlex
 import shutil
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import BinaryIO
 
 from vdbevents.cli.command import interrupts_held
@@ -141,3 +151,19 @@ def _command(*arguments: str) -> str:
 
 def _say(text: str) -> None:
     print(text, flush=True)
+
+
+@reports
+def demo(
+    *,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave the recording where it is.")] = False,
+) -> None:
+    """Show a real recording being made and queried, on this machine alone: no key, no network."""
+    from vdbevents.cli.demo import run_demo
+
+    run_demo(keep=keep)
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the command to the application."""
+    app.command()(demo)

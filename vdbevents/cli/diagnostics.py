@@ -166,8 +166,8 @@ class Diagnostics:
             self._put(f"{clock} {label} {shown}\n")
 
     def error(self, error: VdbeventsError) -> None:
-        """What ends the command, and the cure."""
-        self._put(self._message("error", error.message, error.hint))
+        """Write the error that ends the command, with its hint."""
+        self._put(self._message("error", error.message, error.hint, error.error_id))
 
     def bug(self) -> None:
         """The exception that is being handled, with its traceback: nobody foresaw it."""
@@ -189,9 +189,10 @@ class Diagnostics:
         self._thread.join(max(0.0, deadline - time.monotonic()))
         self._thread = None
 
-    def _message(self, level: str, text: str, hint: str) -> str:
+    def _message(self, level: str, text: str, hint: str, error_id: str = "") -> str:
         if self._format is LogFormat.JSON:
-            fields = {"level": level, "message": text, **({"hint": hint} if hint else {})}
+            fields = {"level": level, "error_id": error_id, "message": text, "hint": hint}
+            fields = {name: value for name, value in fields.items() if value}
             return _json_line(time.time_ns() // 1_000_000, fields)
         text, hint = harmless(text), harmless(hint)
         mark = {"error": "\x1b[31m", "warning": "\x1b[33m"}.get(level, "") if self._colour else ""

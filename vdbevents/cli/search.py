@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from vdbevents.query.filters import Event
 
 
-SEARCH_HELP = """Search what was said and shown by its meaning, with VideoDB's semantic search over indexes.
+HELP = """Search what was said and shown by its meaning, with VideoDB's semantic search over indexes.
 
 Oldest first, as vdbevents query prints it; -n keeps what fits the question best.
 
@@ -161,4 +161,4 @@ def _print_page(events: "list[Event]", color: Color) -> None:
 
 def add_to(app: typer.Typer) -> None:
     """Add the command to the application."""
-    app.command(help=SEARCH_HELP)(search)
+    app.command(help=HELP)(search)

@@ -21,7 +21,6 @@ from vdbevents.cli.command import (
     environment,
     put,
     reports,
-    token_seconds,
 )
 from vdbevents.cli.diagnostics import ExitCode
 from vdbevents.cli.options import (
@@ -38,6 +37,7 @@ from vdbevents.terminal import harmless
 
 if TYPE_CHECKING:
     from vdbevents.cloud import Export, Session
+
 
 # That of a session that is stopping is none: it changes once more by itself.
 _LAST_STATUSES: Final = ("stopped", "exported", "failed")
@@ -271,70 +271,6 @@ def export(
         put(table(list(shown.items()), None))
 
 
-TOKEN_HELP = """Print a client token: with it a capture runtime may record, and do nothing else.
-
-It is the one command that prints a secret: whoever has the token can record into your account until it
-expires. The API key is not in it.
-
-\b
-Examples:
-  vdbevents token --ttl 1h
-  vdbevents token --json | jq -r .expires
-"""  # noqa: S105 - a help text
-
-
-@reports
-def token(
-    *,
-    ttl: Annotated[str, typer.Option(metavar="TIME", help="How long it is good: 30m, 24h, 7d.")] = "24h",
-    as_json_object: JsonOption = False,
-    timeout: TimeoutOption = 30.0,
-    env_file: EnvironmentFile = None,
-    cwd: WorkingDirectory = None,
-) -> None:
-    from vdbevents.events.envelope import utc_text
-
-    seconds = token_seconds("--ttl", ttl)
-    service = Service(environment(env_file, cwd), timeout)
-    made = service.ask(lambda: service.account.create_token(seconds))
-    if as_json_object:
-        put(as_json({"token": made.value, "expires": utc_text(made.expires_ms)}))
-    else:
-        put(harmless(made.value))
-
-
-STREAMS_HELP = """List the streams of a session: id, name, source (mic, system_audio, screen, camera), media.
-
-\b
-Examples:
-  vdbevents streams
-  vdbevents streams cap-5f1d9c20 --json | jq -r '.[] | select(.media == "video") | .id'
-
-\b
-Exit codes: 0 there are some, 1 there are none (yet).
-"""
-
-
-@reports
-def streams(
-    session: SessionArgument = None,
-    *,
-    collection: CollectionOption = None,
-    directory: DirectoryOption = None,
-    as_json_array: JsonOption = False,
-    timeout: TimeoutOption = 30.0,
-    env_file: EnvironmentFile = None,
-    cwd: WorkingDirectory = None,
-) -> ExitCode:
-    service, state = begin(env_file, cwd, timeout, directory)
-    found = get_session(service, find_session(session, collection, state))
-    rows = [stream._asdict() for stream in found.streams]
-    show_rows(rows, ("id", "name", "source", "media"), as_json_array=as_json_array)
-    if rows:
-        return ExitCode.DONE
-    return nothing(f"the session {found.id} is {found.status or 'of unknown status'}, and has no streams")
-
-
 def _show(session: "Session", *, as_json_object: bool) -> None:
     told = _described(session)
     if as_json_object:
@@ -365,5 +301,3 @@ def _described(session: "Session") -> dict[str, Any]:
 def add_to(app: typer.Typer) -> None:
     """Adds what is here."""
     app.add_typer(session_app, name="session")
-    app.command(help=TOKEN_HELP)(token)
-    app.command(help=STREAMS_HELP)(streams)

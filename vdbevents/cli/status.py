@@ -1,7 +1,23 @@
 """What `vdbevents status` shows: the listener's own words, held against the lock and the clock."""
 
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from vdbevents.cli.command import (
+    Directory,
+    EnvironmentFile,
+    WorkingDirectory,
+    environment,
+    put,
+    reports,
+    state_directory,
+)
+from vdbevents.cli.diagnostics import ExitCode
+
+if TYPE_CHECKING:
+    from vdbevents.journal.state import StateDirectory
 from datetime import datetime
-from typing import Any
 
 from vdbevents.cli.command import as_json as json_text
 from vdbevents.journal.files import read_object
@@ -211,3 +227,34 @@ def _size(count: int) -> str:
             return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
         size /= 1000
     return f"{size:.1f} GB"
+
+
+HELP = """Show whether the listener runs, is connected, and what it receives.
+
+\b
+Exit codes: 0 connected, 3 not running, 5 running but not connected, or stale (a screen is not described).
+"""
+
+
+@reports
+def status(
+    directory: Directory = None,
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+    env_file: EnvironmentFile = None,
+    cwd: WorkingDirectory = None,
+) -> ExitCode:
+    import time
+
+    from vdbevents.cli.status import gather, render
+
+    found = gather(state_directory(directory, environment(env_file, cwd)), time.time())
+    put(render(found, as_json=as_json))
+    return {"connected": ExitCode.DONE, "not running": ExitCode.LISTENER_STATE}.get(
+        found["state"], ExitCode.UNREACHABLE
+    )
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the command to the application."""
+    app.command(help=HELP)(status)

@@ -1,0 +1,271 @@
+"""`vdbevents alerts`: creates, lists, enables and disables the alerts of a session."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
+
+import typer
+
+from vdbevents.cli.cloud_client import Attempts, Service, begin, bound_ws_id, find_streams
+from vdbevents.cli.command import EnvironmentFile, WorkingDirectory, reports
+from vdbevents.cli.diagnostics import ExitCode
+from vdbevents.cli.options import (
+    CollectionOption,
+    DirectoryOption,
+    JsonOption,
+    SessionArgument,
+    SessionOption,
+    TimeoutOption,
+    WsIdOption,
+)
+from vdbevents.cli.tables import as_text, nothing, remark, show_rows
+from vdbevents.errors import InputError
+from vdbevents.events.lifecycle import Stream
+
+if TYPE_CHECKING:
+    from vdbevents.cloud import Index
+from vdbevents.cli.pipelines import AlertArgument, IndexOption, LabelOption, indexes_of, no_index
+
+_ALERT_COLUMNS: Final = ("alert_id", "status", "stream_name", "index_id", "label", "prompt")
+alerts_app = typer.Typer(
+    help="What is watched for in a session's indexes.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+
+_CREATE_HELP = """Watch the indexes of a session for something: an alert tells when it is seen or heard.
+
+It is attached to the index given, else to every index of the session's streams; where it is already, it stays
+the one it was. What it finds is told to the WebSocket of --ws-id, else of the listener in --dir.
+
+\b
+Examples:
+  vdbevents alerts create 'invoice=an invoice or a bill is on screen'
+  vdbevents alerts create 'standup=the daily standup begins' --index scene-idx-7 --json
+
+\b
+Exit codes: 0 it is attached, 1 the session has no index.
+"""
+
+
+@alerts_app.command("create", help=_CREATE_HELP)
+@reports
+def create_alert(
+    wanted: Annotated[
+        str,
+        typer.Argument(metavar="LABEL=PROMPT", help="Its name, and what to look for.", show_default=False),
+    ],
+    *,
+    session: SessionOption = None,
+    index: IndexOption = None,
+    ws_id: WsIdOption = None,
+    collection: CollectionOption = None,
+    directory: DirectoryOption = None,
+    as_json_array: JsonOption = False,
+    timeout: TimeoutOption = 30.0,
+    env_file: EnvironmentFile = None,
+    cwd: WorkingDirectory = None,
+) -> ExitCode:
+    from vdbevents.sessions.pipelines import find_event
+    from vdbevents.sessions.plan import parse_alert
+
+    label, prompt = parse_alert(wanted, "vdbevents alerts create 'invoice=an invoice is on screen'")
+    service, state = begin(env_file, cwd, timeout, directory)
+    told = bound_ws_id(ws_id, state)
+    streams = find_streams(service, state, session=session, collection=collection, stream=None)
+    watched = [(stream, one) for stream in streams for one in indexes_of(service, stream)
+               if index in (None, one.id)]  # fmt: skip
+    if index is not None and not watched:
+        raise no_index(index)
+    if not watched:
+        return nothing(
+            "the session has no index that could be watched",
+            "start one: vdbevents pipelines start, with --visual-prompt or --audio-prompt",
+        )
+    event_id = service.ask(lambda: find_event(service.account, label, prompt))
+    attempts = Attempts(service)
+    event = {"event_id": event_id, "label": label, "prompt": prompt}
+    rows = attempts.each([_attaching(service, *one, event, told) for one in watched])
+    show_rows(rows, _ALERT_COLUMNS, as_json_array=as_json_array)
+    if any(row["status"] == "disabled" for row in rows):
+        remark("what is disabled was attached before", f"enable it: vdbevents alerts enable --label {label}")
+    if told is None and any(row["created"] for row in rows):
+        remark(
+            f"no listener is connected in {state.path}: nobody will be told what the alert finds",
+            f"start one before the alert: vdbevents listen --daemon {state.path}",
+        )
+    return attempts.code
+
+
+def _attaching(
+    service: Service, stream: Stream, index: "Index", event: Mapping[str, str], ws_id: str | None
+) -> Callable[[], dict[str, Any]]:
+    from vdbevents.sessions.pipelines import watch_index
+
+    label = event["label"]
+
+    # Asked and done in one step: an attempt that got no answer may have succeeded.
+    def call() -> dict[str, Any]:
+        events = [(label, event["event_id"])]
+        alert = watch_index(service.account, stream.id, index.id, events, ws_id)[label]
+        made = {**event, "alert_id": alert.id, "status": alert.status}
+        return {**_alert_row(stream, index, made), "created": alert.created}
+
+    return call
+
+
+def _alert_row(stream: Stream, index: "Index", alert: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "alert_id": as_text(alert.get("alert_id")),
+        "status": as_text(alert.get("status")),
+        "stream_id": stream.id,
+        "stream_name": stream.name,
+        "index_id": index.id,
+        "event_id": as_text(alert.get("event_id")),
+        "label": as_text(alert.get("label")),
+        "prompt": as_text(alert.get("prompt")),
+    }
+
+
+def _alerts_of(service: Service, streams: Sequence[Stream]) -> list[dict[str, Any]]:
+    return [
+        _alert_row(stream, index, alert)
+        for stream in streams
+        for index in indexes_of(service, stream)
+        for alert in _alerts_on(service, stream, index)
+    ]
+
+
+def _alerts_on(service: Service, stream: Stream, index: "Index") -> list[Mapping[str, Any]]:
+    return service.ask(lambda: service.account.list_alerts(stream.id, index.id))
+
+
+_ALERTS_LIST_HELP = """List what a session is watched for: alert's id, status, stream, index, label, prompt.
+
+\b
+Examples:
+  vdbevents alerts list
+  vdbevents alerts list cap-5f1d9c20 --json | jq -r '.[] | select(.status == "disabled") | .alert_id'
+
+\b
+Exit codes: 0 there are some, 1 there are none.
+"""
+
+
+@alerts_app.command("list", help=_ALERTS_LIST_HELP)
+@reports
+def list_alerts(
+    session: SessionArgument = None,
+    *,
+    collection: CollectionOption = None,
+    directory: DirectoryOption = None,
+    as_json_array: JsonOption = False,
+    timeout: TimeoutOption = 30.0,
+    env_file: EnvironmentFile = None,
+    cwd: WorkingDirectory = None,
+) -> ExitCode:
+    service, state = begin(env_file, cwd, timeout, directory)
+    streams = find_streams(service, state, session=session, collection=collection, stream=None)
+    rows = _alerts_of(service, streams)
+    show_rows(rows, _ALERT_COLUMNS, as_json_array=as_json_array)
+    if rows:
+        return ExitCode.DONE
+    return nothing("nothing is watched for in this session", "see: vdbevents alerts create --help")
+
+
+_ENABLE_HELP = """Have alerts tell again what they find: one by its id, or all that have a label.
+
+\b
+Examples:
+  vdbevents alerts enable alert-3
+  vdbevents alerts enable --label invoice --session cap-5f1d9c20
+"""
+_DISABLE_HELP = """Have alerts tell nothing until they are enabled: one by its id, or all that have a label.
+
+\b
+Examples:
+  vdbevents alerts disable alert-3
+  vdbevents alerts disable --label invoice --session cap-5f1d9c20
+"""
+
+
+@alerts_app.command(help=_ENABLE_HELP)
+@reports
+def enable(
+    alert: AlertArgument = None,
+    *,
+    label: LabelOption = None,
+    session: SessionOption = None,
+    collection: CollectionOption = None,
+    directory: DirectoryOption = None,
+    as_json_array: JsonOption = False,
+    timeout: TimeoutOption = 30.0,
+    env_file: EnvironmentFile = None,
+    cwd: WorkingDirectory = None,
+) -> ExitCode:
+    meant = _meant(alert, label)
+    service, state = begin(env_file, cwd, timeout, directory)
+    streams = find_streams(service, state, session=session, collection=collection, stream=None)
+    return _change_alerts(service, streams, meant, enabled=True, as_json_array=as_json_array)
+
+
+@alerts_app.command(help=_DISABLE_HELP)
+@reports
+def disable(
+    alert: AlertArgument = None,
+    *,
+    label: LabelOption = None,
+    session: SessionOption = None,
+    collection: CollectionOption = None,
+    directory: DirectoryOption = None,
+    as_json_array: JsonOption = False,
+    timeout: TimeoutOption = 30.0,
+    env_file: EnvironmentFile = None,
+    cwd: WorkingDirectory = None,
+) -> ExitCode:
+    meant = _meant(alert, label)
+    service, state = begin(env_file, cwd, timeout, directory)
+    streams = find_streams(service, state, session=session, collection=collection, stream=None)
+    return _change_alerts(service, streams, meant, enabled=False, as_json_array=as_json_array)
+
+
+class _Meant(NamedTuple):
+    """Which alerts are meant: those whose member has a value."""
+
+    member: str
+    value: str
+    called: str
+
+
+def _meant(alert_id: str | None, label: str | None) -> _Meant:
+    """What the argument or the option of either command names."""
+    if alert_id is not None and label is None:
+        return _Meant("alert_id", alert_id, f"alert {alert_id}")
+    if label is not None and alert_id is None:
+        return _Meant("label", label, f"alert with the label {label}")
+    raise InputError("which alert is meant?", "give its id, or --label; vdbevents alerts list shows both")
+
+
+def _change_alerts(
+    service: Service, streams: Sequence[Stream], meant: _Meant, *, enabled: bool, as_json_array: bool
+) -> ExitCode:
+    rows = [row for row in _alerts_of(service, streams) if row[meant.member] == meant.value]
+    if not rows:
+        raise InputError(f"the session has no {meant.called}", "see: vdbevents alerts list")
+    attempts = Attempts(service)
+    changed = attempts.each([_changing(service, row, enabled=enabled) for row in rows])
+    show_rows(changed, _ALERT_COLUMNS, as_json_array=as_json_array)
+    return attempts.code
+
+
+def _changing(service: Service, row: Mapping[str, Any], *, enabled: bool) -> Callable[[], dict[str, Any]]:
+    def call() -> dict[str, Any]:
+        service.account.set_alert(row["stream_id"], row["index_id"], row["alert_id"], enabled=enabled)
+        return {**row, "status": "enabled" if enabled else "disabled"}
+
+    return call
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands to the application."""
+    app.add_typer(alerts_app, name="alerts")

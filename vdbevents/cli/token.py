@@ -1,0 +1,59 @@
+"""`vdbevents token`: prints a client token."""
+
+from typing import Annotated
+
+import typer
+
+from vdbevents.cli.cloud_client import (
+    Service,
+)
+from vdbevents.cli.command import (
+    EnvironmentFile,
+    WorkingDirectory,
+    as_json,
+    environment,
+    put,
+    reports,
+    token_seconds,
+)
+from vdbevents.cli.options import (
+    JsonOption,
+    TimeoutOption,
+)
+from vdbevents.terminal import harmless
+
+HELP = """Print a client token: with it a capture runtime may record, and do nothing else.
+
+It is the one command that prints a secret: whoever has the token can record into your account until it
+expires. The API key is not in it.
+
+\b
+Examples:
+  vdbevents token --ttl 1h
+  vdbevents token --json | jq -r .expires
+"""
+
+
+@reports
+def token(
+    *,
+    ttl: Annotated[str, typer.Option(metavar="TIME", help="How long it is good: 30m, 24h, 7d.")] = "24h",
+    as_json_object: JsonOption = False,
+    timeout: TimeoutOption = 30.0,
+    env_file: EnvironmentFile = None,
+    cwd: WorkingDirectory = None,
+) -> None:
+    from vdbevents.events.envelope import utc_text
+
+    seconds = token_seconds("--ttl", ttl)
+    service = Service(environment(env_file, cwd), timeout)
+    made = service.ask(lambda: service.account.create_token(seconds))
+    if as_json_object:
+        put(as_json({"token": made.value, "expires": utc_text(made.expires_ms)}))
+    else:
+        put(harmless(made.value))
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the command to the application."""
+    app.command(help=HELP)(token)
