@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
 from vdbevents import __version__, cloud
+from vdbevents.cloud.backoff import Backoff
 from vdbevents.errors import InputError, StorageError
 from vdbevents.events import envelope, fields, gaps, identity
 from vdbevents.journal import append, files, locks, reader, state, writer
@@ -310,10 +311,10 @@ class _Daemon:
 
     async def flushed(self) -> None:
         # What is held in memory is not in the file, which is read to know what is missing.
-        size, pause = self._writer.put_bytes, _SHORTEST_POLL_SECONDS
-        while self._writer.done_bytes < size:
-            await asyncio.sleep(pause)
-            pause = min(2 * pause, _LONGEST_POLL_SECONDS)
+        size, polls = self._writer.put_bytes, Backoff(_SHORTEST_POLL_SECONDS, _LONGEST_POLL_SECONDS)
+        # The thread that writes has no cheaper way to wake a coroutine.
+        while self._writer.done_bytes < size:  # noqa: ASYNC110
+            await asyncio.sleep(polls.next())
 
     def say(self, text: str, *, problem: bool = False, hint: str = "") -> None:
         self._observer.say(text, problem=problem, hint=hint)

@@ -13,9 +13,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from tenacity import RetryCallState, wait_exponential
-
 from vdbevents.cloud import Failure
+from vdbevents.cloud.backoff import Backoff
 from vdbevents.errors import ServiceRefusedError, ServiceUnreachableError, VdbeventsError
 from vdbevents.events import envelope, fields, lifecycle
 from vdbevents.events.gaps import EVENT as GAP_EVENT, Gap, gap_from
@@ -304,9 +303,8 @@ class Machine:
         self.last_error: str | None = None
         self.next_attempt_ms: int | None = None
         self._random = random
-        self._bounds = wait_exponential(
-            multiplier=2 * settings.shortest_wait, min=settings.shortest_wait, max=settings.longest_wait
-        )
+        # The upper bound of the random wait: a fleet of listeners must not come back at the same moment.
+        self._longest_waits = Backoff(2 * settings.shortest_wait, settings.longest_wait)
         self._is_known = is_known
         self._connected_at = 0.0
         self._last_heard_ms = 0
@@ -483,6 +481,7 @@ class Machine:
         told = {"ws_id": self.ws_id, "code": closed.code, "reason": closed.reason}
         if now.monotonic - self._connected_at >= self.settings.stable_after:
             self.failures = 0
+            self._longest_waits.reset()
         self.blind = blind
         self.ws_id, self.previous_ws_id = None, self.ws_id
         return [self._own("listener.disconnected", told, now), Withdraw()]
@@ -519,11 +518,8 @@ class Machine:
         ]
 
     def _wait_seconds(self) -> float:
-        # tenacity's own jitter draws from a global generator; its bound with our draw is the same, and pure.
-        attempt = RetryCallState(retry_object=None, fn=None, args=(), kwargs={})  # type: ignore[arg-type]
-        attempt.attempt_number = self.failures
         shortest = self.settings.shortest_wait
-        return shortest + self._random() * (self._bounds(attempt) - shortest)
+        return shortest + self._random() * (self._longest_waits.next() - shortest)
 
     def _time_reached(self, now: Moment) -> list[Action]:
         if self.state is State.WAITING:

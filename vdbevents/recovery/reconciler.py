@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from vdbevents import cloud
+from vdbevents.cloud.backoff import Backoff
 from vdbevents.errors import ServiceRefusedError, ServiceUnreachableError, VdbeventsError
 from vdbevents.events import envelope, fields, gaps, identity as events_identity, lifecycle
 from vdbevents.journal import files, locks, reader, state
@@ -154,7 +155,7 @@ class Reconciler:
     async def run(self, recorder: Recorder) -> None:
         """Goes on until it is cancelled."""
         self._recorder = recorder
-        pause = _SHORTEST_PAUSE_SECONDS
+        backoff = Backoff(_SHORTEST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS)
         while True:
             await asyncio.sleep(_LOOK_SECONDS)
             if self._ws_id is None or time.monotonic() - self._connected_at < _STANDING_SECONDS:
@@ -166,10 +167,10 @@ class Reconciler:
             except (VdbeventsError, OSError) as error:
                 self._complain(error)
                 self._forget()
-                await self._wait(max(pause, getattr(error, "retry_after", None) or 0.0))
-                pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+                await self._wait(max(backoff.next(), getattr(error, "retry_after", None) or 0.0))
             else:
-                pause, self._complaint = _SHORTEST_PAUSE_SECONDS, ""
+                backoff.reset()
+                self._complaint = ""
 
     def _complain(self, error: VdbeventsError | OSError) -> None:
         message, hint = str(error), ""
