@@ -8,7 +8,7 @@ import time
 from datetime import UTC, datetime
 
 import pytest
-from processes import eventually
+from support.processes import eventually
 
 from vdbevents.cli import cache, cache_worker
 from vdbevents.cli.diagnostics import Color

@@ -11,8 +11,8 @@ import pytest
 if sys.platform != "linux":
     pytest.skip("limits of another process are Linux'", allow_module_level=True)
 
-from chaos import DROPS, OBSTACLES, count, lines_of, made_event, schedule, untold
-from stepped_clock import step, stepped
+from support.chaos import DROPS, OBSTACLES, count, lines_of, made_event, schedule, untold
+from support.stepped_clock import step, stepped
 
 from vdbevents.events.envelope import utc_text
 from vdbevents.events.gaps import Gap

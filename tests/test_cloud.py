@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 import requests
-from processes import eventually
+from support.processes import eventually
 from videodb.exceptions import AuthenticationError, InvalidRequestError, RequestTimeoutError
 from websockets.datastructures import Headers
 from websockets.exceptions import InvalidStatus

@@ -9,7 +9,7 @@ import threading
 import time
 
 import pytest
-from processes import PATIENCE, events_of, eventually
+from support.processes import PATIENCE, events_of, eventually
 
 from vdbevents.backend import server as s
 from vdbevents.backend.credentials import make_credentials

@@ -4,7 +4,7 @@ import asyncio
 import json
 
 import pytest
-from processes import PATIENCE, events_of
+from support.processes import PATIENCE, events_of
 
 from vdbevents.backend import supervisor as s
 from vdbevents.cloud import Index, Session

@@ -4,7 +4,7 @@ import os
 import sys
 
 import pytest
-from processes import PATIENCE
+from support.processes import PATIENCE
 
 from vdbevents.backend.tunnel import Tunnel, find_cloudflared
 from vdbevents.errors import InputError

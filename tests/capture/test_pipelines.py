@@ -7,7 +7,7 @@ import urllib.request
 from dataclasses import replace
 
 import pytest
-from processes import eventually
+from support.processes import eventually
 
 from vdbevents import cloud
 from vdbevents.emulator.application import EmulatorSettings, running

@@ -1,8 +1,8 @@
 """A listener that was blind, in whatever way and however often, ends with a journal that is complete."""
 
 import pytest
-from blindness import world
 from hypothesis import HealthCheck, given, settings, strategies as st
+from support.gap_simulation import world
 
 from vdbevents.events import gaps
 

@@ -4,7 +4,7 @@ import contextlib
 import os
 
 import pytest
-from processes import KEY, Listener, ServiceInThread
+from support.processes import KEY, Listener, ServiceInThread
 
 from vdbevents.journal.state import StateDirectory
 

@@ -10,7 +10,7 @@ import urllib.error
 import urllib.request
 
 import pytest
-from processes import (
+from support.processes import (
     KEY,
     PATIENCE,
     Backend,

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
-from processes import KEY, PATIENCE, Backend, ServiceInThread, end_listener, eventually, run
+from support.processes import KEY, PATIENCE, Backend, ServiceInThread, end_listener, eventually, run
 
 REQUESTS = 3_400  # in each of the rounds
 ROUNDS = 3

@@ -9,7 +9,7 @@ from collections import Counter
 
 import pytest
 import videodb
-from processes import KEY, Backend, Capture, Service, end_listener, eventually, run
+from support.processes import KEY, Backend, Capture, Service, end_listener, eventually, run
 
 from vdbevents.journal.locks import listener_runs
 from vdbevents.journal.state import StateDirectory

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from filelock import FileLock
-from processes import Process, all_shown, assert_failed, eventually, run
+from support.processes import Process, all_shown, assert_failed, eventually, run
 
 from vdbevents.query.cache import build as cache_build, index
 

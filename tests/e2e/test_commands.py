@@ -12,7 +12,7 @@ from email.utils import format_datetime
 from pathlib import Path
 
 import pytest
-from processes import (
+from support.processes import (
     KEY,
     PATIENCE,
     Listener,

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from processes import run
+from support.processes import run
 
 ROOT = Path(__file__).parent.parent.parent
 SESSION = ROOT / "vdbevents" / "emulator" / "data" / "real-session.jsonl"

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from processes import PATIENCE, Process, assert_failed, eventually, run
+from support.processes import PATIENCE, Process, assert_failed, eventually, run
 
 from vdbevents.events.envelope import utc_text
 from vdbevents.journal.append import Journal

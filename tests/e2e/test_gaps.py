@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from processes import all_shown, assert_failed, run
+from support.processes import all_shown, assert_failed, run
 
 from vdbevents.events import envelope, gaps
 from vdbevents.events.gaps import Gap, Missing

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from processes import eventually
+from support.processes import eventually
 
 from vdbevents.journal.files import replace_file
 

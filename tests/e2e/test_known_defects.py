@@ -14,7 +14,7 @@ import sys
 import time
 
 import pytest
-from processes import KEY, Listener, ServiceInThread, eventually
+from support.processes import KEY, Listener, ServiceInThread, eventually
 
 from vdbevents.journal.state import StateDirectory
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from processes import PATIENCE, all_shown, assert_failed, run
+from support.processes import PATIENCE, all_shown, assert_failed, run
 
 DOCS = Path(__file__).parent.parent.parent / "docs"
 EXAMPLE = DOCS / "example.jsonl"

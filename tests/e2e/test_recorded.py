@@ -9,7 +9,7 @@ import urllib.request
 from datetime import datetime, timedelta
 
 import pytest
-from processes import KEY, ServiceInThread, assert_failed, run
+from support.processes import KEY, ServiceInThread, assert_failed, run
 
 from vdbevents.events.envelope import own_record, utc_text
 

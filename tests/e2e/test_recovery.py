@@ -12,9 +12,10 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from chaos import count
-from processes import KEY, Capture, Listener, ServiceInThread, events_of, eventually, run
-from stepped_clock import step
+from support import stepped_clock
+from support.chaos import count
+from support.processes import KEY, Capture, Listener, ServiceInThread, events_of, eventually, run
+from support.stepped_clock import step
 
 from vdbevents.events import envelope, fields, gaps, identity, lifecycle
 from vdbevents.journal.files import replace_file
@@ -582,7 +583,7 @@ def test_a_screen_that_is_not_described_any_more_is_told_once_and_bound_anew_onc
 class Stepped(Listener):
     """A listener whose clock a file can set."""
 
-    program = (str(Path(__file__).parents[1] / "stepped_clock.py"),)
+    program = (str(Path(stepped_clock.__file__)),)
 
     def __init__(self, clock, state, environ):
         step(clock, 0)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import zstandard
-from processes import PATIENCE, assert_failed, eventually, run
+from support.processes import PATIENCE, assert_failed, eventually, run
 
 DOCS = Path(__file__).parent.parent.parent / "docs"
 EXAMPLE = (DOCS / "example.jsonl").read_bytes()

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from processes import PATIENCE, Process, all_shown, assert_failed, eventually, run
+from support.processes import PATIENCE, Process, all_shown, assert_failed, eventually, run
 
 from vdbevents.query.sql.views import VIEWS
 

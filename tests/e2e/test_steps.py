@@ -9,7 +9,7 @@ import urllib.request
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from processes import KEY, ServiceInThread, assert_failed, eventually, run
+from support.processes import KEY, ServiceInThread, assert_failed, eventually, run
 
 CHANNELS = [
     {"channel_id": "mic:default", "channel_name": "Microphone", "type": "audio", "store": True},

@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
 
 import pytest
-from processes import PATIENCE, eventually
+from support.processes import PATIENCE, eventually
 
 from vdbevents.emulator.faults import Faults
 from vdbevents.emulator.webhooks import Outcome, Schedule, pause_after

@@ -14,7 +14,7 @@ import threading
 import time
 
 import pytest
-from processes import eventually
+from support.processes import eventually
 
 from vdbevents.errors import InputError, StorageError
 from vdbevents.query import duck, engine, lines as query_lines

@@ -1,7 +1,7 @@
 """A capture's processes: the emulator, the runtime that it lends, a listener, and the capture itself."""
 
 import pytest
-from processes import Capture, Listener, ServiceInThread, end_listener
+from support.processes import Capture, Listener, ServiceInThread, end_listener
 
 
 @pytest.fixture

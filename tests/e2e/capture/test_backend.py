@@ -9,8 +9,8 @@ import threading
 
 import pytest
 import videodb
-from capturing import assert_left_in_order
-from processes import KEY, Listener, eventually, run
+from support.capturing import assert_left_in_order
+from support.processes import KEY, Listener, eventually, run
 
 TOKEN = "bt-very-secret"
 

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from processes import KEY, PATIENCE, Backend, Listener, events_of, eventually
+from support.processes import KEY, PATIENCE, Backend, Listener, events_of, eventually
 
 STAND_IN = """
 import os

@@ -10,8 +10,8 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from capturing import assert_left_in_order
-from processes import Capture, Listener, events_of, eventually
+from support.capturing import assert_left_in_order
+from support.processes import Capture, Listener, events_of, eventually
 
 from vdbevents.journal.locks import listener_pid, listener_runs
 

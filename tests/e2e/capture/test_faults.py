@@ -5,8 +5,8 @@ import signal
 import time
 
 import pytest
-from capturing import assert_left_in_order
-from processes import eventually
+from support.capturing import assert_left_in_order
+from support.processes import eventually
 
 from vdbevents.journal.state import StateDirectory
 

@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from capturing import assert_left_in_order
-from processes import Capture, Listener, ServiceInThread, eventually, run
+from support.capturing import assert_left_in_order
+from support.processes import Capture, Listener, ServiceInThread, eventually, run
 
 from vdbevents.journal.locks import listener_runs
 

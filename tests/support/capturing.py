@@ -1,7 +1,6 @@
 """What every capture has to leave behind, however it ends."""
 
-from processes import KEY, eventually
-
+from support.processes import KEY, eventually
 from vdbevents.journal.locks import capture_runs, listener_runs
 
 

@@ -18,6 +18,7 @@ from vdbevents.journal.locks import listener_pid, listener_runs
 
 KEY = "sk-emulator"
 PATIENCE = 60.0
+ROOT = Path(__file__).parents[2]
 
 
 def eventually(condition, seconds=PATIENCE):
@@ -224,7 +225,7 @@ class Listener(Process):
 class Script(Listener):
     """`scripts/ws_listener.py`, as the documents of VideoDB's skill call it."""
 
-    program = (str(Path(__file__).parent.parent / "scripts" / "ws_listener.py"),)
+    program = (str(ROOT / "scripts" / "ws_listener.py"),)
 
     @staticmethod
     def _command(directory, arguments):

@@ -1,7 +1,6 @@
-#!/usr/bin/env python3
 """Random faults against real processes that record a session, and what became of each of its events.
 
-usage: chaos.py [--minutes N] [--seed N] [--rate N] [--keep DIR]      Linux only; `scripts/soak` runs it
+usage: scripts/soak [--minutes N] [--seed N] [--rate N] [--keep DIR]        Linux only
 
 `vdbevents listen` and `vdbevents capture` record one session of the emulator, the documents' own listener
 (`scripts/bench/reference_listener.py`) another, each in a process of its own that is started again when it
@@ -33,14 +32,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from processes import KEY
-from stepped_clock import step
-
+from support.processes import KEY
+from support.stepped_clock import step
 from vdbevents.events import envelope, fields, gaps, identity as events_identity, lifecycle
 from vdbevents.journal.state import StateDirectory
 
-TESTS = Path(__file__).resolve().parent
-REFERENCE = TESTS.parent / "scripts" / "bench" / "reference_listener.py"
+HERE = Path(__file__).resolve().parent
+REFERENCE = HERE.parents[1] / "scripts" / "bench" / "reference_listener.py"
 
 # What is counted: of everything else (interim transcripts, alerts) the service keeps no record.
 COUNTED = ("transcript", "audio_index", "visual_index")
@@ -623,7 +621,7 @@ class Run:
         self._url = settings["VIDEO_DB_API"]
         self._base_environ |= settings
         listen = ("--quiet", "--ping-interval", 2, "--connect-timeout", 3)
-        launcher = (sys.executable, TESTS / "stepped_clock.py", self._clock_file)
+        launcher = (sys.executable, HERE / "stepped_clock.py", self._clock_file)
         self._listener = self._supervise("listener", (*launcher, "listen", self.state.path, *listen))
         self._reference = self._supervise("reference", (sys.executable, REFERENCE, self._their_directory))
         self._until(self.state.ws_id.exists, START_SECONDS, "the listener's first connection")
