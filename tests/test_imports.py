@@ -19,7 +19,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 POSIX_ONLY = {"fcntl", "pwd", "resource", "termios", "tty", "pty", "grp"}
 NETWORK = {"videodb", "websockets", "requests", "urllib3", "http.client", "ssl", "starlette", "uvicorn"}
-HEAVY = {*NETWORK, "asyncio", "duckdb", "rich", "tenacity", "filelock", "dotenv"}
+HEAVY = {*NETWORK, "asyncio", "duckdb", "rich", "filelock", "dotenv"}
 
 TELL_MODULES = """
 import atexit, json, sys

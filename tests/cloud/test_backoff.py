@@ -26,3 +26,9 @@ def test_ten_thousand_failures_do_not_overflow():
     backoff = Backoff(1.0, 60.0)
 
     assert {backoff.next() for _ in range(10_000)} == {1, 2, 4, 8, 16, 32, 60}
+
+
+def test_a_wait_is_at_least_as_long_as_the_service_asked_for_and_may_exceed_the_longest():
+    backoff = Backoff(1.0, 4.0)
+
+    assert [backoff.next(seconds) for seconds in (0.5, 30.0, None, 0.0)] == [1.0, 30.0, 4.0, 4.0]

@@ -16,6 +16,7 @@ from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
 from vdbevents import __version__, cloud
 from vdbevents.backend.tunnel import Say
+from vdbevents.cloud.backoff import Backoff
 from vdbevents.errors import (
     ListenerStateError,
     ServiceRefusedError,
@@ -427,7 +428,7 @@ class Sessions:
 
     async def _persist(self, session: _Session, what: str, work: Callable[[], Awaitable[None]]) -> None:
         """Does something again until it succeeds; why it does not is said once for each reason."""
-        pause, complained = _FIRST_PAUSE_SECONDS, ""
+        backoff, complained = Backoff(_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS), ""
         while True:
             try:
                 await work()
@@ -437,8 +438,7 @@ class Sessions:
                     text = f"session {session.info.session_id}: {what}: {message}; trying again"
                     self._say(text, problem=True, hint=hint)
                 complained = message
-                await asyncio.sleep(max(pause, getattr(error, "retry_after", None) or 0.0))
-                pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+                await asyncio.sleep(backoff.next(getattr(error, "retry_after", None)))
             else:
                 return
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, Protocol
 
+from vdbevents.cloud.backoff import Backoff
 from vdbevents.errors import InputError
 
 # That of Cloudflare's own service is in its error messages.
@@ -77,7 +78,7 @@ class Tunnel:
 
     async def run(self) -> None:
         """Goes on until it is cancelled; the program has ended then."""
-        pause = self._first_pause
+        backoff = Backoff(self._first_pause, _LONGEST_PAUSE_SECONDS)
         while True:
             began = time.monotonic()
             try:
@@ -86,10 +87,10 @@ class Tunnel:
                 reason = f"could not be started: {error.strerror or error}"
             self._on_address("")
             if time.monotonic() - began > _STABLE_SECONDS:
-                pause = self._first_pause
+                backoff.reset()
+            pause = backoff.next()
             self._say(f"the tunnel {reason}; starting it again in {pause:g} s", problem=True)
             await asyncio.sleep(pause)
-            pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
 
     async def _run_once(self) -> str:
         process = await asyncio.create_subprocess_exec(

@@ -16,6 +16,7 @@ from vdbevents import __version__, cloud
 from vdbevents.capture.ending import SessionEnd
 from vdbevents.capture.recording import Observer, Options, Outcome, Recording, cancelled, carry_out
 from vdbevents.capture.runtime import Runtime
+from vdbevents.cloud.backoff import Backoff
 from vdbevents.errors import (
     CaptureError,
     InputError,
@@ -33,6 +34,7 @@ from vdbevents.sessions.waiting import connection_id
 _FOLLOW_SECONDS: Final = 0.05
 _POLL_SECONDS: Final = 2.0
 _CALM_POLL_SECONDS: Final = 15.0
+_FIRST_PAUSE_SECONDS: Final = 1.0
 _LONGEST_PAUSE_SECONDS: Final = 30.0
 _LISTENER_SECONDS: Final = 10.0
 
@@ -227,7 +229,7 @@ class _Capture(Recording):
 
     async def _run_pipeline(self, position: int) -> None:
         """Starts a pipeline and its alerts, for as long as the recording goes on."""
-        pause, complained = 1.0, ""
+        backoff, complained = Backoff(_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS), ""
         while True:
             pipeline = self._info.pipelines[position]
             try:
@@ -245,8 +247,7 @@ class _Capture(Recording):
                         hint=error.hint if refused else "",
                     )
                 complained = error.message
-                await asyncio.sleep(pause)
-                pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+                await asyncio.sleep(backoff.next())
             else:
                 return
 

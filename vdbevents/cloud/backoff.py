@@ -9,11 +9,11 @@ class Backoff:
         self._longest = longest
         self._next = self._first
 
-    def next(self) -> float:
-        """Return the wait before the next attempt."""
+    def next(self, retry_after: float | None = None) -> float:
+        """Return the wait before the next attempt: at least `retry_after`, if the service asked for it."""
         wait = self._next
         self._next = min(2 * wait, self._longest)
-        return wait
+        return max(wait, retry_after or 0.0)
 
     def reset(self) -> None:
         """Start again with the first wait: an attempt succeeded."""

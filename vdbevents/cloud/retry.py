@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
+from vdbevents.cloud.backoff import Backoff
 from vdbevents.cloud.connection import ADDRESS_HINT, KEY_HINT
 from vdbevents.errors import InputError, ServiceRefusedError, ServiceUnreachableError
 
@@ -149,15 +150,14 @@ def persist(
         pause: waits so many seconds; what it answers ends the waiting if it is true, as `Event.wait` does.
         clock: seconds that only go forward.
     """
-    deadline, wait = clock() + seconds, _FIRST_WAIT_SECONDS
+    deadline, backoff = clock() + seconds, Backoff(_FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS)
     while True:
         try:
             return call()
         except ServiceUnreachableError as error:
-            this_wait = max(wait, error.retry_after or 0.0)
-            if clock() + this_wait >= deadline or pause(this_wait):
+            wait = backoff.next(error.retry_after)
+            if clock() + wait >= deadline or pause(wait):
                 raise
-        wait = min(2 * wait, _LONGEST_WAIT_SECONDS)
 
 
 def refusal(

@@ -167,7 +167,7 @@ class Reconciler:
             except (VdbeventsError, OSError) as error:
                 self._complain(error)
                 self._forget()
-                await self._wait(max(backoff.next(), getattr(error, "retry_after", None) or 0.0))
+                await self._wait(backoff.next(getattr(error, "retry_after", None)))
             else:
                 backoff.reset()
                 self._complaint = ""
