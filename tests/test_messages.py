@@ -1,0 +1,76 @@
+"""Errors are recognised by their id, whatever they are worded like."""
+
+import json
+
+import pytest
+from support import messages
+from support.messages import VALUE, Message, error_id_in
+
+KNOWN = (
+    Message("journal-missing", f"there is no journal in {VALUE}", "record one", "a.py:1"),
+    Message("path-missing", f"there is no {VALUE} in {VALUE}", "", "a.py:2"),
+    Message("request-failed", f"could not {VALUE}: {VALUE}", "", "a.py:3"),
+    Message("key-refused", f"could not {VALUE}: {VALUE}", "", "a.py:4"),
+    Message("session-failed", VALUE, "", "a.py:5"),
+    Message("", f"there is no journal in {VALUE} at all", "", "a.py:6"),
+)
+
+
+@pytest.fixture(autouse=True)
+def known(monkeypatch):
+    monkeypatch.setattr(messages, "messages", lambda: KNOWN)
+
+
+@pytest.mark.parametrize(
+    ("stderr", "error_id"),
+    [
+        ("vdbevents: there is no journal in /a\n  → record one\n", "journal-missing"),
+        ("vdbevents: there is no cache in /a\n", "path-missing"),
+        ("\x1b[31mvdbevents: there is no journal in /a\x1b[0m\n  → record one\n", "journal-missing"),
+        ("vdbevents: waiting\nvdbevents: there is no journal in /a at all\n", "journal-missing"),
+        ("vdbevents: there is no journal in /a\nvdbevents: gone\n", "journal-missing"),
+        ("vdbevents: started\nvdbevents: gone\n", "session-failed"),
+        (json.dumps({"level": "error", "error_id": "other", "message": "x"}) + "\n", "other"),
+    ],
+)
+def test_the_id_of_the_last_error_is_found_by_its_most_fixed_wording(stderr, error_id):
+    assert error_id_in(stderr) == error_id
+
+
+@pytest.mark.parametrize(
+    ("stderr", "complaint"),
+    [
+        ("", "no error with an id"),
+        ("something else\n", "no error with an id"),
+        ("vdbevents: could not read: gone\n", "several errors look like this"),
+    ],
+)
+def test_an_error_that_cannot_be_told_from_others_is_refused(stderr, complaint):
+    with pytest.raises(AssertionError, match=complaint):
+        error_id_in(stderr)
+
+
+def test_templates_are_read_from_calls_variables_and_choices(tmp_path, monkeypatch):
+    (tmp_path / "module.py").write_text(
+        "from vdbevents import errors\n"
+        "HINT = 'look'\n"
+        "class OwnError(errors.InputError):\n"
+        "    pass\n"
+        "def check(value, told):\n"
+        "    message = f'{value!r} is wrong' if told else 'nothing ' + 'given'\n"
+        "    raise OwnError(message, HINT, error_id='value-invalid')\n"
+        "def build(value):\n"
+        "    return make(value, error_id='made')\n"
+        "class InputError(VdbeventsError):\n"
+        "    def __init__(self, message, error_id=''):\n"
+        "        super().__init__(message, error_id=error_id)\n"
+    )
+    monkeypatch.undo()
+    monkeypatch.setattr(messages, "PACKAGE", tmp_path)
+    monkeypatch.setattr(messages, "ROOT", tmp_path)
+
+    assert messages.messages.__wrapped__() == (
+        Message("value-invalid", f"{VALUE} is wrong", "look", "module.py:7"),
+        Message("value-invalid", "nothing given", "look", "module.py:7"),
+        Message("made", VALUE, "", "module.py:9"),
+    )
