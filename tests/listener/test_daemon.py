@@ -32,7 +32,9 @@ def test_a_bug_in_what_connects_ends_the_listener_and_is_not_swallowed(tmp_path,
         raise ZeroDivisionError
 
     monkeypatch.setattr(daemon._Daemon, "_connect", broken)
-    options = daemon.Options(state, cloud.Credentials("sk-x", "http://127.0.0.1:1"), protocol.Settings())
+    options = daemon.ListenerOptions(
+        state, cloud.Credentials("sk-x", "http://127.0.0.1:1"), protocol.ConnectionSettings()
+    )
 
     with pytest.raises(ZeroDivisionError):
         daemon.listen(options, Silent())

@@ -9,7 +9,7 @@ from hypothesis import given, settings, strategies as st
 from vdbevents.cloud import Failure
 from vdbevents.errors import ServiceRefusedError, ServiceUnreachableError
 from vdbevents.events import envelope, gaps
-from vdbevents.listener import protocol as m
+from vdbevents.listener import counters, machine, protocol as m
 
 WALL = 1772446530123
 DOWN = Failure("no connection: Connection refused")
@@ -21,7 +21,7 @@ class Bench:
 
     def __init__(self, draw=0.5, is_known=None, counts=None, **settings):
         draws = draw if callable(draw) else lambda: draw
-        self.machine = m.Machine(m.Settings(**settings), draws, counts, is_known)
+        self.machine = machine.ListenerMachine(m.ConnectionSettings(**settings), draws, counts, is_known)
         self.seconds = 0.0
         self.ahead_ms = 0
 
@@ -64,7 +64,7 @@ def test_it_connects_at_once_and_announces_the_first_id_as_the_first():
 
     assert of_type(bench.started(), m.Connect) == [m.Connect()]
     assert of_type(bench.connected(), m.Announce) == [m.Announce("ws-1", first=True)]
-    assert bench.machine.state is m.State.CONNECTED
+    assert bench.machine.state is m.ListenerState.CONNECTED
 
 
 def test_an_id_after_a_reconnect_is_not_the_first_even_if_no_attempt_before_it_succeeded():
@@ -189,7 +189,7 @@ def test_a_service_that_sends_no_id_in_time_is_left_and_tried_again():
 
     assert limit.monotonic == 20
     assert of_type(actions, m.Disconnect) == [m.Disconnect()]
-    assert bench.machine.state is m.State.WAITING
+    assert bench.machine.state is m.ListenerState.WAITING
 
 
 def test_a_later_message_with_an_id_is_an_event_like_any_other():
@@ -244,7 +244,7 @@ def test_a_connection_that_went_silent_may_have_been_dead_since_its_last_sign_of
 
 def test_a_run_that_was_killed_left_a_gap_and_an_orderly_one_did_not():
     killed = Bench()
-    killed.started(blind=m.Blindness(WALL - 60_000, "the listener with PID 77 ended without a word"))
+    killed.started(blind=m.Outage(WALL - 60_000, "the listener with PID 77 ended without a word"))
     orderly = Bench()
     orderly.started()
 
@@ -258,7 +258,7 @@ def test_a_run_that_was_killed_left_a_gap_and_an_orderly_one_did_not():
 def test_asked_to_end_it_ends_from_every_state_and_does_nothing_more(state):
     bench = in_state(state)
 
-    actions = bench.does(m.AskedToEnd("SIGTERM"))
+    actions = bench.does(m.StopRequested("SIGTERM"))
 
     assert of_type(actions, m.End) == [m.End(None)]
     assert of_type(actions, m.Withdraw) == [m.Withdraw()]
@@ -286,10 +286,10 @@ def test_whatever_happens_every_message_is_kept_and_it_never_rests_without_a_pla
         actions = bench.does(happening, after)
         if isinstance(happening, m.Received):
             assert of_type(actions, m.Append), "a message went unrecorded"
-        if bench.machine.state is m.State.WAITING and state is not m.State.WAITING:
+        if bench.machine.state is m.ListenerState.WAITING and state is not m.ListenerState.WAITING:
             wait = wait_after(actions, bench)
             assert wait == pytest.approx(30.5, abs=29.5001)
-        if bench.machine.state is m.State.CONNECTING and state is not m.State.CONNECTING:
+        if bench.machine.state is m.ListenerState.CONNECTING and state is not m.ListenerState.CONNECTING:
             assert of_type(actions, m.Connect)
 
 
@@ -321,7 +321,7 @@ def test_a_key_that_was_good_once_is_tried_again_when_it_is_refused():
     for _ in range(100):
         actions = bench.does(m.Failed(REFUSED), after=1)
         assert of_type(actions, m.End) == []
-        (said,) = of_type(actions, m.Say)
+        (said,) = of_type(actions, m.Notify)
         assert (said.problem, said.hint) == (True, "get a key")
         assert of_type(bench.does(m.TimeReached(), after=60), m.Connect) == [m.Connect()]
 
@@ -381,8 +381,8 @@ def test_when_one_clock_has_gone_on_without_the_other_it_connects_anew_at_once(s
     assert of_type(actions, m.Connect) == [m.Connect()]
     # Only one of them may ever stand: whatever there was is given up before.
     kinds = [type(action) for action in actions if isinstance(action, m.Connect | m.Disconnect)]
-    assert kinds == [m.Connect] if before is m.State.WAITING else kinds == [m.Disconnect, m.Connect]
-    assert bench.machine.state is m.State.CONNECTING
+    assert kinds == [m.Connect] if before is m.ListenerState.WAITING else kinds == [m.Disconnect, m.Connect]
+    assert bench.machine.state is m.ListenerState.CONNECTING
     assert bench.machine.next_attempt_ms is None
 
 
@@ -454,7 +454,7 @@ def test_an_attempt_after_clocks_came_apart_fails_like_any_other():
 
 def test_what_was_dropped_is_a_gap_of_its_own_though_the_connection_stood():
     bench = in_state("connected")
-    actions = bench.does(m.Dropped(7, WALL + 1000, WALL + 5000), after=10)
+    actions = bench.does(m.EventsDropped(7, WALL + 1000, WALL + 5000), after=10)
 
     assert own_events(actions) == {
         "listener.gap": {
@@ -468,11 +468,11 @@ def test_what_was_dropped_is_a_gap_of_its_own_though_the_connection_stood():
         }
     }
     assert [gap.dropped for gap in bench.machine.counts.open_gaps.values()] == [7]
-    assert bench.machine.state is m.State.CONNECTED
+    assert bench.machine.state is m.ListenerState.CONNECTED
 
 
 def test_what_was_dropped_by_a_run_that_could_not_say_so_is_told_by_the_next():
-    counts = m.Counts()
+    counts = counters.ListenerCounts()
     lost = {"count": 3, "since": envelope.utc_text(WALL), "until": envelope.utc_text(WALL + 1)}
     counts.note_own({"channel": "vdbevents", "event": "listener.dropped", "data": lost})
 
@@ -483,18 +483,18 @@ def test_what_was_dropped_by_a_run_that_could_not_say_so_is_told_by_the_next():
 
 
 def test_what_a_gap_tells_of_already_is_not_told_again():
-    counts = m.Counts()
+    counts = counters.ListenerCounts()
     bench = Bench(counts=counts)
     lost = {"count": 3, "since": envelope.utc_text(WALL), "until": envelope.utc_text(WALL + 1)}
     counts.note_own({"channel": "vdbevents", "event": "listener.dropped", "data": lost})
-    bench.does(m.Dropped(3, WALL, WALL + 1))
+    bench.does(m.EventsDropped(3, WALL, WALL + 1))
 
     assert "listener.gap" not in own_events(bench.started())
 
 
 @pytest.mark.parametrize("data", [None, {}, {"count": "3"}, {"count": 0, "since": "2026-01-01T00:00:00Z"}])
 def test_a_line_about_dropped_events_that_makes_no_sense_is_no_loss(data):
-    counts = m.Counts()
+    counts = counters.ListenerCounts()
     counts.note_own({"channel": "vdbevents", "event": "listener.dropped", "data": data})
 
     assert counts.untold == {}
@@ -569,7 +569,7 @@ def test_gaps_are_counted_from_lines_as_they_are_counted_from_what_happens():
         lines += bench.does(m.TimeReached(), after=60)
     first, second, *_ = bench.machine.counts.open_gaps.values()
     lines += bench.does(closes(first, "recovered")) + bench.does(closes(second, "incomplete"))
-    again = m.Counts()
+    again = counters.ListenerCounts()
     for line in of_type(lines, m.Append):
         again.note_own(line.record.event)
 
@@ -616,7 +616,7 @@ def test_that_pipelines_have_to_be_started_anew_is_said_where_nobody_does_it(is_
     bench = in_state("connected", is_known=is_known)
     bench.does(m.Closed(1006, ""), after=1)
     bench.does(m.TimeReached(), after=60)
-    (said,) = (it for it in of_type(bench.connected("ws-2"), m.Say) if "connected as" in it.text)
+    (said,) = (it for it in of_type(bench.connected("ws-2"), m.Notify) if "connected as" in it.text)
 
     assert bool(said.hint) is hint
     assert said.problem is hint
@@ -625,10 +625,10 @@ def test_that_pipelines_have_to_be_started_anew_is_said_where_nobody_does_it(is_
 # Whatever happens
 
 POSSIBLE = {
-    m.State.WAITING: ["time", "tick", "sleep", "drop", "supply"],
-    m.State.CONNECTING: ["opened", "failed", "refused", "tick", "sleep", "supply"],
-    m.State.OPENING: ["event", "id", "closed", "time", "tick", "sleep"],
-    m.State.CONNECTED: ["event", "event", "closed", "silent", "tick", "sleep", "drop", "supply"],
+    m.ListenerState.WAITING: ["time", "tick", "sleep", "drop", "supply"],
+    m.ListenerState.CONNECTING: ["opened", "failed", "refused", "tick", "sleep", "supply"],
+    m.ListenerState.OPENING: ["event", "id", "closed", "time", "tick", "sleep"],
+    m.ListenerState.CONNECTED: ["event", "event", "closed", "silent", "tick", "sleep", "drop", "supply"],
 }
 
 
@@ -642,7 +642,7 @@ def test_whatever_happens_each_blindness_is_one_gap_and_nothing_that_came_is_los
     actions = bench.started()
     for number in range(data.draw(st.integers(0, 60))):
         state = bench.machine.state
-        if state is m.State.STOPPED:
+        if state is m.ListenerState.STOPPED:
             break
         what = data.draw(st.sampled_from(POSSIBLE[state]))
         after = data.draw(st.sampled_from([0.0, 0.1, 3.0, 100.0]))
@@ -655,7 +655,7 @@ def test_whatever_happens_each_blindness_is_one_gap_and_nothing_that_came_is_los
                 if data.draw(st.booleans()):
                     known.add(number)
                 happening = m.Received(b'{"n":%d}' % number)
-                expects = state is m.State.OPENING or number not in known
+                expects = state is m.ListenerState.OPENING or number not in known
                 written += [number] * expects
             case "id":
                 connections += 1
@@ -665,7 +665,7 @@ def test_whatever_happens_each_blindness_is_one_gap_and_nothing_that_came_is_los
                     "opened": m.Opened(), "failed": m.Failed(DOWN), "refused": m.Failed(REFUSED),
                     "closed": m.Closed(1006, ""), "silent": m.Closed(1006, "", silent=True),
                     "tick": m.Ticked(), "sleep": m.Ticked(), "supply": m.Supplied([fetched()]),
-                    "drop": m.Dropped(1, bench.wall_ms, bench.wall_ms + number + 1),
+                    "drop": m.EventsDropped(1, bench.wall_ms, bench.wall_ms + number + 1),
                 }[what]  # fmt: skip
         actions = bench.does(happening, after, ahead=1000.0 if what == "sleep" else 0.0)
         pending = next((it.monotonic for it in of_type(actions, m.WakeAt)), pending)
@@ -675,11 +675,11 @@ def test_whatever_happens_each_blindness_is_one_gap_and_nothing_that_came_is_los
         kept = [it.record.event["n"] for it in of_type(actions, m.Append) if "n" in it.record.event]
         assert kept == [it for it in written[-1:] if what == "event" and it == number]
         assert len(of_type(actions, m.Connect)) <= 1
-        if state is m.State.CONNECTED and bench.machine.state is not m.State.CONNECTED:
+        if state is m.ListenerState.CONNECTED and bench.machine.state is not m.ListenerState.CONNECTED:
             assert lost_ms is None
             lost_ms = bench.wall_ms
         blindness = [gap for gap in opened if not gap.dropped]
-        if state is not m.State.CONNECTED and bench.machine.state is m.State.CONNECTED:
+        if state is not m.ListenerState.CONNECTED and bench.machine.state is m.ListenerState.CONNECTED:
             assert len(blindness) == (lost_ms is not None)
             assert all(gap.since_ms <= lost_ms <= gap.until_ms == bench.wall_ms for gap in blindness)
             lost_ms = None

@@ -22,7 +22,7 @@ from vdbevents import cloud
 from vdbevents.errors import ServiceUnreachableError
 from vdbevents.events import envelope, fields, gaps, identity as events_identity, lifecycle
 from vdbevents.journal import files, state, writer
-from vdbevents.listener import protocol as m
+from vdbevents.listener import counters, machine as listener_machine, protocol as m
 from vdbevents.recovery import reconciler as r
 
 EPOCH_MS = 1_772_446_530_123
@@ -245,12 +245,14 @@ class Listener:
         self.reconciler._in_thread = partial(Wait, "thread")
         self.reconciler._wait = partial(Wait, "wait")
         self.writer = Writer(world.directory.journal, world.wall_ms)
-        counts = m.Counts()
+        counts = counters.ListenerCounts()
         for event in world.lines:
             if event.get("channel") == fields.OWN_CHANNEL:
                 counts.note_own(event)
         draw = world.random.random
-        self.machine = m.Machine(m.Settings(), draw, counts, self.reconciler.is_known)
+        self.machine = listener_machine.ListenerMachine(
+            m.ConnectionSettings(), draw, counts, self.reconciler.is_known
+        )
         self.feed(m.Started(1, "1", blind))
         self._running = self.reconciler.run(self)
         self._waits: Wait = self._running.send(None)
@@ -325,7 +327,7 @@ class Listener:
         """The loop hears of what the writer's thread has dropped."""
         while self.writer.told:
             dropped = self.writer.told.popleft()
-            self.feed(m.Dropped(dropped.count, dropped.since_ms, dropped.until_ms))
+            self.feed(m.EventsDropped(dropped.count, dropped.since_ms, dropped.until_ms))
 
     def ends(self):
         self._running.close()
@@ -454,7 +456,7 @@ class World:
 
     @property
     def is_connected(self):
-        return self.listener.machine.state is m.State.CONNECTED
+        return self.listener.machine.state is m.ListenerState.CONNECTED
 
     def receives(self):
         """The next event comes over the connection."""
@@ -475,9 +477,9 @@ class World:
 
     def connects(self):
         machine = self.listener.machine
-        if machine.state is m.State.WAITING:
+        if machine.state is m.ListenerState.WAITING:
             self.listener.feed(m.TimeReached())
-        if machine.state is m.State.CONNECTING:
+        if machine.state is m.ListenerState.CONNECTING:
             self.connections += 1
             self.service.connection = f"ws-{self.connections}"
             self.service.on_its_way.clear()
@@ -499,7 +501,7 @@ class World:
         self.falls_silent()
         killed_ms = self.wall_ms()
         meanwhile()
-        self.listener = Listener(self, m.Blindness(killed_ms, "killed"))
+        self.listener = Listener(self, m.Outage(killed_ms, "killed"))
 
     def fills_up(self, room):
         self.listener.writer.room = room

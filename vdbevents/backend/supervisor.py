@@ -26,9 +26,9 @@ from vdbevents.errors import (
 from vdbevents.events import envelope, fields, lifecycle
 from vdbevents.journal import files, locks, reader, state
 from vdbevents.sessions import pipelines as p, plan
-from vdbevents.sessions.bindings import REBOUND_EVENT, session_from
-from vdbevents.sessions.info import CaptureInfo, left_running, merged
-from vdbevents.sessions.waiting import connection_id
+from vdbevents.sessions.capture_info import CaptureInfo, merge_bindings, unended_sessions
+from vdbevents.sessions.recorded_session import REBOUND_EVENT, session_from_info
+from vdbevents.sessions.waiting import wait_for_connection_id
 
 _Answer = TypeVar("_Answer")
 
@@ -176,7 +176,7 @@ class Sessions:
             self._take(event)
         self._is_restored = True
         there = files.read_object(self._directory.capture_info)
-        told = session_from(there)
+        told = session_from_info(there)
         session = None if told is None else self._sessions.get(told.id)
         if told is not None and session is not None:
             info = session.info
@@ -305,7 +305,7 @@ class Sessions:
         elif name == ENDED_EVENT:
             session.is_told = True
         elif name == REBOUND_EVENT:
-            session.info.take_binding(data)
+            session.info.apply_rebinding(data)
 
     def _remember(self, told: Mapping[str, Any]) -> None:
         session_id, options = told.get("capture_session_id"), self._options
@@ -470,7 +470,7 @@ class Sessions:
 
     async def _tell_end(self, session: _Session) -> None:
         info = session.info
-        info.pipelines = [plan.stopped(pipeline) for pipeline in info.pipelines]
+        info.pipelines = [plan.mark_stopped(pipeline) for pipeline in info.pipelines]
         info.phase = "stopping"
         is_ended = info.life.is_ended
         if is_ended:
@@ -539,14 +539,14 @@ class Sessions:
                 start = partial(
                     p.start_pipeline, self._account, pipeline, ws_id=pipeline.ws_id, name=name, again=True
                 )
-                info.note(position, await self._in_thread(start))
+                info.update_pipeline(position, await self._in_thread(start))
                 self._say(f"session {info.session_id}: started the {pipeline.title}")
             while not await self._attach_alerts(session, position):
                 """The listener has bound it anew meanwhile, as another index."""
         except VdbeventsError as error:
             now = info.pipelines[position]
             status = "failed" if now.status != "running" else now.status
-            info.note(position, replace(now, status=status, error=error.message))
+            info.update_pipeline(position, replace(now, status=status, error=error.message))
             raise
 
     async def _attach_alerts(self, session: _Session, position: int) -> bool:
@@ -561,7 +561,7 @@ class Sessions:
             p.attach_alerts, self._account, pipeline.stream.id, pipeline.id, events, pipeline.ws_id
         )
         attached = await self._in_thread(attach)
-        return info.note(position, replace(pipeline, alerts=attached, error=""))
+        return info.update_pipeline(position, replace(pipeline, alerts=attached, error=""))
 
     # The listener.
 
@@ -598,7 +598,7 @@ class Sessions:
                 # Another one may be faster, and serves as well.
                 with contextlib.suppress(ListenerStateError):
                     await self._in_thread(partial(self._options.listener.start, self._ended))
-            return await connection_id(directory, self._options.step_seconds)
+            return await wait_for_connection_id(directory, self._options.step_seconds)
 
     async def close(self, seconds: float) -> None:
         """Ends the listener that was started for this, unless something is still recorded."""
@@ -622,7 +622,7 @@ class Sessions:
         It has room for one: that which became active last.
         """
         info = session.info
-        told = info.described(pid=os.getpid(), version=__version__, now_ms=files.wall_ms())
+        told = info.to_dict(pid=os.getpid(), version=__version__, now_ms=files.wall_ms())
         ours = set(self._sessions)
 
         def change(there: dict[str, Any]) -> Mapping[str, Any] | None:
@@ -631,11 +631,11 @@ class Sessions:
                 # A capture that records it on this machine knows more of it.
                 kept = dict(there) if there.get("channels") else told
                 names = ("pipelines", "streams", "alerts")
-                newer = {name: merged(told, there)[name] for name in names}
+                newer = {name: merge_bindings(told, there)[name] for name in names}
                 return {**kept, **newer, "unended": there.get("unended") or []}
             if not take_over:
                 return None
-            unended = [it for it in left_running(there) if it[0] not in ours]
+            unended = [it for it in unended_sessions(there) if it[0] not in ours]
             return {
                 **told,
                 "unended": [{"id": it, "collection_id": collection} for it, collection in unended],
@@ -645,7 +645,7 @@ class Sessions:
 
     async def _write_video(self, session: _Session) -> None:
         """Tells of a session's video in the info file, if that is about it, and leaves the rest as it is."""
-        told = session.info.described(pid=os.getpid(), version=__version__, now_ms=files.wall_ms())
+        told = session.info.to_dict(pid=os.getpid(), version=__version__, now_ms=files.wall_ms())
 
         def change(there: dict[str, Any]) -> Mapping[str, Any] | None:
             before = there.get("session")

@@ -12,7 +12,7 @@ from vdbevents.capture.recording import Observer, Options, Outcome, Recording, c
 from vdbevents.capture.runtime import Runtime
 from vdbevents.errors import CaptureError
 from vdbevents.events import lifecycle
-from vdbevents.sessions.info import CaptureInfo
+from vdbevents.sessions.capture_info import CaptureInfo
 
 _LAST_NEWS_SECONDS: Final = 5.0
 

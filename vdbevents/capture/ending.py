@@ -9,7 +9,7 @@ from typing import Protocol, TypeVar
 from vdbevents.capture.runtime import Runtime
 from vdbevents.cloud import Account, Export
 from vdbevents.errors import CaptureError, ServiceRefusedError, ServiceUnreachableError, VdbeventsError
-from vdbevents.sessions.info import CaptureInfo
+from vdbevents.sessions.capture_info import CaptureInfo
 from vdbevents.sessions.waiting import Waiting
 
 _Answer = TypeVar("_Answer")

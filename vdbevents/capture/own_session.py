@@ -28,8 +28,8 @@ from vdbevents.errors import (
 from vdbevents.events import lifecycle
 from vdbevents.journal import files, locks
 from vdbevents.sessions import pipelines as p, plan
-from vdbevents.sessions.info import CaptureInfo, left_running, merged
-from vdbevents.sessions.waiting import connection_id
+from vdbevents.sessions.capture_info import CaptureInfo, merge_bindings, unended_sessions
+from vdbevents.sessions.waiting import wait_for_connection_id
 
 _FOLLOW_SECONDS: Final = 0.05
 _POLL_SECONDS: Final = 2.0
@@ -101,7 +101,9 @@ class _Capture(Recording):
         journal_size = self._journal_size()
         if locks.listener_runs(directory) or not await self._start_listener():
             self._say(f"a listener records into {directory.path} (PID {locks.listener_pid(directory)})")
-        self._info.ws_id = await self._waiting.unless_asked(connection_id(self._directory, self._limits.step))
+        self._info.ws_id = await self._waiting.unless_stopping(
+            wait_for_connection_id(self._directory, self._limits.step)
+        )
         self._say(f"the listener is connected as {self._info.ws_id}")
         self._begin_to_follow(journal_size)
 
@@ -144,7 +146,7 @@ class _Capture(Recording):
         """A capture that was killed has left its session running, and paid for, on the server."""
         if locks.backend_runs(self._directory):
             return  # what it has begun here is the backend's to end
-        for session_id, collection_id in left_running(files.read_object(self._directory.capture_info)):
+        for session_id, collection_id in unended_sessions(files.read_object(self._directory.capture_info)):
             try:
                 session = await self._call(partial(self._account.get_session, session_id, collection_id))
                 if session.status in ("starting", "active"):
@@ -201,7 +203,7 @@ class _Capture(Recording):
         begun = self._waiting.until(
             lambda: life.status == "active" or life.is_over or runtime.ended.done(), active_seconds
         )
-        await self._waiting.unless_asked(begun)
+        await self._waiting.unless_stopping(begun)
         self._check_that_it_runs(runtime)
         if life.status != "active":
             raise CaptureError(
@@ -281,7 +283,7 @@ class _Capture(Recording):
         return replace(pipeline, alerts=attached, error="")
 
     def _note(self, position: int, pipeline: plan.Pipeline) -> bool:
-        is_noted = self._info.note(position, pipeline)
+        is_noted = self._info.update_pipeline(position, pipeline)
         if is_noted:
             self._write_info()
         return is_noted
@@ -350,7 +352,7 @@ class _Capture(Recording):
     def _write_info(self) -> None:
         if self._runtime is not None and self._runtime.runs:
             self._info.runtime_pid = self._runtime.pid
-        told = self._info.described(pid=os.getpid(), version=__version__, now_ms=files.wall_ms())
+        told = self._info.to_dict(pid=os.getpid(), version=__version__, now_ms=files.wall_ms())
         # A disk that does not answer must not keep a signal from being heard.
         self._writer.run(partial(self._replace_info, told))
 
@@ -358,7 +360,9 @@ class _Capture(Recording):
         directory = self._directory
         try:
             # The listener writes it, too: it binds the pipelines anew when it has been connected anew.
-            locks.change_object(directory.capture_info, directory.capture_info_lock, partial(merged, told))
+            locks.change_object(
+                directory.capture_info, directory.capture_info_lock, partial(merge_bindings, told)
+            )
         except OSError as error:
             reason = f"cannot write {self._directory.capture_info.name}: {error.strerror or error}"
             if reason != self._info_trouble:

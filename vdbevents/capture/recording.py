@@ -24,8 +24,8 @@ from vdbevents.errors import CaptureError, VdbeventsError
 from vdbevents.events import envelope, fields, lifecycle
 from vdbevents.journal import append, files, locks, reader, state, writer
 from vdbevents.sessions import plan
-from vdbevents.sessions.info import CaptureInfo
-from vdbevents.sessions.waiting import AskedToEnd, Waiting
+from vdbevents.sessions.capture_info import CaptureInfo
+from vdbevents.sessions.waiting import StepAborted, Waiting
 
 _Answer = TypeVar("_Answer")
 
@@ -148,7 +148,7 @@ class Recording(ABC):
         self._open_files()
         try:
             await self._make_steps()
-        except AskedToEnd:
+        except StepAborted:
             pass
         except VdbeventsError as error:
             self._fail(error)
@@ -253,10 +253,10 @@ class Recording(ABC):
             signal.signal(number, handle)
 
     def _interrupt(self, number: int) -> None:
-        self._waiting.ask_to_end()
-        if self._waiting.times_asked == 1:
+        self._waiting.request_stop()
+        if self._waiting.stop_requests == 1:
             self._say("asked to end: ending the session in order (once more skips the waiting)")
-        elif self._waiting.times_asked == 2:  # noqa: PLR2004 - one ends, one skips the waiting, one leaves
+        elif self._waiting.stop_requests == 2:  # noqa: PLR2004 - one ends, one skips the waiting, one leaves
             self._say("skipping the waiting (once more leaves everything as it is)")
         else:
             self._leave_at_once(number)
@@ -286,7 +286,7 @@ class Recording(ABC):
         """A call of the API within a step: made again while it fails for a passing reason."""
         pause = self._waiting.cancelled.wait
         again = partial(cloud.persist, call, self._limits.step, pause=pause)
-        return await self._waiting.unless_asked(self._waiting.in_thread(again))
+        return await self._waiting.unless_stopping(self._waiting.in_thread(again))
 
     def _begin_task(self, work: Coroutine[Any, Any, None], group: set[asyncio.Task[None]]) -> None:
         task = self._loop.create_task(work)
@@ -301,7 +301,7 @@ class Recording(ABC):
                 self._fail(error)
             else:
                 self._crash = self._crash or error
-            self._waiting.refuse_steps()
+            self._waiting.abort_steps()
 
     def _follow(self, start: int) -> None:
         def wait() -> bool:
@@ -328,7 +328,7 @@ class Recording(ABC):
         self._take_early()
         self._info.tally.take(event, session_id)
         if event.get("event") == "listener.rebound" and isinstance(event.get("data"), Mapping):
-            self._info.take_binding(event["data"])
+            self._info.apply_rebinding(event["data"])
         life = lifecycle.lifecycle_of(event)
         if life is None or not session_id or life.session_id != session_id:
             return
@@ -366,7 +366,7 @@ class Recording(ABC):
         denied: list[str] = []
         for permission, kinds in needed.items():
             asking = runtime.permit(permission, self._limits.permission)
-            if await self._waiting.unless_asked(asking):
+            if await self._waiting.unless_stopping(asking):
                 continue
             message = f"the permission {permission.replace('_', ' ')} is denied"
             if self._options.require_all:
@@ -376,7 +376,7 @@ class Recording(ABC):
         return denied
 
     async def _choose_channels(self, runtime: Runtime, denied: Sequence[str]) -> None:
-        available = await self._waiting.unless_asked(runtime.channels(self._limits.step))
+        available = await self._waiting.unless_stopping(runtime.channels(self._limits.step))
         choices, remarks = selection.choose(self._options.wanted, available, denied)
         for remark in remarks:
             if self._options.require_all:
@@ -416,7 +416,7 @@ class Recording(ABC):
     async def _begin(self, runtime: Runtime) -> None:
         self._start_tried = True
         self._set_phase("starting")
-        await self._waiting.unless_asked(
+        await self._waiting.unless_stopping(
             runtime.start(self._info.session_id, self._info.choices, self._limits.step)
         )
         self._records = True
@@ -443,14 +443,14 @@ class Recording(ABC):
         over = self._waiting.until(
             lambda: runtime.ended.done() or self._life.is_over, _FOR_EVER if seconds is None else seconds
         )
-        if not await self._waiting.unless_asked(over):
+        if not await self._waiting.unless_stopping(over):
             self._say(f"recorded for {seconds:g} s: ending the session")
             return
         self._check_that_it_runs(runtime)
         self._say("the session has ended by itself")
 
     async def _end(self) -> None:
-        self._waiting.refuse_steps()
+        self._waiting.abort_steps()
         if self._info.began_ms is not None:
             self._info.ended_ms = files.wall_ms()
         if self._failure is not None and self._info.session_id:
@@ -488,7 +488,7 @@ class Recording(ABC):
         await cancelled(self._tasks)
 
     async def _tell_end(self) -> None:
-        self._info.pipelines = [plan.stopped(pipeline) for pipeline in self._info.pipelines]
+        self._info.pipelines = [plan.mark_stopped(pipeline) for pipeline in self._info.pipelines]
         self._info.runtime_pid = None
         self._set_phase("failed" if self._failure or self._crash else "ended")
         if self._info.session_id:

@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from rich.live import Live
 
     from vdbevents.capture.recording import Observer, Options, Outcome
-    from vdbevents.sessions.info import CaptureInfo
+    from vdbevents.sessions.capture_info import CaptureInfo
 
 
 TOKEN_SECONDS = 60

@@ -122,12 +122,16 @@ def listen(
         started.process.returncode = started.code
         return started.code
     from vdbevents.cli.cache_worker import kept_sealed
-    from vdbevents.listener.daemon import Options, listen as record_events
-    from vdbevents.listener.protocol import Settings
+    from vdbevents.listener.daemon import ListenerOptions, listen as record_events
+    from vdbevents.listener.protocol import ConnectionSettings
 
-    settings = Settings(max_retries=max_retries, step_limit=connect_timeout, ping_interval=ping_interval)
+    settings = ConnectionSettings(
+        max_retries=max_retries, step_limit=connect_timeout, ping_interval=ping_interval
+    )
     recovery = _recovery(state, credentials, stale_after, ping_interval) if recover else None
-    options = Options(state, credentials, settings, clear, int(hold * (1 << 20)), sync_every, recovery)
+    options = ListenerOptions(
+        state, credentials, settings, clear, int(hold * (1 << 20)), sync_every, recovery
+    )
     colour = wants_colour(color, sys.stderr, os.environ)
     observer = _ListenObserver(log_format=log_format, colour=colour, quiet=quiet)
     observer.say(f"recording from {cloud.shown_address(credentials.base_url)} into {state.path}")

@@ -20,7 +20,7 @@ from vdbevents.cloud.backoff import Backoff
 from vdbevents.errors import InputError, StorageError
 from vdbevents.events import envelope, fields, gaps, identity
 from vdbevents.journal import append, files, locks, reader, state, writer
-from vdbevents.listener import protocol as m
+from vdbevents.listener import counters, machine as listener_machine, protocol as m
 from vdbevents.listener.recovery_hook import Recovery
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ _GAPS_TOLD = 1000
 _END_OF_TIME = 253402300800  # the year 10000, which no RFC 3339 text can tell
 
 
-class Observer(Protocol):
+class ListenerObserver(Protocol):
     """Who is told what the listener does. Nothing here may block or raise."""
 
     def say(self, text: str, *, problem: bool = False, hint: str = "") -> None:
@@ -59,7 +59,7 @@ class Observer(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class ListenerOptions:
     """What to listen to, and where to write it.
 
     Attributes:
@@ -74,14 +74,14 @@ class Options:
 
     directory: state.StateDirectory
     credentials: cloud.Credentials
-    settings: m.Settings = field(default_factory=m.Settings)
+    settings: m.ConnectionSettings = field(default_factory=m.ConnectionSettings)
     clear: bool = False
     hold_bytes: int = 64 << 20
     sync_seconds: float = 1.0
     recovery: Recovery | None = None
 
 
-def listen(options: Options, observer: Observer) -> signal.Signals:
+def listen(options: ListenerOptions, observer: ListenerObserver) -> signal.Signals:
     """Records until a signal asks to end, and answers which one it was.
 
     Raises:
@@ -99,7 +99,7 @@ def listen(options: Options, observer: Observer) -> signal.Signals:
 
 
 class _Daemon:
-    def __init__(self, options: Options, observer: Observer) -> None:
+    def __init__(self, options: ListenerOptions, observer: ListenerObserver) -> None:
         self._options = options
         self._directory = options.directory
         self._observer = observer
@@ -110,7 +110,9 @@ class _Daemon:
         counts = self._counts_so_far(last)
         self._recovery = options.recovery
         is_known = None if self._recovery is None else self._recovery.is_known
-        self._machine = m.Machine(options.settings, random.SystemRandom().random, counts, is_known)
+        self._machine = listener_machine.ListenerMachine(
+            options.settings, random.SystemRandom().random, counts, is_known
+        )
         self._start = m.Started(os.getpid(), __version__, self._left_unmarked(last), self._cleared_ids)
         self._writer = writer.JournalWriter(
             self._journal,
@@ -157,28 +159,28 @@ class _Daemon:
             ) from error
         return files.read_object(directory.listener_status)
 
-    def _counts_so_far(self, last: dict[str, Any]) -> m.Counts:
+    def _counts_so_far(self, last: dict[str, Any]) -> counters.ListenerCounts:
         """What the journal holds, as the last run counted it, and what was written since."""
-        counts = m.Counts()
+        counts = counters.ListenerCounts()
         size = self._journal.size
         counted = last.get("journal_bytes")
         start = counted if isinstance(counted, int) and counted <= size else 0
         if start:
             _restore(counts, last)
         if size - start > _RECOUNT_BYTES:
-            return m.Counts()
+            return counters.ListenerCounts()
         for line in reader.follow(self._directory.journal, from_end=False, wait=lambda: False, start=start):
             _count(counts, line)
         return counts
 
-    def _left_unmarked(self, last: dict[str, Any]) -> m.Blindness | None:
+    def _left_unmarked(self, last: dict[str, Any]) -> m.Outage | None:
         blind = _left_unmarked(last)
         stopped_ms = _milliseconds(last.get("written"))
         if blind is not None or stopped_ms is None or self._recovery is None:
             return blind
         # Who ends a listener in the middle of a session misses it no less than who loses it.
         is_missed = self._recovery.was_live(stopped_ms)
-        return m.Blindness(stopped_ms, "no listener ran") if is_missed else None
+        return m.Outage(stopped_ms, "no listener ran") if is_missed else None
 
     async def run(self) -> signal.Signals:
         loop = asyncio.get_running_loop()
@@ -224,7 +226,7 @@ class _Daemon:
             await asyncio.wait({closing, self._connecting}, timeout=_FAREWELL_SECONDS)
             closing.cancel()
         assert self._signal is not None  # noqa: S101 - set by the only caller
-        self._feed(m.AskedToEnd(self._signal.name))
+        self._feed(m.StopRequested(self._signal.name))
 
     def _now(self) -> m.Moment:
         return m.Moment(time.monotonic(), files.wall_ms())
@@ -233,7 +235,7 @@ class _Daemon:
         self._feed(m.Ticked())
         self._tick_timer = self._loop.call_later(_TICK_SECONDS, self._tick)
 
-    def _feed(self, happening: m.Happening) -> None:
+    def _feed(self, happening: m.Input) -> None:
         actions = self._machine.handle(happening, self._now())
         for action in actions:
             self._carry_out(action)
@@ -256,7 +258,7 @@ class _Daemon:
                     # What cannot be shown has been recorded all the same.
                     with contextlib.suppress(Exception):
                         self._observer.show(made, files.wall_ms())
-            case m.Say(text, problem, hint):
+            case m.Notify(text, problem, hint):
                 self._observer.say(text, problem=problem, hint=hint)
             case m.Connect():
                 self._connecting = self._loop.create_task(self._connect())
@@ -467,7 +469,7 @@ class _Daemon:
             problem=True,
             hint="a larger --hold keeps more of them",
         )
-        self._feed(m.Dropped(dropped.count, dropped.since_ms, dropped.until_ms))
+        self._feed(m.EventsDropped(dropped.count, dropped.since_ms, dropped.until_ms))
 
     def _crash(self, error: BaseException) -> None:
         if not self._outcome.done():
@@ -496,14 +498,14 @@ class _Daemon:
             )
             # The next run marks them as a gap, where the disk takes this at least.
             since_ms = self._writer.waiting_since_ms or files.wall_ms()
-            self._machine.blind = m.Blindness(since_ms, f"{unwritten} events could not be written: {reason}")
+            self._machine.blind = m.Outage(since_ms, f"{unwritten} events could not be written: {reason}")
             telling = self._loop.run_in_executor(
                 None, self._write_state, self._directory.listener_status.name, self._status_content()
             )
             await asyncio.wait({telling}, timeout=0.2)
 
 
-async def _open(url: str, settings: m.Settings) -> "ClientConnection":
+async def _open(url: str, settings: m.ConnectionSettings) -> "ClientConnection":
     from websockets.asyncio.client import connect
 
     # What goes wrong with a connection is said by `classify` and the machine, once.
@@ -533,16 +535,16 @@ def _closed(closed: Any) -> m.Closed:  # noqa: ANN401 - ConnectionClosed; import
     return m.Closed(1006, "pings went unanswered" if silent else "dropped without a word", silent)
 
 
-def _left_unmarked(last: dict[str, Any]) -> m.Blindness | None:
+def _left_unmarked(last: dict[str, Any]) -> m.Outage | None:
     """Since when nothing is received that no `listener.gap` tells of, from the last status of a run."""
     since = [_milliseconds(last.get("blind_since"))]
     reason = str(last.get("blind_reason"))
-    if last.get("state") not in (None, m.State.STOPPED):
+    if last.get("state") not in (None, m.ListenerState.STOPPED):
         # What it had in memory is gone with it, although it lived on for a while.
         since += [_milliseconds(last.get("unwritten_since")), _milliseconds(last.get("written"))]
         reason = f"the listener with PID {last.get('pid')} ended without a word"
     known = [moment for moment in since if moment is not None]
-    return m.Blindness(min(known), reason) if known else None
+    return m.Outage(min(known), reason) if known else None
 
 
 def _text_or_none(milliseconds: int | None) -> str | None:
@@ -556,11 +558,13 @@ def _milliseconds(text: object) -> int | None:
         return None
 
 
-def _restore(counts: m.Counts, status: dict[str, Any]) -> None:
+def _restore(counts: counters.ListenerCounts, status: dict[str, Any]) -> None:
     with contextlib.suppress(AttributeError, TypeError, KeyError, ValueError):
         counts.since_ms = _milliseconds(status["events"]["since"]) or 0
         for name, channel in status["events"]["channels"].items():
-            counts.channels[name] = m.ChannelCount(int(channel["count"]), _milliseconds(channel["last"]) or 0)
+            counts.channels[name] = counters.ChannelCount(
+                int(channel["count"]), _milliseconds(channel["last"]) or 0
+            )
         counts.gaps = int(status["gaps"])
         counts.dropped = int(status["dropped"])
         counts.unrecovered = int(status["unrecovered"])
@@ -570,7 +574,7 @@ def _restore(counts: m.Counts, status: dict[str, Any]) -> None:
                 counts.open_gaps[gap.id] = gap
 
 
-def _count(counts: m.Counts, line: bytes) -> None:
+def _count(counts: counters.ListenerCounts, line: bytes) -> None:
     event = envelope.parse_line(line)
     if event is None:
         return
@@ -582,6 +586,6 @@ def _count(counts: m.Counts, line: bytes) -> None:
     if channel == fields.OWN_CHANNEL:
         counts.note_own(event)
         return
-    counted = counts.channels.setdefault(channel, m.ChannelCount())
+    counted = counts.channels.setdefault(channel, counters.ChannelCount())
     counted.count += 1
     counted.last_ms = max(counted.last_ms, at_ms)

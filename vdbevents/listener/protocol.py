@@ -7,17 +7,14 @@ Happenings go in with the time at which they happened, actions come out; no cloc
                           └─────failed─────────┴── no id in time ──> waiting …
 """
 
-from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from vdbevents.cloud import Failure
-from vdbevents.cloud.backoff import Backoff
-from vdbevents.errors import ServiceRefusedError, ServiceUnreachableError, VdbeventsError
-from vdbevents.events import envelope, fields, lifecycle
-from vdbevents.events.gaps import EVENT as GAP_EVENT, Gap, gap_from
+from vdbevents.errors import VdbeventsError
+from vdbevents.events import envelope
 
 
 class Moment(NamedTuple):
@@ -27,15 +24,8 @@ class Moment(NamedTuple):
     wall_ms: int
 
 
-# A service that names ever new kinds, or streams, must not fill the status with them.
-_MOST_CHANNELS = 100
-_MOST_STREAMS = 100
-
-_JUMP_SECONDS = 5.0
-
-
 @dataclass(frozen=True, slots=True)
-class Settings:
+class ConnectionSettings:
     """What the user may set. Times in seconds.
 
     Attributes:
@@ -57,7 +47,7 @@ class Settings:
 
 
 @dataclass(frozen=True, slots=True)
-class Blindness:
+class Outage:
     """Since when nothing is received, in milliseconds since the epoch, and why."""
 
     since_ms: int
@@ -78,7 +68,7 @@ class Started:
 
     pid: int
     version: str
-    blind: Blindness | None = None
+    blind: Outage | None = None
     ws_ids: tuple[str, ...] = ()
 
 
@@ -126,7 +116,7 @@ class Ticked:
 
 
 @dataclass(frozen=True, slots=True)
-class Dropped:
+class EventsDropped:
     """Events that were received found no room: how many, between which times of receipt."""
 
     count: int
@@ -142,14 +132,23 @@ class Supplied:
 
 
 @dataclass(frozen=True, slots=True)
-class AskedToEnd:
+class StopRequested:
     """Somebody wants the listener to end; `by` says who, such as `SIGTERM`."""
 
     by: str
 
 
-Happening = (
-    Started | Failed | Opened | Received | Closed | TimeReached | Ticked | Dropped | Supplied | AskedToEnd
+Input = (
+    Started
+    | Failed
+    | Opened
+    | Received
+    | Closed
+    | TimeReached
+    | Ticked
+    | EventsDropped
+    | Supplied
+    | StopRequested
 )
 
 
@@ -194,7 +193,7 @@ class WakeAt:
 
 
 @dataclass(frozen=True, slots=True)
-class Say:
+class Notify:
     """Tell a person; `problem` is something to worry about."""
 
     text: str
@@ -209,10 +208,10 @@ class End:
     error: VdbeventsError | None
 
 
-Action = Connect | Disconnect | Append | Announce | Withdraw | WakeAt | Say | End
+Action = Connect | Disconnect | Append | Announce | Withdraw | WakeAt | Notify | End
 
 
-class State(StrEnum):
+class ListenerState(StrEnum):
     """What the listener is at."""
 
     WAITING = "waiting"
@@ -220,328 +219,3 @@ class State(StrEnum):
     OPENING = "opening"
     CONNECTED = "connected"
     STOPPED = "stopped"
-
-
-@dataclass(slots=True)
-class ChannelCount:
-    """How many events of a channel were received, and when the last was, in ms since the epoch."""
-
-    count: int = 0
-    last_ms: int = 0
-
-
-@dataclass(slots=True)
-class Counts:
-    """What `status` shows besides the state.
-
-    Attributes:
-        gaps: how many there were.
-        unrecovered: how many of them lack something, for ever or until it is fetched.
-        open_gaps: those that are to be filled yet, by their ids.
-        untold: what was dropped and no gap tells of yet, by when that began.
-    """
-
-    channels: dict[str, ChannelCount] = field(default_factory=dict)
-    gaps: int = 0
-    unrecovered: int = 0
-    open_gaps: dict[str, Gap] = field(default_factory=dict)
-    untold: dict[int, Dropped] = field(default_factory=dict)
-    dropped: int = 0
-    since_ms: int = 0
-
-    def note_own(self, event: Mapping[str, Any]) -> None:
-        """Takes a line of the recorder's own into account: of what was dropped, or of a gap."""
-        told, gap = event.get("data"), gap_from(event)
-        if event.get("event") == "listener.dropped" and isinstance(told, Mapping):
-            since_ms, until_ms = fields.unix_ms(told.get("since")), fields.unix_ms(told.get("until"))
-            count = told.get("count")
-            if since_ms is not None and until_ms is not None and isinstance(count, int) and count > 0:
-                self.untold[since_ms] = Dropped(count, since_ms, until_ms)
-        if gap is not None:
-            self._note_gap(gap)
-            if gap.dropped:
-                self.untold.pop(gap.since_ms, None)
-
-    def _note_gap(self, gap: Gap) -> None:
-        if gap.id not in self.open_gaps:
-            self.gaps += 1
-            self.unrecovered += 1
-        if gap.status == "open":
-            self.open_gaps[gap.id] = gap
-            return
-        self.open_gaps.pop(gap.id, None)
-        self.unrecovered -= gap.is_recovered
-
-
-class Machine:
-    """The listener's decisions. One instance a run."""
-
-    def __init__(
-        self,
-        settings: Settings,
-        random: Callable[[], float],
-        counts: Counts | None = None,
-        is_known: Callable[[Mapping[str, Any]], bool] | None = None,
-    ) -> None:
-        """Nothing happens before `Started`.
-
-        Args:
-            settings: the user's.
-            random: a number in [0, 1) at each call.
-            counts: to go on counting from.
-            is_known: tells of an event that comes whether it was fetched before, and is in the journal; None
-                where nobody fetches anything.
-        """
-        self.settings = settings
-        self.state = State.WAITING
-        self.since_ms = 0
-        self.counts = counts or Counts()
-        self.ws_id: str | None = None
-        self.previous_ws_id: str | None = None
-        self.connections = 0
-        self.failures = 0
-        self.last_error: str | None = None
-        self.next_attempt_ms: int | None = None
-        self._random = random
-        # The upper bound of the random wait: a fleet of listeners must not come back at the same moment.
-        self._longest_waits = Backoff(2 * settings.shortest_wait, settings.longest_wait)
-        self._is_known = is_known
-        self._connected_at = 0.0
-        self._last_heard_ms = 0
-        self._ticked: Moment | None = None
-        self.last_seen: dict[str, float] = {}
-        """When the last description of each screen came, by its stream's id, on the monotonic clock."""
-        self.over: deque[str] = deque(maxlen=_MOST_STREAMS)
-        """The sessions whose end was told of."""
-        self.blind: Blindness | None = None
-
-    @property
-    def reconnects(self) -> int:
-        """How many connections were made after the first."""
-        return max(0, self.connections - 1)
-
-    def handle(self, happening: Happening, now: Moment) -> list[Action]:  # noqa: C901, PLR0911 - a case each
-        """What to do about something that happened. After `End` nothing is done any more."""
-        if self.state is State.STOPPED:
-            return []
-        match happening:
-            case Received(payload):
-                return self._received(payload, now)
-            case Started():
-                return self._started(happening, now)
-            case Failed(failure):
-                return self._lost(failure, now)
-            case Opened():
-                self._enter(State.OPENING, now)
-                return [WakeAt(now.monotonic + self.settings.step_limit)]
-            case Closed():
-                return self._closed(happening, now)
-            case TimeReached():
-                return self._time_reached(now)
-            case Ticked():
-                return self._tick(now)
-            case Dropped():
-                return self._dropped(happening, now)
-            case Supplied(records):
-                return [self._append(made, now) for made in records]
-            case AskedToEnd(by):
-                return self._end(None, by, now)
-
-    def _enter(self, state: State, now: Moment) -> None:
-        self.state = state
-        self.since_ms = now.wall_ms
-
-    def _own(self, event: str, data: Mapping[str, Any], now: Moment) -> Append:
-        return self._append(envelope.own_record(event, data, now.wall_ms), now)
-
-    def _append(self, made: envelope.Record, now: Moment) -> Append:
-        channel = fields.channel_of(made.event)
-        if channel == fields.OWN_CHANNEL:
-            self.counts.note_own(made.event)
-        else:
-            count = self.counts.channels.get(channel)
-            if count is None:
-                if len(self.counts.channels) >= _MOST_CHANNELS:
-                    channel = "other"
-                count = self.counts.channels.get(channel)
-            if count is None:
-                count = self.counts.channels[channel] = ChannelCount()
-            count.count += 1
-            count.last_ms = now.wall_ms
-            if channel == "visual_index" and "backfilled" not in made.event:
-                self._note_seen(made.event, now)
-            elif channel == "capture_session":
-                self._note_life(made.event)
-        return Append(channel, made)
-
-    def _note_seen(self, event: Mapping[str, Any], now: Moment) -> None:
-        stream_id = fields.stream_id_of(event)
-        if stream_id in self.last_seen or len(self.last_seen) < _MOST_STREAMS:
-            self.last_seen[stream_id] = now.monotonic
-
-    def _note_life(self, event: Mapping[str, Any]) -> None:
-        life = lifecycle.lifecycle_of(event)
-        if life is not None and life.status in ("stopping", "stopped", "failed"):
-            self.over.append(life.session_id)
-
-    def _started(self, started: Started, now: Moment) -> list[Action]:
-        self.counts.since_ms = self.counts.since_ms or now.wall_ms
-        self._enter(State.CONNECTING, now)
-        told: dict[str, Any] = {"pid": started.pid, "version": started.version}
-        if started.ws_ids:
-            told["ws_ids"] = list(started.ws_ids)
-        actions: list[Action] = [self._own("listener.started", told, now)]
-        self.blind = started.blind
-        for dropped in list(self.counts.untold.values()):
-            actions += self._dropped(dropped, now)
-        return [*actions, Connect()]
-
-    def _received(self, payload: bytes, now: Moment) -> list[Action]:
-        made = envelope.envelop(payload, now.wall_ms)
-        self._last_heard_ms = now.wall_ms
-        if self.state is State.CONNECTED:
-            if self._is_known is not None and self._is_known(made.event):
-                return []
-            return [self._append(made, now)]
-        ws_id = fields.connection_id_of(made.event)
-        if ws_id is None:
-            return [self._append(made, now)]
-        return self._connected(ws_id, payload, now)
-
-    def _connected(self, ws_id: str, payload: bytes, now: Moment) -> list[Action]:
-        self._enter(State.CONNECTED, now)
-        self.ws_id = ws_id
-        self.connections += 1
-        self.last_error = None
-        self._connected_at = now.monotonic
-        told = {"ws_id": ws_id, "reconnects": self.reconnects, "init": payload.decode("utf-8", "replace")}
-        rebind = ""
-        if self.previous_ws_id is not None:
-            # The service binds a pipeline to an id for good, and re-binds none.
-            told["previous_ws_id"] = self.previous_ws_id
-        if self.previous_ws_id is not None and self._is_known is None:
-            rebind = (
-                f"pipelines started with {self.previous_ws_id} still push to it: start them anew with this id"
-            )
-        actions: list[Action] = [
-            self._own("listener.connected", told, now),
-            *self._gap(now),
-            Announce(ws_id, first=self.connections == 1),
-            Say(f"connected as {ws_id}", problem=bool(rebind), hint=rebind),
-        ]
-        return actions
-
-    def _gap(self, now: Moment) -> list[Action]:
-        if self.blind is None:
-            return []
-        blind, self.blind = self.blind, None
-        # A clock that was set back meanwhile makes no gap end before it began.
-        since_ms = min(blind.since_ms, now.wall_ms)
-        seconds = (now.wall_ms - since_ms) / 1000
-        return [
-            self._open_gap(since_ms, now.wall_ms, blind.reason, now),
-            Say(f"nothing was received for {seconds:.1f} s: {blind.reason}", problem=True),
-        ]
-
-    def _open_gap(self, since_ms: int, until_ms: int, reason: str, now: Moment, dropped: int = 0) -> Append:
-        gap = Gap(self.new_gap_id(), since_ms, until_ms, reason, dropped=dropped)
-        return self._own(GAP_EVENT, gap.told(), now)
-
-    def new_gap_id(self) -> str:
-        """An id that no other gap has."""
-        return f"gap-{int(self._random() * 2**48):012x}"
-
-    def _dropped(self, dropped: Dropped, now: Moment) -> list[Action]:
-        reason = "the disk took no lines, and the memory for them was full"
-        return [self._open_gap(dropped.since_ms, dropped.until_ms, reason, now, dropped.count)]
-
-    def _tick(self, now: Moment) -> list[Action]:
-        """Sees whether one clock went on without the other: the machine slept, or a clock was set."""
-        before, self._ticked = self._ticked, now
-        if before is None:
-            return []
-        apart = (now.wall_ms - before.wall_ms) / 1000 - (now.monotonic - before.monotonic)
-        if abs(apart) < _JUMP_SECONDS:
-            return []
-        reason = f"the clocks are {apart:+.0f} s apart: the machine slept, or its clock was set"
-        actions: list[Action] = []
-        if self.state is State.CONNECTED:
-            # The last moment at which it was awake, by the clock as it was, or as it is if it was set back.
-            passed_ms = int((now.monotonic - before.monotonic) * 1000)
-            blind = Blindness(min(before.wall_ms, now.wall_ms - passed_ms), reason)
-            actions = self._disconnected(Closed(1006, reason), blind, now)
-        if self.state is not State.WAITING:
-            actions.append(Disconnect())
-        self._enter(State.CONNECTING, now)
-        self.next_attempt_ms = None
-        # A connection that slept is dead, and nobody will say so for as long as a ping takes.
-        return [Say(f"{reason}; connecting anew"), *actions, Connect()]
-
-    def _disconnected(self, closed: Closed, blind: Blindness, now: Moment) -> list[Action]:
-        told = {"ws_id": self.ws_id, "code": closed.code, "reason": closed.reason}
-        if now.monotonic - self._connected_at >= self.settings.stable_after:
-            self.failures = 0
-            self._longest_waits.reset()
-        self.blind = blind
-        self.ws_id, self.previous_ws_id = None, self.ws_id
-        return [self._own("listener.disconnected", told, now), Withdraw()]
-
-    def _closed(self, closed: Closed, now: Moment) -> list[Action]:
-        reason = f"{closed.reason} ({closed.code})" if closed.reason else f"closed with code {closed.code}"
-        actions: list[Action] = []
-        if self.state is State.CONNECTED:
-            # Pings went unanswered: whatever was sent since the last sign of life may be lost.
-            doubt_ms = int(2 * self.settings.ping_interval * 1000) if closed.silent else 0
-            since_ms = max(self._last_heard_ms, now.wall_ms - doubt_ms) if doubt_ms else now.wall_ms
-            actions = self._disconnected(closed, Blindness(since_ms, reason), now)
-        return [*actions, *self._lost(Failure(f"the connection was lost: {reason}"), now)]
-
-    def _lost(self, failure: Failure, now: Moment) -> list[Action]:
-        self.failures += 1
-        self.last_error = failure.message
-        # A key that was good a while ago is worth another try: services refuse for a moment, too.
-        if failure.fatal and not self.connections:
-            return self._end(ServiceRefusedError(failure.message, failure.hint), "error", now)
-        allowed = self.settings.max_retries
-        if allowed is not None and self.failures > allowed:
-            error = ServiceUnreachableError(
-                f"gave up after {self.failures} attempts in a row: {failure.message}",
-                failure.hint or "check the network; without --max-retries it would go on trying",
-            )
-            return self._end(error, "error", now)
-        wait = max(self._wait_seconds(), failure.retry_after or 0.0)
-        self._enter(State.WAITING, now)
-        self.next_attempt_ms = now.wall_ms + int(wait * 1000)
-        return [
-            Say(f"{failure.message}; trying again in {wait:.0f} s", problem=True, hint=failure.hint),
-            WakeAt(now.monotonic + wait),
-        ]
-
-    def _wait_seconds(self) -> float:
-        shortest = self.settings.shortest_wait
-        return shortest + self._random() * (self._longest_waits.next() - shortest)
-
-    def _time_reached(self, now: Moment) -> list[Action]:
-        if self.state is State.WAITING:
-            self._enter(State.CONNECTING, now)
-            self.next_attempt_ms = None
-            return [Connect()]
-        if self.state is State.OPENING:
-            limit = f"{self.settings.step_limit:g} s"
-            return [
-                Disconnect(),
-                *self._lost(Failure(f"the service sent no connection id within {limit}"), now),
-            ]
-        return []
-
-    def _end(self, error: VdbeventsError | None, by: str, now: Moment) -> list[Action]:
-        told = {"by": by} if error is None else {"by": by, "error": error.message}
-        actions: list[Action] = [
-            self._own("listener.stopped", told, now),
-            Withdraw(),
-            Disconnect(),
-            End(error),
-        ]
-        self.ws_id = None
-        self._enter(State.STOPPED, now)
-        return actions

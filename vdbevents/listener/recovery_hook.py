@@ -6,7 +6,7 @@ from typing import Any, Protocol
 from vdbevents.events import envelope, gaps
 
 
-class Recorder(Protocol):
+class RecoveryHost(Protocol):
     """What a `Recovery` may do with the listener, on its loop."""
 
     @property
@@ -57,5 +57,5 @@ class Recovery(Protocol):
     def stale(self) -> list[dict[str, Any]]:
         """The streams that should be talking and are not, for the status."""
 
-    async def run(self, recorder: Recorder) -> None:
+    async def run(self, recorder: RecoveryHost) -> None:
         """Goes on until it is cancelled."""

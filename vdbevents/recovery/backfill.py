@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 from vdbevents.cloud import Session as Answer
 from vdbevents.events import fields, identity as events_identity, lifecycle
 from vdbevents.events.gaps import Gap, Missing, Status
-from vdbevents.sessions.bindings import Key, Source, sources_from
+from vdbevents.sessions.recorded_session import RecordSource, StreamChannel, sources_from
 
 PAGE_SIZE: Final = 100
 
@@ -28,10 +28,12 @@ FRESH_EVENT: Final = "listener.fresh"
 # What was seen.
 
 
-class Tail:
+class JournalTail:
     """What the end of a journal tells of some gaps and of the records around them, read backward."""
 
-    def __init__(self, gaps: Iterable[Gap], keys: Iterable[Key], session_ids: Iterable[str] = ()) -> None:
+    def __init__(
+        self, gaps: Iterable[Gap], keys: Iterable[StreamChannel], session_ids: Iterable[str] = ()
+    ) -> None:
         """Nothing was read yet.
 
         Args:
@@ -41,18 +43,18 @@ class Tail:
         """
         self._unmarked = {gap.id: gap for gap in gaps}
         self._passed: dict[str, int] = {}
-        self._newest: list[dict[Key, int]] = [{}]
+        self._newest: list[dict[StreamChannel, int]] = [{}]
         self._unsettled = set(keys)
         self._keys = frozenset(self._unsettled)
-        self._latest: dict[Key, int] = {}
+        self._latest: dict[StreamChannel, int] = {}
         self._session_ids = set(session_ids)
         self._unbegun = set(self._session_ids)
-        self._oldest: dict[Key, int] = {}
-        self._first_live: dict[Key, int] = {}
+        self._oldest: dict[StreamChannel, int] = {}
+        self._first_live: dict[StreamChannel, int] = {}
         self.seen: set[int] = set()
         """The hashes of the identities: of 64 bits, and a fifth of the memory."""
         self.statuses: dict[str, set[str]] = {}
-        self.told_sources: dict[Source, int] = {}
+        self.told_sources: dict[RecordSource, int] = {}
         """Where somebody began to fetch, and up to where that is done; 0: not at all."""
         self.begun_ms: int | None = None
         """When the first line of the journal was written, if it was read that far."""
@@ -90,7 +92,7 @@ class Tail:
         if identity.channel == "capture_session":
             self._take_life(event)
             return
-        key = Key(identity.channel, identity.stream)
+        key = StreamChannel(identity.channel, identity.stream)
         start_ms = identity.start_ms
         if key not in self._keys or start_ms is None:
             return
@@ -114,12 +116,12 @@ class Tail:
             if life.status == "created":
                 self._unbegun.discard(life.session_id)
 
-    def until_ms(self, key: Key) -> int | None:
+    def until_ms(self, key: StreamChannel) -> int | None:
         """Up to where records have to be fetched: those that begin later came as they were made."""
         first = self._first_live.get(key)
         return None if first is None else first + _MARGIN_MS
 
-    def earliest_ms(self, key: Key) -> int | None:
+    def earliest_ms(self, key: StreamChannel) -> int | None:
         """From when on records are wanted: of a journal that was cleared, what was before is not.
 
         None where all that there ever was is wanted.
@@ -128,7 +130,7 @@ class Tail:
             return None
         return self._oldest.get(key, self.begun_ms)
 
-    def since_ms(self, gap: Gap, key: Key) -> int | None:
+    def since_ms(self, gap: Gap, key: StreamChannel) -> int | None:
         """When the last record before a gap begins; None where there is none in the journal."""
         older = self._newest[self._passed.get(gap.id, len(self._newest)) :]
         return max((newest[key] for newest in older if key in newest), default=None)
@@ -149,10 +151,10 @@ def _marks(gap: Gap, name: object, told: Mapping[str, Any]) -> bool:
 # What is fetched.
 
 
-class Fetch(NamedTuple):
+class PageRequest(NamedTuple):
     """A page to be asked for; times in Unix seconds, None where there is no bound."""
 
-    source: Source
+    source: RecordSource
     page: int
     start: float | None
     end: float | None
@@ -170,7 +172,12 @@ class Backfill:
     """One pass over all sources: what the journal lacks of what they hold."""
 
     def __init__(
-        self, gaps: Sequence[Gap], sources: Iterable[Source], tail: Tail, *, is_unknown: bool = False
+        self,
+        gaps: Sequence[Gap],
+        sources: Iterable[RecordSource],
+        tail: JournalTail,
+        *,
+        is_unknown: bool = False,
     ) -> None:
         """Nothing was fetched yet.
 
@@ -186,15 +193,15 @@ class Backfill:
         self.sources = list(dict.fromkeys(sources))
         self._ranges = {source.key: self._range(source.key) for source in self.sources}
         self._recovered: dict[str, dict[str, int]] = {gap.id: {} for gap in self._gaps}
-        self._missing: list[tuple[Source, str]] = []
+        self._missing: list[tuple[RecordSource, str]] = []
         self._done_ms = {source: tail.told_sources.get(source, 0) for source in self.sources}
-        self._left: list[Source] = []
+        self._left: list[RecordSource] = []
         self._page = 1
         self._before: Sequence[Mapping[str, Any]] = ()
         self._from_ms: int | None = None
         self.begin()
 
-    def _range(self, key: Key) -> _Range:
+    def _range(self, key: StreamChannel) -> _Range:
         concerned = [gap for gap in self._gaps if not gap.streams or key.stream_id in gap.streams]
         since = sorted((self._tail.since_ms(gap, key) or 0, gap.id) for gap in concerned)
         newest_ms = since[0][0] if since else 0
@@ -224,12 +231,14 @@ class Backfill:
             bounds, done_ms = self._ranges[self._left[0].key], self._done_ms[self._left[0]]
             self._from_ms = max(bounds.start_ms or 0, done_ms - _MARGIN_MS) or None
 
-    def next(self) -> Fetch | None:
+    def next(self) -> PageRequest | None:
         """What is to be asked next; None when there is no more."""
         if not self._left:
             return None
         source = self._left[0]
-        return Fetch(source, self._page, _seconds(self._from_ms), _seconds(self._ranges[source.key].end_ms))
+        return PageRequest(
+            source, self._page, _seconds(self._from_ms), _seconds(self._ranges[source.key].end_ms)
+        )
 
     def take(self, records: Sequence[Mapping[str, Any]], *, more: bool) -> list[dict[str, Any]]:
         """Takes the page that `next` names; answers with the events that are to be written."""
@@ -255,7 +264,7 @@ class Backfill:
             self._start()
         return found
 
-    def _note_done(self, source: Source, starts: Sequence[int], *, more: bool) -> None:
+    def _note_done(self, source: RecordSource, starts: Sequence[int], *, more: bool) -> None:
         # Only of a service that tells the oldest first is it known what a page completes.
         is_rising = starts and (starts[0] < starts[-1] or not more)
         if is_rising and min(starts) >= self._done_ms[source] - _MARGIN_MS:
@@ -271,7 +280,7 @@ class Backfill:
         self._missing.append((self._left.pop(0), reason))
         self._start()
 
-    def _count(self, key: Key, start_ms: int) -> None:
+    def _count(self, key: StreamChannel, start_ms: int) -> None:
         concerned = self._ranges[key].gaps
         _, gap_id = max((it for it in concerned if it[0] <= start_ms), default=concerned[0])
         counts = self._recovered[gap_id]
@@ -313,7 +322,7 @@ def _seconds(milliseconds: int | None) -> float | None:
     return None if milliseconds is None else milliseconds / 1000
 
 
-def _event(source: Source, one: Mapping[str, Any]) -> dict[str, Any]:
+def _event(source: RecordSource, one: Mapping[str, Any]) -> dict[str, Any]:
     """A record as the event that was sent of it, its times as they were fetched."""
     rest = {name: value for name, value in one.items() if name not in ("text", "description")}
     data: dict[str, Any] = {"text": one.get("text") or one.get("description") or ""}

@@ -19,10 +19,10 @@ from vdbevents.cloud.backoff import Backoff
 from vdbevents.errors import ServiceRefusedError, ServiceUnreachableError, VdbeventsError
 from vdbevents.events import envelope, fields, gaps, identity as events_identity, lifecycle
 from vdbevents.journal import files, locks, reader, state
-from vdbevents.listener.recovery_hook import Recorder
-from vdbevents.recovery import backfill as recovery_backfill, silence
-from vdbevents.sessions import bindings, pipelines as p, plan
-from vdbevents.sessions.info import objects
+from vdbevents.listener.recovery_hook import RecoveryHost
+from vdbevents.recovery import backfill as recovery_backfill, stale_streams
+from vdbevents.sessions import pipelines as p, plan, recorded_session
+from vdbevents.sessions.capture_info import objects_in
 from vdbevents.sessions.progress import ENDED
 
 _Answer = TypeVar("_Answer")
@@ -64,9 +64,9 @@ class Reconciler:
         self._directory = directory
         self._account = account
         self._linger_seconds = linger_seconds
-        self._watch = silence.Watch(stale_seconds)
-        self._sessions: dict[str, bindings.Session] = {}
-        self._current: bindings.Session | None = None
+        self._watch = stale_streams.StaleWatch(stale_seconds)
+        self._sessions: dict[str, recorded_session.RecordedSession] = {}
+        self._current: recorded_session.RecordedSession | None = None
         self._ws_id: str | None = None
         self._connected_at = 0.0
         self._connections = 0
@@ -152,7 +152,7 @@ class Reconciler:
 
     # What it does.
 
-    async def run(self, recorder: Recorder) -> None:
+    async def run(self, recorder: RecoveryHost) -> None:
         """Goes on until it is cancelled."""
         self._recorder = recorder
         backoff = Backoff(_SHORTEST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS)
@@ -218,7 +218,7 @@ class Reconciler:
             self._doubled.clear()
 
     def _look_again(self) -> None:
-        session = bindings.session_from(files.read_object(self._directory.capture_info))
+        session = recorded_session.session_from_info(files.read_object(self._directory.capture_info))
         self._unwritten = []
         if session is not None:
             pipelines = tuple(self._newest(session.id, pipeline) for pipeline in session.pipelines)
@@ -262,9 +262,9 @@ class Reconciler:
 
     # Binding anew.
 
-    async def _bind(self, session: bindings.Session, ws_id: str) -> None:
+    async def _bind(self, session: recorded_session.RecordedSession, ws_id: str) -> None:
         await self._stop_former(ws_id)
-        waiting = [it for it in bindings.unbound(session, ws_id) if await self._is_ours(it.ws_id)]
+        waiting = [it for it in recorded_session.unbound(session, ws_id) if await self._is_ours(it.ws_id)]
         waiting += [
             it for it in session.pipelines if it not in waiting and (it.kind, it.stream.id) in self._silent
         ]
@@ -303,12 +303,12 @@ class Reconciler:
             self._own_ids[ws_id] = await self._in_thread(partial(_had, self._directory.journal, ws_id))
         return self._own_ids[ws_id]
 
-    async def _runs(self, session: bindings.Session, ws_id: str) -> bool:
+    async def _runs(self, session: recorded_session.RecordedSession, ws_id: str) -> bool:
         """Whether the service says so; of one that has ended nothing is touched."""
         answer = await self._get(session, ws_id)
         return answer is not None and answer.status in ("starting", "active")
 
-    async def _get(self, session: bindings.Session, ws_id: str) -> cloud.Session | None:
+    async def _get(self, session: recorded_session.RecordedSession, ws_id: str) -> cloud.Session | None:
         """The session as the service tells of it; None where it tells nothing."""
         ask = partial(self._account.get_session, session.id, session.collection_id)
         try:
@@ -338,7 +338,9 @@ class Reconciler:
 
         locks.change_object(directory.capture_info, directory.capture_info_lock, change)
 
-    async def _rebind(self, session: bindings.Session, pipeline: plan.Pipeline, ws_id: str) -> None:
+    async def _rebind(
+        self, session: recorded_session.RecordedSession, pipeline: plan.Pipeline, ws_id: str
+    ) -> None:
         began = time.monotonic()
         rebind = partial(
             p.rebind_pipeline,
@@ -364,7 +366,7 @@ class Reconciler:
             self._unheard[bound.stream.name] = self._unheard.get(bound.stream.name, 0.0) + seconds
         told = {
             "capture_session_id": session.id,
-            **bound.described(),
+            **bound.to_dict(),
             "stream_name": bound.stream.name,
             "previous_id": pipeline.id or None,
             "previous_ws_id": pipeline.ws_id,
@@ -372,7 +374,7 @@ class Reconciler:
         }
         self._bound_at = time.monotonic()
         self._unstopped.append((bound, session.id))
-        self._recorder.supply([self._own(bindings.REBOUND_EVENT, told)])
+        self._recorder.supply([self._own(recorded_session.REBOUND_EVENT, told)])
         self._recorder.say(f"the {bound.title} sends to {ws_id} now")
         # What is left behind is stopped when it is written down where its records are.
         await self._write_down(session, bound)
@@ -386,7 +388,7 @@ class Reconciler:
                 self._recorder.say(f"the {pipeline.title}: {error.message}", problem=True, hint=error.hint)
             self._unstopped.remove((pipeline, session_id))
 
-    async def _write_down(self, session: bindings.Session, bound: plan.Pipeline) -> None:
+    async def _write_down(self, session: recorded_session.RecordedSession, bound: plan.Pipeline) -> None:
         directory = self._directory
         self._bound[session.id, bound.kind, bound.stream.id] = bound
 
@@ -395,10 +397,10 @@ class Reconciler:
             if not isinstance(told, Mapping) or told.get("id") != session.id:
                 return None
             pipelines = [
-                bound.described()
+                bound.to_dict()
                 if (it.get("kind"), it.get("stream_id")) == (bound.kind, bound.stream.id)
                 else it
-                for it in objects(there, "pipelines")
+                for it in objects_in(there, "pipelines")
             ]
             return {**there, "pipelines": pipelines, "written": envelope.utc_text(files.wall_ms())}
 
@@ -408,7 +410,7 @@ class Reconciler:
 
     # Streams that should be talking.
 
-    async def _look_for_silence(self, session: bindings.Session, ws_id: str) -> None:
+    async def _look_for_silence(self, session: recorded_session.RecordedSession, ws_id: str) -> None:
         talking = [it for it in session.pipelines if it.status == "running" and it.ws_id == ws_id]
         now = time.monotonic()
         stale, fresh = self._watch.look(talking, self._recorder.last_seen, now)
@@ -430,7 +432,7 @@ class Reconciler:
             self._doubled.add(stream.id)
             self._seen, self._fetched_at = self._seen or set(), time.monotonic()
 
-    def _told(self, silent: silence.Silent, now: float) -> dict[str, Any]:
+    def _told(self, silent: stale_streams.StaleStream, now: float) -> dict[str, Any]:
         stream = silent.pipeline.stream
         return {
             "stream_id": stream.id,
@@ -502,7 +504,7 @@ class Reconciler:
             # The service has others to serve.
             await asyncio.sleep(_PAUSE_BETWEEN_PAGES_SECONDS)
 
-    def _page(self, fetch: recovery_backfill.Fetch) -> cloud.Page:
+    def _page(self, fetch: recovery_backfill.PageRequest) -> cloud.Page:
         source, bounds = fetch.source, {"start": fetch.start, "end": fetch.end}
         stream_id, page, size = source.stream_id, fetch.page, recovery_backfill.PAGE_SIZE
         if source.index_id:
@@ -510,7 +512,10 @@ class Reconciler:
         return self._account.get_transcript(stream_id, page, size, **bounds, engine=source.engine)
 
     async def _close(
-        self, known: Sequence[bindings.Session], backfill: recovery_backfill.Backfill, ws_id: str
+        self,
+        known: Sequence[recorded_session.RecordedSession],
+        backfill: recovery_backfill.Backfill,
+        ws_id: str,
     ) -> None:
         others = [
             gaps.Missing(
@@ -576,7 +581,7 @@ class Reconciler:
         if await self._is_ours(session.ws_id):
             await self._tell_life(session, ws_id)
 
-    async def _tell_life(self, session: bindings.Session, ws_id: str) -> None:
+    async def _tell_life(self, session: recorded_session.RecordedSession, ws_id: str) -> None:
         answer = await self._get(session, ws_id)
         if answer is None:
             return
@@ -606,13 +611,13 @@ def _had(path: Path, ws_id: str) -> bool:
 def _read_tail(
     path: Path,
     wanted: Sequence[gaps.Gap],
-    sources: Iterable[bindings.Source],
+    sources: Iterable[recorded_session.RecordSource],
     session_ids: Sequence[str],
-) -> recovery_backfill.Tail:
+) -> recovery_backfill.JournalTail:
     sources = list(sources)
     keys = {source.key for source in sources}
     sessions = {*session_ids, *(source.session_id for source in sources)}
-    tail = recovery_backfill.Tail(wanted, keys, sessions)
+    tail = recovery_backfill.JournalTail(wanted, keys, sessions)
     needles = [*_NEEDLES, *{key.stream_id.encode() for key in keys}]
     for line in reader.backward(path, needles):
         event = envelope.parse_line(line)

@@ -14,7 +14,7 @@ _PATIENCE_SECONDS = 30.0
 _OF_THE_EVENT = (400, 404)
 
 
-class Attached(NamedTuple):
+class AttachedAlert(NamedTuple):
     """An alert on an index.
 
     Attributes:
@@ -210,7 +210,7 @@ def watch_index(
     index_id: str,
     events: Sequence[tuple[str, str]],
     ws_id: str | None,
-) -> Mapping[str, Attached]:
+) -> Mapping[str, AttachedAlert]:
     """Watches an index for events, each once: an alert that is attached already stays as it is.
 
     Args:
@@ -224,12 +224,14 @@ def watch_index(
         The alert of each label.
     """
     known = {str(alert.get("event_id")): alert for alert in account.list_alerts(stream_id, index_id)}
-    found: dict[str, Attached] = {}
+    found: dict[str, AttachedAlert] = {}
     for label, event_id in events:
         alert = known.get(event_id, {})
         if alert.get("alert_id"):
-            found[label] = Attached(str(alert["alert_id"]), str(alert.get("status") or ""), created=False)
+            found[label] = AttachedAlert(
+                str(alert["alert_id"]), str(alert.get("status") or ""), created=False
+            )
         else:
             made = account.create_alert(stream_id, index_id, event_id, ws_id)
-            found[label] = Attached(made, _ENABLED, created=True)
+            found[label] = AttachedAlert(made, _ENABLED, created=True)
     return found

@@ -5,12 +5,12 @@ channels to record, which pipelines to start, and what `videodb_capture_info.jso
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal, NamedTuple
 
 from vdbevents.errors import InputError
-from vdbevents.events import fields, lifecycle
+from vdbevents.events import lifecycle
 
 _BATCH: Final = re.compile(r"(\d{1,6})\s*(s|seconds?|words?|sentences?)")
 _LONGEST_LABEL: Final = 100
@@ -28,7 +28,7 @@ class Batch(NamedTuple):
     value: int
     frames: int | None = None
 
-    def described(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """As the SDK takes it: `type`, `value`, `frame_count`."""
         every: dict[str, Any] = {"type": self.kind, "value": self.value}
         return every if self.frames is None else {**every, "frame_count": self.frames}
@@ -117,7 +117,7 @@ class Pipeline:
         """For a person: `transcript of mic:default`."""
         return f"{self.kind.replace('_', ' ')} of {self.stream.name}"
 
-    def described(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """As `videodb_capture_info.json` holds it."""
         return {
             "kind": self.kind,
@@ -137,7 +137,7 @@ def pipeline_from(told: Mapping[str, Any], streams: Mapping[str, lifecycle.Strea
     """The pipeline that `videodb_capture_info.json` describes; None where it makes no sense.
 
     Args:
-        told: as `Pipeline.described` has it.
+        told: as `Pipeline.to_dict` has it.
         streams: the session's, by their ids.
     """
     kind, stream = _PIPELINE_KINDS.get(str(told.get("kind"))), streams.get(str(told.get("stream_id")))
@@ -185,7 +185,7 @@ def pipelines_for(streams: Sequence[lifecycle.Stream], settings: PipelineSetting
 
 
 def _index_settings(prompt: str, batch: Batch, model: str | None) -> dict[str, Any]:
-    return {"prompt": prompt, "batch": batch.described(), "model": model}
+    return {"prompt": prompt, "batch": batch.to_dict(), "model": model}
 
 
 def parse_batch(option: str, text: str, *, frames: int | None = None) -> Batch:
@@ -225,37 +225,6 @@ def parse_alert(text: str, example: str = "--alert 'deploy=a deployment is menti
     return label, prompt
 
 
-class Tally:
-    """What a session has brought so far: events a channel, and the last that was heard and seen."""
-
-    def __init__(self) -> None:
-        self.counts: dict[str, int] = {}
-        self.heard = ""
-        self.seen = ""
-        self._streams: set[str] = set()
-
-    def expect(self, streams: Iterable[lifecycle.Stream]) -> None:
-        """From now on events of these streams belong to the session."""
-        self._streams.update(stream.id for stream in streams)
-
-    def take(self, event: Mapping[str, Any], session_id: str) -> None:
-        """Counts an event of the journal, if it is one of the session's."""
-        channel = fields.channel_of(event)
-        stream_id = fields.stream_id_of(event)
-        # The documented alert over the WebSocket names no stream.
-        nameless_alert = channel == "alert" and not stream_id and bool(self._streams)
-        if stream_id not in self._streams and not nameless_alert:
-            life = lifecycle.lifecycle_of(event)
-            if life is None or not session_id or life.session_id != session_id:
-                return
-        self.counts[channel] = self.counts.get(channel, 0) + 1
-        text = fields.text_of(event)
-        if channel == "transcript" and text:
-            self.heard = text
-        elif channel == "visual_index" and text:
-            self.seen = text
-
-
-def stopped(pipeline: Pipeline) -> Pipeline:
+def mark_stopped(pipeline: Pipeline) -> Pipeline:
     """The same pipeline, when its session has ended."""
     return replace(pipeline, status="stopped") if pipeline.status in ("running", "starting") else pipeline

@@ -1,10 +1,10 @@
 """How far a session is, as events and answers tell it, which overtake each other."""
 
-from collections.abc import Iterable
-from typing import Final
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
 
 from vdbevents.cloud import Export
-from vdbevents.events import lifecycle
+from vdbevents.events import fields, lifecycle
 
 _STEPS: Final = ("created", "starting", "active", "stopping", "stopped", "exported")
 _OVER: Final = frozenset({"stopping", "stopped", "exported", "failed"})
@@ -12,7 +12,7 @@ ENDED: Final = frozenset({"stopped", "exported", "failed"})
 """The statuses of a session that runs no more."""
 
 
-class Lifecycle:
+class SessionProgress:
     """One session's state.
 
     Attributes:
@@ -63,3 +63,34 @@ class Lifecycle:
         """Takes note of how far the video is; one that is there stays."""
         if self.export.status != "exported":
             self.export, self.export_error = export, error
+
+
+class SessionTally:
+    """What a session has brought so far: events a channel, and the last that was heard and seen."""
+
+    def __init__(self) -> None:
+        self.counts: dict[str, int] = {}
+        self.heard = ""
+        self.seen = ""
+        self._streams: set[str] = set()
+
+    def expect(self, streams: Iterable[lifecycle.Stream]) -> None:
+        """From now on events of these streams belong to the session."""
+        self._streams.update(stream.id for stream in streams)
+
+    def take(self, event: Mapping[str, Any], session_id: str) -> None:
+        """Counts an event of the journal, if it is one of the session's."""
+        channel = fields.channel_of(event)
+        stream_id = fields.stream_id_of(event)
+        # The documented alert over the WebSocket names no stream.
+        nameless_alert = channel == "alert" and not stream_id and bool(self._streams)
+        if stream_id not in self._streams and not nameless_alert:
+            life = lifecycle.lifecycle_of(event)
+            if life is None or not session_id or life.session_id != session_id:
+                return
+        self.counts[channel] = self.counts.get(channel, 0) + 1
+        text = fields.text_of(event)
+        if channel == "transcript" and text:
+            self.heard = text
+        elif channel == "visual_index" and text:
+            self.seen = text

@@ -17,7 +17,7 @@ _FOLLOW_SECONDS = 0.05
 _FOR_EVER = 1e9
 
 
-class AskedToEnd(Exception):  # noqa: N818 - it is no error
+class StepAborted(Exception):  # noqa: N818 - it is no error
     """A signal came in the middle of a step."""
 
 
@@ -28,22 +28,22 @@ class Waiting:
         """Belongs to the loop that runs."""
         self._loop = asyncio.get_running_loop()
         self._changed = asyncio.Event()
-        self.times_asked = 0
+        self.stop_requests = 0
         self.cancelled = threading.Event()
         """Set as soon as the end is near: for who waits in a thread."""
 
     @property
     def hurried(self) -> bool:
         """Whether the waiting for an orderly end is to be skipped."""
-        return self.times_asked > 1
+        return self.stop_requests > 1
 
-    def ask_to_end(self) -> None:
+    def request_stop(self) -> None:
         """A signal came."""
-        self.times_asked += 1
-        self.refuse_steps()
+        self.stop_requests += 1
+        self.abort_steps()
 
-    def refuse_steps(self) -> None:
-        """From now on `unless_asked` begins nothing, and what it has begun is given up."""
+    def abort_steps(self) -> None:
+        """From now on `unless_stopping` begins nothing, and what it has begun is given up."""
         self.cancelled.set()
         self.notify()
 
@@ -76,7 +76,7 @@ class Waiting:
         finally:
             await _give_up(task)
 
-    async def unless_asked(self, work: Awaitable[_Answer]) -> _Answer:
+    async def unless_stopping(self, work: Awaitable[_Answer]) -> _Answer:
         """The outcome of some work.
 
         Raises:
@@ -85,10 +85,10 @@ class Waiting:
         if self.cancelled.is_set():
             if asyncio.iscoroutine(work):
                 work.close()
-            raise AskedToEnd
+            raise StepAborted
         task = asyncio.ensure_future(work)
         if not await self._is_done(task, unless=self.cancelled.is_set):
-            raise AskedToEnd
+            raise StepAborted
         return task.result()
 
     async def unless_hurried(self, work: Awaitable[object]) -> bool:
@@ -133,7 +133,7 @@ async def _give_up(task: "asyncio.Future[_Answer]") -> None:
         task.exception()
 
 
-async def connection_id(directory: state.StateDirectory, seconds: float) -> str:
+async def wait_for_connection_id(directory: state.StateDirectory, seconds: float) -> str:
     """The id of the connection of a directory's listener, as soon as it has one.
 
     Raises:

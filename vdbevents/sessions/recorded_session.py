@@ -6,7 +6,7 @@ from typing import Any, Final, NamedTuple
 
 from vdbevents.events import fields, lifecycle
 from vdbevents.sessions import plan
-from vdbevents.sessions.info import objects
+from vdbevents.sessions.capture_info import objects_in
 from vdbevents.sessions.progress import ENDED
 
 # For how long a session that has ended is told of: its video takes a while.
@@ -14,14 +14,14 @@ _AFTERMATH_MS: Final = 900_000
 REBOUND_EVENT: Final = "listener.rebound"
 
 
-class Key(NamedTuple):
+class StreamChannel(NamedTuple):
     """A stream's records of one channel, whichever pipelines have made them."""
 
     channel: str
     stream_id: str
 
 
-class Source(NamedTuple):
+class RecordSource(NamedTuple):
     """Where records can be fetched: the transcript of a stream, or one of its indexes.
 
     Attributes:
@@ -38,9 +38,9 @@ class Source(NamedTuple):
     engine: str | None = None
 
     @property
-    def key(self) -> Key:
+    def key(self) -> StreamChannel:
         """What its records are told apart within."""
-        return Key(self.channel, self.stream_id)
+        return StreamChannel(self.channel, self.stream_id)
 
     @property
     def title(self) -> str:
@@ -49,7 +49,7 @@ class Source(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Session:
+class RecordedSession:
     """A capture session and its pipelines, as `videodb_capture_info.json` tells of them.
 
     Attributes:
@@ -81,28 +81,28 @@ class Session:
         return self.may_run or self.ended_ms is None or self.ended_ms > since_ms - _AFTERMATH_MS
 
     @property
-    def sources(self) -> list[Source]:
+    def sources(self) -> list[RecordSource]:
         """Where all that its pipelines have made can be fetched."""
-        found: list[Source] = []
+        found: list[RecordSource] = []
         for pipeline in self.pipelines:
             stream, engine = pipeline.stream, pipeline.settings.get("engine")
             if pipeline.kind != "transcript":
                 ids = dict.fromkeys([*pipeline.former, *filter(None, [pipeline.id])])
-                found += [Source(pipeline.kind, stream.id, stream.name, self.id, it) for it in ids]
+                found += [RecordSource(pipeline.kind, stream.id, stream.name, self.id, it) for it in ids]
             elif pipeline.ws_id:
-                found.append(Source(pipeline.kind, stream.id, stream.name, self.id, engine=engine))
+                found.append(RecordSource(pipeline.kind, stream.id, stream.name, self.id, engine=engine))
         return found
 
 
-def session_from(told: Mapping[str, Any]) -> Session | None:
+def session_from_info(told: Mapping[str, Any]) -> RecordedSession | None:
     """The session that an info file tells of; None without one."""
     session = told.get("session")
     if not isinstance(session, Mapping) or not isinstance(session.get("id"), str) or not session["id"]:
         return None
     streams = {stream.id: stream for stream in lifecycle.streams_of(told)}
-    found = (plan.pipeline_from(one, streams) for one in objects(told, "pipelines"))
-    events = ((str(one.get("label")), one.get("event_id")) for one in objects(told, "alerts"))
-    return Session(
+    found = (plan.pipeline_from(one, streams) for one in objects_in(told, "pipelines"))
+    events = ((str(one.get("label")), one.get("event_id")) for one in objects_in(told, "alerts"))
+    return RecordedSession(
         id=session["id"],
         collection_id=str(session.get("collection_id") or "default"),
         ws_id=str(session.get("ws_id") or ""),
@@ -114,7 +114,7 @@ def session_from(told: Mapping[str, Any]) -> Session | None:
     )
 
 
-def unbound(session: Session, ws_id: str) -> list[plan.Pipeline]:
+def unbound(session: RecordedSession, ws_id: str) -> list[plan.Pipeline]:
     """The pipelines that run, and send to another connection than this one."""
     return [
         pipeline
@@ -123,11 +123,11 @@ def unbound(session: Session, ws_id: str) -> list[plan.Pipeline]:
     ]
 
 
-def sources_from(told: Mapping[str, Any]) -> Iterator[tuple[Source, int]]:
-    for one in objects(told, "sources"):
+def sources_from(told: Mapping[str, Any]) -> Iterator[tuple[RecordSource, int]]:
+    for one in objects_in(told, "sources"):
         engine = one.get("engine")
         if isinstance(one.get("channel"), str) and isinstance(one.get("stream_id"), str):
-            source = Source(
+            source = RecordSource(
                 one["channel"],
                 one["stream_id"],
                 str(one.get("stream_name") or one["stream_id"]),

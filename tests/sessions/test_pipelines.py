@@ -14,7 +14,7 @@ from vdbevents.emulator.application import EmulatorSettings, running
 from vdbevents.errors import ServiceRefusedError, ServiceUnreachableError
 from vdbevents.sessions import pipelines as p
 from vdbevents.sessions.pipelines import (
-    Attached,
+    AttachedAlert,
     attach_alerts,
     find_event,
     index_name,
@@ -219,8 +219,8 @@ def test_what_is_attached_already_stays_as_it_is_and_is_told_of(service, watched
     service.account.set_alert(stream_id, index_id, first["deploy"].id, enabled=False)
     second = watch_index(service.account, stream_id, index_id, events, "ws-1")
 
-    assert first == {"deploy": Attached(first["deploy"].id, "enabled", created=True)}
-    assert second["deploy"] == Attached(first["deploy"].id, "disabled", created=False)
+    assert first == {"deploy": AttachedAlert(first["deploy"].id, "enabled", created=True)}
+    assert second["deploy"] == AttachedAlert(first["deploy"].id, "disabled", created=False)
     assert second["outage"].created
     attached = attach_alerts(service.account, stream_id, index_id, events, "ws-1")
     assert attached == {label: alert.id for label, alert in second.items()}

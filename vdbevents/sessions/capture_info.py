@@ -6,8 +6,8 @@ from typing import Any
 
 from vdbevents.cloud import Export
 from vdbevents.events import envelope
-from vdbevents.sessions import plan
-from vdbevents.sessions.progress import ENDED, Lifecycle
+from vdbevents.sessions import plan, progress
+from vdbevents.sessions.progress import ENDED, SessionProgress
 
 
 @dataclass(slots=True)
@@ -38,22 +38,22 @@ class CaptureInfo:
     pipelines: list[plan.Pipeline] = field(default_factory=list)
     event_ids: dict[str, str] = field(default_factory=dict)
     unended: list[tuple[str, str]] = field(default_factory=list)
-    life: Lifecycle = field(default_factory=Lifecycle)
-    tally: plan.Tally = field(default_factory=plan.Tally)
+    life: SessionProgress = field(default_factory=SessionProgress)
+    tally: progress.SessionTally = field(default_factory=progress.SessionTally)
 
     @property
     def streams(self) -> list[dict[str, Any]]:
         """The session's streams, in JSON's types."""
         return [stream._asdict() for stream in self.life.streams]
 
-    def note(self, position: int, pipeline: plan.Pipeline) -> bool:
+    def update_pipeline(self, position: int, pipeline: plan.Pipeline) -> bool:
         """Takes note of how a pipeline is; False where it is another one by now."""
         if self.pipelines[position].bindings > pipeline.bindings:
             return False
         self.pipelines[position] = pipeline
         return True
 
-    def described(self, *, pid: int, version: str, now_ms: int) -> dict[str, Any]:
+    def to_dict(self, *, pid: int, version: str, now_ms: int) -> dict[str, Any]:
         """As `videodb_capture_info.json` has it; docs/events-format.md is the normative text."""
         return {
             "version": version,
@@ -80,7 +80,7 @@ class CaptureInfo:
                 for choice in self.choices
             ],
             "streams": self.streams,
-            "pipelines": [pipeline.described() for pipeline in self.pipelines],
+            "pipelines": [pipeline.to_dict() for pipeline in self.pipelines],
             "alerts": [
                 {"label": label, "prompt": prompt, "event_id": self.event_ids.get(label)}
                 for label, prompt in self.alerts
@@ -121,7 +121,7 @@ class CaptureInfo:
             "error": self.error or None,
         }
 
-    def take_binding(self, told: Mapping[str, Any]) -> None:
+    def apply_rebinding(self, told: Mapping[str, Any]) -> None:
         """Takes note of a pipeline that the listener has bound anew, as its `listener.rebound` line tells."""
         streams = {stream.id: stream for stream in self.life.streams}
         bound = (
@@ -133,12 +133,12 @@ class CaptureInfo:
                 self.pipelines[position] = bound
 
 
-def merged(mine: Mapping[str, Any], there: Mapping[str, Any]) -> dict[str, Any]:
+def merge_bindings(mine: Mapping[str, Any], there: Mapping[str, Any]) -> dict[str, Any]:
     """What an info file is to hold: `mine`, with the bindings of `there` where those are newer."""
     if _session_id(mine) != _session_id(there):
         return dict(mine)
-    later = {_key(pipeline): pipeline for pipeline in objects(there, "pipelines")}
-    pipelines = [_newer(ours, later.get(_key(ours), {})) for ours in objects(mine, "pipelines")]
+    later = {_key(pipeline): pipeline for pipeline in objects_in(there, "pipelines")}
+    pipelines = [_newer(ours, later.get(_key(ours), {})) for ours in objects_in(mine, "pipelines")]
     return {**mine, "pipelines": pipelines}
 
 
@@ -149,7 +149,7 @@ def _newer(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> Mapping[str, A
     return {**theirs, "status": "stopped"} if ours.get("status") == "stopped" else theirs
 
 
-def objects(told: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
+def objects_in(told: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
     """The objects in a list that an info file has, whoever wrote it."""
     found = told.get(name)
     return [one for one in found if isinstance(one, Mapping)] if isinstance(found, list) else []
@@ -169,7 +169,7 @@ def _bindings(pipeline: Mapping[str, Any]) -> int:
     return bindings if type(bindings) is int else 0
 
 
-def left_running(told: Mapping[str, Any]) -> list[tuple[str, str]]:
+def unended_sessions(told: Mapping[str, Any]) -> list[tuple[str, str]]:
     """The sessions (id, collection) that an info file does not know to have ended, each once."""
     return list(dict.fromkeys(_left_running(told)))
 

@@ -9,14 +9,14 @@ from vdbevents.sessions import plan
 # Streams that should be talking and are not.
 
 
-class Silent(NamedTuple):
+class StaleStream(NamedTuple):
     """A stream of which nothing has come for too long; seconds on the monotonic clock."""
 
     pipeline: plan.Pipeline
     since: float
 
 
-class Watch:
+class StaleWatch:
     """Which screens are described as they should be."""
 
     def __init__(self, seconds: float) -> None:
@@ -28,11 +28,11 @@ class Watch:
         self._seconds = seconds
         self._since: dict[tuple[str, str, int], float] = {}
         self._looked = 0.0
-        self.stale: dict[str, Silent] = {}
+        self.stale: dict[str, StaleStream] = {}
 
     def look(
         self, pipelines: Iterable[plan.Pipeline], last_seen: Mapping[str, float], now: float
-    ) -> tuple[list[Silent], list[Silent]]:
+    ) -> tuple[list[StaleStream], list[StaleStream]]:
         """Which streams have just become stale, and which are no more. To be asked every few seconds.
 
         Args:
@@ -53,7 +53,7 @@ class Watch:
         for it, pipeline in running.items():
             last = max(self._since[_binding(pipeline)], last_seen.get(it, 0.0))
             if self._seconds and it not in self.stale and now - last > self._seconds:
-                stale.append(Silent(pipeline, last))
+                stale.append(StaleStream(pipeline, last))
         self.stale |= {silent.pipeline.stream.id: silent for silent in stale}
         return stale, fresh
 

@@ -9,18 +9,18 @@ from hypothesis import given, settings, strategies as st
 from vdbevents import cloud
 from vdbevents.events import envelope, gaps, identity, lifecycle
 from vdbevents.recovery import backfill as recovery_backfill
-from vdbevents.recovery.backfill import Backfill, Tail
-from vdbevents.recovery.silence import Watch
-from vdbevents.sessions import bindings
-from vdbevents.sessions.bindings import Source
+from vdbevents.recovery.backfill import Backfill, JournalTail
+from vdbevents.recovery.stale_streams import StaleWatch
+from vdbevents.sessions import recorded_session
 from vdbevents.sessions.plan import Pipeline
+from vdbevents.sessions.recorded_session import RecordSource
 
 T = 1_772_446_530_000
 MARGIN = 30_000
 MIC = lifecycle.Stream("rts-mic", "mic:default", "mic", "audio")
 DISPLAY = lifecycle.Stream("rts-display", "display:1", "screen", "video")
-SPEECH = Source("transcript", "rts-mic", "mic:default", "s-1")
-SCENES = Source("visual_index", "rts-display", "display:1", "s-1", "idx-1")
+SPEECH = RecordSource("transcript", "rts-mic", "mic:default", "s-1")
+SCENES = RecordSource("visual_index", "rts-display", "display:1", "s-1", "idx-1")
 GAP = gaps.Gap("gap-1", T + 100_000, T + 200_000, "closed")
 NEXT = gaps.Gap("gap-2", T + 300_000, T + 400_000, "closed again")
 
@@ -55,7 +55,7 @@ BEGUN = own("capture.started", capture_session_id="s-1")
 
 def read(lines, wanted=(GAP,), sources=(SPEECH,), session_ids=("s-1",)):
     """What a tail makes of a journal, and how many of its last lines that took."""
-    tail = Tail(wanted, {source.key for source in sources}, session_ids)
+    tail = JournalTail(wanted, {source.key for source in sources}, session_ids)
     for taken, line in enumerate(reversed(lines), 1):
         if not tail.take(line):
             return tail, taken
@@ -93,7 +93,7 @@ def told(**changes):
 
 
 def test_a_session_is_what_its_info_file_tells():
-    session = bindings.session_from(told())
+    session = recorded_session.session_from_info(told())
 
     assert session is not None
     assert (session.id, session.collection_id, session.ws_id) == ("s-1", "c-1", "ws-1")
@@ -109,7 +109,7 @@ def test_a_session_is_what_its_info_file_tells():
     "content", [{}, {"session": None}, {"session": {"id": ""}}, {"session": {"id": 5}}, {"session": []}]
 )
 def test_without_the_id_of_a_session_there_is_none(content):
-    assert bindings.session_from(content) is None
+    assert recorded_session.session_from_info(content) is None
 
 
 @given(
@@ -125,7 +125,7 @@ def test_without_the_id_of_a_session_there_is_none(content):
 def test_whatever_stands_in_an_info_file_it_tells_of_a_session_or_of_none(content):
     wrong = content if isinstance(content, dict) else {"pipelines": content, "streams": content}
 
-    session = bindings.session_from({"session": {"id": "s-1"}, **wrong})
+    session = recorded_session.session_from_info({"session": {"id": "s-1"}, **wrong})
 
     assert session is None or session.id
 
@@ -133,7 +133,7 @@ def test_whatever_stands_in_an_info_file_it_tells_of_a_session_or_of_none(conten
 def test_what_can_be_fetched_are_the_transcripts_that_were_sent_and_every_index_once():
     found = told()
     found["pipelines"][1]["former"] = ["idx-1", "idx-2", "idx-1"]
-    session = bindings.session_from(found)
+    session = recorded_session.session_from_info(found)
 
     assert [(it.channel, it.stream_id, it.index_id, it.engine) for it in session.sources] == [
         ("transcript", "rts-mic", "", "deepgram"),
@@ -146,7 +146,7 @@ def test_a_transcript_that_was_never_started_is_not_asked_for():
     found = told()
     found["pipelines"][0]["ws_id"] = None
 
-    assert [it.channel for it in bindings.session_from(found).sources] == ["visual_index"] * 2
+    assert [it.channel for it in recorded_session.session_from_info(found).sources] == ["visual_index"] * 2
 
 
 @pytest.mark.parametrize(
@@ -161,7 +161,7 @@ def test_a_transcript_that_was_never_started_is_not_asked_for():
     ],
 )
 def test_a_session_is_told_of_for_a_while_after_its_end(status, ended, since_ms, expected):
-    session = bindings.session_from(told(session={"id": "s-1", "status": status}, ended=ended))
+    session = recorded_session.session_from_info(told(session={"id": "s-1", "status": status}, ended=ended))
 
     assert session.ran_after(since_ms) is expected
 
@@ -181,7 +181,7 @@ def test_bound_anew_is_what_runs_and_sends_to_another_connection(status, ws_id, 
     found = told()
     found["pipelines"] = [{**found["pipelines"][0], "status": status, "ws_id": ws_id}]
 
-    assert len(bindings.unbound(bindings.session_from(found), "ws-2")) == expected
+    assert len(recorded_session.unbound(recorded_session.session_from_info(found), "ws-2")) == expected
 
 
 # The tail of a journal
@@ -703,18 +703,18 @@ def looks(watch, until, pipelines, seen=None, since=0.0):
 
 
 def test_a_screen_that_is_not_described_for_too_long_is_stale_once():
-    watch = Watch(60)
+    watch = StaleWatch(60)
 
     assert looks(watch, 600, [screen()]) == ([("rts-display", 65.0)], [])
     assert list(watch.stale) == ["rts-display"]
 
 
 def test_a_screen_is_stale_so_long_after_its_last_description():
-    assert looks(Watch(60), 600, [screen()], {"rts-display": 100.0}) == ([("rts-display", 165.0)], [])
+    assert looks(StaleWatch(60), 600, [screen()], {"rts-display": 100.0}) == ([("rts-display", 165.0)], [])
 
 
 def test_a_stale_screen_that_is_described_again_is_fresh_and_may_become_stale_anew():
-    watch = Watch(60)
+    watch = StaleWatch(60)
     looks(watch, 100, [screen()])
 
     assert looks(watch, 300, [screen()], {"rts-display": 102.0}, since=105) == (
@@ -724,14 +724,14 @@ def test_a_stale_screen_that_is_described_again_is_fresh_and_may_become_stale_an
 
 
 def test_one_that_was_bound_anew_has_its_time_from_then():
-    watch = Watch(60)
+    watch = StaleWatch(60)
     looks(watch, 50, [screen()])
 
     assert looks(watch, 200, [screen(bindings=1)], since=55) == ([("rts-display", 120)], [])
 
 
 def test_who_did_not_look_for_a_while_begins_to_wait_anew():
-    watch = Watch(60)
+    watch = StaleWatch(60)
     looks(watch, 50, [screen()])
 
     assert looks(watch, 1100, [screen()], since=1000) == ([("rts-display", 1065)], [])
@@ -739,7 +739,7 @@ def test_who_did_not_look_for_a_while_begins_to_wait_anew():
 
 def test_what_is_heard_and_what_does_not_run_is_never_stale():
     heard = replace(screen(), kind="audio_index")
-    watch = Watch(60)
+    watch = StaleWatch(60)
 
     assert looks(watch, 600, [heard]) == ([], [])
     looks(watch, 800, [screen()], since=600)
@@ -750,8 +750,8 @@ def test_what_is_heard_and_what_does_not_run_is_never_stale():
 def test_each_screen_is_watched_by_itself():
     both = [screen("rts-1"), screen("rts-2")]
 
-    assert looks(Watch(60), 100, both, {"rts-2": 90.0}) == ([("rts-1", 65.0)], [])
+    assert looks(StaleWatch(60), 100, both, {"rts-2": 90.0}) == ([("rts-1", 65.0)], [])
 
 
 def test_without_a_limit_nothing_is_stale():
-    assert looks(Watch(0), 10_000, [screen()]) == ([], [])
+    assert looks(StaleWatch(0), 10_000, [screen()]) == ([], [])

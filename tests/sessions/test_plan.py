@@ -18,11 +18,11 @@ from vdbevents.sessions.plan import (
     Choice,
     Pipeline,
     PipelineSettings,
-    Tally,
     parse_alert,
     parse_batch,
     pipelines_for,
 )
+from vdbevents.sessions.progress import SessionTally
 
 MIC = Channel("mic:default", "Built-in microphone", "mic")
 USB = Channel("mic:usb", "USB microphone", "mic")
@@ -268,7 +268,7 @@ def test_no_stream_makes_no_pipeline():
 
 
 def test_a_pipeline_that_has_not_begun_says_null_where_it_knows_nothing():
-    assert Pipeline("transcript", HEARD, {"engine": None}).described() == {
+    assert Pipeline("transcript", HEARD, {"engine": None}).to_dict() == {
         "kind": "transcript",
         "id": None,
         "stream_id": "rts-mic",
@@ -298,7 +298,7 @@ def test_a_pipeline_says_all_that_is_known_of_it():
     )
 
     assert pipeline.title == "audio index of mic:default"
-    assert pipeline.described() == {
+    assert pipeline.to_dict() == {
         "kind": "audio_index",
         "id": "idx-1",
         "stream_id": "rts-mic",
@@ -333,13 +333,13 @@ any_pipeline = st.builds(
 
 @given(any_pipeline)
 def test_a_pipeline_is_read_back_as_it_was_told(pipeline):
-    told = json.loads(json.dumps(pipeline.described()))
+    told = json.loads(json.dumps(pipeline.to_dict()))
 
     assert plan.pipeline_from(told, {HEARD.id: HEARD}) == pipeline
 
 
 def test_a_pipeline_that_an_older_capture_told_of_was_never_bound_anew():
-    told = Pipeline("transcript", HEARD, {}, ws_id="ws-1", status="running").described()
+    told = Pipeline("transcript", HEARD, {}, ws_id="ws-1", status="running").to_dict()
     del told["former"], told["bindings"]
 
     pipeline = plan.pipeline_from(told, {HEARD.id: HEARD})
@@ -351,7 +351,7 @@ def test_a_pipeline_that_an_older_capture_told_of_was_never_bound_anew():
     "changes", [{"kind": "dream"}, {"kind": None}, {"stream_id": "rts-other"}, {"stream_id": None}]
 )
 def test_a_pipeline_of_no_known_kind_or_stream_is_none(changes):
-    told = {**Pipeline("transcript", HEARD, {}).described(), **changes}
+    told = {**Pipeline("transcript", HEARD, {}).to_dict(), **changes}
 
     assert plan.pipeline_from(told, {HEARD.id: HEARD}) is None
 
@@ -363,7 +363,7 @@ def test_whatever_stands_where_something_is_told_of_a_pipeline_it_is_one(wrong):
 
     pipeline = plan.pipeline_from(told, {HEARD.id: HEARD})
 
-    assert plan.pipeline_from(pipeline.described(), {HEARD.id: HEARD}) == pipeline
+    assert plan.pipeline_from(pipeline.to_dict(), {HEARD.id: HEARD}) == pipeline
 
 
 @pytest.mark.parametrize(
@@ -373,7 +373,7 @@ def test_whatever_stands_where_something_is_told_of_a_pipeline_it_is_one(wrong):
 def test_with_its_session_a_pipeline_ends_unless_it_had_failed_before(before, after):
     pipeline = Pipeline("transcript", HEARD, {}, ws_id="ws-1", status=before)
 
-    assert plan.stopped(pipeline) == Pipeline("transcript", HEARD, {}, ws_id="ws-1", status=after)
+    assert plan.mark_stopped(pipeline) == Pipeline("transcript", HEARD, {}, ws_id="ws-1", status=after)
 
 
 # What is typed
@@ -531,7 +531,7 @@ def told(channel, stream_id, text=None, key="rtstream_id"):
 
 @pytest.fixture
 def tally():
-    one = Tally()
+    one = SessionTally()
     one.expect([HEARD, SEEN])
     return one
 
@@ -585,7 +585,7 @@ def test_the_life_of_the_session_itself_is_counted(tally, event):
 
 
 def test_before_its_streams_are_known_nothing_is_counted_but_its_life():
-    tally = Tally()
+    tally = SessionTally()
     tally.take(told("transcript", "rts-mic", "early"), "cap-1")
     tally.take({"event": "capture_session.starting", "capture_session_id": "cap-1"}, "cap-1")
 
@@ -613,7 +613,7 @@ def test_an_id_that_is_no_text_is_of_no_stream(tally, stream_id):
 
 
 def test_while_there_is_no_session_an_event_of_none_is_not_counted():
-    tally = Tally()
+    tally = SessionTally()
     tally.take({"event": "capture_session.active", "data": {}}, "")
 
     assert tally.counts == {}

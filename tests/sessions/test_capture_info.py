@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given, strategies as st
 
 from vdbevents.events import lifecycle
-from vdbevents.sessions import info
-from vdbevents.sessions.info import CaptureInfo, merged, objects
+from vdbevents.sessions import capture_info
+from vdbevents.sessions.capture_info import CaptureInfo, merge_bindings, objects_in
 from vdbevents.sessions.plan import Pipeline
 
 MIC = lifecycle.Stream("rts-mic", "mic:default", "mic", "audio")
@@ -33,36 +33,36 @@ def test_what_was_bound_anew_meanwhile_stays_so():
 
     there = told(pipeline("transcript", "rts-mic"), pipeline(**BOUND), status="starting")
 
-    assert merged(mine, there) == told(other, pipeline(**BOUND), status="recording")
+    assert merge_bindings(mine, there) == told(other, pipeline(**BOUND), status="recording")
 
 
 def test_what_i_know_newer_of_is_mine():
-    assert merged(told(pipeline(**BOUND)), told(pipeline())) == told(pipeline(**BOUND))
+    assert merge_bindings(told(pipeline(**BOUND)), told(pipeline())) == told(pipeline(**BOUND))
     failed = pipeline(status="failed", error="no")
-    assert merged(told(failed), told(pipeline())) == told(failed)
+    assert merge_bindings(told(failed), told(pipeline())) == told(failed)
 
 
 def test_what_has_ended_stays_ended_though_it_was_bound_anew():
     mine = told(pipeline(status="stopped"))
 
-    assert merged(mine, told(pipeline(**BOUND))) == told(pipeline(**BOUND, status="stopped"))
+    assert merge_bindings(mine, told(pipeline(**BOUND))) == told(pipeline(**BOUND, status="stopped"))
 
 
 def test_a_pipeline_of_another_kind_or_stream_is_another():
     mine = told(pipeline(), pipeline("audio_index", "rts-mic"))
     there = told(pipeline(stream_id="rts-mic", **BOUND), pipeline("audio_index", **BOUND))
 
-    assert merged(mine, there) == mine
+    assert merge_bindings(mine, there) == mine
 
 
 def test_of_a_session_before_nothing_is_taken():
     mine = told(pipeline(), session="s-2")
 
-    assert merged(mine, told(pipeline(**BOUND), session="s-1")) == mine
+    assert merge_bindings(mine, told(pipeline(**BOUND), session="s-1")) == mine
 
 
 def test_a_pipeline_that_only_the_other_knows_is_not_mine():
-    assert merged(told(), told(pipeline(**BOUND))) == told()
+    assert merge_bindings(told(), told(pipeline(**BOUND))) == told()
 
 
 @pytest.mark.parametrize(
@@ -80,16 +80,16 @@ def test_a_pipeline_that_only_the_other_knows_is_not_mine():
 def test_what_makes_no_sense_there_changes_nothing(there):
     mine = told(pipeline())
 
-    assert merged(mine, there) == mine
+    assert merge_bindings(mine, there) == mine
 
 
 @given(mine=st.integers(0, 3), there=st.integers(0, 3), status=st.sampled_from(["running", "stopped"]))
 def test_merging_again_changes_nothing(mine, there, status):
     ours = told(pipeline(id=f"mine-{mine}", bindings=mine, status=status))
     theirs = told(pipeline(id=f"there-{there}", bindings=there))
-    once = merged(ours, theirs)
+    once = merge_bindings(ours, theirs)
 
-    assert merged(once, theirs) == once
+    assert merge_bindings(once, theirs) == once
     assert once["pipelines"][0]["bindings"] == max(mine, there)
     assert once["pipelines"][0]["status"] == status
 
@@ -115,7 +115,7 @@ def rebound(**changes):
 
 def test_what_was_bound_anew_is_what_runs(capture):
     transcript = capture.pipelines[0]
-    capture.take_binding(rebound())
+    capture.apply_rebinding(rebound())
 
     assert capture.pipelines[0] is transcript
     bound = capture.pipelines[1]
@@ -124,7 +124,7 @@ def test_what_was_bound_anew_is_what_runs(capture):
 
 
 def test_a_transcript_is_bound_anew_without_an_id(capture):
-    capture.take_binding(rebound(kind="transcript", stream_id="rts-mic", id=None, former=[]))
+    capture.apply_rebinding(rebound(kind="transcript", stream_id="rts-mic", id=None, former=[]))
 
     assert (capture.pipelines[0].id, capture.pipelines[0].ws_id) == ("", "ws-2")
 
@@ -143,24 +143,24 @@ def test_a_transcript_is_bound_anew_without_an_id(capture):
 )
 def test_what_is_older_or_of_something_else_is_left(capture, changes):
     before = list(capture.pipelines)
-    capture.take_binding(rebound(**changes))
+    capture.apply_rebinding(rebound(**changes))
 
     assert capture.pipelines == before
 
 
 def test_of_two_bindings_the_one_with_more_counts_in_whatever_order_they_come(capture):
-    capture.take_binding(rebound(bindings=2, id="idx-3"))
-    capture.take_binding(rebound(bindings=1, id="idx-2"))
+    capture.apply_rebinding(rebound(bindings=2, id="idx-3"))
+    capture.apply_rebinding(rebound(bindings=1, id="idx-2"))
 
     assert capture.pipelines[1].id == "idx-3"
 
 
 def test_a_binding_survives_what_the_capture_writes_next(capture):
-    capture.take_binding(rebound())
-    mine = capture.described(pid=1, version="1", now_ms=0)
+    capture.apply_rebinding(rebound())
+    mine = capture.to_dict(pid=1, version="1", now_ms=0)
 
     assert mine["pipelines"][1]["bindings"] == 1
-    assert merged(mine, told(pipeline(bindings=0)))["pipelines"][1]["id"] == "idx-2"
+    assert merge_bindings(mine, told(pipeline(bindings=0)))["pipelines"][1]["id"] == "idx-2"
 
 
 # Lists in a file that anybody may have written
@@ -178,7 +178,7 @@ def test_a_binding_survives_what_the_capture_writes_next(capture):
     ],
 )
 def test_of_a_list_only_the_objects_count(found, expected):
-    assert objects(found, "a") == expected
+    assert objects_in(found, "a") == expected
 
 
 @pytest.mark.parametrize(
@@ -191,4 +191,4 @@ def test_of_a_list_only_the_objects_count(found, expected):
     ],
 )  # fmt: skip
 def test_sessions_that_are_not_known_to_have_ended_are_each_named_once(found, expected):
-    assert info.left_running(found) == expected
+    assert capture_info.unended_sessions(found) == expected

@@ -7,9 +7,9 @@ from hypothesis import given, strategies as st
 
 from vdbevents.cloud import Export
 from vdbevents.events.lifecycle import Stream
-from vdbevents.sessions.info import CaptureInfo, left_running
+from vdbevents.sessions.capture_info import CaptureInfo, unended_sessions
 from vdbevents.sessions.plan import Channel, Choice, Pipeline
-from vdbevents.sessions.progress import Lifecycle
+from vdbevents.sessions.progress import SessionProgress
 
 MIC = Stream("rts-1", "mic:default", "mic", "audio")
 SCREEN = Stream("rts-2", "display:1", "screen", "video")
@@ -18,7 +18,7 @@ STATUSES = ["created", "starting", "active", "stopping", "stopped", "exported", 
 
 @given(st.lists(st.sampled_from([*STATUSES, "", "unheard of"])))
 def test_a_status_never_goes_back_whatever_overtakes_what(told):
-    life, before = Lifecycle(), -1
+    life, before = SessionProgress(), -1
     for status in told:
         life.take(status)
         now = STATUSES.index(life.status) if life.status else -1
@@ -29,7 +29,7 @@ def test_a_status_never_goes_back_whatever_overtakes_what(told):
 
 
 def test_a_failure_keeps_its_reason_when_it_is_told_again_without_one():
-    life = Lifecycle()
+    life = SessionProgress()
     life.take("failed", error="no credit")
     life.take("failed")
 
@@ -37,7 +37,7 @@ def test_a_failure_keeps_its_reason_when_it_is_told_again_without_one():
 
 
 def test_streams_that_come_in_pieces_are_all_kept_and_the_new_ones_told():
-    life = Lifecycle()
+    life = SessionProgress()
 
     assert life.take("active", [MIC]) == (MIC,)
     assert life.take("active", [SCREEN, MIC]) == (SCREEN,)
@@ -46,7 +46,7 @@ def test_streams_that_come_in_pieces_are_all_kept_and_the_new_ones_told():
 
 
 def test_a_video_that_is_there_stays_there():
-    life = Lifecycle()
+    life = SessionProgress()
     life.take_export(Export("exported", "m-1"))
     life.take_export(Export("failed"), "too late")
 
@@ -68,7 +68,7 @@ def test_what_is_told_of_a_capture_can_be_written_and_names_what_runs(info):
     info.pipelines = [Pipeline("transcript", MIC, {"engine": None}, status="running", ws_id="ws-1")]
     info.event_ids["deploy"] = "event-1"
     info.token_expires_ms, info.began_ms = 1_772_446_530_123, 1_772_446_500_000
-    told = json.loads(json.dumps(info.described(pid=7, version="1.2.3", now_ms=1_772_446_531_000)))
+    told = json.loads(json.dumps(info.to_dict(pid=7, version="1.2.3", now_ms=1_772_446_531_000)))
 
     assert (told["pid"], told["version"], told["status"]) == (7, "1.2.3", "preparing")
     assert told["session"] == {
@@ -106,18 +106,18 @@ def told_of(status, **more):
 
 @pytest.mark.parametrize("status", ["stopped", "exported", "failed"])
 def test_a_session_that_ended_is_not_left_running(status):
-    assert left_running(told_of(status)) == []
+    assert unended_sessions(told_of(status)) == []
 
 
 @pytest.mark.parametrize("status", ["created", "starting", "active", "stopping", "", None, 7])
 def test_any_other_may_still_run_whatever_the_capture_said_of_itself(status):
-    assert left_running({**told_of(status), "status": "failed"}) == [("cap-1", "c-1")]
+    assert unended_sessions({**told_of(status), "status": "failed"}) == [("cap-1", "c-1")]
 
 
 def test_what_earlier_captures_could_not_end_is_handed_on_once():
     told = told_of("active", unended=[{"id": "cap-0"}, {"id": "cap-1", "collection_id": "c-1"}])
 
-    assert left_running(told) == [("cap-0", "default"), ("cap-1", "c-1")]
+    assert unended_sessions(told) == [("cap-0", "default"), ("cap-1", "c-1")]
 
 
 NAMES = st.sampled_from(["session", "unended", "id", "status", "collection_id"])
@@ -129,13 +129,13 @@ ANYTHING = st.recursive(
 
 @given(ANYTHING)
 def test_a_file_that_holds_anything_names_no_session_or_ids_that_are_texts(told):
-    found = left_running(told if isinstance(told, dict) else {"session": told, "unended": told})
+    found = unended_sessions(told if isinstance(told, dict) else {"session": told, "unended": told})
 
     assert all(isinstance(part, str) and part for pair in found for part in pair)
 
 
 def test_what_is_told_without_a_session_is_still_an_object():
-    told = CaptureInfo("ada", "default", {}, []).described(pid=1, version="0", now_ms=0)
+    told = CaptureInfo("ada", "default", {}, []).to_dict(pid=1, version="0", now_ms=0)
 
     assert told["session"]["id"] == ""
-    assert left_running(told) == []
+    assert unended_sessions(told) == []
