@@ -1,4 +1,4 @@
-"""What the file and the environment set, held against a small program with every kind of option."""
+"""Defaults from the file and the environment, for a small program with every kind of option."""
 
 import json
 import re
@@ -12,12 +12,11 @@ import pytest
 import typer
 from typer.main import get_command
 
-from vdbevents.cli import configuration
+from vdbevents.cli import config, configuration
 from vdbevents.cli.app import whole_app
 from vdbevents.errors import InputError
 
 PACKAGE = Path(configuration.__file__).parent.parent
-FILE = Path("/etc/xdg/vdbevents/config.toml")
 
 
 class Colour(StrEnum):
@@ -57,26 +56,36 @@ def paint_app(seen):
     return program
 
 
-def found_in(text="", environ=None):
-    """The configuration that a file's text and variables make."""
-    import tomllib
-
-    content = configuration.Content(FILE, exists=True, table=tomllib.loads(text))
-    return configuration.gather(get_command(paint_app([])), content, environ or {})
-
-
-def setting(found, command, option):
-    return next(one for one in found.settings if (one.command, one.option) == (command, option))
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "vdbevents" / "config.toml"
+    path.parent.mkdir()
+    return path
 
 
 @pytest.fixture
-def call(tmp_path, monkeypatch):
-    """Calls the small program: `call("paint", toml="…", VDBEVENTS_…="…")` answers with what a command got."""
+def gathered(file):
+    """Gather the configuration of a file's text and of variables: `gathered("…", {"VDBEVENTS_…": "…"})`."""
+
+    def gather(text="", environ=None):
+        file.write_text(text, encoding="utf-8")
+        environ = {"XDG_CONFIG_HOME": str(file.parent.parent), **(environ or {})}
+        return configuration.gather(get_command(paint_app([])), environ)
+
+    return gather
+
+
+def setting(configuration, command, option):
+    return next(one for one in configuration.settings if (one.command, one.option) == (command, option))
+
+
+@pytest.fixture
+def call(file, tmp_path, monkeypatch):
+    """Call the small program: `call("paint", toml="…", VDBEVENTS_…="…")` returns a command's arguments."""
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
 
     def run(*arguments, toml="", **environ):
-        (tmp_path / "vdbevents").mkdir(exist_ok=True)
-        (tmp_path / "vdbevents" / "config.toml").write_text(toml, encoding="utf-8")
+        file.write_text(toml, encoding="utf-8")
         for name, value in environ.items():
             monkeypatch.setenv(name, value)
         seen = []
@@ -86,7 +95,7 @@ def call(tmp_path, monkeypatch):
     return run
 
 
-# Where it stands.
+# Where the file is.
 
 
 @pytest.mark.parametrize("value", [None, "", "relative/path"])
@@ -99,9 +108,9 @@ def test_without_an_absolute_xdg_config_home_the_file_is_in_the_home(value, monk
 
 
 def test_xdg_config_home_names_the_folder(tmp_path):
-    file = configuration.locate({"XDG_CONFIG_HOME": str(tmp_path)})
+    located = configuration.locate({"XDG_CONFIG_HOME": str(tmp_path)})
 
-    assert file == tmp_path / "vdbevents" / "config.toml"
+    assert located == tmp_path / "vdbevents" / "config.toml"
 
 
 def test_without_a_home_there_is_no_file_and_no_error(monkeypatch):
@@ -111,46 +120,61 @@ def test_without_a_home_there_is_no_file_and_no_error(monkeypatch):
     monkeypatch.setattr(Path, "home", no_home)
 
     assert configuration.locate({}) is None
-    assert configuration.load(None) == configuration.Content(None)
+    assert configuration.load(None) is None
 
 
-def test_a_file_that_is_not_there_is_no_problem(tmp_path):
+def test_a_missing_file_is_not_a_problem(tmp_path):
     (tmp_path / "file").touch()
 
-    assert configuration.load(tmp_path / "none") == configuration.Content(tmp_path / "none")
-    assert configuration.load(tmp_path / "file" / "none") == configuration.Content(tmp_path / "file" / "none")
+    assert configuration.load(tmp_path / "none") is None
+    assert configuration.load(tmp_path / "file" / "none") is None
 
 
-def test_the_mark_that_an_editor_on_windows_puts_first_is_passed_over(tmp_path):
-    file = tmp_path / "config.toml"
+def test_a_missing_file_is_shown_as_missing(tmp_path):
+    settings = configuration.gather(get_command(paint_app([])), {"XDG_CONFIG_HOME": str(tmp_path)})
+
+    assert (settings.file, settings.exists) == (tmp_path / "vdbevents" / "config.toml", False)
+    assert settings.problems == ()
+
+
+def test_a_byte_order_mark_is_skipped(file):
     file.write_bytes(b"\xef\xbb\xbf[listen]\r\nhold = 1\r\n")
 
-    assert configuration.load(file).table == {"listen": {"hold": 1}}
+    assert configuration.load(file) == {"listen": {"hold": 1}}
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "error_id", "place"),
     [
-        (b"[listen\n", "cannot parse {}: Expected ']'"),
-        (b"[listen]\nhold 3\n", "(at line 2, column 6)"),
-        (b"x = " + b"[" * 5000, "cannot parse {}: "),
-        (b"x = " + b"9" * 5000, "cannot parse {}: "),
-        (b"x = '\xff'", "cannot read {}: 'utf-8'"),
+        (b"[listen\n", "config-not-toml", "at line 1, column 8"),
+        (b"[listen]\nhold 3\n", "config-not-toml", "(at line 2, column 6)"),
+        (b"x = " + b"[" * 5000, "config-not-toml", ""),
+        (b"x = " + b"9" * 5000, "config-not-toml", ""),
+        (b"x = '\xff'", "config-unreadable", "'utf-8'"),
     ],
 )
-def test_a_file_that_does_not_parse_is_named_with_the_place_and_stops_everything(content, said, tmp_path):
-    file = tmp_path / "config.toml"
+def test_a_file_that_does_not_parse_is_named_with_the_place_and_stops_everything(
+    content, error_id, place, file
+):
     file.write_bytes(content)
-    found = configuration.load(file)
+    environ = {"XDG_CONFIG_HOME": str(file.parent.parent)}
+    found = configuration.gather(get_command(paint_app([])), environ)
+    (problem,) = found.problems
 
-    assert said.format(file) in found.problem.message
+    assert problem.error_id == error_id
+    assert str(file) in problem.message
+    assert place in problem.message
     assert found.exists
-    assert found.problem.hint
-    assert found.problem.stops(("any", "command"))
+    assert problem.hint
+    assert problem.stops(("any", "command"))
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path):
-    assert configuration.load(tmp_path).problem.message.startswith(f"cannot read {tmp_path}: ")
+    with pytest.raises(InputError) as raised:
+        configuration.load(tmp_path)
+
+    assert raised.value.error_id == "config-unreadable"
+    assert str(tmp_path) in raised.value.message
 
 
 def test_the_parser_of_toml_is_loaded_only_if_there_is_a_file(tmp_path):
@@ -167,7 +191,7 @@ def test_the_parser_of_toml_is_loaded_only_if_there_is_a_file(tmp_path):
     assert "tomllib" in loaded()
 
 
-# What is in force.
+# The value of each option.
 
 
 @pytest.mark.parametrize(
@@ -242,8 +266,8 @@ def test_what_ends_the_program_at_once_cannot_be_a_default(call, name):
     assert call("shop", "order", **{f"VDBEVENTS_{name}": "1"}) == {"count": 1}
 
 
-def test_each_setting_says_where_it_comes_from():
-    found = found_in("[paint]\nlayers = 2\nshine = false", {"VDBEVENTS_PAINT_SHINE": "on"})
+def test_each_setting_says_where_it_comes_from(gathered):
+    found = gathered("[paint]\nlayers = 2\nshine = false", {"VDBEVENTS_PAINT_SHINE": "on"})
     source = {one.option: (one.value, one.source) for one in found.settings if one.command == "paint"}
 
     assert found.problems == ()
@@ -258,8 +282,8 @@ def test_each_setting_says_where_it_comes_from():
     }
 
 
-def test_every_option_of_the_program_has_a_variable_of_its_own_that_is_not_needed_otherwise():
-    found = configuration.gather(get_command(whole_app()), configuration.Content(None), {})
+def test_every_option_of_the_program_has_a_variable_of_its_own_that_is_not_needed_otherwise(tmp_path):
+    found = configuration.gather(get_command(whole_app()), {"XDG_CONFIG_HOME": str(tmp_path)})
     variables = [one.variable for one in found.settings]
 
     assert {"VDBEVENTS_LISTEN_HOLD", "VDBEVENTS_QUERY_GREP", "VDBEVENTS_STATUS_JSON"} <= set(variables)
@@ -268,13 +292,12 @@ def test_every_option_of_the_program_has_a_variable_of_its_own_that_is_not_neede
     assert not set(variables) & configuration._OTHER_VARIABLES
 
 
-def test_every_variable_that_the_program_s_text_names_is_known():
+def test_every_variable_that_the_program_s_text_names_is_known(tmp_path):
     named = set()
     for file in PACKAGE.rglob("*.py"):
         named |= set(re.findall(r"VDBEVENTS_[A-Z_]*[A-Z]", file.read_text(encoding="utf-8")))
-    found = configuration.gather(
-        get_command(whole_app()), configuration.Content(None), dict.fromkeys(named, "1")
-    )
+    environ = {"XDG_CONFIG_HOME": str(tmp_path), **dict.fromkeys(named, "1")}
+    found = configuration.gather(get_command(whole_app()), environ)
 
     assert {"VDBEVENTS_CAPTURE_RUNTIME", "VDBEVENTS_LISTEN_HOLD"} <= named
     assert found.problems == ()
@@ -282,81 +305,90 @@ def test_every_variable_that_the_program_s_text_names_is_known():
 
 # What is wrong.
 
+FIXED, OPTION, NAME, VALUE = (
+    f"config-{kind}" for kind in ("option-fixed", "option-unknown", "name-unknown", "value-invalid")
+)
+LISTS = "config --all lists"
+
 
 @pytest.mark.parametrize(
-    ("toml", "said", "cure", "stopped"),
+    ("toml", "error_id", "shown", "hint", "stopped"),
     [
-        ("[paint]\nlayer = 2", "vdbevents paint has no option layer", "did you mean layers? ", "paint"),
-        ("[paint]\nzzz = 2", "[paint]: vdbevents paint has no", "config paint --all lists", "paint"),
-        ("[paint]\nw = 2", "vdbevents paint has no option w", "config paint --all lists", "paint"),
-        ("[paint]\ndaemon = true", "--daemon takes no default", "on the command line", "paint"),
-        ("[paint]\ncwd = '/'", "--cwd takes no default", "on the command line", "paint"),
-        ("[pain]\nlayers = 2", "no command for the table [pain]", "did you mean paint? ", "paint"),
-        ("[zzz]\nlayers = 2", "no command for the table [zzz]", "vdbevents config --all lists", ""),
-        ("[shop.ordr]\ncount = 2", "the table [shop.ordr]", "did you mean shop.order? ", "shop order"),
-        ("[shop.zzz]\ncount = 2", "the table [shop.zzz]", "vdbevents config --all lists", "shop"),
-        ("layers = 2", "layers stands in no command's table", "such as [paint]: ", "paint"),
-        ("zzz = 2", "zzz stands in no command's table", "vdbevents config --all lists", ""),
-        ("[shop]\ncount = 2", "shop.count stands in no", "such as [shop.order]", "shop order"),
-        ("[shop]\nlayers = 2", "shop.layers stands in no", "vdbevents config --all lists", "shop"),
-        ("paint = 2", "paint is a command", "begin the table with: [paint]", "paint"),
-        ("[[paint]]\nlayers = 2", "paint is a command", "begin the table with: [paint]", "paint"),
-        ("[paint]\nlayers = '2'", 'layers in [paint]: "2" is not a whole number', "paint --help", "paint"),
-        ("[paint]\nlayers = 2.0", "layers in [paint]: 2.0 is not a whole number", "paint --help", "paint"),
-        ("[paint]\nlayers = true", "layers in [paint]: true is not a whole number", "paint --help", "paint"),
-        ("[paint]\nlayers = [2]", "layers in [paint]: [2] is not a whole number", "paint --help", "paint"),
-        ("[paint.layers]\nx = 2", 'layers in [paint]: {"x": 2} is not a whole', "paint --help", "paint"),
-        ("[paint]\nlayers = 10", "layers in [paint]: 10 is not in the range 1<=x<=9", "--help", "paint"),
-        ("[paint]\nbrush-width = false", "brush-width in [paint]: false is not a number", "--help", "paint"),
-        ("[paint]\nbrush-width = nan", "nan is no number to count with", "--help", "paint"),
-        ("[paint]\nbrush-width = inf", "inf is no number to count with", "--help", "paint"),
-        (f"[paint]\nbrush-width = 1{'0' * 400}", "int too large", "--help", "paint"),
-        ("[paint]\nshine = 1", "shine in [paint]: 1 is not true or false", "--help", "paint"),
-        ("[paint]\nshine = 'yes'", 'shine in [paint]: "yes" is not true or false', "--help", "paint"),
-        ("[paint]\ncolour = 'mud'", "'mud' is not one of 'red', 'blue'", "--help", "paint"),
-        ("[paint]\nuntil = 2026-03-02", '"2026-03-02" is not text in quotes', "--help", "paint"),
-        ("[paint]\nlabel = 'a'", 'label in [paint]: "a" is not a list: write ["a"]', "--help", "paint"),
-        ("[paint]\nlabel = ['a', 2]", "label in [paint]: 2 is not text in quotes", "--help", "paint"),
-        ("[shop.order]\ncount = 0", "count in [shop.order]: 0 is not in the", "--help", "shop order"),
+        ("[paint]\nlayer = 2", OPTION, "no option layer", "did you mean layers? ", "paint"),
+        ("[paint]\nzzz = 2", OPTION, "zzz in [paint]: ", "config paint --all lists", "paint"),
+        ("[paint]\nw = 2", OPTION, "no option w", "config paint --all lists", "paint"),
+        ("[paint]\ndaemon = true", FIXED, "--daemon", "on the command line", "paint"),
+        ("[paint]\ncwd = '/'", FIXED, "--cwd", "on the command line", "paint"),
+        ("[pain]\nlayers = 2", NAME, ": pain: ", "did you mean paint? ", "paint"),
+        ("[zzz]\nlayers = 2", NAME, ": zzz: ", LISTS, ""),
+        ("[shop.ordr]\ncount = 2", NAME, "ordr in [shop]: ", "did you mean shop.order? ", "shop order"),
+        ("[shop.zzz]\ncount = 2", NAME, "zzz in [shop]: ", LISTS, "shop"),
+        ("layers = 2", NAME, ": layers: ", "did you mean paint.layers? ", "paint"),
+        ("zzz = 2", NAME, ": zzz: ", LISTS, ""),
+        ("[shop]\ncount = 2", NAME, "count in [shop]: ", "did you mean shop.order.count? ", "shop order"),
+        ("[shop]\nlayers = 2", NAME, "layers in [shop]: ", LISTS, "shop"),
+        ("paint = 2", VALUE, ": paint: ", "begin the table with: [paint]", "paint"),
+        ("[[paint]]\nlayers = 2", VALUE, ": paint: ", "begin the table with: [paint]", "paint"),
+        ("[paint]\nlayers = '2'", VALUE, 'a whole number, got "2"', "paint --help", "paint"),
+        ("[paint]\nlayers = 2.0", VALUE, "a whole number, got 2.0", "paint --help", "paint"),
+        ("[paint]\nlayers = true", VALUE, "a whole number, got true", "paint --help", "paint"),
+        ("[paint]\nlayers = [2]", VALUE, "a whole number, got [2]", "paint --help", "paint"),
+        ("[paint.layers]\nx = 2", VALUE, 'a whole number, got {"x": 2}', "paint --help", "paint"),
+        ("[paint]\nlayers = 10", VALUE, "10 is not in the range 1<=x<=9", "--help", "paint"),
+        ("[paint]\nbrush-width = false", VALUE, "a number, got false", "--help", "paint"),
+        ("[paint]\nbrush-width = nan", VALUE, "finite, got nan", "--help", "paint"),
+        ("[paint]\nbrush-width = inf", VALUE, "finite, got inf", "--help", "paint"),
+        (f"[paint]\nbrush-width = 1{'0' * 400}", VALUE, "int too large", "--help", "paint"),
+        ("[paint]\nshine = 1", VALUE, "shine in [paint]: must be true or false, got 1", "--help", "paint"),
+        ("[paint]\nshine = 'yes'", VALUE, 'true or false, got "yes"', "--help", "paint"),
+        ("[paint]\ncolour = 'mud'", VALUE, "'mud' is not one of 'red', 'blue'", "--help", "paint"),
+        ("[paint]\nuntil = 2026-03-02", VALUE, 'text in quotes, got "2026-03-02"', "--help", "paint"),
+        ("[paint]\nlabel = 'a'", VALUE, 'a list, ["a"], got "a"', "--help", "paint"),
+        ("[paint]\nlabel = ['a', 2]", VALUE, "text in quotes, got 2", "--help", "paint"),
+        ("[shop.order]\ncount = 0", VALUE, "count in [shop.order]: 0 is not in", "--help", "shop order"),
     ],
 )  # fmt: skip
-def test_what_is_wrong_in_the_file_is_said_with_the_cure_and_stops_whom_it_concerns(
-    toml, said, cure, stopped
+def test_a_mistake_in_the_file_is_reported_with_a_hint_and_stops_the_commands_it_concerns(
+    gathered, file, *, toml, error_id, shown, hint, stopped
 ):
-    (problem,) = found_in(toml).problems
+    (problem,) = gathered(toml).problems
 
-    assert problem.message.startswith(f"{FILE}: ")
-    assert said in problem.message
-    assert cure in problem.hint
+    assert problem.error_id == error_id
+    assert problem.message.startswith(f"{file}: ")
+    assert shown in problem.message
+    assert hint in problem.hint
     assert [" ".join(path) for path in problem.commands] == ([stopped] if stopped else [])
 
 
 @pytest.mark.parametrize(
-    ("variable", "value", "said", "cure", "stopped"),
+    ("variable", "value", "error_id", "shown", "hint", "stopped"),
     [
-        ("PAINT_LAYERS", "two", "'two' is not a valid int range", "paint --help", "paint"),
-        ("PAINT_LAYERS", "0", "0 is not in the range 1<=x<=9", "paint --help", "paint"),
-        ("PAINT_BRUSH_WIDTH", "nan", "nan is no number to count with", "paint --help", "paint"),
-        ("PAINT_SHINE", "maybe", "'maybe' is not a valid boolean", "paint --help", "paint"),
-        ("PAINT_COLOUR", "mud", "'mud' is not one of 'red', 'blue'", "paint --help", "paint"),
-        ("PAINT_LAYER", "1", "vdbevents paint has no option layer", "did you mean layers? ", "paint"),
-        ("PAINT_DAEMON", "1", "--daemon takes no default", "on the command line", "paint"),
-        ("PAIN_LAYERS", "1", "no command or option", "did you mean VDBEVENTS_PAINT_LAYERS? ", "paint"),
-        ("SHOP_SEND_BACK_RESON", "x", "shop send-back has no option reson", "reason? ", "shop send-back"),
-        ("SHOP_OOPS", "1", "no command or option", "vdbevents config --all lists", "shop"),
-        ("X", "1", "no command or option", "vdbevents config --all lists", ""),
+        ("PAINT_LAYERS", "two", VALUE, "'two' is not a valid int range", "paint --help", "paint"),
+        ("PAINT_LAYERS", "0", VALUE, "0 is not in the range 1<=x<=9", "paint --help", "paint"),
+        ("PAINT_BRUSH_WIDTH", "nan", VALUE, "finite, got nan", "paint --help", "paint"),
+        ("PAINT_SHINE", "maybe", VALUE, "'maybe' is not a valid boolean", "paint --help", "paint"),
+        ("PAINT_COLOUR", "mud", VALUE, "'mud' is not one of 'red', 'blue'", "paint --help", "paint"),
+        ("PAINT_LAYER", "1", OPTION, "paint has no option layer", "did you mean layers? ", "paint"),
+        ("PAINT_DAEMON", "1", FIXED, "--daemon", "on the command line", "paint"),
+        ("PAIN_LAYERS", "1", NAME, "", "did you mean VDBEVENTS_PAINT_LAYERS? ", "paint"),
+        ("SHOP_SEND_BACK_RESON", "x", OPTION, "send-back has no option reson", "reason? ", "shop send-back"),
+        ("SHOP_OOPS", "1", NAME, "", LISTS, "shop"),
+        ("X", "1", NAME, "", LISTS, ""),
     ],
 )  # fmt: skip
-def test_what_is_wrong_in_the_environment_is_said_with_the_variable(variable, value, said, cure, stopped):
-    (problem,) = found_in(environ={f"VDBEVENTS_{variable}": value}).problems
+def test_a_mistake_in_the_environment_is_reported_with_the_variable(
+    gathered, *, variable, value, error_id, shown, hint, stopped
+):
+    (problem,) = gathered(environ={f"VDBEVENTS_{variable}": value}).problems
 
+    assert problem.error_id == error_id
     assert problem.message.startswith(f"VDBEVENTS_{variable}: ")
-    assert said in problem.message
-    assert cure in problem.hint
+    assert shown in problem.message
+    assert hint in problem.hint
     assert [" ".join(path) for path in problem.commands] == ([stopped] if stopped else [])
 
 
-def test_what_is_wrong_with_one_command_stops_no_other(call, capfd):
+def test_a_mistake_with_one_command_stops_no_other(call, capfd):
     toml = "[paint]\nlayers = 20\n[shop.order]\ncount = 2"
 
     assert call("shop", "order", toml=toml) == {"count": 2}
@@ -366,22 +398,22 @@ def test_what_is_wrong_with_one_command_stops_no_other(call, capfd):
     assert "  → see: vdbevents paint --help, and: vdbevents config\n" in said
 
 
-def test_a_variable_that_is_good_does_not_hide_that_the_file_is_not(call, capfd):
+def test_a_valid_variable_does_not_hide_a_mistake_in_the_file(call, capfd):
     assert call("paint", toml="[paint]\nlayers = 20", VDBEVENTS_PAINT_LAYERS="3") is None
     assert "20 is not in the range" in capfd.readouterr().err
 
 
-# How it is shown.
+# How settings are shown.
 
 
-def test_what_is_set_is_shown_by_command_and_aligned():
-    found = found_in(
+def test_what_is_set_is_shown_by_command_and_aligned(gathered, file):
+    found = gathered(
         "[paint]\nbrush-width = 3\nlabel = ['ä', '日本']\n[shop.order]\ncount = 2",
         {"VDBEVENTS_PAINT_SHINE": "off"},
     )
 
-    assert configuration.render(found, everything=False, as_json=False) == (
-        f"file: {FILE}\n\n"
+    assert config.render_text(found, everything=False) == (
+        f"file: {file}\n\n"
         "vdbevents paint\n"
         "  brush-width  3.0            config.toml\n"
         '  label        ["ä", "日本"]  config.toml\n'
@@ -391,19 +423,19 @@ def test_what_is_set_is_shown_by_command_and_aligned():
     )
 
 
-def test_a_long_value_does_not_move_the_others():
-    found = found_in(f"[paint]\nlayers = 2\nlabel = ['{'x' * 100}']")
-    shown = configuration.render(found, everything=False, as_json=False)
+def test_a_long_value_does_not_move_the_others(gathered):
+    found = gathered(f"[paint]\nlayers = 2\nlabel = ['{'x' * 100}']")
+    shown = config.render_text(found, everything=False)
 
     assert "  layers  2  config.toml\n" in shown
     assert f'  label   ["{"x" * 100}"]  config.toml' in shown
 
 
-def test_with_all_the_defaults_are_shown_with_the_variable_that_sets_them():
-    found = configuration.only(found_in("[shop.order]\ncount = 2"), ["shop"])
+def test_with_all_the_defaults_are_shown_with_the_variable_that_sets_them(gathered, file):
+    found = config.only(gathered("[shop.order]\ncount = 2"), ["shop"])
 
-    assert configuration.render(found, everything=True, as_json=False) == (
-        f"file: {FILE}\n\n"
+    assert config.render_text(found, everything=True) == (
+        f"file: {file}\n\n"
         "vdbevents shop order\n"
         "  count   2   config.toml\n\n"
         "vdbevents shop send-back\n"
@@ -411,18 +443,20 @@ def test_with_all_the_defaults_are_shown_with_the_variable_that_sets_them():
     )
 
 
-def test_a_command_that_there_is_not_is_told_with_the_closest():
-    with pytest.raises(InputError, match="no command vdbevents shop ordr") as told:
-        configuration.only(found_in(), ["shop", "ordr"])
+def test_an_unknown_command_is_reported_with_the_closest(gathered):
+    with pytest.raises(InputError) as raised:
+        config.only(gathered(), ["shop", "ordr"])
 
-    assert "did you mean shop order? " in told.value.hint
+    assert raised.value.error_id == "command-unknown"
+    assert "vdbevents shop ordr" in raised.value.message
+    assert "did you mean shop order? " in raised.value.hint
 
 
-def test_text_from_elsewhere_is_harmless_on_a_terminal():
+def test_text_from_elsewhere_is_harmless_on_a_terminal(gathered):
     hostile = "\\u001b[31m\\u009b31m\\u202e"
-    found = found_in(f'[paint]\nuntil = "{hostile}"\n', {"VDBEVENTS_PAINT_LABEL": "\x1b]0;x\x07\n\udc9b31m"})
-    shown = configuration.render(found, everything=False, as_json=False)
-    as_json = configuration.render(found, everything=False, as_json=True)
+    found = gathered(f'[paint]\nuntil = "{hostile}"\n', {"VDBEVENTS_PAINT_LABEL": "\x1b]0;x\x07\n\udc9b31m"})
+    shown = config.render_text(found, everything=False)
+    as_json = config.render_json(found)
 
     assert len(shown.splitlines()) == 5
     assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]", shown)

@@ -1,4 +1,4 @@
-"""Defaults from the file and the environment, as the real program takes them."""
+"""Defaults from the file and the environment, in the real program."""
 
 import json
 import os
@@ -66,7 +66,7 @@ def test_lists_and_flags_are_taken_from_both(file, environ):
     assert in_environment
 
 
-def test_a_env_file_sets_no_defaults_of_options(environ, tmp_path):
+def test_an_env_file_sets_no_defaults_of_options(environ, tmp_path):
     (tmp_path / ".env").write_text("VDBEVENTS_QUERY_LIMIT=2\n")
 
     assert len(lines_of(run(["query", SESSION, "-o", "jsonl"], environ, cwd=tmp_path))) > 9
@@ -105,7 +105,7 @@ def test_a_wrong_key_stops_the_command_whose_table_it_is_in_and_no_other(file, e
 
     assert stopped.returncode == 2
     assert stopped.stderr == (
-        f"vdbevents: {file}: [listen]: vdbevents listen has no option hodl\n"
+        f"vdbevents: {file}: hodl in [listen]: vdbevents listen has no option hodl\n"
         "  → did you mean hold? vdbevents config listen --all lists what can be set\n"
     )
     assert working.returncode == 3
@@ -114,14 +114,14 @@ def test_a_wrong_key_stops_the_command_whose_table_it_is_in_and_no_other(file, e
     assert shown.stderr == stopped.stderr
 
 
-def test_a_wrong_value_is_told_in_the_form_that_was_asked_for(environ):
+def test_a_wrong_value_is_reported_in_the_chosen_log_format(environ):
     environ |= {"VDBEVENTS_LISTEN_HOLD": "much", "VDBEVENTS_LISTEN_LOG_FORMAT": "json"}
     done = run(["listen"], environ)
-    told = json.loads(done.stderr)
+    message = json.loads(done.stderr)
 
     assert done.returncode == 2
-    assert told["level"] == "error"
-    assert told["message"].startswith("VDBEVENTS_LISTEN_HOLD: 'much' is not")
+    assert (message["level"], message["error_id"]) == ("error", "config-value-invalid")
+    assert message["message"].startswith("VDBEVENTS_LISTEN_HOLD: 'much' is not")
 
 
 def test_the_background_cannot_be_a_default(environ, state):
@@ -132,13 +132,13 @@ def test_the_background_cannot_be_a_default(environ, state):
     assert "--daemon takes no default" in done.stderr
 
 
-def test_the_other_variables_of_the_program_are_no_mistake(environ):
+def test_the_other_variables_of_the_program_are_not_mistakes(environ):
     done = run(["config"], environ | {"VDBEVENTS_CAPTURE_RUNTIME": "/usr/bin/true"})
 
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_where_nothing_is_set_it_says_how_and_that_is_true(environ, tmp_path):
+def test_the_advice_on_how_to_set_an_option_works(environ, tmp_path):
     file = tmp_path / ".config" / "vdbevents" / "config.toml"
     said = run(["config"], environ).stdout
 
@@ -149,7 +149,7 @@ def test_where_nothing_is_set_it_says_how_and_that_is_true(environ, tmp_path):
     assert lines_of(run(["config"], environ))[2:] == ["vdbevents listen", "  hold  256.0  config.toml"]
 
 
-def test_config_tells_a_program_everything(file, environ):
+def test_config_shows_a_program_everything(file, environ):
     file.write_text("[stop]\ntimeout = 3\n[query]\nlimt = 2\n")
     done = run(["config", "stop", "--json"], environ | {"VDBEVENTS_STOP_OOPS": "1"})
 
@@ -169,7 +169,7 @@ def test_config_tells_a_program_everything(file, environ):
         ],
         "problems": [
             {
-                "message": f"{file}: [query]: vdbevents query has no option limt",
+                "message": f"{file}: limt in [query]: vdbevents query has no option limt",
                 "hint": "did you mean limit? vdbevents config query --all lists what can be set",
                 "commands": ["query"],
             },
@@ -182,7 +182,7 @@ def test_config_tells_a_program_everything(file, environ):
     }
 
 
-def test_config_knows_no_command_that_there_is_not(environ):
+def test_config_suggests_the_command_that_was_meant(environ):
     done = run(["config", "lisen"], environ)
 
     assert done.returncode == 2
@@ -190,7 +190,7 @@ def test_config_knows_no_command_that_there_is_not(environ):
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
-def test_what_no_encoding_has_is_shown_all_the_same(environ, encoding):
+def test_text_without_an_encoding_is_shown_all_the_same(environ, encoding):
     environ |= {"VDBEVENTS_QUERY_LAST": "\udcff ü \x1b[31m", "PYTHONIOENCODING": encoding}
     done = run(["config"], environ, text=False, encoding=None)
 

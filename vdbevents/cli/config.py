@@ -1,19 +1,20 @@
-"""`vdbevents config`: shows which options the file and the environment set."""
+"""`vdbevents config`: show which options the file and the environment set."""
 
-from typing import Annotated
+from collections.abc import Sequence
+from typing import Annotated, Final
 
 import typer
 
-from vdbevents.cli.command import (
-    put,
-    reports,
-)
+from vdbevents.cli.command import as_json as json_text, put, reports
+from vdbevents.cli.configuration import DEFAULT, LISTS, Configuration, as_toml, did_you_mean, report
 from vdbevents.cli.diagnostics import ExitCode
+from vdbevents.errors import InputError
+from vdbevents.terminal import cells, harmless, padded
 
-HELP = """Show which options the file and the environment set, to what, and what is wrong there.
+HELP = """Show which options the file and the environment set, and what is wrong there.
 
-An option that no flag sets is taken from VDBEVENTS_<COMMAND>_<OPTION>, else from the table of its command in
-$XDG_CONFIG_HOME/vdbevents/config.toml (else ~/.config/vdbevents/config.toml), else it has its own default.
+An option takes its value from its flag, else from VDBEVENTS_<COMMAND>_<OPTION>, else from the table of its
+command in $XDG_CONFIG_HOME/vdbevents/config.toml (else ~/.config/vdbevents/config.toml), else its default.
 
 \b
 Examples:
@@ -22,8 +23,77 @@ Examples:
   VDBEVENTS_QUERY_LIMIT=20 vdbevents config query
 
 \b
-Exit codes: 0 nothing is wrong, 2 something is.
+Exit codes: 0 no problems, 2 problems found.
 """
+
+_HOW_TO_SET: Final = """
+Nothing is set: every option has its default (vdbevents config --all lists them). To set one, in the file:
+
+  [listen]
+  hold = 256.0
+
+or in the environment:
+
+  export VDBEVENTS_LISTEN_HOLD=256"""
+
+_LONGEST_ALIGNED: Final = 40
+
+
+def only(configuration: Configuration, words: Sequence[str]) -> Configuration:
+    """Return the settings of one command or group, with all problems.
+
+    Raises:
+        InputError: there is no such command, or it takes no defaults.
+    """
+    wanted = tuple(words)
+    settings = configuration.settings
+    kept = tuple(one for one in settings if tuple(one.command.split())[: len(wanted)] == wanted)
+    if not kept:
+        name = " ".join(wanted)
+        raise InputError(
+            f"vdbevents {name}: no such command, or none with options to set",
+            did_you_mean(name, {one.command for one in settings}) + LISTS,
+            error_id="command-unknown",
+        )
+    return configuration._replace(settings=kept)
+
+
+def render_json(configuration: Configuration) -> str:
+    """Format all settings and problems as one JSON object."""
+    file, exists, settings, problems = configuration
+    shown = [
+        {"message": one.message, "hint": one.hint, "commands": [" ".join(path) for path in one.commands]}
+        for one in problems
+    ]
+    return json_text(
+        {
+            "file": str(file) if file else None,
+            "exists": exists,
+            "settings": [setting._asdict() for setting in settings],
+            "problems": shown,
+        }
+    )
+
+
+def render_text(configuration: Configuration, *, everything: bool) -> str:
+    """Format the settings for a person, with defaults only if `everything` is wanted."""
+    file, exists, settings, problems = configuration
+    missing = "" if exists else " (does not exist)"
+    lines = [f"file: {harmless(str(file or 'none, without a home directory'))}{missing}"]
+    shown = [one for one in settings if everything or one.source != DEFAULT]
+    if not shown:
+        return "\n".join([*lines, *([] if problems else [_HOW_TO_SET])])
+    name_width = max(len(one.option) for one in shown)
+    widths = [cells(as_toml(one.value)) for one in shown]
+    value_width = max((width for width in widths if width <= _LONGEST_ALIGNED), default=0)
+    command = None
+    for one in shown:
+        if one.command != command:
+            command = one.command
+            lines += ["", f"vdbevents {command}"]
+        source = f"{DEFAULT} ({one.variable})" if one.source == DEFAULT else one.source
+        lines.append(f"  {one.option:<{name_width}}  {padded(as_toml(one.value), value_width)}  {source}")
+    return "\n".join(lines)
 
 
 @reports
@@ -31,24 +101,20 @@ def config(
     context: typer.Context,
     command: Annotated[
         list[str] | None,
-        typer.Argument(
-            metavar="[COMMAND]...", help="Only this command, or group of commands.", show_default=False
-        ),
+        typer.Argument(metavar="[COMMAND]...", help="Only this command or group.", show_default=False),
     ] = None,
     *,
-    everything: Annotated[bool, typer.Option("--all", help="Also what has its own default.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Include options with their defaults.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object, with all options.")] = False,
 ) -> ExitCode:
-    from vdbevents.cli.configuration import configuration_of, only, render, tell
-
-    found = configuration_of(context)
+    configuration: Configuration = context.obj
     if command:
-        found = only(found, command)
-    put(render(found, everything=everything, as_json=as_json))
-    if not found.problems:
+        configuration = only(configuration, command)
+    put(render_json(configuration) if as_json else render_text(configuration, everything=everything))
+    if not configuration.problems:
         return ExitCode.DONE
     if not as_json:
-        tell(found.problems)
+        report(configuration.problems)
     return ExitCode.BAD_INPUT
 
 

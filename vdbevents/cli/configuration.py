@@ -1,73 +1,55 @@
-"""Defaults of options, from `$XDG_CONFIG_HOME/vdbevents/config.toml` and from `VDBEVENTS_…`.
+"""Read defaults of options from `$XDG_CONFIG_HOME/vdbevents/config.toml` and from `VDBEVENTS_…`.
 
-Both are read before the command line is, checked by the type of the option that they are for, and handed to
-it as click's `default_map`. So flags win over the environment, and that over the file. What is wrong stops
-the commands that it concerns, and no other.
+Both are read and checked before the command line, and given to it as click's `default_map`. So flags win over
+variables, and variables over the file. A mistake stops the commands that it concerns, and no other.
+
+click's `auto_envvar_prefix` is not used: it would rename the variables of 45 of 233 options (`AS_JSON` for
+`JSON`), split the lists of 20 at blanks, accept a variable for `--help`, and find no mistake in a variable's
+name. It would save four lines: those that look a variable up.
 """
 
 import functools
 import json
 import math
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from enum import Enum
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, Final, NamedTuple, NoReturn
 
 import typer
 from typer.core import TyperCommand, TyperGroup, TyperOption
 
-from vdbevents.cli.command import as_json as json_text
 from vdbevents.cli.diagnostics import Diagnostics, ExitCode, LogFormat
 from vdbevents.errors import InputError
-from vdbevents.terminal import cells, cut, harmless, padded
+from vdbevents.terminal import cut, harmless
+
+DEFAULT: Final = "default"
+"""The source of a setting that neither the file nor a variable sets."""
+LISTS: Final = "vdbevents config --all lists what can be set"
 
 _PREFIX: Final = "VDBEVENTS"
 _FILE_NAME: Final = "config.toml"
-_DEFAULT: Final = "default"
-_LISTS: Final = "vdbevents config --all lists what can be set"
-
-# They say where to read settings from. And a listener that `--daemon` starts must not start another.
+# The first two say where to read settings from; a listener started by `--daemon` must not start another.
 _NEVER_SET: Final = {"env-file", "cwd", "daemon"}
 # It shows what is wrong with the others.
 _WITHOUT_DEFAULTS: Final = {("config",)}
 _OTHER_VARIABLES: Final = {"VDBEVENTS_BACKEND_TOKEN", "VDBEVENTS_CAPTURE_RUNTIME", "VDBEVENTS_PAGER"}
-
 _LONGEST_IN_HELP: Final = 60
-_LONGEST_ALIGNED: Final = 40
 
-_HOW_TO_SET: Final = """
-Nothing is set: every option has its own default, which vdbevents config --all lists. To set one, in the file:
-
-  [listen]
-  hold = 256.0
-
-or in the environment:
-
-  export VDBEVENTS_LISTEN_HOLD=256"""
-
-_EVERY_COMMAND: Final = ((),)
-
+# A command's name after those of its groups; an option's has its name after that.
 _Path = tuple[str, ...]
 
 
-class _Known(NamedTuple):
-    """Each command's options that can be set, and the paths of commands and of groups."""
-
-    commands: dict[_Path, dict[str, TyperOption]]
-    tables: set[_Path]
-
-
-class Setting(NamedTuple):
-    """The value of an option that is in force where no flag says otherwise.
+class OptionSetting(NamedTuple):
+    """The value of an option without a flag.
 
     Attributes:
-        command: as one types it after `vdbevents`.
-        option: its long name, without dashes.
-        value: what is in force, as JSON has it.
+        command: the command as typed after `vdbevents`.
+        option: the long name, without dashes.
+        value: the value, as in JSON.
         source: `default`, `config.toml`, or the variable's name.
-        variable: the one that would set it.
+        variable: the variable that sets it.
     """
 
     command: str
@@ -77,64 +59,49 @@ class Setting(NamedTuple):
     variable: str
 
 
-class Problem(NamedTuple):
-    """What is wrong with the file or a variable.
+class ConfigError(InputError):
+    """A mistake in the file or in a variable.
 
     Attributes:
-        message: what, and where.
-        hint: the cure.
-        commands: the paths of the commands and groups that it stops; an empty path is all of them.
+        commands: the paths of the commands and groups that it stops; an empty path stops all.
     """
 
-    message: str
-    hint: str
-    commands: tuple[_Path, ...] = ()
+    def __init__(self, error_id: str, message: str, hint: str, *commands: _Path) -> None:
+        super().__init__(message, hint, error_id=error_id)
+        self.commands = commands
 
     def stops(self, command: _Path) -> bool:
-        """Whether a command cannot be run before it is mended."""
+        """Return whether the command cannot run until this is fixed."""
         return any(command[: len(path)] == path for path in self.commands)
 
 
-class Content(NamedTuple):
-    """What is known of the file."""
-
-    path: Path | None
-    exists: bool = False
-    table: Mapping[str, Any] = MappingProxyType({})
-    problem: Problem | None = None
-
-
 class Configuration(NamedTuple):
-    """What is in force, and what is wrong."""
+    """The file's path and whether it exists, the value of each option, and what is wrong."""
 
-    content: Content
-    settings: tuple[Setting, ...]
-    problems: tuple[Problem, ...]
+    file: Path | None
+    exists: bool
+    settings: tuple[OptionSetting, ...]
+    problems: tuple[ConfigError, ...]
 
 
 class ConfiguredGroup(TyperGroup):
-    """The program: its commands take their defaults from the file and the environment."""
+    """The program: its commands take defaults from the file and the environment."""
 
-    def main(self, *arguments: Any, **extra: Any) -> Any:  # noqa: ANN401 - as click has it
-        found = gather(self, load(locate(os.environ)), os.environ)
-        return super().main(*arguments, default_map=_apply(self, found), obj=found, **extra)
+    def main(self, *arguments: Any, **extra: Any) -> Any:  # noqa: ANN401 - click's signature
+        configuration = gather(self, os.environ)
+        defaults = _apply(self, configuration)
+        return super().main(*arguments, default_map=defaults, obj=configuration, **extra)
 
 
 def is_silent(environ: Mapping[str, str]) -> bool:
-    """Whether neither the file nor the environment could set anything, or be wrong."""
+    """Return whether there is neither a file nor a variable that could set anything, or be wrong."""
     path = locate(environ)
-    names = {name for name in environ if name.startswith(_PREFIX + "_")}
+    names = {name for name in environ if name.startswith(f"{_PREFIX}_")}
     return names <= _OTHER_VARIABLES and (path is None or not os.path.lexists(path))
 
 
-def configuration_of(context: typer.Context) -> Configuration:
-    """What was in force when the program that a context is of was started."""
-    found: Configuration = context.obj
-    return found
-
-
 def locate(environ: Mapping[str, str]) -> Path | None:
-    """The file, which need not exist; none where there is no home either.
+    """Return the file's path, whether or not it exists; None without a home directory.
 
     A relative `XDG_CONFIG_HOME` is ignored, as the XDG specification says.
     """
@@ -147,178 +114,184 @@ def locate(environ: Mapping[str, str]) -> Path | None:
     return base / "vdbevents" / _FILE_NAME
 
 
-def load(path: Path | None) -> Content:
-    """Reads and parses the file."""
-    if path is None:
-        return Content(path)
+def load(path: Path | None) -> dict[str, Any] | None:
+    """Read and parse the file; return None if there is none.
+
+    Raises:
+        ConfigError: it cannot be read or parsed; this stops all commands.
+    """
     try:
-        # With or without the mark that editors on Windows put first.
-        text = path.read_bytes().decode("utf-8-sig")
+        # Editors on Windows put a byte order mark first.
+        text = path.read_bytes().decode("utf-8-sig") if path else None
     except (FileNotFoundError, NotADirectoryError):
-        return Content(path)
+        text = None
     except OSError as error:
-        reason, hint = f"cannot read {path}: {error.strerror or error}", "make it a readable file"
+        reason = f"cannot read {path}: {error.strerror or error}"
+        raise ConfigError("config-unreadable", reason, "make it a readable file", ()) from None
     except UnicodeDecodeError as error:
-        reason, hint = f"cannot read {path}: {error}", "save it as UTF-8"
-    else:
-        import tomllib
+        raise ConfigError(
+            "config-unreadable", f"cannot read {path}: {error}", "save it as UTF-8", ()
+        ) from None
+    if text is None:
+        return None
+    import tomllib
 
-        try:
-            return Content(path, exists=True, table=tomllib.loads(text))
-        except (ValueError, RecursionError) as error:
-            reason = f"cannot parse {path}: {error}"
-            hint = "mend it, or move it away; docs/configuration.md has an example"
-    return Content(path, exists=True, problem=Problem(reason, hint, _EVERY_COMMAND))
+    try:
+        return tomllib.loads(text)
+    except (ValueError, RecursionError) as error:
+        hint = "fix or remove it; docs/configuration.md has an example"
+        raise ConfigError("config-not-toml", f"cannot parse {path}: {error}", hint, ()) from None
 
 
-def gather(group: TyperGroup, content: Content, environ: Mapping[str, str]) -> Configuration:
-    """Holds the file and the environment against the options that there are."""
-    commands = {path: options for path, options in _commands_of(group) if path not in _WITHOUT_DEFAULTS}
-    known = _Known(commands, {path[:end] for path in commands for end in range(1, len(path) + 1)})
-    problems = [content.problem] if content.problem else []
-    in_file: dict[tuple[_Path, str], Any] = {}
-    for one in _visit(content.table, (), known, str(content.path)):
-        if isinstance(one, Problem):
-            problems.append(one)
-        else:
-            in_file[one[0]] = one[1]
-    problems += _unknown_variables(known, environ)
-    settings = []
-    for path, options in commands.items():
-        for name, option in options.items():
-            setting = Setting(
-                " ".join(path), name, _plain(option.default), _DEFAULT, _variable((*path, name))
+def gather(group: TyperGroup, environ: Mapping[str, str]) -> Configuration:
+    """Read the file and the environment, and check them against the options of a program's commands."""
+    reader = _Reader(group)
+    path, exists = locate(environ), True
+    try:
+        table = load(path)
+        exists = table is not None
+        reader.read_table(table or {}, (), str(path))
+    except ConfigError as problem:
+        reader.problems.append(problem)
+    reader.read_environment(environ)
+    return Configuration(path, exists, tuple(reader.settings.values()), tuple(reader.problems))
+
+
+class _Reader:
+    """Collects the value of each option, and problems."""
+
+    def __init__(self, group: TyperGroup) -> None:
+        self._group = group
+        self._commands = {path: one for path, one in _commands_of(group) if path not in _WITHOUT_DEFAULTS}
+        self._tables = {path[:end] for path in self._commands for end in range(1, len(path) + 1)}
+        self._options = {
+            (*path, name): option
+            for path, command in self._commands.items()
+            for name, option in _options_of(command)
+            if name not in _NEVER_SET
+        }
+        self._paths = {_variable(path): path for path in self._options}
+        self.settings = {
+            path: OptionSetting(
+                " ".join(path[:-1]), path[-1], _plain(self._options[path].default), DEFAULT, variable
             )
-            given = []
-            if (path, name) in in_file:
-                where = f"{content.path}: {name} in [{'.'.join(path)}]"
-                given.append((_FILE_NAME, where, in_file[path, name]))
-            # Set to nothing is not set, as everywhere in click.
-            if text := environ.get(setting.variable):
-                raw = [line for line in text.split("\n") if line] if option.multiple else text
-                given.append((setting.variable, setting.variable, raw))
-            for source, where, raw in given:
-                try:
-                    value = _checked(group, option, raw, typed=source == _FILE_NAME)
-                except ValueError as error:
-                    hint = f"see: vdbevents {' '.join(path)} --help, and: vdbevents config"
-                    problems.append(Problem(f"{where}: {error}", hint, (path,)))
-                else:
-                    setting = Setting(setting.command, name, _plain(value), source, setting.variable)
-            settings.append(setting)
-    return Configuration(content, tuple(settings), tuple(problems))
+            for variable, path in self._paths.items()
+        }
+        self.problems: list[ConfigError] = []
 
+    def read_table(self, table: Mapping[str, Any], above: _Path, file: str) -> None:
+        """Take the values of a table and of the tables in it."""
+        for key, value in table.items():
+            name = key.replace("_", "-")
+            path = (*above, name)
+            where = f"{file}: {name} in [{'.'.join(above)}]" if above else f"{file}: {name}"
+            if path in self._options:
+                self._set(path, value, _FILE_NAME, where)
+            elif path not in self._tables:
+                candidates = self._tables if isinstance(value, dict) else self._options
+                self.problems.append(self._unknown(where, path, candidates, ".".join))
+            elif isinstance(value, dict):
+                self.read_table(value, path, file)
+            else:
+                message = f"{where}: must be a table of options, got {as_toml(value)}"
+                hint = f"begin the table with: [{'.'.join(path)}]"
+                self.problems.append(ConfigError("config-value-invalid", message, hint, path))
 
-def _commands_of(group: TyperGroup, above: _Path = ()) -> Iterator[tuple[_Path, dict[str, TyperOption]]]:
-    for name, command in group.commands.items():
-        path = (*above, name)
-        if isinstance(command, TyperGroup):
-            yield from _commands_of(command, path)
+    def read_environment(self, environ: Mapping[str, str]) -> None:
+        """Take the values of all variables."""
+        for variable in sorted(environ):
+            if path := self._paths.get(variable):
+                # Set to nothing is not set, as everywhere in click.
+                if text := environ[variable]:
+                    lines = [line for line in text.split("\n") if line]
+                    raw = lines if self._options[path].multiple else text
+                    self._set(path, raw, variable, variable)
+            elif variable.startswith(f"{_PREFIX}_") and variable not in _OTHER_VARIABLES:
+                above = [table for table in self._tables if variable.startswith(f"{_variable(table)}_")]
+                table = max(above, key=len, default=())
+                name = variable.removeprefix(f"{_variable(table)}_").lower().replace("_", "-")
+                self.problems.append(self._unknown(variable, (*table, name), self._options, _variable))
+
+    def _set(self, path: _Path, raw: object, source: str, where: str) -> None:
+        try:
+            value = _checked(self._group, self._options[path], raw, typed=source == _FILE_NAME)
+        except ValueError as error:
+            hint = f"see: vdbevents {' '.join(path[:-1])} --help, and: vdbevents config"
+            self.problems.append(ConfigError("config-value-invalid", f"{where}: {error}", hint, path[:-1]))
         else:
-            options = (option for option in command.params if isinstance(option, TyperOption))
-            named = {_name_of(option): option for option in options}
-            yield path, {one: option for one, option in named.items() if one not in _NEVER_SET}
+            self.settings[path] = self.settings[path]._replace(value=_plain(value), source=source)
+
+    def _unknown(
+        self, where: str, path: _Path, candidates: Iterable[_Path], spelled: Callable[[_Path], str]
+    ) -> ConfigError:
+        """Make the problem of a name that is unknown: with the closest one, stopping what it concerns."""
+        above, name = path[:-1], path[-1]
+        if above in self._commands:
+            command = " ".join(above)
+            if name in _NEVER_SET:
+                message, hint = f"{where}: --{name} takes no default", "give it on the command line"
+                return ConfigError("config-option-fixed", message, hint, above)
+            siblings = [option[-1] for option in self._options if option[:-1] == above]
+            hint = f"{did_you_mean(name, siblings)}vdbevents config {command} --all lists what can be set"
+            message = f"{where}: vdbevents {command} has no option {name}"
+            return ConfigError("config-option-unknown", message, hint, above)
+        near = {"-".join(one): one for one in candidates if one[: len(above)] == above}
+        # An option outside its table, else the closest name: a misspelt [lisen] must not go unnoticed.
+        meant = [one for one in near.values() if one in self._options and one[-1] == name]
+        meant = meant or [near[one] for one in _closest("-".join(path), near)]
+        hint = "".join(f"did you mean {spelled(one)}? " for one in meant[:1]) + LISTS
+        stopped = [one[:-1] if one in self._options else one for one in meant] or ([above] if above else [])
+        return ConfigError("config-name-unknown", f"{where}: no such command or option", hint, *stopped)
 
 
-def _name_of(option: TyperOption) -> str:
-    return max(option.opts, key=len).lstrip("-")
+def _commands_of(group: TyperGroup, above: _Path = ()) -> Iterator[tuple[_Path, TyperCommand]]:
+    for name, command in group.commands.items():
+        if isinstance(command, TyperGroup):
+            yield from _commands_of(command, (*above, name))
+        elif isinstance(command, TyperCommand):
+            yield (*above, name), command
+
+
+def _options_of(command: TyperCommand) -> Iterator[tuple[str, TyperOption]]:
+    for option in command.params:
+        if isinstance(option, TyperOption):
+            yield max(option.opts, key=len).lstrip("-"), option
 
 
 def _variable(path: _Path) -> str:
     return "_".join((_PREFIX, *path)).upper().replace("-", "_")
 
 
-def _visit(
-    table: Mapping[str, Any], path: _Path, known: _Known, file: str
-) -> Iterator[tuple[tuple[_Path, str], Any] | Problem]:
-    """The values of a table and of those in it, each with its command and option; and what is wrong."""
-    options = known.commands.get(path)
-    for key, value in table.items():
-        name = key.replace("_", "-")
-        inner = (*path, name)
-        if options is not None and name in options:
-            yield (path, name), value
-        elif options is not None:
-            yield _unknown(f"{file}: [{'.'.join(path)}]", name, path, options)
-        elif inner not in known.tables:
-            yield _unknown_table(file, inner, value, known)
-        elif isinstance(value, dict):
-            yield from _visit(value, inner, known, file)
-        else:
-            message = f"{file}: {'.'.join(inner)} is a command, and its options stand in a table"
-            yield Problem(message, f"begin the table with: [{'.'.join(inner)}]", (inner,))
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return a question that names the closest known name; an empty text if none is close."""
+    return "".join(f"did you mean {one}? " for one in _closest(name, known))
 
 
-def _unknown(where: str, name: str, command: _Path, options: Mapping[str, TyperOption]) -> Problem:
-    shown = " ".join(command)
-    lists = f"vdbevents config {shown} --all lists what can be set"
-    if name in _NEVER_SET:
-        return Problem(f"{where}: --{name} takes no default", "give it on the command line", (command,))
-    return Problem(
-        f"{where}: vdbevents {shown} has no option {name}", _did_you_mean(name, options) + lists, (command,)
-    )
+def _closest(name: str, known: Iterable[str]) -> list[str]:
+    import difflib
 
-
-def _unknown_table(file: str, path: _Path, value: object, known: _Known) -> Problem:
-    name = ".".join(path)
-    if not isinstance(value, dict):
-        below = {one: options for one, options in known.commands.items() if one[: len(path) - 1] == path[:-1]}
-        takers = tuple(one for one, options in below.items() if path[-1] in options)
-        of = next((f"such as [{'.'.join(taker)}]: " for taker in takers), "")
-        message = f"{file}: {name} stands in no command's table"
-        return Problem(message, f"put it into one, {of}{_LISTS}", takers or (path[:-1],) * (len(path) > 1))
-    tables = {".".join(table): table for table in known.tables}
-    # Whoever wrote [lisen] is not to find out later that it had no effect.
-    meant = [tables[one] for one in _closest(name, sorted(tables), 1)]
-    stopped = meant or ([path[:-1]] if len(path) > 1 else [])
-    message = f"{file}: there is no command for the table [{name}]"
-    return Problem(message, _did_you_mean(name, tables) + _LISTS, tuple(stopped))
-
-
-def _unknown_variables(known: _Known, environ: Mapping[str, str]) -> Iterator[Problem]:
-    variables = {_variable((*path, name)) for path, options in known.commands.items() for name in options}
-    for variable in sorted(environ):
-        if not variable.startswith(_variable(("",))) or variable in variables | _OTHER_VARIABLES:
-            continue
-        above = [path for path in known.tables if variable.startswith(_variable((*path, "")))]
-        command = max(above, key=len, default=())
-        options = known.commands.get(command)
-        name = variable.removeprefix(_variable((*command, ""))).lower().replace("_", "-")
-        if options is not None:
-            yield _unknown(variable, name, command, options)
-        else:
-            # By words, without what all variables begin with, which would make any two alike.
-            paths = {" ".join((*path, one)): path for path, ones in known.commands.items() for one in ones}
-            meant = _closest(" ".join((*command, name)), sorted(paths), 1)
-            hint = "".join(f"did you mean {_variable(tuple(one.split()))}? " for one in meant)
-            message = f"{variable}: there is no command or option for this variable"
-            stopped = [command] if command else [paths[one] for one in meant]
-            yield Problem(message, hint + _LISTS, tuple(stopped))
-
-
-def _did_you_mean(name: str, known: Iterable[str]) -> str:
-    return "".join(f"did you mean {one}? " for one in _closest(name, sorted(known), 1))
+    return difflib.get_close_matches(name, sorted(known), 1)
 
 
 def _checked(group: TyperGroup, option: TyperOption, raw: object, *, typed: bool) -> object:
-    """The value as the option's type has it.
+    """Convert a value to the option's type.
 
     Args:
         group: the program.
-        option: the one it is for.
+        option: the option that the value is for.
         raw: the value; a list for an option that is repeatable.
-        typed: whether it comes from TOML, where 64 and "64" are two things.
+        typed: whether it comes from TOML, where 64 and "64" differ.
 
     Raises:
-        ValueError: it is of the wrong type, or out of range.
+        ValueError: the value is of the wrong type, or out of range.
     """
     if typed:
-        kinds, called = _kind(option)
+        kinds, expected = _kind(option)
         if option.multiple and not isinstance(raw, list):
-            raise ValueError(f"{_as_toml(raw)} is not a list: write [{_as_toml(raw)}]")
+            raise ValueError(f"must be a list, [{as_toml(raw)}], got {as_toml(raw)}")
         for value in raw if isinstance(raw, list) and option.multiple else [raw]:
             if type(value) not in kinds:
-                raise ValueError(f"{_as_toml(value)} is not {called}")
+                raise ValueError(f"must be {expected}, got {as_toml(value)}")
     try:
         checked = option.type_cast_value(typer.Context(group), raw)
     except typer.BadParameter as error:
@@ -326,7 +299,7 @@ def _checked(group: TyperGroup, option: TyperOption, raw: object, *, typed: bool
     except OverflowError as error:
         raise ValueError(str(error)) from None
     if isinstance(checked, float) and not math.isfinite(checked):
-        raise ValueError(f"{checked} is no number to count with")
+        raise ValueError(f"must be finite, got {checked}")
     return checked
 
 
@@ -339,7 +312,7 @@ def _kind(option: TyperOption) -> tuple[tuple[type, ...], str]:
     return ((int, float), "a number") if name == "float" else ((str,), "text in quotes")
 
 
-def _plain(value: object) -> Any:  # noqa: ANN401 - what JSON has
+def _plain(value: object) -> Any:  # noqa: ANN401 - a JSON value
     if isinstance(value, (list, tuple)):
         return [_plain(one) for one in value]
     if isinstance(value, Enum):
@@ -347,107 +320,40 @@ def _plain(value: object) -> Any:  # noqa: ANN401 - what JSON has
     return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)
 
 
-def _as_toml(value: object) -> str:
-    # For what can be set, JSON's way of writing is TOML's too; the rest, a date or a table, is in a message.
+def as_toml(value: object) -> str:
+    """Format a value for a person as in the file; it is safe on a terminal."""
+    # JSON's form is TOML's too for every value that an option takes.
     return "none" if value is None else harmless(json.dumps(value, ensure_ascii=False, default=str))
 
 
-def _apply(group: TyperGroup, found: Configuration) -> dict[str, Any]:
-    """Makes the help show what is in force, and what is wrong stop its commands; returns `default_map`."""
-    set_ = {(one.command, one.option): one for one in found.settings if one.source != _DEFAULT}
+def _apply(group: TyperGroup, configuration: Configuration) -> dict[str, Any]:
+    """Show in the help what is set, have problems stop their commands, and return click's `default_map`."""
+    changed = {(one.command, one.option): one for one in configuration.settings if one.source != DEFAULT}
     defaults: dict[str, Any] = {}
-    if not set_ and not found.problems:
+    if not changed and not configuration.problems:
         return defaults
-    for path, options in _commands_of(group):
-        inner = defaults
+    for path, command in _commands_of(group):
+        table = defaults
         for name in path:
-            inner = inner.setdefault(name, {})
-        for name, option in options.items():
-            if setting := set_.get((" ".join(path), name)):
-                inner[str(option.name)] = setting.value
-                option.show_default = f"{cut(_as_toml(setting.value), _LONGEST_IN_HELP)}, {setting.source}"
-        problems = [problem for problem in found.problems if problem.stops(path)]
+            table = table.setdefault(name, {})
+        for name, option in _options_of(command):
+            if setting := changed.get((" ".join(path), name)):
+                table[str(option.name)] = setting.value
+                option.show_default = f"{cut(as_toml(setting.value), _LONGEST_IN_HELP)}, {setting.source}"
+        problems = [problem for problem in configuration.problems if problem.stops(path)]
         if problems and path not in _WITHOUT_DEFAULTS:
-            _command(group, path).callback = functools.partial(_refuse, problems)
+            command.callback = functools.partial(_refuse, problems)
     return defaults
 
 
-def _command(group: TyperGroup, path: _Path) -> TyperCommand:
-    found: Any = group
-    for name in path:
-        found = found.commands[name]
-    command: TyperCommand = found
-    return command
-
-
-def _refuse(problems: Sequence[Problem], **options: Any) -> NoReturn:  # noqa: ANN401 - any command's
-    tell(problems, LogFormat(options.get("log_format", LogFormat.TEXT)))
+def _refuse(problems: Sequence[ConfigError], **options: Any) -> NoReturn:  # noqa: ANN401 - any command's
+    report(problems, LogFormat(options.get("log_format", LogFormat.TEXT)))
     raise typer.Exit(ExitCode.BAD_INPUT)
 
 
-def tell(problems: Sequence[Problem], log_format: LogFormat = LogFormat.TEXT) -> None:
-    """Says on stderr what is wrong."""
+def report(problems: Sequence[ConfigError], log_format: LogFormat = LogFormat.TEXT) -> None:
+    """Write each problem to stderr."""
     diagnostics = Diagnostics(log_format=log_format)
     for problem in problems:
-        diagnostics.error(InputError(problem.message, problem.hint))
+        diagnostics.error(problem)
     diagnostics.flush()
-
-
-def only(found: Configuration, words: Sequence[str]) -> Configuration:
-    """What concerns one command, or the commands of one group; what is wrong stays, all of it.
-
-    Raises:
-        InputError: there is no such command, or it takes no defaults.
-    """
-    wanted = tuple(words)
-    kept = tuple(one for one in found.settings if tuple(one.command.split())[: len(wanted)] == wanted)
-    if not kept:
-        known = {one.command for one in found.settings}
-        name = " ".join(wanted)
-        raise InputError(
-            f"there is no command vdbevents {name} whose options can be set",
-            _did_you_mean(name, known) + _LISTS,
-        )
-    return Configuration(found.content, kept, found.problems)
-
-
-def render(found: Configuration, *, everything: bool, as_json: bool) -> str:
-    """The same for a program, or for a person, to whom defaults are shown only if `everything` is."""
-    if as_json:
-        return json_text(
-            {
-                "file": str(found.content.path) if found.content.path else None,
-                "exists": found.content.exists,
-                "settings": [setting._asdict() for setting in found.settings],
-                "problems": [
-                    {
-                        "message": problem.message,
-                        "hint": problem.hint,
-                        "commands": [" ".join(path) for path in problem.commands],
-                    }
-                    for problem in found.problems
-                ],
-            }
-        )
-    exists = "" if found.content.exists else " (does not exist)"
-    lines = [f"file: {harmless(str(found.content.path or 'none, for want of a home'))}{exists}"]
-    shown = [one for one in found.settings if everything or one.source != _DEFAULT]
-    if not shown:
-        return "\n".join([*lines, *([] if found.problems else [_HOW_TO_SET])])
-    width = max(len(one.option) for one in shown)
-    values = [cells(_as_toml(one.value)) for one in shown]
-    room = max((value for value in values if value <= _LONGEST_ALIGNED), default=0)
-    command = None
-    for one in shown:
-        if one.command != command:
-            command = one.command
-            lines += ["", f"vdbevents {command}"]
-        source = f"{_DEFAULT} ({one.variable})" if one.source == _DEFAULT else one.source
-        lines.append(f"  {one.option:<{width}}  {padded(_as_toml(one.value), room)}  {source}")
-    return "\n".join(lines)
-
-
-def _closest(name: str, known: Sequence[str], most: int) -> list[str]:
-    import difflib
-
-    return difflib.get_close_matches(name, known, most)
