@@ -13,7 +13,7 @@ from support.processes import PATIENCE, events_of, eventually
 
 from vdbevents.backend import server as s
 from vdbevents.backend.credentials import make_credentials
-from vdbevents.backend.supervisor import Options
+from vdbevents.backend.supervisor import SupervisorOptions
 from vdbevents.cloud import Account, Credentials
 from vdbevents.journal import state
 
@@ -37,7 +37,9 @@ class Served:
         self.directory = directory
         self.said = []
         account = Account(Credentials("sk-secret", "http://127.0.0.1:9"), 5.0)
-        options = s.Options(Options(directory, account, "ada", NoListener()), port=0, read_seconds=seconds)
+        options = s.ServerOptions(
+            SupervisorOptions(directory, account, "ada", NoListener()), port=0, read_seconds=seconds
+        )
         self.credentials = make_credentials(directory)
         self._server = s._Server(options, self.credentials, self._say, self._announce)
         self._address = threading.Event()

@@ -644,7 +644,7 @@ def test_whatever_the_pages_and_wherever_it_is_cut_everything_is_there_once(star
 
 
 def answer(status, export_status="", video_id="", error="", streams=()):
-    return cloud.Session("s-1", "c-1", status, "user", "", streams, export_status, video_id, error, {})
+    return cloud.CloudSession("s-1", "c-1", status, "user", "", streams, export_status, video_id, error, {})
 
 
 @pytest.mark.parametrize(

@@ -118,7 +118,7 @@ class Service:
 
     def get_session(self, session_id, collection_id):
         self._called()
-        return cloud.Session(session_id, collection_id, self.status[session_id], "user", "",
+        return cloud.CloudSession(session_id, collection_id, self.status[session_id], "user", "",
                              self.streams[session_id], "", "", "", {})  # fmt: skip
 
     def start_transcript(self, stream_id, ws_id, _engine):

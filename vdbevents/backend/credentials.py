@@ -11,7 +11,7 @@ _SHORTEST = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Credentials:
+class BackendCredentials:
     """Kept out of `repr`.
 
     Attributes:
@@ -23,7 +23,7 @@ class Credentials:
     webhook_secret: str = field(repr=False)
 
 
-def credentials_of(directory: state.StateDirectory) -> Credentials | None:
+def credentials_of(directory: state.StateDirectory) -> BackendCredentials | None:
     """Those of a directory; None where none were made yet.
 
     Raises:
@@ -38,14 +38,14 @@ def credentials_of(directory: state.StateDirectory) -> Credentials | None:
         raise InputError(
             f"{path} cannot be read, or holds no credentials", "see who owns it; without it new ones are made"
         )
-    return Credentials(str(token), str(secret))
+    return BackendCredentials(str(token), str(secret))
 
 
 def _is_secret(value: object) -> bool:
     return isinstance(value, str) and len(value) >= _SHORTEST and value.isascii() and value.isprintable()
 
 
-def make_credentials(directory: state.StateDirectory) -> Credentials:
+def make_credentials(directory: state.StateDirectory) -> BackendCredentials:
     """Those of a directory, which are made where there are none. Call it with the backend's lock held.
 
     Raises:
@@ -54,7 +54,7 @@ def make_credentials(directory: state.StateDirectory) -> Credentials:
     known = credentials_of(directory)
     if known is not None:
         return known
-    made = Credentials(secrets.token_urlsafe(32), secrets.token_urlsafe(32))
+    made = BackendCredentials(secrets.token_urlsafe(32), secrets.token_urlsafe(32))
     content = json.dumps({"token": made.token, "webhook_secret": made.webhook_secret}, indent=1)
     try:
         files.replace_file(directory.backend_credentials, content.encode())

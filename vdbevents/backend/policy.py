@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
 from vdbevents import cloud
-from vdbevents.backend.credentials import Credentials
+from vdbevents.backend.credentials import BackendCredentials
 from vdbevents.events import envelope
 
 INIT_PATH: Final = "/init-session"
@@ -22,7 +22,7 @@ HEALTH_PATH: Final = "/health"
 _MOST_ADDRESSES: Final = 10_000
 
 
-class Head(NamedTuple):
+class RequestHead(NamedTuple):
     """A request before its body is read.
 
     Attributes:
@@ -38,7 +38,7 @@ class Head(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Reply:
     """What is answered: a JSON object. Nothing of the request is ever in it."""
 
     status: int
@@ -46,14 +46,14 @@ class Answer:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-def error(status: int, text: str, **headers: str) -> Answer:
+def error(status: int, text: str, **headers: str) -> Reply:
     """An answer that refuses; `retry_after` is the header `Retry-After`."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
-    return Answer(status, {"error": text}, named)
+    return Reply(status, {"error": text}, named)
 
 
-HEALTHY: Final = Answer(200, {"status": "ok"})
-RECEIVED: Final = Answer(200, {"received": True})
+HEALTHY: Final = Reply(200, {"status": "ok"})
+RECEIVED: Final = Reply(200, {"received": True})
 UNREADABLE: Final = error(400, "the body is no JSON object")
 UNAUTHORIZED: Final = error(401, "a bearer token is needed", www_authenticate="Bearer")
 FOREIGN: Final = error(403, "this address is not served")
@@ -64,7 +64,7 @@ UNWRITTEN: Final = error(503, "it could not be written down; send it again", ret
 BROKEN: Final = error(500, "internal error")
 
 
-class Handled(NamedTuple):
+class Decision(NamedTuple):
     """What a request comes to.
 
     Attributes:
@@ -72,14 +72,14 @@ class Handled(NamedTuple):
         append: to be in the journal before the answer is given, unless the same is told there already.
     """
 
-    answer: Answer | None
+    answer: Reply | None
     append: envelope.Record | None = None
 
 
-class Backend:
+class RequestPolicy:
     """The decisions of the backend."""
 
-    def __init__(self, credentials: Credentials, *, open_to_loopback: bool = False) -> None:
+    def __init__(self, credentials: BackendCredentials, *, open_to_loopback: bool = False) -> None:
         """Nothing happens yet.
 
         Args:
@@ -89,7 +89,7 @@ class Backend:
         self._credentials = credentials
         self._is_open = open_to_loopback
 
-    def refuse(self, head: Head) -> Answer | None:
+    def refuse(self, head: RequestHead) -> Reply | None:
         """The answer to who may not ask this, or asks for what needs no body; None: the body is wanted."""
         if head.path == HEALTH_PATH:
             return HEALTHY if head.method == "GET" else _method_not_allowed("GET")
@@ -102,7 +102,7 @@ class Backend:
             return NOT_FOUND
         return None if head.method == "POST" else _method_not_allowed("POST")
 
-    def _refuse_client(self, head: Head) -> Answer | None:
+    def _refuse_client(self, head: RequestHead) -> Reply | None:
         if self._is_open:
             # A page that a browser shows can reach loopback, under whatever name it gives to that.
             return None if not head.origin and _names_loopback(head.host) else FOREIGN
@@ -110,22 +110,22 @@ class Backend:
         is_known = _same(token.strip(), self._credentials.token)
         return None if is_known and scheme.lower() == "bearer" else UNAUTHORIZED
 
-    def handle(self, head: Head, body: bytes, now_ms: int) -> Handled:
+    def handle(self, head: RequestHead, body: bytes, now_ms: int) -> Decision:
         """What to do about a whole request."""
         refused = self.refuse(head)
         if refused is not None:
-            return Handled(refused)
+            return Decision(refused)
         if head.path == INIT_PATH:
-            return Handled(None)
+            return Decision(None)
         made = envelope.delivered_record(body, now_ms)
-        return Handled(RECEIVED if _is_object(made, body) else UNREADABLE, made)
+        return Decision(RECEIVED if _is_object(made, body) else UNREADABLE, made)
 
     def webhook_path(self) -> str:
         """Where webhooks are taken: as good as a credential."""
         return f"{WEBHOOK_PATH}/{self._credentials.webhook_secret}"
 
 
-def _method_not_allowed(allowed: str) -> Answer:
+def _method_not_allowed(allowed: str) -> Reply:
     return error(405, "method not allowed", allow=allowed)
 
 
@@ -148,7 +148,7 @@ def _names_loopback(header: str) -> bool:
         return False
 
 
-class Bucket:
+class TokenBucket:
     """So many requests a second, and some at once."""
 
     def __init__(self, rate: float, burst: int) -> None:
@@ -171,7 +171,7 @@ class Bucket:
         return (1 - self._there) / self._rate
 
 
-class Limits:
+class RateLimits:
     """How often may be asked: each stranger, all of them together, and who has a credential.
 
     Strangers do not take the room of the others: behind a tunnel all have one address. Nor do clients
@@ -181,18 +181,18 @@ class Limits:
     def __init__(
         self,
         *,
-        stranger: Callable[[], Bucket] = lambda: Bucket(5, 20),
-        strangers: Bucket | None = None,
-        clients: Bucket | None = None,
-        webhooks: Bucket | None = None,
+        stranger: Callable[[], TokenBucket] = lambda: TokenBucket(5, 20),
+        strangers: TokenBucket | None = None,
+        clients: TokenBucket | None = None,
+        webhooks: TokenBucket | None = None,
     ) -> None:
         self._stranger = stranger
-        self._strangers = strangers or Bucket(50, 100)
-        self._clients = clients or Bucket(5, 50)
-        self._webhooks = webhooks or Bucket(50, 200)
-        self._addresses: dict[Hashable, Bucket] = {}
+        self._strangers = strangers or TokenBucket(50, 100)
+        self._clients = clients or TokenBucket(5, 50)
+        self._webhooks = webhooks or TokenBucket(50, 200)
+        self._addresses: dict[Hashable, TokenBucket] = {}
 
-    def refuse(self, address: Hashable, now: float, *, known_for: str | None = None) -> Answer | None:
+    def refuse(self, address: Hashable, now: float, *, known_for: str | None = None) -> Reply | None:
         """The answer of who asks too often; `known_for` is the path for which there was a credential."""
         if known_for is not None:
             return _too_often((self._clients if known_for == INIT_PATH else self._webhooks).take(now))
@@ -203,5 +203,5 @@ class Limits:
         return _too_often(bucket.take(now)) or _too_often(self._strangers.take(now))
 
 
-def _too_often(wait: float) -> Answer | None:
+def _too_often(wait: float) -> Reply | None:
     return error(429, "too many requests", retry_after=str(math.ceil(wait))) if wait else None

@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from vdbevents import __version__, cloud
-from vdbevents.backend import policy as h
-from vdbevents.backend.credentials import Credentials, make_credentials
-from vdbevents.backend.supervisor import Options as SessionOptions, Sessions
-from vdbevents.backend.tunnel import Say, Tunnel
+from vdbevents.backend import policy
+from vdbevents.backend.credentials import BackendCredentials, make_credentials
+from vdbevents.backend.supervisor import Sessions, SupervisorOptions
+from vdbevents.backend.tunnel import Tunnel
 from vdbevents.errors import InputError, ServiceRefusedError, StorageError, VdbeventsError
 from vdbevents.events import envelope, identity
 from vdbevents.journal import append as journal_append, files, locks, state as journal_state
+from vdbevents.sessions.interfaces import Notify
 
 if TYPE_CHECKING:
     from uvicorn.server import ServerState
@@ -43,7 +44,7 @@ _TUNNEL_SECONDS: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class ServerOptions:
     """Where to serve, and what.
 
     Attributes:
@@ -54,7 +55,7 @@ class Options:
         read_seconds: how long a head, and then a body, may take to come.
     """
 
-    sessions: SessionOptions
+    sessions: SupervisorOptions
     host: str = "127.0.0.1"
     port: int = 5002
     public_url: str = ""
@@ -63,7 +64,7 @@ class Options:
     read_seconds: float = 10.0
 
 
-def serve(options: Options, say: Say, announce: Callable[[str], None]) -> signal.Signals:
+def serve(options: ServerOptions, say: Notify, announce: Callable[[str], None]) -> signal.Signals:
     """Serves until a signal asks to end, and answers which one it was.
 
     Args:
@@ -108,13 +109,17 @@ class _Journal:
 
 class _Server:
     def __init__(
-        self, options: Options, credentials: Credentials, say: Say, announce: Callable[[str], None]
+        self,
+        options: ServerOptions,
+        credentials: BackendCredentials,
+        say: Notify,
+        announce: Callable[[str], None],
     ) -> None:
         self._options = options
         self._say = say
         self._announce = announce
-        self._backend = h.Backend(credentials, open_to_loopback=options.open_to_loopback)
-        self._limits = h.Limits()
+        self._backend = policy.RequestPolicy(credentials, open_to_loopback=options.open_to_loopback)
+        self._limits = policy.RateLimits()
         self._journal = _Journal(options.sessions.directory)
         # One, for each thread keeps for good what the largest body took.
         self._writer = cloud.DaemonThreads(most=1)
@@ -217,7 +222,7 @@ class _Server:
             return  # nobody is there any more
         except Exception as error:  # noqa: BLE001 - whatever it is, the next request is served
             self._complain(f"a request met a bug in vdbevents; please report it: {error!r}")
-            answer = h.BROKEN
+            answer = policy.BROKEN
         from starlette.responses import JSONResponse
 
         # One request a connection: nothing that is left of it can be taken for the next one.
@@ -225,7 +230,7 @@ class _Server:
         response = JSONResponse(dict(answer.content), answer.status, headers)
         await response(scope, receive, send)
 
-    async def _answer(self, scope: _Scope, receive: _Receive) -> h.Answer:
+    async def _answer(self, scope: _Scope, receive: _Receive) -> policy.Reply:
         head, seconds = _head_of(scope), self._options.read_seconds
         refused = self._backend.refuse(head)
         client = scope.get("client") or ("", 0)
@@ -233,9 +238,9 @@ class _Server:
         too_often = self._limits.refuse(client[0], time.monotonic(), known_for=path)
         if refused is not None or too_often is not None:
             await _read(receive, 0, _STRANGERS_BODY, min(seconds / 2, 1.0))
-            return too_often or refused or h.NOT_FOUND
+            return too_often or refused or policy.NOT_FOUND
         body = await _read(receive, _LARGEST_BODY, _LARGEST_BODY + _REST_OF_A_BODY, seconds)
-        if isinstance(body, h.Answer):
+        if isinstance(body, policy.Reply):
             return body
         try:
             async with asyncio.timeout(_APPEND_SECONDS):
@@ -245,13 +250,13 @@ class _Server:
             self._complain(
                 f"a webhook could not be written down, and has to be sent again: {reason or error}"
             )
-            return h.UNWRITTEN
+            return policy.UNWRITTEN
         if answer is None:
             return await self._make_session()
         self._complaint = ""
         return answer
 
-    def _handle(self, head: h.Head, body: bytes) -> h.Answer | None:
+    def _handle(self, head: policy.RequestHead, body: bytes) -> policy.Reply | None:
         """In a thread: a hostile body takes its time, in which others are served."""
         handled = self._backend.handle(head, body, files.wall_ms())
         if handled.append is not None:
@@ -261,24 +266,24 @@ class _Server:
     def _is_known(self, scope: _Scope) -> bool:
         return self._backend.refuse(_head_of(scope)) is None
 
-    async def _make_session(self) -> h.Answer:
+    async def _make_session(self) -> policy.Reply:
         if not self._public_url:
-            return h.error(503, "the tunnel has no address yet", retry_after="2")
+            return policy.error(503, "the tunnel has no address yet", retry_after="2")
         webhook_url = self._public_url + self._backend.webhook_path()
         try:
             made = await self._sessions.create(webhook_url)
         except ServiceRefusedError as error:
             self._complain(error.message, error.hint)
-            return h.error(502, "the service refused to make a session")
+            return policy.error(502, "the service refused to make a session")
         except VdbeventsError as error:
             self._complain(error.message, error.hint)
-            return h.error(503, "the service could not be reached", retry_after="5")
+            return policy.error(503, "the service could not be reached", retry_after="5")
         except OSError as error:
             self._complain(f"a session could not be written down: {error.strerror or error}")
-            return h.UNWRITTEN
+            return policy.UNWRITTEN
         self._complaint = ""
         content = {"session_id": made.session_id, "token": made.token, "webhook_url": webhook_url}
-        return h.Answer(200, content)
+        return policy.Reply(200, content)
 
     def _complain(self, text: str, hint: str = "") -> None:
         # Whoever asks again and again is no reason to say it as often.
@@ -287,15 +292,15 @@ class _Server:
         self._complaint = text
 
 
-def _head_of(scope: _Scope) -> h.Head:
+def _head_of(scope: _Scope) -> policy.RequestHead:
     headers: dict[bytes, str] = {}
     for name, value in scope["headers"]:
         headers.setdefault(name, value.decode("latin-1"))
     named = (headers.get(name, "") for name in (b"authorization", b"host", b"origin"))
-    return h.Head(scope["method"], scope["path"], *named)
+    return policy.RequestHead(scope["method"], scope["path"], *named)
 
 
-async def _read(receive: _Receive, keep: int, most: int, seconds: float) -> bytes | h.Answer:
+async def _read(receive: _Receive, keep: int, most: int, seconds: float) -> bytes | policy.Reply:
     """The body, of at most `keep` bytes; of what is longer, `most` bytes are read and forgotten.
 
     Raises:
@@ -317,8 +322,8 @@ async def _read(receive: _Receive, keep: int, most: int, seconds: float) -> byte
                 if not message.get("more_body") or size > most:
                     break
     except TimeoutError:
-        return h.TOO_SLOW
-    return b"".join(pieces) if size <= keep else h.TOO_LARGE
+        return policy.TOO_SLOW
+    return b"".join(pieces) if size <= keep else policy.TOO_LARGE
 
 
 def _bound(host: str, port: int) -> socket.socket:

@@ -12,10 +12,9 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from http import HTTPStatus
-from typing import Any, Final, NamedTuple, Protocol, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 from vdbevents import __version__, cloud
-from vdbevents.backend.tunnel import Say
 from vdbevents.cloud.backoff import Backoff
 from vdbevents.errors import (
     ListenerStateError,
@@ -27,6 +26,7 @@ from vdbevents.events import envelope, fields, lifecycle
 from vdbevents.journal import files, locks, reader, state
 from vdbevents.sessions import pipelines as p, plan
 from vdbevents.sessions.capture_info import CaptureInfo, merge_bindings, unended_sessions
+from vdbevents.sessions.interfaces import Notify, OwnListener
 from vdbevents.sessions.recorded_session import REBOUND_EVENT, session_from_info
 from vdbevents.sessions.waiting import wait_for_connection_id
 
@@ -50,18 +50,8 @@ _EXPECTED_MS: Final = 3_600_000
 _LONGEST_SHOWN: Final = 500
 
 
-class OwnListener(Protocol):
-    """A listener that may be started where none runs."""
-
-    def start(self, cancelled: threading.Event) -> None:
-        """Returns when it is connected; gives up when the event is set."""
-
-    def stop(self, seconds: float) -> bool:
-        """Ends it if it was started and is still there, and says whether it was."""
-
-
 @dataclass(frozen=True, slots=True)
-class Options:
+class SupervisorOptions:
     """What sessions are made like, and what is to be made of them.
 
     Attributes:
@@ -82,7 +72,7 @@ class Options:
     step_seconds: float = 30.0
 
 
-class Created(NamedTuple):
+class NewSession(NamedTuple):
     """A session for a client, and the token with which it records."""
 
     session_id: str
@@ -139,7 +129,9 @@ class _Session:
 class Sessions:
     """The sessions of one backend. Lives on the loop that runs."""
 
-    def __init__(self, options: Options, say: Say, append: Callable[[envelope.Record], object]) -> None:
+    def __init__(
+        self, options: SupervisorOptions, say: Notify, append: Callable[[envelope.Record], object]
+    ) -> None:
         """Nothing happens before `restore`.
 
         Args:
@@ -334,7 +326,7 @@ class Sessions:
 
     # Sessions.
 
-    async def create(self, webhook_url: str) -> Created:
+    async def create(self, webhook_url: str) -> NewSession:
         """Makes a session, whose life is told to an address, and a token for who records it.
 
         Raises:
@@ -366,7 +358,7 @@ class Sessions:
         self._remember(told)
         self._sessions[session.id].info.token_expires_ms = token.expires_ms
         self._say(f"session {session.id} for {options.end_user_id}")
-        return Created(session.id, token.value)
+        return NewSession(session.id, token.value)
 
     async def _poll_for_ever(self) -> None:
         """Asks for what an event that never comes would have told."""
@@ -393,7 +385,7 @@ class Sessions:
         if session.is_active or life.status != status:
             self._decide(session)
 
-    async def _look_up(self, session: _Session) -> cloud.Session:
+    async def _look_up(self, session: _Session) -> cloud.CloudSession:
         """Takes note of what the API tells of a session now."""
         info = session.info
         ask = partial(self._account.get_session, info.session_id, info.collection_id)

@@ -11,10 +11,11 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from vdbevents.cloud.backoff import Backoff
 from vdbevents.errors import InputError
+from vdbevents.sessions.interfaces import Notify
 
 # That of Cloudflare's own service is in its error messages.
 _ADDRESS: Final = re.compile(rb"https://(?!api\.)[a-z0-9-]+\.trycloudflare\.com\b")
@@ -24,12 +25,6 @@ _STABLE_SECONDS: Final = 60.0
 _FAREWELL_SECONDS: Final = 3.0
 _BLOCK: Final = 1 << 14
 _LONGEST_ADDRESS: Final = 200
-
-
-class Say(Protocol):
-    """Tells a person."""
-
-    def __call__(self, text: str, *, problem: bool = False, hint: str = "") -> None: ...
 
 
 def find_cloudflared(environ: Mapping[str, str]) -> Path:
@@ -56,7 +51,7 @@ class Tunnel:
         self,
         command: Path,
         target: str,
-        say: Say,
+        say: Notify,
         on_address: Callable[[str], None],
         *,
         first_pause: float = _FIRST_PAUSE_SECONDS,

@@ -17,7 +17,7 @@ from vdbevents.sessions.capture_info import CaptureInfo
 _LAST_NEWS_SECONDS: Final = 5.0
 
 
-def capture(backend: cloud.Backend, options: Options, observer: Observer) -> Outcome:
+def capture(backend: cloud.BackendClient, options: Options, observer: Observer) -> Outcome:
     """Records a backend's session until its duration is over, a signal asks to end, or it ends by itself.
 
     Raises:
@@ -28,7 +28,7 @@ def capture(backend: cloud.Backend, options: Options, observer: Observer) -> Out
 
 
 class _ClientCapture(Recording):
-    def __init__(self, options: Options, backend: cloud.Backend, observer: Observer) -> None:
+    def __init__(self, options: Options, backend: cloud.BackendClient, observer: Observer) -> None:
         super().__init__(options, CaptureInfo("", "", {}, ()), observer)
         self._backend = backend
 

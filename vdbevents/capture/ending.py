@@ -4,12 +4,13 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from vdbevents.capture.runtime import Runtime
 from vdbevents.cloud import Account, Export
 from vdbevents.errors import CaptureError, ServiceRefusedError, ServiceUnreachableError, VdbeventsError
 from vdbevents.sessions.capture_info import CaptureInfo
+from vdbevents.sessions.interfaces import Notify
 from vdbevents.sessions.waiting import Waiting
 
 _Answer = TypeVar("_Answer")
@@ -24,15 +25,8 @@ _LATE_START_SECONDS = 3.0
 _EXPORT_BY_ITSELF_SECONDS = 5.0
 
 
-class Say(Protocol):
-    """Tells a person."""
-
-    def __call__(self, text: str, *, problem: bool = False, hint: str = "") -> None:
-        """Tells it."""
-
-
 async def end_runtime(
-    runtime: Runtime | None, waiting: Waiting, say: Say, seconds: float, *, recording: bool
+    runtime: Runtime | None, waiting: Waiting, say: Notify, seconds: float, *, recording: bool
 ) -> bool:
     """Has the runtime stop what it records, and closes it.
 
@@ -71,7 +65,7 @@ class SessionEnd:
     info: CaptureInfo
     account: Account
     waiting: Waiting
-    say: Say
+    say: Notify
     step_seconds: float
     export_seconds: float
     command: Callable[[str], str]

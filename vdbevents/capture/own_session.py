@@ -6,11 +6,10 @@ Whatever happens on the way, it ends in order: the session on the server, the ru
 import asyncio
 import contextlib
 import os
-import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from vdbevents import __version__, cloud
 from vdbevents.capture.ending import SessionEnd
@@ -29,6 +28,7 @@ from vdbevents.events import lifecycle
 from vdbevents.journal import files, locks
 from vdbevents.sessions import pipelines as p, plan
 from vdbevents.sessions.capture_info import CaptureInfo, merge_bindings, unended_sessions
+from vdbevents.sessions.interfaces import OwnListener
 from vdbevents.sessions.waiting import wait_for_connection_id
 
 _FOLLOW_SECONDS: Final = 0.05
@@ -37,16 +37,6 @@ _CALM_POLL_SECONDS: Final = 15.0
 _FIRST_PAUSE_SECONDS: Final = 1.0
 _LONGEST_PAUSE_SECONDS: Final = 30.0
 _LISTENER_SECONDS: Final = 10.0
-
-
-class OwnListener(Protocol):
-    """A listener that a capture may start for itself."""
-
-    def start(self, cancelled: threading.Event) -> None:
-        """Returns when it is connected; gives up when the event is set."""
-
-    def stop(self, seconds: float) -> bool:
-        """Ends it if it was started and is still there, and says whether it was; 0 s does not wait."""
 
 
 @dataclass(frozen=True, slots=True)

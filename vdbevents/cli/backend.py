@@ -139,7 +139,7 @@ def backend(
     told = selection.parse_metadata(metadata or ())
 
     from vdbevents.backend import server, tunnel as tunnels
-    from vdbevents.backend.supervisor import Options
+    from vdbevents.backend.supervisor import SupervisorOptions
 
     if address and tunnel:
         raise InputError("--public-url and --tunnel contradict each other", "give one of them")
@@ -157,8 +157,8 @@ def backend(
         arguments.append(f"--env-file={env_file.absolute()}")
     colour = wants_colour(color, sys.stderr, os.environ)
     observer = Diagnostics(log_format=log_format, colour=colour, quiet=quiet)
-    options = server.Options(
-        sessions=Options(
+    options = server.ServerOptions(
+        sessions=SupervisorOptions(
             directory=state,
             account=cloud.Account(credentials, LONGEST_CALL_SECONDS),
             end_user_id=end_user_id or default_end_user(),

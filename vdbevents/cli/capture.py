@@ -208,7 +208,7 @@ def capture(
         environ = environment(env_file, cwd)
         state = state_directory(directory, environ)
         token = _backend_token(backend_token_file, environ, observer)
-        begin = partial(backend_session.capture, cloud.Backend(backend, token, _call_seconds(timeout)))
+        begin = partial(backend_session.capture, cloud.BackendClient(backend, token, _call_seconds(timeout)))
     else:
         if _is_given(context, "backend_token_file"):
             raise InputError("--backend-token-file is for a backend", "name that, too, with --backend")

@@ -17,7 +17,7 @@ from vdbevents.events.fields import source_named
 from vdbevents.events.lifecycle import Stream
 
 if TYPE_CHECKING:
-    from vdbevents.cloud import Account, Session
+    from vdbevents.cloud import Account, CloudSession
     from vdbevents.journal.state import StateDirectory
 from vdbevents.cli.tables import as_text
 
@@ -175,7 +175,7 @@ def collection_or_default(collection: str | None) -> str:
     return collection or _DEFAULT_COLLECTION
 
 
-def get_session(service: Service, target: Target) -> "Session":
+def get_session(service: Service, target: Target) -> "CloudSession":
     """Asks for a session."""
     return service.ask(lambda: service.account.get_session(*target))
 

@@ -36,7 +36,7 @@ from vdbevents.errors import CaptureError
 from vdbevents.terminal import harmless
 
 if TYPE_CHECKING:
-    from vdbevents.cloud import Export, Session
+    from vdbevents.cloud import CloudSession, Export
 
 
 # That of a session that is stopping is none: it changes once more by itself.
@@ -271,7 +271,7 @@ def export(
         put(table(list(shown.items()), None))
 
 
-def _show(session: "Session", *, as_json_object: bool) -> None:
+def _show(session: "CloudSession", *, as_json_object: bool) -> None:
     told = _described(session)
     if as_json_object:
         put(as_json(told))
@@ -283,7 +283,7 @@ def _show(session: "Session", *, as_json_object: bool) -> None:
     put(table(rows, terminal_width()))
 
 
-def _described(session: "Session") -> dict[str, Any]:
+def _described(session: "CloudSession") -> dict[str, Any]:
     return {
         "session_id": session.id,
         "status": session.status,

@@ -5,8 +5,8 @@ The SDK blocks for up to 30 s in each call, retries by itself, and turns most er
 says of any error whether waiting will mend it.
 """
 
-from vdbevents.cloud.account import Account, Export, Index, Page, Session, Shot, Token, export_from
-from vdbevents.cloud.backend_client import Backend, BackendSession
+from vdbevents.cloud.account import Account, CloudSession, Export, Index, Page, Shot, Token, export_from
+from vdbevents.cloud.backend_client import BackendClient, BackendSession
 from vdbevents.cloud.capture_client import capture_client, find_runtime
 from vdbevents.cloud.connection import (
     Credentials,
@@ -21,15 +21,15 @@ from vdbevents.cloud.retry import Failure, classify, persist
 
 __all__ = [
     "Account",
-    "Backend",
+    "BackendClient",
     "BackendSession",
+    "CloudSession",
     "Credentials",
     "DaemonThreads",
     "Export",
     "Failure",
     "Index",
     "Page",
-    "Session",
     "Shot",
     "Token",
     "base_url_from",

@@ -32,7 +32,7 @@ class Token:
 
 
 @dataclass(frozen=True, slots=True)
-class Session:
+class CloudSession:
     """A capture session as the service tells of it.
 
     Attributes:
@@ -129,7 +129,7 @@ class Account:
         ws_id: str | None,
         metadata: Mapping[str, Any],
         callback_url: str | None = None,
-    ) -> Session:
+    ) -> CloudSession:
         """A new session, whose life is told to the WebSocket with `ws_id`, and by webhooks to an address."""
         body = {
             "end_user_id": end_user_id,
@@ -140,13 +140,13 @@ class Account:
         path = f"{_sessions(collection_id)}"
 
         # Not the SDK's own method: it raises TypeError when the answer lists streams, and loses the id.
-        def ask(connection: Any) -> Session:  # noqa: ANN401 - the SDK has no types
+        def ask(connection: Any) -> CloudSession:  # noqa: ANN401 - the SDK has no types
             answer = connection.post(path, data={name: value for name, value in body.items() if value})
             return _session(answer, collection_id)
 
         return self._ask("create a capture session", ask)
 
-    def get_session(self, session_id: str, collection_id: str) -> Session:
+    def get_session(self, session_id: str, collection_id: str) -> CloudSession:
         """One session, with its streams."""
         path = f"{_sessions(collection_id)}/{_part(session_id)}"
         return self._ask(
@@ -154,11 +154,11 @@ class Account:
             lambda connection: _session(connection.get(path), collection_id, session_id),
         )
 
-    def list_sessions(self, collection_id: str, status: str | None = None) -> list[Session]:
+    def list_sessions(self, collection_id: str, status: str | None = None) -> list[CloudSession]:
         """The sessions of a collection, in the service's order."""
         params = {"status": status} if status else {}
 
-        def ask(connection: Any) -> list[Session]:  # noqa: ANN401
+        def ask(connection: Any) -> list[CloudSession]:  # noqa: ANN401
             answer = connection.get(_sessions(collection_id), params=params)
             return [_session(item, collection_id) for item in answer.get("sessions") or []]
 
@@ -424,12 +424,12 @@ def _scene_index(connection: Any, stream_id: str, index_id: str) -> Any:  # noqa
     return RTStreamSceneIndex(connection, _part(index_id), _part(stream_id))
 
 
-def _session(answer: Any, collection_id: str, session_id: str = "") -> Session:  # noqa: ANN401
+def _session(answer: Any, collection_id: str, session_id: str = "") -> CloudSession:  # noqa: ANN401
     told = answer["data"] if isinstance(answer.get("data"), dict) else answer
     session_id = _or_empty(told.get("session_id") or told.get("id")) or session_id
     if not session_id:
         raise KeyError("session_id")
-    return Session(
+    return CloudSession(
         id=session_id,
         collection_id=_or_empty(told.get("collection_id")) or collection_id,
         status=_or_empty(told.get("status")),

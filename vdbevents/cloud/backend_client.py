@@ -44,7 +44,7 @@ class BackendSession(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Backend:
+class BackendClient:
     """A backend, each call of which is made once, with a time limit.
 
     Attributes:

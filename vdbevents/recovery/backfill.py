@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, NamedTuple
 
-from vdbevents.cloud import Session as Answer
+from vdbevents.cloud import CloudSession as Answer
 from vdbevents.events import fields, identity as events_identity, lifecycle
 from vdbevents.events.gaps import Gap, Missing, Status
 from vdbevents.sessions.recorded_session import RecordSource, StreamChannel, sources_from

@@ -308,7 +308,7 @@ class Reconciler:
         answer = await self._get(session, ws_id)
         return answer is not None and answer.status in ("starting", "active")
 
-    async def _get(self, session: recorded_session.RecordedSession, ws_id: str) -> cloud.Session | None:
+    async def _get(self, session: recorded_session.RecordedSession, ws_id: str) -> cloud.CloudSession | None:
         """The session as the service tells of it; None where it tells nothing."""
         ask = partial(self._account.get_session, session.id, session.collection_id)
         try:
@@ -324,7 +324,7 @@ class Reconciler:
             await self._in_thread(partial(self._note_end, answer))
         return answer
 
-    def _note_end(self, answer: cloud.Session) -> None:
+    def _note_end(self, answer: cloud.CloudSession) -> None:
         """Writes down that a session has ended whose capture is not there to do so."""
         directory = self._directory
         if locks.capture_runs(directory):

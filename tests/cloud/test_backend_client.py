@@ -32,7 +32,7 @@ class Stub:
         return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
 
     def backend(self, token=TOKEN, seconds=60.0, path=""):
-        return cloud.Backend(self.url + path, token, seconds)
+        return cloud.BackendClient(self.url + path, token, seconds)
 
 
 @pytest.fixture
@@ -193,7 +193,7 @@ def test_an_answer_without_an_end_is_not_read_to_its_end():
             sent.append(connection.send(b" " * 65536))
 
     with speaking(speak) as url, pytest.raises(ServiceRefusedError, match="no session and token"):
-        cloud.Backend(url, TOKEN, 60.0).init_session()
+        cloud.BackendClient(url, TOKEN, 60.0).init_session()
     # What the sockets between the two hold, and no more.
     assert sum(sent) < 16 << 20
 
@@ -270,7 +270,7 @@ def test_a_backend_that_is_not_there_is_unreachable():
         taken.bind(("127.0.0.1", 0))  # and nobody listens
         url = f"http://127.0.0.1:{taken.getsockname()[1]}"
         with pytest.raises(ServiceUnreachableError, match="Connection refused") as raised:
-            cloud.Backend(url, TOKEN, 60.0).init_session()
+            cloud.BackendClient(url, TOKEN, 60.0).init_session()
     assert url in raised.value.message
     assert TOKEN not in raised.value.message
 
@@ -297,7 +297,7 @@ def hangs(connection):
 def test_a_slow_backend_is_not_waited_for_longer_than_the_limit(speak):
     begun = time.monotonic()
     with speaking(speak) as url, pytest.raises(ServiceUnreachableError, match="no answer in time"):
-        cloud.Backend(url, TOKEN, 0.5).init_session()
+        cloud.BackendClient(url, TOKEN, 0.5).init_session()
     assert time.monotonic() - begun < 60
 
 
@@ -315,7 +315,7 @@ def test_an_answer_that_is_cut_off_or_none_may_be_a_better_one_the_next_time(wor
         speaking(lambda connection: connection.sendall(words)) as url,
         pytest.raises(ServiceUnreachableError) as raised,
     ):
-        cloud.Backend(url, TOKEN, 60.0).init_session()
+        cloud.BackendClient(url, TOKEN, 60.0).init_session()
     assert TOKEN not in raised.value.message
 
 
@@ -334,7 +334,7 @@ def test_an_answer_that_is_cut_off_or_none_may_be_a_better_one_the_next_time(wor
     ],
 )
 def test_it_may_be_anywhere_with_tls_and_on_this_machine_without(url):
-    assert cloud.Backend(url, TOKEN, 1.0).url == url
+    assert cloud.BackendClient(url, TOKEN, 1.0).url == url
 
 
 @pytest.mark.parametrize(
@@ -352,7 +352,7 @@ def test_it_may_be_anywhere_with_tls_and_on_this_machine_without(url):
 @pytest.mark.parametrize("token", [TOKEN, ""])
 def test_what_would_cross_a_network_in_the_clear_is_refused(url, token):
     with pytest.raises(InputError, match="without encryption") as raised:
-        cloud.Backend(url, token, 1.0)
+        cloud.BackendClient(url, token, 1.0)
     assert "https://" in raised.value.hint
     assert TOKEN not in raised.value.message + raised.value.hint
 
@@ -377,7 +377,7 @@ def test_what_would_cross_a_network_in_the_clear_is_refused(url, token):
 )
 def test_what_is_no_address_is_refused_and_not_repeated(url):
     with pytest.raises(InputError, match="no http:// or https:// address") as raised:
-        cloud.Backend(url, "", 1.0)
+        cloud.BackendClient(url, "", 1.0)
     assert TOKEN not in raised.value.message
 
 
@@ -391,7 +391,7 @@ def test_what_is_no_address_is_refused_and_not_repeated(url):
 )
 def test_a_secret_in_the_address_is_refused_and_not_repeated(url):
     with pytest.raises(InputError, match="more than an address") as raised:
-        cloud.Backend(url, "", 1.0)
+        cloud.BackendClient(url, "", 1.0)
     assert "secret" not in raised.value.message.replace("VDBEVENTS", "")
     assert "VDBEVENTS_BACKEND_TOKEN" in raised.value.hint
 
@@ -399,5 +399,5 @@ def test_a_secret_in_the_address_is_refused_and_not_repeated(url):
 @pytest.mark.parametrize("token", ["two words", "a\r\nX: y", "tökén", "x" * 5000, "\x1b[2J"])
 def test_what_can_be_no_token_is_refused_and_not_repeated(token):
     with pytest.raises(InputError, match="no token has") as raised:
-        cloud.Backend("https://backend.example", token, 1.0)
+        cloud.BackendClient("https://backend.example", token, 1.0)
     assert token not in raised.value.message + raised.value.hint

@@ -7,7 +7,7 @@ import pytest
 from support.processes import PATIENCE, events_of
 
 from vdbevents.backend import supervisor as s
-from vdbevents.cloud import Index, Session
+from vdbevents.cloud import CloudSession, Index
 from vdbevents.errors import ServiceRefusedError, ServiceUnreachableError
 from vdbevents.events import envelope, lifecycle
 from vdbevents.journal import append, files, locks, state
@@ -30,7 +30,7 @@ class Account:
         self.asked += 1
         if not self.status:
             raise ServiceRefusedError("there is no such session", status=404)
-        return Session(session_id, collection_id, self.status, "", "", STREAMS, "", "", "", {})
+        return CloudSession(session_id, collection_id, self.status, "", "", STREAMS, "", "", "", {})
 
     def start_transcript(self, _, ws_id, __):
         if self.failures:
@@ -67,7 +67,7 @@ class Run:
     def __init__(self, directory, account, listener):
         self.directory = directory
         self.said = []
-        options = s.Options(
+        options = s.SupervisorOptions(
             directory,
             account,
             "ada",

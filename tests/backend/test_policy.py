@@ -2,18 +2,18 @@ import json
 
 import pytest
 
-from vdbevents.backend import policy as h
-from vdbevents.backend.credentials import Credentials
+from vdbevents.backend import policy
+from vdbevents.backend.credentials import BackendCredentials
 
 TOKEN, SECRET = "t" * 43, "s" * 43
 NOW_MS = 1772446530123
 WEBHOOK = f"/webhook/{SECRET}"
-KNOWN = h.Head("POST", "/init-session", f"Bearer {TOKEN}")
+KNOWN = policy.RequestHead("POST", "/init-session", f"Bearer {TOKEN}")
 
 
 @pytest.fixture
 def backend():
-    return h.Backend(Credentials(TOKEN, SECRET))
+    return policy.RequestPolicy(BackendCredentials(TOKEN, SECRET))
 
 
 def line_of(handled):
@@ -21,17 +21,21 @@ def line_of(handled):
 
 
 def test_it_says_that_it_is_there_and_nothing_else(backend):
-    assert backend.handle(h.Head("GET", "/health"), b"", NOW_MS).answer == h.Answer(200, {"status": "ok"})
+    assert backend.handle(policy.RequestHead("GET", "/health"), b"", NOW_MS).answer == policy.Reply(
+        200, {"status": "ok"}
+    )
 
 
 def test_who_has_the_token_gets_a_session(backend):
-    assert backend.handle(KNOWN, b"", NOW_MS) == h.Handled(None)
-    assert backend.handle(KNOWN._replace(authorization=f"bearer {TOKEN}"), b"{}", NOW_MS) == h.Handled(None)
+    assert backend.handle(KNOWN, b"", NOW_MS) == policy.Decision(None)
+    assert backend.handle(KNOWN._replace(authorization=f"bearer {TOKEN}"), b"{}", NOW_MS) == policy.Decision(
+        None
+    )
 
 
 @pytest.mark.parametrize("sent", ["", "{}", '{"end_user_id": "root"}', "[", "\x00"])
 def test_what_a_client_sends_along_changes_nothing(backend, sent):
-    assert backend.handle(KNOWN, sent.encode(), NOW_MS) == h.Handled(None)
+    assert backend.handle(KNOWN, sent.encode(), NOW_MS) == policy.Decision(None)
 
 
 @pytest.mark.parametrize(
@@ -40,7 +44,7 @@ def test_what_a_client_sends_along_changes_nothing(backend, sent):
      f"Bearer {SECRET}", "Bearer é", "Bearer \ud800"],
 )  # fmt: skip
 def test_who_has_it_not_gets_none(backend, given):
-    assert backend.refuse(KNOWN._replace(authorization=given)) is h.UNAUTHORIZED
+    assert backend.refuse(KNOWN._replace(authorization=given)) is policy.UNAUTHORIZED
 
 
 @pytest.mark.parametrize(
@@ -50,16 +54,16 @@ def test_who_has_it_not_gets_none(backend, given):
 )  # fmt: skip
 @pytest.mark.parametrize("method", ["POST", "GET"])
 def test_a_webhook_s_path_without_its_secret_is_not_there(backend, path, method):
-    handled = backend.handle(h.Head(method, path), b"{}", NOW_MS)
+    handled = backend.handle(policy.RequestHead(method, path), b"{}", NOW_MS)
 
-    assert handled == h.Handled(h.NOT_FOUND)
+    assert handled == policy.Decision(policy.NOT_FOUND)
 
 
 @pytest.mark.parametrize(
     "path", ["/", "", "*", "/docs", "/openapi.json", "/init-session/", "/health/", "/x?y"]
 )
 def test_there_is_nothing_else(backend, path):
-    assert backend.handle(h.Head("GET", path), b"", NOW_MS) == h.Handled(h.NOT_FOUND)
+    assert backend.handle(policy.RequestHead("GET", path), b"", NOW_MS) == policy.Decision(policy.NOT_FOUND)
 
 
 @pytest.mark.parametrize(
@@ -68,16 +72,16 @@ def test_there_is_nothing_else(backend, path):
      ("HEAD", "/health", "GET"), ("OPTIONS", "/init-session", "POST")],
 )  # fmt: skip
 def test_other_methods_are_refused(backend, method, path, allowed):
-    answer = backend.handle(h.Head(method, path), b"", NOW_MS).answer
+    answer = backend.handle(policy.RequestHead(method, path), b"", NOW_MS).answer
 
     assert (answer.status, answer.headers) == (405, {"allow": allowed})
 
 
 def test_a_webhook_is_a_line_like_any_other_that_says_how_it_came(backend):
     body = b'{"event": "capture_session.active", "capture_session_id": "cap-1", "data": {"n": 1.50}}'
-    handled = backend.handle(h.Head("POST", WEBHOOK), body, NOW_MS)
+    handled = backend.handle(policy.RequestHead("POST", WEBHOOK), body, NOW_MS)
 
-    assert handled.answer == h.RECEIVED
+    assert handled.answer == policy.RECEIVED
     assert handled.append.line == (
         b'{"ts":"2026-03-02T10:15:30.123Z","unix_ts":1772446530.123,"event":"capture_session.active",'
         b'"capture_session_id":"cap-1","data":{"n":1.50},"via":"webhook"}\n'
@@ -86,9 +90,9 @@ def test_a_webhook_is_a_line_like_any_other_that_says_how_it_came(backend):
 
 @pytest.mark.parametrize("body", [b"{}", b'{"x": 1}', b'{"event_id": "e", "label": "l"}', b'{"raw": "no"}'])
 def test_whatever_object_comes_is_kept(backend, body):
-    handled = backend.handle(h.Head("POST", WEBHOOK), body, NOW_MS)
+    handled = backend.handle(policy.RequestHead("POST", WEBHOOK), body, NOW_MS)
 
-    assert handled.answer == h.RECEIVED
+    assert handled.answer == policy.RECEIVED
     line = line_of(handled)
     assert {name: line[name] for name in json.loads(body)} == json.loads(body)
     assert list(line)[-1] == "via"
@@ -96,30 +100,30 @@ def test_whatever_object_comes_is_kept(backend, body):
 
 @pytest.mark.parametrize("body", [b"", b"[1]", b"42", b"null", b"no json", b'{"a":', b'"x"'])
 def test_what_is_no_object_is_kept_as_it_came_and_refused(backend, body):
-    handled = backend.handle(h.Head("POST", WEBHOOK), body, NOW_MS)
+    handled = backend.handle(policy.RequestHead("POST", WEBHOOK), body, NOW_MS)
 
-    assert handled.answer == h.UNREADABLE
+    assert handled.answer == policy.UNREADABLE
     line = line_of(handled)
     assert line["raw"] == body.decode()
     assert line["via"] == "webhook"
 
 
 def test_what_is_no_text_is_kept_and_refused(backend):
-    handled = backend.handle(h.Head("POST", WEBHOOK), b"\xff", NOW_MS)
+    handled = backend.handle(policy.RequestHead("POST", WEBHOOK), b"\xff", NOW_MS)
 
-    assert handled.answer == h.UNREADABLE
+    assert handled.answer == policy.UNREADABLE
     assert line_of(handled)["raw_base64"] == "/w=="
 
 
 def test_a_body_cannot_say_of_itself_how_it_came(backend):
-    line = line_of(backend.handle(h.Head("POST", WEBHOOK), b'{"via": "x", "ts": 1}', NOW_MS))
+    line = line_of(backend.handle(policy.RequestHead("POST", WEBHOOK), b'{"via": "x", "ts": 1}', NOW_MS))
 
     assert list(line) == ["ts", "unix_ts", "server_via", "server_ts", "via"]
 
 
 def test_no_answer_holds_what_was_asked(backend):
     for path in ("/<script>", f"/webhook/{TOKEN}", WEBHOOK):
-        handled = backend.handle(h.Head("POST", path, "Bearer <b>"), b"<i>", NOW_MS)
+        handled = backend.handle(policy.RequestHead("POST", path, "Bearer <b>"), b"<i>", NOW_MS)
         told = json.dumps([handled.answer.content, dict(handled.answer.headers)])
         assert not any(text in told for text in ("<", TOKEN, SECRET, path))
 
@@ -131,19 +135,19 @@ def test_no_answer_holds_what_was_asked(backend):
      ("127.0.0.1", "https://evil.example", False), ("", "", False), ("[", "", False)],
 )  # fmt: skip
 def test_without_a_token_pages_in_a_browser_are_refused(host, origin, is_served):
-    backend = h.Backend(Credentials(TOKEN, SECRET), open_to_loopback=True)
-    head = h.Head("POST", "/init-session", host=host, origin=origin)
+    backend = policy.RequestPolicy(BackendCredentials(TOKEN, SECRET), open_to_loopback=True)
+    head = policy.RequestHead("POST", "/init-session", host=host, origin=origin)
 
-    assert backend.refuse(head) is (None if is_served else h.FOREIGN)
+    assert backend.refuse(head) is (None if is_served else policy.FOREIGN)
 
 
 def test_credentials_are_in_no_repr():
-    assert TOKEN not in repr(Credentials(TOKEN, SECRET))
-    assert SECRET not in repr(Credentials(TOKEN, SECRET))
+    assert TOKEN not in repr(BackendCredentials(TOKEN, SECRET))
+    assert SECRET not in repr(BackendCredentials(TOKEN, SECRET))
 
 
 def test_a_bucket_gives_what_it_holds_and_then_as_fast_as_it_fills():
-    bucket = h.Bucket(2, 3)
+    bucket = policy.TokenBucket(2, 3)
 
     assert [bucket.take(10.0) for _ in range(4)] == [0, 0, 0, 0.5]
     assert bucket.take(10.4) == pytest.approx(0.1)
@@ -152,7 +156,7 @@ def test_a_bucket_gives_what_it_holds_and_then_as_fast_as_it_fills():
 
 
 def test_strangers_who_ask_too_often_are_told_when_to_come_again_and_hold_up_nobody_else():
-    limits = h.Limits()
+    limits = policy.RateLimits()
     answers = [limits.refuse("a", 0.0) for _ in range(21)]
 
     assert answers[:20] == [None] * 20
@@ -165,7 +169,7 @@ def test_strangers_who_ask_too_often_are_told_when_to_come_again_and_hold_up_nob
 
 
 def test_who_has_a_credential_is_limited_too():
-    limits = h.Limits()
+    limits = policy.RateLimits()
     answers = [limits.refuse("a", 0.0, known_for=WEBHOOK) for _ in range(201)]
 
     assert answers[:200] == [None] * 200
@@ -173,8 +177,8 @@ def test_who_has_a_credential_is_limited_too():
 
 
 def test_clients_that_ask_for_sessions_do_not_hold_up_the_webhooks():
-    limits = h.Limits()
-    answers = [limits.refuse("a", 0.0, known_for=h.INIT_PATH) for _ in range(51)]
+    limits = policy.RateLimits()
+    answers = [limits.refuse("a", 0.0, known_for=policy.INIT_PATH) for _ in range(51)]
 
     assert answers[:50] == [None] * 50
     assert answers[50].status == 429
@@ -182,7 +186,7 @@ def test_clients_that_ask_for_sessions_do_not_hold_up_the_webhooks():
 
 
 def test_a_million_addresses_take_no_more_room_than_some():
-    limits = h.Limits()
+    limits = policy.RateLimits()
     for number in range(30_000):
         limits.refuse(number, 0.0)
 
