@@ -13,7 +13,7 @@ when it is first used.
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from vdbevents.api import Found, Recording, open  # noqa: A004 - as `gzip.open`
+    from vdbevents.api import OpenJournal, QueryResult, open  # noqa: A004 - as `gzip.open`
     from vdbevents.errors import VdbeventsError
     from vdbevents.events.envelope import envelop, parse_line
     from vdbevents.journal.append import Journal
@@ -27,9 +27,9 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Filters",
-    "Found",
     "Journal",
-    "Recording",
+    "OpenJournal",
+    "QueryResult",
     "StateDirectory",
     "VdbeventsError",
     "Window",
@@ -43,9 +43,9 @@ __all__ = [
 
 _HOMES = {
     "Filters": "vdbevents.query.filters",
-    "Found": "vdbevents.api",
+    "QueryResult": "vdbevents.api",
     "Journal": "vdbevents.journal.append",
-    "Recording": "vdbevents.api",
+    "OpenJournal": "vdbevents.api",
     "StateDirectory": "vdbevents.journal.state",
     "VdbeventsError": "vdbevents.errors",
     "Window": "vdbevents.times",

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from vdbevents.events.gaps import Gap
-    from vdbevents.query.engine import Answer
-    from vdbevents.query.sql.sandbox import Rows
+    from vdbevents.query.search_result import SearchResult
+    from vdbevents.query.sql.sandbox import SqlRows
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -25,7 +25,7 @@ Texts = str | Iterable[str]
 """One text, or several."""
 
 
-def open(path: str | os.PathLike[str] | None = None) -> "Recording":  # noqa: A001 - as `gzip.open`
+def open(path: str | os.PathLike[str] | None = None) -> "OpenJournal":  # noqa: A001 - as `gzip.open`
     """Return the recording of a state directory, or of a journal's file.
 
     Args:
@@ -36,16 +36,16 @@ def open(path: str | os.PathLike[str] | None = None) -> "Recording":  # noqa: A0
     """
     argument = None if path is None else Path(path)
     if argument is not None and argument.is_file():
-        return Recording(argument)
+        return OpenJournal(argument)
     journal = locate_state(argument, os.environ, Path.home()).journal
     if not journal.is_file():
         raise InputError(
             f"there is no journal in {journal.parent}", f"record one with: vdbevents listen {journal.parent}"
         )
-    return Recording(journal)
+    return OpenJournal(journal)
 
 
-class Recording:
+class OpenJournal:
     """A journal that can be asked as often as wanted; each question sees what was written until then.
 
     Attributes:
@@ -91,7 +91,7 @@ class Recording:
         offset: int = 0,
         newest_first: bool = False,
         interim: bool = False,
-    ) -> "Found":
+    ) -> "QueryResult":
         """Return the events that match all that is given; the arguments are the options of `vdbevents query`.
 
         Args:
@@ -162,7 +162,7 @@ class Recording:
             newest_first=newest_first,
             interim=interim,
         )
-        return Found(search(self.journal, filters, load(self.journal, self._root())))
+        return QueryResult(search(self.journal, filters, load(self.journal, self._root())))
 
     def sql(self, query: str) -> list[dict[str, Any]]:
         """Return the rows of one SELECT over the views that `vdbevents sql --describe` lists, as dicts.
@@ -174,9 +174,9 @@ class Recording:
             StorageError: memory and temporary space are used up.
         """
         from vdbevents.query.cache.index import load
-        from vdbevents.query.sql.sandbox import Tables
+        from vdbevents.query.sql.sandbox import SqlTables
 
-        with Tables(self.journal, load(self.journal, self._root())) as tables:
+        with SqlTables(self.journal, load(self.journal, self._root())) as tables:
             return _dicts(tables.ask(query))
 
     def _root(self) -> Path:
@@ -185,7 +185,7 @@ class Recording:
         return self._cache_root or cache_root(os.environ, Path.home())
 
 
-class Found(Closeable):
+class QueryResult(Closeable):
     """What a query found, oldest first: an iterable of dicts, which may be read again; a context manager.
 
     A dict has the columns of the view `events` but `backfilled`: `time`, `started` and `ended` are
@@ -196,7 +196,7 @@ class Found(Closeable):
         skipped: how many lines of the journal could not be read.
     """
 
-    def __init__(self, answer: "Answer") -> None:
+    def __init__(self, answer: "SearchResult") -> None:
         """Take what `query.engine.search` gave."""
         self._answer = answer
         self.gaps: Collection[Gap] = answer.gaps
@@ -240,14 +240,14 @@ class Found(Closeable):
         import tempfile
 
         from vdbevents.query.lines import CONDITION_COLUMNS
-        from vdbevents.query.sql.sandbox import Rows, table
+        from vdbevents.query.sql.sandbox import SqlRows, table
 
         columns = [name for name in CONDITION_COLUMNS if name != "backfilled"]
         with tempfile.TemporaryDirectory(prefix="vdbevents-found-") as folder:
             path = Path(folder) / "found.parquet"
             self._answer.write_parquet(path, columns)
             with table(path) as connection:
-                return _dicts(Rows(connection, query, cached=False))
+                return _dicts(SqlRows(connection, query, cached=False))
 
     def close(self) -> None:
         """Give memory and temporary files back; harmless when repeated."""
@@ -289,7 +289,7 @@ def _written(moment: str | datetime | None, zone: tzinfo) -> str | None:
     return (moment if moment.tzinfo else moment.replace(tzinfo=zone)).astimezone(UTC).isoformat()
 
 
-def _dicts(rows: "Rows") -> list[dict[str, Any]]:
+def _dicts(rows: "SqlRows") -> list[dict[str, Any]]:
     names = [column.name for column in rows.columns]
     read = [_READ[column.kind.value] for column in rows.columns]
     return [

@@ -9,7 +9,7 @@ from hypothesis import given, settings, strategies as st
 
 from vdbevents.query import collapse, engine, hostnames, merge
 from vdbevents.query.filters import Event, Filters
-from vdbevents.query.merge import Journal, Merged
+from vdbevents.query.merge import HostJournal, MergedResult
 from vdbevents.query.output import write
 from vdbevents.times import Window
 
@@ -32,7 +32,7 @@ def journals(tmp_path):
     def make(**lines):
         for host, of_one in lines.items():
             (tmp_path / f"{host}.jsonl").write_text("".join(f"{line}\n" for line in of_one), "utf-8")
-        return [Journal(host, tmp_path / f"{host}.jsonl", host) for host in lines]
+        return [HostJournal(host, tmp_path / f"{host}.jsonl", host) for host in lines]
 
     return make
 
@@ -184,8 +184,8 @@ TIMES = st.lists(st.none() | st.integers(-5, 5), max_size=8)
 )
 def test_merging_is_sorting_all_by_hand(each, limit, offset, newest_first, most):
     asked = Filters(limit=limit, offset=offset, newest_first=newest_first)
-    one = asked if len(each) == 1 else merge.asked_of_each(asked)
-    answer = Merged([(f"{number}", Told(times, one, most)) for number, times in enumerate(each)], asked)
+    one = asked if len(each) == 1 else merge.filters_for_each(asked)
+    answer = MergedResult([(f"{number}", Told(times, one, most)) for number, times in enumerate(each)], asked)
 
     by_hand = sorted(
         (moment is not None, moment or 0, number, row)

@@ -492,7 +492,7 @@ def event(text, **columns):
 
 
 def line(text, *, colour=False, width=None, zone=BERLIN, columns=None, **filters):
-    page = output_text.Page((0, 0), Filters(**filters), colour=colour, width=width, zone=zone)
+    page = output_text.TextLayout((0, 0), Filters(**filters), colour=colour, width=width, zone=zone)
     events = [event(text, **columns or {})]
     page.widen(events)
     return page.line(events[0])

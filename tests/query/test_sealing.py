@@ -20,7 +20,7 @@ from vdbevents.errors import InputError, StorageError
 from vdbevents.query import duck, engine, lines as query_lines
 from vdbevents.query.cache import build, index, schema
 from vdbevents.query.filters import Filters
-from vdbevents.query.snapshot import open_source
+from vdbevents.query.snapshot import open_snapshot
 
 AT = 1772446530
 PIECE = 500
@@ -608,7 +608,7 @@ def test_a_journal_that_is_cleared_while_it_is_read_is_an_error_and_no_nonsense(
 def test_only_whole_lines_are_ever_given(journal, root, tmp_path):
     cache = build.seal(journal, root, piece=PIECE)
     length = len(said(0))
-    source = open_source(journal, cache, tmp_path)
+    source = open_snapshot(journal, cache, tmp_path)
     with contextlib.closing(source):
         assert list(source.lines([(0, length), (length + 1, length)])) == [said(0), said(1)]
         for place in (

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, assume, example, given, settings, strategies as st
 
 from vdbevents.events.envelope import envelop
-from vdbevents.query import columns as query_columns, engine
+from vdbevents.query import columns as query_columns, engine, snapshot
 from vdbevents.query.cache import build, index
 from vdbevents.query.filters import Filters
 from vdbevents.times import Window
@@ -32,7 +32,7 @@ def said(text, at_ms=AT, *, final=True, start=None, end=None, stream="rts-1", **
 def answered(journal, asked, cache):
     """The answer; not one that was had from the journal because the cache could not be read."""
     answer = engine.search(journal, asked, cache)
-    assert answer._source.cache is cache or not (cache and cache.segments)
+    assert answer.snapshot.cache is cache or not (cache and cache.segments)
     return answer
 
 
@@ -73,14 +73,14 @@ def sealed(tmp_path):
 def opened(monkeypatch):
     """The starts of the segments that are opened."""
     starts = set()
-    tables = engine.Source.tables
+    tables = snapshot.JournalSnapshot.tables
 
     def noted(source, of):
         of = list(of)
         starts.update(segment.start for segment in of)
         return tables(source, of)
 
-    monkeypatch.setattr(engine.Source, "tables", noted)
+    monkeypatch.setattr(snapshot.JournalSnapshot, "tables", noted)
     return starts
 
 

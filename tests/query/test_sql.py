@@ -11,7 +11,7 @@ import pytest
 
 from vdbevents.errors import InputError, StorageError, VdbeventsError
 from vdbevents.query.cache.build import seal
-from vdbevents.query.sql.sandbox import Tables
+from vdbevents.query.sql.sandbox import SqlTables
 from vdbevents.query.sql.table import write
 from vdbevents.query.sql.views import VIEWS
 
@@ -32,7 +32,7 @@ def written(tables, sql, output="text", width=None):
 
 @pytest.fixture(scope="module")
 def example():
-    with Tables(EXAMPLE) as tables:
+    with SqlTables(EXAMPLE) as tables:
         yield tables
 
 
@@ -73,7 +73,7 @@ def test_the_views_are_all_that_is_told_of(example):
 
 @pytest.mark.parametrize("name", VIEWS)
 def test_a_sealed_journal_says_the_same(example, journal, cache, name):
-    with Tables(journal, cache) as sealed:
+    with SqlTables(journal, cache) as sealed:
         assert rows(sealed, f"FROM {name} ORDER BY ALL") == rows(example, f"FROM {name} ORDER BY ALL")
         assert sealed.skipped == example.skipped == 0
 
@@ -81,14 +81,17 @@ def test_a_sealed_journal_says_the_same(example, journal, cache, name):
 def test_unreadable_lines_are_counted_wherever_they_are(journal, tmp_path):
     sound = journal.read_bytes()
     journal.write_bytes(b"{nothing\n" + sound + b"\xff\n[]\n\n" + b'{"torn":')
-    with Tables(journal, seal(journal, tmp_path / "cache", piece=500)) as sealed, Tables(journal) as tables:
+    with (
+        SqlTables(journal, seal(journal, tmp_path / "cache", piece=500)) as sealed,
+        SqlTables(journal) as tables,
+    ):
         assert sealed.skipped == tables.skipped == 4
         assert rows(sealed, "SELECT count(*) FROM events") == [("12",)]
 
 
 def test_an_empty_journal_has_views_without_rows(tmp_path):
     (tmp_path / "empty.jsonl").touch()
-    with Tables(tmp_path / "empty.jsonl") as tables:
+    with SqlTables(tmp_path / "empty.jsonl") as tables:
         assert tables.journal_bytes == 0
         assert [rows(tables, f"FROM {name}") for name in VIEWS] == [[]] * len(VIEWS)
 
@@ -104,7 +107,7 @@ def test_a_gap_is_told_as_it_stands_now(tmp_path):
         line(**told, reason="network", status="open")
         + line(**told, reason="network", status="recovered", recovered={"transcript": 2, "alert": 1})
     )
-    with Tables(journal) as tables:
+    with SqlTables(journal) as tables:
         assert rows(tables, "FROM gaps") == [
             (
                 *("gap-1", "2026-03-02T10:00:00.000Z", "2026-03-02T10:01:30.000Z", "90.0"),
@@ -465,7 +468,7 @@ IN_PLACE = "csv, USE_TMP_FILE false"
 )
 def test_not_even_the_cache_can_be_written(journal, cache, form, way):
     before = {**content(cache.folder), **content(journal.parent)}
-    with Tables(journal, cache) as tables:
+    with SqlTables(journal, cache) as tables:
         with contextlib.suppress(VdbeventsError):
             rows(tables, writing(cache.events(cache.segments[0]), form)[way])
         with contextlib.suppress(VdbeventsError):
@@ -481,7 +484,7 @@ def allowed(tables):
 
 def test_the_cache_is_read_where_it_is_if_nothing_can_write_it(journal, cache):
     own = [str(cache.events(segment)) for segment in cache.segments]
-    with Tables(journal, cache) as tables:
+    with SqlTables(journal, cache) as tables:
         rows(tables, "WITH a AS (FROM events UNION FROM audio) SELECT * FROM a, range(2), (SUMMARIZE alerts)")
         assert all(path in allowed(tables) for path in own)
         with contextlib.suppress(VdbeventsError):
@@ -514,12 +517,12 @@ def garble_its_middle(path):
 @pytest.mark.parametrize("damage", [remove, empty, garble_its_end, garble_its_middle])
 def test_a_damaged_cache_is_not_used(example, journal, cache, damage, place):
     damage(cache.events(cache.segments[place]))
-    with Tables(journal, cache) as tables:
+    with SqlTables(journal, cache) as tables:
         assert rows(tables, "FROM events ORDER BY ALL") == rows(example, "FROM events ORDER BY ALL")
 
 
 def test_a_mistake_is_told_as_one_with_a_cache_too(journal, cache):
-    with Tables(journal, cache) as tables:
+    with SqlTables(journal, cache) as tables:
         for sql in ("SELECT error('it broke') FROM events", "SELECT nope FROM events", "SELECT 'a'::INTEGER"):
             with pytest.raises(InputError):
                 rows(tables, sql)
@@ -527,7 +530,7 @@ def test_a_mistake_is_told_as_one_with_a_cache_too(journal, cache):
 
 def test_what_needs_more_memory_and_disk_than_there_is_to_be_says_so(tmp_path, monkeypatch):
     monkeypatch.setattr("vdbevents.query.sql.sandbox._MOST_TEMPORARY_MB", 1)
-    with Tables(EXAMPLE) as tables, pytest.raises(StorageError, match="no room"):
+    with SqlTables(EXAMPLE) as tables, pytest.raises(StorageError, match="no room"):
         rows(tables, "SELECT list(repeat('x', 1000) || i) FROM range(3000000) t(i)")
 
 
@@ -535,10 +538,10 @@ def test_nothing_is_left_behind(tmp_path, monkeypatch, journal, cache):
     scratch = tmp_path / "tmp"
     scratch.mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(scratch))
-    with Tables(journal, cache) as tables:
+    with SqlTables(journal, cache) as tables:
         rows(tables, "FROM events")
         assert list(scratch.iterdir())
     with pytest.raises(InputError):
-        Tables(tmp_path / "nowhere.jsonl")
+        SqlTables(tmp_path / "nowhere.jsonl")
 
     assert list(scratch.iterdir()) == []

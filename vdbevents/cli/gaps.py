@@ -93,14 +93,14 @@ def gaps(
     return nothing(f"the journal {path} tells of no {kind}{when}")
 
 
-class Told(NamedTuple):
+class JournalGaps(NamedTuple):
     """What a journal tells of gaps: each once, oldest first, and how many lines about them are unreadable."""
 
     gaps: list[Gap]
     unreadable: int
 
 
-def read_gaps(journal: Path) -> Told:
+def read_gaps(journal: Path) -> JournalGaps:
     """Reads the gaps of a journal, of which it holds no more than them and a block.
 
     Raises:
@@ -120,7 +120,7 @@ def read_gaps(journal: Path) -> Told:
             f"the journal {journal} cannot be read: {error.strerror}",
             "name the directory or the file of a journal; `vdbevents listen` records one",
         ) from None
-    return Told(sorted(fold(found), key=lambda gap: gap.since_ms), unreadable)
+    return JournalGaps(sorted(fold(found), key=lambda gap: gap.since_ms), unreadable)
 
 
 def _lines_about_gaps(journal: Path) -> Iterator[bytes]:

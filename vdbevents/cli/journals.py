@@ -17,7 +17,7 @@ from vdbevents.errors import InputError
 from vdbevents.query import decompress, hostnames
 
 if TYPE_CHECKING:
-    from vdbevents.query.merge import Journal
+    from vdbevents.query.merge import HostJournal
 
 
 SourceArgument = Annotated[
@@ -48,7 +48,7 @@ FilesOption = Annotated[
 _STDIN: Final = Path("-")
 
 
-class Source(NamedTuple):
+class JournalSource(NamedTuple):
     """A journal as it was named: a file, a pipe or stdin; and its machine's name, if that was said."""
 
     path: Path
@@ -60,8 +60,8 @@ class Source(NamedTuple):
         return self.path == _STDIN or _is_pipe(self.path)
 
     @property
-    def told(self) -> str:
-        """What it is called where something is said of it."""
+    def label(self) -> str:
+        """Its name in messages."""
         return "stdin" if self.path == _STDIN else str(self.path)
 
 
@@ -73,21 +73,21 @@ def named_by(
     cwd: Path | None,
     *,
     otherwise: str,
-) -> list[Source]:
+) -> list[JournalSource]:
     """The journals that an argument, the options or the environment name, in their order, each once.
 
     Raises:
         InputError: there is none of a name.
     """
     if not (directories or files):
-        source = Source(argument or Path())
+        source = JournalSource(argument or Path())
         if argument is None or not source.is_piped:
-            source = Source(journal_to_read(argument, env_file, cwd, otherwise=otherwise))
+            source = JournalSource(journal_to_read(argument, env_file, cwd, otherwise=otherwise))
         return [source]
     refuse_with_argument(argument)
     found = [_of_directory(text) for text in directories or ()]
     found += [source for text in files or () for source in _of_files(text)]
-    once: dict[object, Source] = {}
+    once: dict[object, JournalSource] = {}
     for source in found:
         once.setdefault(_identity(source), source)
     return list(once.values())
@@ -124,17 +124,18 @@ def to_follow(
             raise InputError("--follow and several journals contradict each other", "follow one of them")
         argument = Path(matching[0])
     if argument is not None:
-        source = Source(argument)
+        source = JournalSource(argument)
         if source.is_piped or (argument.is_file() and decompress.is_packed(argument)):
             raise InputError(
-                f"--follow and {source.told} contradict each other: only a journal's own file grows by lines",
-                "leave --follow out, or name a journal that is being written",
+                f"--follow: not a growing journal, got {source.label}",
+                "leave out --follow, or name a journal that is being written",
+                error_id="follow-source-invalid",
             )
     return argument
 
 
 @contextlib.contextmanager
-def opened(sources: Sequence[Source]) -> Iterator[list["Journal"]]:
+def opened(sources: Sequence[JournalSource]) -> Iterator[list["HostJournal"]]:
     """Makes files, for as long as they are needed, of what is packed or piped, and names each one's machine.
 
     Raises:
@@ -146,39 +147,39 @@ def opened(sources: Sequence[Source]) -> Iterator[list["Journal"]]:
         yield [_journal(source, name, Path(folder)) for source, name in zip(sources, names, strict=True)]
 
 
-def _journal(source: Source, name: str, folder: Path) -> "Journal":
-    from vdbevents.query.merge import Journal
+def _journal(source: JournalSource, name: str, folder: Path) -> "HostJournal":
+    from vdbevents.query.merge import HostJournal
 
     path = source.path
     if source.is_piped:
         # Stdin stays open: it is not ours.
         piped = contextlib.nullcontext(sys.stdin.buffer) if path == _STDIN else path.open("rb")
         with piped as stream:
-            path = decompress.copy(stream, folder, source.told)
+            path = decompress.copy(stream, folder, source.label)
     if not decompress.is_packed(path):
-        return Journal(name, path, source.told, is_scratch=source.is_piped)
-    unpacked, trouble = decompress.unpack(path, folder, source.told)
+        return HostJournal(name, path, source.label, is_scratch=source.is_piped)
+    unpacked, trouble = decompress.unpack(path, folder, source.label)
     if source.is_piped:
         path.unlink()
-    return Journal(name, unpacked, source.told, is_scratch=True, trouble=trouble)
+    return HostJournal(name, unpacked, source.label, is_scratch=True, trouble=trouble)
 
 
-def _of_directory(text: str) -> Source:
+def _of_directory(text: str) -> JournalSource:
     host, text = _split(text)
     path = Path(text)
     if path.is_file():
         raise InputError(f"--dir {path} is a file", f"name it so: --file {path}")
-    return Source(journal_to_read(path, None, None, otherwise="name a state directory"), host)
+    return JournalSource(journal_to_read(path, None, None, otherwise="name a state directory"), host)
 
 
-def _of_files(text: str) -> list[Source]:
+def _of_files(text: str) -> list[JournalSource]:
     host, text = _split(text)
     if Path(text).is_dir():
         raise InputError(f"--file {text} is a directory", f"name it so: --dir {text}")
     if Path(text) == _STDIN or os.path.lexists(text):
-        return [Source(Path(text), host)]
+        return [JournalSource(Path(text), host)]
     if found := _matching(text):
-        return [Source(Path(path), host) for path in found]
+        return [JournalSource(Path(path), host) for path in found]
     if glob.has_magic(text):
         raise InputError(f"no file matches {text}", f"see what there is: ls {Path(text).parent}")
     raise InputError(f"there is no file {text}", "name the file of a journal, or several: 'logs/*.jsonl.gz'")
@@ -207,7 +208,7 @@ def _is_pipe(path: Path) -> bool:
         return False
 
 
-def _identity(source: Source) -> object:
+def _identity(source: JournalSource) -> object:
     if source.is_piped:
         return source.path
     try:
@@ -219,7 +220,7 @@ def _identity(source: Source) -> object:
     return told.st_dev, told.st_ino
 
 
-def _parts(source: Source) -> tuple[str, ...]:
+def _parts(source: JournalSource) -> tuple[str, ...]:
     if source.path == _STDIN:
         return ("stdin",)
     path = os.path.abspath(source.path)  # noqa: PTH100 - a link's own name is the one that was given

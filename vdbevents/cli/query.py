@@ -37,10 +37,10 @@ if TYPE_CHECKING:
     from vdbevents.events.gaps import Gap
     from vdbevents.query.cache.index import Cache
     from vdbevents.query.collapse import Runs
-    from vdbevents.query.engine import Answer
     from vdbevents.query.filters import Filters
-    from vdbevents.query.merge import Journal, Merged
+    from vdbevents.query.merge import HostJournal, MergedResult
     from vdbevents.query.output.rows import Output
+    from vdbevents.query.search_result import SearchResult
     from vdbevents.times import Window
 
 HELP = """Find events again: by when they were received, what was said or shown, and where.
@@ -361,7 +361,7 @@ def _bounds(window: "Window") -> dict[str, str]:
 
 
 def _print(
-    answer: "Merged",
+    answer: "MergedResult",
     output: OutputFormat,
     filters: "Filters",
     fields: tuple[str, ...] | None,
@@ -396,7 +396,7 @@ def _print(
     return shown
 
 
-def _print_parquet(answer: "Merged", fields: tuple[str, ...] | None) -> int:
+def _print_parquet(answer: "MergedResult", fields: tuple[str, ...] | None) -> int:
     import shutil
     import tempfile
 
@@ -418,18 +418,21 @@ def _print_parquet(answer: "Merged", fields: tuple[str, ...] | None) -> int:
 
 
 def _remark_on_each(
-    journals: "Sequence[Journal]", answer: "Merged", window: "Window", listed_by: Callable[[Path], str]
+    journals: "Sequence[HostJournal]",
+    answer: "MergedResult",
+    window: "Window",
+    listed_by: Callable[[Path], str],
 ) -> None:
     for journal, (_, of_one) in zip(journals, answer.answers, strict=True):
         if journal.trouble:
-            remark(f"{journal.told} {journal.trouble}: what could be unpacked of it was searched")
+            remark(f"{journal.label} {journal.trouble}: what could be unpacked of it was searched")
         # `gaps` reads files as they are.
         listing = "" if journal.is_scratch else listed_by(journal.path)
-        _remark_on(of_one, journal.told, window, listing, is_one_of_several=len(journals) > 1)
+        _remark_on(of_one, journal.label, window, listing, is_one_of_several=len(journals) > 1)
 
 
 def _remark_on(
-    answer: "Answer", told: str, window: "Window", listed_by: str, *, is_one_of_several: bool = False
+    answer: "SearchResult", told: str, window: "Window", listed_by: str, *, is_one_of_several: bool = False
 ) -> None:
     if not answer.journal_bytes:
         remark(f"the journal {told} is empty: nothing has been recorded yet")

@@ -145,10 +145,10 @@ def _event(stream: Stream, shot: "Shot", channels: Mapping[str, str]) -> "Event"
 def _print_page(events: "list[Event]", color: Color) -> None:
     from vdbevents.cli.localtime import SystemZone
     from vdbevents.query.filters import Filters
-    from vdbevents.query.output.text import Page
+    from vdbevents.query.output.text import TextLayout
 
     times = [event.time_ms for event in events if event.time_ms is not None]
-    page = Page(
+    page = TextLayout(
         (min(times), max(times)) if times else None,
         Filters(),
         colour=wants_colour(color, sys.stdout, os.environ),

@@ -79,7 +79,7 @@ def sql(
     from vdbevents.query import duck
     from vdbevents.query.cache.index import cache_root, load
     from vdbevents.query.sql import table
-    from vdbevents.query.sql.sandbox import Tables
+    from vdbevents.query.sql.sandbox import SqlTables
 
     if describe:
         if query is not None:
@@ -90,7 +90,7 @@ def sql(
     asked = _read() if query == "-" else query
     path = journal_to_read(journal, env_file, cwd)
     sealed = load(path, cache_root(os.environ, Path.home())) if cache else None
-    with duck.interruptible(), Tables(path, sealed) as tables:
+    with duck.interruptible(), SqlTables(path, sealed) as tables:
         if not tables.journal_bytes:
             remark(f"the journal {path} is empty: nothing has been recorded yet")
         if tables.skipped:

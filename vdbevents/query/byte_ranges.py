@@ -1,4 +1,4 @@
-"""Ranges of bytes in files, as DuckDB reads them."""
+"""Read byte ranges of files, and write paths as DuckDB expects them."""
 
 from abc import ABC, abstractmethod
 from io import FileIO
@@ -10,23 +10,23 @@ from vdbevents.errors import InputError
 
 
 def read_range(file: FileIO, start: int, size: int) -> bytes | None:
-    """Return so many bytes from `start` on; None if the file has fewer."""
+    """Return `size` bytes from `start` on; None if the file has fewer."""
     file.seek(start)
-    found = bytearray()
-    while len(found) < size and (data := file.read(size - len(found))):
-        found += data
-    return bytes(found) if len(found) == size else None
+    content = bytearray()
+    while len(content) < size and (data := file.read(size - len(content))):
+        content += data
+    return bytes(content) if len(content) == size else None
 
 
 BLOCK_BYTES: Final = 1 << 20
 
 
 class Closeable(ABC):
-    """What holds files or memory: a context manager that closes itself at its end."""
+    """A holder of files or memory: a context manager that closes itself at its end."""
 
     @abstractmethod
     def close(self) -> None:
-        """Give back what is held. Harmless when repeated."""
+        """Release what is held. A second call does nothing."""
 
     def __enter__(self) -> Self:
         return self
@@ -38,7 +38,7 @@ class Closeable(ABC):
 
 
 def longest_line(file: FileIO) -> int:
-    """Return a bound for the lengths of a file's lines, in bytes.
+    """Return an upper bound for the lengths of a file's lines, in bytes.
 
     A line of more than two blocks covers a whole block, so it is enough to look for a line's end from the
     start of each block on: a few bytes a mebibyte.
@@ -57,22 +57,24 @@ def _line_end(file: FileIO, start: int) -> int:
     step = 4096
     file.seek(start)
     while data := file.read(step):
-        if (found := data.find(b"\n")) >= 0:
-            return start + found
+        if (newline := data.find(b"\n")) >= 0:
+            return start + newline
         start += len(data)
         step = BLOCK_BYTES
     return start
 
 
 def literal(path: Path) -> str:
-    """Return a path with the characters that DuckDB would expand put in brackets.
+    """Return a path in which characters that DuckDB would expand are in brackets.
 
     Raises:
-        InputError: the path is no text.
+        InputError: the path is not UTF-8.
     """
     text = str(path.absolute())
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise InputError(f"the path {text!r} is no text", "Give the journal a path in UTF-8.") from None
+        raise InputError(
+            f"path: not UTF-8: {text!r}", "give the journal a path in UTF-8", error_id="path-not-utf8"
+        ) from None
     return "".join(f"[{character}]" if character in "*?[" else character for character in text)

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Final, NamedTuple, TypeVar
 
 from vdbevents.query.filters import Event
-from vdbevents.query.statements import Answer
+from vdbevents.query.statements import EventBatches
 
 PAUSE_MS: Final = 5 * 60 * 1000
 """Descriptions further apart than that are of two runs: an index that works tells of each minute or two."""
@@ -76,7 +76,7 @@ NO_RUNS: Final = Runs({}, bytearray())
 """Those of an answer in which each event has a line of its own."""
 
 
-def find(answer: Answer, *, newest_first: bool) -> Runs:
+def find(answer: EventBatches, *, newest_first: bool) -> Runs:
     """Return the runs of the answer, which is read once.
 
     They are the same in both orders: a run begins with its oldest event. So of an answer that is
@@ -122,7 +122,7 @@ class _Sight(NamedTuple):
     text: str
 
 
-def _seen(answer: Answer) -> Iterator[_Sight]:
+def _seen(answer: EventBatches) -> Iterator[_Sight]:
     """Return the descriptions that have a text and a time, in the answer's order."""
     last: dict[_Stream, _Sight] = {}
     row, place = -1, 0

@@ -1,4 +1,4 @@
-"""Checks a user's `--where` condition."""
+"""Check the user's patterns and `--where` condition."""
 
 import contextlib
 from collections.abc import Iterator
@@ -13,22 +13,29 @@ if TYPE_CHECKING:
 
 
 def check_filters(connection: "DuckDBPyConnection", filters: Filters) -> None:
-    """See that every pattern can be used, before anything is read."""
+    """Check every pattern and the condition, before anything is read.
+
+    Raises:
+        InputError: a pattern is not UTF-8 or not a regular expression, or the condition is not one.
+    """
     import duckdb
 
     for pattern in (*filters.grep, *filters.any_of, *filters.none_of):
         try:
             pattern.encode()
         except UnicodeEncodeError:
-            raise InputError(f"the pattern {pattern!r} is no text", "Give it in UTF-8.") from None
+            raise InputError(
+                f"pattern: not UTF-8: {pattern!r}", "give it in UTF-8", error_id="pattern-not-utf8"
+            ) from None
         if filters.extended:
             try:
                 connection.execute("SELECT regexp_matches('', ?)", [pattern]).fetchall()
             except duckdb.Error as error:
                 reason = str(error).removeprefix("Invalid Input Error: ").splitlines()[0]
                 raise InputError(
-                    f"the pattern {pattern!r} is no regular expression: {reason}",
-                    "-E takes RE2's syntax; without -E a pattern is literal text.",
+                    f"pattern: not a regular expression: {pattern!r}: {reason}",
+                    "use RE2 syntax, or leave out -E to search for literal text",
+                    error_id="pattern-invalid",
                 ) from None
     if filters.where is not None:
         _check_condition(connection, filters.where)
@@ -39,23 +46,24 @@ def _check_condition(connection: "DuckDBPyConnection", where: str) -> None:
         [*statements] = connection.extract_statements(query_statements.condition(where))
         if len(statements) != 1 or statements[0].named_parameters or not _is_expression(connection, where):
             raise InputError(
-                f"{where!r} is no condition on an event",
-                f"One of SQL's is accepted, without a SELECT in it, over: {_condition_columns()}.",
+                f"--where: not a condition, got {where!r}",
+                f"use one SQL condition without a SELECT, over {', '.join(lines.CONDITION_COLUMNS)}",
+                error_id="condition-invalid",
             )
         connection.execute(statements[0]).fetchall()
 
 
 def _is_expression(connection: "DuckDBPyConnection", where: str) -> bool:
-    """Tell whether SQL is an expression, and nothing in it could read a table, or run a statement.
+    """Tell whether SQL is an expression that cannot read a table, or run a statement.
 
-    DuckDB may run what stands in a text (`json_execute_serialized_sql`), with which a file that may be read
-    could be written: a function of tables needs a FROM, and that a subquery.
+    DuckDB can run SQL from a string (`json_execute_serialized_sql`), which could write a file that may only
+    be read. But a table function needs a FROM, and a FROM within an expression needs a subquery.
     """
     import json
 
-    [(told,)] = connection.execute("SELECT json_serialize_sql(?)", [f"SELECT ({where}\n)"]).fetchall()
-    statements = json.loads(told).get("statements", [])
-    if len(statements) != 1 or '"SUBQUERY"' in told:
+    [(parsed,)] = connection.execute("SELECT json_serialize_sql(?)", [f"SELECT ({where}\n)"]).fetchall()
+    statements = json.loads(parsed).get("statements", [])
+    if len(statements) != 1 or '"SUBQUERY"' in parsed:
         return False
     node = statements[0]["node"]
     return (
@@ -68,13 +76,9 @@ def _is_expression(connection: "DuckDBPyConnection", where: str) -> bool:
     )
 
 
-def _condition_columns() -> str:
-    return ", ".join(lines.CONDITION_COLUMNS)
-
-
 @contextlib.contextmanager
 def with_condition(filters: Filters) -> Iterator[None]:
-    """Turn what DuckDB says of a condition in SQL into an error with a cure."""
+    """Raise InputError with a hint where DuckDB fails on the user's `--where` condition."""
     import duckdb
 
     try:
@@ -86,6 +90,7 @@ def with_condition(filters: Filters) -> Iterator[None]:
             raise
         reason = str(error).split("\n\nLINE", maxsplit=1)[0].strip()
         raise InputError(
-            f"the condition {filters.where!r} does not work: {reason}",
-            f"It may name: {_condition_columns()}; try_cast gives NULL for what cannot be cast.",
+            f"--where: condition {filters.where!r} failed: {reason}",
+            f"use the columns {', '.join(lines.CONDITION_COLUMNS)}; try_cast gives NULL where a cast fails",
+            error_id="condition-failed",
         ) from None

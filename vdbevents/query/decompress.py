@@ -1,4 +1,4 @@
-"""Journals that are packed, by gzip or by Zstandard, and those that come through a pipe: made files again."""
+"""Decompress gzip and Zstandard journals, and copy piped ones, into temporary files."""
 
 import os
 import re
@@ -18,48 +18,58 @@ _MAGIC: Final = {".gz": _GZIP, ".zst": _ZSTD}
 # pzstd, and others, begin with a frame that has no data.
 _WITHOUT_DATA: Final = re.compile(rb"[\x50-\x5f]\x2a\x4d\x18")
 
-# Where an archive is damaged, as much is lost as was to be unpacked at once: of gzip's, so much data, of
-# Zstandard's, what so much of the archive holds.
+# Damage in an archive loses the whole piece it is in: of gzip this much data, of Zstandard the content of
+# this much of the archive.
 _PIECE: Final = 1 << 13
 _PACKED_PIECE: Final = 1 << 10
 _BLOCK: Final = 1 << 20
 
 
 class _DamagedError(Exception):
-    """Nothing more of it can be unpacked."""
+    """The archive is damaged from here on."""
 
 
 def is_packed(path: Path) -> bool:
-    """Tell whether a file is an archive, whatever its name says.
+    """Tell whether a file is compressed, by its first bytes, not its name.
 
     Raises:
-        InputError: it cannot be read, or is named as an archive, and is neither one nor a journal.
+        InputError: it cannot be read, or has an archive's name and is neither an archive nor a journal.
     """
     try:
         with path.open("rb") as file:
             head = file.read(_PIECE)
     except OSError as error:
         raise InputError(
-            f"the journal {path} cannot be read: {error.strerror}", "Name a file that you may read."
+            f"cannot read the journal {path}: {error.strerror}",
+            "name a file that you may read",
+            error_id="journal-unreadable",
         ) from None
     if head.startswith(_GZIP) or _is_zstd(head):
         return True
     if path.suffix not in ARCHIVES:
         return False
     if _MAGIC[path.suffix].startswith(head):
-        return True  # of which next to nothing was written
+        return True  # only its first bytes were written
     if head.lstrip().startswith(b"{"):
         return False
     raise InputError(
-        f"{path} is no archive, though it is called {path.suffix}",
-        f"See what it is with: file {path}; vdbevents reads journals as they are, .gz and .zst.",
+        f"{path} is not a {path.suffix} archive",
+        f"see its type with `file {path}`; vdbevents reads plain, .gz and .zst journals",
+        error_id="archive-invalid",
     )
 
 
-def unpack(path: Path, folder: Path, told: str) -> tuple[Path, str]:
-    """Return a file in `folder` with all that an archive's members or frames hold, and what is amiss.
+def unpack(path: Path, folder: Path, label: str) -> tuple[Path, str]:
+    """Decompress all members or frames of an archive into a file in `folder`.
 
-    What is amiss is empty for a whole one. Of a damaged one the file holds what came before that.
+    Args:
+        path: the archive.
+        folder: where to make the file.
+        label: the archive's name in messages.
+
+    Returns:
+        The file, and what is wrong with the archive: empty for a whole one. Of a damaged one, the file holds
+        the content before the damage.
 
     Raises:
         StorageError: there is no room.
@@ -68,18 +78,18 @@ def unpack(path: Path, folder: Path, told: str) -> tuple[Path, str]:
         head = packed.read(4)
         packed.seek(0)
         pieces = _of_zstd(packed) if _is_zstd(head) else _of_gzip(packed)
-        trouble = _write(pieces, file, told)
-        return Path(file.name), trouble if head else "is empty, as an archive never is"
+        trouble = _write(pieces, file, label)
+        return Path(file.name), trouble if head else "is empty"
 
 
-def copy(stream: BinaryIO, folder: Path, told: str) -> Path:
-    """Return a file in `folder` with all that a stream gives.
+def copy(stream: BinaryIO, folder: Path, label: str) -> Path:
+    """Copy a stream into a file in `folder`, and return the file.
 
     Raises:
         StorageError: there is no room.
     """
     with _new_file(folder) as file:
-        _write(iter(lambda: stream.read(_BLOCK), b""), file, told)
+        _write(iter(lambda: stream.read(_BLOCK), b""), file, label)
         return Path(file.name)
 
 
@@ -88,14 +98,14 @@ def _is_zstd(head: bytes) -> bool:
 
 
 def _new_file(folder: Path) -> BinaryIO:
-    """Open a file that nobody else may read."""
+    """Create a file that only its owner may read."""
     descriptor, name = tempfile.mkstemp(suffix=".jsonl", dir=folder)
     os.close(descriptor)
     return Path(name).open("wb")
 
 
-def _write(pieces: Iterator[bytes], file: BinaryIO, told: str) -> str:
-    """Write all pieces, and return what is amiss with them."""
+def _write(pieces: Iterator[bytes], file: BinaryIO, label: str) -> str:
+    """Write all pieces to `file`; return what is wrong with the archive, or an empty text."""
     trouble = ""
     try:
         try:
@@ -105,8 +115,9 @@ def _write(pieces: Iterator[bytes], file: BinaryIO, told: str) -> str:
         file.flush()
     except OSError as error:
         raise StorageError(
-            f"{told} could not be unpacked into {tempfile.gettempdir()}: {error.strerror or error}",
-            "Make room there, or name another directory with TMPDIR.",
+            f"could not unpack {label} into {tempfile.gettempdir()}: {error.strerror or error}",
+            "make room there, or name another directory with TMPDIR",
+            error_id="unpack-failed",
         ) from None
     return trouble
 

@@ -1,4 +1,4 @@
-"""Connections to DuckDB: settings, memory, errors and interrupts."""
+"""Connect to DuckDB: settings, memory, errors and interrupts."""
 
 import contextlib
 import select
@@ -10,7 +10,7 @@ import threading
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 from vdbevents.errors import StorageError
 from vdbevents.query.byte_ranges import Closeable
@@ -18,28 +18,28 @@ from vdbevents.query.byte_ranges import Closeable
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-_NOTICED_SECONDS = 0.3
+_NOTICED_SECONDS: Final = 0.3
+_BATCH: Final = 2048
 
-
-# Those that are open: Ctrl-C ends what they are at.
+# The open connections: Ctrl-C interrupts them.
 _connections: "weakref.WeakSet[DuckDBPyConnection]" = weakref.WeakSet()
 
 
 def memory_for(longest: int, least_mb: int = 1000) -> int:
-    """Return how much memory, in MB, lines of at most `longest` bytes may take.
+    """Return a memory limit in MB for lines of at most `longest` bytes.
 
-    A huge one is held many times over: as read, as JSON, as text.
+    A huge line is held many times over: as read, as JSON, as text.
     """
     return least_mb + 40 * (longest >> 20)
 
 
 def connect(scratch: str, memory_mb: int, threads: int | None = None) -> "DuckDBPyConnection":
-    """Return a connection that fetches nothing from anywhere, and spills into the private folder `scratch`.
+    """Return a connection that loads no extensions, and spills into the private folder `scratch`.
 
     Args:
         scratch: a folder.
-        memory_mb: how much memory it may use, in MB.
-        threads: how many it may use; None for one a core.
+        memory_mb: the memory limit, in MB.
+        threads: the number of threads; None for one a core.
     """
     import duckdb
 
@@ -63,14 +63,14 @@ def _quiet(connection: "DuckDBPyConnection") -> "DuckDBPyConnection":
     return connection
 
 
-class Shared(Closeable):
-    """The memory and the threads of DuckDB for several answers, or pieces, at once; a context manager.
+class SharedDatabase(Closeable):
+    """One DuckDB database for several searches, or segments, at once; a context manager.
 
-    A database of its own for each takes some ten threads, and several times as long to start as to search a
-    small journal.
+    A database for each would take some ten threads, and several times as long to start as a small journal
+    takes to search.
 
     Attributes:
-        scratch: a private folder for what does not fit into memory; it goes with the database.
+        scratch: a private folder for data that does not fit into memory; it is removed at the end.
     """
 
     def __init__(
@@ -80,17 +80,17 @@ class Shared(Closeable):
         memory_mb: int = 1000,
         threads: int | None = None,
     ) -> None:
-        """Start it.
+        """Start the database.
 
         Args:
-            folder: where `scratch` is made; None for where the system has such.
-            prefix: how its name begins.
-            memory_mb: how much memory all may use, in MB.
-            threads: how many one statement may use; None for one a core.
+            folder: where to make `scratch`; None for the system's temporary directory.
+            prefix: the beginning of its name.
+            memory_mb: the memory limit of all connections together, in MB.
+            threads: the number of threads of one statement; None for one a core.
         """
         self._memory_mb = memory_mb
         self._lock = threading.Lock()
-        self._given: weakref.WeakSet[DuckDBPyConnection] = weakref.WeakSet()
+        self._cursors: weakref.WeakSet[DuckDBPyConnection] = weakref.WeakSet()
         self.scratch = Path(tempfile.mkdtemp(prefix=prefix, dir=folder))
         try:
             self._database = connect(str(self.scratch), memory_mb, threads)
@@ -99,34 +99,49 @@ class Shared(Closeable):
             raise
 
     def connection(self, memory_mb: int) -> "DuckDBPyConnection":
-        """Return a connection that has temporary tables of its own, and so much memory at least."""
+        """Return a connection with temporary tables of its own; raise the memory limit if it needs more."""
         with self._lock:
             if memory_mb > self._memory_mb:
                 self._memory_mb = memory_mb
                 self._database.execute(f"SET memory_limit = '{memory_mb}MB'")
             connection = _quiet(self._database.cursor())
-            self._given.add(connection)
+            self._cursors.add(connection)
             return connection
 
     def interrupt(self) -> None:
-        """End what its connections are at: that raises `duckdb.InterruptException`."""
+        """Interrupt all connections: their statements raise `duckdb.InterruptException`."""
         import duckdb
 
-        for connection in list(self._given):
+        for connection in list(self._cursors):
             with contextlib.suppress(duckdb.Error):  # it is closed
                 connection.interrupt()
 
     def close(self) -> None:
-        """Give all of it back. Harmless when repeated."""
+        """Close the database and remove its folder. A second call does nothing."""
         try:
             self._database.close()
         finally:
             shutil.rmtree(self.scratch, ignore_errors=True)
 
 
+def fetched_batches(connection: "DuckDBPyConnection", sql: str) -> Iterator[list[tuple[Any, ...]]]:
+    """Run a SELECT and yield its rows, in batches that are never empty.
+
+    Raises:
+        StorageError: memory or temporary space is used up.
+    """
+    with explained():
+        result = connection.execute(sql)
+        batch = result.fetchmany(_BATCH)
+    while batch:
+        yield batch
+        with explained():
+            batch = result.fetchmany(_BATCH)
+
+
 @contextlib.contextmanager
 def explained() -> Iterator[None]:
-    """Turn DuckDB's lack of room, or a journal that vanished meanwhile, into an error with a cure."""
+    """Raise StorageError with a hint where DuckDB runs out of room, or a file vanished."""
     import duckdb
 
     try:
@@ -134,17 +149,18 @@ def explained() -> Iterator[None]:
     except (duckdb.OutOfMemoryException, duckdb.IOException) as error:
         reason = str(error).splitlines()[0]
         raise StorageError(
-            f"the journal could not be searched: {reason}",
-            f"Large answers need room in {tempfile.gettempdir()}; a shorter window or -n needs less.",
+            f"could not search the journal: {reason}",
+            f"make room in {tempfile.gettempdir()}, or ask for less with a shorter window or -n",
+            error_id="search-out-of-room",
         ) from error
 
 
 @contextlib.contextmanager
 def interruptible() -> Iterator[None]:
-    """Let Ctrl-C end what DuckDB is at, which does not always look for it by itself; in the main thread.
+    """Let Ctrl-C interrupt DuckDB, which does not always notice it by itself; for the main thread.
 
     Raises:
-        KeyboardInterrupt: it was pressed.
+        KeyboardInterrupt: Ctrl-C was pressed.
     """
     import duckdb
 
@@ -168,14 +184,14 @@ def interruptible() -> Iterator[None]:
 
 
 def _interrupting(signals: socket.socket) -> None:
-    """End what DuckDB is at some time after SIGINT, unless that was noticed, or is somebody else's."""
+    """Interrupt DuckDB some time after SIGINT, unless Python noticed it, or another handler is set."""
     import duckdb
 
     with signals:
         while numbers := signals.recv(64):
             if signal.SIGINT not in numbers:
                 continue
-            # Where Python runs it notices by itself, and goes: then nobody may touch what it closes.
+            # Python code notices by itself and unwinds: its connections must then be left alone.
             if select.select([signals], [], [], _NOTICED_SECONDS)[0]:
                 continue
             if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
@@ -183,5 +199,5 @@ def _interrupting(signals: socket.socket) -> None:
                 for connection in list(_connections):
                     with contextlib.suppress(duckdb.Error):
                         connection.interrupt()
-                # A reference that is left at the program's end is a complaint on stderr.
+                # A reference left at the program's end would print a warning on stderr.
                 del connection

@@ -1,37 +1,35 @@
-"""What a query asks for, and the event that it returns. Pure."""
+"""The filters of a query, and the events that it returns. Pure."""
 
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from vdbevents.times import Window
 
-# -- What a query asks -----------------------------------------------------------------------------------
-
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """What is asked of a journal; every part that is given must hold.
+    """The filters of a query, combined with AND.
 
     Attributes:
         window: the times of receipt.
-        by_event: the times are those at which something was said or shown (`start`; without one, of receipt).
-        grep: patterns, each of which must be found in the event's text or its label.
-        any_of: patterns, one of which at least must be found there.
-        none_of: patterns, none of which may be found there.
-        ignore_case: None ignores case for each pattern that has no upper-case letter ("smart case").
-        extended: the patterns are RE2 regular expressions instead of literal text.
-        whole_words: a pattern is found only where no letter, digit or `_` is next to it.
-        channels: any of these; aliases (`scene_index`, `visual`, `spoken_index`, `audio`) are understood.
+        by_event: compare the time of the event (`start`; without one, of receipt) with the window.
+        grep: patterns; all must be in the event's text or label.
+        any_of: patterns; at least one must be there.
+        none_of: patterns; none may be there.
+        ignore_case: None ignores case for each pattern without an upper-case letter ("smart case").
+        extended: patterns are RE2 regular expressions instead of literal text.
+        whole_words: a pattern matches only where no letter, digit or `_` is next to it.
+        channels: any of these; aliases (`scene_index`, `visual`, `spoken_index`, `audio`) are accepted.
         sources: any of these: `mic`, `system_audio`, `screen`, `camera`.
-        streams: any of these, as a stream's id or its name.
-        sessions, names, labels: any of these, as a session's id, an `event`, a `label`.
-        least_confidence: only what has a confidence, of so much at least.
-        where: a condition in SQL, over the columns of the view `events` (`query.views`).
-        limit: the newest so many only; they are still given oldest first.
-        offset: so many of the newest are left out, before `limit` counts.
-        around_ms: also all that happened so many milliseconds before and after what was chosen.
-        newest_first: the order of the answer.
-        interim: show interim transcripts even where a final one replaced them.
+        streams: any of these ids or names.
+        sessions, names, labels: any of these session ids, values of `event`, labels.
+        least_confidence: the confidence is at least this; an event without one does not match.
+        where: a SQL condition over the columns of the view `events` (`query.sql.views`).
+        limit: only the newest N; they are still given oldest first.
+        offset: skip the newest N, before `limit` counts.
+        around_ms: also all events within so many milliseconds before and after each match.
+        newest_first: the order of the result.
+        interim: include interim transcripts that a final one replaced.
     """
 
     window: Window = field(default_factory=Window)
@@ -58,20 +56,20 @@ class Filters:
 
     @property
     def looked_for(self) -> tuple[str, ...]:
-        """The patterns that are found in what matches; no empty one."""
+        """The patterns that occur in a match, without empty ones."""
         return tuple(filter(None, (*self.grep, *self.any_of)))
 
     @property
     def in_order_of_events(self) -> bool:
-        """Whether the answer's times are those at which something was said or shown."""
+        """Whether the result is ordered by the events' own times, not those of receipt."""
         return self.by_event or self.around_ms is not None
 
 
 class Event(NamedTuple):
-    """A line of a journal, its variants folded into columns (see docs/events-format.md); times in Unix ms.
+    """A journal line, its variants folded into columns (see docs/events-format.md); times in Unix ms.
 
-    `line` is there where nothing of it was understood: where there is neither a text nor a label. `host` is
-    in no line: `query.merged` tells it, where several journals are read.
+    `line` is set only if the event has neither a text nor a label. `host` is not part of a line:
+    `query.merge` sets it where several journals are read.
     """
 
     time_ms: int | None

@@ -1,4 +1,4 @@
-"""An answer that goes on: what a journal holds, and then what is written to it, as it is written."""
+"""Follow a journal: its matches so far, then new ones as they are written."""
 
 import time
 from collections.abc import Callable, Collection, Iterator
@@ -9,21 +9,22 @@ from vdbevents.journal.files import unusable
 from vdbevents.journal.reader import Tail, follow_batches
 from vdbevents.query.byte_ranges import Closeable
 from vdbevents.query.cache.index import Cache
-from vdbevents.query.engine import Answer, search
+from vdbevents.query.engine import search
 from vdbevents.query.filters import Event, Filters
+from vdbevents.query.search_result import SearchResult
 from vdbevents.query.sieve import Sieve
 
 
 class Followed(Closeable):
-    """What a journal holds and what comes after that, once each, for `render.write`; a context manager.
+    """The matches in a journal and those written later, once each; a context manager.
 
-    Its batches never end, as long as `wait` does not say so. Lines that come are in the order in which they
-    are written, and an interim transcript among them is there only if `filters.interim` says so.
+    `output.write` prints it. The batches go on until `wait` returns False. New lines come in the order in
+    which they are written; interim transcripts among them only if `filters.interim`.
 
     Attributes:
-        span: from the first time in what was found until now, in Unix ms; None where nothing was found.
-        breaks: none.
-        found: what the journal held; None where it was not there yet.
+        span: from the first time in `found` until now, in Unix ms; None without a match.
+        breaks: always empty.
+        found: the matches at the start; None where there was no journal yet.
     """
 
     def __init__(
@@ -35,43 +36,43 @@ class Followed(Closeable):
         wait: Callable[[], bool],
         on_unreadable: Callable[[int], None] = lambda _: None,
     ) -> None:
-        """Ask what is there.
+        """Search the journal's present content.
 
         Args:
-            journal: it need not be there yet.
-            filters: not of an order or of surroundings.
-            cache_of: gives what is sealed of a journal; None reads all of it.
-            wait: called whenever nothing more has come; it should pause. True goes on, False ends.
-            on_unreadable: called with how many of the lines that came could not be read.
+            journal: its file, which need not exist yet.
+            filters: without `newest_first` and `around_ms`.
+            cache_of: returns a journal's cache; None reads all of it.
+            wait: called whenever there is nothing new; it should pause. True goes on, False ends.
+            on_unreadable: called with the number of new lines that could not be read.
 
         Raises:
-            InputError: the journal cannot be read, or a pattern is no regular expression.
+            InputError: the journal cannot be read, or a pattern is not a regular expression.
             StorageError: memory or temporary space is used up.
         """
         self._journal = journal
         self._filters = filters
         self._wait = wait
         self._on_unreadable = on_unreadable
-        self.found: Answer | None = None
+        self.found: SearchResult | None = None
         self._tail: Tail | None = None
-        if found := _searched(journal, filters, cache_of):
-            self.found, self._tail = found
+        if matches := _searched(journal, filters, cache_of):
+            self.found, self._tail = matches
         if self.found is None:
-            # A pattern that is none is told at once, and not when there is a journal.
+            # Refuse a bad pattern now, and not when the journal appears.
             Sieve(filters, ()).close()
         span = self.found.span if self.found else None
         self.span = span and (span[0], max(span[1], time.time_ns() // 1_000_000))
         self.breaks: Collection[int] = ()
 
     def lines(self) -> Iterator[list[str]]:
-        """The journal's own lines, in batches that are never empty."""
+        """Yield the journal's own lines, in batches that are never empty."""
         if self.found:
             yield from self.found.lines()
         for batch in self._coming(()):
             yield [event.line or "" for event in batch]
 
     def events(self, columns: Collection[str] = Event._fields) -> Iterator[list[Event]]:
-        """The folded events, in batches that are never empty; None in columns other than `columns`."""
+        """Yield the folded events, in batches that are never empty; None in columns not in `columns`."""
         if self.found:
             yield from self.found.events(columns)
         yield from self._coming(columns)
@@ -94,7 +95,7 @@ class Followed(Closeable):
             raise unusable(self._journal, error) from error
 
     def close(self) -> None:
-        """Give back what the search holds. Harmless when repeated."""
+        """Release what the search holds. A second call does nothing."""
         if self.found:
             self.found.close()
         if self._tail:
@@ -103,10 +104,10 @@ class Followed(Closeable):
 
 def _searched(
     journal: Path, filters: Filters, cache_of: Callable[[Path], Cache | None]
-) -> tuple[Answer, Tail] | None:
-    """Search the journal to its last whole line; return what it holds, and a tail of what comes after that.
+) -> tuple[SearchResult, Tail] | None:
+    """Search the journal up to its last whole line; return the result, and a tail from there on.
 
-    None where there is no journal.
+    None if there is no journal.
     """
     while True:
         try:

@@ -1,4 +1,4 @@
-"""Names for the machines whose journals are read together. Pure: a path is the parts that it has."""
+"""Name the machines whose journals are read together. Pure: a path is a tuple of its parts."""
 
 from collections.abc import Sequence
 from typing import Final, NamedTuple
@@ -8,11 +8,11 @@ ARCHIVES: Final = (".gz", ".zst")
 
 
 class Place(NamedTuple):
-    """Where a journal is.
+    """The place of a journal.
 
     Attributes:
-        parts: of an absolute path, as `parts_of` tells them.
-        name: what the machine is called, if that was said.
+        parts: those of an absolute path, from `parts_of`.
+        name: the machine's name, if it was given.
     """
 
     parts: tuple[str, ...]
@@ -20,10 +20,10 @@ class Place(NamedTuple):
 
 
 def parts_of(file: Sequence[str]) -> tuple[str, ...]:
-    """Return the parts of the path that names a machine, of those of its journal's absolute path.
+    """Return the parts that name the machine, from the parts of its journal's absolute path.
 
-    A journal that is called as all are is named by its directory; any other by itself, without what says
-    that it is a journal, or packed.
+    A journal with the default name is named by its directory; any other by its file name, without `.jsonl`,
+    `.gz` or `.zst`.
     """
     *folders, name = file
     if name.startswith(JOURNAL) and folders:
@@ -43,26 +43,26 @@ def named(text: str) -> tuple[str | None, str]:
 
 
 def names(places: Sequence[Place]) -> list[str]:
-    """Return what the machines are called, in the order of their places.
+    """Return the machines' names, in the order of their places.
 
-    Those that were not said are the last part of a path, and as many before it as it takes for two places not
-    to be called alike. Journals of one place are of one machine.
+    A name that was not given is the last part of the path, with as many parts before it as it takes for no
+    two places to share a name. Journals of one place are of one machine.
     """
     lengths = [1] * len(places)
     while True:
-        called = [
+        chosen = [
             place.name if place.name is not None else "/".join(place.parts[-length:]).replace("//", "/")
             for place, length in zip(places, lengths, strict=True)
         ]
         holders: dict[str, set[tuple[str, ...] | None]] = {}
-        for name, place in zip(called, places, strict=True):
+        for name, place in zip(chosen, places, strict=True):
             holders.setdefault(name, set()).add(None if place.name is not None else place.parts)
         unclear = [
             number
             for number, place in enumerate(places)
-            if place.name is None and len(holders[called[number]]) > 1 and lengths[number] < len(place.parts)
+            if place.name is None and len(holders[chosen[number]]) > 1 and lengths[number] < len(place.parts)
         ]
         if not unclear:
-            return called
+            return chosen
         for number in unclear:
             lengths[number] += 1

@@ -1,7 +1,7 @@
-"""Several journals, each searched by itself, as one answer in the order of time.
+"""Merge the results of several journals, each searched by itself, in the order of time.
 
-What is hidden (replaced transcripts, what was fetched twice) is hidden within each journal: what two machines
-tell is never one, though it be the same.
+Replaced transcripts and repeated events are hidden within each journal only: events of two machines are never
+the same, even if they look so.
 """
 
 import contextlib
@@ -14,9 +14,10 @@ from typing import Final, NamedTuple, TypeVar
 
 from vdbevents.query.byte_ranges import Closeable
 from vdbevents.query.cache.index import Cache
-from vdbevents.query.duck import Shared
-from vdbevents.query.engine import Answer, search as search_one
+from vdbevents.query.duck import SharedDatabase
+from vdbevents.query.engine import search as search_one
 from vdbevents.query.filters import Event, Filters
+from vdbevents.query.search_result import SearchResult
 from vdbevents.times import LEAST_MS
 
 _BATCH: Final = 2048
@@ -24,65 +25,68 @@ _BATCH: Final = 2048
 _Item = TypeVar("_Item")
 _Timed = tuple[int | None, _Item]
 
-_Ask = Callable[["Journal", Filters, Shared | None], Answer]
+_Ask = Callable[["HostJournal", Filters, SharedDatabase | None], SearchResult]
 
 
-class Journal(NamedTuple):
-    """A journal that is to be read with others.
+class HostJournal(NamedTuple):
+    """One of several journals to search, with its host.
 
     Attributes:
-        host: the machine that it is from; two journals may be from one.
+        host: the machine it is from; two journals may be from one.
         path: the file to read.
-        told: what it is called where something is said of it.
-        is_scratch: whether the file is a copy, that is gone at the end.
-        trouble: what was amiss with what the copy is of; empty if nothing.
+        label: its name in messages.
+        is_scratch: whether the file is a temporary copy.
+        trouble: what was wrong with the original; empty if nothing.
     """
 
     host: str
     path: Path
-    told: str
+    label: str
     is_scratch: bool = False
     trouble: str = ""
 
 
-class Merged(Closeable):
-    """What was found in several journals, oldest first or newest first; a context manager.
+class MergedResult(Closeable):
+    """The matches in several journals, oldest first or newest first; a context manager.
 
-    Of events of one time, those of the first journal come first (newest first, last). It closes the answers.
+    Events of the same time come in the order of the journals (newest first: reversed). It closes the answers.
 
     Attributes:
-        answers: each journal's own, with its host, in the order of the journals.
-        count: how many events are shown.
+        answers: each journal's host and result, in the order of the journals.
+        count: the number of events shown.
         skipped: lines that could not be read, in all journals.
-        span: the first and the last time among what is shown, in Unix ms; None where none has one.
-        breaks: the rows, from 0, at which what is around other matches begins, and nothing goes on that began
-            before.
+        span: the first and the last time among the events shown, in Unix ms; None where none has a time.
+        breaks: the rows, from 0, at which the events around another match begin, and none around an earlier
+            match follow.
     """
 
     def __init__(
-        self, answers: Sequence[tuple[str, Answer]], filters: Filters, shared: Shared | None = None
+        self,
+        answers: Sequence[tuple[str, SearchResult]],
+        filters: Filters,
+        shared: SharedDatabase | None = None,
     ) -> None:
-        """Take answers to what `asked_of_each` tells to ask for `filters`, and what they share."""
+        """Take the answers to `filters_for_each(filters)`, and the database they share."""
         self.answers = answers
         self._shared = shared
         self._filters = filters
-        found = sum(answer.count for _, answer in answers)
-        self._first, self._last = 0, found
+        total = sum(answer.count for _, answer in answers)
+        self._first, self._last = 0, total
         if is_cut := len(answers) > 1 and filters.around_ms is None and _is_limited(filters):
-            self._first, self._last = _rows(found, filters)
+            self._first, self._last = _rows(total, filters)
         self.count = self._last - self._first
         self.skipped = sum(answer.skipped for _, answer in answers)
         self.span = self._span_of_rows() if is_cut else self._span_of_all()
         self.breaks = self._breaks() if len(answers) > 1 else set(answers[0][1].breaks)
 
     def lines(self) -> Iterator[list[str]]:
-        """The journals' own lines, without their line ends, in batches that are never empty."""
+        """Yield the journals' own lines, without their line ends, in batches that are never empty."""
         if len(self.answers) == 1:
             return self.answers[0][1].lines()
         return self._merge([answer.timed_lines() for _, answer in self.answers if answer.count])
 
     def events(self, columns: Collection[str] = Event._fields) -> Iterator[list[Event]]:
-        """The folded events, in batches that are never empty; None in columns but `columns` and times."""
+        """Yield the folded events, in batches that are never empty; None but in `columns` and the times."""
         if len(self.answers) == 1:
             [(host, answer)] = self.answers
             return _with_host(answer.events(columns), host if "host" in columns else None)
@@ -95,25 +99,25 @@ class Merged(Closeable):
         return self._merge([map(self._timed, batches) for batches in each])
 
     def close(self) -> None:
-        """Close the answers, and what they share. Harmless when repeated."""
+        """Close the answers and their database. A second call does nothing."""
         for _, answer in self.answers:
             answer.close()
         if self._shared:
             self._shared.close()
 
     def origins(self) -> Iterator[int]:
-        """The number of its journal, of each event that is shown."""
+        """Yield the number of its journal for each event shown."""
         numbers = [_numbered(number, of) for number, (_, of) in enumerate(self.answers) if of.count]
         for batch in self._merge(numbers):
             yield from batch
 
     def _timed(self, batch: Iterable[Event]) -> list[_Timed[Event]]:
         if self._filters.in_order_of_events:
-            return [(one.time_ms if one.start_ms is None else one.start_ms, one) for one in batch]
-        return [(one.time_ms, one) for one in batch]
+            return [(event.time_ms if event.start_ms is None else event.start_ms, event) for event in batch]
+        return [(event.time_ms, event) for event in batch]
 
     def _merge(self, each: Sequence[Iterable[list[_Timed[_Item]]]]) -> Iterator[list[_Item]]:
-        """Merge what the answers give, which is read as it is needed; only the rows that are shown."""
+        """Merge the answers lazily, and yield the rows that are shown."""
         streams = [chain.from_iterable(batches) for batches in each]
         newest_first = self._filters.newest_first
         if newest_first:
@@ -137,7 +141,7 @@ class Merged(Closeable):
         return span
 
     def _breaks(self) -> set[int]:
-        """Part what is around matches where, of no journal, the same surroundings are before and after."""
+        """Return the rows at which no journal has the same surroundings before and after."""
         if self._filters.around_ms is None:
             return set()
         seen = [0] * len(self.answers)
@@ -157,7 +161,7 @@ class Merged(Closeable):
 
 
 def _place(timed: _Timed[object]) -> int:
-    """Return what orders: what has no time is older than all else."""
+    """Return the sort key: an event without a time is older than all others."""
     return LEAST_MS - 1 if timed[0] is None else timed[0]
 
 
@@ -167,7 +171,7 @@ def _with_host(batches: Iterator[list[Event]], host: str | None) -> Iterator[lis
     return ([event._replace(host=host) for event in batch] for batch in batches)
 
 
-def _numbered(number: int, answer: Answer) -> Iterator[list[_Timed[int]]]:
+def _numbered(number: int, answer: SearchResult) -> Iterator[list[_Timed[int]]]:
     return ([(moment, number) for moment in batch] for batch in answer.times())
 
 
@@ -175,73 +179,72 @@ def _is_limited(filters: Filters) -> bool:
     return filters.limit is not None or filters.offset > 0
 
 
-def _rows(found: int, filters: Filters) -> tuple[int, int]:
-    """Return the first row that is shown of those that were found, and the first that is no more."""
-    left = max(0, found - filters.offset)
+def _rows(total: int, filters: Filters) -> tuple[int, int]:
+    """Return the range of rows to show out of `total`: the first, and the one after the last."""
+    left = max(0, total - filters.offset)
     kept = left if filters.limit is None else min(left, filters.limit)
     first = filters.offset if filters.newest_first else left - kept
-    return min(first, found), min(first, found) + kept
+    return min(first, total), min(first, total) + kept
 
 
-# -- What is asked of each ---------------------------------------------------------------------------------
-
-
-def asked_of_each(filters: Filters) -> Filters:
-    """Return what each of several journals is asked, for the newest of all to be among the answers."""
+def filters_for_each(filters: Filters) -> Filters:
+    """Return the filters for each of several journals, so that the newest of all are among the answers."""
     limit = None if filters.limit is None else filters.limit + filters.offset
     return replace(filters, limit=limit, offset=0)
 
 
 def search(
-    journals: Sequence[Journal], filters: Filters, cache_of: Callable[[Path], Cache | None] = lambda _: None
-) -> Merged:
-    """Return what `filters` choose from journals, of which there is at least one.
+    journals: Sequence[HostJournal],
+    filters: Filters,
+    cache_of: Callable[[Path], Cache | None] = lambda _: None,
+) -> MergedResult:
+    """Search one or more journals, and merge the results.
 
-    With `around_ms`, what is around a match is of that match's journal.
+    With `around_ms`, the events around a match are those of the match's journal.
 
     Args:
         journals: in the order in which they were named.
-        filters: what is asked of all together: `limit` counts the newest, wherever they are.
-        cache_of: gives what is sealed of a journal; None reads all of it.
+        filters: the conditions on all together: `limit` counts the newest, wherever they are.
+        cache_of: returns a journal's cache; None reads all of it.
 
     Raises:
-        InputError: a journal cannot be read, or a pattern is no regular expression.
+        InputError: a journal cannot be read, or a pattern is not a regular expression.
         StorageError: memory and temporary space are used up.
     """
 
-    def ask(journal: Journal, asked: Filters, shared: Shared | None) -> Answer:
+    def ask(journal: HostJournal, asked: Filters, shared: SharedDatabase | None) -> SearchResult:
         cache = None if journal.is_scratch else cache_of(journal.path)
         return search_one(journal.path, asked, cache, shared=shared)
 
     each = [filters]
     if len(journals) > 1:
-        each = [asked_of_each(filters)] * len(journals)
+        each = [filters_for_each(filters)] * len(journals)
         if filters.around_ms is not None and _is_limited(filters):
             each = _shares(journals, filters, ask)
     return _answered(journals, each, filters, ask)
 
 
 def _answered(
-    journals: Sequence[Journal],
+    journals: Sequence[HostJournal],
     each: Sequence[Filters],
     filters: Filters,
     ask: _Ask,
-) -> Merged:
+) -> MergedResult:
     with contextlib.ExitStack() as opened:
-        shared = opened.enter_context(Shared()) if len(journals) > 1 else None
+        shared = opened.enter_context(SharedDatabase()) if len(journals) > 1 else None
         answers = []
         for journal, asked in zip(journals, each, strict=True):
             answer = opened.enter_context(ask(journal, asked, shared))
             answers.append((journal.host, answer))
             if not answer.count and len(journals) > 1:
                 answer.close()  # there may be a journal for each day of a year
-        merged = Merged(answers, filters, shared)
+        merged = MergedResult(answers, filters, shared)
         opened.pop_all()
     return merged
 
 
-def _shares(journals: Sequence[Journal], filters: Filters, ask: _Ask) -> list[Filters]:
-    """Return what each journal is asked, for its matches to be those among the newest of all."""
+def _shares(journals: Sequence[HostJournal], filters: Filters, ask: _Ask) -> list[Filters]:
+    """Return the filters for each journal with which its matches are those among the newest of all."""
     newest = replace(filters, around_ms=None, offset=0, newest_first=True)
     if filters.limit is not None:
         newest = replace(newest, limit=filters.limit + filters.offset)

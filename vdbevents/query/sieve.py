@@ -1,4 +1,4 @@
-"""Selects new lines of a followed journal with the SQL of the search."""
+"""Select the matching lines of a followed journal, with the SQL of the search."""
 
 import re
 import shutil
@@ -14,18 +14,18 @@ from vdbevents.query.filters import Event, Filters
 
 
 class Sieve(Closeable):
-    """Chooses from lines, as they are written, what `search` would choose: the same SQL, in one statement.
+    """Select from new lines what `search` would, with the same SQL in one prepared statement.
 
-    That is planned once, on one connection, for planning takes ten times as long as looking at a few lines.
-    Interim transcripts are chosen if `filters.interim` says so, and never otherwise: a final one is yet to
-    come. How many there were before (`limit`, `offset`) and what came twice is not asked.
+    It is planned once, as planning takes ten times as long as running it on a few lines. Interim transcripts
+    match only if `filters.interim`: a final one is yet to come. `limit`, `offset` and repeated events are
+    ignored.
     """
 
     def __init__(self, filters: Filters, columns: Collection[str]) -> None:
-        """Take the `columns` of `Event` that are to be given, beside `line`; the others will be None.
+        """Prepare the statement; only `columns` of `Event` and `line` are filled, the others are None.
 
         Raises:
-            InputError: a pattern is no regular expression.
+            InputError: a pattern is not a regular expression.
         """
         self._longest = 0
         self._scratch = tempfile.mkdtemp(prefix="vdbevents-follow-")
@@ -34,7 +34,7 @@ class Sieve(Closeable):
             if filters.where is not None:
                 self._connection.execute("SET enable_external_access = false")
             check_filters(self._connection, filters)
-            # A better plan saves less, with so few lines, than it takes to find.
+            # For so few lines, optimizing costs more than it saves.
             self._connection.execute("PRAGMA disable_optimizer")
             self._connection.execute("SET threads = 1")
             self._connection.execute("CREATE TEMP TABLE candidates (line VARCHAR)")
@@ -44,7 +44,7 @@ class Sieve(Closeable):
             raise
 
     def sift(self, lines: Sequence[bytes]) -> tuple[list[Event], int]:
-        """Return what matches, in the order of `lines`, and how many of them could not be read.
+        """Return the matches, in the order of `lines`, and how many lines could not be read.
 
         Raises:
             StorageError: memory is used up.
@@ -65,13 +65,13 @@ class Sieve(Closeable):
                 self._connection.execute("INSERT INTO candidates SELECT unnest(?)", [texts])
                 rows = self._connection.execute("EXECUTE sieve").fetchall()
             finally:
-                # What was never committed leaves nothing behind.
+                # A rollback frees the rows at once; a DELETE would not.
                 self._connection.execute("ROLLBACK")
         events = [Event._make(values) for readable, *values in rows if readable]
         return events, skipped + len(rows) - len(events)
 
     def close(self) -> None:
-        """Give back what is held. Harmless when repeated."""
+        """Release what is held. A second call does nothing."""
         self._connection.close()
         shutil.rmtree(self._scratch, ignore_errors=True)
 
@@ -85,7 +85,7 @@ def _sifted(filters: Filters, columns: Collection[str]) -> str:
     """Return a SELECT of `readable` and an `Event`'s columns from `candidates`."""
     events = statements.events(filters)
     values = iter(events.values)
-    # With values that are yet to come, DuckDB plans a statement anew each time.
+    # With parameters, DuckDB would plan the statement again each time.
     written = re.sub(
         r"'(?:[^']|'')*'|\$\$.*?\$\$|\?",
         lambda part: _constant(next(values)) if part[0] == "?" else part[0],
@@ -94,7 +94,7 @@ def _sifted(filters: Filters, columns: Collection[str]) -> str:
     _, _, chosen = written.partition(" AS")
     matched = "matched" if filters.interim else "matched AND NOT (transcript AND is_final IS FALSE)"
     given = [name for name in Event._fields if name == "line" or (name in columns and name != "host")]
-    # Something has to be folded, for `readable` to be told.
+    # At least one column has to be folded for `readable` to be known.
     folding = given if len(given) > 1 else [*given, "time_ms"]
     lines = f"""(SELECT line, position FROM events
         JOIN candidates ON candidates.rowid + {statements.UNSEALED} = position
@@ -106,7 +106,7 @@ def _sifted(filters: Filters, columns: Collection[str]) -> str:
 
 
 def _constant(value: object) -> str:
-    """Return a value as SQL has it."""
+    """Format a value as a SQL literal."""
     if isinstance(value, list):
         return f"[{', '.join(map(_constant, value))}]"
     if isinstance(value, str):

@@ -1,4 +1,4 @@
-"""A journal as a query reads it: what is sealed of it, and the rest, as a file of its own."""
+"""Open a journal for a query: its sealed segments, and the rest as a file of its own."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -15,20 +15,20 @@ _MOST: Final = 1 << 23
 _MOST_UNSEALED: Final = 1 << 29
 _HEAD: Final = 512
 _BOM: Final = b"\xef\xbb\xbf"
-_HINT: Final = "Name the directory or the file of a journal; `vdbevents listen` records one."
+_HINT: Final = "name the directory or the file of a journal; `vdbevents listen` records one"
 
 
 @dataclass(frozen=True)
-class Source(Closeable):
+class JournalSnapshot(Closeable):
     """A journal as it was when it was opened.
 
     Attributes:
         file: the journal itself.
         size: in bytes.
-        cache: what is sealed of it.
-        unsealed: the file that holds the rest, and what is doubtful of the segments.
-        longest: no line there has more bytes.
-        head: the journal's first bytes: when it was recorded from, so that no other one has the same.
+        cache: its sealed segments.
+        unsealed: the file that holds the rest, and the segments' doubtful lines.
+        longest: no line in `unsealed` has more bytes.
+        head: the journal's first bytes; with the time of its first event, they are unique.
     """
 
     file: FileIO
@@ -39,18 +39,18 @@ class Source(Closeable):
     head: bytes
 
     def close(self) -> None:
-        """Give the file back."""
+        """Close the file."""
         self.file.close()
 
     def tables(self, segments: Iterable[Segment]) -> list[str]:
-        """Return the Parquet files of segments, as DuckDB's globs have them."""
+        """Return the Parquet files of segments, as DuckDB globs."""
         return [literal(self.cache.events(segment)) for segment in segments]
 
     def lines(self, places: Iterable[tuple[int, int]]) -> Iterator[str]:
-        """Return the lines at places (start, length; bytes) of the journal; what is near is read at once.
+        """Yield the lines at places (start, length; bytes) of the journal; read near ones together.
 
         Raises:
-            StorageError: the journal changed meanwhile.
+            StorageError: the journal changed since it was opened.
         """
         near: list[tuple[int, int]] = []
         for start, length in places:
@@ -62,7 +62,7 @@ class Source(Closeable):
             yield from self._read(near)
 
     def _read(self, near: list[tuple[int, int]]) -> Iterator[str]:
-        # With the bytes before and after, which tell whether these are lines.
+        # With the byte before and after: they show whether these are whole lines.
         base = max(near[0][0] - 1, 0)
         data = read_range(self.file, base, sum(near[-1]) + 1 - base)
         if data is None or read_range(self.file, 0, len(self.head)) != self.head:
@@ -78,7 +78,7 @@ class Source(Closeable):
 
 
 def _is_line(line: bytes, after: bytes) -> bool:
-    """Tell whether something is a whole line of an object, as those that are sealed are."""
+    """Tell whether `line` is a whole line with a JSON object, as all sealed lines are."""
     return (
         after in {b"\n", b"\r", b"\0"}
         and line.lstrip(b" \t").startswith(b"{")
@@ -87,13 +87,17 @@ def _is_line(line: bytes, after: bytes) -> bool:
 
 
 def _changed() -> StorageError:
-    return StorageError("the journal changed while it was read", "Ask again.")
+    return StorageError(
+        "the journal changed while it was read", "run the query again", error_id="journal-changed"
+    )
 
 
-def open_source(journal: Path, cache: Cache | None, scratch: Path, end: int | None = None) -> Source:
-    """Open a journal, of which `end` bytes count, or all that there are.
+def open_snapshot(
+    journal: Path, cache: Cache | None, scratch: Path, end: int | None = None
+) -> JournalSnapshot:
+    """Open a journal: its first `end` bytes, or all of it.
 
-    What is not sealed of it is copied into `scratch`, or is the journal itself.
+    The unsealed part is copied into `scratch`; without a cache and an `end` it is the journal itself.
 
     Raises:
         InputError: it cannot be read.
@@ -102,7 +106,7 @@ def open_source(journal: Path, cache: Cache | None, scratch: Path, end: int | No
     try:
         file = FileIO(journal, "rb")
     except FileNotFoundError:
-        raise InputError(f"there is no journal at {journal}", _HINT) from None
+        raise InputError(f"no journal at {journal}", _HINT, error_id="journal-missing") from None
     except OSError as error:
         raise _unreadable(journal, error) from None
     try:
@@ -124,17 +128,19 @@ def open_source(journal: Path, cache: Cache | None, scratch: Path, end: int | No
         if isinstance(error, OSError):
             raise _unreadable(journal, error) from None
         raise
-    return Source(file, size, cache or Cache(scratch), unsealed, longest, head)
+    return JournalSnapshot(file, size, cache or Cache(scratch), unsealed, longest, head)
 
 
 def _unreadable(journal: Path, error: OSError) -> InputError:
-    return InputError(f"the journal {journal} cannot be read: {error.strerror}", _HINT)
+    return InputError(
+        f"cannot read the journal {journal}: {error.strerror}", _HINT, error_id="journal-unreadable"
+    )
 
 
 def _takes(cache: Cache, file: FileIO, size: int, target: Path) -> bool:
-    """Copy what is not sealed; False if the cache is not to be used.
+    """Copy the unsealed part to `target`; False if the cache cannot be used.
 
-    So it is if it does not fit the journal, or if the copy would take more than it spares, or finds no room.
+    That is if it does not fit the journal, if the copy would cost more than it saves, or finds no room.
     """
     if not cache.segments or not 0 <= size - cache.end <= _MOST_UNSEALED:
         return False
@@ -145,7 +151,7 @@ def _takes(cache: Cache, file: FileIO, size: int, target: Path) -> bool:
             _copy(file, cache.end, size, copied)
     except OSError:
         return False
-    # Only now: it may have been cleared meanwhile.
+    # Checked last: the journal may have been cleared meanwhile.
     return cache.fits(file)
 
 
@@ -153,6 +159,6 @@ def _copy(file: FileIO, start: int, end: int, target: BinaryIO) -> None:
     file.seek(start)
     while start < end and (data := file.read(min(BLOCK_BYTES, end - start))):
         if data.startswith(_BOM) and target.tell() == 0:
-            target.write(b"\n")  # only at a journal's beginning it is left out
+            target.write(b"\n")  # DuckDB skips a BOM at the beginning of a file
         target.write(data)
         start += len(data)

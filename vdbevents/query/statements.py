@@ -36,7 +36,7 @@ from vdbevents.query.lines import (
 from vdbevents.times import LEAST_MS, Window
 
 
-class Answer(Protocol):
+class EventBatches(Protocol):
     """What `query.engine.search` gives, as far as `query.render` needs it."""
 
     @property

@@ -38,7 +38,7 @@ from vdbevents.query.cache.index import (
     size_of,
     stored,
 )
-from vdbevents.query.duck import Shared, memory_for
+from vdbevents.query.duck import SharedDatabase, memory_for
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -208,7 +208,7 @@ def _grown(
     if size < min(full.end + piece, cache.end + part):
         return
     # In the cache's own folder, so that the next one removes what a killed one left.
-    with Shared(cache.folder, "scratch-", _MEMORY_MB * _WORKERS, threads=1) as database:
+    with SharedDatabase(cache.folder, "scratch-", _MEMORY_MB * _WORKERS, threads=1) as database:
         places = _pieces(file, full.end, cache.end, (piece, part), database.scratch)
         for segment in _segments(database, cache, places, progress):
             if not segment.is_part:
@@ -220,7 +220,10 @@ def _grown(
 
 
 def _segments(
-    database: Shared, cache: Cache, places: Iterator[tuple[Segment, Path]], progress: Callable[[int], None]
+    database: SharedDatabase,
+    cache: Cache,
+    places: Iterator[tuple[Segment, Path]],
+    progress: Callable[[int], None],
 ) -> Iterator[Segment]:
     """Seal piece after piece, two at a time."""
     pool = ThreadPoolExecutor(_WORKERS, "sealing")
@@ -255,7 +258,7 @@ def _segments(
         _end(pool, begun, database)
 
 
-def _end(pool: ThreadPoolExecutor, begun: list[Future[Segment]], database: Shared) -> None:
+def _end(pool: ThreadPoolExecutor, begun: list[Future[Segment]], database: SharedDatabase) -> None:
     """End what is worked on, and wait for that: the database goes then."""
     pool.shutdown(wait=False, cancel_futures=True)
     while not all(future.done() for future in begun):
@@ -323,7 +326,7 @@ def _read_to_line_end(file: FileIO, size: int, data: bytearray) -> bool:
     return True
 
 
-def _seal(database: Shared, cache: Cache, place: Segment, piece: Path) -> Segment:
+def _seal(database: SharedDatabase, cache: Cache, place: Segment, piece: Path) -> Segment:
     """Write the files of a segment, and return what is known of it."""
     with FileIO(piece, "rb") as file:
         longest = longest_line(file)

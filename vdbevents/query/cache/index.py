@@ -20,6 +20,11 @@ import orjson
 from vdbevents.query.byte_ranges import read_range
 from vdbevents.times import MOST_MS, Window
 
+
+class CacheUnreadableError(Exception):
+    """A sealed segment vanished, or is damaged: the journal itself has to be read."""
+
+
 VERSION: Final = 1
 """Of all that is in a cache; one of another version is not read."""
 

@@ -33,11 +33,11 @@ _OTHERS: Final = ("position", "length")
 
 _USUAL: Final = usual("(SELECT * FROM lines WHERE line IS NOT NULL)")
 _UNUSUAL: Final = "(SELECT position, length, line FROM sealed WHERE line IS NOT NULL)"
-_LEFT_OVER: Final = "CASE WHEN NOT is_usual THEN line END AS line"
+_UNUSUAL_LINE: Final = "CASE WHEN NOT is_usual THEN line END AS line"
 
 FILL: Final = (
     # What is folded of the unusual ones is wrong, and replaced: to sort them out first would be dearer.
-    f"CREATE TEMP TABLE sealed AS {folded_usual(f'({_USUAL})', _ALL, *_OTHERS, 'fetched', _LEFT_OVER)}",
+    f"CREATE TEMP TABLE sealed AS {folded_usual(f'({_USUAL})', _ALL, *_OTHERS, 'fetched', _UNUSUAL_LINE)}",
     "DROP TABLE lines",
     f"""CREATE TEMP TABLE folded AS
         {folded(_UNUSUAL, _ALL, *_OTHERS, f"{FETCHED} AS fetched", "line", "readable")}""",

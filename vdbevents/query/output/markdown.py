@@ -8,7 +8,7 @@ from typing import Final
 from vdbevents.query.collapse import Runs
 from vdbevents.query.filters import Event, Filters
 from vdbevents.query.output.rows import ENTITIES, description, local_time, on_one_line, separated
-from vdbevents.query.statements import Answer
+from vdbevents.query.statements import EventBatches
 
 # What CommonMark interprets within a line; what makes a link of a bare address (`.`, `://`); and what common
 # dialects add: maths, footnotes, marked text, Obsidian's comments, templates.
@@ -16,7 +16,7 @@ _MARKS: Final = re.compile(r"[\\`*_\[\]#|~$^]|\.(?=\w)|:(?=/)|/(?=/)|([=%{}])(?=
 
 
 def markdown_items(
-    answer: Answer, filters: Filters, zone: tzinfo, runs: Runs | None = None, *, hosts: bool = False
+    answer: EventBatches, filters: Filters, zone: tzinfo, runs: Runs | None = None, *, hosts: bool = False
 ) -> Iterator[list[str]]:
     """Make a list item of each event, before the first one of a local day also the day's heading.
 

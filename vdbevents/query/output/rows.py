@@ -8,7 +8,7 @@ from typing import Final, Literal, NamedTuple, Protocol
 from vdbevents.errors import InputError
 from vdbevents.query.collapse import NO_RUNS, Run, Runs, span
 from vdbevents.query.filters import Event, Filters
-from vdbevents.query.statements import Answer
+from vdbevents.query.statements import EventBatches
 from vdbevents.terminal import harmless
 from vdbevents.times import told_duration
 
@@ -112,7 +112,7 @@ _TIMES: Final = {"time": "time_ms", "start": "start_ms", "end": "end_ms"}
 ESCAPED: Final = re.compile("[\x7f-\x9f\u2028\u2029]")
 
 
-def rows_of(answer: Answer, fields: Sequence[str], runs: Runs | None) -> Iterator[list[list[Value]]]:
+def rows_of(answer: EventBatches, fields: Sequence[str], runs: Runs | None) -> Iterator[list[list[Value]]]:
     """Fold the answer into the values of `fields`, times as text."""
     own = [name for name in fields if name not in RUN_FIELDS]
     columns = [_TIMES.get(name, name) for name in own]
@@ -173,7 +173,9 @@ class _Shown(NamedTuple):
     note: str
 
 
-def separated(answer: Answer, filters: Filters, runs: Runs | None, *, hosts: bool) -> Iterator[list[_Shown]]:
+def separated(
+    answer: EventBatches, filters: Filters, runs: Runs | None, *, hosts: bool
+) -> Iterator[list[_Shown]]:
     """Tell of each event also whether what is around another match begins with it, and what a run adds."""
     runs = runs or NO_RUNS
     first = 0
@@ -194,7 +196,7 @@ def _note(run: Run | None) -> str:
     return f" ({told_duration(run.until_ms - run.since_ms)}, {run.events:,} times)" if run else ""
 
 
-def _timed(answer: Answer, filters: Filters, columns: tuple[str, ...]) -> Iterable[list[Event]]:
+def _timed(answer: EventBatches, filters: Filters, columns: tuple[str, ...]) -> Iterable[list[Event]]:
     """Return the events with the time in whose order they are as their `time_ms`."""
     if not filters.in_order_of_events:
         return answer.events(columns)

@@ -5,7 +5,7 @@ from typing import Final, NamedTuple
 
 from vdbevents.query.collapse import NO_RUNS, Runs
 from vdbevents.query.output.rows import ENTITIES, on_one_line, utc_time
-from vdbevents.query.statements import Answer
+from vdbevents.query.statements import EventBatches
 
 # -- srt and vtt -----------------------------------------------------------------------------------------
 
@@ -28,7 +28,7 @@ class _Cue(NamedTuple):
         return f"{_clock(self.start_ms - zero_ms, point)} --> {_clock(self.end_ms - zero_ms, point)}"
 
 
-def cues_of(answer: Answer, runs: Runs | None) -> list[_Cue]:
+def cues_of(answer: EventBatches, runs: Runs | None) -> list[_Cue]:
     """Return what has a text and a start, by its start; what has no end after that lasts two seconds.
 
     Of the same start, the event that was received first comes first.

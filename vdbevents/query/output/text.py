@@ -8,7 +8,7 @@ from typing import Final
 from vdbevents.query.collapse import Runs
 from vdbevents.query.filters import Event, Filters
 from vdbevents.query.output.rows import description, local_time, separated
-from vdbevents.query.statements import Answer, ignores_case
+from vdbevents.query.statements import EventBatches, ignores_case
 from vdbevents.terminal import cells, cut, harmless, padded, part
 
 # -- text ------------------------------------------------------------------------------------------------
@@ -26,7 +26,7 @@ _CHANNEL_COLOURS: Final = {
 }
 
 
-class Page:
+class TextLayout:
     """The look of one answer: an aligned line an event, with its host if it has one."""
 
     def __init__(
@@ -94,7 +94,7 @@ class Page:
 
 
 def text_lines(
-    answer: Answer, filters: Filters, runs: Runs | None, page: Page, *, hosts: bool
+    answer: EventBatches, filters: Filters, runs: Runs | None, page: TextLayout, *, hosts: bool
 ) -> Iterator[list[str]]:
     for batch in separated(answer, filters, runs, hosts=hosts):
         page.widen(shown.event for shown in batch)

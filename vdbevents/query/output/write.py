@@ -27,13 +27,13 @@ from vdbevents.query.output.rows import (
     rows_of,
 )
 from vdbevents.query.output.subtitles import cues_of, subrip, webvtt, webvtt_head
-from vdbevents.query.output.text import Page, text_lines
-from vdbevents.query.statements import Answer
+from vdbevents.query.output.text import TextLayout, text_lines
+from vdbevents.query.statements import EventBatches
 from vdbevents.terminal import harmless
 
 
 def write(
-    answer: Answer,
+    answer: EventBatches,
     output: Output,
     stream: Sink,
     *,
@@ -88,7 +88,7 @@ def write(
         case "text" if fields is not None:
             pieces = ended(_joined(rows_of(answer, fields, runs), "\t", harmless))
         case "text":
-            page = Page(answer.span, filters, colour=colour, width=width, zone=zone)
+            page = TextLayout(answer.span, filters, colour=colour, width=width, zone=zone)
             pieces = text_lines(answer, filters, runs, page, hosts=hosts)
         case "md":
             pieces = markdown_items(answer, filters, zone, runs, hosts=hosts)
@@ -101,7 +101,7 @@ def write(
     return put(stream, pieces)
 
 
-def _objects(answer: Answer, fields: Sequence[str] | None, runs: Runs | None) -> Iterable[list[str]]:
+def _objects(answer: EventBatches, fields: Sequence[str] | None, runs: Runs | None) -> Iterable[list[str]]:
     """Return the journal's own lines, or objects of `fields`."""
     if fields is not None:
         return map(partial(_dumped, fields), rows_of(answer, fields, runs))

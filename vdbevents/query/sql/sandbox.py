@@ -16,10 +16,10 @@ from vdbevents.errors import InputError, StorageError
 from vdbevents.events.gaps import told_by
 from vdbevents.query.byte_ranges import Closeable, literal
 from vdbevents.query.cache import schema
-from vdbevents.query.cache.index import Cache
+from vdbevents.query.cache.index import Cache, CacheUnreadableError
 from vdbevents.query.duck import connect, memory_for
 from vdbevents.query.lines import Statement
-from vdbevents.query.snapshot import Source, open_source
+from vdbevents.query.snapshot import JournalSnapshot, open_snapshot
 from vdbevents.query.sql import views
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ _HARMLESS_FUNCTIONS: Final = {"unnest", "range", "generate_series", "json_each",
 _TIME_FORM: Final = "%Y-%m-%dT%H:%M:%S.%g"
 
 
-class Kind(Enum):
+class ValueKind(Enum):
     """What the text of a value is."""
 
     TEXT = "text"
@@ -47,18 +47,14 @@ class Kind(Enum):
     JSON = "json"
 
 
-class Column(NamedTuple):
+class SqlColumn(NamedTuple):
     """A column of an answer, by its name, which others may have too."""
 
     name: str
-    kind: Kind
+    kind: ValueKind
 
 
-class _CacheUnreadableError(Exception):
-    """A sealed segment vanished, or may be damaged: the journal itself has to be read."""
-
-
-class Tables(Closeable):
+class SqlTables(Closeable):
     """A journal as SQL sees it; a context manager that gives DuckDB's memory and files back at its end.
 
     Attributes:
@@ -83,10 +79,10 @@ class Tables(Closeable):
         self.journal_bytes = self.skipped = 0
         try:
             self._open()
-        except _CacheUnreadableError:
+        except CacheUnreadableError:
             self._reopen(cache=None)
 
-    def ask(self, sql: str) -> "Rows":
+    def ask(self, sql: str) -> "SqlRows":
         """Return the rows of a query: one SELECT, over the views. It ends the reading of any before it.
 
         Raises:
@@ -96,10 +92,10 @@ class Tables(Closeable):
         try:
             if self._cache is not None and not self._copies and not _only_reads(self._connection, sql):
                 self._reopen(self._cache, copies=True)
-            return Rows(self._connection, sql, cached=self._cache is not None)
-        except _CacheUnreadableError:
+            return SqlRows(self._connection, sql, cached=self._cache is not None)
+        except CacheUnreadableError:
             self._reopen(cache=None)
-            return Rows(self._connection, sql, cached=False)
+            return SqlRows(self._connection, sql, cached=False)
 
     def close(self) -> None:
         """Give back what is held. Harmless when repeated."""
@@ -115,7 +111,7 @@ class Tables(Closeable):
     def _open(self) -> None:
         self._scratch = tempfile.mkdtemp(prefix="vdbevents-sql-")
         try:
-            with open_source(self._journal, self._cache, Path(self._scratch)) as source:
+            with open_snapshot(self._journal, self._cache, Path(self._scratch)) as source:
                 self._connection = connect(self._scratch, memory_for(source.longest))
                 tables = _tables(source)
                 if self._copies:
@@ -132,7 +128,7 @@ class Tables(Closeable):
             raise
 
 
-class Rows:
+class SqlRows:
     """The rows of a query.
 
     Attributes:
@@ -151,7 +147,7 @@ class Rows:
             described = connection.execute(f"FROM {chosen} AS answer LIMIT 0").description or ()
             shown = [_shown(str(kind), f"c{place}") for place, (_, kind, *_) in enumerate(described)]
             self.columns = [
-                Column(str(name), kind) for (name, *_), (_, kind) in zip(described, shown, strict=True)
+                SqlColumn(str(name), kind) for (name, *_), (_, kind) in zip(described, shown, strict=True)
             ]
             given = ", ".join(f"c{place}" for place in range(len(shown)))
             texts = ", ".join(text for text, _ in shown)
@@ -162,7 +158,7 @@ class Rows:
         """The rows, each value as text, in batches that are never empty; once.
 
         Raises:
-            InputError, StorageError: as `Tables.ask`, of what only a later row shows.
+            InputError, StorageError: as `SqlTables.ask`, of what only a later row shows.
         """
         batch, self._first = self._first, []
         while batch:
@@ -170,7 +166,7 @@ class Rows:
             try:
                 with self._understood():
                     batch = self._result.fetchmany(_BATCH)
-            except _CacheUnreadableError as error:
+            except CacheUnreadableError as error:
                 # What is printed by now cannot be taken back.
                 reason = _reason(error.__cause__ or error)
                 raise StorageError(
@@ -233,15 +229,21 @@ def _without_end(sql: str) -> str:
     return data[: ends[0]].decode() if ends else sql
 
 
-def _shown(kind: str, column: str) -> tuple[str, Kind]:
+def _shown(kind: str, column: str) -> tuple[str, ValueKind]:
     """Return the SQL that makes text of a column, and what that is."""
     if _NESTED.fullmatch(kind):
-        return f"to_json({column})::VARCHAR", Kind.JSON
+        return f"to_json({column})::VARCHAR", ValueKind.JSON
     if kind == "TIMESTAMP WITH TIME ZONE":
-        return f"strftime({column} AT TIME ZONE 'UTC', '{_TIME_FORM}Z')", Kind.TEXT
+        return f"strftime({column} AT TIME ZONE 'UTC', '{_TIME_FORM}Z')", ValueKind.TEXT
     if kind.startswith("TIMESTAMP"):
-        return f"strftime({column}::TIMESTAMP, '{_TIME_FORM}')", Kind.TEXT
-    told = Kind.NUMBER if _NUMBER.fullmatch(kind) else Kind.BOOLEAN if kind == "BOOLEAN" else Kind.TEXT
+        return f"strftime({column}::TIMESTAMP, '{_TIME_FORM}')", ValueKind.TEXT
+    told = (
+        ValueKind.NUMBER
+        if _NUMBER.fullmatch(kind)
+        else ValueKind.BOOLEAN
+        if kind == "BOOLEAN"
+        else ValueKind.TEXT
+    )
     return f"{column}::VARCHAR", told
 
 
@@ -279,10 +281,10 @@ def _parts(parsed: object) -> Iterator[dict[str, Any]]:
             waiting += part
 
 
-def _tables(source: Source) -> list[Path]:
+def _tables(source: JournalSnapshot) -> list[Path]:
     cache = source.cache
     if not all(map(cache.holds, cache.segments)):
-        raise _CacheUnreadableError
+        raise CacheUnreadableError
     return [cache.events(segment) for segment in cache.segments]
 
 
@@ -294,7 +296,7 @@ def _copied(tables: list[Path], scratch: Path) -> list[Path]:
         try:
             shutil.copyfile(sealed, copy)
         except FileNotFoundError as error:
-            raise _CacheUnreadableError from error
+            raise CacheUnreadableError from error
         except OSError as error:
             reason = f"{sealed} could not be copied to {scratch}: {error.strerror}"
             raise StorageError(reason, "Make room there, or use --no-cache.") from None
@@ -302,7 +304,7 @@ def _copied(tables: list[Path], scratch: Path) -> list[Path]:
     return copies
 
 
-def _fill(connection: "DuckDBPyConnection", source: Source) -> None:
+def _fill(connection: "DuckDBPyConnection", source: JournalSnapshot) -> None:
     """Make the tables of which the views are."""
     statements = [
         schema.lines_of(literal(source.unsealed), source.cache.end, source.longest),
@@ -343,11 +345,11 @@ def _understood(*, cached: bool) -> Iterator[None]:
     except (duckdb.ProgrammingError, duckdb.DataError, duckdb.NotSupportedError) as error:
         # Damaged files are among these: what is wrong with a query is found again without them.
         if cached and isinstance(error, duckdb.InvalidInputException):
-            raise _CacheUnreadableError from error
+            raise CacheUnreadableError from error
         raise InputError(_reason(error), _HINT) from None
     except duckdb.Error as error:
         if cached:
-            raise _CacheUnreadableError from error
+            raise CacheUnreadableError from error
         if isinstance(error, duckdb.IOException):
             raise StorageError(f"the journal could not be read: {_reason(error)}", "Ask again.") from None
         raise InputError(_reason(error), _HINT) from None

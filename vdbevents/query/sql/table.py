@@ -6,7 +6,7 @@ from typing import Final, Literal, Protocol
 import orjson
 
 from vdbevents.query.output.rows import ESCAPED, Sink, ended, put, put_array, quoted
-from vdbevents.query.sql.sandbox import Column, Kind
+from vdbevents.query.sql.sandbox import SqlColumn, ValueKind
 from vdbevents.terminal import cells, cut, harmless, padded
 
 Output = Literal["text", "csv", "json", "jsonl"]
@@ -15,18 +15,18 @@ Row = Sequence[str | None]
 _LEAST_CELLS: Final = 4
 
 
-class Answer(Protocol):
-    """What `query.sql.Rows` is, as far as it is needed here."""
+class SqlRows(Protocol):
+    """What `query.sql.SqlRows` is, as far as it is needed here."""
 
     @property
-    def columns(self) -> Sequence[Column]:
+    def columns(self) -> Sequence[SqlColumn]:
         """What each value is."""
 
     def batches(self) -> Iterable[Sequence[Row]]:
         """The rows, in batches that are never empty."""
 
 
-def write(answer: Answer, output: Output, stream: Sink, width: int | None) -> int:
+def write(answer: SqlRows, output: Output, stream: Sink, width: int | None) -> int:
     """Write rows to `stream`, batch by batch, in UTF-8, and return how many.
 
     Args:
@@ -44,7 +44,7 @@ def write(answer: Answer, output: Output, stream: Sink, width: int | None) -> in
     return put(stream, ended(lines)) - 1
 
 
-def _objects(answer: Answer) -> Iterator[list[str]]:
+def _objects(answer: SqlRows) -> Iterator[list[str]]:
     keys = [f"{_string(name)}:" for name in _told_apart([column.name for column in answer.columns])]
     kinds = [column.kind for column in answer.columns]
     for batch in answer.batches():
@@ -62,14 +62,14 @@ def _told_apart(names: Iterable[str]) -> list[str]:
     return told
 
 
-def _value(value: str | None, kind: Kind) -> str:
+def _value(value: str | None, kind: ValueKind) -> str:
     if value is None:
         return "null"
-    if kind is Kind.BOOLEAN:
+    if kind is ValueKind.BOOLEAN:
         return value
-    if kind is Kind.NUMBER:
+    if kind is ValueKind.NUMBER:
         return "null" if value.lstrip("-") in ("nan", "inf") else value
-    if kind is Kind.JSON and _is_json(value):
+    if kind is ValueKind.JSON and _is_json(value):
         return _escaped(value)
     return _string(value)
 
@@ -91,16 +91,16 @@ def _escaped(text: str) -> str:
     return ESCAPED.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
-def _separated(answer: Answer) -> Iterator[list[str]]:
+def _separated(answer: SqlRows) -> Iterator[list[str]]:
     yield [",".join(quoted(column.name) for column in answer.columns)]
     for batch in answer.batches():
         yield [",".join("" if value is None else quoted(value) for value in row) for row in batch]
 
 
-def _table(answer: Answer, width: int | None) -> Iterator[list[str]]:
+def _table(answer: SqlRows, width: int | None) -> Iterator[list[str]]:
     """Return lines whose columns are as wide as the widest value so far; numbers end in the same place."""
     names = [harmless(column.name) for column in answer.columns]
-    to_the_right = [column.kind is Kind.NUMBER for column in answer.columns]
+    to_the_right = [column.kind is ValueKind.NUMBER for column in answer.columns]
     widths = list(map(cells, names))
     is_first = True
     for batch in answer.batches():

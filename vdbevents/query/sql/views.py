@@ -91,7 +91,7 @@ GAP: Final = "INSERT INTO journal.told_gaps VALUES (?, ?, ?, ?, ?, ?)"
 SCHEMA: Final = "CREATE SCHEMA journal"
 """What the views are made of is apart from them, so that `SHOW TABLES` tells of the views alone."""
 
-_LEFT_OVER: Final = ("sealed", "sources", "folded", "reject_errors", "reject_scans")
+_INTERMEDIATE_TABLES: Final = ("sealed", "sources", "folded", "reject_errors", "reject_scans")
 
 
 def creating(tables: Sequence[str]) -> list[Statement]:
@@ -103,7 +103,7 @@ def creating(tables: Sequence[str]) -> list[Statement]:
     return [
         Statement(f"CREATE TABLE journal.unsealed AS {ROWS}", []),
         *(Statement(f"CREATE VIEW {name} AS {sql}", []) for name, sql in views.items()),
-        *(Statement(f"DROP TABLE {name}", []) for name in _LEFT_OVER),
+        *(Statement(f"DROP TABLE {name}", []) for name in _INTERMEDIATE_TABLES),
     ]
 
 

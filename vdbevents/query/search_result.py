@@ -1,0 +1,136 @@
+"""The result of a search: its lines, events and tables, read from DuckDB batch by batch."""
+
+import contextlib
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vdbevents.errors import StorageError
+from vdbevents.events.gaps import Gap
+from vdbevents.query import statements
+from vdbevents.query.byte_ranges import Closeable
+from vdbevents.query.cache.index import Segment
+from vdbevents.query.duck import explained, fetched_batches
+from vdbevents.query.filters import Event
+from vdbevents.query.snapshot import JournalSnapshot
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection, DuckDBPyRelation
+
+
+@dataclass
+class SearchResult(Closeable):
+    """The matches, oldest first; a context manager that releases DuckDB's memory and files at its end.
+
+    Attributes:
+        connection: holds the table `answer` of the matches.
+        snapshot: the journal as it was when it was opened.
+        resources: closes the connection, the snapshot and the scratch folder.
+        segments: the sealed segments that hold matches.
+        large_rows: the rows, from 0, whose lines are long.
+        skipped: lines that could not be read: not a JSON object, not UTF-8, torn. A line in braces is not
+            tried if its head is outside the window, or if it lacks the words that are searched for.
+        count: the number of matches.
+        span: the first and the last time among them, in Unix ms; None where none has a time.
+        gaps: all gaps in the journal, whatever the filters, in the order of their first lines.
+        breaks: the rows, from 0, at which the events around another match begin.
+    """
+
+    connection: "DuckDBPyConnection"
+    snapshot: JournalSnapshot
+    resources: contextlib.ExitStack
+    segments: Sequence[Segment]
+    large_rows: Sequence[int]
+    skipped: int
+    count: int
+    span: tuple[int, int] | None
+    gaps: list[Gap]
+    breaks: set[int]
+
+    @property
+    def journal_bytes(self) -> int:
+        """The journal's size when it was opened."""
+        return self.snapshot.size
+
+    @property
+    def sealed_bytes(self) -> int:
+        """How many of these bytes were not read, as they are sealed."""
+        return self.snapshot.cache.end
+
+    def lines(self) -> Iterator[list[str]]:
+        """Yield the journal's own lines, without their line ends, in batches that are never empty."""
+        return ([line for _, line in batch] for batch in self.timed_lines())
+
+    def timed_lines(self) -> Iterator[list[tuple[int | None, str]]]:
+        """Yield the same lines, each with the time that orders it, in Unix ms."""
+        for batch in fetched_batches(self.connection, statements.LINES):
+            sealed = self.snapshot.lines(
+                (position, length) for position, length, *_ in batch if length is not None
+            )
+            yield [
+                (time_ms, next(sealed) if length is not None else line) for _, length, line, time_ms in batch
+            ]
+
+    def times(self) -> Iterator[list[int | None]]:
+        """Yield these times alone, in batches that are never empty."""
+        return (
+            [time_ms for (time_ms,) in batch] for batch in fetched_batches(self.connection, statements.TIMES)
+        )
+
+    def events(self, columns: Collection[str] = Event._fields) -> Iterator[list[Event]]:
+        """Yield the folded events, in batches that are never empty; None in columns not in `columns`."""
+        start = 0
+        for large in [*self.large_rows, self.count]:
+            for first, last in ((start, large - 1), (large, large)):
+                if first <= last < self.count:
+                    sql = statements.rows(columns, self.snapshot.tables(self.segments), first, last)
+                    with self._cache_explained():
+                        for batch in fetched_batches(self.connection, sql):
+                            yield list(map(Event._make, batch))
+            start = large + 1
+
+    def __iter__(self) -> Iterator[list[Event]]:
+        return self.events()
+
+    def relation(self) -> "DuckDBPyRelation":
+        """Return the matches as a relation with the columns of the view `events`."""
+        self._create_view()
+        return self.connection.view("found")
+
+    def write_parquet(self, path: Path, columns: Collection[str]) -> None:
+        """Write `columns` of the view `found` (see `statements.found`) to a Parquet file.
+
+        Raises:
+            StorageError: there is no room for it.
+        """
+        self._create_view()
+        with explained():
+            self.connection.execute(
+                f"COPY (SELECT {', '.join(columns)} FROM found) TO ? (FORMAT parquet, COMPRESSION zstd)",  # noqa: S608 - names of ours
+                [str(path)],
+            )
+
+    def close(self) -> None:
+        """Release everything; the result cannot be read any more. A second call does nothing."""
+        self.resources.close()
+
+    def _create_view(self) -> None:
+        self.connection.execute(statements.found(self.snapshot.tables(self.segments)))
+
+    @contextlib.contextmanager
+    def _cache_explained(self) -> Iterator[None]:
+        """Raise StorageError with a hint where the cache vanished since the search, or is damaged."""
+        import duckdb
+
+        try:
+            yield
+        except (duckdb.Error, StorageError) as error:
+            cache = self.snapshot.cache
+            if isinstance(error, StorageError) and all(map(cache.holds, self.segments)):
+                raise
+            raise StorageError(
+                f"the cache {cache.folder} became unreadable during the query",
+                "run the query again, or remove the cache: it is derived from the journal",
+                error_id="cache-unreadable",
+            ) from error
