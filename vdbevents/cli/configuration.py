@@ -66,7 +66,7 @@ class ConfigError(InputError):
         commands: the paths of the commands and groups that it stops; an empty path stops all.
     """
 
-    def __init__(self, error_id: str, message: str, hint: str, *commands: _Path) -> None:
+    def __init__(self, message: str, hint: str, *commands: _Path, error_id: str) -> None:
         super().__init__(message, hint, error_id=error_id)
         self.commands = commands
 
@@ -127,11 +127,10 @@ def load(path: Path | None) -> dict[str, Any] | None:
         text = None
     except OSError as error:
         reason = f"cannot read {path}: {error.strerror or error}"
-        raise ConfigError("config-unreadable", reason, "make it a readable file", ()) from None
+        raise ConfigError(reason, "make it a readable file", (), error_id="config-unreadable") from None
     except UnicodeDecodeError as error:
-        raise ConfigError(
-            "config-unreadable", f"cannot read {path}: {error}", "save it as UTF-8", ()
-        ) from None
+        reason = f"cannot read {path}: {error}"
+        raise ConfigError(reason, "save it as UTF-8", (), error_id="config-unreadable") from None
     if text is None:
         return None
     import tomllib
@@ -140,7 +139,7 @@ def load(path: Path | None) -> dict[str, Any] | None:
         return tomllib.loads(text)
     except (ValueError, RecursionError) as error:
         hint = "fix or remove it; docs/configuration.md has an example"
-        raise ConfigError("config-not-toml", f"cannot parse {path}: {error}", hint, ()) from None
+        raise ConfigError(f"cannot parse {path}: {error}", hint, (), error_id="config-not-toml") from None
 
 
 def gather(group: TyperGroup, environ: Mapping[str, str]) -> Configuration:
@@ -195,7 +194,7 @@ class _Reader:
             else:
                 message = f"{where}: must be a table of options, got {as_toml(value)}"
                 hint = f"begin the table with: [{'.'.join(path)}]"
-                self.problems.append(ConfigError("config-value-invalid", message, hint, path))
+                self.problems.append(ConfigError(message, hint, path, error_id="config-value-invalid"))
 
     def read_environment(self, environ: Mapping[str, str]) -> None:
         """Take the values of all variables."""
@@ -217,7 +216,8 @@ class _Reader:
             value = _checked(self._group, self._options[path], raw, typed=source == _FILE_NAME)
         except ValueError as error:
             hint = f"see: vdbevents {' '.join(path[:-1])} --help, and: vdbevents config"
-            self.problems.append(ConfigError("config-value-invalid", f"{where}: {error}", hint, path[:-1]))
+            problem = ConfigError(f"{where}: {error}", hint, path[:-1], error_id="config-value-invalid")
+            self.problems.append(problem)
         else:
             self.settings[path] = self.settings[path]._replace(value=_plain(value), source=source)
 
@@ -230,18 +230,20 @@ class _Reader:
             command = " ".join(above)
             if name in _NEVER_SET:
                 message, hint = f"{where}: --{name} takes no default", "give it on the command line"
-                return ConfigError("config-option-fixed", message, hint, above)
+                return ConfigError(message, hint, above, error_id="config-option-fixed")
             siblings = [option[-1] for option in self._options if option[:-1] == above]
             hint = f"{did_you_mean(name, siblings)}vdbevents config {command} --all lists what can be set"
             message = f"{where}: vdbevents {command} has no option {name}"
-            return ConfigError("config-option-unknown", message, hint, above)
+            return ConfigError(message, hint, above, error_id="config-option-unknown")
         near = {"-".join(one): one for one in candidates if one[: len(above)] == above}
         # An option outside its table, else the closest name: a misspelt [lisen] must not go unnoticed.
         meant = [one for one in near.values() if one in self._options and one[-1] == name]
         meant = meant or [near[one] for one in _closest("-".join(path), near)]
         hint = "".join(f"did you mean {spelled(one)}? " for one in meant[:1]) + LISTS
         stopped = [one[:-1] if one in self._options else one for one in meant] or ([above] if above else [])
-        return ConfigError("config-name-unknown", f"{where}: no such command or option", hint, *stopped)
+        return ConfigError(
+            f"{where}: no such command or option", hint, *stopped, error_id="config-name-unknown"
+        )
 
 
 def _commands_of(group: TyperGroup, above: _Path = ()) -> Iterator[tuple[_Path, TyperCommand]]:
