@@ -1,7 +1,6 @@
-"""The one module that owns stderr and exit codes.
+"""Write messages to stderr, and map errors to exit codes.
 
-What a person is told goes through a thread: a terminal that is stopped, or a pipe that nobody reads, must
-not hold up who records.
+A thread writes the messages: a stopped terminal, or a pipe that nobody reads, must not delay a recording.
 """
 
 import contextlib
@@ -35,7 +34,7 @@ _LONGEST_SHOWN = 2000
 
 
 class ExitCode(IntEnum):
-    """What the commands exit with; `docs/cli.md` says it to the user."""
+    """The exit codes of all commands, as in `docs/cli.md`."""
 
     DONE = 0
     NO_MATCH = 1
@@ -60,7 +59,7 @@ _EXIT_CODES: dict[type[VdbeventsError], ExitCode] = {
 
 
 class LogFormat(StrEnum):
-    """How messages look on stderr."""
+    """The format of messages on stderr."""
 
     TEXT = "text"
     JSON = "json"
@@ -75,7 +74,7 @@ class Color(StrEnum):
 
 
 def wants_colour(choice: Color, stream: TextIO, environ: Mapping[str, str]) -> bool:
-    """Whether to colour what goes to a stream: the flag, else `NO_COLOR`, else whether it is a terminal."""
+    """Return whether to colour output: by the flag, else `NO_COLOR`, else whether it goes to a terminal."""
     if choice is not Color.AUTO:
         return choice is Color.ALWAYS
     if environ.get("NO_COLOR") or environ.get("TERM") == "dumb":
@@ -84,7 +83,7 @@ def wants_colour(choice: Color, stream: TextIO, environ: Mapping[str, str]) -> b
 
 
 def is_terminal(stream: TextIO) -> bool:
-    """Whether a person reads it; a stream that was closed is none."""
+    """Return whether a stream is a terminal; a closed stream is not."""
     try:
         return stream.isatty()
     except (AttributeError, ValueError):
@@ -92,17 +91,17 @@ def is_terminal(stream: TextIO) -> bool:
 
 
 def exit_code_of(error: VdbeventsError) -> ExitCode:
-    """The exit code that an error of ours means."""
-    return _EXIT_CODES.get(type(error), ExitCode.BUG)
+    """Return the exit code for an error."""
+    return next((code for kind, code in _EXIT_CODES.items() if isinstance(error, kind)), ExitCode.BUG)
 
 
 def error_of(code: int) -> type[VdbeventsError]:
-    """The kind of error that ends a command with this exit code."""
+    """Return the class of errors that end a command with an exit code."""
     return next((kind for kind, known in _EXIT_CODES.items() if known == code), VdbeventsError)
 
 
 class Diagnostics:
-    """Messages to a person or a log on stderr. Nothing here blocks for long, and nothing raises."""
+    """Writes messages to stderr, as text or JSON; no method blocks for long or raises."""
 
     def __init__(
         self,
@@ -112,13 +111,13 @@ class Diagnostics:
         colour: bool = False,
         quiet: bool = False,
     ) -> None:
-        """Writes nothing yet.
+        """Create it; this writes nothing yet.
 
         Args:
-            stream: where to write; stderr unless given, which may be closed.
+            stream: where to write, stderr by default; it may be closed.
             log_format: `json` for one object a line.
             colour: whether to colour text.
-            quiet: errors alone.
+            quiet: whether to write problems only.
         """
         self._stream = stream if stream is not None else sys.stderr
         self._format = log_format
@@ -131,47 +130,46 @@ class Diagnostics:
 
     @property
     def shows_events(self) -> bool:
-        """Whether `show` would show anything."""
+        """Whether `show` writes anything."""
         return not self._quiet
 
     def say(self, text: str, *, problem: bool = False, hint: str = "") -> None:
-        """What changed, or went wrong."""
+        """Write a message, as a warning if it is a problem."""
         if not self._quiet or problem:
             self._put(self._message("warning" if problem else "info", text, hint))
 
-    def show(self, made: envelope.Record, received_ms: int) -> None:
-        """The text of an event; interim transcripts and events without a text are passed over."""
-        if self._quiet or events_fields.is_interim(made.event):
+    def show(self, record: envelope.Record, received_ms: int) -> None:
+        """Write the text of an event; skip interim transcripts and events without text."""
+        event = record.event
+        if self._quiet or events_fields.is_interim(event):
             return
-        channel = events_fields.channel_of(made.event)
-        named = made.event.get("event")
-        text = events_fields.text_of(made.event) or (named if isinstance(named, str) else "")
+        channel, name = events_fields.channel_of(event), event.get("event")
+        text = events_fields.text_of(event) or (name if isinstance(name, str) else "")
         if not text.strip():
             return
-        # An event may be a megabyte: enough of it to see what it is.
+        # An event may be a megabyte.
         text = text[:_LONGEST_SHOWN]
-        source = events_fields.source_of(made.event) or ""
+        source = events_fields.source_of(event) or ""
         if self._format is LogFormat.JSON:
             fields = {"level": "event", "channel": channel, "source": source, "message": text}
             self._put(_json_line(received_ms, fields))
             return
         label = f"{source or channel:<15}"
         clock = time.strftime("%H:%M:%S", time.localtime(received_ms / 1000))
-        shown = harmless(text)
+        text = harmless(text)
         if self._width:
-            shown = cut(shown, max(self._width - len(f"{clock} {label} "), 2))
+            text = cut(text, max(self._width - len(f"{clock} {label} "), 2))
         if self._colour:
-            self._put(f"\x1b[2m{clock}\x1b[0m \x1b[36m{label}\x1b[0m {shown}\n")
-        else:
-            self._put(f"{clock} {label} {shown}\n")
+            clock, label = f"\x1b[2m{clock}\x1b[0m", f"\x1b[36m{label}\x1b[0m"
+        self._put(f"{clock} {label} {text}\n")
 
     def error(self, error: VdbeventsError) -> None:
         """Write the error that ends the command, with its hint."""
         self._put(self._message("error", error.message, error.hint, error.error_id))
 
     def bug(self) -> None:
-        """The exception that is being handled, with its traceback: nobody foresaw it."""
-        text = "this is a bug in vdbevents; please report it with what follows"
+        """Write the exception that is being handled, with its traceback, as a bug."""
+        text = "this is a bug in vdbevents; please report it with this traceback"
         if self._format is LogFormat.JSON:
             fields = {"level": "error", "message": text, "traceback": traceback.format_exc()}
             self._put(_json_line(time.time_ns() // 1_000_000, fields))
@@ -180,7 +178,7 @@ class Diagnostics:
         self._put(traceback.format_exc())
 
     def flush(self) -> None:
-        """Waits a moment until what was said is written."""
+        """Wait up to two seconds until all messages are written."""
         if self._thread is None:
             return
         deadline = time.monotonic() + _FLUSH_SECONDS
@@ -212,19 +210,19 @@ class Diagnostics:
         while (text := self._waiting.get()) is not None:
             skipped, self._skipped = self._skipped, 0
             if skipped:
-                text += self._message("warning", f"{skipped} lines were not shown: nobody reads them", "")
-            # A terminal or a reader that is gone is no reason to fail.
+                text += self._message("warning", f"{skipped} lines were not shown: nothing read them", "")
+            # A closed terminal or pipe must not end the command.
             with contextlib.suppress(OSError, ValueError):
                 self._write(text)
 
     def _write(self, text: str) -> None:
-        # Around the stream's buffer: a thread that waits in it for a reader would hold its lock, and the
-        # interpreter would wait for that at its end.
+        # Not through the stream's buffer: a thread that waits for a reader would hold the buffer's lock, and
+        # the interpreter would wait for that lock when it ends.
         rest = text.encode(self._stream.encoding or "utf-8", "replace")
         while rest:
             rest = rest[os.write(self._stream.fileno(), rest) :]
 
 
 def _json_line(at_ms: int, fields: Mapping[str, Any]) -> str:
-    # In ASCII: neither a line separator of Unicode nor a control character reaches who reads it.
+    # In ASCII: no line separator of Unicode and no control character reaches the reader.
     return json.dumps({"ts": envelope.utc_text(at_ms), **fields}) + "\n"

@@ -115,12 +115,9 @@ def listen(
     credentials = cloud.credentials_from(environ)
     state.create()
     if daemon:
-        from vdbevents.cli.background import start_listener
+        from vdbevents.cli.background import start_detached
 
-        started = start_listener(state, _same_listener(locals()))
-        # It goes on without us: that it is still running is no oversight to warn of.
-        started.process.returncode = started.code
-        return started.code
+        return start_detached(state, _same_listener(locals()))
     from vdbevents.cli.cache_worker import kept_sealed
     from vdbevents.listener.daemon import ListenerOptions, listen as record_events
     from vdbevents.listener.protocol import ConnectionSettings
