@@ -118,7 +118,7 @@ def test_a_cache_is_built_told_of_and_cleared(journal, folder, environ):
 def test_the_cache_of_a_journal_that_is_gone_is_cleared_by_its_path(sealed, root, environ):
     sealed.unlink()
 
-    assert_failed(run(["cache", "status", sealed], environ), 2, "no directory or file")
+    assert_failed(run(["cache", "status", sealed], environ), 2, "no such directory or file")
     assert run(["cache", "clear", sealed], environ).returncode == 0
     assert list(root.iterdir()) == []
 
@@ -139,7 +139,7 @@ def test_all_caches_are_cleared_and_nothing_else(sealed, root, environ):
 
 @pytest.mark.parametrize("command", ["build", "status"])
 def test_without_a_journal_there_is_nothing_to_seal(command, environ, tmp_path):
-    assert_failed(run(["cache", command, tmp_path], environ), 2, "there is no journal in")
+    assert_failed(run(["cache", command, tmp_path], environ), 2, "no journal in")
 
 
 def test_a_small_journal_is_not_sealed_and_that_is_no_error(state, environ, root):

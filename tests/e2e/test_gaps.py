@@ -151,9 +151,9 @@ def test_no_gap_is_said_with_1(environ, journal):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["nowhere"], "there is no directory or file nowhere"),
+        (["nowhere"], "nowhere: no such directory or file"),
         (["nowhere"], "name a state directory, or the file of a journal"),
-        (["."], "there is no journal in"),
+        (["."], "no journal in"),
         (["--last", "10 parsecs"], "90s, 10m, 2h, 3d, 1w"),
         (["--last", "10m", "--since", "10:15"], "Give one of them"),
     ],

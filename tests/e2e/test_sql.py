@@ -22,7 +22,7 @@ EXAMPLE = Path(__file__).parent.parent.parent / "docs" / "example.jsonl"
         (["SELECT nope FROM events", EXAMPLE], "vdbevents sql --describe"),
         (["FROM read_text('/etc/passwd')", EXAMPLE], "Only the journal can be read"),
         (["DROP VIEW events", EXAMPLE], "Journals are only read here"),
-        (["SELECT 1", "nowhere"], "there is no directory or file nowhere"),
+        (["SELECT 1", "nowhere"], "nowhere: no such directory or file"),
         ([], "there is no query"),
         (["SELECT 1", EXAMPLE, "--describe"], "--describe needs no query"),
         (["-", EXAMPLE], "nothing at all"),

@@ -1,20 +1,17 @@
 """`vdbevents alerts`: creates, lists, enables and disables the alerts of a session."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 from vdbevents.cli.cloud_client import Attempts, Service, begin, bound_ws_id, find_streams
-from vdbevents.cli.command import EnvironmentFile, WorkingDirectory, reports
+from vdbevents.cli.command import reports
 from vdbevents.cli.diagnostics import ExitCode
 from vdbevents.cli.options import (
-    CollectionOption,
-    DirectoryOption,
-    JsonOption,
-    SessionArgument,
-    SessionOption,
-    TimeoutOption,
+    SessionArgumentOptions,
+    SessionOptions,
     WsIdOption,
 )
 from vdbevents.cli.tables import as_text, nothing, remark, show_rows
@@ -23,7 +20,7 @@ from vdbevents.events.lifecycle import Stream
 
 if TYPE_CHECKING:
     from vdbevents.cloud import Index
-from vdbevents.cli.pipelines import AlertArgument, IndexOption, LabelOption, indexes_of, no_index
+from vdbevents.cli.pipelines import IndexOption, indexes_of, no_index
 
 _ALERT_COLUMNS: Final = ("alert_id", "status", "stream_name", "index_id", "label", "prompt")
 alerts_app = typer.Typer(
@@ -56,23 +53,17 @@ def create_alert(
         typer.Argument(metavar="LABEL=PROMPT", help="Its name, and what to look for.", show_default=False),
     ],
     *,
-    session: SessionOption = None,
     index: IndexOption = None,
     ws_id: WsIdOption = None,
-    collection: CollectionOption = None,
-    directory: DirectoryOption = None,
-    as_json_array: JsonOption = False,
-    timeout: TimeoutOption = 30.0,
-    env_file: EnvironmentFile = None,
-    cwd: WorkingDirectory = None,
+    options: SessionOptions,
 ) -> ExitCode:
     from vdbevents.sessions.pipelines import find_event
     from vdbevents.sessions.plan import parse_alert
 
     label, prompt = parse_alert(wanted, "vdbevents alerts create 'invoice=an invoice is on screen'")
-    service, state = begin(env_file, cwd, timeout, directory)
+    service, state = begin(options)
     told = bound_ws_id(ws_id, state)
-    streams = find_streams(service, state, session=session, collection=collection, stream=None)
+    streams = find_streams(service, state, options)
     watched = [(stream, one) for stream in streams for one in indexes_of(service, stream)
                if index in (None, one.id)]  # fmt: skip
     if index is not None and not watched:
@@ -86,7 +77,7 @@ def create_alert(
     attempts = Attempts(service)
     event = {"event_id": event_id, "label": label, "prompt": prompt}
     rows = attempts.each([_attaching(service, *one, event, told) for one in watched])
-    show_rows(rows, _ALERT_COLUMNS, as_json_array=as_json_array)
+    show_rows(rows, _ALERT_COLUMNS, as_json=options.as_json)
     if any(row["status"] == "disabled" for row in rows):
         remark("what is disabled was attached before", f"enable it: vdbevents alerts enable --label {label}")
     if told is None and any(row["created"] for row in rows):
@@ -155,19 +146,13 @@ Exit codes: 0 there are some, 1 there are none.
 @alerts_app.command("list", help=_ALERTS_LIST_HELP)
 @reports
 def list_alerts(
-    session: SessionArgument = None,
     *,
-    collection: CollectionOption = None,
-    directory: DirectoryOption = None,
-    as_json_array: JsonOption = False,
-    timeout: TimeoutOption = 30.0,
-    env_file: EnvironmentFile = None,
-    cwd: WorkingDirectory = None,
+    options: SessionArgumentOptions,
 ) -> ExitCode:
-    service, state = begin(env_file, cwd, timeout, directory)
-    streams = find_streams(service, state, session=session, collection=collection, stream=None)
+    service, state = begin(options)
+    streams = find_streams(service, state, options)
     rows = _alerts_of(service, streams)
-    show_rows(rows, _ALERT_COLUMNS, as_json_array=as_json_array)
+    show_rows(rows, _ALERT_COLUMNS, as_json=options.as_json)
     if rows:
         return ExitCode.DONE
     return nothing("nothing is watched for in this session", "see: vdbevents alerts create --help")
@@ -189,72 +174,47 @@ Examples:
 """
 
 
+@dataclass(kw_only=True)
+class _AlertOptions(SessionOptions):
+    alert: Annotated[
+        str | None, typer.Argument(metavar="ALERT_ID", help="Which alert.", show_default=False)
+    ] = None
+    label: Annotated[
+        str | None, typer.Option("--label", metavar="LABEL", help="All alerts with this label.")
+    ] = None
+
+
 @alerts_app.command(help=_ENABLE_HELP)
 @reports
-def enable(
-    alert: AlertArgument = None,
-    *,
-    label: LabelOption = None,
-    session: SessionOption = None,
-    collection: CollectionOption = None,
-    directory: DirectoryOption = None,
-    as_json_array: JsonOption = False,
-    timeout: TimeoutOption = 30.0,
-    env_file: EnvironmentFile = None,
-    cwd: WorkingDirectory = None,
-) -> ExitCode:
-    meant = _meant(alert, label)
-    service, state = begin(env_file, cwd, timeout, directory)
-    streams = find_streams(service, state, session=session, collection=collection, stream=None)
-    return _change_alerts(service, streams, meant, enabled=True, as_json_array=as_json_array)
+def enable(*, options: _AlertOptions) -> ExitCode:
+    return _change_alerts(options, enabled=True)
 
 
 @alerts_app.command(help=_DISABLE_HELP)
 @reports
-def disable(
-    alert: AlertArgument = None,
-    *,
-    label: LabelOption = None,
-    session: SessionOption = None,
-    collection: CollectionOption = None,
-    directory: DirectoryOption = None,
-    as_json_array: JsonOption = False,
-    timeout: TimeoutOption = 30.0,
-    env_file: EnvironmentFile = None,
-    cwd: WorkingDirectory = None,
-) -> ExitCode:
-    meant = _meant(alert, label)
-    service, state = begin(env_file, cwd, timeout, directory)
-    streams = find_streams(service, state, session=session, collection=collection, stream=None)
-    return _change_alerts(service, streams, meant, enabled=False, as_json_array=as_json_array)
+def disable(*, options: _AlertOptions) -> ExitCode:
+    return _change_alerts(options, enabled=False)
 
 
-class _Meant(NamedTuple):
-    """Which alerts are meant: those whose member has a value."""
-
-    member: str
-    value: str
-    called: str
-
-
-def _meant(alert_id: str | None, label: str | None) -> _Meant:
-    """What the argument or the option of either command names."""
-    if alert_id is not None and label is None:
-        return _Meant("alert_id", alert_id, f"alert {alert_id}")
-    if label is not None and alert_id is None:
-        return _Meant("label", label, f"alert with the label {label}")
-    raise InputError("which alert is meant?", "give its id, or --label; vdbevents alerts list shows both")
-
-
-def _change_alerts(
-    service: Service, streams: Sequence[Stream], meant: _Meant, *, enabled: bool, as_json_array: bool
-) -> ExitCode:
-    rows = [row for row in _alerts_of(service, streams) if row[meant.member] == meant.value]
+def _change_alerts(options: _AlertOptions, *, enabled: bool) -> ExitCode:
+    if (options.alert is None) == (options.label is None):
+        raise InputError(
+            "ALERT_ID or --label: give one of them",
+            "vdbevents alerts list shows both",
+            error_id="alert-not-given",
+        )
+    service, state = begin(options)
+    streams = find_streams(service, state, options)
+    field, value = ("label", options.label) if options.alert is None else ("alert_id", options.alert)
+    rows = [row for row in _alerts_of(service, streams) if row[field] == value]
     if not rows:
-        raise InputError(f"the session has no {meant.called}", "see: vdbevents alerts list")
+        wanted = f"alert {value}" if field == "alert_id" else f"alert with the label {value}"
+        raise InputError(
+            f"the session has no {wanted}", "see: vdbevents alerts list", error_id="alert-missing"
+        )
     attempts = Attempts(service)
     changed = attempts.each([_changing(service, row, enabled=enabled) for row in rows])
-    show_rows(changed, _ALERT_COLUMNS, as_json_array=as_json_array)
+    show_rows(changed, _ALERT_COLUMNS, as_json=options.as_json)
     return attempts.code
 
 

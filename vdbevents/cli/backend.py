@@ -1,33 +1,21 @@
 """`vdbevents backend`: what it asks for, and what a person sees of it."""
 
-import os
 import signal
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 from urllib.parse import urlsplit
 
 import typer
 
-from vdbevents.cli import pipeline_options as o
 from vdbevents.cli.background import BackgroundListener
 from vdbevents.cli.command import (
     LONGEST_CALL_SECONDS,
-    ColorOption,
-    Directory,
-    EnvironmentFile,
-    LogFormatOption,
-    WorkingDirectory,
-    default_end_user,
-    environment,
     put,
     reports,
-    require_text,
     silence_stdout,
-    state_directory,
-    token_seconds,
 )
-from vdbevents.cli.diagnostics import Color, Diagnostics, ExitCode, LogFormat, wants_colour
+from vdbevents.cli.diagnostics import Diagnostics, ExitCode
+from vdbevents.cli.options import MessageOptions, StateOptions
+from vdbevents.cli.pipeline_options import NewSessionOptions, PipelineOptions
 from vdbevents.errors import InputError
 
 if TYPE_CHECKING:
@@ -58,7 +46,6 @@ this directory, 74 the journal cannot be written, 130 ended by Ctrl-C.
 
 @reports
 def backend(
-    directory: Directory = None,
     *,
     host: Annotated[
         str, typer.Option(metavar="ADDRESS", help="Where to listen; others than loopback let the network in.")
@@ -76,67 +63,23 @@ def backend(
     insecure_no_auth: Annotated[
         bool, typer.Option("--insecure-no-auth", help="Ask for no token; on loopback only.")
     ] = False,
-    transcript: o.Transcript = True,
-    engine: o.Engine = None,
-    index_audio: o.IndexAudio = True,
-    audio_prompt: o.AudioPrompt = o.AUDIO_PROMPT,
-    audio_every: o.AudioEvery = o.AUDIO_EVERY,
-    index_visuals: o.IndexVisuals = True,
-    visual_prompt: o.VisualPrompt = o.VISUAL_PROMPT,
-    visual_every: o.VisualEvery = o.VISUAL_EVERY,
-    frames: o.Frames = o.FRAMES,
-    model: o.Model = None,
-    alert: o.Alert = None,
-    end_user_id: Annotated[
-        str | None,
-        typer.Option(
-            metavar="ID", help="Whose sessions they are.", show_default="the user's name and the host's"
-        ),
-    ] = None,
-    collection: Annotated[str, typer.Option(metavar="ID", help="Where the videos go.")] = "default",
-    metadata: Annotated[
-        list[str] | None, typer.Option(metavar="KEY=VALUE", help="Kept with each session; repeatable.")
-    ] = None,
-    token_ttl: Annotated[
-        str, typer.Option(metavar="TIME", help="How long the token of a client's runtime is good.")
-    ] = "24h",  # noqa: S107 - a length of time
-    env_file: EnvironmentFile = None,
-    cwd: WorkingDirectory = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Nothing but problems on stderr.")] = False,
-    log_format: LogFormatOption = LogFormat.TEXT,
-    color: ColorOption = Color.AUTO,
+    pipelines: PipelineOptions,
+    new_session: NewSessionOptions,
+    options: StateOptions,
+    messages: MessageOptions,
 ) -> ExitCode:
     """Serve clients that record without an API key."""
     from vdbevents import cloud
-    from vdbevents.capture import selection
 
-    environ = environment(env_file, cwd)
-    state: StateDirectory = state_directory(directory, environ)
+    environ, state = options.environ, options.state
     if show_token:
         state.create()
         put(_token(state))
         return ExitCode.DONE
     address = _public_address(public_url)
-    require_text(
-        *(end_user_id, collection, audio_prompt, visual_prompt, engine, model),
-        *(metadata or ()),
-        *(alert or ()),
-    )
-    token_lives = token_seconds("--token-ttl", token_ttl)
-    settings = o.pipeline_settings(
-        transcript=transcript,
-        engine=engine,
-        index_audio=index_audio,
-        audio_prompt=audio_prompt,
-        audio_every=audio_every,
-        index_visuals=index_visuals,
-        visual_prompt=visual_prompt,
-        visual_every=visual_every,
-        frames=frames,
-        model=model,
-        alerts=alert,
-    )
-    told = selection.parse_metadata(metadata or ())
+    token_lives = new_session.token_seconds()
+    settings = pipelines.settings()
+    metadata = new_session.parsed_metadata()
 
     from vdbevents.backend import server, tunnel as tunnels
     from vdbevents.backend.supervisor import SupervisorOptions
@@ -152,19 +95,15 @@ def backend(
     credentials = cloud.credentials_from(environ)
     cloudflared = tunnels.find_cloudflared(environ) if tunnel else None
     state.create()
-    arguments = [f"--cwd={(cwd or Path()).absolute()}"]
-    if env_file is not None:
-        arguments.append(f"--env-file={env_file.absolute()}")
-    colour = wants_colour(color, sys.stderr, os.environ)
-    observer = Diagnostics(log_format=log_format, colour=colour, quiet=quiet)
-    options = server.ServerOptions(
+    observer = messages.diagnostics(Diagnostics)
+    serving = server.ServerOptions(
         sessions=SupervisorOptions(
             directory=state,
             account=cloud.Account(credentials, LONGEST_CALL_SECONDS),
-            end_user_id=end_user_id or default_end_user(),
-            listener=BackgroundListener(state, _LISTENER_SECONDS, observer, arguments),
-            collection_id=collection,
-            metadata=told,
+            end_user_id=new_session.end_user,
+            listener=BackgroundListener(state, _LISTENER_SECONDS, observer, options.as_arguments()),
+            collection_id=new_session.collection,
+            metadata=metadata,
             token_seconds=token_lives,
             pipelines=settings,
         ),
@@ -193,7 +132,7 @@ def backend(
         )
     _warn(observer, host, is_local=is_local, has_token=not insecure_no_auth)
     try:
-        ended_by = server.serve(options, observer.say, announce)
+        ended_by = server.serve(serving, observer.say, announce)
     finally:
         observer.flush()
     return ExitCode.INTERRUPTED if ended_by is signal.SIGINT else ExitCode.DONE

@@ -11,20 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from vdbevents.cli.command import (
-    ColorOption,
-    EnvironmentFile,
-    JournalArgument,
-    WorkingDirectory,
-    as_json,
-    environment,
-    interrupts_held,
-    journal_to_read,
-    put,
-    reports,
-    state_directory,
-)
+from vdbevents.cli.command import as_json, interrupts_held, put, reports
 from vdbevents.cli.diagnostics import Color, Diagnostics, ExitCode, exit_code_of, is_terminal, wants_colour
+from vdbevents.cli.options import (
+    ColorOption,
+    JournalOptions,
+)
 from vdbevents.cli.tables import nothing, remark, table
 from vdbevents.errors import InputError, StorageError, VdbeventsError
 
@@ -65,15 +57,13 @@ Exit codes: 0 something is sealed, 1 nothing is, 2 wrong input.
 @cache_app.command(help=_STATUS_HELP)
 @reports
 def status(
-    journal: JournalArgument = None,
     *,
     as_json_object: Annotated[bool, typer.Option("--json", help="One JSON object, with bytes.")] = False,
-    env_file: EnvironmentFile = None,
-    cwd: WorkingDirectory = None,
+    options: JournalOptions,
 ) -> ExitCode:
     from vdbevents.query.cache import index
 
-    told = _told(journal_to_read(journal, env_file, cwd), _root())
+    told = _told(options.find_journal(), _root())
     put(as_json(told) if as_json_object else _shown(told, index.PART))
     return ExitCode.DONE if told["segments"] else ExitCode.NO_MATCH
 
@@ -147,15 +137,13 @@ Exit codes: 0 removed, 1 there was none, 2 wrong input, 74 it may not be removed
 @cache_app.command(help=_CLEAR_HELP)
 @reports
 def clear(
-    journal: JournalArgument = None,
     *,
     everything: Annotated[bool, typer.Option("--all", help="Those of all journals.")] = False,
-    env_file: EnvironmentFile = None,
-    cwd: WorkingDirectory = None,
+    options: JournalOptions,
 ) -> ExitCode:
     from vdbevents.query.cache import index
 
-    root = _root()
+    root, journal = _root(), options.journal
     if everything and journal is not None:
         raise InputError("--all and a journal contradict each other", "give one of them")
     if everything:
@@ -163,7 +151,7 @@ def clear(
         none = f"there is no cache in {root}"
     else:
         # It need not be there any more, so that nobody knows whether the directory or the file was named.
-        journals = [state_directory(journal, environment(env_file, cwd)).journal]
+        journals = [options.state_at(journal).journal]
         journals += [] if journal is None else [journal]
         folders = [index.folder_of(path, root) for path in journals]
         none = f"there is no cache of {journal or journals[0]} in {root}"
@@ -207,16 +195,14 @@ Examples:
 @cache_app.command(help=_BUILD_HELP)
 @reports
 def build(
-    journal: JournalArgument = None,
     *,
     low_priority: Annotated[
         bool, typer.Option("--low-priority", help="Leave the processor to whoever else wants it.")
     ] = False,
-    env_file: EnvironmentFile = None,
-    cwd: WorkingDirectory = None,
+    options: JournalOptions,
     color: ColorOption = Color.AUTO,
 ) -> ExitCode:
-    path = journal_to_read(journal, env_file, cwd)
+    path = options.find_journal()
     root = _root()
     if low_priority and hasattr(os, "nice"):
         os.nice(19)

@@ -4,7 +4,6 @@ import contextlib
 import os
 import signal
 import stat
-import sys
 import time
 from functools import partial
 from pathlib import Path
@@ -12,34 +11,26 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vdbevents.cli import pipeline_options as o
 from vdbevents.cli.background import BackgroundListener
 from vdbevents.cli.command import (
     LONGEST_CALL_SECONDS,
-    ColorOption,
-    Directory,
-    EnvironmentFile,
-    LogFormatOption,
-    WorkingDirectory,
     as_json as json_text,
-    default_end_user,
-    environment,
     put,
     reports,
     require_finite,
-    require_text,
     silence_stdout,
-    state_directory,
-    token_seconds,
 )
 from vdbevents.cli.diagnostics import (
-    Color,
     Diagnostics,
     ExitCode,
     LogFormat,
     is_terminal,
-    wants_colour,
 )
+from vdbevents.cli.options import (
+    MessageOptions,
+    StateOptions,
+)
+from vdbevents.cli.pipeline_options import NewSessionOptions, PipelineOptions
 from vdbevents.errors import InputError, StorageError
 
 if TYPE_CHECKING:
@@ -59,10 +50,8 @@ _LIVE_STATUS_A_SECOND = 4
 # What --backend leaves to the backend, or what there is nothing to wait for without an account.
 _OF_THE_BACKEND = frozenset(
     (
-        *("transcript", "engine", "index_audio", "audio_prompt", "audio_every"),
-        *("index_visuals", "visual_prompt", "visual_every", "frames", "model", "alert"),
-        *("end_user_id", "collection", "metadata", "token_ttl", "listen"),
-        *("active_timeout", "export_timeout"),
+        *(option.name for group in (PipelineOptions, NewSessionOptions) for option in group.parameters()),
+        *("listen", "active_timeout", "export_timeout"),
     )
 )
 
@@ -90,7 +79,6 @@ Exit codes: 0 recorded and ended in order, 2 wrong input, 3 no listener (--no-li
 @reports
 def capture(
     context: typer.Context,
-    directory: Directory = None,
     *,
     backend: Annotated[
         str | None,
@@ -134,30 +122,8 @@ def capture(
     require_all: Annotated[
         bool, typer.Option("--require-all", help="Fail if a permission is denied or a channel is missing.")
     ] = False,
-    transcript: o.Transcript = True,
-    engine: o.Engine = None,
-    index_audio: o.IndexAudio = True,
-    audio_prompt: o.AudioPrompt = o.AUDIO_PROMPT,
-    audio_every: o.AudioEvery = o.AUDIO_EVERY,
-    index_visuals: o.IndexVisuals = True,
-    visual_prompt: o.VisualPrompt = o.VISUAL_PROMPT,
-    visual_every: o.VisualEvery = o.VISUAL_EVERY,
-    frames: o.Frames = o.FRAMES,
-    model: o.Model = None,
-    alert: o.Alert = None,
-    end_user_id: Annotated[
-        str | None,
-        typer.Option(
-            metavar="ID", help="Whose session it is.", show_default="the user's name and the host's"
-        ),
-    ] = None,
-    collection: Annotated[str, typer.Option(metavar="ID", help="Where the video goes.")] = "default",
-    metadata: Annotated[
-        list[str] | None, typer.Option(metavar="KEY=VALUE", help="Kept with the session; repeatable.")
-    ] = None,
-    token_ttl: Annotated[
-        str, typer.Option(metavar="TIME", help="How long the runtime's token is good.")
-    ] = "24h",  # noqa: S107 - a length of time
+    pipelines: PipelineOptions,
+    new_session: NewSessionOptions,
     listen: Annotated[
         bool,
         typer.Option("--listen/--no-listen", help="Start a listener where none runs, or refuse (exit 3)."),
@@ -179,11 +145,8 @@ def capture(
     export_timeout: Annotated[
         float, typer.Option(min=0.1, metavar="SECONDS", help="For the video in the end.")
     ] = 600.0,
-    env_file: EnvironmentFile = None,
-    cwd: WorkingDirectory = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Nothing but problems on stderr.")] = False,
-    log_format: LogFormatOption = LogFormat.TEXT,
-    color: ColorOption = Color.AUTO,
+    options: StateOptions,
+    messages: MessageOptions,
 ) -> ExitCode:
     """Record this desktop."""
     from vdbevents import cloud
@@ -196,68 +159,41 @@ def capture(
         active_timeout=active_timeout,
         export_timeout=export_timeout,
     )
+    state = options.state
     seconds = None if duration is None else parse_duration("--duration", duration) / 1000
     wanted = selection.Wanted(
         mic, system_audio, mic_device, display, selection.parse_kinds(store or (), no_store or ())
     )
-    colour = wants_colour(color, sys.stderr, os.environ)
-    observer = _CaptureObserver(log_format=log_format, colour=colour, quiet=quiet)
+    observer = messages.diagnostics(_CaptureObserver)
+    environ = options.environ
     begin: Callable[[Options, Observer], Outcome]
     if backend is not None:
         _refuse_what_is_the_backends(context)
-        environ = environment(env_file, cwd)
-        state = state_directory(directory, environ)
         token = _backend_token(backend_token_file, environ, observer)
         begin = partial(backend_session.capture, cloud.BackendClient(backend, token, _call_seconds(timeout)))
     else:
         if _is_given(context, "backend_token_file"):
             raise InputError("--backend-token-file is for a backend", "name that, too, with --backend")
-        require_text(
-            end_user_id,
-            collection,
-            audio_prompt,
-            visual_prompt,
-            engine,
-            model,
-            *(metadata or ()),
-            *(alert or ()),
-        )
-        token_lives = token_seconds("--token-ttl", token_ttl)
-        settings = o.pipeline_settings(
-            transcript=transcript,
-            engine=engine,
-            index_audio=index_audio,
-            audio_prompt=audio_prompt,
-            audio_every=audio_every,
-            index_visuals=index_visuals,
-            visual_prompt=visual_prompt,
-            visual_every=visual_every,
-            frames=frames,
-            model=model,
-            alerts=alert,
-        )
+        token_lives = new_session.token_seconds()
+        settings = pipelines.settings()
         if seconds is not None and seconds >= token_lives:
             raise InputError(
                 f"--duration {duration} is longer than the runtime's token is good",
                 "give a longer --token-ttl",
             )
-        told = selection.parse_metadata(metadata or ())
-        environ = environment(env_file, cwd)
-        state = state_directory(directory, environ)
-        arguments = [f"--cwd={(cwd or Path()).absolute()}"]
-        if env_file is not None:
-            arguments.append(f"--env-file={env_file.absolute()}")
+        metadata = new_session.parsed_metadata()
+        listener = BackgroundListener(state, timeout, observer, options.as_arguments()) if listen else None
         own = own_session.OwnSession(
             cloud.Account(cloud.credentials_from(environ), _call_seconds(timeout)),
-            end_user_id or default_end_user(),
-            collection_id=collection,
-            metadata=told,
+            new_session.end_user,
+            collection_id=new_session.collection,
+            metadata=metadata,
             token_seconds=token_lives,
             pipelines=settings,
-            listener=BackgroundListener(state, timeout, observer, arguments) if listen else None,
+            listener=listener,
         )
         begin = partial(own_session.capture, own)
-    options = recording.Options(
+    plan = recording.Options(
         directory=state,
         base_url=cloud.base_url_from(environ),
         runtime=runtime_of(environ),
@@ -269,7 +205,7 @@ def capture(
     state.create()
     prepare_for_runtime()
     try:
-        outcome = begin(options, observer)
+        outcome = begin(plan, observer)
     finally:
         observer.flush()
     return _tell(outcome, observer)

@@ -1,22 +1,16 @@
 """`vdbevents channels`: lists what the capture runtime can record."""
 
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 
 from vdbevents.cli.capture import TOKEN_SECONDS, prepare_for_runtime, runtime_of
 from vdbevents.cli.cloud_client import Service
-from vdbevents.cli.command import (
-    EnvironmentFile,
-    WorkingDirectory,
-    as_json as json_text,
-    environment,
-    put,
-    reports,
-)
+from vdbevents.cli.command import as_json, put, reports
 from vdbevents.cli.diagnostics import (
     ExitCode,
 )
+from vdbevents.cli.options import CloudOptions
 
 HELP = """Show what the capture runtime finds here: microphones, system audio, displays, cameras.
 
@@ -32,12 +26,7 @@ Examples:
 @reports
 def channels(
     *,
-    as_json: Annotated[bool, typer.Option("--json", help="A JSON array.")] = False,
-    timeout: Annotated[
-        float, typer.Option(min=0.1, metavar="SECONDS", help="For the service, and for the runtime.")
-    ] = 30.0,
-    env_file: EnvironmentFile = None,
-    cwd: WorkingDirectory = None,
+    options: CloudOptions,
 ) -> ExitCode:
     """Show what can be recorded here."""
     import asyncio
@@ -46,22 +35,21 @@ def channels(
     from vdbevents.capture.runtime import Runtime
     from vdbevents.terminal import harmless
 
-    environ = environment(env_file, cwd)
-    service = Service(environ, timeout)
-    cloud.find_runtime(runtime_of(environ))
+    service = Service(options)
+    cloud.find_runtime(runtime_of(options.environ))
     token = service.ask(lambda: service.account.create_token(TOKEN_SECONDS))
     prepare_for_runtime()
 
     async def ask() -> list[Any]:
         runtime = Runtime(cloud.capture_client(token, service.base_url), lambda _, __: None)
         try:
-            return await runtime.channels(timeout)
+            return await runtime.channels(options.timeout)
         finally:
             await runtime.close(5.0)
 
     found = asyncio.run(ask())
-    if as_json:
-        put(json_text([{"id": it.id, "name": it.name, "kind": it.kind} for it in found]))
+    if options.as_json:
+        put(as_json([{"id": it.id, "name": it.name, "kind": it.kind} for it in found]))
     else:
         width = max((len(harmless(it.id)) for it in found), default=0)
         for it in found:

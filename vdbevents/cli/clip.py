@@ -4,6 +4,7 @@ import io
 import math
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -13,19 +14,11 @@ import typer
 
 from vdbevents.cli.cache import sealed_of
 from vdbevents.cli.cloud_client import Attempts, Service, begin, find_streams, pick_stream, stream_by_id
-from vdbevents.cli.command import (
-    EnvironmentFile,
-    WorkingDirectory,
-    as_json,
-    put,
-    reports,
-)
+from vdbevents.cli.command import as_json, put, reports
 from vdbevents.cli.diagnostics import ExitCode, is_terminal
 from vdbevents.cli.options import (
-    CollectionOption,
-    DirectoryOption,
+    SessionOptions,
     StreamOption,
-    TimeoutOption,
 )
 from vdbevents.cli.tables import as_text, nothing, remark
 from vdbevents.errors import InputError
@@ -58,10 +51,13 @@ without an answer the rest is left out.
 Exit codes: 0 all were made, 1 stdin tells of no moment, 4 or 5 some failed.
 """
 
-SessionThenOption = Annotated[
-    str | None,
-    typer.Option("--session", metavar="ID", help="A session's id.", show_default="the one recorded then"),
-]
+
+@dataclass(kw_only=True)
+class _ClipOptions(SessionOptions):
+    session: Annotated[
+        str | None, typer.Option(metavar="ID", help="A session's id.", show_default="the one recorded then")
+    ] = None
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")] = False
 
 
 class _Clip(NamedTuple):
@@ -92,13 +88,7 @@ def clip(
     video: Annotated[
         bool, typer.Option("--video", help="What was on screen then, whatever stream a line is about.")
     ] = False,
-    session: SessionThenOption = None,
-    collection: CollectionOption = None,
-    directory: DirectoryOption = None,
-    as_json_lines: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
-    timeout: TimeoutOption = 30.0,
-    env_file: EnvironmentFile = None,
-    cwd: WorkingDirectory = None,
+    options: _ClipOptions,
 ) -> ExitCode:
     if at is None and length is not None:
         raise InputError("--for says how long, and nothing says since when", "give --at, too")
@@ -109,9 +99,9 @@ def clip(
         )
     if stream is not None and video:
         raise InputError("--stream and --video contradict each other", "give one of them")
-    service, state = begin(env_file, cwd, timeout, directory)
-    chooser = _Chooser(service, state, _Wanted(session, collection, stream, video))
-    output = _Output(service, as_json=as_json_lines)
+    service, state = begin(options)
+    chooser = _Chooser(service, state, options, stream, video=video)
+    output = _Output(service, as_json=options.as_json)
     if at is None:
         margin = _padding(pad or "2s")
         output.add_all(margin, chooser if video or stream is not None else None)
@@ -227,22 +217,23 @@ def _local(milliseconds: float) -> str:
     return f"{moment:%Y-%m-%d %H:%M:%S}"
 
 
-class _Wanted(NamedTuple):
-    """What was said of the stream to be seen."""
-
-    session: str | None
-    collection: str | None
-    stream: str | None
-    video: bool
-
-
 class _Chooser:
     """Finds the stream to be seen: of the session that is named, else of the one that was recorded then."""
 
-    def __init__(self, service: Service, state: "StateDirectory", wanted: _Wanted) -> None:
+    def __init__(
+        self,
+        service: Service,
+        state: "StateDirectory",
+        options: SessionOptions,
+        stream: str | None,
+        *,
+        video: bool,
+    ) -> None:
         self._service = service
         self._state = state
-        self._wanted = wanted
+        self._options = options
+        self._stream = stream
+        self._video = video
         self._asked: dict[str | None, list[Stream]] = {}
 
     @cached_property
@@ -257,7 +248,7 @@ class _Chooser:
             end_ms: its end, which may be in another session, that counts where none was recorded before.
             stream_id: one that is known to be of the session that is meant.
         """
-        session, _, named, video = self._wanted
+        session, named, video = self._options.session, self._stream, self._video
         if session is not None or not self._recordings:
             return _shown(self._ask(session), named=named is not None, video=video)
         found = self._recording(start_ms, end_ms, stream_id)
@@ -279,15 +270,13 @@ class _Chooser:
     def _unknown(self) -> Stream | None:
         """The stream that is named by an id, if it is of none of the sessions that are known."""
         known = {name for one in self._recordings for stream in one.streams for name in stream[:2]}
-        named = self._wanted.stream
+        named = self._stream
         return None if named is None or named in known else stream_by_id(named)
 
     def _ask(self, session: str | None) -> list[Stream]:
         if session not in self._asked:
-            _, collection, stream, _ = self._wanted
-            self._asked[session] = find_streams(
-                self._service, self._state, session=session, collection=collection, stream=stream
-            )
+            options = replace(self._options, session=session)
+            self._asked[session] = find_streams(self._service, self._state, options, self._stream)
         return self._asked[session]
 
     def nothing_at(self, start_ms: float) -> InputError:

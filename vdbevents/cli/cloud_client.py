@@ -1,17 +1,15 @@
 """What the commands that ask the service share: options, a time limit, and how answers are shown."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
-from vdbevents.cli.command import (
-    LONGEST_CALL_SECONDS,
-    environment,
-    require_finite,
-    state_directory,
-)
+from vdbevents.cli.command import LONGEST_CALL_SECONDS, require_finite
 from vdbevents.cli.diagnostics import Diagnostics, ExitCode, exit_code_of
+from vdbevents.cli.options import (
+    CloudOptions,
+    SessionOptions,
+)
 from vdbevents.errors import InputError, ServiceRefusedError, ServiceUnreachableError
 from vdbevents.events.fields import source_named
 from vdbevents.events.lifecycle import Stream
@@ -33,22 +31,18 @@ _DEFAULT_COLLECTION: Final = "default"
 class Service:
     """The service, asked within a time limit, and again while it fails for a reason that passes."""
 
-    def __init__(self, environ: Mapping[str, str], seconds: float) -> None:
-        """Asks nothing yet.
-
-        Args:
-            environ: with the key and the address.
-            seconds: the time limit of all that is asked.
+    def __init__(self, options: CloudOptions) -> None:
+        """Make no request yet.
 
         Raises:
-            InputError, ServiceRefusedError: the limit, the address or the key cannot be used.
+            InputError, ServiceRefusedError: the timeout, the address or the key is invalid.
         """
         from vdbevents import cloud
 
-        require_finite(timeout=seconds)
-        self.seconds = seconds
-        self._credentials = cloud.credentials_from(environ)
-        self._deadline = self._call_deadline = time.monotonic() + seconds
+        require_finite(timeout=options.timeout)
+        self.seconds = options.timeout
+        self._credentials = cloud.credentials_from(options.environ)
+        self._deadline = self._call_deadline = time.monotonic() + self.seconds
 
     @property
     def base_url(self) -> str:
@@ -97,12 +91,9 @@ class Service:
             wait = min(2 * wait, _LONGEST_PAUSE_SECONDS)
 
 
-def begin(
-    env_file: Path | None, cwd: Path | None, timeout: float, directory: Path | None
-) -> tuple[Service, "StateDirectory"]:
-    """What such a command begins with, of the options that it has: the service, and the state directory."""
-    environ = environment(env_file, cwd)
-    return Service(environ, timeout), state_directory(directory, environ)
+def begin(options: SessionOptions) -> tuple[Service, "StateDirectory"]:
+    """Return the service and the state directory that a command's options name."""
+    return Service(options), options.state_at(options.directory)
 
 
 class Attempts:
@@ -150,7 +141,7 @@ class Target(NamedTuple):
     collection_id: str
 
 
-def find_session(named: str | None, collection: str | None, directory: "StateDirectory") -> Target:
+def find_session(options: SessionOptions, directory: "StateDirectory") -> Target:
     """The session that is meant: the one named, else that of the capture in a state directory.
 
     Raises:
@@ -160,14 +151,14 @@ def find_session(named: str | None, collection: str | None, directory: "StateDir
 
     told = read_object(directory.capture_info).get("session")
     captured = told if isinstance(told, dict) else {}
-    session_id = named or as_text(captured.get("id"))
+    session_id = options.session or as_text(captured.get("id"))
     if not session_id:
         raise InputError(
             f"nothing says which session is meant: none is captured in {directory.path}",
             "name one of those that vdbevents session list shows, with --session where it is no argument",
         )
     known = as_text(captured.get("collection_id")) if session_id == captured.get("id") else ""
-    return Target(session_id, collection or known or _DEFAULT_COLLECTION)
+    return Target(session_id, options.collection or known or _DEFAULT_COLLECTION)
 
 
 def collection_or_default(collection: str | None) -> str:
@@ -181,12 +172,7 @@ def get_session(service: Service, target: Target) -> "CloudSession":
 
 
 def find_streams(
-    service: Service,
-    directory: "StateDirectory",
-    *,
-    session: str | None,
-    collection: str | None,
-    stream: str | None,
+    service: Service, directory: "StateDirectory", options: SessionOptions, stream: str | None = None
 ) -> list[Stream]:
     """The streams of the session that is meant, or of them the one named by its id, name or source.
 
@@ -195,9 +181,9 @@ def find_streams(
     Raises:
         InputError: nothing says which session is meant, or it has no such stream.
     """
-    by_id = None if session is not None or stream is None else stream_by_id(stream)
+    by_id = None if options.session is not None or stream is None else stream_by_id(stream)
     try:
-        target = find_session(session, collection, directory)
+        target = find_session(options, directory)
     except InputError:
         if by_id is not None:
             return [by_id]

@@ -8,16 +8,14 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
-from typing import Annotated, Any, Final, ParamSpec
+from collections.abc import Callable, Iterator
+from typing import Any, Final
 
 import typer
 
-from vdbevents.cli.diagnostics import Color, Diagnostics, ExitCode, LogFormat, exit_code_of
+from vdbevents.cli.diagnostics import Diagnostics, ExitCode, LogFormat, exit_code_of
+from vdbevents.cli.options import expand_groups
 from vdbevents.errors import InputError, VdbeventsError
-
-_Parameters = ParamSpec("_Parameters")
 
 LONGEST_CALL_SECONDS: Final = 20.0
 """What one call of the service may take at most."""
@@ -25,43 +23,14 @@ LONGEST_CALL_SECONDS: Final = 20.0
 _SHORTEST_TOKEN_MS: Final = 60_000
 _LONGEST_TOKEN_MS: Final = 10 * 366 * 86_400_000
 
-Directory = Annotated[
-    Path | None,
-    typer.Argument(
-        metavar="DIR",
-        help="The state directory. Default: $VIDEODB_EVENTS_DIR, else $XDG_STATE_HOME/videodb, "
-        "else ~/.local/state/videodb.",
-        show_default=False,
-    ),
-]
-JournalArgument = Annotated[
-    Path | None,
-    typer.Argument(
-        metavar="DIR|FILE",
-        help="A state directory, or any journal. Default: as for listen.",
-        show_default=False,
-    ),
-]
-EnvironmentFile = Annotated[
-    Path | None,
-    typer.Option("--env-file", metavar="FILE", help="Read settings from this file instead of ./.env."),
-]
-WorkingDirectory = Annotated[
-    Path | None, typer.Option("--cwd", metavar="PATH", help="Read the .env of this directory instead.")
-]
-LogFormatOption = Annotated[
-    LogFormat, typer.Option("--log-format", help="How messages on stderr look; json: one object a line.")
-]
-ColorOption = Annotated[Color, typer.Option("--color", help="When to use colour.")]
 
-
-def reports(command: Callable[_Parameters, ExitCode | None]) -> Callable[_Parameters, None]:
-    """Turns what a command returns or raises into messages and an exit code."""
+def reports(command: Callable[..., ExitCode | None]) -> Callable[..., None]:
+    """Expand a command's option groups; turn what it returns or raises into messages and an exit code."""
+    command = expand_groups(command)
 
     @functools.wraps(command)
-    def wrapped(*arguments: _Parameters.args, **options: _Parameters.kwargs) -> None:
-        chosen: dict[str, Any] = options
-        diagnostics = Diagnostics(log_format=chosen.get("log_format", LogFormat.TEXT))
+    def wrapped(*arguments: Any, **options: Any) -> None:  # noqa: ANN401 - any command's
+        diagnostics = Diagnostics(log_format=options.get("log_format", LogFormat.TEXT))
         code: int = ExitCode.DONE
         try:
             code = command(*arguments, **options) or ExitCode.DONE
@@ -112,58 +81,6 @@ def interrupts_held() -> Iterator[threading.Event]:
                 signal.signal(number, signal.default_int_handler)
             if asked.is_set():
                 raise KeyboardInterrupt
-
-
-def environment(file: Path | None, directory: Path | None) -> dict[str, str]:
-    """The environment, with what it does not set taken from a `.env` file."""
-    if file is not None and not file.is_file():
-        raise InputError(f"there is no file {file}", "name an existing file with --env-file")
-    if directory is not None and not directory.is_dir():
-        raise InputError(f"there is no directory {directory}", "name an existing directory with --cwd")
-    path = file or (directory or Path()) / ".env"
-    if not path.is_file():
-        return dict(os.environ)
-    from dotenv import dotenv_values
-
-    try:
-        values = dotenv_values(path, interpolate=False, encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot read {path}: {error}", "make it a readable UTF-8 file") from None
-    return {**{name: value for name, value in values.items() if value is not None}, **os.environ}
-
-
-def state_directory(argument: Path | None, environ: Mapping[str, str]) -> "Any":  # noqa: ANN401
-    """The state directory that an argument or the environment names."""
-    from vdbevents.journal.state import locate_state
-
-    return locate_state(argument, environ, Path.home())
-
-
-def journal_to_read(
-    argument: Path | None,
-    env_file: Path | None,
-    cwd: Path | None,
-    *,
-    otherwise: str = "name a state directory, or the file of a journal",
-) -> Path:
-    """The journal that an argument, a file or a state directory, or the environment names.
-
-    `otherwise` says what to do where nothing has the argument's name.
-
-    Raises:
-        InputError: there is none.
-    """
-    if argument is not None and argument.is_file():
-        return argument
-    path: Path = state_directory(argument, environment(env_file, cwd)).journal
-    if path.is_file():
-        return path
-    if argument is not None and not argument.exists():
-        raise InputError(f"there is no directory or file {argument}", otherwise)
-    raise InputError(
-        f"there is no journal in {path.parent}",
-        f"record one with: vdbevents listen {path.parent}, or name another directory",
-    )
 
 
 def require_finite(**limits: float | None) -> None:

@@ -8,9 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vdbevents.cli.command import (
-    reports,
-)
+from vdbevents.cli.command import reports
 
 if TYPE_CHECKING:
     from vdbevents.journal.state import StateDirectory

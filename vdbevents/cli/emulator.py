@@ -5,9 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from vdbevents.cli.command import (
-    reports,
-)
+from vdbevents.cli.command import reports
 from vdbevents.errors import InputError
 
 HELP = """Imitate VideoDB's cloud for capture on this machine, for trying and testing without a key.

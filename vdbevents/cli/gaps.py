@@ -8,17 +8,12 @@ from typing import Annotated, Any, Final, NamedTuple
 
 import typer
 
-from vdbevents.cli.command import (
-    EnvironmentFile,
-    JournalArgument,
-    WorkingDirectory,
-    as_json,
-    journal_to_read,
-    put,
-    reports,
-)
+from vdbevents.cli.command import as_json, put, reports
 from vdbevents.cli.diagnostics import ExitCode
 from vdbevents.cli.localtime import SystemZone
+from vdbevents.cli.options import (
+    JournalOptions,
+)
 from vdbevents.cli.tables import nothing, remark, table, terminal_width
 from vdbevents.errors import InputError
 from vdbevents.events.envelope import parse_line
@@ -54,7 +49,6 @@ _LEAST_ROOM: Final = 20
 
 @reports
 def gaps(
-    journal: JournalArgument = None,
     *,
     last: Annotated[
         str | None, typer.Option(metavar="TIME", help="What touches the last 90s, 10m, 2h, 3d, 1w.")
@@ -69,13 +63,12 @@ def gaps(
     json_array: Annotated[
         bool, typer.Option("--json", help="One JSON array of objects, with times in UTC.")
     ] = False,
-    env_file: EnvironmentFile = None,
-    cwd: WorkingDirectory = None,
+    options: JournalOptions,
 ) -> ExitCode:
     from vdbevents.times import Window, parse_window
 
     window = parse_window(last=last, since=since, until=until, now=datetime.now(UTC), zone=SystemZone())
-    path = journal_to_read(journal, env_file, cwd)
+    path = options.find_journal()
     told = read_gaps(path)
     if told.unreadable:
         lines = "line that tells of a gap is" if told.unreadable == 1 else "lines that tell of gaps are"

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Final, NamedTuple
 
 import typer
 
-from vdbevents.cli.command import journal_to_read
+from vdbevents.cli.options import (
+    EnvironmentOptions,
+)
 from vdbevents.errors import InputError
 from vdbevents.query import decompress, hostnames
 
@@ -69,8 +71,7 @@ def named_by(
     argument: Path | None,
     directories: Sequence[str] | None,
     files: Sequence[str] | None,
-    env_file: Path | None,
-    cwd: Path | None,
+    options: EnvironmentOptions,
     *,
     otherwise: str,
 ) -> list[JournalSource]:
@@ -82,7 +83,7 @@ def named_by(
     if not (directories or files):
         source = JournalSource(argument or Path())
         if argument is None or not source.is_piped:
-            source = JournalSource(journal_to_read(argument, env_file, cwd, otherwise=otherwise))
+            source = JournalSource(options.journal_at(argument, hint=otherwise))
         return [source]
     refuse_with_argument(argument)
     found = [_of_directory(text) for text in directories or ()]
@@ -169,7 +170,7 @@ def _of_directory(text: str) -> JournalSource:
     path = Path(text)
     if path.is_file():
         raise InputError(f"--dir {path} is a file", f"name it so: --file {path}")
-    return JournalSource(journal_to_read(path, None, None, otherwise="name a state directory"), host)
+    return JournalSource(EnvironmentOptions().journal_at(path, hint="name a state directory"), host)
 
 
 def _of_files(text: str) -> list[JournalSource]:

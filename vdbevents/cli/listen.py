@@ -1,29 +1,19 @@
 """`vdbevents listen`: records every event until a signal."""
 
 import contextlib
-import os
 import signal
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vdbevents.cli.command import (
-    LONGEST_CALL_SECONDS,
-    ColorOption,
-    Directory,
-    EnvironmentFile,
-    LogFormatOption,
-    WorkingDirectory,
-    environment,
-    reports,
-    require_finite,
-    silence_stdout,
-    state_directory,
+from vdbevents.cli.command import LONGEST_CALL_SECONDS, reports, require_finite, silence_stdout
+from vdbevents.cli.diagnostics import Diagnostics, ExitCode
+from vdbevents.cli.options import (
+    MessageOptions,
+    StateOptions,
 )
-from vdbevents.cli.diagnostics import Color, Diagnostics, ExitCode, LogFormat, wants_colour
 
 if TYPE_CHECKING:
     from vdbevents.cloud import Credentials
@@ -48,14 +38,12 @@ Examples:
 
 @reports
 def listen(
-    directory: Directory = None,
     *,
     clear: Annotated[bool, typer.Option("--clear", help="Empty the journal first.")] = False,
     daemon: Annotated[
         bool,
         typer.Option("--daemon", help="Run in the background; return when connected, or with the failure."),
     ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Nothing but problems on stderr.")] = False,
     max_retries: Annotated[
         int | None,
         typer.Option(
@@ -96,10 +84,8 @@ def listen(
         bool,
         typer.Option(help="Keep the journal's old part in the cache, too, so that queries stay fast."),
     ] = True,
-    env_file: EnvironmentFile = None,
-    cwd: WorkingDirectory = None,
-    log_format: LogFormatOption = LogFormat.TEXT,
-    color: ColorOption = Color.AUTO,
+    options: StateOptions,
+    messages: MessageOptions,
 ) -> ExitCode:
     from vdbevents import cloud
 
@@ -110,14 +96,14 @@ def listen(
         sync_every=sync_every,
         stale_after=stale_after,
     )
-    environ = environment(env_file, cwd)
-    state = state_directory(directory, environ)
-    credentials = cloud.credentials_from(environ)
+    state = options.state
+    credentials = cloud.credentials_from(options.environ)
     state.create()
     if daemon:
         from vdbevents.cli.background import start_detached
 
-        return start_detached(state, _same_listener(locals()))
+        messages_as = f"--log-format={messages.log_format}"
+        return start_detached(state, [*_same_listener(locals()), messages_as, *options.as_arguments()])
     from vdbevents.cli.cache_worker import kept_sealed
     from vdbevents.listener.daemon import ListenerOptions, listen as record_events
     from vdbevents.listener.protocol import ConnectionSettings
@@ -126,15 +112,14 @@ def listen(
         max_retries=max_retries, step_limit=connect_timeout, ping_interval=ping_interval
     )
     recovery = _recovery(state, credentials, stale_after, ping_interval) if recover else None
-    options = ListenerOptions(
+    recording = ListenerOptions(
         state, credentials, settings, clear, int(hold * (1 << 20)), sync_every, recovery
     )
-    colour = wants_colour(color, sys.stderr, os.environ)
-    observer = _ListenObserver(log_format=log_format, colour=colour, quiet=quiet)
+    observer = messages.diagnostics(_ListenObserver)
     observer.say(f"recording from {cloud.shown_address(credentials.base_url)} into {state.path}")
     try:
         with kept_sealed(state.journal) if seal else contextlib.nullcontext():
-            ended_by = record_events(options, observer)
+            ended_by = record_events(recording, observer)
     finally:
         observer.flush()
     return ExitCode.INTERRUPTED if ended_by is signal.SIGINT else ExitCode.DONE
@@ -176,15 +161,11 @@ def _same_listener(options: Mapping[str, Any]) -> list[str]:
         f"--stale-after={options['stale_after']}",
         "--recover" if options["recover"] else "--no-recover",
         "--seal" if options["seal"] else "--no-seal",
-        f"--log-format={options['log_format']}",
-        f"--cwd={(options['cwd'] or Path()).absolute()}",
     ]
     if options["clear"]:
         arguments.append("--clear")
     if options["max_retries"] is not None:
         arguments.append(f"--max-retries={options['max_retries']}")
-    if options["env_file"] is not None:
-        arguments.append(f"--env-file={options['env_file'].absolute()}")
     return arguments
 
 

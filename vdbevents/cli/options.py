@@ -1,56 +1,298 @@
-"""Options that several commands share."""
+"""Options that several commands share, each declared once.
 
+A command takes a whole group of them as one parameter, annotated with a subclass of `OptionGroup`:
+
+    @reports
+    def streams(*, options: SessionArgumentOptions) -> ExitCode:
+        service, state = begin(options)
+
+`reports` replaces that parameter by the group's fields before typer reads the signature, so help, completion
+and configuration see ordinary options. Options that only some commands of a group have (`--stream`) are
+aliases: `stream: StreamOption = None`.
+"""
+
+import dataclasses
+import functools
+import inspect
+import os
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-CollectionOption = Annotated[
-    str | None,
-    typer.Option(
-        "--collection", metavar="ID", help="The session's collection.", show_default="as captured, or default"
+from vdbevents.cli.diagnostics import Color, Diagnostics, LogFormat, wants_colour
+from vdbevents.errors import InputError
+
+if TYPE_CHECKING:
+    from vdbevents.journal.state import StateDirectory
+
+_Diagnostics = TypeVar("_Diagnostics", bound=Diagnostics)
+_Result = TypeVar("_Result")
+_Parameter = inspect.Parameter
+
+# Arguments.
+
+DirectoryArgument = Annotated[
+    Path | None,
+    typer.Argument(
+        metavar="DIR",
+        help="The state directory. Default: $VIDEODB_EVENTS_DIR, else $XDG_STATE_HOME/videodb, "
+        "else ~/.local/state/videodb.",
+        show_default=False,
     ),
 ]
+JournalArgument = Annotated[
+    Path | None,
+    typer.Argument(
+        metavar="DIR|FILE",
+        help="A state directory, or any journal. Default: as for listen.",
+        show_default=False,
+    ),
+]
+SessionArgument = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="SESSION", help="A session's id. Default: the captured session.", show_default=False
+    ),
+]
+
+# Options.
+
+CollectionOption = Annotated[
+    str | None,
+    typer.Option(metavar="ID", help="The session's collection.", show_default="the captured session's"),
+]
+ColorOption = Annotated[Color, typer.Option(help="When to use colour.")]
 DirectoryOption = Annotated[
     Path | None,
     typer.Option(
         "--dir",
         metavar="DIR",
-        help="The state directory whose capture, or listener, is meant.",
+        help="State directory of the capture and its listener.",
         show_default="as for listen",
     ),
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="JSON, for programs.")]
-SessionArgument = Annotated[
+EndUserOption = Annotated[
     str | None,
-    typer.Argument(
-        metavar="SESSION",
-        help="A session's id. Default: that of the capture in the state directory.",
-        show_default=False,
-    ),
+    typer.Option(metavar="ID", help="The session's end user.", show_default="user@host"),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+MetadataOption = Annotated[
+    list[str] | None, typer.Option(metavar="KEY=VALUE", help="Kept with the session; repeatable.")
 ]
 SessionOption = Annotated[
     str | None,
-    typer.Option("--session", metavar="ID", help="A session's id.", show_default="the captured one"),
+    typer.Option(metavar="ID", help="A session's id.", show_default="the captured session"),
 ]
 StreamOption = Annotated[
     str | None,
-    typer.Option("--stream", metavar="ID|NAME|SOURCE", help="Such as rts-1, mic:default, or screen."),
+    typer.Option(metavar="ID|NAME|SOURCE", help="Such as rts-1, mic:default, or screen."),
 ]
 TimeoutOption = Annotated[
     float,
-    typer.Option(
-        min=0.1,
-        metavar="SECONDS",
-        help="The time limit of it all; what fails for a reason that passes is tried again in it.",
-    ),
+    typer.Option(min=0.1, metavar="SECONDS", help="Overall timeout; transient errors are retried within it."),
 ]
 WsIdOption = Annotated[
     str | None,
     typer.Option(
-        "--ws-id",
         metavar="ID",
-        help="The WebSocket to send to.",
+        help="WebSocket connection to send events to.",
         show_default="that of the listener in the state directory",
     ),
 ]
+
+
+class OptionGroup:
+    """A set of options that a command takes as one parameter; subclasses are dataclasses of such options.
+
+    In the help, a subclass's own options stand before those of its base.
+    """
+
+    @classmethod
+    def parameters(cls) -> Iterator[inspect.Parameter]:
+        """Yield the parameters that declare the group's options to typer."""
+        bases = enumerate(cls.__mro__)
+        depth = {name: number for number, one in bases for name in vars(one).get("__annotations__", ())}
+        fields = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+        for name in sorted(fields, key=depth.__getitem__):
+            yield _Parameter(
+                name, _Parameter.KEYWORD_ONLY, default=fields[name].default, annotation=fields[name].type
+            )
+
+
+def expand_groups(command: Callable[..., _Result]) -> Callable[..., _Result]:
+    """Return a command that takes an option for each field of the option groups in its signature."""
+    signature = inspect.signature(command, eval_str=True)
+    parameters: list[inspect.Parameter] = []
+    groups: dict[str, tuple[type[OptionGroup], list[str]]] = {}
+    for parameter in signature.parameters.values():
+        kind = parameter.annotation
+        if isinstance(kind, type) and issubclass(kind, OptionGroup):
+            options = list(kind.parameters())
+            groups[parameter.name] = kind, [option.name for option in options]
+            parameters += options
+        else:
+            parameters.append(parameter)
+    if not groups:
+        return command
+
+    @functools.wraps(command)
+    def expanded(*arguments: Any, **values: Any) -> _Result:  # noqa: ANN401 - any command's
+        for name, (group, options) in groups.items():
+            values[name] = group(**{option: values.pop(option) for option in options})
+        return command(*arguments, **values)
+
+    expanded.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    return expanded
+
+
+@dataclass(kw_only=True)
+class EnvironmentOptions(OptionGroup):
+    """Where settings are read from: of every command that needs any."""
+
+    env_file: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Read settings from this file instead of ./.env.")
+    ] = None
+    cwd: Annotated[
+        Path | None, typer.Option(metavar="PATH", help="Read the .env of this directory instead.")
+    ] = None
+
+    @cached_property
+    def environ(self) -> dict[str, str]:
+        """The environment; what it does not set is taken from a `.env` file.
+
+        Raises:
+            InputError: the file or the directory does not exist, or cannot be read.
+        """
+        if self.env_file is not None and not self.env_file.is_file():
+            raise InputError(
+                f"--env-file: no such file, got {self.env_file}",
+                "name an existing file",
+                error_id="env-file-missing",
+            )
+        if self.cwd is not None and not self.cwd.is_dir():
+            raise InputError(
+                f"--cwd: no such directory, got {self.cwd}",
+                "name an existing directory",
+                error_id="cwd-missing",
+            )
+        path = self.env_file or (self.cwd or Path()) / ".env"
+        if not path.is_file():
+            return dict(os.environ)
+        from dotenv import dotenv_values
+
+        try:
+            values = dotenv_values(path, interpolate=False, encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            message = f"cannot read {path}: {error}"
+            raise InputError(
+                message, "make it a readable UTF-8 file", error_id="env-file-unreadable"
+            ) from None
+        return {**{name: value for name, value in values.items() if value is not None}, **os.environ}
+
+    def state_at(self, directory: Path | None) -> "StateDirectory":
+        """Return the state directory that an argument names, else the environment."""
+        from vdbevents.journal.state import locate_state
+
+        return locate_state(directory, self.environ, Path.home())
+
+    def journal_at(
+        self, path: Path | None, *, hint: str = "name a state directory, or the file of a journal"
+    ) -> Path:
+        """Return the journal that an argument names (a file or a state directory), else the environment.
+
+        Args:
+            path: the argument.
+            hint: what to do if nothing has this name.
+
+        Raises:
+            InputError: there is no such journal.
+        """
+        if path is not None and path.is_file():
+            return path
+        journal = self.state_at(path).journal
+        if journal.is_file():
+            return journal
+        if path is not None and not path.exists():
+            raise InputError(f"{path}: no such directory or file", hint, error_id="path-missing")
+        raise InputError(
+            f"no journal in {journal.parent}",
+            f"record one with: vdbevents listen {journal.parent}, or name another directory",
+            error_id="journal-missing",
+        )
+
+    def as_arguments(self) -> list[str]:
+        """Return these options for the command line of another process, which may run elsewhere."""
+        file = [] if self.env_file is None else [f"--env-file={self.env_file.absolute()}"]
+        return [f"--cwd={(self.cwd or Path()).absolute()}", *file]
+
+
+@dataclass(kw_only=True)
+class StateOptions(EnvironmentOptions):
+    """A state directory, as an argument."""
+
+    directory: DirectoryArgument = None
+
+    @cached_property
+    def state(self) -> "StateDirectory":
+        """The state directory."""
+        return self.state_at(self.directory)
+
+
+@dataclass(kw_only=True)
+class JournalOptions(EnvironmentOptions):
+    """A journal, as an argument."""
+
+    journal: JournalArgument = None
+
+    def find_journal(self) -> Path:
+        """Return the journal's path.
+
+        Raises:
+            InputError: there is no such journal.
+        """
+        return self.journal_at(self.journal)
+
+
+@dataclass(kw_only=True)
+class MessageOptions(OptionGroup):
+    """How a long-running command reports on stderr."""
+
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only problems on stderr.")] = False
+    log_format: Annotated[
+        LogFormat, typer.Option(help="How messages on stderr look; json: one object per line.")
+    ] = LogFormat.TEXT
+    color: ColorOption = Color.AUTO
+
+    def diagnostics(self, kind: type[_Diagnostics]) -> _Diagnostics:
+        """Return a reporter of this class that follows these options."""
+        colour = wants_colour(self.color, sys.stderr, os.environ)
+        return kind(log_format=self.log_format, colour=colour, quiet=self.quiet)
+
+
+@dataclass(kw_only=True)
+class CloudOptions(EnvironmentOptions):
+    """What a command that calls VideoDB takes."""
+
+    as_json: JsonOption = False
+    timeout: TimeoutOption = 30.0
+
+
+@dataclass(kw_only=True)
+class SessionOptions(CloudOptions):
+    """A capture session, as an option."""
+
+    session: SessionOption = None
+    collection: CollectionOption = None
+    directory: DirectoryOption = None
+
+
+@dataclass(kw_only=True)
+class SessionArgumentOptions(SessionOptions):
+    """A capture session, as an argument."""
+
+    session: SessionArgument = None

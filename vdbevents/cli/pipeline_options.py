@@ -1,72 +1,102 @@
-"""The options that say what is to be made of a stream: of `capture` and of `pipelines start`."""
+"""The options that describe a new session and its pipelines."""
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from vdbevents.cli.command import default_end_user, require_text, token_seconds
+from vdbevents.cli.options import EndUserOption, MetadataOption, OptionGroup
+
 if TYPE_CHECKING:
-    from vdbevents.sessions import plan
-
-Transcript = Annotated[bool, typer.Option(help="Have what is said written down.")]
-Engine = Annotated[
-    str | None, typer.Option(metavar="NAME", help="Of the transcript.", show_default="the service's own")
-]
-IndexAudio = Annotated[bool, typer.Option(help="Have what is said described.")]
-AudioPrompt = Annotated[str, typer.Option(metavar="TEXT", help="What the model is asked about what is said.")]
-AudioEvery = Annotated[
-    str, typer.Option(metavar="SPAN", help="What one description covers: 30s, 50words, 5sentences.")
-]
-IndexVisuals = Annotated[bool, typer.Option(help="Have what is shown described.")]
-VisualPrompt = Annotated[
-    str, typer.Option(metavar="TEXT", help="What the model is asked about what is shown.")
-]
-VisualEvery = Annotated[str, typer.Option(metavar="SPAN", help="What one description covers: 2s.")]
-Frames = Annotated[int, typer.Option(min=1, metavar="N", help="How many pictures of such a span are used.")]
-Model = Annotated[
-    str | None, typer.Option(metavar="NAME", help="Of both descriptions.", show_default="the service's own")
-]
-Alert = Annotated[
-    list[str] | None,
-    typer.Option(metavar="LABEL=TEXT", help="Watch the descriptions for what TEXT says; repeatable."),
-]
-
-AUDIO_PROMPT = "Summarize what is being discussed"
-AUDIO_EVERY = "30s"
-VISUAL_PROMPT = "In one sentence, describe what is on screen"
-VISUAL_EVERY = "2s"
-FRAMES = 5
+    from vdbevents.sessions.plan import PipelineSettings
 
 
-def pipeline_settings(
-    *,
-    transcript: bool,
-    engine: str | None,
-    index_audio: bool,
-    audio_prompt: str,
-    audio_every: str,
-    index_visuals: bool,
-    visual_prompt: str,
-    visual_every: str,
-    frames: int,
-    model: str | None,
-    alerts: list[str] | None,
-) -> "plan.PipelineSettings":
-    """What the options ask for.
+@dataclass(kw_only=True)
+class PipelineOptions(OptionGroup):
+    """Which transcripts and indexes run on a session's streams."""
 
-    Raises:
-        InputError: one of them makes no sense.
-    """
-    from vdbevents.sessions import plan
+    transcript: Annotated[bool, typer.Option(help="Transcribe speech.")] = True
+    engine: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Transcription engine.", show_default="the service's own"),
+    ] = None
+    index_audio: Annotated[bool, typer.Option(help="Summarise the audio.")] = True
+    audio_prompt: Annotated[
+        str, typer.Option(metavar="TEXT", help="What to ask the model about the audio.")
+    ] = "Summarize what is being discussed"
+    audio_every: Annotated[
+        str, typer.Option(metavar="SPAN", help="What one summary covers: 30s, 50words, 5sentences.")
+    ] = "30s"
+    index_visuals: Annotated[bool, typer.Option(help="Describe the screen.")] = True
+    visual_prompt: Annotated[
+        str, typer.Option(metavar="TEXT", help="What to ask the model about the screen.")
+    ] = "In one sentence, describe what is on screen"
+    visual_every: Annotated[str, typer.Option(metavar="SPAN", help="What one description covers: 2s.")] = "2s"
+    frames: Annotated[int, typer.Option(min=1, metavar="N", help="Video frames used per description.")] = 5
+    model: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Model for both indexes.", show_default="the service's own"),
+    ] = None
+    alert: Annotated[
+        list[str] | None,
+        typer.Option(metavar="LABEL=TEXT", help="Alert when TEXT is seen or heard; repeatable."),
+    ] = None
 
-    return plan.PipelineSettings(
-        transcript=transcript,
-        engine=engine,
-        audio=index_audio,
-        audio_prompt=audio_prompt,
-        audio_batch=plan.parse_batch("--audio-every", audio_every),
-        visual=index_visuals,
-        visual_prompt=visual_prompt,
-        visual_batch=plan.parse_batch("--visual-every", visual_every, frames=frames),
-        model=model,
-        alerts=tuple(dict(plan.parse_alert(alert) for alert in alerts or ()).items()),
-    )
+    def settings(self) -> "PipelineSettings":
+        """Return what the options ask for.
+
+        Raises:
+            InputError: one of them is invalid.
+        """
+        from vdbevents.sessions import plan
+
+        require_text(self.audio_prompt, self.visual_prompt, self.engine, self.model, *(self.alert or ()))
+        return plan.PipelineSettings(
+            transcript=self.transcript,
+            engine=self.engine,
+            audio=self.index_audio,
+            audio_prompt=self.audio_prompt,
+            audio_batch=plan.parse_batch("--audio-every", self.audio_every),
+            visual=self.index_visuals,
+            visual_prompt=self.visual_prompt,
+            visual_batch=plan.parse_batch("--visual-every", self.visual_every, frames=self.frames),
+            model=self.model,
+            alerts=tuple(dict(plan.parse_alert(alert) for alert in self.alert or ()).items()),
+        )
+
+
+@dataclass(kw_only=True)
+class NewSessionOptions(OptionGroup):
+    """What a new session is created with."""
+
+    end_user_id: EndUserOption = None
+    collection: Annotated[str, typer.Option(metavar="ID", help="Where the video is stored.")] = "default"
+    metadata: MetadataOption = None
+    token_ttl: Annotated[
+        str, typer.Option(metavar="TIME", help="How long the capture runtime's token is valid.")
+    ] = "24h"  # noqa: S105 - a duration
+
+    @property
+    def end_user(self) -> str:
+        """The session's end user."""
+        return self.end_user_id or default_end_user()
+
+    def token_seconds(self) -> int:
+        """Return the lifetime of the runtime's token.
+
+        Raises:
+            InputError: it is not a duration, or out of range.
+        """
+        return token_seconds("--token-ttl", self.token_ttl)
+
+    def parsed_metadata(self) -> dict[str, str]:
+        """Return the metadata; also check that all texts can be sent.
+
+        Raises:
+            InputError: a text cannot be encoded, or is not KEY=VALUE.
+        """
+        from vdbevents.capture.selection import parse_metadata
+
+        require_text(self.end_user_id, self.collection, *(self.metadata or ()))
+        return parse_metadata(self.metadata or ())

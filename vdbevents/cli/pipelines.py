@@ -5,19 +5,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
 
 import typer
 
-from vdbevents.cli import pipeline_options as o
 from vdbevents.cli.cloud_client import Attempts, Service, begin, bound_ws_id, find_streams
-from vdbevents.cli.command import EnvironmentFile, WorkingDirectory, reports
+from vdbevents.cli.command import reports
 from vdbevents.cli.diagnostics import ExitCode
 from vdbevents.cli.options import (
-    CollectionOption,
-    DirectoryOption,
-    JsonOption,
-    SessionArgument,
+    SessionArgumentOptions,
     StreamOption,
-    TimeoutOption,
     WsIdOption,
 )
+from vdbevents.cli.pipeline_options import PipelineOptions
 from vdbevents.cli.tables import as_text, nothing, remark, show_rows
 from vdbevents.errors import InputError, ServiceRefusedError
 from vdbevents.events.lifecycle import Stream
@@ -110,45 +106,17 @@ Exit codes: 0 all of them were started, 1 there is no stream for any.
 @pipelines_app.command(help=_START_HELP)
 @reports
 def start(
-    session: SessionArgument = None,
     *,
     stream: StreamOption = None,
-    transcript: o.Transcript = True,
-    engine: o.Engine = None,
-    index_audio: o.IndexAudio = True,
-    audio_prompt: o.AudioPrompt = o.AUDIO_PROMPT,
-    audio_every: o.AudioEvery = o.AUDIO_EVERY,
-    index_visuals: o.IndexVisuals = True,
-    visual_prompt: o.VisualPrompt = o.VISUAL_PROMPT,
-    visual_every: o.VisualEvery = o.VISUAL_EVERY,
-    frames: o.Frames = o.FRAMES,
-    model: o.Model = None,
-    alert: o.Alert = None,
+    pipelines: PipelineOptions,
     ws_id: WsIdOption = None,
-    collection: CollectionOption = None,
-    directory: DirectoryOption = None,
-    as_json_array: JsonOption = False,
-    timeout: TimeoutOption = 30.0,
-    env_file: EnvironmentFile = None,
-    cwd: WorkingDirectory = None,
+    options: SessionArgumentOptions,
 ) -> ExitCode:
     from vdbevents.sessions.plan import pipelines_for
 
-    settings = o.pipeline_settings(
-        transcript=transcript,
-        engine=engine,
-        index_audio=index_audio,
-        audio_prompt=audio_prompt,
-        audio_every=audio_every,
-        index_visuals=index_visuals,
-        visual_prompt=visual_prompt,
-        visual_every=visual_every,
-        frames=frames,
-        model=model,
-        alerts=alert,
-    )
-    service, state = begin(env_file, cwd, timeout, directory)
-    streams = find_streams(service, state, session=session, collection=collection, stream=stream)
+    settings = pipelines.settings()
+    service, state = begin(options)
+    streams = find_streams(service, state, options, stream)
     wanted = pipelines_for(streams, settings)
     if not wanted:
         return nothing("the session has no stream for what is wanted", "see: vdbevents streams")
@@ -160,7 +128,7 @@ def start(
         )
     attempts = Attempts(service)
     rows = attempts.each([_starting(service, one, settings.alerts, bound) for one in wanted])
-    show_rows(rows, _PIPELINE_COLUMNS, as_json_array=as_json_array)
+    show_rows(rows, _PIPELINE_COLUMNS, as_json=options.as_json)
     return attempts.code
 
 
@@ -204,19 +172,13 @@ Exit codes: 0 there is something, 1 there is nothing.
 @pipelines_app.command("list", help=_LIST_HELP)
 @reports
 def list_pipelines(
-    session: SessionArgument = None,
     *,
-    collection: CollectionOption = None,
-    directory: DirectoryOption = None,
-    as_json_array: JsonOption = False,
-    timeout: TimeoutOption = 30.0,
-    env_file: EnvironmentFile = None,
-    cwd: WorkingDirectory = None,
+    options: SessionArgumentOptions,
 ) -> ExitCode:
-    service, state = begin(env_file, cwd, timeout, directory)
-    streams = find_streams(service, state, session=session, collection=collection, stream=None)
+    service, state = begin(options)
+    streams = find_streams(service, state, options)
     rows = [one.row() for one in _pipelines_of(service, streams)]
-    show_rows(rows, _PIPELINE_COLUMNS, as_json_array=as_json_array)
+    show_rows(rows, _PIPELINE_COLUMNS, as_json=options.as_json)
     if rows:
         return ExitCode.DONE
     if not streams:
@@ -242,19 +204,13 @@ Exit codes: 0 something was stopped, 1 nothing ran.
 @pipelines_app.command(help=_STOP_HELP)
 @reports
 def stop(
-    session: SessionArgument = None,
     *,
     stream: StreamOption = None,
     index: IndexOption = None,
-    collection: CollectionOption = None,
-    directory: DirectoryOption = None,
-    as_json_array: JsonOption = False,
-    timeout: TimeoutOption = 30.0,
-    env_file: EnvironmentFile = None,
-    cwd: WorkingDirectory = None,
+    options: SessionArgumentOptions,
 ) -> ExitCode:
-    service, state = begin(env_file, cwd, timeout, directory)
-    streams = find_streams(service, state, session=session, collection=collection, stream=stream)
+    service, state = begin(options)
+    streams = find_streams(service, state, options, stream)
     found = _pipelines_of(service, streams)
     if index is not None:
         found = [one for one in found if one.id == index]
@@ -263,7 +219,7 @@ def stop(
     running = [one for one in found if one.status not in _ENDED]
     attempts = Attempts(service)
     rows = attempts.each([_stopping(service, one) for one in running])
-    show_rows(rows, _PIPELINE_COLUMNS, as_json_array=as_json_array)
+    show_rows(rows, _PIPELINE_COLUMNS, as_json=options.as_json)
     if not running:
         return nothing("nothing runs that could be stopped")
     return attempts.code
@@ -281,12 +237,6 @@ def _stopping(service: Service, one: _Running) -> Callable[[], dict[str, Any]]:
 
 def no_index(index: str) -> InputError:
     return InputError(f"the session has no index {index}", "see: vdbevents pipelines list")
-
-
-AlertArgument = Annotated[
-    str | None, typer.Argument(metavar="ALERT_ID", help="Which alert.", show_default=False)
-]
-LabelOption = Annotated[str | None, typer.Option("--label", metavar="LABEL", help="All with this label.")]
 
 
 def add_to(app: typer.Typer) -> None:

@@ -11,16 +11,13 @@ import typer
 
 from vdbevents.cli import gaps, journals as cli_journals
 from vdbevents.cli.cache import sealed_for, sealed_of
-from vdbevents.cli.command import (
-    ColorOption,
-    EnvironmentFile,
-    WorkingDirectory,
-    put,
-    reports,
-    require_finite,
-)
+from vdbevents.cli.command import put, reports, require_finite
 from vdbevents.cli.diagnostics import Color, ExitCode, is_terminal, wants_colour
 from vdbevents.cli.journals import DirectoriesOption, FilesOption, SourceArgument
+from vdbevents.cli.options import (
+    ColorOption,
+    EnvironmentOptions,
+)
 from vdbevents.cli.query_follow import (
     following,
     journal_to_follow,
@@ -218,8 +215,7 @@ def query(
     cache: Annotated[
         bool, typer.Option(help="Use and extend what is sealed of the journal; --no-cache reads all of it.")
     ] = True,
-    env_file: EnvironmentFile = None,
-    cwd: WorkingDirectory = None,
+    options: EnvironmentOptions,
     color: ColorOption = Color.AUTO,
 ) -> ExitCode:
     from datetime import UTC, datetime
@@ -282,12 +278,12 @@ def query(
 
     def listed_by(path: Path) -> str:
         # What was not named is found again by the same settings.
-        settings = {} if is_named else {"env_file": env_file, "cwd": cwd}
+        settings = {} if is_named else {"env_file": options.env_file, "cwd": options.cwd}
         return gaps.command_line(path if is_named else journal, **bounds, **settings)
 
     if follow:
         followable = cli_journals.to_follow(journal, directories, files)
-        path = journal_to_follow(followable, env_file, cwd, otherwise=otherwise)
+        path = journal_to_follow(followable, options, otherwise=otherwise)
         with (
             duck.interruptible(),
             following(path, filters, lambda path: sealed_of(path) if cache else None) as followed,
@@ -296,7 +292,7 @@ def query(
                 _remark_on(followed.found, str(path), filters.window, listed_by(path))
             print_following(followed, output.value, filters, columns, zone=zone, color=color)
         return ExitCode.DONE
-    named = cli_journals.named_by(journal, directories, files, env_file, cwd, otherwise=otherwise)
+    named = cli_journals.named_by(journal, directories, files, options, otherwise=otherwise)
 
     def cache_of(path: Path) -> "Cache | None":
         return sealed_for(path, filters.window, now, color) if cache else None

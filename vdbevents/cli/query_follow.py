@@ -8,8 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
 
-from vdbevents.cli.command import environment, journal_to_read, state_directory
 from vdbevents.cli.diagnostics import Color, wants_colour
+from vdbevents.cli.options import (
+    EnvironmentOptions,
+)
 from vdbevents.cli.tables import remark, terminal_width
 from vdbevents.errors import InputError
 
@@ -42,10 +44,8 @@ def refuse_with_follow(*, output: str, **others: object) -> None:
         )
 
 
-def journal_to_follow(
-    argument: Path | None, env_file: Path | None, cwd: Path | None, *, otherwise: str
-) -> Path:
-    """The journal as `journal_to_read` finds it, or where it will be.
+def journal_to_follow(argument: Path | None, options: EnvironmentOptions, *, otherwise: str) -> Path:
+    """The journal as `options.journal_at` finds it, or where it will be.
 
     One that is not there yet is waited for in a directory that is there, in that which the environment names,
     and under a name that ends in `.jsonl`. Any other name that nothing has is rather a mistake.
@@ -54,12 +54,12 @@ def journal_to_follow(
         InputError: there is nothing of that name.
     """
     try:
-        return journal_to_read(argument, env_file, cwd, otherwise=otherwise)
+        return options.journal_at(argument, hint=otherwise)
     except InputError:
         if argument is not None and argument.suffix == ".jsonl" and argument.parent.is_dir():
             path = argument
         elif argument is None or argument.is_dir():
-            path = state_directory(argument, environment(env_file, cwd)).journal
+            path = options.state_at(argument).journal
         else:
             raise
     remark(f"there is no journal at {path} yet: it is waited for")

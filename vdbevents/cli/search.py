@@ -9,22 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vdbevents.cli.cloud_client import Service, begin, find_streams
-from vdbevents.cli.command import (
-    ColorOption,
-    EnvironmentFile,
-    WorkingDirectory,
-    as_json,
-    put,
-    reports,
-)
+from vdbevents.cli.command import as_json, put, reports
 from vdbevents.cli.diagnostics import Color, ExitCode, wants_colour
 from vdbevents.cli.options import (
-    CollectionOption,
-    DirectoryOption,
-    JsonOption,
-    SessionOption,
+    ColorOption,
+    SessionOptions,
     StreamOption,
-    TimeoutOption,
 )
 from vdbevents.cli.tables import iso, nothing, terminal_width
 from vdbevents.errors import InputError
@@ -60,19 +50,13 @@ def search(
         int, typer.Option("-n", "--limit", min=1, metavar="N", help="The N best results only.")
     ] = 10,
     stream: StreamOption = None,
-    session: SessionOption = None,
-    collection: CollectionOption = None,
-    directory: DirectoryOption = None,
-    as_json_array: JsonOption = False,
-    timeout: TimeoutOption = 30.0,
-    env_file: EnvironmentFile = None,
-    cwd: WorkingDirectory = None,
+    options: SessionOptions,
     color: ColorOption = Color.AUTO,
 ) -> ExitCode:
     if not question.strip():
         raise InputError("the question is empty", 'for example: vdbevents search "the invoice"')
-    service, state = begin(env_file, cwd, timeout, directory)
-    streams = find_streams(service, state, session=session, collection=collection, stream=stream)
+    service, state = begin(options)
+    streams = find_streams(service, state, options, stream)
     channels: dict[str, str] = {}
     found: list[tuple[Stream, Shot]] = []
     for one in streams:
@@ -84,7 +68,7 @@ def search(
     # The best of all, in the order of their times.
     found.sort(key=lambda pair: -math.inf if pair[1].score is None else pair[1].score, reverse=True)
     found = sorted(found[:limit], key=lambda pair: pair[1].start or 0.0)
-    if as_json_array:
+    if options.as_json:
         put(as_json([_found(*pair) for pair in found]))
     elif found:
         _print_page([_event(*pair, channels) for pair in found], color)

@@ -1,5 +1,6 @@
 """Capture sessions step by step, for scripts and agents: `session …`, `token`, `streams`."""
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
@@ -12,22 +13,14 @@ from vdbevents.cli.cloud_client import (
     find_session,
     get_session,
 )
-from vdbevents.cli.command import (
-    Directory,
-    EnvironmentFile,
-    WorkingDirectory,
-    as_json,
-    default_end_user,
-    environment,
-    put,
-    reports,
-)
+from vdbevents.cli.command import as_json as json_text, default_end_user, put, reports
 from vdbevents.cli.diagnostics import ExitCode
 from vdbevents.cli.options import (
-    CollectionOption,
-    DirectoryOption,
-    JsonOption,
-    SessionArgument,
+    CloudOptions,
+    DirectoryArgument,
+    EndUserOption,
+    MetadataOption,
+    SessionArgumentOptions,
     TimeoutOption,
     WsIdOption,
 )
@@ -63,28 +56,21 @@ Examples:
 @session_app.command(help=_CREATE_HELP)
 @reports
 def create(
-    directory: Directory = None,
+    directory: DirectoryArgument = None,
     *,
-    end_user_id: Annotated[
-        str | None, typer.Option(metavar="ID", help="Who is recorded.", show_default="user@host")
-    ] = None,
+    end_user_id: EndUserOption = None,
     collection: Annotated[
         str | None,
         typer.Option(metavar="ID", help="Where the recording will be kept.", show_default="default"),
     ] = None,
-    metadata: Annotated[
-        list[str] | None, typer.Option(metavar="KEY=VALUE", help="To be kept with it; repeatable.")
-    ] = None,
+    metadata: MetadataOption = None,
     ws_id: WsIdOption = None,
-    as_json_object: JsonOption = False,
-    timeout: TimeoutOption = 30.0,
-    env_file: EnvironmentFile = None,
-    cwd: WorkingDirectory = None,
+    options: CloudOptions,
 ) -> None:
     from vdbevents.capture.selection import parse_metadata
 
     kept = parse_metadata(metadata or ())
-    service, state = begin(env_file, cwd, timeout, directory)
+    service, state = Service(options), options.state_at(directory)
     told = bound_ws_id(ws_id, state)
     end_user = end_user_id or default_end_user()
     made = service.ask(
@@ -95,11 +81,11 @@ def create(
             f"no listener is connected in {state.path}: no event of this session will arrive",
             f"start one before the session: vdbevents listen --daemon {state.path}",
         )
-    if not as_json_object:
+    if not options.as_json:
         put(harmless(made.id))
         return
     put(
-        as_json(
+        json_text(
             {
                 "session_id": made.id,
                 "status": made.status,
@@ -134,16 +120,13 @@ def list_sessions(
     status: Annotated[
         str | None, typer.Option(metavar="STATUS", help="Only such as active, stopped, failed.")
     ] = None,
-    as_json_array: JsonOption = False,
-    timeout: TimeoutOption = 30.0,
-    env_file: EnvironmentFile = None,
-    cwd: WorkingDirectory = None,
+    options: CloudOptions,
 ) -> ExitCode:
-    service = Service(environment(env_file, cwd), timeout)
+    service = Service(options)
     wanted = collection_or_default(collection)
     found = service.ask(lambda: service.account.list_sessions(wanted, status))
     columns = ("session_id", "status", "created", "end_user_id", "video_id")
-    show_rows([_described(one) for one in found], columns, as_json_array=as_json_array)
+    show_rows([_described(one) for one in found], columns, as_json=options.as_json)
     if found:
         return ExitCode.DONE
     which = f" that is {status}" if status else ""
@@ -162,18 +145,12 @@ Examples:
 @session_app.command(help=_SHOW_HELP)
 @reports
 def show(
-    session: SessionArgument = None,
     *,
-    collection: CollectionOption = None,
-    directory: DirectoryOption = None,
-    as_json_object: JsonOption = False,
-    timeout: TimeoutOption = 30.0,
-    env_file: EnvironmentFile = None,
-    cwd: WorkingDirectory = None,
+    options: SessionArgumentOptions,
 ) -> None:
-    service, state = begin(env_file, cwd, timeout, directory)
-    found = get_session(service, find_session(session, collection, state))
-    _show(found, as_json_object=as_json_object)
+    service, state = begin(options)
+    found = get_session(service, find_session(options, state))
+    _show(found, as_json=options.as_json)
 
 
 _END_HELP = """End a capture session on the server, and wait until it is stopped, exported or failed.
@@ -193,18 +170,12 @@ Exit codes: 0 it is over, 6 it failed, or is not over in time.
 @session_app.command(help=_END_HELP)
 @reports
 def end(
-    session: SessionArgument = None,
     *,
     wait: Annotated[bool, typer.Option(help="Whether to wait until it is over.")] = True,
-    collection: CollectionOption = None,
-    directory: DirectoryOption = None,
-    as_json_object: JsonOption = False,
-    timeout: TimeoutOption = 30.0,
-    env_file: EnvironmentFile = None,
-    cwd: WorkingDirectory = None,
+    options: SessionArgumentOptions,
 ) -> None:
-    service, state = begin(env_file, cwd, timeout, directory)
-    target = find_session(session, collection, state)
+    service, state = begin(options)
+    target = find_session(options, state)
     found = get_session(service, target)
     if found.status not in _LAST_STATUSES:
         if found.status != "stopping":
@@ -213,14 +184,15 @@ def end(
             lambda: service.account.get_session(*target),
             lambda asked: not wait or asked.status in _LAST_STATUSES,
         )
-    _show(found, as_json_object=as_json_object)
+    _show(found, as_json=options.as_json)
     if found.status == "failed":
         reason = f": {found.error}" if found.error else ""
         raise CaptureError(f"the session {target.session_id} failed{reason}")
     if wait and found.status not in _LAST_STATUSES:
         raise CaptureError(
-            f"the session {target.session_id} is still {found.status or 'not over'} after {timeout:g} s",
-            f"see later: vdbevents session show {target.session_id}",
+            f"session {target.session_id} is still {found.status or 'not over'} after {options.timeout:g} s",
+            f"check later: vdbevents session show {target.session_id}",
+            error_id="session-not-stopped",
         )
 
 
@@ -236,20 +208,19 @@ Exit codes: 0 it is there, 6 the export failed, or is not there in time.
 """
 
 
+@dataclass(kw_only=True)
+class _ExportOptions(SessionArgumentOptions):
+    timeout: TimeoutOption = 300.0
+
+
 @session_app.command(help=_EXPORT_HELP)
 @reports
 def export(
-    session: SessionArgument = None,
     *,
-    collection: CollectionOption = None,
-    directory: DirectoryOption = None,
-    as_json_object: JsonOption = False,
-    timeout: TimeoutOption = 300.0,
-    env_file: EnvironmentFile = None,
-    cwd: WorkingDirectory = None,
+    options: _ExportOptions,
 ) -> None:
-    service, state = begin(env_file, cwd, timeout, directory)
-    target = find_session(session, collection, state)
+    service, state = begin(options)
+    target = find_session(options, state)
     made: Export = service.until(
         lambda: service.account.export_session(*target),
         lambda asked: asked.status in ("exported", "failed"),
@@ -261,20 +232,20 @@ def export(
         )
     if made.status != "exported":
         raise CaptureError(
-            f"the export of the session {target.session_id} is not there after {timeout:g} s",
+            f"the export of the session {target.session_id} is not there after {options.timeout:g} s",
             "ask again later, or wait longer with --timeout: it goes on",
         )
     shown = {"video_id": made.video_id, "stream_url": made.stream_url, "player_url": made.player_url}
-    if as_json_object:
-        put(as_json({"session_id": target.session_id, "status": made.status, **shown}))
+    if options.as_json:
+        put(json_text({"session_id": target.session_id, "status": made.status, **shown}))
     else:
         put(table(list(shown.items()), None))
 
 
-def _show(session: "CloudSession", *, as_json_object: bool) -> None:
+def _show(session: "CloudSession", *, as_json: bool) -> None:
     told = _described(session)
-    if as_json_object:
-        put(as_json(told))
+    if as_json:
+        put(json_text(told))
         return
     rows = [(name, str(value)) for name, value in told.items() if value and isinstance(value, str)]
     rows += [(f"metadata.{key}", str(value)) for key, value in session.metadata.items()]

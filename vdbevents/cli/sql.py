@@ -8,15 +8,11 @@ from typing import Annotated, Final
 
 import typer
 
-from vdbevents.cli.command import (
-    EnvironmentFile,
-    JournalArgument,
-    WorkingDirectory,
-    journal_to_read,
-    put,
-    reports,
-)
+from vdbevents.cli.command import put, reports
 from vdbevents.cli.diagnostics import ExitCode
+from vdbevents.cli.options import (
+    JournalOptions,
+)
 from vdbevents.cli.query_follow import remark_on_unreadable
 from vdbevents.cli.tables import remark, terminal_width
 from vdbevents.errors import InputError
@@ -61,7 +57,6 @@ def sql(
         str | None,
         typer.Argument(metavar="QUERY", help="A SELECT; - reads it from stdin.", show_default=False),
     ] = None,
-    journal: JournalArgument = None,
     *,
     describe: Annotated[
         bool, typer.Option("--describe", help="Print the views and their columns instead.")
@@ -73,8 +68,7 @@ def sql(
     cache: Annotated[
         bool, typer.Option(help="Read what is sealed of the journal from the cache, where there is one.")
     ] = True,
-    env_file: EnvironmentFile = None,
-    cwd: WorkingDirectory = None,
+    options: JournalOptions,
 ) -> ExitCode:
     from vdbevents.query import duck
     from vdbevents.query.cache.index import cache_root, load
@@ -88,7 +82,7 @@ def sql(
     if query is None:
         raise InputError("there is no query", 'Such as: vdbevents sql "FROM sessions"; or see --describe.')
     asked = _read() if query == "-" else query
-    path = journal_to_read(journal, env_file, cwd)
+    path = options.find_journal()
     sealed = load(path, cache_root(os.environ, Path.home())) if cache else None
     with duck.interruptible(), SqlTables(path, sealed) as tables:
         if not tables.journal_bytes:

@@ -4,16 +4,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vdbevents.cli.command import (
-    Directory,
-    EnvironmentFile,
-    WorkingDirectory,
-    environment,
-    put,
-    reports,
-    state_directory,
-)
+from vdbevents.cli.command import put, reports
 from vdbevents.cli.diagnostics import ExitCode
+from vdbevents.cli.options import (
+    StateOptions,
+)
 
 if TYPE_CHECKING:
     from vdbevents.journal.state import StateDirectory
@@ -238,17 +233,15 @@ Exit codes: 0 connected, 3 not running, 5 running but not connected, or stale (a
 
 @reports
 def status(
-    directory: Directory = None,
     *,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
-    env_file: EnvironmentFile = None,
-    cwd: WorkingDirectory = None,
+    options: StateOptions,
 ) -> ExitCode:
     import time
 
     from vdbevents.cli.status import gather, render
 
-    found = gather(state_directory(directory, environment(env_file, cwd)), time.time())
+    found = gather(options.state, time.time())
     put(render(found, as_json=as_json))
     return {"connected": ExitCode.DONE, "not running": ExitCode.LISTENER_STATE}.get(
         found["state"], ExitCode.UNREACHABLE

@@ -4,34 +4,26 @@ from typing import Annotated
 
 import typer
 
-from vdbevents.cli.command import (
-    Directory,
-    EnvironmentFile,
-    WorkingDirectory,
-    environment,
-    put,
-    reports,
-    require_finite,
-    state_directory,
-)
+from vdbevents.cli.command import put, reports, require_finite
 from vdbevents.cli.diagnostics import ExitCode
+from vdbevents.cli.options import (
+    StateOptions,
+)
 
 
 @reports
 def stop(
-    directory: Directory = None,
     *,
     timeout: Annotated[
         float, typer.Option(min=0.0, metavar="SECONDS", help="How long to wait for it.")
     ] = 10.0,
-    env_file: EnvironmentFile = None,
-    cwd: WorkingDirectory = None,
+    options: StateOptions,
 ) -> ExitCode:
     """Ask the listener to end, and wait until it has."""
     from vdbevents.cli.background import stop_listener
 
     require_finite(timeout=timeout)
-    put(stop_listener(state_directory(directory, environment(env_file, cwd)), timeout))
+    put(stop_listener(options.state, timeout))
     return ExitCode.DONE
 
 

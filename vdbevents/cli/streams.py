@@ -7,18 +7,10 @@ from vdbevents.cli.cloud_client import (
     find_session,
     get_session,
 )
-from vdbevents.cli.command import (
-    EnvironmentFile,
-    WorkingDirectory,
-    reports,
-)
+from vdbevents.cli.command import reports
 from vdbevents.cli.diagnostics import ExitCode
 from vdbevents.cli.options import (
-    CollectionOption,
-    DirectoryOption,
-    JsonOption,
-    SessionArgument,
-    TimeoutOption,
+    SessionArgumentOptions,
 )
 from vdbevents.cli.tables import nothing, show_rows
 
@@ -36,19 +28,13 @@ Exit codes: 0 there are some, 1 there are none (yet).
 
 @reports
 def streams(
-    session: SessionArgument = None,
     *,
-    collection: CollectionOption = None,
-    directory: DirectoryOption = None,
-    as_json_array: JsonOption = False,
-    timeout: TimeoutOption = 30.0,
-    env_file: EnvironmentFile = None,
-    cwd: WorkingDirectory = None,
+    options: SessionArgumentOptions,
 ) -> ExitCode:
-    service, state = begin(env_file, cwd, timeout, directory)
-    found = get_session(service, find_session(session, collection, state))
+    service, state = begin(options)
+    found = get_session(service, find_session(options, state))
     rows = [stream._asdict() for stream in found.streams]
-    show_rows(rows, ("id", "name", "source", "media"), as_json_array=as_json_array)
+    show_rows(rows, ("id", "name", "source", "media"), as_json=options.as_json)
     if rows:
         return ExitCode.DONE
     return nothing(f"the session {found.id} is {found.status or 'of unknown status'}, and has no streams")

@@ -6,10 +6,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from vdbevents.cli.command import (
-    as_json,
-    put,
-)
+from vdbevents.cli.command import as_json as json_text, put
 from vdbevents.cli.diagnostics import Diagnostics, ExitCode, is_terminal
 from vdbevents.terminal import cells, cut, harmless, padded
 
@@ -48,10 +45,10 @@ def table(rows: Sequence[Sequence[str]], width: int | None) -> str:
     return "\n".join(lines if width is None else (cut(line, width) for line in lines))
 
 
-def show_rows(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, as_json_array: bool) -> None:
+def show_rows(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, as_json: bool) -> None:
     """Prints rows: all of each as JSON, or some columns of it for a person."""
-    if as_json_array:
-        put(as_json(rows))
+    if as_json:
+        put(json_text(rows))
     elif rows:
         put(table([[as_text(row[name]) for name in columns] for row in rows], terminal_width()))
 

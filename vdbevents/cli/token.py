@@ -7,18 +7,9 @@ import typer
 from vdbevents.cli.cloud_client import (
     Service,
 )
-from vdbevents.cli.command import (
-    EnvironmentFile,
-    WorkingDirectory,
-    as_json,
-    environment,
-    put,
-    reports,
-    token_seconds,
-)
+from vdbevents.cli.command import as_json, put, reports, token_seconds
 from vdbevents.cli.options import (
-    JsonOption,
-    TimeoutOption,
+    CloudOptions,
 )
 from vdbevents.terminal import harmless
 
@@ -38,17 +29,14 @@ Examples:
 def token(
     *,
     ttl: Annotated[str, typer.Option(metavar="TIME", help="How long it is good: 30m, 24h, 7d.")] = "24h",
-    as_json_object: JsonOption = False,
-    timeout: TimeoutOption = 30.0,
-    env_file: EnvironmentFile = None,
-    cwd: WorkingDirectory = None,
+    options: CloudOptions,
 ) -> None:
     from vdbevents.events.envelope import utc_text
 
     seconds = token_seconds("--ttl", ttl)
-    service = Service(environment(env_file, cwd), timeout)
+    service = Service(options)
     made = service.ask(lambda: service.account.create_token(seconds))
-    if as_json_object:
+    if options.as_json:
         put(as_json({"token": made.value, "expires": utc_text(made.expires_ms)}))
     else:
         put(harmless(made.value))
