@@ -13,11 +13,13 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+from support import forkserver
+from support.patience import patient
 from vdbevents.emulator.application import EmulatorSettings, installed_path, running
 from vdbevents.journal.locks import listener_pid, listener_runs
 
 KEY = "sk-emulator"
-PATIENCE = 60.0
+PATIENCE = patient(60.0)
 ROOT = Path(__file__).parents[2]
 
 
@@ -34,7 +36,8 @@ def run(arguments, environ, **options):
     """What a `vdbevents` that ends by itself leaves: `returncode`, `stdout`, `stderr`."""
     command = [sys.executable, "-m", "vdbevents", *map(str, arguments)]
     settings = {"capture_output": True, "stdin": subprocess.DEVNULL, "text": True, "encoding": "utf-8"}
-    return subprocess.run(command, env=environ, check=False, **{"timeout": 120, **settings, **options})
+    settings |= {"timeout": patient(120.0), **options}
+    return forkserver.run(command, env=environ, check=False, **settings)
 
 
 def assert_failed(ended, code, *said):
@@ -82,7 +85,7 @@ class Process:
     def __init__(self, arguments, environ, **options):
         command = [sys.executable, *self.program, *map(str, arguments)]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL}
-        self.process = subprocess.Popen(command, env=environ, **{**pipes, **options})
+        self.process = forkserver.Popen(command, env=environ, **{**pipes, **options})
         self.pid = self.process.pid
         self._out = self._collect(self.process.stdout)
         self._err = self._collect(self.process.stderr)

@@ -1,0 +1,338 @@
+"""Start the program in a fork of a process that has already loaded it.
+
+A Python that loads all of vdbevents takes 0.2 to 0.4 s of CPU to start; a fork of one takes a few
+milliseconds. `Popen` here is `subprocess.Popen` for `python -m vdbevents …` and `python SCRIPT.py …`:
+a real process with its own pid, descriptors, environment, session and signals. Any command or option
+that it does not know starts a real interpreter, and so does everything if VDBEVENTS_TEST_REAL_STARTS
+is set, or on a system without fork.
+
+One server runs for each process of pytest, started with the first command. It has one thread.
+"""
+
+import atexit
+import contextlib
+import ctypes
+import gc
+import importlib
+import io
+import json
+import os
+import pkgutil
+import random
+import runpy
+import select
+import selectors
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import types
+from pathlib import Path
+
+_LENGTH = struct.Struct("=Q")
+_STATUS = struct.Struct("=i")
+# Shown by `ps` in place of the server's own: room for the arguments of a child.
+_ROOM_FOR_ARGUMENTS = 1 << 12
+_LOCALE = "C.UTF-8"
+_PRELOADED = (
+    "duckdb",
+    "h11",
+    "orjson",
+    "rich.live",
+    "rich.progress",
+    "starlette.applications",
+    "uvicorn.server",
+)
+# Set up when the interpreter starts; a fork cannot take them over.
+_READ_AT_START = ("PYTHON", "LC_", "LD_", "DYLD_", "MALLOC_", "COVERAGE_", "GLIBC_")
+_PLAIN_OPTIONS = {"executable": None, "preexec_fn": None, "close_fds": True, "pass_fds": (), "shell": False}
+_PLAIN_OPTIONS |= {
+    "gid": None,
+    "gids": None,
+    "uid": None,
+    "umask": -1,
+    "restore_signals": True,
+    "process_group": -1,
+}
+_NAMES = (
+    *("args", "executable", "preexec_fn", "close_fds", "pass_fds", "cwd", "env", "startupinfo"),
+    *("creationflags", "shell", "p2cread", "p2cwrite", "c2pread", "c2pwrite", "errread", "errwrite"),
+    *("restore_signals", "gid", "gids", "uid", "umask", "start_new_session", "process_group"),
+)
+
+# The side of the tests.
+
+
+class Popen(subprocess.Popen):
+    """`subprocess.Popen`, which forks what it can from the server."""
+
+    _connection = None
+
+    def _execute_child(self, *values):
+        given = dict(zip(_NAMES, values, strict=True))
+        launch = _launch(given)
+        if launch is None:
+            super()._execute_child(*values)
+            return
+        streams = [given[name] for name in ("p2cread", "c2pwrite", "errwrite")]
+        try:
+            self._connection = _server().start(
+                launch,
+                [number if descriptor == -1 else descriptor for number, descriptor in enumerate(streams)],
+            )
+            self.pid = _STATUS.unpack(_read(self._connection, _STATUS.size))[0]
+        finally:
+            self._close_pipe_fds(*(given[name] for name in _NAMES[10:16]))
+        self._child_created = True
+
+    def _internal_poll(self, *values, **named):
+        if self._connection is None:
+            return super()._internal_poll(*values, **named)
+        if self.returncode is None:
+            self._take_status(0)
+        return self.returncode
+
+    def _wait(self, timeout):
+        if self._connection is None:
+            return super()._wait(timeout)
+        if self.returncode is None and not self._take_status(timeout):
+            raise subprocess.TimeoutExpired(self.args, timeout)
+        return self.returncode
+
+    def _take_status(self, timeout):
+        """Wait for the end of the process; return whether it has ended."""
+        until = None if timeout is None else time.monotonic() + timeout
+        while self.returncode is None:
+            remaining = None if until is None else max(0.0, until - time.monotonic())
+            # Another thread may have taken it meanwhile.
+            waiting = min(1.0, 1.0 if remaining is None else remaining)
+            with self._waitpid_lock:
+                if self.returncode is None and select.select([self._connection], [], [], waiting)[0]:
+                    status = _STATUS.unpack(_read(self._connection, _STATUS.size))[0]
+                    self._connection.close()
+                    self._handle_exitstatus(status)
+            if self.returncode is None and remaining is not None and remaining <= waiting:
+                return False
+        return True
+
+
+def run(command, *, input=None, capture_output=False, timeout=None, check=False, **options):  # noqa: A002
+    """Do what `subprocess.run` does, with a fork where that can be."""
+    if input is not None:
+        options["stdin"] = subprocess.PIPE
+    if capture_output:
+        options["stdout"] = options["stderr"] = subprocess.PIPE
+    with Popen(command, **options) as process:
+        try:
+            out, err = process.communicate(input, timeout=timeout)
+        except BaseException:
+            process.kill()
+            raise
+        code = process.poll()
+    ended = subprocess.CompletedProcess(process.args, code, out, err)
+    if check:
+        ended.check_returncode()
+    return ended
+
+
+def _launch(given):
+    """Return what the server needs to start a command, or None if it has to be started for real."""
+    if not hasattr(os, "fork") or os.environ.get("VDBEVENTS_TEST_REAL_STARTS"):
+        return None
+    if any(given[name] != value for name, value in _PLAIN_OPTIONS.items()) or isinstance(given["args"], str):
+        return None
+    interpreter, *arguments = map(os.fsdecode, given["args"])
+    is_script = arguments[:1] and arguments[0].endswith(".py")
+    if interpreter != sys.executable or not (is_script or arguments[:2] == ["-m", "vdbevents"]):
+        return None
+    environ = {os.fsdecode(name): os.fsdecode(value) for name, value in (given["env"] or os.environ).items()}
+    if environ.get("LANG") != _LOCALE or any(name.startswith(_READ_AT_START) for name in environ):
+        return None
+    cwd = str(Path(os.fsdecode(given["cwd"] or ".")).absolute())
+    new_session = bool(given["start_new_session"])
+    return {"arguments": arguments, "environ": environ, "cwd": cwd, "new_session": new_session}
+
+
+class _Server:
+    """A server as its client sees it."""
+
+    def __init__(self):
+        ours, theirs = socket.socketpair()
+        program = str(Path(__file__).absolute())
+        kept = ("PATH", "HOME", "SYSTEMROOT")
+        self._process = subprocess.Popen(
+            [sys.executable, program, str(theirs.fileno()), "x" * _ROOM_FOR_ARGUMENTS],
+            env={**{name: os.environ[name] for name in kept if name in os.environ}, "LANG": _LOCALE},
+            pass_fds=[theirs.fileno()],
+            stdin=subprocess.DEVNULL,
+        )
+        theirs.close()
+        self._socket = ours
+        self._lock = threading.Lock()
+        atexit.register(self.stop)
+
+    def start(self, launch, streams):
+        """Have a process started; return the connection that tells its pid, and later its wait status."""
+        content = json.dumps(launch).encode()
+        ours, theirs = socket.socketpair()
+        with theirs:
+            with self._lock:
+                socket.send_fds(self._socket, [b"x"], [theirs.fileno(), *streams])
+            ours.sendall(_LENGTH.pack(len(content)) + content)
+        return ours
+
+    def stop(self):
+        self._socket.close()
+        self._process.wait(10)
+
+
+_starting = threading.Lock()
+_started = []
+
+
+def _server():
+    with _starting:
+        if not _started:
+            _started.append(_Server())
+        return _started[0]
+
+
+def _read(connection, size):
+    content = b""
+    while len(content) < size:
+        more = connection.recv(size - len(content))
+        if not more:
+            raise RuntimeError("the process that forks the program has ended")
+        content += more
+    return content
+
+
+# The side of the server.
+
+
+def _serve(control):
+    """Fork a process for each request; return in the child, with what it is to run."""
+    running = {}
+    woken, wakes = socket.socketpair()
+    for end in (woken, wakes):
+        end.setblocking(False)
+    signal.set_wakeup_fd(wakes.fileno(), warn_on_full_buffer=False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    with selectors.DefaultSelector() as selector:
+        selector.register(control, selectors.EVENT_READ)
+        selector.register(woken, selectors.EVENT_READ)
+        while True:
+            ready = {key.fileobj for key, _ in selector.select()}
+            if woken in ready:
+                with contextlib.suppress(BlockingIOError):
+                    woken.recv(4096)
+                _report_ended(running)
+            if control in ready:
+                content, descriptors, _, _ = socket.recv_fds(control, 1, 4)
+                if not content:
+                    os._exit(0)
+                connection = socket.socket(fileno=descriptors[0])
+                launch = json.loads(_read(connection, *_LENGTH.unpack(_read(connection, _LENGTH.size))))
+                pid = os.fork()
+                if not pid:
+                    signal.set_wakeup_fd(-1)
+                    return launch, descriptors[1:]
+                connection.sendall(_STATUS.pack(pid))
+                running[pid] = connection
+                for descriptor in descriptors[1:]:
+                    os.close(descriptor)
+
+
+def _report_ended(running):
+    while running:
+        pid, status = os.waitpid(-1, os.WNOHANG)
+        if not pid:
+            return
+        with running.pop(pid) as connection, contextlib.suppress(OSError):
+            connection.sendall(_STATUS.pack(status))
+
+
+def _become(launch, streams):
+    """Give this process what a process of its own would have started with."""
+    for number, descriptor in enumerate(streams):
+        os.dup2(descriptor, number)
+    os.closerange(3, os.sysconf("SC_OPEN_MAX"))
+    if launch["new_session"]:
+        os.setsid()
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    os.environ.clear()
+    os.environ.update(launch["environ"])
+    os.chdir(launch["cwd"])
+    time.tzset()
+    random.seed()
+    tempfile.tempdir = None
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        stream = _stream(number, f"<{name}>", getattr(sys, name))
+        setattr(sys, name, stream)
+        setattr(sys, f"__{name}__", stream)
+    sys.orig_argv = [sys.executable, *launch["arguments"]]
+    _show_arguments(sys.orig_argv)
+
+
+def _stream(number, name, like):
+    raw = io.FileIO(number, "r" if number == 0 else "w", closefd=False)
+    raw.name = name
+    buffered = io.BufferedReader(raw) if number == 0 else io.BufferedWriter(raw)
+    by_line = number == 2 or raw.isatty()
+    newline = None if number == 0 else "\n"
+    stream = io.TextIOWrapper(buffered, like.encoding, like.errors, newline, line_buffering=by_line)
+    stream.mode = like.mode
+    return stream
+
+
+def _show_arguments(arguments):
+    """Overwrite the arguments that `ps` shows (Linux)."""
+    stat = Path("/proc/self/stat")
+    if stat.exists():
+        begin, end = map(int, stat.read_text().rpartition(")")[2].split()[45:47])
+        shown = b"".join(os.fsencode(argument) + b"\0" for argument in arguments)[: end - begin]
+        ctypes.memmove(begin, shown.ljust(end - begin, b"\0"), end - begin)
+
+
+def _run(arguments):
+    """Do what `python ARGUMENTS` does, once it is up; what is raised is left to the interpreter."""
+    if arguments[0] == "-m":
+        sys.path[0] = str(Path.cwd())
+        sys.argv = arguments[1:]
+        runpy.run_module(arguments[1], run_name="__main__", alter_sys=True)
+        return
+    sys.path[0] = str(Path(arguments[0]).absolute().parent)
+    sys.argv = arguments
+    main = types.ModuleType("__main__")
+    main.__file__ = arguments[0]
+    sys.modules["__main__"] = main
+    code = compile(Path(arguments[0]).read_bytes(), arguments[0], "exec")
+    exec(code, main.__dict__)
+
+
+def _preload():
+    package = importlib.import_module("vdbevents")
+    for module in pkgutil.walk_packages(package.__path__, "vdbevents."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
+    for name in _PRELOADED:
+        importlib.import_module(name)
+    gc.collect()
+    gc.freeze()
+
+
+def main():
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _preload()
+    launch, streams = _serve(socket.socket(fileno=int(sys.argv[1])))
+    _become(launch, streams)
+    _run(launch["arguments"])
+
+
+if __name__ == "__main__":
+    main()

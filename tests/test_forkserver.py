@@ -1,0 +1,154 @@
+"""A process that is forked is like one that was started."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+from support import forkserver
+from support.patience import patient
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+
+FACTS = """
+import gc, json, locale, os, signal, sys, tempfile, threading, time
+
+def handler(number):
+    found = signal.getsignal(number)
+    return getattr(found, "__name__", str(found))
+
+streams = (sys.stdin, sys.stdout, sys.stderr)
+print(json.dumps({
+    "argv": sys.argv,
+    "original": sys.orig_argv,
+    "path": sys.path[0],
+    "main": [sys.modules["__main__"].__name__, __file__, __name__],
+    "environ": dict(os.environ),
+    "cwd": os.getcwd(),
+    "signals": {int(it): handler(it) for it in signal.valid_signals()},
+    "blocked": list(map(int, signal.pthread_sigmask(signal.SIG_BLOCK, []))),
+    "open": [it for it in range(1000) if os.path.exists(f"/dev/fd/{it}")],
+    "leads": [os.getpgid(0) == os.getpid(), os.getsid(0) == os.getpid()],
+    "umask": os.umask(0),
+    "streams": [[it.encoding, it.errors, it.line_buffering, it.write_through, it.mode, it.name,
+                 it.fileno(), it.isatty(), type(it.buffer).__name__, it.buffer.raw.mode] for it in streams],
+    "same": [sys.stdin is sys.__stdin__, sys.stdout is sys.__stdout__, sys.stderr is sys.__stderr__],
+    "read": sys.stdin.read(),
+    "threads": threading.active_count(),
+    "locale": locale.setlocale(locale.LC_ALL),
+    "zone": time.tzname,
+    "temporary": tempfile.gettempdir(),
+    "collects": [gc.isenabled(), gc.get_threshold()],
+    "recursion": sys.getrecursionlimit(),
+}))
+sys.stderr.write("said\\n")
+sys.exit(7)
+"""
+
+
+@pytest.fixture
+def environ(tmp_path):
+    return {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "LANG": "C.UTF-8", "TZ": "Asia/Tokyo"}
+
+
+@pytest.fixture
+def script(tmp_path):
+    """Writes a program, and returns the command that runs it."""
+
+    def write(text, *arguments):
+        path = tmp_path / "program.py"
+        path.write_text(text)
+        return [sys.executable, str(path), *arguments]
+
+    return write
+
+
+def ends(start, command, **options):
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    with start(command, text=True, **pipes, **options) as process:
+        out, err = process.communicate("x\ny", timeout=patient(60))
+    return process.returncode, json.loads(out), err
+
+
+@pytest.mark.parametrize("options", [{}, {"start_new_session": True}, {"cwd": "/"}], ids=str)
+def test_it_finds_what_an_interpreter_finds_that_was_started(script, environ, options):
+    command = script(FACTS, "a", "b c", "")
+
+    forked = ends(forkserver.Popen, command, env=environ, **options)
+
+    assert forked == ends(subprocess.Popen, command, env=environ, **options)
+    assert forked[0] == 7
+
+
+def test_it_has_the_pid_and_the_arguments_that_ps_shows(script, environ):
+    command = script("import os; print(os.getpid(), flush=True); input()", "an argument")
+
+    with forkserver.Popen(command, env=environ, stdin=-1, stdout=-1, text=True) as process:
+        assert int(process.stdout.readline()) == process.pid
+        shown = subprocess.check_output(["ps", "-ww", "-o", "args=", "-p", str(process.pid)], text=True)
+        if sys.platform == "linux":
+            assert shown.split() == " ".join(command).split()
+        assert process.poll() is None
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(0.01)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL, signal.SIGINT])
+def test_it_ends_by_a_signal_as_any_process_does(script, environ, number):
+    command = script("import time; print(1, flush=True)\ntime.sleep(60)")
+
+    codes = []
+    for start in (forkserver.Popen, subprocess.Popen):
+        with start(command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+            process.stdout.readline()
+            process.send_signal(number)
+            codes.append(process.wait(patient(60)))
+            assert (b"KeyboardInterrupt" in process.stderr.read()) is (number == signal.SIGINT)
+
+    assert codes == [-number, -number]
+
+
+def test_an_exception_ends_it_as_any_program(script, environ):
+    ended = forkserver.run(script("1 / 0"), env=environ, capture_output=True, text=True)
+
+    assert ended.returncode == 1
+    assert ended.stderr.endswith("ZeroDivisionError: division by zero\n")
+
+
+def test_several_threads_start_and_await_processes_at_once(script, environ):
+    command = script("import sys; print(sys.argv[1]); sys.exit(int(sys.argv[1]))")
+    ended = {}
+
+    def start(number):
+        ended[number] = forkserver.run([*command, str(number)], env=environ, capture_output=True)
+
+    threads = [threading.Thread(target=start, args=(number,)) for number in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert {number: (it.returncode, int(it.stdout)) for number, it in ended.items()} == {
+        number: (number, number) for number in range(20)
+    }
+
+
+@pytest.mark.parametrize(
+    ("change", "options"),
+    [
+        ({"PYTHONWARNINGS": "error"}, {}),
+        ({"LC_ALL": "C"}, {}),
+        ({"LANG": "de_DE.UTF-8"}, {}),
+        ({}, {"preexec_fn": os.getpid}),
+        ({}, {"umask": 0o077}),
+    ],
+)
+def test_what_only_a_start_can_give_is_started(script, environ, change, options):
+    command = script("import sys; print('duckdb' in sys.modules, 'vdbevents' in sys.modules)")
+
+    ended = forkserver.run(command, env={**environ, **change}, capture_output=True, **options)
+
+    assert ended.stdout == b"False False\n"
