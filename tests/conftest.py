@@ -1,7 +1,10 @@
-"""What all tests share."""
+"""Settings of all tests."""
 
 from hypothesis import HealthCheck, settings
+from support.signals import restore_default_signals
 
-# How long a machine takes to make an example says nothing of the program: others may be busy on it.
+restore_default_signals()
+
+# The time that an example takes depends on the machine's load, not on the program.
 settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("unhurried")
