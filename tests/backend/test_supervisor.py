@@ -6,7 +6,7 @@ import json
 import pytest
 from support.processes import PATIENCE, events_of
 
-from vdbevents.backend import supervisor as s
+from vdbevents.backend import status_checks, supervisor as s, tasks
 from vdbevents.cloud import CloudSession, Index
 from vdbevents.errors import ServiceRefusedError, ServiceUnreachableError
 from vdbevents.events import envelope, lifecycle
@@ -76,7 +76,7 @@ class Run:
             step_seconds=5,
         )
         opened = append.Journal(directory, clock_ms=files.wall_ms)
-        self.sessions = s.Sessions(
+        self.sessions = s.Supervisor(
             options, lambda text, **_: self.said.append(text), lambda made: opened.append([made.line])
         )
 
@@ -121,7 +121,7 @@ def listener(directory):
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch):
-    monkeypatch.setattr(s, "_FIRST_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(tasks, "_FIRST_PAUSE_SECONDS", 0.01)
 
 
 def write(directory, *events):
@@ -225,7 +225,7 @@ def test_what_fails_in_passing_is_tried_again_and_said_once(directory, account, 
         async with Run(directory, account, listener) as run:
             write(directory, ours(), step("active"))
             await run.until(lambda: run.own("backend.started"))
-            assert len([text for text in run.said if "trying again" in text]) == 1
+            assert len([text for text in run.said if "retrying" in text]) == 1
 
     asyncio.run(main())
     assert len(account.calls) == 2
@@ -237,7 +237,7 @@ def test_an_end_that_comes_while_it_is_tried_ends_the_trying(directory, account,
     async def main():
         async with Run(directory, account, listener) as run:
             write(directory, ours(), step("active"))
-            await run.until(lambda: any("trying again" in text for text in run.said))
+            await run.until(lambda: any("retrying" in text for text in run.said))
             write(directory, step("stopped"))
             await run.until(lambda: run.own("backend.ended"))
             assert run.info["status"] == "ended"
@@ -267,13 +267,13 @@ def test_an_end_that_was_told_while_nobody_ran_is_written_down(directory, accoun
 def test_an_end_that_the_api_knows_of_only_later_than_the_webhook_is_written_down(
     directory, account, listener, monkeypatch
 ):
-    monkeypatch.setattr(s, "_POLL_SECONDS", 0.05)
+    monkeypatch.setattr(status_checks, "_POLL_SECONDS", 0.05)
     account.status = "stopping"
 
     async def main():
         async with Run(directory, account, listener) as run:
             write(directory, ours(), step("stopped", via="webhook"))
-            await run.until(lambda: any(it.is_stopping for it in run.sessions._sessions.values()))
+            await run.until(lambda: any(it.is_stopping for it in run.sessions._sessions))
             assert run.own("backend.ended") == []
             # What the WebSocket brings is no second line: nothing more is told.
             account.status = "stopped"
@@ -311,7 +311,7 @@ EXPORT = {
 def test_a_video_that_the_api_knows_of_only_later_than_the_webhook_is_said(
     directory, account, listener, monkeypatch
 ):
-    monkeypatch.setattr(s, "_POLL_SECONDS", 0.05)
+    monkeypatch.setattr(status_checks, "_POLL_SECONDS", 0.05)
     account.status = "stopping"
 
     async def main():
@@ -328,13 +328,13 @@ def test_a_video_that_the_api_knows_of_only_later_than_the_webhook_is_said(
 
 
 def test_a_session_that_is_gone_while_it_is_stopping_has_ended(directory, account, listener, monkeypatch):
-    monkeypatch.setattr(s, "_POLL_SECONDS", 0.05)
+    monkeypatch.setattr(status_checks, "_POLL_SECONDS", 0.05)
     account.status = "stopping"
 
     async def main():
         async with Run(directory, account, listener) as run:
             write(directory, ours(), step("stopped", via="webhook"))
-            await run.until(lambda: any(it.is_stopping for it in run.sessions._sessions.values()))
+            await run.until(lambda: any(it.is_stopping for it in run.sessions._sessions))
             account.status = ""
             await run.until(lambda: run.own("backend.ended"))
             asked = account.asked
@@ -350,7 +350,7 @@ def test_an_end_that_cannot_be_written_is_said_once_however_often_it_is_asked_ab
     def refuse(*_):
         raise OSError(None, "No space left on device")
 
-    monkeypatch.setattr(s, "_POLL_SECONDS", 0.02)
+    monkeypatch.setattr(status_checks, "_POLL_SECONDS", 0.02)
     change = locks.change_object
     account.status = "stopping"
 
@@ -359,12 +359,12 @@ def test_an_end_that_cannot_be_written_is_said_once_however_often_it_is_asked_ab
             monkeypatch.setattr(locks, "change_object", refuse)
             write(directory, ours(), step("stopping"))
             await run.until(lambda: account.asked > 10)
-            assert len([text for text in run.said if "its end: " in text]) == 1
+            assert len([text for text in run.said if "end not recorded: " in text]) == 1
             account.status = "stopped"
-            await run.until(lambda: not any(it.is_stopping for it in run.sessions._sessions.values()))
+            await run.until(lambda: not any(it.is_stopping for it in run.sessions._sessions))
             monkeypatch.setattr(locks, "change_object", change)
             await run.until(lambda: run.own("backend.ended"))
-            assert len([text for text in run.said if "its end: " in text]) == 1
+            assert len([text for text in run.said if "end not recorded: " in text]) == 1
 
     asyncio.run(main())
 

@@ -173,10 +173,10 @@ def test_who_is_stopped_before_it_was_active_gets_no_pipelines(backend, record, 
     serving.webhook(made["session_id"], "active")
     other = serving.init_session()
     serving.webhook(other["session_id"], "active")
-    serving.says(f"session {other['session_id']}: its pipelines")
+    serving.says(f"session {other['session_id']}: pipelines not started")
 
     assert f"{made['session_id']}: started" not in serving.err
-    assert f"{made['session_id']}: its pipelines" not in serving.err
+    assert f"{made['session_id']}: pipelines not started" not in serving.err
 
 
 @pytest.mark.parametrize("is_killed", [False, True])
@@ -220,7 +220,7 @@ def test_a_session_of_somebody_else_is_written_down_and_nothing_more(backend, se
     serving.webhook("cap-foreign", "active", streams=[{"rtstream_id": "rts-1", "name": "mic:default"}])
     made = serving.init_session()
     serving.webhook(made["session_id"], "active")
-    serving.says(f"session {made['session_id']}: its pipelines")
+    serving.says(f"session {made['session_id']}: pipelines not started")
 
     assert len(serving.told("cap-foreign", "active")) == 1
     assert "cap-foreign" not in serving.err
@@ -253,7 +253,7 @@ def test_a_kill_between_answer_and_action_costs_no_pipeline(backend, record, ser
     service.request("faults", "DELETE")
     again = backend()
 
-    again.says("was left without its pipelines")
+    again.says("has no pipelines yet")
     again.runs_pipelines(made["session_id"])
     eventually(lambda: again.own("backend.started"))
     assert again.token == serving.token

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any, Final
 from vdbevents import __version__, cloud
 from vdbevents.backend import policy
 from vdbevents.backend.credentials import BackendCredentials, make_credentials
-from vdbevents.backend.supervisor import Sessions, SupervisorOptions
+from vdbevents.backend.supervisor import Supervisor, SupervisorOptions
 from vdbevents.backend.tunnel import Tunnel
 from vdbevents.errors import InputError, ServiceRefusedError, StorageError, VdbeventsError
 from vdbevents.events import envelope, identity
 from vdbevents.journal import append as journal_append, files, locks, state as journal_state
-from vdbevents.sessions.interfaces import Notify
+from vdbevents.sessions.interfaces import Reporter
 
 if TYPE_CHECKING:
     from uvicorn.server import ServerState
@@ -64,7 +64,7 @@ class ServerOptions:
     read_seconds: float = 10.0
 
 
-def serve(options: ServerOptions, say: Notify, announce: Callable[[str], None]) -> signal.Signals:
+def serve(options: ServerOptions, say: Reporter, announce: Callable[[str], None]) -> signal.Signals:
     """Serves until a signal asks to end, and answers which one it was.
 
     Args:
@@ -112,7 +112,7 @@ class _Server:
         self,
         options: ServerOptions,
         credentials: BackendCredentials,
-        say: Notify,
+        say: Reporter,
         announce: Callable[[str], None],
     ) -> None:
         self._options = options
@@ -135,7 +135,7 @@ class _Server:
         port = endpoint.getsockname()[1]
         self._local_url = _url_of(self._options.host, port)
         try:
-            self._sessions = Sessions(self._options.sessions, self._say, self._journal.append)
+            self._sessions = Supervisor(self._options.sessions, self._say, self._journal.append)
             told = {"pid": os.getpid(), "version": __version__, "port": port}
             try:
                 await self._sessions.restore(told)

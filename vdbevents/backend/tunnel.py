@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from vdbevents.cloud.backoff import Backoff
 from vdbevents.errors import InputError
-from vdbevents.sessions.interfaces import Notify
+from vdbevents.sessions.interfaces import Reporter
 
 # That of Cloudflare's own service is in its error messages.
 _ADDRESS: Final = re.compile(rb"https://(?!api\.)[a-z0-9-]+\.trycloudflare\.com\b")
@@ -51,7 +51,7 @@ class Tunnel:
         self,
         command: Path,
         target: str,
-        say: Notify,
+        say: Reporter,
         on_address: Callable[[str], None],
         *,
         first_pause: float = _FIRST_PAUSE_SECONDS,

@@ -10,7 +10,7 @@ from vdbevents.capture.runtime import Runtime
 from vdbevents.cloud import Account, Export
 from vdbevents.errors import CaptureError, ServiceRefusedError, ServiceUnreachableError, VdbeventsError
 from vdbevents.sessions.capture_info import CaptureInfo
-from vdbevents.sessions.interfaces import Notify
+from vdbevents.sessions.interfaces import Reporter
 from vdbevents.sessions.waiting import Waiting
 
 _Answer = TypeVar("_Answer")
@@ -26,7 +26,7 @@ _EXPORT_BY_ITSELF_SECONDS = 5.0
 
 
 async def end_runtime(
-    runtime: Runtime | None, waiting: Waiting, say: Notify, seconds: float, *, recording: bool
+    runtime: Runtime | None, waiting: Waiting, say: Reporter, seconds: float, *, recording: bool
 ) -> bool:
     """Has the runtime stop what it records, and closes it.
 
@@ -65,7 +65,7 @@ class SessionEnd:
     info: CaptureInfo
     account: Account
     waiting: Waiting
-    say: Notify
+    say: Reporter
     step_seconds: float
     export_seconds: float
     command: Callable[[str], str]

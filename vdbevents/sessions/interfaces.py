@@ -6,7 +6,7 @@ if TYPE_CHECKING:
     import threading
 
 
-class Notify(Protocol):
+class Reporter(Protocol):
     """Show a message to the user."""
 
     def __call__(self, text: str, *, problem: bool = False, hint: str = "") -> None:
