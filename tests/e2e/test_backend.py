@@ -232,7 +232,7 @@ def test_a_webhook_cannot_have_pipelines_started_on_other_streams(backend, recor
     made = serving.init_session()
     foreign = [{"rtstream_id": "rts-foreign", "name": "mic:default"}]
     serving.webhook(made["session_id"], "active", rtstreams=foreign)
-    serving.says("it is active, and has no streams")
+    serving.says("it is active but has no streams yet")
     recorder = record(made)
     info = serving.runs_pipelines(made["session_id"])
 
@@ -307,7 +307,7 @@ def test_what_the_service_refuses_in_passing_is_tried_again(backend, record, ser
     recorder = record(made)
     serving.webhook(made["session_id"], "active")
 
-    serving.says("trying again")
+    serving.says("retrying")
     serving.runs_pipelines(made["session_id"])
     eventually(lambda: serving.own("backend.started"))
     # The faults struck three of what was begun: a call that had succeeded is not made twice.
