@@ -487,7 +487,7 @@ def test_a_source_that_the_service_refuses_is_said_to_be_missing_and_the_others_
     assert missing.what == "transcript of mic:default"
     assert "There is no such transcript." in missing.reason
     assert set(gap.recovered) == {"audio_index", "visual_index"}
-    listener.says("not to be had: transcript of mic:default")
+    listener.says("could not recover: transcript of mic:default")
     eventually(lambda: status(state, environ)["unrecovered"] == 1)
 
 
@@ -521,7 +521,7 @@ def test_an_api_that_cannot_be_asked_for_a_while_leaves_the_gap_open_until_it_ca
     service.fault(**faults)
     (gap,) = eventually(lambda: gaps_of(state))
     (open_gap,) = eventually(lambda: json.loads(state.listener_status.read_text())["open_gaps"])
-    listener.says("cannot be made good yet")
+    listener.says("recovery failed: ")
     assert [it.status for it in gaps_of(state)] == ["open"]
     # One that is down hears of nothing until its time is over.
     eventually(lambda: lifted(service, faults))
@@ -883,7 +883,7 @@ def test_a_file_that_cannot_be_written_in_the_moment_of_a_reconnect_is_written_l
     unfinished = state.path / ".videodb_capture_info.json.tmp"
     unfinished.mkdir()
     second = dropped_connection(service, listener, 2)
-    listener.says("cannot be made good yet")
+    listener.says("recovery failed: ")
     unfinished.rmdir()
     eventually(lambda: session.is_bound(second), PATIENCE)
 

@@ -321,7 +321,7 @@ def test_a_key_that_was_good_once_is_tried_again_when_it_is_refused():
     for _ in range(100):
         actions = bench.does(m.Failed(REFUSED), after=1)
         assert of_type(actions, m.End) == []
-        (said,) = of_type(actions, m.Notify)
+        (said,) = of_type(actions, m.ShowMessage)
         assert (said.problem, said.hint) == (True, "get a key")
         assert of_type(bench.does(m.TimeReached(), after=60), m.Connect) == [m.Connect()]
 
@@ -616,7 +616,7 @@ def test_that_pipelines_have_to_be_started_anew_is_said_where_nobody_does_it(is_
     bench = in_state("connected", is_known=is_known)
     bench.does(m.Closed(1006, ""), after=1)
     bench.does(m.TimeReached(), after=60)
-    (said,) = (it for it in of_type(bench.connected("ws-2"), m.Notify) if "connected as" in it.text)
+    (said,) = (it for it in of_type(bench.connected("ws-2"), m.ShowMessage) if "connected as" in it.text)
 
     assert bool(said.hint) is hint
     assert said.problem is hint

@@ -1,6 +1,7 @@
 """What a blind listener has missed: decided from what a journal, an info file and a service tell."""
 
 import itertools
+import json
 from dataclasses import replace
 
 import pytest
@@ -8,8 +9,9 @@ from hypothesis import given, settings, strategies as st
 
 from vdbevents import cloud
 from vdbevents.events import envelope, gaps, identity, lifecycle
-from vdbevents.recovery import backfill as recovery_backfill
-from vdbevents.recovery.backfill import Backfill, JournalTail
+from vdbevents.recovery.backfill import Backfill
+from vdbevents.recovery.journal_tail import BACKFILL_EVENT, JournalTail
+from vdbevents.recovery.session_events import journaled_statuses, missing_events
 from vdbevents.recovery.stale_streams import StaleWatch
 from vdbevents.sessions import recorded_session
 from vdbevents.sessions.plan import Pipeline
@@ -219,7 +221,11 @@ def test_of_what_is_no_event_of_a_stream_that_matters_it_remembers_nothing():
 
 @pytest.mark.parametrize(
     "lines",
-    [[BEGUN], [{"event": "capture_session.created", "capture_session_id": "s-1", "data": {}}]],
+    [
+        [BEGUN],
+        [{"event": "capture_session.created", "capture_session_id": "s-1", "data": {}}],
+        [{"channel": "capture_session", "status": "created", "data": {"session_id": "s-1"}}],
+    ],
 )
 def test_where_the_session_began_it_stops_although_a_stream_has_said_nothing(lines):
     before = [said(it, source=SCENES) for it in range(50)]
@@ -311,30 +317,33 @@ def test_a_journal_that_was_cleared_since_has_no_line_of_the_gap_and_is_read_who
     assert not tail.has_beginning
 
 
-def test_the_life_of_a_session_is_heard_in_every_form():
+def test_the_statuses_of_a_session_are_found_in_every_form(tmp_path):
     lines = [
-        BEGUN,
+        {"event": "capture_session.failed", "capture_session_id": "s-1", "data": {}},
+        {"event": "capture_session.created", "capture_session_id": "s-1", "data": {}},
         {"event": "capture_session.active", "capture_session_id": "s-1", "data": {}},
         {"channel": "capture_session", "status": "stopping", "data": {"session_id": "s-1"}},
-        {"event": "capture_session.failed", "capture_session_id": "s-2", "data": {}},
-        opens(GAP),
+        {"event": "capture_session.failed", "capture_session_id": "s-2", "data": {"of": "s-1"}},
+        "s-1",
     ]
-    # A stream that has said nothing has it read on.
-    tail, _ = read(lines, session_ids=("s-1",))
+    journal = tmp_path / "journal"
+    journal.write_text("".join(json.dumps(line) + "\n" for line in lines))
 
-    assert tail.statuses == {"s-1": {"active", "stopping"}}
+    # Before its creation a session has no status.
+    assert journaled_statuses(journal, "s-1") == {"created", "active", "stopping"}
+    assert journaled_statuses(tmp_path / "none", "s-1") == set()
 
 
 def filling(done, *, wanted=(GAP,), sources=(SPEECH,)):
     told = [{**it._asdict(), "done": None if done is None else (T / 1000) + done} for it in sources]
-    return own(recovery_backfill.BACKFILL_EVENT, gaps=[gap.id for gap in wanted], sources=told)
+    return own(BACKFILL_EVENT, gaps=[gap.id for gap in wanted], sources=told)
 
 
 def test_where_somebody_was_filling_it_goes_on_from_the_last_line_of_that():
     lines = [BEGUN, said(90), opens(GAP), filling(None), filling(120), filling(150, sources=(SCENES,))]
     tail, _ = read(lines)
 
-    assert {it.channel: seconds(done) for it, done in tail.told_sources.items()} == {
+    assert {it.channel: seconds(done) for it, done in tail.begun_sources.items()} == {
         "transcript": 120,
         "visual_index": 150,
     }
@@ -343,21 +352,21 @@ def test_where_somebody_was_filling_it_goes_on_from_the_last_line_of_that():
 def test_who_was_filling_before_the_gap_has_not_filled_it():
     tail, _ = read([BEGUN, said(90), filling(50, wanted=(NEXT,)), opens(GAP), said(210)])
 
-    assert tail.told_sources == {}
+    assert tail.begun_sources == {}
 
 
 def test_what_was_done_for_another_gap_is_not_done_for_one_that_was_there_and_unheard_of():
     lines = [BEGUN, said(90), opens(GAP), said(210), opens(NEXT), filling(150, wanted=(GAP,))]
     tail, _ = read(lines, wanted=(GAP, NEXT))
 
-    assert list(tail.told_sources.values()) == [0]
+    assert list(tail.begun_sources.values()) == [0]
 
 
 def test_a_gap_that_came_later_does_not_undo_what_was_done_before_it():
     lines = [BEGUN, said(90), opens(GAP), filling(150), said(210), opens(NEXT), said(410)]
     tail, _ = read(lines, wanted=(GAP, NEXT))
 
-    assert [seconds(it) for it in tail.told_sources.values()] == [150]
+    assert [seconds(it) for it in tail.begun_sources.values()] == [150]
 
 
 @pytest.mark.parametrize(
@@ -365,10 +374,10 @@ def test_a_gap_that_came_later_does_not_undo_what_was_done_before_it():
     [None, 5, {"sources": None}, {"sources": [5, {}, {"channel": 1, "stream_id": "x"}]}, {"gaps": "gap-1"}],
 )
 def test_a_line_about_filling_that_makes_no_sense_tells_of_no_source(data):
-    line = {"channel": "vdbevents", "event": recovery_backfill.BACKFILL_EVENT, "data": data}
+    line = {"channel": "vdbevents", "event": BACKFILL_EVENT, "data": data}
     tail, _ = read([BEGUN, opens(GAP), line])
 
-    assert tail.told_sources == {}
+    assert tail.begun_sources == {}
 
 
 # Filling
@@ -487,14 +496,14 @@ def test_what_a_source_will_never_tell_is_missing_and_the_others_go_on():
     backfill = filled(JOURNAL, sources=(SPEECH, SCENES))
     backfill.refuse("there is no such stream")
     takes(backfill, [[fetched(100)]])
-    (gap,) = backfill.closed()
+    (gap,) = backfill.close()
 
     assert gap.status == "incomplete"
     assert gap.missing == (
         gaps.Missing("transcript of mic:default", "there is no such stream"),
         gaps.Missing("interim transcripts", "the service keeps only final ones", lost=False),
     )
-    backfill.begin()
+    backfill.restart()
     assert asks(backfill)[0] == "visual_index"
 
 
@@ -502,22 +511,22 @@ def test_a_gap_of_which_all_is_there_is_recovered_whatever_interrupts_only():
     backfill = filled(JOURNAL)
     takes(backfill, [[fetched(100)]])
 
-    (gap,) = backfill.closed([gaps.Missing("a moment", "bound anew", lost=False)])
+    (gap,) = backfill.close([gaps.Missing("a moment", "bound anew", lost=False)])
 
     assert (gap.id, gap.status, gap.recovered) == ("gap-1", "recovered", {"transcript": 1})
     assert [one.what for one in gap.missing] == ["interim transcripts", "a moment"]
-    assert backfill.closed([gaps.Missing("alerts", "not kept")])[0].status == "incomplete"
+    assert backfill.close([gaps.Missing("alerts", "not kept")])[0].status == "incomplete"
 
 
 def test_without_a_transcript_no_interim_ones_are_missing():
-    (gap,) = filled(JOURNAL, sources=(SCENES,)).closed()
+    (gap,) = filled(JOURNAL, sources=(SCENES,)).close()
 
     assert (gap.status, gap.missing) == ("recovered", ())
 
 
 @pytest.mark.parametrize(("is_unknown", "status"), [(True, "incomplete"), (False, "recovered")])
 def test_without_a_source_everything_is_missing_unless_nothing_can_have_been_sent(is_unknown, status):
-    (gap,) = filled(JOURNAL, sources=(), is_unknown=is_unknown).closed()
+    (gap,) = filled(JOURNAL, sources=(), is_unknown=is_unknown).close()
 
     assert gap.status == status
     assert [one.what for one in gap.missing] == (["everything"] if is_unknown else [])
@@ -528,7 +537,7 @@ def test_what_was_fetched_counts_for_the_gap_in_which_it_was_missed():
     backfill = filled(lines, wanted=(NEXT, GAP))
     takes(backfill, [[fetched(it) for it in (80, 90, 100, 150, 200)], [fetched(300), fetched(401)]])
 
-    assert {gap.id: gap.recovered for gap in backfill.closed()} == {
+    assert {gap.id: gap.recovered for gap in backfill.close()} == {
         "gap-1": {"transcript": 4},
         "gap-2": {"transcript": 2},
     }
@@ -543,7 +552,7 @@ def test_a_gap_of_one_stream_has_no_other_asked_for_and_is_asked_for_without_an_
     assert asks(backfill) == ("visual_index", 1, 60, None)
     takes(backfill, [[fetched(100)]])
     assert asks(backfill) is None
-    (gap,) = backfill.closed()
+    (gap,) = backfill.close()
     assert (gap.recovered, gap.missing) == ({"visual_index": 1}, ())
 
 
@@ -570,19 +579,19 @@ def test_it_goes_on_a_while_before_where_somebody_had_come_to():
 def test_what_is_done_is_told_so_that_another_may_go_on():
     backfill = filled(JOURNAL, sources=(SPEECH, SCENES))
     backfill.take([fetched(100), fetched(103)], more=True)
-    line = own(recovery_backfill.BACKFILL_EVENT, **backfill.told())
+    line = own(BACKFILL_EVENT, **backfill.to_dict())
 
     written = [said(it, backfilled=True) for it in (100, 103)]
     again = filled([*JOURNAL, *written, line], sources=(SPEECH, SCENES))
 
-    assert backfill.told()["gaps"] == ["gap-1"]
+    assert backfill.to_dict()["gaps"] == ["gap-1"]
     assert asks(again) == ("transcript", 1, 73, 240)
 
 
 def test_of_a_service_that_tells_the_latest_first_nobody_knows_what_a_page_completes():
     backfill = filled(JOURNAL)
     backfill.take([fetched(203), fetched(200)], more=True)
-    told = backfill.told()["sources"]
+    told = backfill.to_dict()["sources"]
     found = takes(backfill, [[fetched(103), fetched(100)]])
 
     assert [it["done"] for it in told] == [None]
@@ -594,14 +603,14 @@ def test_a_page_that_begins_far_behind_where_it_had_come_to_completes_nothing():
     backfill.take([fetched(150), fetched(153)], more=True)
     backfill.take([fetched(100), fetched(190)], more=True)
 
-    assert seconds(round(backfill.told()["sources"][0]["done"] * 1000)) == 153
+    assert seconds(round(backfill.to_dict()["sources"][0]["done"] * 1000)) == 153
 
 
 def test_asked_again_each_source_goes_on_from_where_it_had_come_to():
     backfill = filled(JOURNAL, sources=(SPEECH, SCENES))
     takes(backfill, [[fetched(100), fetched(200)]])
     takes(backfill, [[]])
-    backfill.begin()
+    backfill.restart()
 
     assert asks(backfill) == ("transcript", 1, 170, 240)
     assert takes(backfill, [[fetched(200), fetched(203)]]) == [203]
@@ -622,7 +631,7 @@ def test_whatever_the_pages_and_wherever_it_is_cut_everything_is_there_once(star
     lines += [said(it) for it in sorted(starts) if it >= 200]
     for most in (of["cut"], None):
         backfill = filled(lines)
-        lines.append(own(recovery_backfill.BACKFILL_EVENT, **backfill.told()))
+        lines.append(own(BACKFILL_EVENT, **backfill.to_dict()))
         for _ in itertools.count() if most is None else range(most):
             fetch = backfill.next()
             if fetch is None:
@@ -632,7 +641,7 @@ def test_whatever_the_pages_and_wherever_it_is_cut_everything_is_there_once(star
             page = [fetched(it) for it in found[(fetch.page - 1) * size : fetch.page * size]]
             events = backfill.take(page, more=fetch.page * size < len(found))
             lines += [{**event, "backfilled": True} for event in events]
-            lines.append(own(recovery_backfill.BACKFILL_EVENT, **backfill.told()))
+            lines.append(own(BACKFILL_EVENT, **backfill.to_dict()))
     written = [seconds(it.start_ms) for event in lines if (it := identity.identity_of(event)) is not None]
 
     since = max((it for it in live & set(starts) if it < 100), default=0)
@@ -663,13 +672,13 @@ def answer(status, export_status="", video_id="", error="", streams=()):
     ],
 )
 def test_of_a_session_s_life_only_what_goes_further_than_is_known_is_told(status, known, expected):
-    assert [it["status"] for it in recovery_backfill.life_since(answer(status), known)] == expected
+    assert [it["status"] for it in missing_events(answer(status), known)] == expected
 
 
 def test_a_step_of_a_life_is_told_as_the_service_would_have():
-    (active,) = recovery_backfill.life_since(answer("active", streams=(MIC, DISPLAY)), [])
-    (failed,) = recovery_backfill.life_since(answer("failed", error="the screen is locked"), ["active"])
-    stopped, exported = recovery_backfill.life_since(answer("stopped", "exported", "m-1"), ["active"])
+    (active,) = missing_events(answer("active", streams=(MIC, DISPLAY)), [])
+    (failed,) = missing_events(answer("failed", error="the screen is locked"), ["active"])
+    stopped, exported = missing_events(answer("stopped", "exported", "m-1"), ["active"])
 
     assert lifecycle.lifecycle_of(active).streams == (MIC, DISPLAY)
     assert lifecycle.lifecycle_of(failed).error == "the screen is locked"
@@ -680,7 +689,7 @@ def test_a_step_of_a_life_is_told_as_the_service_would_have():
         "status": "exported",
         "data": {"exported_video_id": "m-1"},
     }
-    assert recovery_backfill.life_since(answer("stopped", "exported", "m-1"), ["stopped", "exported"]) == []
+    assert missing_events(answer("stopped", "exported", "m-1"), ["stopped", "exported"]) == []
 
 
 # Streams that should be talking

@@ -23,7 +23,8 @@ from vdbevents.errors import ServiceUnreachableError
 from vdbevents.events import envelope, fields, gaps, identity as events_identity, lifecycle
 from vdbevents.journal import files, state, writer
 from vdbevents.listener import counters, machine as listener_machine, protocol as m
-from vdbevents.recovery import reconciler as r
+from vdbevents.recovery import context, gap_filler
+from vdbevents.recovery.reconciler import Reconciler
 
 EPOCH_MS = 1_772_446_530_123
 IN_FLIGHT_SECONDS = 3.0
@@ -239,10 +240,10 @@ class Listener:
     def __init__(self, world, blind):
         self._world = world
         self.dropped = 0
-        self.reconciler = r.Reconciler(
+        self.reconciler = Reconciler(
             world.directory, world.service, stale_seconds=world.stale_seconds, linger_seconds=60
         )
-        self.reconciler._in_thread = partial(Wait, "thread")
+        self.reconciler._context.in_thread = partial(Wait, "thread")
         self.reconciler._wait = partial(Wait, "wait")
         self.writer = Writer(world.directory.journal, world.wall_ms)
         counts = counters.ListenerCounts()
@@ -281,8 +282,8 @@ class Listener:
         return self.machine.last_seen
 
     @property
-    def over(self):
-        return self.machine.over
+    def ended_sessions(self):
+        return self.machine.ended_sessions
 
     def supply(self, records):
         if records:
@@ -412,7 +413,7 @@ class World:
         }
         is_told = self.listener.open_gaps.keys() <= told and not self.listener.writer.is_behind
         if self.is_connected and self.service.connection and self.service.is_still and is_told:
-            self.listener.reconciler._look_again()
+            self.listener.reconciler._sessions.refresh()
             self.takes_its_place()
 
     def takes_its_place(self):
@@ -521,7 +522,7 @@ class World:
             self.listener.writer.writes()
             self.listener.is_told()
             self.listener.goes_on()
-            busy = self.listener.open_gaps or self.listener.reconciler._seen is not None
+            busy = self.listener.open_gaps or self.listener.reconciler._context.duplicates.is_active
             quiet = 0 if busy or not self.is_connected else quiet + 1
             if quiet > 20:
                 break
@@ -559,8 +560,8 @@ def world(**options):
             patches.enter_context(mock.patch.object(owner, name, stand_in))
 
         patch(asyncio, "sleep", partial(Wait, "sleep"))
-        patch(r, "_PAGES_A_LINE", 2)
-        patch(r, "time", mock.Mock(monotonic=lambda: 1000.0 if there is None else there.monotonic))
+        patch(gap_filler, "_PAGES_PER_PROGRESS_LINE", 2)
+        patch(context, "time", mock.Mock(monotonic=lambda: 1000.0 if there is None else there.monotonic))
         patch(files, "wall_ms", lambda: EPOCH_MS if there is None else there.wall_ms())
         patch(os, "fsync", lambda _: None)
         there = World(Path(path) / "state", **options)

@@ -258,7 +258,7 @@ class _Daemon:
                     # What cannot be shown has been recorded all the same.
                     with contextlib.suppress(Exception):
                         self._observer.show(made, files.wall_ms())
-            case m.Notify(text, problem, hint):
+            case m.ShowMessage(text, problem, hint):
                 self._observer.say(text, problem=problem, hint=hint)
             case m.Connect():
                 self._connecting = self._loop.create_task(self._connect())
@@ -297,8 +297,8 @@ class _Daemon:
         return self._machine.last_seen
 
     @property
-    def over(self) -> Collection[str]:
-        return self._machine.over
+    def ended_sessions(self) -> Collection[str]:
+        return self._machine.ended_sessions
 
     @property
     def dropped(self) -> int:

@@ -32,10 +32,10 @@ from vdbevents.listener.protocol import (
     Input,
     ListenerState,
     Moment,
-    Notify,
     Opened,
     Outage,
     Received,
+    ShowMessage,
     Started,
     StopRequested,
     Supplied,
@@ -90,7 +90,7 @@ class ListenerMachine:
         self._ticked: Moment | None = None
         self.last_seen: dict[str, float] = {}
         """When the last description of each screen came, by its stream's id, on the monotonic clock."""
-        self.over: deque[str] = deque(maxlen=_MOST_STREAMS)
+        self.ended_sessions: deque[str] = deque(maxlen=_MOST_STREAMS)
         """The sessions whose end was told of."""
         self.blind: Outage | None = None
 
@@ -161,7 +161,7 @@ class ListenerMachine:
     def _note_life(self, event: Mapping[str, Any]) -> None:
         life = lifecycle.lifecycle_of(event)
         if life is not None and life.status in ("stopping", "stopped", "failed"):
-            self.over.append(life.session_id)
+            self.ended_sessions.append(life.session_id)
 
     def _started(self, started: Started, now: Moment) -> list[Action]:
         self.counts.since_ms = self.counts.since_ms or now.wall_ms
@@ -206,7 +206,7 @@ class ListenerMachine:
             self._own("listener.connected", told, now),
             *self._gap(now),
             Announce(ws_id, first=self.connections == 1),
-            Notify(f"connected as {ws_id}", problem=bool(rebind), hint=rebind),
+            ShowMessage(f"connected as {ws_id}", problem=bool(rebind), hint=rebind),
         ]
         return actions
 
@@ -219,7 +219,7 @@ class ListenerMachine:
         seconds = (now.wall_ms - since_ms) / 1000
         return [
             self._open_gap(since_ms, now.wall_ms, blind.reason, now),
-            Notify(f"nothing was received for {seconds:.1f} s: {blind.reason}", problem=True),
+            ShowMessage(f"nothing was received for {seconds:.1f} s: {blind.reason}", problem=True),
         ]
 
     def _open_gap(self, since_ms: int, until_ms: int, reason: str, now: Moment, dropped: int = 0) -> Append:
@@ -254,7 +254,7 @@ class ListenerMachine:
         self._enter(ListenerState.CONNECTING, now)
         self.next_attempt_ms = None
         # A connection that slept is dead, and nobody will say so for as long as a ping takes.
-        return [Notify(f"{reason}; connecting anew"), *actions, Connect()]
+        return [ShowMessage(f"{reason}; connecting anew"), *actions, Connect()]
 
     def _disconnected(self, closed: Closed, blind: Outage, now: Moment) -> list[Action]:
         told = {"ws_id": self.ws_id, "code": closed.code, "reason": closed.reason}
@@ -292,7 +292,7 @@ class ListenerMachine:
         self._enter(ListenerState.WAITING, now)
         self.next_attempt_ms = now.wall_ms + int(wait * 1000)
         return [
-            Notify(f"{failure.message}; trying again in {wait:.0f} s", problem=True, hint=failure.hint),
+            ShowMessage(f"{failure.message}; trying again in {wait:.0f} s", problem=True, hint=failure.hint),
             WakeAt(now.monotonic + wait),
         ]
 

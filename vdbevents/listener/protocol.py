@@ -193,7 +193,7 @@ class WakeAt:
 
 
 @dataclass(frozen=True, slots=True)
-class Notify:
+class ShowMessage:
     """Tell a person; `problem` is something to worry about."""
 
     text: str
@@ -208,7 +208,7 @@ class End:
     error: VdbeventsError | None
 
 
-Action = Connect | Disconnect | Append | Announce | Withdraw | WakeAt | Notify | End
+Action = Connect | Disconnect | Append | Announce | Withdraw | WakeAt | ShowMessage | End
 
 
 class ListenerState(StrEnum):

@@ -18,7 +18,7 @@ class RecoveryHost(Protocol):
         """When the last description of each screen came, by its stream's id, on the monotonic clock."""
 
     @property
-    def over(self) -> Collection[str]:
+    def ended_sessions(self) -> Collection[str]:
         """The sessions whose end was told of."""
 
     @property

@@ -1,29 +1,32 @@
-"""Notices a stream whose events have stopped. Pure."""
+"""Notice screens that are not described any more. Pure."""
 
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-from vdbevents.recovery.backfill import LONGEST_LOOK_SECONDS
-from vdbevents.sessions import plan
+from vdbevents.sessions.plan import Pipeline
 
-# Streams that should be talking and are not.
+STALE_EVENT: Final = "listener.stale"
+FRESH_EVENT: Final = "listener.fresh"
+
+# After a pause this long nothing is known: what came meanwhile is still to be read.
+_LONGEST_PAUSE_SECONDS: Final = 15.0
 
 
 class StaleStream(NamedTuple):
-    """A stream of which nothing has come for too long; seconds on the monotonic clock."""
+    """A stream without an event since a time, in seconds on the monotonic clock."""
 
-    pipeline: plan.Pipeline
+    pipeline: Pipeline
     since: float
 
 
 class StaleWatch:
-    """Which screens are described as they should be."""
+    """The screens that an index runs on, and those of them that are stale."""
 
     def __init__(self, seconds: float) -> None:
-        """Watches nothing yet.
+        """Watch nothing yet.
 
         Args:
-            seconds: for which a screen may go undescribed; 0: for ever.
+            seconds: how long a screen may go without a description; 0: forever.
         """
         self._seconds = seconds
         self._since: dict[tuple[str, str, int], float] = {}
@@ -31,32 +34,33 @@ class StaleWatch:
         self.stale: dict[str, StaleStream] = {}
 
     def look(
-        self, pipelines: Iterable[plan.Pipeline], last_seen: Mapping[str, float], now: float
+        self, pipelines: Iterable[Pipeline], last_seen: Mapping[str, float], now: float
     ) -> tuple[list[StaleStream], list[StaleStream]]:
-        """Which streams have just become stale, and which are no more. To be asked every few seconds.
+        """Return the streams that became stale, and those that became fresh. Call it every few seconds.
 
         Args:
-            pipelines: all that run and are bound to the connection that stands.
-            last_seen: when the last description of each stream came, as far as any did.
+            pipelines: all that run and are bound to the current connection.
+            last_seen: when the last description of each stream arrived.
             now: seconds on the same clock.
         """
-        late, self._looked = now - self._looked > LONGEST_LOOK_SECONDS, now
+        was_paused, self._looked = now - self._looked > _LONGEST_PAUSE_SECONDS, now
         running = {it.stream.id: it for it in pipelines if it.kind == "visual_index"}
-        # Who did not run for a while cannot tell what came meanwhile, and waits to be read.
-        known = {} if late else self._since
+        known = {} if was_paused else self._since
         self._since = {_binding(it): known.get(_binding(it), now) for it in running.values()}
-        self.stale = {it: silent for it, silent in self.stale.items() if it in running}
-        fresh = [silent for it, silent in self.stale.items() if last_seen.get(it, 0.0) > silent.since]
-        for silent in fresh:
-            del self.stale[silent.pipeline.stream.id]
+        self.stale = {stream_id: stale for stream_id, stale in self.stale.items() if stream_id in running}
+        fresh = [
+            stale for stream_id, stale in self.stale.items() if last_seen.get(stream_id, 0.0) > stale.since
+        ]
+        for stream in fresh:
+            del self.stale[stream.pipeline.stream.id]
         stale = []
-        for it, pipeline in running.items():
-            last = max(self._since[_binding(pipeline)], last_seen.get(it, 0.0))
-            if self._seconds and it not in self.stale and now - last > self._seconds:
+        for stream_id, pipeline in running.items():
+            last = max(self._since[_binding(pipeline)], last_seen.get(stream_id, 0.0))
+            if self._seconds and stream_id not in self.stale and now - last > self._seconds:
                 stale.append(StaleStream(pipeline, last))
-        self.stale |= {silent.pipeline.stream.id: silent for silent in stale}
+        self.stale |= {stream.pipeline.stream.id: stream for stream in stale}
         return stale, fresh
 
 
-def _binding(pipeline: plan.Pipeline) -> tuple[str, str, int]:
+def _binding(pipeline: Pipeline) -> tuple[str, str, int]:
     return pipeline.stream.id, pipeline.ws_id, pipeline.bindings

@@ -1,0 +1,128 @@
+"""Rebind the pipelines of a session to the connection that stands now."""
+
+from dataclasses import replace
+from functools import partial
+
+from vdbevents.errors import ServiceRefusedError
+from vdbevents.events.gaps import Missing
+from vdbevents.journal import files
+from vdbevents.recovery.context import RecoveryContext
+from vdbevents.recovery.known_sessions import KnownSessions
+from vdbevents.recovery.session_follower import SessionFollower
+from vdbevents.sessions import pipelines as p
+from vdbevents.sessions.plan import Pipeline
+from vdbevents.sessions.recorded_session import REBOUND_EVENT, RecordedSession, unbound
+
+
+class Rebinder:
+    """The rebindings of this run.
+
+    Attributes:
+        rebound_at: when the last one was done; seconds on the monotonic clock.
+    """
+
+    def __init__(self, context: RecoveryContext, sessions: KnownSessions, follower: SessionFollower) -> None:
+        self._context = context
+        self._sessions = sessions
+        self._follower = follower
+        self._unstopped: list[tuple[Pipeline, str]] = []
+        self._requested: set[tuple[str, str]] = set()
+        self._pauses: dict[str, float] = {}
+        self._refused: list[Missing] = []
+        self.rebound_at = 0.0
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether all indexes that were replaced are stopped."""
+        return not self._unstopped
+
+    def request(self, pipeline: Pipeline) -> None:
+        """Rebind a pipeline in the next round, though it sends to the connection that stands."""
+        self._requested.add((pipeline.kind, pipeline.stream.id))
+
+    def take_missing(self) -> list[Missing]:
+        """Return what rebinding has cost since the last call."""
+        missing = [
+            Missing(f"speech on {name}", f"its transcript was stopped for {seconds:g} s", lost=False)
+            for name, seconds in self._pauses.items()
+        ]
+        missing += self._refused
+        self._pauses.clear()
+        self._refused.clear()
+        return missing
+
+    async def rebind(self, session: RecordedSession) -> None:
+        """Rebind all running pipelines that send to an earlier connection of this directory's listeners."""
+        context = self._context
+        await self._stop_former()
+        waiting = [it for it in unbound(session, context.ws_id) if await context.is_own(it.ws_id)]
+        waiting += [
+            it for it in session.pipelines if it not in waiting and (it.kind, it.stream.id) in self._requested
+        ]
+        if not waiting or not await self._follower.is_running(session):
+            return
+        # Never bind to an id that the journal might not have: after a crash nobody would know whose it is.
+        await context.flushed()
+        self._open_gap(waiting)
+        # Transcripts last: each stands still until it is started again, and must not wait for an index.
+        for pipeline in sorted(waiting, key=lambda it: it.kind == "transcript"):
+            with context.deferring():
+                await self._rebind(session, pipeline)
+
+    def _open_gap(self, waiting: list[Pipeline]) -> None:
+        """Open a gap for streams of which no gap is open: what they made went to a closed connection."""
+        known = list(self._context.host.open_gaps.values())
+        streams = dict.fromkeys(pipeline.stream.id for pipeline in waiting)
+        unmarked = [it for it in streams if not any(it in (gap.streams or (it,)) for gap in known)]
+        if unmarked:
+            now_ms = files.wall_ms()
+            reason = f"bound to {waiting[0].ws_id}, which was closed"
+            self._context.open_gap(now_ms, now_ms, reason, tuple(unmarked))
+
+    async def _rebind(self, session: RecordedSession, pipeline: Pipeline) -> None:
+        context, began = self._context, self._context.now()
+        rebind = partial(
+            p.rebind_pipeline,
+            context.account,
+            pipeline,
+            ws_id=context.ws_id,
+            session_id=session.id,
+            events=session.events if pipeline.kind != "transcript" else (),
+        )
+        try:
+            bound = await context.ask(rebind)
+        except ServiceRefusedError as error:
+            # Somebody may have stopped or deleted it; the other pipelines go on.
+            context.host.say(f"{pipeline.title}: {error.message}", problem=True, hint=error.hint)
+            self._requested.discard((pipeline.kind, pipeline.stream.id))
+            self._refused.append(Missing(f"{pipeline.title}, from then on", error.message))
+            failed = replace(pipeline, status="failed", error=error.message, bindings=pipeline.bindings + 1)
+            await self._sessions.save(session.id, failed)
+            return
+        self._requested.discard((bound.kind, bound.stream.id))
+        self.rebound_at = context.now()
+        seconds = round(self.rebound_at - began, 3)
+        if bound.kind == "transcript":
+            self._pauses[bound.stream.name] = self._pauses.get(bound.stream.name, 0.0) + seconds
+        self._unstopped.append((bound, session.id))
+        data = {
+            "capture_session_id": session.id,
+            **bound.to_dict(),
+            "stream_name": bound.stream.name,
+            "previous_id": pipeline.id or None,
+            "previous_ws_id": pipeline.ws_id,
+            "seconds": seconds,
+        }
+        context.write(REBOUND_EVENT, data)
+        context.host.say(f"rebound {bound.title} to {context.ws_id}")
+        # The old index is stopped once the file names it: its records are still to be fetched.
+        await self._sessions.save(session.id, bound)
+        await self._stop_former()
+
+    async def _stop_former(self) -> None:
+        for pipeline, session_id in list(self._unstopped):
+            try:
+                await self._context.ask(partial(p.stop_former, self._context.account, pipeline, session_id))
+            except ServiceRefusedError as error:
+                self._context.host.say(f"{pipeline.title}: {error.message}", problem=True, hint=error.hint)
+            self._unstopped.remove((pipeline, session_id))
