@@ -1,4 +1,4 @@
-# Sourced by the scripts beside it: makes .venv ready, with uv where it is there, else with venv and pip.
+# For the other scripts to source: set up .venv with uv if it is installed, else with venv and pip.
 # usage: prepare_environment [dev]
 prepare_environment() {
   local group="${1:-}" stamp=".venv/.ready-${1:-run}" want

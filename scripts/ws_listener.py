@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The listener of VideoDB's capture documents, as a call of `vdbevents listen`.
+"""Run `vdbevents listen` under the name that VideoDB's capture documents use.
 
 usage: python scripts/ws_listener.py [--clear] [--cwd=PATH] [output_dir]
 """
@@ -8,10 +8,11 @@ import sys
 from pathlib import Path
 
 try:
-    from vdbevents.cli.app import app
+    from vdbevents.cli.app import run
 except ModuleNotFoundError:
     root = Path(__file__).resolve().parent.parent
     sys.exit(f"vdbevents is not installed for {sys.executable}: pip install {root}")
 
 if __name__ == "__main__":
-    app(["listen", *sys.argv[1:]])
+    sys.argv.insert(1, "listen")
+    run()

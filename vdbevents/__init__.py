@@ -1,7 +1,6 @@
-"""The flight recorder for a desktop that VideoDB watches.
+"""Save and search the events of a desktop recorded with VideoDB.
 
-The commands are the program's face; these names are for who would rather call than run it. Each is loaded
-when it is first used.
+These names are the Python interface beside the `vdbevents` command. Each is loaded on first use.
 
     >>> from pathlib import Path
     >>> import vdbevents

@@ -1,4 +1,4 @@
-"""`python -m vdbevents` and the `vdbevents` command."""
+"""The `vdbevents` command, and `python -m vdbevents`."""
 
 import gc
 import os
@@ -10,7 +10,7 @@ _INTERRUPTED = 130
 
 
 def main() -> None:
-    # What is imported is no garbage: to look for some at every 700 objects takes a twentieth of the start.
+    # Imports leave no garbage; collecting it at every 700 objects takes a twentieth of the start.
     gc.set_threshold(_OBJECTS)
 
     try:
@@ -26,26 +26,26 @@ def _run() -> None:
 
         run()
     except KeyboardInterrupt:
-        # In the midst of what is imported nobody else has noticed it.
+        # During imports nothing else catches it.
         sys.exit(_INTERRUPTED)
 
 
 def _leave(code: object) -> None:
-    """Ends the process at once, unless somebody has a use for its end.
+    """End the process without Python's clean-up, unless a thread or a debugger needs it.
 
-    To take apart all that was imported takes a tenth of what a query does.
+    The clean-up takes a tenth of the time of a query.
     """
     if isinstance(code, int | None) and threading.active_count() == 1 and not _is_watched():
         try:
             sys.stdout.flush()
             sys.stderr.flush()
-        except (OSError, ValueError):  # it is closed: as Python says it
+        except (OSError, ValueError):  # a stream is closed: Python reports it in its own way
             return
         os._exit(code or 0)
 
 
 def _is_watched() -> bool:
-    """Whether a debugger, a profiler, or what measures coverage is there."""
+    """Return whether a debugger, a profiler, or a coverage tool is active."""
     monitoring = getattr(sys, "monitoring", None)  # since Python 3.12
     tools = map(monitoring.get_tool, range(6)) if monitoring else ()
     return "bdb" in sys.modules or any((sys.gettrace(), sys.getprofile(), *tools))

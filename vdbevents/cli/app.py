@@ -1,4 +1,4 @@
-"""The application: which commands there are, and loading the one that is called."""
+"""The application: the list of commands, loaded one by one."""
 
 import importlib
 import os
@@ -16,7 +16,7 @@ from vdbevents.cli.diagnostics import ExitCode
 app = typer.Typer(
     name="vdbevents",
     cls=ConfiguredGroup,
-    help="The flight recorder for a desktop that VideoDB watches.",
+    help="Save and search the events of a desktop recorded with VideoDB.",
     epilog="Start with: vdbevents demo",
     no_args_is_help=True,
     rich_markup_mode=None,
@@ -37,7 +37,7 @@ def run() -> None:
     _fill_closed_streams()
     wanted = next(iter(sys.argv[1:]), "")
     is_alone = wanted in COMMANDS and wanted != "config" and is_silent(os.environ)
-    # Building the options of some thirty commands takes as long as most of them run.
+    # Building the options of thirty commands takes as long as most of them run.
     _add_commands([wanted] if is_alone and not _is_completing() else COMMANDS)
     try:
         app()
@@ -63,8 +63,8 @@ def _is_completing() -> bool:
 
 
 def _fill_closed_streams() -> None:
-    # After `<&- >&- 2>&-` the next files to be opened, the journal among them, would get the numbers of the
-    # streams, and with them whatever is written to a stream.
+    # After `<&- >&- 2>&-` the next open files, such as the journal, would get the descriptors of the streams,
+    # and then all that is written to a stream.
     for number in range(3):
         try:
             os.fstat(number)

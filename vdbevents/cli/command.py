@@ -1,4 +1,4 @@
-"""What the commands share: their common options, and how what they return or raise is told."""
+"""Helpers of all commands: exit codes, Ctrl-C, checks of options, output."""
 
 import contextlib
 import functools
@@ -18,7 +18,7 @@ from vdbevents.cli.options import expand_groups
 from vdbevents.errors import InputError, VdbeventsError
 
 LONGEST_CALL_SECONDS: Final = 20.0
-"""What one call of the service may take at most."""
+"""The time limit of one call of the service."""
 
 _SHORTEST_TOKEN_MS: Final = 60_000
 _LONGEST_TOKEN_MS: Final = 10 * 366 * 86_400_000
@@ -41,11 +41,11 @@ def reports(command: Callable[..., ExitCode | None]) -> Callable[..., None]:
         except KeyboardInterrupt:
             code = ExitCode.INTERRUPTED
         except BrokenPipeError:
-            # Whoever read our output has had enough: no error, and nothing more to flush at exit.
+            # The reader closed the pipe: not an error, and nothing to flush at exit.
             silence_stdout()
         except typer.Exit:
             raise
-        except Exception:  # noqa: BLE001 - what nobody foresaw is reported as the bug it is
+        except Exception:  # noqa: BLE001 - an unexpected exception is reported as a bug
             diagnostics.bug()
             code = ExitCode.BUG
         diagnostics.flush()
@@ -56,95 +56,100 @@ def reports(command: Callable[..., ExitCode | None]) -> Callable[..., None]:
 
 @contextlib.contextmanager
 def interrupts_held() -> Iterator[threading.Event]:
-    """Has Ctrl-C, and SIGTERM where it does the same, set an event instead of raising wherever it finds us.
+    """Hold back Ctrl-C, and SIGTERM if it raises too: they set the event that this yields.
 
     Raises:
-        KeyboardInterrupt: it was set, and is only told now. Who raises it before has noticed, and ends the
-            process, which neither disturbs any more.
+        KeyboardInterrupt: at the end, if the event was set. If the body raises it itself, the signals stay
+            held back, so that nothing disturbs the end of the process.
     """
     numbers = [
         number
         for number in (signal.SIGINT, signal.SIGTERM)
         if signal.getsignal(number) is signal.default_int_handler
     ]
-    asked, noticed = threading.Event(), False
+    interrupted, is_ending = threading.Event(), False
     for number in numbers:
-        signal.signal(number, lambda _number, _frame: asked.set())
+        signal.signal(number, lambda _number, _frame: interrupted.set())
     try:
-        yield asked
+        yield interrupted
     except KeyboardInterrupt:
-        noticed = True
+        is_ending = True
         raise
     finally:
-        if not noticed:
+        if not is_ending:
             for number in numbers:
                 signal.signal(number, signal.default_int_handler)
-            if asked.is_set():
+            if interrupted.is_set():
                 raise KeyboardInterrupt
 
 
 def require_finite(**limits: float | None) -> None:
-    """Sees that numbers can be counted with, which `nan` and `inf` cannot: options by their names.
+    """Check that no option is `nan` or `inf`: `connect_timeout=…` is named `--connect-timeout`.
 
     Raises:
-        InputError: one cannot; `connect_timeout` is told of as `--connect-timeout`.
+        InputError: one is.
     """
     for name, value in limits.items():
         if value is not None and not math.isfinite(value):
             option = f"--{name.replace('_', '-')}"
-            raise InputError(f"{option} {value} is no number to count with", "give a finite one")
+            raise InputError(
+                f"{option}: must be finite, got {value}", "give a finite number", error_id="number-not-finite"
+            )
 
 
 def require_text(*values: str | None) -> None:
-    """Sees that what is to be sent is text, which bytes of another encoding are not.
+    """Check that values can be encoded, which bytes of another encoding cannot.
 
     Raises:
-        InputError: one is none.
+        InputError: one cannot.
     """
     for value in values:
         try:
             (value or "").encode()
         except UnicodeEncodeError:
-            raise InputError(f"{value!a} is no text", "write it in this terminal's encoding") from None
+            raise InputError(
+                f"not text: {value!a}", "write it in this terminal's encoding", error_id="text-invalid"
+            ) from None
 
 
 def token_seconds(option: str, text: str) -> int:
-    """How long a client token is to be good, of an option that says it as `24h` or `7d`.
+    """Return the seconds of an option that says how long a client token is valid: `24h`, `7d`.
 
     Raises:
-        InputError: it is no length of time, or none between a minute and ten years.
+        InputError: it is not a duration between a minute and ten years.
     """
     from vdbevents.times import parse_duration
 
     milliseconds = parse_duration(option, text)
     if milliseconds < _SHORTEST_TOKEN_MS:
-        raise InputError(f"{option} {text} is too short to begin with", "give a minute at least")
+        message, hint = f"{option}: must be at least 1m, got {text}", "give at least a minute"
+        raise InputError(message, hint, error_id="token-ttl-short")
     if milliseconds > _LONGEST_TOKEN_MS:
-        raise InputError(
-            f"{option} {text} is longer than ten years", "make another token before this one expires"
-        )
+        message = f"{option}: must be at most ten years, got {text}"
+        hint = "create another token before this one expires"
+        raise InputError(message, hint, error_id="token-ttl-long")
     return math.ceil(milliseconds / 1000)
 
 
 def as_json(value: object, *, indent: int | None = 2) -> str:
-    """In ASCII: neither control characters nor what no encoding has reach a terminal."""
+    """Format a value as JSON in ASCII, which is safe on any terminal."""
     return json.dumps(value, indent=indent)
 
 
 def put(text: str) -> None:
-    """Prints data, at once; what the terminal's encoding does not have is replaced."""
+    """Print data at once; replace characters that the terminal's encoding lacks."""
     sys.stdout.buffer.write(f"{text}\n".encode(sys.stdout.encoding or "utf-8", "replace"))
     sys.stdout.flush()
 
 
 def silence_stdout() -> None:
-    """Whoever read our output has had enough: what follows goes nowhere, and is no error."""
+    """Send further output nowhere, after the reader has closed the pipe."""
     with contextlib.suppress(OSError, ValueError, AttributeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def default_end_user() -> str:
-    """Who is recorded where nobody says: `user@host`."""
+    """Return `user@host`, the end user of a session without another."""
     import getpass
     import socket
 

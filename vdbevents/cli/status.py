@@ -1,20 +1,15 @@
-"""What `vdbevents status` shows: the listener's own words, held against the lock and the clock."""
+"""`vdbevents status`: show the state of a directory's listener."""
 
-from typing import TYPE_CHECKING, Annotated, Any
+import time
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any, NamedTuple
 
 import typer
 
-from vdbevents.cli.command import put, reports
+from vdbevents.cli.command import as_json as json_text, put, reports
 from vdbevents.cli.diagnostics import ExitCode
-from vdbevents.cli.options import (
-    StateOptions,
-)
-
-if TYPE_CHECKING:
-    from vdbevents.journal.state import StateDirectory
-from datetime import datetime
-
-from vdbevents.cli.command import as_json as json_text
+from vdbevents.cli.options import JsonOption, StateOptions
 from vdbevents.journal.files import read_object
 from vdbevents.journal.locks import capture_runs, listener_pid, listener_runs, read_pid
 from vdbevents.journal.state import StateDirectory
@@ -24,35 +19,76 @@ _NOT_RUNNING = "not running"
 _CONNECTED = "connected"
 _STALE = "stale"
 
+HELP = """Show whether the listener runs, is connected, and what it receives.
 
-def gather(directory: StateDirectory, now: float) -> dict[str, Any]:
-    """The state of a directory's listener, as `status --json` prints it.
+\b
+Exit codes: 0 connected, 3 not running, 5 running but not connected, or stale (a screen is not described).
+"""
+
+
+class StatusFiles(NamedTuple):
+    """The content of a state directory's files.
+
+    Attributes:
+        listener_pid: the process that holds the listener's lock; None if its file does not say.
+        listener: the object in `videodb_listener.json`.
+        capture: the object in `videodb_capture_info.json`; None if no capture runs.
+        journal_bytes: the size of the journal; None if there is none.
+    """
+
+    running: bool
+    listener_pid: int | None
+    listener: dict[str, Any]
+    capture_pid: int | None
+    capture: dict[str, Any] | None
+    journal_bytes: int | None
+
+
+def read_files(directory: StateDirectory) -> StatusFiles:
+    """Read the files of a state directory, which need not exist."""
+    running, capturing = listener_runs(directory), capture_runs(directory)
+    try:
+        journal_bytes = directory.journal.stat().st_size
+    except OSError:
+        journal_bytes = None
+    return StatusFiles(
+        running=running,
+        listener_pid=listener_pid(directory) if running else None,
+        listener=read_object(directory.listener_status),
+        capture_pid=read_pid(directory.capture_pid) if capturing else None,
+        capture=read_object(directory.capture_info) if capturing else None,
+        journal_bytes=journal_bytes,
+    )
+
+
+def gather(directory: StateDirectory, files: StatusFiles, now: float) -> dict[str, Any]:
+    """Return a listener's status as `status --json` prints it; values of a wrong type are dropped.
 
     Args:
-        directory: which one; it need not exist.
+        directory: the state directory.
+        files: the content of its files.
         now: seconds since the epoch.
 
     Returns:
-        `state` is `connected`, `stale` (connected, and a screen is not described any more), `connecting`,
+        `state` is `connected`, `stale` (connected, but a screen is not described any more), `connecting`,
         `waiting`, `starting` or `not running`; ages are in seconds.
     """
-    running = listener_runs(directory)
-    pid = listener_pid(directory) if running else None
-    told = read_object(directory.listener_status)
-    if running and told.get("pid") != pid:
-        told = {"state": "starting"}
-    events = _object(told, "events")
+    running, pid = files.running, files.listener_pid
+    is_current = not running or files.listener.get("pid") == pid
+    listener: dict[str, Any] = files.listener if is_current else {"state": "starting"}
+    live = listener if running else {}
+    events = _object(listener, "events")
     return {
         "directory": str(directory.path),
         "running": running,
-        "state": _state(told) if running else _NOT_RUNNING,
-        "since": told.get("since"),
-        "for_seconds": _age(told.get("since"), now),
+        "state": _state(listener) if running else _NOT_RUNNING,
+        "since": listener.get("since"),
+        "for_seconds": _age(listener.get("since"), now),
         "pid": pid,
-        "ws_id": told.get("ws_id") if running else None,
-        "reconnects": _number(told, "reconnects"),
-        "last_error": told.get("last_error"),
-        "next_attempt": told.get("next_attempt") if running else None,
+        "ws_id": live.get("ws_id"),
+        "reconnects": _number(listener, "reconnects"),
+        "last_error": listener.get("last_error"),
+        "next_attempt": live.get("next_attempt"),
         "events": {
             "total": _number(events, "total"),
             "since": events.get("since"),
@@ -66,44 +102,33 @@ def gather(directory: StateDirectory, now: float) -> dict[str, Any]:
                 if isinstance(channel, dict)
             },
         },
-        "gaps": _number(told, "gaps"),
-        "unrecovered": _number(told, "unrecovered"),
-        "stale": _stale(told, now) if running else [],
-        "dropped": _number(told, "dropped"),
-        "disk_trouble": told.get("disk_trouble") if running else None,
-        "capture": _capture(directory),
+        "gaps": _number(listener, "gaps"),
+        "unrecovered": _number(listener, "unrecovered"),
+        "stale": _stale_streams(live, now),
+        "dropped": _number(listener, "dropped"),
+        "disk_trouble": live.get("disk_trouble"),
+        "capture": _capture(files),
         "journal": str(directory.journal),
-        "journal_bytes": _journal_bytes(directory),
-        "version": told.get("version"),
+        "journal_bytes": files.journal_bytes,
+        "version": listener.get("version"),
     }
 
 
-def _capture(directory: StateDirectory) -> dict[str, Any] | None:
-    """What the capture that runs says of itself; None where none runs."""
-    if not capture_runs(directory):
+def _capture(files: StatusFiles) -> dict[str, Any] | None:
+    if files.capture is None:
         return None
-    told = read_object(directory.capture_info)
-    pid = read_pid(directory.capture_pid)
-    if told.get("pid") != pid:
-        told = {}
+    pid = files.capture_pid
+    capture = files.capture if files.capture.get("pid") == pid else {}
     return {
         "pid": pid,
-        # It has just begun, or the session is a backend's, of which it writes nothing.
-        "status": told.get("status", "running"),
-        "session_id": _object(told, "session").get("id"),
-        "started": told.get("started"),
+        # The file is missing at the start, and for a backend's session.
+        "status": capture.get("status", "running"),
+        "session_id": _object(capture, "session").get("id"),
+        "started": capture.get("started"),
     }
-
-
-def _journal_bytes(directory: StateDirectory) -> int | None:
-    try:
-        return directory.journal.stat().st_size
-    except OSError:
-        return None
 
 
 def _object(holder: dict[str, Any], name: str) -> dict[str, Any]:
-    # Whoever wrote the file, a crash or another version, a status is shown all the same.
     value = holder.get(name)
     return value if isinstance(value, dict) else {}
 
@@ -113,24 +138,22 @@ def _number(holder: dict[str, Any], name: str) -> int:
     return value if isinstance(value, int) else 0
 
 
-def _state(told: dict[str, Any]) -> str:
-    state = str(told.get("state", "starting"))
-    if state == _CONNECTED and told.get("stale"):
+def _state(listener: dict[str, Any]) -> str:
+    state = str(listener.get("state", "starting"))
+    if state == _CONNECTED and listener.get("stale"):
         return _STALE
     return "connecting" if state == "opening" else state
 
 
-def _stale(told: dict[str, Any], now: float) -> list[dict[str, Any]]:
-    found = told.get("stale")
+def _stale_streams(listener: dict[str, Any], now: float) -> list[dict[str, Any]]:
+    streams = listener.get("stale")
     return [
         {
-            "stream_id": one.get("stream_id"),
-            "stream_name": one.get("stream_name"),
-            "since": one.get("since"),
-            "for_seconds": _age(one.get("since"), now),
+            **{name: stream.get(name) for name in ("stream_id", "stream_name", "since")},
+            "for_seconds": _age(stream.get("since"), now),
         }
-        for one in (found if isinstance(found, list) else ())
-        if isinstance(one, dict)
+        for stream in (streams if isinstance(streams, list) else ())
+        if isinstance(stream, dict)
     ]
 
 
@@ -141,60 +164,59 @@ def _age(moment: object, now: float) -> float | None:
         return None
 
 
-def render(found: dict[str, Any], *, as_json: bool) -> str:
-    """The same for a program, or for a person (local time)."""
-    if as_json:
-        return json_text(found)
-    directory = harmless(found["directory"])
-    lines = [f"{harmless(found['state']):<12} {directory}"]
-    if found["running"]:
-        since = f"{harmless(found['state'])} since {_local(found['since'])}{_for(found['for_seconds'])}"
-        lines.append(f"  listener   PID {found['pid']}, {since}")
-    if found["ws_id"]:
-        lines.append(f"  ws_id      {harmless(str(found['ws_id']))}")
-    if found["running"]:
-        lines.append(f"  reconnects {found['reconnects']}")
-    lines += [
-        f"  stale      {harmless(str(it['stream_name']))}, not described{_for(it['for_seconds'])}"
-        for it in found["stale"]
+def render(status: dict[str, Any]) -> str:
+    """Format a status for a person, with local times."""
+    directory = harmless(status["directory"])
+    rows = [*_listener_rows(status), *_capture_rows(status)]
+    lines = [
+        f"{harmless(status['state']):<12} {directory}",
+        *(f"  {label:<10} {text}" for label, text in rows),
     ]
-    if found["state"] not in (_CONNECTED, _STALE) and found["last_error"]:
-        lines.append(f"  last error {harmless(str(found['last_error']))}")
-    if found["next_attempt"]:
-        lines.append(f"  next try   {_local(found['next_attempt'])}")
-    if found["capture"]:
-        lines.append(_render_capture(found["capture"]))
-    if found["disk_trouble"]:
-        lines.append(f"  disk       {harmless(str(found['disk_trouble']))}: holding events in memory")
-    lines += _render_events(found)
-    size = found["journal_bytes"]
-    lines.append(f"  journal    {'none yet' if size is None else _size(size)}, {harmless(found['journal'])}")
-    if not found["running"]:
-        lines.append(f"  → start one with: vdbevents listen {directory}")
-    return "\n".join(lines)
-
-
-def _render_capture(capture: dict[str, Any]) -> str:
-    session = f", session {harmless(str(capture['session_id']))}" if capture["session_id"] else ""
-    since = f" since {_local(capture['started'])}" if capture["started"] else ""
-    return f"  capture    PID {capture['pid']}, {harmless(str(capture['status']))}{since}{session}"
-
-
-def _render_events(found: dict[str, Any]) -> list[str]:
-    events = found["events"]
+    events, size = status["events"], status["journal_bytes"]
     since = f" since {_local(events['since'])}" if events["since"] else ""
-    lines = [f"  events     {events['total']:,}{since}"]
+    lines.append(f"  events     {events['total']:,}{since}")
     for name, channel in sorted(events["channels"].items(), key=lambda item: -item[1]["count"]):
         age = channel["age_seconds"]
         last = f"last {_duration(age)} ago" if age is not None else ""
         lines.append(f"    {harmless(name):<16} {channel['count']:>9,}  {last}")
-    gaps = f"{found['gaps']:,}" if found["gaps"] else "none"
-    if found["gaps"]:
-        gaps += f", {found['unrecovered']:,} not recovered" if found["unrecovered"] else ", all recovered"
-    if found["dropped"]:
-        gaps += f"; {found['dropped']:,} events dropped"
-    lines.append(f"  gaps       {gaps}")
-    return lines
+    lines.append(f"  gaps       {_gaps(status)}")
+    lines.append(f"  journal    {'none yet' if size is None else _size(size)}, {harmless(status['journal'])}")
+    if not status["running"]:
+        lines.append(f"  → start one with: vdbevents listen {directory}")
+    return "\n".join(lines)
+
+
+def _listener_rows(status: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    if status["running"]:
+        since = f"{_local(status['since'])}{_for(status['for_seconds'])}"
+        yield "listener", f"PID {status['pid']}, {harmless(status['state'])} since {since}"
+    if status["ws_id"]:
+        yield "ws_id", harmless(str(status["ws_id"]))
+    if status["running"]:
+        yield "reconnects", str(status["reconnects"])
+    for stream in status["stale"]:
+        yield "stale", f"{harmless(str(stream['stream_name']))}, not described{_for(stream['for_seconds'])}"
+    if status["state"] not in (_CONNECTED, _STALE) and status["last_error"]:
+        yield "last error", harmless(str(status["last_error"]))
+    if status["next_attempt"]:
+        yield "next try", _local(status["next_attempt"])
+
+
+def _capture_rows(status: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    if capture := status["capture"]:
+        session = f", session {harmless(str(capture['session_id']))}" if capture["session_id"] else ""
+        since = f" since {_local(capture['started'])}" if capture["started"] else ""
+        yield "capture", f"PID {capture['pid']}, {harmless(str(capture['status']))}{since}{session}"
+    if status["disk_trouble"]:
+        yield "disk", f"{harmless(str(status['disk_trouble']))}: holding events in memory"
+
+
+def _gaps(status: dict[str, Any]) -> str:
+    gaps, missing, dropped = status["gaps"], status["unrecovered"], status["dropped"]
+    text = f"{gaps:,}" if gaps else "none"
+    if gaps:
+        text += f", {missing:,} not recovered" if missing else ", all recovered"
+    return f"{text}; {dropped:,} events dropped" if dropped else text
 
 
 def _local(moment: object) -> str:
@@ -224,28 +246,12 @@ def _size(count: int) -> str:
     return f"{size:.1f} GB"
 
 
-HELP = """Show whether the listener runs, is connected, and what it receives.
-
-\b
-Exit codes: 0 connected, 3 not running, 5 running but not connected, or stale (a screen is not described).
-"""
-
-
 @reports
-def status(
-    *,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
-    options: StateOptions,
-) -> ExitCode:
-    import time
-
-    from vdbevents.cli.status import gather, render
-
-    found = gather(options.state, time.time())
-    put(render(found, as_json=as_json))
-    return {"connected": ExitCode.DONE, "not running": ExitCode.LISTENER_STATE}.get(
-        found["state"], ExitCode.UNREACHABLE
-    )
+def status(*, as_json: JsonOption = False, options: StateOptions) -> ExitCode:
+    shown = gather(options.state, read_files(options.state), time.time())
+    put(json_text(shown) if as_json else render(shown))
+    codes = {_CONNECTED: ExitCode.DONE, _NOT_RUNNING: ExitCode.LISTENER_STATE}
+    return codes.get(shown["state"], ExitCode.UNREACHABLE)
 
 
 def add_to(app: typer.Typer) -> None:
