@@ -78,7 +78,7 @@ def test_a_client_token_runs_out_and_the_api_key_does_not(emulator):
     emulator.control("faults", expired_tokens={"times": 1})
     assert emulator.http("GET", path)[0] == 200
     status, _, answer = emulator.http("GET", path, key=token)
-    assert (status, answer["message"]) == (401, "The client token has run out.")
+    assert (status, answer["message"]) == (401, "The client token has expired.")
     assert emulator.http("GET", path, key=token)[0] == 200
 
 

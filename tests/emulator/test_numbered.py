@@ -11,10 +11,13 @@ from hypothesis import given, settings, strategies
 from videodb.exceptions import InvalidRequestError
 
 from vdbevents.emulator.application import EmulatorSettings, serve
-from vdbevents.emulator.clock import Clock
-from vdbevents.emulator.numbered import Numbered
-from vdbevents.emulator.playback import Service
-from vdbevents.emulator.replay import Recorded, load_recording
+from vdbevents.emulator.emulated_cloud import EmulatedCloud
+from vdbevents.emulator.pipeline_kinds import create_index
+from vdbevents.emulator.pipeline_scripts import NumberedScript, RecordedScript
+from vdbevents.emulator.replay_file import load_recording
+from vdbevents.emulator.request_checks import Call
+from vdbevents.emulator.rtstreams import create_stream
+from vdbevents.emulator.service_clock import ServiceClock
 
 HOUR = 3600
 ORIGIN = 1_772_446_530.1234
@@ -27,7 +30,7 @@ TEXT = "{} {} {}: "
 
 
 def said(channel, since=ORIGIN, count=1, kind="mic", origin=ORIGIN):
-    return list(itertools.islice(Numbered().said(channel, kind, origin, since), count))
+    return list(itertools.islice(NumberedScript().utterances(channel, kind, origin, since), count))
 
 
 def milliseconds(seconds):
@@ -76,17 +79,17 @@ def test_a_script_that_is_entered_after_a_thousand_years_needs_no_longer():
     started = time.monotonic()
     ((_, one),) = said("visual_index", ORIGIN + years - 1, kind="screen")
     assert one.text.startswith(f"screen visual_index {years // 2}: ")
-    recording = Recorded(load_recording(None), 1.0, loop=True)
-    due, _ = next(recording.said("transcript", "mic", ORIGIN, ORIGIN + years))
+    recording = RecordedScript(load_recording(None), 1.0, loop=True)
+    due, _ = next(recording.utterances("transcript", "mic", ORIGIN, ORIGIN + years))
     assert 0 <= due - ORIGIN - years < recording.recording.round_seconds
     assert time.monotonic() - started < 60
 
 
 @pytest.mark.parametrize("passed", [0, 20.5, 65.3, 65.74, 131.5, 400])
 def test_a_recording_that_is_entered_later_goes_on_where_it_has_come_to(passed):
-    recording = Recorded(load_recording(None), 2.0, loop=True)
-    later = list(itertools.islice(recording.said("audio_index", "mic", ORIGIN, ORIGIN + passed), 5))
-    whole = itertools.islice(recording.said("audio_index", "mic", ORIGIN, ORIGIN), 50)
+    recording = RecordedScript(load_recording(None), 2.0, loop=True)
+    later = list(itertools.islice(recording.utterances("audio_index", "mic", ORIGIN, ORIGIN + passed), 5))
+    whole = itertools.islice(recording.utterances("audio_index", "mic", ORIGIN, ORIGIN), 50)
     assert later == [one for one in whole if one[0] >= ORIGIN + passed][:5]
 
 
@@ -173,19 +176,20 @@ def test_hours_are_pushed_and_kept_in_seconds_without_a_number_missing(emulator)
 
 def test_8_hours_are_made_at_once_and_others_have_their_turn_in_between():
     async def catch_up():
-        clock = Clock(time.time)
+        clock = ServiceClock(time.time)
         recording = load_recording(None)
-        service = Service(recording, clock, numbered=True, speed=1.0, loop=False, autoplay=False)
-        stream = service.world.create_stream({"url": "rtsp://x", "name": "screen:1"})
-        _, index = service.world.create_index(stream["id"], {})
-        service.begin_pipeline(index)
+        cloud = EmulatedCloud(recording, clock, numbered=True, speed=1.0, loop=False, autoplay=False)
+        stream = create_stream(cloud.store, Call({}, {}, {"url": "rtsp://x", "name": "screen:1"}))
+        answer = create_index(cloud.store, Call({"id": stream["id"]}, {}, {}))
+        index = cloud.store.pipelines[answer["rtstream_index_id"]]
+        cloud.flush()
         clock.advance(8 * HOUR)
         before, steps = 0, set()
         while before < 8 * HOUR // 2:
             await asyncio.sleep(0)
             steps.add(len(index.records) - before)
             before = len(index.records)
-        await service.end()
+        await cloud.end()
         return max(steps)
 
     assert asyncio.run(catch_up()) < 300
@@ -320,7 +324,7 @@ def test_numbered_events_are_not_replayed_and_a_flood_is_possible(start):
 
 
 def test_numbered_events_and_a_recording_exclude_each_other(tmp_path):
-    with pytest.raises(ValueError, match="cannot be both"):
+    with pytest.raises(ValueError, match="numbered, replay"):
         serve(EmulatorSettings(numbered=True, replay=tmp_path / "x.jsonl"), pytest.fail)
 
 

@@ -5,9 +5,11 @@ import json
 import pytest
 from hypothesis import given, strategies
 
-from vdbevents.emulator.faults import Faults
-from vdbevents.emulator.replay import Flood, load_recording, parse_recording, stream_kind
-from vdbevents.emulator.sockets import BINARY, TEXT
+from vdbevents.emulator.faults import ActiveFaults
+from vdbevents.emulator.flood import Flood
+from vdbevents.emulator.replay_file import load_recording, parse_recording
+from vdbevents.emulator.utterances import stream_kind
+from vdbevents.emulator.websocket_protocol import BINARY, TEXT
 
 ENVELOPE = b'{"ts":"2026-03-02T10:15:30.123Z","unix_ts":1772446530.123,'
 
@@ -93,7 +95,7 @@ def test_the_bundled_session_is_whole():
 
 
 def test_a_recording_that_is_missing_or_empty_is_named(tmp_path):
-    with pytest.raises(ValueError, match=r"missing\.jsonl cannot be read"):
+    with pytest.raises(ValueError, match=r"missing\.jsonl: cannot be read"):
         load_recording(tmp_path / "missing.jsonl")
     (tmp_path / "empty.jsonl").write_bytes(b"\n")
     with pytest.raises(ValueError, match="no message"):
@@ -141,7 +143,7 @@ def test_a_flood_does_without_a_recording_of_speech():
 
 def test_a_fault_ends_after_its_time_or_its_strikes():
     now = [0.0]
-    faults = Faults(lambda: now[0])
+    faults = ActiveFaults(lambda: now[0])
     faults.change({"http": {"status": 503, "for": 2}, "hang": {"times": 1, "path": "/a"}})
     assert faults.strike("hang", "/b") is None
     assert faults.strike("hang", "/a") is not None
@@ -167,13 +169,13 @@ def test_a_fault_ends_after_its_time_or_its_strikes():
     ],
 )
 def test_a_fault_is_for_the_calls_it_names(options, method, path, strikes):
-    faults = Faults(lambda: 0.0)
+    faults = ActiveFaults(lambda: 0.0)
     faults.change({"slow": {"seconds": 0, **options}})
     assert (faults.strike("slow", path, method) is not None) is strikes
 
 
 def test_a_fault_lets_the_first_calls_pass_and_counts_only_those_it_is_for():
-    faults = Faults(lambda: 0.0)
+    faults = ActiveFaults(lambda: 0.0)
     faults.change({"http": {"status": 500, "path": "/a", "skip": 2, "times": 1}})
     assert faults.strike("http", "/b") is None
     assert faults.in_force()["http"]["skip_left"] == 2
@@ -223,7 +225,7 @@ def test_a_fault_lets_the_first_calls_pass_and_counts_only_those_it_is_for():
     ],
 )
 def test_a_fault_that_is_none_is_refused_and_changes_nothing(wanted):
-    faults = Faults(lambda: 0.0)
+    faults = ActiveFaults(lambda: 0.0)
     with pytest.raises(ValueError, match=r"fault|close frame"):
         faults.change({"mute": {}, **wanted} if "mute" not in wanted else wanted)
     assert faults.in_force() == {}

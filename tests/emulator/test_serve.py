@@ -72,7 +72,7 @@ def test_a_port_in_use_is_an_oserror(start):
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.0.2.1", "example.org", ""])
 def test_no_other_machine_is_let_in(host):
-    with pytest.raises(ValueError, match="not a loopback address"):
+    with pytest.raises(ValueError, match="must be a loopback address"):
         serve(EmulatorSettings(host=host), pytest.fail)
 
 
@@ -80,7 +80,7 @@ def test_settings_that_make_no_sense_are_said_aloud(tmp_path):
     for settings, message in (
         ({"replay": tmp_path}, "cannot be read"),
         ({"speed": -1.0}, "speed"),
-        ({"clock_rate": 0.0}, "rate of the clock"),
+        ({"clock_rate": 0.0}, "clock rate"),
         ({"faults": {"typo": {}}}, "no fault 'typo'"),
         ({"certificate": tmp_path / "none.pem"}, "certificate"),
     ):
@@ -152,7 +152,7 @@ def test_the_command_prints_what_clients_take_from_the_environment():
     ("options", "message"),
     [
         (["--numbered", "--replay", "x.jsonl"], "--numbered and --replay contradict each other"),
-        (["--clock-rate", "inf"], "rate of the clock has to be a finite number above 0"),
+        (["--clock-rate", "inf"], "clock rate: must be a finite number above 0, got inf"),
     ],
 )
 def test_the_command_refuses_what_it_cannot_be_and_says_why(options, message):

@@ -13,8 +13,8 @@ from itertools import pairwise
 import pytest
 from support.processes import PATIENCE, eventually
 
-from vdbevents.emulator.faults import Faults
-from vdbevents.emulator.webhooks import Outcome, Schedule, pause_after
+from vdbevents.emulator.faults import ActiveFaults
+from vdbevents.emulator.webhooks import WebhookResult, WebhookSchedule, pause_after
 
 CHANNELS = [
     {"channel_id": "mic:default", "type": "audio", "store": False},
@@ -246,7 +246,7 @@ def test_what_is_no_address_of_the_web_is_given_up_at_once(emulator, url):
     (found,) = settled(emulator, 1)
     (attempt,) = found["attempts"]
     assert (found["state"], attempt["status"]) == ("given_up", None)
-    assert "The address cannot be used" in attempt["error"]
+    assert "The URL cannot be used" in attempt["error"]
 
 
 def test_https_is_spoken_to_who_can_be_trusted(hurried, receiver, tmp_path, monkeypatch):
@@ -409,12 +409,18 @@ def test_the_server_ends_at_once_though_a_receiver_hangs(emulator, receiver, mon
 @pytest.mark.parametrize(
     ("fault", "message"),
     [
-        ({"webhook_duplicate": {"copies": 1}}, "2 or more for 'copies'"),
-        ({"webhook_delay": {}}, "needs 'seconds'"),
-        ({"webhook_delay": {"seconds": 3, "up_to": 2}}, "3 or more for 'up_to'"),
-        ({"webhook_reorder": {"window": 1}}, "2 or more for 'window'"),
-        ({"webhook_lost": {"attempts": 0}}, "1 or more for 'attempts'"),
-        ({"webhook_lost": {"event": 5}}, "cannot take 5 for 'event'"),
+        (
+            {"webhook_duplicate": {"copies": 1}},
+            "webhook_duplicate, copies: must be a whole number from 2, got 1",
+        ),
+        ({"webhook_delay": {}}, "webhook_delay, seconds: must be a number from 0, got None"),
+        (
+            {"webhook_delay": {"seconds": 3, "up_to": 2}},
+            "webhook_delay, up_to: must be a number from 3, got 2",
+        ),
+        ({"webhook_reorder": {"window": 1}}, "webhook_reorder, window: must be a whole number from 2, got 1"),
+        ({"webhook_lost": {"attempts": 0}}, "webhook_lost, attempts: must be a whole number from 1, got 0"),
+        ({"webhook_lost": {"event": 5}}, "webhook_lost, event: must be a text, got 5"),
         ({"webhook_withhold": {"times": 2}}, "is a state"),
     ],
 )
@@ -429,9 +435,9 @@ def test_a_fault_that_makes_no_sense_is_refused(emulator, fault, message):
 
 def scheduled(count, **faults):
     """A schedule that owes so many webhooks to one address, all since the moment 100."""
-    in_force = Faults(lambda: 0.0)
+    in_force = ActiveFaults(lambda: 0.0)
     in_force.change(faults)
-    schedule = Schedule(in_force)
+    schedule = WebhookSchedule(in_force)
     for number in range(count):
         schedule.add("http://x", f"event-{number}", b"{}", 100.0)
     return schedule
@@ -443,7 +449,7 @@ def sent(schedule):
     while (webhook := schedule.first("http://x")) is not None:
         now = max(now, webhook.due)
         order.append((webhook.event, now))
-        schedule.settle(webhook, now, Outcome(status=200), now)
+        schedule.settle(webhook, now, WebhookResult(status=200), now)
     return order
 
 
@@ -456,11 +462,11 @@ def test_delays_are_the_same_for_the_same_seed_and_keep_the_order():
     once, again, other = (sent(scheduled(20, webhook_delay={**delays, "seed": seed})) for seed in (1, 1, 2))
     assert once == again != other
     assert [event for event, _ in once] == [f"event-{number}" for number in range(20)]
-    due = [it["due"] - 100 for it in scheduled(20, webhook_delay=delays).described()]
+    due = [it["due"] - 100 for it in scheduled(20, webhook_delay=delays).report()]
     assert len(set(due)) == 20
     assert 1 <= min(due) < 3
     assert 7 < max(due) <= 9
-    assert {it["due"] for it in scheduled(3, webhook_delay={"seconds": 2}).described()} == {102}
+    assert {it["due"] for it in scheduled(3, webhook_delay={"seconds": 2}).report()} == {102}
 
 
 def test_a_window_is_shuffled_by_its_seed_and_goes_at_once_when_it_is_full():
@@ -484,7 +490,7 @@ def test_a_window_that_is_not_filled_holds_for_a_few_seconds():
 
 def test_the_last_thousand_that_are_done_are_remembered_and_all_that_are_owed():
     schedule = scheduled(1_500)
-    assert len(schedule.described()) == 1_500
+    assert len(schedule.report()) == 1_500
     sent(schedule)
-    found = schedule.described()
+    found = schedule.report()
     assert (len(found), found[0]["event"], found[-1]["event"]) == (1_000, "event-500", "event-1499")

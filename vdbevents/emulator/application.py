@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ipaddress
-import math
 import shutil
 import signal
 import socket
@@ -22,48 +21,56 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.responses import JSONResponse, Response
 from starlette.routing import WebSocketRoute
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
-from vdbevents.emulator.clock import Clock
-from vdbevents.emulator.control import PREFIX, Control
-from vdbevents.emulator.playback import Service, usable_speed
-from vdbevents.emulator.replay import load_recording
-from vdbevents.emulator.rest import Api, NoData, answer_nothing, error_answer, refuse
-from vdbevents.emulator.sockets import PROTOCOL, EmulatorProtocol
-from vdbevents.emulator.world import ApiError, Connection
+from vdbevents.emulator.control import ControlApi
+from vdbevents.emulator.control_sockets import SocketControl
+from vdbevents.emulator.emulated_cloud import EmulatedCloud
+from vdbevents.emulator.http_gate import HttpGate
+from vdbevents.emulator.replay_file import load_recording
+from vdbevents.emulator.request_checks import ApiError
+from vdbevents.emulator.rest import RestApi, error_response, respond_refused
+from vdbevents.emulator.runtime_link import RuntimeControl
+from vdbevents.emulator.service_clock import ServiceClock
+from vdbevents.emulator.websocket_endpoint import serve_websocket
+from vdbevents.emulator.websocket_protocol import EmulatorProtocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from types import FrameType
 
     from starlette.requests import Request
-    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+    from starlette.responses import Response
+    from starlette.types import ASGIApp
     from starlette.websockets import WebSocket
-
-    from vdbevents.emulator.faults import Options
-
 
 _RUNTIME: Final = "vdbevents-capture-runtime"
 _LARGEST_MESSAGE: Final = 256 * 1024 * 1024
 _KEEP_ALIVE_SECONDS: Final = 75
 _BACKLOG: Final = 2048
-_FAREWELL_SECONDS: Final = 0.2
+_CLOSING_SECONDS: Final = 0.2
 _REOPEN_SECONDS: Final = 0.05
 
 
 @dataclass(frozen=True, slots=True)
 class EmulatorSettings:
-    """What the server is to be.
+    """Settings of the server.
 
-    `port` 0 is a free one. `replay` is a journal, None the real session that is bundled; with `autoplay` it
-    is played to the first WebSocket that connects, `speed` times as fast as it was recorded (0 or inf: as
-    fast as it goes), with `loop` again and again. `numbered` puts an endless script of numbered events in its
-    place, and nothing is replayed. `clock_rate` is how many times as fast the service's clock runs. `faults`
-    are in force from the start, as `POST /emulator/faults` takes them. With a `certificate` (and a
-    `private_key`, unless both are in one file) it speaks https and wss.
+    Attributes:
+        host: A loopback address.
+        port: 0 for a free one.
+        api_key: The only key that is accepted.
+        replay: A journal, None for the bundled real session.
+        autoplay: Whether the first WebSocket that connects starts the replay.
+        speed: How many times as fast as recorded; 0 or infinity is as fast as possible.
+        loop: Whether the replay starts over at its end.
+        numbered: Play an endless script of numbered events instead; nothing is replayed.
+        clock_rate: How many times as fast the service's clock runs.
+        faults: Faults in force from the start, as `POST /emulator/faults` takes them.
+        certificate: Serve https and wss with it.
+        private_key: Its key, unless it is in the certificate's file.
     """
 
     host: str = "127.0.0.1"
@@ -81,21 +88,20 @@ class EmulatorSettings:
 
 
 def installed_path() -> Path | None:
-    """Where the capture runtime's command is, beside this interpreter or on the PATH."""
+    """Return the path of the capture runtime's command, beside this interpreter or on the PATH."""
     beside = Path(sysconfig.get_path("scripts")) / (_RUNTIME + (".exe" if sys.platform == "win32" else ""))
     if beside.is_file():
         return beside
-    found = shutil.which(_RUNTIME)
-    return None if found is None else Path(found)
+    on_path = shutil.which(_RUNTIME)
+    return None if on_path is None else Path(on_path)
 
 
 def serve(settings: EmulatorSettings, announce: Callable[[str], None]) -> None:
-    """Runs until SIGINT or SIGTERM; `announce` is called once with the base URL when requests are answered.
+    """Serve until SIGINT or SIGTERM; call `announce` with the base URL when it is ready.
 
     Raises:
         OSError: The port is in use.
-        ValueError: The host is not this machine's own, the recording or the certificate cannot be read, a
-            fault is none, the speed or the rate of the clock makes no sense, or `numbered` meets a `replay`.
+        ValueError: A setting cannot be used.
     """
     server = _Server(settings)
     with _signals(server.stop):
@@ -104,24 +110,24 @@ def serve(settings: EmulatorSettings, announce: Callable[[str], None]) -> None:
 
 @contextlib.contextmanager
 def running(settings: EmulatorSettings) -> Iterator[str]:
-    """Runs the server in a thread while the context lasts, and gives its base URL; errors as of `serve`."""
+    """Run the server in a thread during the context, and yield its base URL; raises as `serve` does."""
     server = _Server(settings)
-    news: SimpleQueue[str | BaseException] = SimpleQueue()
+    first: SimpleQueue[str | BaseException] = SimpleQueue()
 
     def run() -> None:
         try:
-            asyncio.run(server.run(news.put))
-        except BaseException as error:  # noqa: BLE001 - it is raised where somebody waits
-            news.put(error)
+            asyncio.run(server.run(first.put))
+        except BaseException as error:  # noqa: BLE001 - raised in the thread that waits
+            first.put(error)
 
     thread = threading.Thread(target=run, name="vdbevents-emulator", daemon=True)
     thread.start()
-    first = news.get()
-    if isinstance(first, BaseException):
+    url = first.get()
+    if isinstance(url, BaseException):
         thread.join()
-        raise first
+        raise url
     try:
-        yield first
+        yield url
     finally:
         server.stop()
         thread.join()
@@ -129,7 +135,7 @@ def running(settings: EmulatorSettings) -> Iterator[str]:
 
 @contextlib.contextmanager
 def _signals(stop: Callable[[], None]) -> Iterator[None]:
-    """Ends on SIGINT and SIGTERM; only the main thread may ask for it."""
+    """Call `stop` on SIGINT and SIGTERM; no-op outside the main thread, which alone gets signals."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -137,11 +143,11 @@ def _signals(stop: Callable[[], None]) -> Iterator[None]:
     def ended(_: int, __: FrameType | None) -> None:
         stop()
 
-    before = {number: signal.signal(number, ended) for number in (signal.SIGINT, signal.SIGTERM)}
+    previous = {number: signal.signal(number, ended) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        for number, handler in before.items():
+        for number, handler in previous.items():
             signal.signal(number, handler)
 
 
@@ -152,20 +158,17 @@ class _Server:
         self._host = _loopback(settings.host)
         self._port = settings.port
         if settings.numbered and settings.replay is not None:
-            raise ValueError("Numbered events take the place of a recording: there cannot be both.")
-        recording = load_recording(settings.replay)
-        usable_speed(settings.speed)
-        self._service = Service(
-            recording,
-            Clock(time.time, settings.clock_rate),
+            raise ValueError("numbered, replay: give one of them")
+        self._cloud = EmulatedCloud(
+            load_recording(settings.replay),
+            ServiceClock(time.time, settings.clock_rate),
             numbered=settings.numbered,
             speed=settings.speed,
             loop=settings.loop,
             autoplay=settings.autoplay,
         )
-        self._control = Control(self._service, self._go_down)
-        self._service.faults.change(settings.faults)
-        self._config = _configuration(_application(self._service, self._control, settings.api_key), settings)
+        self._cloud.faults.change(settings.faults)
+        self._config = _configuration(_application(self._cloud, self._go_down, settings.api_key), settings)
         self._state = ServerState()
         self._listener: asyncio.Server | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -173,28 +176,32 @@ class _Server:
         self._ended = False
 
     def stop(self) -> None:
-        """Ends the server soon; may be called from any thread and from a signal handler."""
+        """Stop the server soon; may be called from any thread and from a signal handler."""
         self._ended = True
         if self._loop is not None:
             with contextlib.suppress(RuntimeError):
                 self._loop.call_soon_threadsafe(self._stopped.set)
 
     async def run(self, announce: Callable[[str], None]) -> None:
-        """Serves until it is stopped."""
+        """Serve until `stop` is called."""
         self._loop = asyncio.get_running_loop()
         await self._open()
         try:
             scheme = "https" if self._config.ssl else "http"
             announce(f"{scheme}://{f'[{self._host}]' if ':' in self._host else self._host}:{self._port}")
-            if self._service.faults.peek("down") is not None:
+            if self._is_down:
                 self._go_down()
             if not self._ended:
                 await self._stopped.wait()
         finally:
             await self._close()
 
+    @property
+    def _is_down(self) -> bool:
+        return self._cloud.faults.peek("down") is not None
+
     async def _open(self) -> None:
-        # Named as TCP, so that asyncio switches Nagle's algorithm off: an answer is written in two pieces.
+        # Made as a TCP socket, so that asyncio disables Nagle's algorithm: an answer is two writes.
         family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
         endpoint = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         try:
@@ -215,40 +222,40 @@ class _Server:
         return kind(config=self._config, server_state=self._state, app_state={})
 
     def _go_down(self) -> None:
-        """Refuses connections for a while, then is back on the same port; open WebSockets stay open."""
+        """Refuse connections until the fault `down` has ended; open WebSockets stay open."""
         if self._listener is None:
             return
         self._listener.close()
         self._listener = None
         for protocol in list(self._state.connections):
-            # An idle connection that is kept alive would go on answering.
+            # An idle kept-alive connection would go on answering.
             if not isinstance(protocol, EmulatorProtocol):
                 protocol.shutdown()
-        self._service.start(self._come_back())
+        self._cloud.start(self._come_back())
 
     async def _come_back(self) -> None:
-        while self._service.faults.peek("down") is not None:  # noqa: ASYNC110 - it ends with the time
+        while self._is_down:  # noqa: ASYNC110 - it ends with the time
             await asyncio.sleep(_REOPEN_SECONDS)
         while self._listener is None:
-            # Somebody may have been given the port in the meantime: it is waited for.
+            # Another program may have taken the port in the meantime: wait for it.
             with contextlib.suppress(OSError):
                 await self._open()
                 break
             await asyncio.sleep(_REOPEN_SECONDS)
 
     async def _close(self) -> None:
-        await self._service.end()
+        await self._cloud.end()
         if self._listener is not None:
-            # What was accepted a moment ago becomes a connection in the loop's next turns; asyncio forgets to
-            # close it if the server is closed before. So accepting ends first.
+            # A connection that was just accepted is set up in the loop's next turns; asyncio does not close
+            # it if the server is closed before. So stop accepting first.
             with contextlib.suppress(NotImplementedError):
                 asyncio.get_running_loop().remove_reader(self._listener.sockets[0].fileno())
-            await asyncio.sleep(_FAREWELL_SECONDS / 10)
+            await asyncio.sleep(_CLOSING_SECONDS / 10)
             self._listener.close()
         for protocol in list(self._state.connections):
             protocol.shutdown()
-        moment = time.monotonic() + _FAREWELL_SECONDS
-        while self._state.connections and time.monotonic() < moment:  # noqa: ASYNC110 - uvicorn tells nobody
+        deadline = time.monotonic() + _CLOSING_SECONDS
+        while self._state.connections and time.monotonic() < deadline:  # noqa: ASYNC110 - uvicorn has no event
             await asyncio.sleep(0.01)
         for task in list(self._state.tasks):
             task.cancel()
@@ -258,15 +265,12 @@ class _Server:
 
 
 def _loopback(host: str) -> str:
-    """The address of a host that is this machine; it would be a bad idea to let others in."""
+    """Return a loopback address; raise ValueError for others: no other machine is to connect."""
     address = "127.0.0.1" if host == "localhost" else host
-    try:
-        is_loopback = ipaddress.ip_address(address).is_loopback
-    except ValueError:
-        is_loopback = False
-    if not is_loopback:
-        raise ValueError(f"The emulator is for this machine only: {host!r} is not a loopback address.")
-    return address
+    with contextlib.suppress(ValueError):
+        if ipaddress.ip_address(address).is_loopback:
+            return address
+    raise ValueError(f"host: must be a loopback address, got {host!r}")
 
 
 def _configuration(application: ASGIApp, settings: EmulatorSettings) -> Config:
@@ -289,136 +293,37 @@ def _configuration(application: ASGIApp, settings: EmulatorSettings) -> Config:
     try:
         config.load()
     except (OSError, ssl.SSLError) as error:
-        raise ValueError(f"The certificate {settings.certificate} cannot be used: {error}.") from error
+        raise ValueError(f"certificate {settings.certificate}: cannot be used ({error})") from error
     return config
 
 
-def _application(service: Service, control: Control, api_key: str) -> ASGIApp:
+def _application(cloud: EmulatedCloud, go_down: Callable[[], None], api_key: str) -> ASGIApp:
     async def websocket(connection: WebSocket) -> None:
-        await _WebSocketEndpoint(service, connection).run()
+        await serve_websocket(cloud, connection)
 
     application = Starlette(
-        routes=[*control.routes(), *Api(service, api_key).routes(), WebSocketRoute("/ws", websocket)],
+        routes=[
+            *ControlApi(cloud, go_down).routes(),
+            *SocketControl(cloud).routes(),
+            *RuntimeControl(cloud).routes(),
+            *RestApi(cloud, api_key).routes(),
+            WebSocketRoute("/ws", websocket),
+        ],
         exception_handlers={
-            ApiError: refuse,
-            NoData: answer_nothing,
-            HTTPException: _unknown,
-            Exception: _broken,
+            ApiError: respond_refused,
+            HTTPException: _respond_unknown,
+            Exception: _respond_defect,
         },
     )
     application.router.redirect_slashes = False
-    return _Gate(application, service)
+    return HttpGate(application, cloud)
 
 
-async def _unknown(request: Request, error: Exception) -> Response:
+async def _respond_unknown(request: Request, error: Exception) -> Response:
     status = error.status_code if isinstance(error, HTTPException) else HTTPStatus.NOT_FOUND
     message = f"The emulator has no {request.method} {request.url.path}."
-    return error_answer(status, message, HTTPStatus(status).name)
+    return error_response(status, message, HTTPStatus(status).name)
 
 
-async def _broken(_: Request, error: Exception) -> Response:
-    return error_answer(500, f"The emulator has a defect: {error!r}.", "INTERNAL_SERVER_ERROR")
-
-
-class _Gate:
-    """What happens to a request before it is looked at: counting, the last slash of a path, faults."""
-
-    def __init__(self, application: ASGIApp, service: Service) -> None:
-        self._application = application
-        self._service = service
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        path = scope["path"] = scope["path"].rstrip("/") or "/"
-        if scope["type"] != "http" or path.startswith(PREFIX + "/"):
-            await self._application(scope, receive, send)
-            return
-        self._service.count(scope["method"], path)
-        faults = self._service.faults
-        slow = faults.strike("slow", path, scope["method"])
-        if slow is not None:
-            await asyncio.sleep(slow["seconds"])
-        if faults.strike("hang", path, scope["method"]) is not None:
-            while (await receive())["type"] != "http.disconnect":
-                pass
-            return
-        refused = faults.strike("http", path, scope["method"])
-        application = self._application if refused is None else _refusal(refused)
-        late = faults.strike("late", path, scope["method"])
-        await application(scope, receive, send if late is None else _held(send, late["seconds"]))
-
-
-def _held(send: Send, seconds: float) -> Send:
-    """Sends the answer so much later: what was asked for is done by then."""
-
-    async def send_late(message: Message) -> None:
-        if message["type"] == "http.response.start":
-            await asyncio.sleep(seconds)
-        await send(message)
-
-    return send_late
-
-
-def _refusal(fault: Options) -> Response:
-    """The answer of the faults `http` and `upgrade`."""
-    status = fault["status"]
-    headers = {"Retry-After": str(fault["retry_after"])} if "retry_after" in fault else {}
-    if "body" in fault:
-        return Response(fault["body"], status, headers, media_type="text/plain")
-    try:
-        name, phrase = HTTPStatus(status).name, HTTPStatus(status).phrase
-    except ValueError:
-        name, phrase = "UNKNOWN", "Unknown"
-    message = {"success": False, "message": f"{phrase} (a fault that was asked for)", "error_code": name}
-    return JSONResponse(message, status, headers)
-
-
-class _WebSocketEndpoint:
-    """One WebSocket from its handshake to its end."""
-
-    def __init__(self, service: Service, websocket: WebSocket) -> None:
-        self._service = service
-        self._websocket = websocket
-
-    async def run(self) -> None:
-        """Accepts or refuses it, names it, and then listens until it is closed."""
-        service, websocket = self._service, self._websocket
-        service.count("WEBSOCKET", "/ws")
-        refused = service.faults.strike("upgrade")
-        if refused is not None:
-            await websocket.send_denial_response(_refusal(refused))
-            return
-        if not service.world.redeem_ticket(websocket.query_params.get("ticket", "")):
-            await websocket.send_denial_response(error_answer(403, "The ticket is not good.", "FORBIDDEN"))
-            return
-        await websocket.accept()
-        connection = service.attach(cast("EmulatorProtocol", websocket.scope["state"][PROTOCOL]))
-        greeting = asyncio.create_task(self._greet(connection))
-        try:
-            await self._listen(connection)
-        finally:
-            greeting.cancel()
-            service.detach(connection.id)
-
-    async def _listen(self, connection: Connection) -> None:
-        """What a client says is counted, and has no meaning to this service."""
-        while (await self._websocket.receive())["type"] != "websocket.disconnect":
-            connection.frames_received += 1
-
-    async def _greet(self, connection: Connection) -> None:
-        service = self._service
-        closed = service.faults.strike("accept_then_close")
-        if closed is not None:
-            protocol = service.sockets[connection.id]
-            service.detach(connection.id)
-            await protocol.close_with(closed.get("code", 1000), closed.get("reason", ""))
-            return
-        init = service.faults.strike("init") or {"mode": "normal"}
-        if init["mode"] == "late":
-            await asyncio.sleep(init.get("seconds", math.inf))
-        for frame in init.get("frames", []):
-            service.send(connection.id, frame.encode("utf-8", "surrogatepass"))
-        if init["mode"] == "garbage":
-            service.send(connection.id, init.get("text", "This is not JSON").encode("utf-8", "surrogatepass"))
-        elif init["mode"] != "none":
-            service.send(connection.id, f'{{"connection_id": "{connection.id}"}}'.encode())
-        service.begin_autoplay(connection)
+async def _respond_defect(_: Request, error: Exception) -> Response:
+    return error_response(500, f"The emulator has a defect: {error!r}.", "INTERNAL_SERVER_ERROR")

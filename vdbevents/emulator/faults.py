@@ -1,80 +1,118 @@
-"""What goes wrong on demand: which faults are in force, and until when."""
+"""Faults: which there are, which are in force, and until when.
+
+A new fault is a line in `_FAULTS`, a call of `strike` or `peek` where it takes effect, and an example in
+docs/emulator.md. Faults of API calls take effect in http_gate.py, of WebSockets and pushed messages in
+websocket_endpoint.py, of sessions in emulated_cloud.py, of webhooks in webhooks.py, of the capture runtime
+in fake_runtime.py.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from math import inf
 from typing import Any, Final
 
 from vdbevents.emulator.fake_runtime import COMMANDS, PERMISSIONS
+from vdbevents.emulator.request_checks import (
+    FLAG,
+    OBJECT,
+    TEXT,
+    Field,
+    Json,
+    check_all,
+    invalid,
+    list_of,
+    number,
+    one_of,
+    whole,
+)
 
-Options = dict[str, Any]
+_STATUS: Final = whole(200, 599).required
+_SECONDS: Final = number()
+_RETRY_AFTER: Final = Field("a number or a text", lambda value: TEXT.fits(value) or number().fits(value))
+_ERROR: Final = Field(
+    "a text, or an object with a message",
+    lambda value: TEXT.fits(value) or (OBJECT.fits(value) and TEXT.fits(value.get("message"))),
+)
+_METHOD: Final = Field(
+    "an HTTP method",
+    lambda value: (
+        TEXT.fits(value) and value.upper() in {"GET", "POST", "PATCH", "PUT", "DELETE", "HEAD", "OPTIONS"}
+    ),
+)
+_COMMAND: Final = one_of(*COMMANDS)
+_PERMISSION: Final = one_of(*PERMISSIONS, *(name.replace("-", "_") for name in PERMISSIONS))
+_REFUSALS: Final = Field(
+    f"texts by command ({', '.join(COMMANDS)})",
+    lambda value: OBJECT.fits(value) and all(_COMMAND.fits(key) and TEXT.fits(value[key]) for key in value),
+)
+CLOSE_CODE: Final = Field(
+    "a code that a close frame may carry",
+    # RFC 6455, section 7.4, and the IANA registry.
+    lambda value: whole(1000, 4999).fits(value) and value not in {1004, 1005, 1006, *range(1015, 3000)},
+)
+_MODE: Final = one_of("never", "failed", "late").required
 
-_NUMBER: Final = (int, float)
-_LOWEST_STATUS: Final = 200
-_HIGHEST_STATUS: Final = 599
+# Which API calls, and which webhooks, a fault is for.
+_CALLS: Final = {"path": TEXT, "method": _METHOD, "skip": whole()}
+_WEBHOOKS: Final = {"event": TEXT}
 
-# Which API calls a fault is for.
-_CALLS: Final[dict[str, type | tuple[type, ...]]] = {"path": str, "method": str, "skip": int}
-# Which webhooks.
-_WEBHOOKS: Final[dict[str, type | tuple[type, ...]]] = {"event": str}
-# What each fault can be told, and the types that are accepted for it; `!` marks what it must be told.
-_OPTIONS: Final[dict[str, dict[str, type | tuple[type, ...]]]] = {
-    "http": {"!status": int, "retry_after": (int, float, str), "body": str, **_CALLS},
-    "slow": {"!seconds": _NUMBER, **_CALLS},
-    "late": {"!seconds": _NUMBER, **_CALLS},
+_FAULTS: Final[dict[str, dict[str, Field]]] = {
+    "http": {"status": _STATUS, "retry_after": _RETRY_AFTER, "body": TEXT, **_CALLS},
+    "slow": {"seconds": _SECONDS.required, **_CALLS},
+    "late": {"seconds": _SECONDS.required, **_CALLS},
     "hang": _CALLS,
-    "upgrade": {"!status": int, "retry_after": (int, float, str), "body": str},
-    "down": {"!for": _NUMBER},
-    "init": {"!mode": str, "seconds": _NUMBER, "frames": list, "text": str},
-    "accept_then_close": {"code": int, "reason": str},
-    "mute": {"ws_connection_id": str},
-    "no_websocket_url": {},
-    "withhold": {"!channel": str},
-    "expired_tokens": {},
-    "activation": {"!mode": str, "seconds": _NUMBER, "error": (str, dict)},
-    "export": {"!mode": str, "seconds": _NUMBER},
-    "runtime": {
-        "deny": list,
-        "channels": list,
-        "die_at": str,
-        "hang_at": str,
-        "ignore_sigterm": bool,
-        "refuse": dict,
-        "long_line_at": str,
-        "noise": bool,
+    "upgrade": {"status": _STATUS, "retry_after": _RETRY_AFTER, "body": TEXT},
+    "down": {"for": _SECONDS.required},
+    "init": {
+        "mode": one_of("none", "late", "preceded", "garbage").required,
+        "seconds": _SECONDS,
+        "frames": list_of(TEXT),
+        "text": TEXT,
     },
-    "webhook_duplicate": {"copies": int, **_WEBHOOKS},
-    "webhook_delay": {"!seconds": _NUMBER, "up_to": _NUMBER, "seed": int, **_WEBHOOKS},
-    "webhook_reorder": {"window": int, "seconds": _NUMBER, "seed": int, **_WEBHOOKS},
-    "webhook_lost": {"attempts": int, **_WEBHOOKS},
+    "accept_then_close": {"code": CLOSE_CODE, "reason": TEXT},
+    "mute": {"ws_connection_id": TEXT},
+    "no_websocket_url": {},
+    "withhold": {"channel": TEXT.required},
+    "expired_tokens": {},
+    "activation": {"mode": _MODE, "seconds": _SECONDS, "error": _ERROR},
+    "export": {"mode": _MODE, "seconds": _SECONDS},
+    "runtime": {
+        "deny": list_of(_PERMISSION),
+        "channels": list_of(OBJECT),
+        "die_at": _COMMAND,
+        "hang_at": one_of(*COMMANDS, "*"),
+        "ignore_sigterm": FLAG,
+        "refuse": _REFUSALS,
+        "long_line_at": _COMMAND,
+        "noise": FLAG,
+    },
+    "webhook_duplicate": {"copies": whole(2), **_WEBHOOKS},
+    "webhook_delay": {"seconds": _SECONDS.required, "up_to": number(), "seed": whole(-inf), **_WEBHOOKS},
+    "webhook_reorder": {"window": whole(2), "seconds": _SECONDS, "seed": whole(-inf), **_WEBHOOKS},
+    "webhook_lost": {"attempts": whole(1), **_WEBHOOKS},
     "webhook_withhold": _WEBHOOKS,
 }
-_COMMON: Final[dict[str, type | tuple[type, ...]]] = {"for": _NUMBER, "times": int}
-_MODES: Final = {
-    "init": ("none", "late", "preceded", "garbage"),
-    "activation": ("never", "failed", "late"),
-    "export": ("never", "failed", "late"),
-}
-_METHODS: Final = ("GET", "POST", "PATCH", "PUT", "DELETE", "HEAD", "OPTIONS")
 _STATES: Final = ("mute", "down", "withhold", "runtime", "webhook_withhold")
-FAULT_NAMES: Final = tuple(_OPTIONS)
+"""Faults that last and do not strike: they take no `times`."""
+FAULT_NAMES: Final = tuple(_FAULTS)
 
 
 @dataclass(slots=True)
 class _Fault:
-    options: Options
+    options: Json
     until: float | None
-    left: int | None
-    passing: int
+    strikes_left: int | None
+    skips_left: int
 
 
-class Faults:
+class ActiveFaults:
     """The faults in force.
 
-    Each ends by itself after `for` seconds or after it has struck `times` times, whichever comes first, and
-    else stays until it is cleared. `clock` gives seconds and only has to go forward.
+    Each ends `for` seconds after it was set or after `times` strikes, whichever comes first; without these,
+    when it is cleared. `clock` returns seconds and only has to go forward.
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
@@ -82,7 +120,7 @@ class Faults:
         self._faults: dict[str, _Fault] = {}
 
     def change(self, wanted: Mapping[str, Any]) -> None:
-        """Sets the faults named; None or False clears one, the others stay. `ValueError` changes nothing."""
+        """Set the named faults; None or False clears one. A ValueError changes nothing."""
         checked = {name: _check(name, options) for name, options in wanted.items()}
         for name, options in checked.items():
             if options is None:
@@ -93,37 +131,37 @@ class Faults:
             self._faults[name] = _Fault(options, until, options.get("times"), options.get("skip", 0))
 
     def clear(self) -> None:
-        """Ends all of them."""
+        """End all faults."""
         self._faults.clear()
 
-    def peek(self, name: str, event: str | None = None) -> Options | None:
-        """The options of a fault that is in force, and for this event, without counting it as a strike."""
+    def peek(self, name: str, event: str | None = None) -> Json | None:
+        """Return the options of a fault in force for this event, without counting a strike."""
         fault = self._faults.get(name)
         if fault is None:
             return None
-        if (fault.until is not None and self._clock() >= fault.until) or fault.left == 0:
+        if (fault.until is not None and self._clock() >= fault.until) or fault.strikes_left == 0:
             del self._faults[name]
             return None
         if event is not None and not event.startswith(fault.options.get("event", "")):
             return None
         return fault.options
 
-    def strike(self, name: str, path: str = "", method: str = "", event: str | None = None) -> Options | None:
-        """The options of a fault that strikes now, counted; `None` when it is not for this call or event."""
+    def strike(self, name: str, path: str = "", method: str = "", event: str | None = None) -> Json | None:
+        """Return the options of a fault that strikes now, and count it; None when it does not apply."""
         options = self.peek(name, event)
-        if options is None or not _is_meant(options, path, method):
+        if options is None or not _is_for_call(options, path, method):
             return None
         fault = self._faults[name]
-        if fault.passing:
-            fault.passing -= 1
+        if fault.skips_left:
+            fault.skips_left -= 1
             return None
-        if fault.left is not None:
-            fault.left -= 1
+        if fault.strikes_left is not None:
+            fault.strikes_left -= 1
         return options
 
-    def in_force(self) -> dict[str, Options]:
-        """The faults in force with what is left of them: `seconds_left`, `times_left`, `skip_left`."""
-        report: dict[str, Options] = {}
+    def in_force(self) -> dict[str, Json]:
+        """Return the faults in force with what is left: `seconds_left`, `times_left`, `skip_left`."""
+        report: dict[str, Json] = {}
         for name in list(self._faults):
             options = self.peek(name)
             if options is None:
@@ -132,115 +170,41 @@ class Faults:
             report[name] = dict(options)
             if fault.until is not None:
                 report[name]["seconds_left"] = round(fault.until - self._clock(), 3)
-            if fault.left is not None:
-                report[name]["times_left"] = fault.left
+            if fault.strikes_left is not None:
+                report[name]["times_left"] = fault.strikes_left
             if "skip" in fault.options:
-                report[name]["skip_left"] = fault.passing
+                report[name]["skip_left"] = fault.skips_left
         return report
 
 
-def _is_meant(options: Options, path: str, method: str) -> bool:
-    """Whether a call is one that the fault is for: `path` is a prefix, with a `*` a pattern of all of it."""
+def _is_for_call(options: Json, path: str, method: str) -> bool:
+    """Return whether a fault is for a call: `path` is a prefix, or with a `*` a pattern of the whole path."""
     if options.get("method", method).upper() != method.upper():
         return False
     wanted = options.get("path", "")
     if "*" not in wanted:
         return path.startswith(wanted)
-    # Part by part, so that a `*` stays within its slashes.
+    # Part by part, so that a `*` does not match a slash.
     patterns, parts = wanted.rstrip("/").split("/"), path.split("/")
     return len(patterns) == len(parts) and all(map(fnmatchcase, parts, patterns))
 
 
-def _check(name: str, wanted: object) -> Options | None:
-    """The options of one fault, checked; `ValueError` says what is wrong with them."""
-    if name not in _OPTIONS:
-        raise ValueError(f"There is no fault {name!r}; there are {', '.join(_OPTIONS)}.")
+def _check(name: str, wanted: object) -> Json | None:
+    """Return the checked options of a fault, None to clear it; raise ValueError."""
+    if name not in _FAULTS:
+        raise invalid(f"There is no fault {name!r}; there are {', '.join(_FAULTS)}.")
     if wanted is None or wanted is False:
         return None
     options = {} if wanted is True else wanted
+    subject = f"fault {name}"
     if not isinstance(options, Mapping):
-        message = f"The fault {name!r} takes an object with its options, or null to end it."
-        raise ValueError(message)  # noqa: TRY004 - all that is wrong with a fault is one kind of error
-    known = _COMMON | _OPTIONS[name]
-    for option, kinds in known.items():
-        plain = option.removeprefix("!")
-        if plain != option and plain not in options:
-            raise ValueError(f"The fault {name!r} needs {plain!r}.")
-        value = options.get(plain)
-        if value is not None and not _fits(value, kinds):
-            raise ValueError(f"The fault {name!r} cannot take {value!r} for {plain!r}.")
-    unknown = [option for option in options if option not in known and f"!{option}" not in known]
-    if unknown:
-        raise ValueError(f"The fault {name!r} has no option {unknown[0]!r}.")
-    checked = {option: value for option, value in options.items() if value is not None}
-    _check_ranges(name, checked)
-    _check_modes(name, checked)
-    if name == "runtime":
-        _check_runtime(checked)
-    if name.startswith("webhook_"):
-        _check_webhook(name, checked)
-    return checked
-
-
-def _fits(value: object, kinds: type | tuple[type, ...]) -> bool:
-    """Whether a value is of one of these types; True is no number here."""
-    return isinstance(value, kinds) and (kinds is bool or not isinstance(value, bool))
-
-
-def _check_ranges(name: str, options: Options) -> None:
-    if not _LOWEST_STATUS <= options.get("status", _LOWEST_STATUS) <= _HIGHEST_STATUS:
-        raise ValueError(f"The fault {name!r} takes a status from {_LOWEST_STATUS} to {_HIGHEST_STATUS}.")
-    if options.get("for", 0) < 0 or options.get("times", 1) < 1 or options.get("seconds", 0) < 0:
-        raise ValueError(f"The fault {name!r} takes no negative time, and at least one time.")
-    if options.get("method", "GET").upper() not in _METHODS:
-        raise ValueError(f"The fault {name!r} takes one of {', '.join(_METHODS)} for 'method'.")
-    if options.get("skip", 0) < 0:
-        raise ValueError(f"The fault {name!r} cannot skip fewer than no calls.")
+        raise invalid(f"{subject}: must be an object of options, or null to end it, got {wanted!r}")
     if name in _STATES and "times" in options:
-        raise ValueError(f"The fault {name!r} is a state and does not strike: give it a time with 'for'.")
-    if not all(isinstance(frame, str) for frame in options.get("frames", [])):
-        raise ValueError("The frames of the fault 'init' are a list of texts.")
-    if not is_close_code(options.get("code", 1000)):
-        raise ValueError(f"A close frame cannot carry the code {options['code']}.")
-
-
-def _check_modes(name: str, options: Options) -> None:
-    if name not in _MODES:
-        return
-    if options["mode"] not in _MODES[name]:
-        raise ValueError(f"The fault {name!r} has the modes {', '.join(_MODES[name])}.")
-    if name != "init" and options["mode"] == "late" and "seconds" not in options:
-        raise ValueError(f"The fault {name!r} needs 'seconds' to be late.")
-    error = options.get("error", "")
-    if not isinstance(error, str) and not isinstance(error.get("message"), str):
-        message = "The error of the fault 'activation' is a text, or an object with a 'message'."
-        raise ValueError(message)  # noqa: TRY004 - as above
-
-
-def _check_runtime(options: Options) -> None:
-    for option in ("die_at", "hang_at", "long_line_at"):
-        any_of = (*COMMANDS, "*") if option == "hang_at" else COMMANDS
-        if options.get(option, COMMANDS[0]) not in any_of:
-            raise ValueError(f"The fault 'runtime' takes one of {', '.join(any_of)} for {option!r}.")
-    for command, text in options.get("refuse", {}).items():
-        if command not in COMMANDS or not isinstance(text, str):
-            raise ValueError(f"The fault 'runtime' refuses one of {', '.join(COMMANDS)} with a text.")
-    known = {*PERMISSIONS, *(name.replace("-", "_") for name in PERMISSIONS)}
-    if not all(isinstance(name, str) and name in known for name in options.get("deny", [])):
-        raise ValueError(f"The fault 'runtime' denies {' or '.join(PERMISSIONS)}, in a list.")
-    if not all(isinstance(channel, dict) for channel in options.get("channels", [])):
-        raise ValueError("The channels of the fault 'runtime' are a list of objects.")
-
-
-def _check_webhook(name: str, options: Options) -> None:
-    lowest = {"copies": 2, "window": 2, "attempts": 1, "up_to": options.get("seconds", 0)}
-    for option, least in lowest.items():
-        if options.get(option, least) < least:
-            raise ValueError(f"The fault {name!r} takes {least} or more for {option!r}.")
-
-
-def is_close_code(code: object) -> bool:
-    """Whether a close frame may carry this code (RFC 6455, section 7.4, and the IANA registry)."""
-    if not isinstance(code, int) or isinstance(code, bool):
-        return False
-    return code in {1000, 1001, 1002, 1003, *range(1007, 1015)} or code in range(3000, 5000)
+        raise invalid(f"{subject}: is a state and takes no times, use for")
+    fields = {"for": _SECONDS, "times": whole(1)} | _FAULTS[name]
+    checked = check_all(options, fields, subject + ", ")
+    if name in {"activation", "export"} and checked["mode"] == "late" and "seconds" not in checked:
+        raise invalid(f"{subject}, seconds: must be given with the mode late")
+    if name == "webhook_delay" and checked.get("up_to", checked["seconds"]) < checked["seconds"]:
+        raise invalid(f"{subject}, up_to: must be a number from {checked['seconds']}, got {checked['up_to']}")
+    return checked

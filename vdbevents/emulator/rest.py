@@ -1,4 +1,7 @@
-"""The HTTP endpoints of VideoDB that capture uses."""
+"""The REST endpoints of VideoDB that capture uses: a table of routes, and how they are answered.
+
+Each is in the vendor's API description, or is called by the Python SDK (`videodb` 0.5.1).
+"""
 
 from __future__ import annotations
 
@@ -7,116 +10,119 @@ from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
-from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from vdbevents.emulator.world import ApiError, Json
+from vdbevents.emulator import (
+    access,
+    capture_sessions as sessions,
+    exports,
+    pipeline_kinds as kinds,
+    rtstreams,
+    scene_alerts as alerts,
+)
+from vdbevents.emulator.request_checks import ApiError, Call, Json, invalid
 
 if TYPE_CHECKING:
-    from vdbevents.emulator.playback import Service
+    from starlette.requests import Request
+
+    from vdbevents.emulator.emulated_cloud import EmulatedCloud
+    from vdbevents.emulator.store import EmulatedStore
+
+Handler = Callable[["EmulatedStore", Call], Json | None]
+"""Returns the `data` of the answer, None for one without data."""
+
+_SESSIONS: Final = "/collection/{id}/capture/session"
+_STREAM: Final = "/rtstream/{id}"
+_SCENE: Final = _STREAM + "/index/scene"
+_ALERT: Final = _STREAM + "/index/{index}/alert"
+_UNDERSTANDING: Final = _STREAM + "/understand"
 
 
-# A client token is good for what the vendor's runtime calls on a user's machine, and for nothing else.
-_OPEN_TO_TOKENS: Final = "/capture/session/"
-_DONE: Final = "Operation successful"
-Answer = dict[str, Any] | None
-Handler = Callable[[Request, Json], Answer]
+def _stop_session(store: EmulatedStore, call: Call) -> None:
+    sessions.stop_session(store, call["id"])
 
 
-class Api:
-    """The endpoints, each a method from a request and its body to the `data` of the answer."""
+# The first route that matches wins: `/rtstream/event` is not a stream.
+_ROUTES: Final[list[tuple[str, str, Handler]]] = [
+    ("GET", "/", lambda _, __: {"service": "VideoDB Server"}),
+    ("GET", "/collection", access.list_collections),
+    ("POST", "/collection", access.create_collection),
+    ("GET", "/collection/{id}", access.get_collection),
+    ("POST", "/capture/session/token", access.create_token),
+    ("POST", _SESSIONS, sessions.create_session),
+    ("GET", _SESSIONS, sessions.list_sessions),
+    ("GET", _SESSIONS + "/{session}", sessions.get_session),
+    ("POST", _SESSIONS + "/{session}/export", exports.export_session),
+    ("POST", "/capture/session/start", sessions.start_session),
+    ("GET", "/capture/session/{id}", sessions.get_addresses),
+    ("POST", "/capture/session/{id}/stop", _stop_session),
+    ("POST", "/rtstream/event", alerts.create_event),
+    ("GET", "/rtstream/event", alerts.list_events),
+    ("GET", "/rtstream", rtstreams.list_streams),
+    ("POST", "/rtstream", rtstreams.create_stream),
+    ("GET", _STREAM, rtstreams.get_stream),
+    ("PATCH", _STREAM + "/status", rtstreams.change_stream),
+    ("POST", _STREAM + "/export", exports.export_stream),
+    ("GET", _STREAM + "/stream", exports.locate_part),
+    ("POST", _STREAM + "/search", kinds.search_indexes),
+    ("POST", _STREAM + "/transcription", kinds.change_transcript),
+    ("GET", _STREAM + "/transcription", kinds.get_transcript),
+    ("GET", _STREAM + "/transcription/status", kinds.get_transcript_status),
+    ("POST", _SCENE, kinds.create_index),
+    ("GET", _SCENE, kinds.list_indexes),
+    ("GET", _SCENE + "/{index}", kinds.get_scenes),
+    ("PATCH", _SCENE + "/{index}", kinds.change_prompt),
+    ("PATCH", _SCENE + "/{index}/status", kinds.change_index),
+    ("GET", _STREAM + "/index/{index}", kinds.get_index),
+    ("POST", _UNDERSTANDING, kinds.create_understanding),
+    ("GET", _UNDERSTANDING, kinds.list_understandings),
+    ("GET", _UNDERSTANDING + "/{of}", kinds.get_understanding),
+    ("PATCH", _UNDERSTANDING + "/{of}/status", kinds.change_understanding),
+    ("GET", _UNDERSTANDING + "/{of}/records", kinds.get_understood),
+    ("POST", _ALERT, alerts.create_alert),
+    ("GET", _ALERT, alerts.list_alerts),
+    ("PATCH", _ALERT + "/{alert}/status", alerts.change_alert),
+]
+# A client token is valid for the calls that the vendor's capture runtime makes, and for no other.
+_TOKEN_PATHS: Final = ("/capture/session/start", "/capture/session/{id}", "/capture/session/{id}/stop")
+_DONE: Final = {"success": True, "message": "Operation successful"}
 
-    def __init__(self, service: Service, api_key: str) -> None:
-        self._service = service
-        self._world = service.world
+
+class RestApi:
+    """Answers the endpoints."""
+
+    def __init__(self, cloud: EmulatedCloud, api_key: str) -> None:
+        self._cloud = cloud
         self._api_key = api_key
 
     def routes(self) -> list[Route]:
-        """All of them. What comes first wins: `/rtstream/event` is no stream."""
-        world, stream, index, understanding = (
-            self._world,
-            "/rtstream/{id}",
-            "/rtstream/{id}/index/{index}",
-            "understand/{of}",
-        )
-        scene = "/rtstream/{id}/index/scene/{index}"
-        sessions = "/collection/{id}/capture/session"
-        return [
-            self._route("GET", "/", lambda _, __: {"service": "VideoDB Server"}),
-            self._route("GET", "/collection", lambda _, __: world.list_collections()),
-            self._route("POST", "/collection", lambda _, body: world.create_collection(body)),
-            self._route("GET", "/collection/{id}", lambda at, _: world.collection(_id(at))),
-            self._route("GET", "/collection/{id}/websocket", self._websocket),
-            self._route("POST", sessions, lambda at, body: world.create_session(_id(at), body)),
-            self._route(
-                "GET", sessions, lambda at, _: world.list_sessions(_id(at), at.query_params.get("status"))
-            ),
-            self._route(
-                "GET", sessions + "/{session}", lambda at, _: world.get_session(_id(at), _id(at, "session"))
-            ),
-            self._route("POST", sessions + "/{session}/export", self._export_session),
-            self._route("POST", "/capture/session/token", lambda _, body: world.generate_token(body)),
-            self._route("POST", "/capture/session/start", self._start_session),
-            self._route("GET", "/capture/session/{id}", lambda at, _: world.session_addresses(_id(at))),
-            self._route("POST", "/capture/session/{id}/stop", self._stop_session),
-            self._route("POST", "/rtstream/event", lambda _, body: world.create_event(body)),
-            self._route("GET", "/rtstream/event", lambda _, __: world.list_events()),
-            self._route("GET", "/rtstream", lambda at, _: world.list_streams(at.query_params)),
-            self._route("POST", "/rtstream", self._create_stream, HTTPStatus.CREATED),
-            self._route("GET", stream, lambda at, _: world.get_stream(_id(at))),
-            self._route("PATCH", stream + "/status", lambda at, body: world.change_stream(_id(at), body)),
-            self._route("POST", stream + "/export", lambda at, body: world.export_stream(_id(at), body)),
-            self._route(
-                "GET", stream + "/stream", lambda at, _: world.locate_stream(_id(at), at.query_params)
-            ),
-            self._route("POST", stream + "/search", lambda at, body: world.search_stream(_id(at), body)),
-            self._route(
-                "GET", stream + "/transcription/status", lambda at, _: world.transcript_status(_id(at))
-            ),
-            self._route(
-                "GET", stream + "/transcription", lambda at, _: world.get_transcript(_id(at), at.query_params)
-            ),
-            self._route("POST", stream + "/transcription", self._change_transcript),
-            self._route("POST", stream + "/index/scene", self._create_index),
-            self._route("GET", stream + "/index/scene", lambda at, _: world.list_indexes(_id(at))),
-            self._route(
-                "GET", scene, lambda at, _: world.get_scenes(_id(at), _id(at, "index"), at.query_params)
-            ),
-            self._route(
-                "PATCH", scene, lambda at, body: world.change_prompt(_id(at), _id(at, "index"), body)
-            ),
-            self._route("PATCH", scene + "/status", self._change_index),
-            self._route("GET", index, lambda at, _: world.get_index(_id(at), _id(at, "index"))),
-            self._route(
-                "POST", index + "/alert", lambda at, body: world.create_alert(_id(at), _id(at, "index"), body)
-            ),
-            self._route("GET", index + "/alert", lambda at, _: world.list_alerts(_id(at), _id(at, "index"))),
-            self._route("PATCH", index + "/alert/{alert}/status", self._change_alert),
-            self._route("POST", stream + "/understand", self._create_understanding),
-            self._route("GET", stream + "/understand", lambda at, _: world.list_understandings(_id(at))),
-            self._route(
-                "GET",
-                f"{stream}/{understanding}",
-                lambda at, _: world.get_understanding(_id(at), _id(at, "of")),
-            ),
-            self._route("PATCH", f"{stream}/{understanding}/status", self._change_understanding),
-            self._route("GET", f"{stream}/{understanding}/records", self._get_understood),
-        ]
+        """Return all routes."""
+        websocket = _exact_route("GET", "/collection/{id}/websocket", self._locate_websocket)
+        return [websocket, *(self._route(*route) for route in _ROUTES)]
 
-    def _route(self, method: str, path: str, handler: Handler, status: HTTPStatus = HTTPStatus.OK) -> Route:
+    def _route(self, method: str, path: str, handler: Handler) -> Route:
+        status = HTTPStatus.CREATED if handler is rtstreams.create_stream else HTTPStatus.OK
+
         async def endpoint(request: Request) -> Response:
             if path != "/":
                 self._authorize(request, path)
-            answer = handler(request, await read_body(request))
-            self._service.push()
-            done: Json = {"success": True}
-            return JSONResponse(done | ({"message": _DONE} if answer is None else {"data": answer}), status)
+            call = Call(request.path_params, request.query_params, await read_body(request))
+            data = handler(self._cloud.store, call)
+            self._cloud.flush()
+            return JSONResponse(_DONE if data is None else {"success": True, "data": data}, status)
 
-        # HEAD is no method of this service, and Starlette would add it to every GET.
-        route = Route(path, endpoint, methods=[method])
-        route.methods = {method}
-        return route
+        return _exact_route(method, path, endpoint)
+
+    async def _locate_websocket(self, request: Request) -> Response:
+        self._authorize(request, "")
+        store = self._cloud.store
+        store.collection(request.path_params["id"])
+        if self._cloud.faults.strike("no_websocket_url") is not None:
+            return JSONResponse({"success": True, "data": None})
+        scheme = "wss" if request.url.scheme == "https" else "ws"
+        url = f"{scheme}://{request.url.netloc}/ws?ticket={access.issue_ticket(store)}"
+        return JSONResponse({"success": True, "data": {"websocket_url": url}})
 
     def _authorize(self, request: Request, path: str) -> None:
         key = request.headers.get("x-access-token")
@@ -124,112 +130,40 @@ class Api:
             return
         if not key:
             raise ApiError(HTTPStatus.UNAUTHORIZED, "Missing API key: send it in the header x-access-token.")
-        for_capture = path.startswith(_OPEN_TO_TOKENS) and path != _OPEN_TO_TOKENS + "token"
-        if not (for_capture and self._world.is_token_good(key)):
+        if path not in _TOKEN_PATHS or not access.is_token_valid(self._cloud.store, key):
             raise ApiError(HTTPStatus.UNAUTHORIZED, "Invalid API key.")
-        if self._service.faults.strike("expired_tokens") is not None:
-            raise ApiError(HTTPStatus.UNAUTHORIZED, "The client token has run out.")
-
-    def _websocket(self, request: Request, _: Json) -> Answer:
-        self._world.collection(_id(request))
-        if self._service.faults.strike("no_websocket_url") is not None:
-            raise NoData
-        scheme = "wss" if request.url.scheme == "https" else "ws"
-        return {"websocket_url": f"{scheme}://{request.url.netloc}/ws?ticket={self._world.issue_ticket()}"}
-
-    def _start_session(self, _: Request, body: Json) -> Answer:
-        answer = self._world.start_session(body)
-        self._service.begin_session(answer["session_id"])
-        return answer
-
-    def _stop_session(self, request: Request, _: Json) -> Answer:
-        session_id = _id(request)
-        if self._world.stop_session(session_id):
-            self._service.finish_session(session_id)
-        return None
-
-    def _export_session(self, request: Request, body: Json) -> Answer:
-        session_id = _id(request, "session")
-        answer, begun = self._world.export_session(_id(request), session_id, body)
-        if begun:
-            self._service.begin_export(session_id)
-        return answer
-
-    def _create_stream(self, _: Request, body: Json) -> Answer:
-        answer = self._world.create_stream(body)
-        if "audio" in answer["media_types"] and body.get("enable_transcript", True) is not False:
-            wanted = {"action": "start", "ws_connection_id": body.get("ws_connection_id")}
-            self._service.begin_pipeline(self._world.change_transcript(answer["id"], wanted)[1])
-        return answer
-
-    def _change_transcript(self, request: Request, body: Json) -> Answer:
-        answer, started = self._world.change_transcript(_id(request), body)
-        self._service.begin_pipeline(started)
-        return answer
-
-    def _create_index(self, request: Request, body: Json) -> Answer:
-        answer, started = self._world.create_index(_id(request), body)
-        self._service.begin_pipeline(started)
-        return answer
-
-    def _change_index(self, request: Request, body: Json) -> Answer:
-        self._service.begin_pipeline(self._world.change_index(_id(request), _id(request, "index"), body))
-        return None
-
-    def _change_alert(self, request: Request, body: Json) -> Answer:
-        self._world.change_alert(_id(request), _id(request, "index"), _id(request, "alert"), body)
-        return None
-
-    def _create_understanding(self, request: Request, body: Json) -> Answer:
-        answer, started = self._world.create_understanding(_id(request), body)
-        self._service.begin_pipeline(started)
-        return answer
-
-    def _change_understanding(self, request: Request, body: Json) -> Answer:
-        self._service.begin_pipeline(self._world.change_understanding(_id(request), _id(request, "of"), body))
-        return None
-
-    def _get_understood(self, request: Request, _: Json) -> Answer:
-        return self._world.get_understood(_id(request), _id(request, "of"), request.query_params)
+        if self._cloud.faults.strike("expired_tokens") is not None:
+            raise ApiError(HTTPStatus.UNAUTHORIZED, "The client token has expired.")
 
 
-class NoData(Exception):  # noqa: N818 - it is an answer, not an error
-    """An answer of success without data."""
-
-
-def _id(request: Request, name: str = "id") -> str:
-    return str(request.path_params[name])
+def _exact_route(method: str, path: str, endpoint: Callable[[Request], Awaitable[Response]]) -> Route:
+    route = Route(path, endpoint, methods=[method])
+    # The service does not know HEAD, which Starlette adds to every GET.
+    route.methods = {method}
+    return route
 
 
 async def read_body(request: Request) -> Json:
-    """The JSON object of a request; {} where there is none; 400 for anything else."""
+    """Return the JSON object of a request, {} for an empty body; raise 400 for anything else."""
     content = await request.body()
     if not content.strip():
         return {}
     try:
-        body = json.loads(content)
+        body: Any = json.loads(content)
     except (ValueError, RecursionError):
-        raise ApiError(HTTPStatus.BAD_REQUEST, "The body of the request is no JSON.") from None
+        raise invalid("The body of the request is not JSON.") from None
     if not isinstance(body, dict):
-        raise ApiError(HTTPStatus.BAD_REQUEST, "The body of the request has to be a JSON object.")
+        raise invalid("The body of the request must be a JSON object.")
     return body
 
 
-ErrorHandler = Callable[[Request, Exception], Awaitable[Response]]
-
-
-async def refuse(_: Request, error: Exception) -> Response:
-    """An `ApiError` as the specification has it."""
+async def respond_refused(_: Request, error: Exception) -> Response:
+    """Return the response to an `ApiError`."""
     if not isinstance(error, ApiError):
         raise error
-    return error_answer(error.status, error.message, error.code)
+    return error_response(error.status, error.message, error.code)
 
 
-def error_answer(status: int, message: str, code: str, headers: dict[str, str] | None = None) -> Response:
-    """`{"success": false, "message", "error_code"}`."""
+def error_response(status: int, message: str, code: str, headers: dict[str, str] | None = None) -> Response:
+    """Return `{"success": false, "message", "error_code"}`."""
     return JSONResponse({"success": False, "message": message, "error_code": code}, status, headers)
-
-
-async def answer_nothing(_: Request, __: Exception) -> Response:
-    """`{"success": true, "data": null}`."""
-    return JSONResponse({"success": True, "data": None})

@@ -1,4 +1,4 @@
-"""The time as the service tells it: real time, which can be made to run faster and to jump ahead."""
+"""The service's clock: real time, which can run faster and jump ahead."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 LATEST: Final = 253_402_300_799.0
-"""The last second of the year 9999, where the clock stands still: no date can tell a later one."""
+"""The last second of the year 9999, where the clock stops: dates end there."""
 
 
 def usable_rate(rate: float) -> float:
-    """The rate of a clock; `ValueError` for what is none."""
+    """Return the rate of a clock; raise ValueError when it is not usable."""
     if not 0 < rate <= sys.float_info.max:
-        raise ValueError(f"The rate of the clock has to be a finite number above 0, not {rate}.")
+        raise ValueError(f"clock rate: must be a finite number above 0, got {rate}")
     return float(rate)
 
 
-class Clock:
-    """A clock that runs `rate` times as fast as the real one, and jumps when it is told to.
+class ServiceClock:
+    """A clock that runs `rate` times as fast as the real one, and can jump ahead.
 
-    `real` gives Unix seconds. This clock never goes back and is never behind the real one: at a rate below 1
-    it uses up its lead, and then goes with it.
+    `real` returns Unix seconds. This clock never goes back and is never behind the real one: at a rate below
+    1 it uses up its lead, and then runs with it.
     """
 
     def __init__(self, real: Callable[[], float], rate: float = 1.0) -> None:
@@ -37,13 +37,13 @@ class Clock:
         self._changed = asyncio.Event()
 
     def now(self) -> float:
-        """Unix seconds."""
+        """Return Unix seconds."""
         self._latest = max(self._latest, self._at(self._real()))
         return self._latest
 
     @property
     def rate(self) -> float:
-        """How many times as fast it runs; `ValueError` for one that is set to no finite number above 0."""
+        """Return how many times as fast it runs; setting an unusable rate raises ValueError."""
         return self._rate
 
     @rate.setter
@@ -51,13 +51,13 @@ class Clock:
         self._change(usable_rate(rate), 0.0)
 
     def advance(self, seconds: float) -> None:
-        """Jumps ahead; `ValueError` for less than nothing, and for more than there are dates."""
+        """Jump ahead; raise ValueError for a negative number, and beyond the last date."""
         if not 0 <= seconds <= LATEST:
-            raise ValueError(f"The clock can be advanced by 0 to {LATEST:.0f} seconds, not by {seconds}.")
+            raise ValueError(f"advance: must be a number of seconds from 0 to {LATEST:.0f}, got {seconds}")
         self._change(self._rate, seconds)
 
     async def until(self, moment: float) -> None:
-        """Returns when the clock has come to this moment (Unix seconds); others run first, even if it has."""
+        """Wait until the clock shows this moment (Unix seconds); yields at least once."""
         await asyncio.sleep(0)
         while (wait := self._seconds_until(moment)) > 0:
             changed = self._changed
@@ -67,16 +67,16 @@ class Clock:
 
     def _at(self, real: float) -> float:
         lead = self._lead + max(0.0, real - self._since) * (self._rate - 1)
-        # Real time is added last: at rate 1 it comes out as it went in, to the last bit.
+        # Real time is added last: at rate 1 the result is exact to the last bit.
         return min(real + max(0.0, lead), LATEST)
 
     def _seconds_until(self, moment: float) -> float:
-        """Real seconds, as the clock runs now."""
+        """Return real seconds, as the clock runs now."""
         real = self._real()
         at = self._at(real)
         if max(at, self._latest) >= moment:
             return 0.0
-        # A clock that is slower than the real one is overtaken by it.
+        # The real clock overtakes a slower one.
         return math.inf if moment > LATEST else min((moment - at) / self._rate, moment - real)
 
     def _change(self, rate: float, seconds: float) -> None:

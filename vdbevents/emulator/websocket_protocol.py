@@ -1,7 +1,7 @@
-"""The WebSocket below its frames: uvicorn's protocol, with a hand on the transport.
+"""The WebSocket protocol: uvicorn's, with access to the transport below.
 
-Faults need what no WebSocket server offers: to write bytes that are no frame, to leave pings unanswered, to
-stop reading and writing, to reset the TCP connection.
+Faults need what WebSocket servers do not offer: write raw bytes, leave pings unanswered, stop reading and
+writing, reset the TCP connection.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 TEXT: Final = 1
 BINARY: Final = 2
 PROTOCOL: Final = "vdbevents.protocol"
-"""The key of the ASGI scope's `state` under which the application finds the protocol of its connection."""
+"""Key of a connection's protocol in the ASGI scope's `state`."""
 
 _FINAL: Final = 0x80
 _SHORT: Final = 126
@@ -33,7 +33,7 @@ _CLOSING_SECONDS: Final = 5
 
 
 def frame_header(opcode: int, length: int) -> bytes:
-    """The header of an unmasked, unfragmented frame (RFC 6455, section 5.2)."""
+    """Return the header of an unmasked, unfragmented frame (RFC 6455, section 5.2)."""
     if length < _SHORT:
         return struct.pack("!BB", _FINAL | opcode, length)
     if length < _MEDIUM:
@@ -41,17 +41,13 @@ def frame_header(opcode: int, length: int) -> bytes:
     return struct.pack("!BBQ", _FINAL | opcode, 127, length)
 
 
-def _never() -> bool:
-    return False
-
-
 class EmulatorProtocol(WebSocketsSansIOProtocol):
-    """One WebSocket connection, from its handshake on."""
+    """A WebSocket connection, from its handshake on."""
 
-    def __init__(self, *arguments: Any, **options: Any) -> None:  # noqa: ANN401 - passed on as they are
+    def __init__(self, *arguments: Any, **options: Any) -> None:  # noqa: ANN401 - passed on
         super().__init__(*arguments, **options)
-        self.silent: Callable[[], bool] = _never
-        """Whether this connection is to look alive and say nothing."""
+        self.is_silent: Callable[[], bool] = lambda: False
+        """Returns whether the connection stays open but sends nothing (half-open)."""
         self._flowing = asyncio.Event()
         self._flowing.set()
         self._unread: list[bytes] = []
@@ -59,17 +55,17 @@ class EmulatorProtocol(WebSocketsSansIOProtocol):
 
     @property
     def is_open(self) -> bool:
-        """Whether something written now could reach the client."""
+        """Return whether a write could still reach the client."""
         return not (self.close_sent or self.disconnected or self.transport.is_closing())
 
     def write(self, data: bytes) -> bool:
-        """Writes bytes as they are, now or when a stall ends; False when the connection is closed.
+        """Write raw bytes, now or when a stall ends; return False when the connection is closed.
 
-        A silent connection swallows them, as a path that is gone would.
+        A silent connection drops them, as a dead network path would.
         """
         if not self.is_open:
             return False
-        if self.silent():
+        if self.is_silent():
             return True
         if self._flowing.is_set():
             self.transport.write(data)
@@ -78,22 +74,22 @@ class EmulatorProtocol(WebSocketsSansIOProtocol):
         return True
 
     async def drained(self) -> None:
-        """Returns when the operating system has all that was written, or the connection is gone."""
+        """Wait until the operating system has all that was written, or the connection is closed."""
         while not self.disconnected:
             await self._flowing.wait()
             await self.writable.wait()
             if self._flowing.is_set():
                 return
 
-    async def stall(self, seconds: float) -> None:
-        """Reads and writes nothing for a while, then goes on where it was; returns at once."""
+    def stall(self, seconds: float) -> None:
+        """Pause reading and writing for a while; return at once."""
         if not self._flowing.is_set():
             return
         self._flowing.clear()
         self.transport.pause_reading()
-        self.loop.call_later(seconds, self._go_on)
+        self.loop.call_later(seconds, self._resume)
 
-    def _go_on(self) -> None:
+    def _resume(self) -> None:
         self._flowing.set()
         unread, self._unread = self._unread, []
         unwritten, self._unwritten = self._unwritten, []
@@ -106,7 +102,7 @@ class EmulatorProtocol(WebSocketsSansIOProtocol):
             self.data_received(data)
 
     async def close_with(self, code: int, reason: str) -> None:
-        """Closes with a close frame; a client that takes nothing any more is cut off after a while."""
+        """Close with a close frame; cut the connection off when the client does not take it in time."""
         if not self.is_open:
             return
         try:
@@ -116,18 +112,18 @@ class EmulatorProtocol(WebSocketsSansIOProtocol):
             self.transport.abort()
 
     def reset(self) -> None:
-        """Ends the TCP connection with a reset, without a close frame."""
+        """Reset the TCP connection, without a close frame."""
         endpoint = self.transport.get_extra_info("socket")
         if endpoint is not None and not self.disconnected:
             linger = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
             endpoint.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
         self.transport.abort()
 
-    # What uvicorn calls.
+    # Called by uvicorn.
 
     def connection_made(self, transport: BaseTransport) -> None:
         super().connection_made(transport)
-        # Paused when something is left over, resumed when nothing is: `writable` says all is handed over.
+        # Paused when bytes are left over, resumed when none are: `writable` means all is handed over.
         cast("Transport", transport).set_write_buffer_limits(high=1, low=0)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -147,13 +143,13 @@ class EmulatorProtocol(WebSocketsSansIOProtocol):
             state[PROTOCOL] = self
 
     def handle_ping(self) -> None:
-        if self.silent():
+        if self.is_silent():
             self.conn.data_to_send()
         else:
             super().handle_ping()
 
     def handle_close(self, event: Frame) -> None:
-        if self.silent():
+        if self.is_silent():
             self.conn.data_to_send()
         else:
             super().handle_close(event)

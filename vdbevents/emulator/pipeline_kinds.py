@@ -1,0 +1,248 @@
+"""The kinds of pipelines: transcriptions, scene indexes and the search in them, understandings. Pure.
+
+A new kind needs its calls here and in rest.py, its channel in `EmulatedPipeline.script_channel`, and an id
+prefix in emulated_pipelines.py.
+"""
+
+from __future__ import annotations
+
+import re
+from math import inf
+from typing import TYPE_CHECKING, Final
+
+from vdbevents.emulator.emulated_pipelines import (
+    ACTION,
+    add_pipeline,
+    change_pipeline,
+    descriptions_page,
+    records_page,
+    restart_pipeline,
+    stop_pipeline,
+    transcription_id,
+)
+from vdbevents.emulator.request_checks import (
+    NAME,
+    OBJECT,
+    invalid,
+    number,
+    one_of,
+    optional_text,
+    read,
+    read_number,
+    whole,
+)
+from vdbevents.emulator.store import INDEX_CHANNELS, iso_time
+
+if TYPE_CHECKING:
+    from vdbevents.emulator.request_checks import Call, Json
+    from vdbevents.emulator.store import EmulatedPipeline, EmulatedStore, EmulatedStream
+
+_INDEX_KINDS: Final = {"time": ("visual_index", "video"), "transcript": ("audio_index", "audio")}
+_EXTRACTION: Final = one_of(*_INDEX_KINDS)
+_UNDERSTANDING: Final = ("scene_index",)
+_RESULTS: Final = 10
+_QUERY_WORD: Final = re.compile(r"[^\W_]{3,}")
+
+
+def change_transcript(store: EmulatedStore, call: Call) -> Json:
+    """Start or stop the transcription.
+
+    One that runs keeps the connection id that it was started with: no call rebinds it.
+    """
+    stream, pipeline = store.stream(call["id"]), _transcription(store, call)
+    if "audio" not in stream.media_types:
+        raise invalid("The stream has no audio to transcribe.")
+    engine = optional_text(call.body, "engine") or "default"
+    if read(call.body, "action", ACTION) == "start":
+        pipeline = start_transcript(store, stream, engine, optional_text(call.body, "ws_connection_id"))
+    elif pipeline is not None:
+        stop_pipeline(store, pipeline)
+    return _describe_transcription(pipeline, engine)
+
+
+def start_transcript(
+    store: EmulatedStore, stream: EmulatedStream, engine: str, connection_id: str | None
+) -> EmulatedPipeline:
+    """Return the stream's transcription, started unless it runs."""
+    pipeline = store.pipelines.get(transcription_id(stream))
+    if pipeline is None:
+        pipeline = add_pipeline(store, stream, "transcript", connection_id, {"engine": engine})
+        store.started.append(pipeline)
+    elif pipeline.status != "running":
+        restart_pipeline(store, pipeline)
+        pipeline.connection_id, pipeline.details["engine"] = connection_id, engine
+    return pipeline
+
+
+def get_transcript_status(store: EmulatedStore, call: Call) -> Json:
+    """Return the status: `running`, `stopped` or `not_configured`."""
+    pipeline = _transcription(store, call)
+    answer = _describe_transcription(pipeline, "default")
+    if pipeline is None:
+        return answer
+    return {**answer, "language": "en", "created_at": iso_time(pipeline.created_at)}
+
+
+def get_transcript(store: EmulatedStore, call: Call) -> Json:
+    """Return a page of final transcripts, oldest first, times in Unix seconds."""
+    pipeline = _transcription(store, call)
+    records, numbers = records_page(() if pipeline is None else pipeline.records, call.query)
+    transcripts = [
+        {"start": start, "end": end, "text": text, "word_timestamps": []} for start, end, text in records
+    ]
+    return {"transcription_records": transcripts, **numbers}
+
+
+def _transcription(store: EmulatedStore, call: Call) -> EmulatedPipeline | None:
+    return store.pipelines.get(transcription_id(store.stream(call["id"])))
+
+
+def _describe_transcription(pipeline: EmulatedPipeline | None, engine: str) -> Json:
+    if pipeline is None:
+        return {"status": "not_configured", "engine": engine}
+    answer = {
+        "status": pipeline.status,
+        "engine": pipeline.details["engine"],
+        "updated_at": iso_time(pipeline.stopped_at or pipeline.started_at),
+        "start_time": pipeline.started_at,
+    }
+    return answer if pipeline.stopped_at is None else {**answer, "end_time": pipeline.stopped_at}
+
+
+def create_index(store: EmulatedStore, call: Call) -> Json:
+    """Create a scene index: visual with `extraction_type` `time`, of speech with `transcript`."""
+    stream, body = store.stream(call["id"]), call.body
+    extraction_type = read(body, "extraction_type", _EXTRACTION, "time")
+    channel, media = _INDEX_KINDS[extraction_type]
+    if media not in stream.media_types:
+        raise invalid(f"The stream has no {media} to index.")
+    details = {
+        "extraction_type": extraction_type,
+        "extraction_config": read(body, "extraction_config", OBJECT, {}),
+        "prompt": optional_text(body, "prompt") or "Describe the scene",
+        "name": optional_text(body, "name") or f"{channel} of {stream.name}",
+        "sandbox_id": optional_text(body, "sandbox_id"),
+    }
+    pipeline = add_pipeline(store, stream, channel, optional_text(body, "ws_connection_id"), details)
+    store.started.append(pipeline)
+    return _describe_index(pipeline)
+
+
+def list_indexes(store: EmulatedStore, call: Call) -> Json:
+    """Return a stream's scene indexes."""
+    indexes = store.pipelines_of(call["id"], INDEX_CHANNELS)
+    return {"scene_indexes": [_describe_index(index) for index in indexes]}
+
+
+def get_index(store: EmulatedStore, call: Call) -> Json:
+    """Return a scene index."""
+    return _describe_index(store.index(call["id"], call["index"]))
+
+
+def get_scenes(store: EmulatedStore, call: Call) -> Json:
+    """Return a page of a scene index's records, oldest first, times in Unix seconds."""
+    index = store.index(call["id"], call["index"])
+    return descriptions_page(index.records, call.query, "scene_index_records")
+
+
+def change_prompt(store: EmulatedStore, call: Call) -> None:
+    """Replace a scene index's prompt."""
+    store.index(call["id"], call["index"]).details["prompt"] = read(call.body, "prompt", NAME)
+
+
+def change_index(store: EmulatedStore, call: Call) -> None:
+    """Start or stop a scene index; it keeps its connection id."""
+    change_pipeline(store, store.index(call["id"], call["index"]), call)
+
+
+def search_indexes(store: EmulatedStore, call: Call) -> Json:
+    """Return records of a stream's scene indexes that hold words of the `query`, best first.
+
+    The score is the share of the query's words of three or more letters that occur in the text.
+    """
+    query = read(call.body, "query", NAME)
+    most = read_number(call.body, "result_threshold", whole(1), _RESULTS)
+    least = read(call.body, "score_threshold", number(-inf), 0)
+    index_id = optional_text(call.body, "scene_index_id")
+    indexes = store.pipelines_of(call["id"], INDEX_CHANNELS)
+    if index_id is not None:
+        indexes = [store.index(call["id"], index_id)]
+    words = set(_QUERY_WORD.findall(query.lower()))
+    results = [
+        {
+            "start": start,
+            "end": end,
+            "text": text,
+            "score": round(score, 4),
+            "scene_index_id": index.id,
+            "scene_index_name": index.details["name"],
+            "metadata": {},
+        }
+        for index in indexes
+        for start, end, text in index.records
+        if (score := sum(word in text.lower() for word in words) / max(1, len(words))) > 0 and score >= least
+    ]
+    results.sort(key=lambda result: (-result["score"], result["start"]))
+    return {"results": results[:most]}
+
+
+def _describe_index(index: EmulatedPipeline) -> Json:
+    return {"rtstream_index_id": index.id, "status": index.status, **index.details}
+
+
+def create_understanding(store: EmulatedStore, call: Call) -> Json:
+    """Create an understanding with its one `vlm` analyzer."""
+    stream, body = store.stream(call["id"]), call.body
+    match body.get("analyzers"):
+        case [{"type": "vlm"} as analyzer]:
+            output = str(analyzer.get("name") or "scene")
+        case _:
+            raise invalid("analyzers: must hold exactly one analyzer of type 'vlm'")
+    details = {
+        "segmentation": read(body, "segmentation", OBJECT, {}),
+        "analyzers": body["analyzers"],
+        "store": body.get("store", True) is not False,
+        "output": output,
+    }
+    pipeline = add_pipeline(store, stream, "scene_index", optional_text(body, "ws_connection_id"), details)
+    store.started.append(pipeline)
+    return _describe_understanding(pipeline)
+
+
+def list_understandings(store: EmulatedStore, call: Call) -> Json:
+    """Return a stream's understandings."""
+    pipelines = store.pipelines_of(call["id"], _UNDERSTANDING)
+    return {"understandings": [_describe_understanding(pipeline) for pipeline in pipelines]}
+
+
+def get_understanding(store: EmulatedStore, call: Call) -> Json:
+    """Return an understanding."""
+    return _describe_understanding(_understanding(store, call))
+
+
+def change_understanding(store: EmulatedStore, call: Call) -> None:
+    """Start or stop an understanding; it keeps its connection id."""
+    change_pipeline(store, _understanding(store, call), call)
+
+
+def get_understood(store: EmulatedStore, call: Call) -> Json:
+    """Return a page of records of an `output` (`scene` by default); empty when it is not stored."""
+    pipeline = _understanding(store, call)
+    is_kept = pipeline.details["store"] and call.query.get("output", "scene") == pipeline.details["output"]
+    return descriptions_page(pipeline.records if is_kept else (), call.query, "records")
+
+
+def _understanding(store: EmulatedStore, call: Call) -> EmulatedPipeline:
+    return store.pipeline(call["id"], call["of"], _UNDERSTANDING, "understanding")
+
+
+def _describe_understanding(pipeline: EmulatedPipeline) -> Json:
+    details = dict(pipeline.details)
+    output = details.pop("output")
+    return {
+        "understanding_id": pipeline.id,
+        "rtstream_id": pipeline.stream_id,
+        "status": pipeline.status,
+        **details,
+        "outputs": {output: {"type": "understanding", "understanding_id": pipeline.id, "output": output}},
+    }
