@@ -344,7 +344,7 @@ def test_a_session_that_failed_says_why(emulator):
         ),
         (lambda it: it.get_session("cap-x", "c-x"), "There is no collection 'c-x'"),
         (lambda it: it.stop_session("cap-x"), "could not end the session cap-x: There is no"),
-        (lambda it: it.create_token(-1), "could not make a client token: expires_in has to be"),
+        (lambda it: it.create_token(-1), "could not make a client token: expires_in: must be"),
         (lambda it: it.list_indexes("rts-x"), "could not list the indexes of rts-x: There is no rtstream"),
         (lambda it: it.create_session("", "default", None, {}), "could not create a capture session: "),
     ],
