@@ -262,7 +262,7 @@ def test_a_service_that_is_not_there_is_told_without_its_secrets(served):
 
     assert status_of(answer) == 503
     assert content_of(answer) == {"error": "the service could not be reached"}
-    eventually(lambda: any("could not make a client token" in text for text in served.said))
+    eventually(lambda: any("could not create a client token" in text for text in served.said))
     assert not any("sk-secret" in text for text in served.said)
 
 

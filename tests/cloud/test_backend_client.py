@@ -178,9 +178,10 @@ def test_neither_a_netrc_nor_a_proxy_comes_between(stub, monkeypatch, tmp_path):
 def test_what_tells_of_no_session_is_a_wrong_address(stub, body):
     stub.answer(200, body)
 
-    with pytest.raises(ServiceRefusedError, match="tells of no session and token") as raised:
+    with pytest.raises(ServiceRefusedError) as raised:
         stub.backend().init_session()
-    assert "the backend's own address" in raised.value.hint
+    assert raised.value.error_id == "backend-answer-unexpected"
+    assert "the backend's URL" in raised.value.hint
     assert "\n" not in raised.value.message
 
 
@@ -192,8 +193,9 @@ def test_an_answer_without_an_end_is_not_read_to_its_end():
         while True:
             sent.append(connection.send(b" " * 65536))
 
-    with speaking(speak) as url, pytest.raises(ServiceRefusedError, match="no session and token"):
+    with speaking(speak) as url, pytest.raises(ServiceRefusedError) as raised:
         cloud.BackendClient(url, TOKEN, 60.0).init_session()
+    assert raised.value.error_id == "backend-answer-unexpected"
     # What the sockets between the two hold, and no more.
     assert sum(sent) < 16 << 20
 
@@ -217,8 +219,9 @@ def test_a_token_that_is_refused_says_where_the_right_one_is(stub, status, said)
 def test_a_token_that_is_missing_is_said_to_be_missing(stub):
     stub.answer(401, {"error": "no token"})
 
-    with pytest.raises(ServiceRefusedError, match="wants a token, and none is set"):
+    with pytest.raises(ServiceRefusedError) as raised:
         stub.backend(token="").init_session()
+    assert raised.value.error_id == "backend-token-missing"
 
 
 @pytest.mark.parametrize("status", [400, 402, 404, 405, 410, 413, 422])
@@ -239,8 +242,9 @@ def test_the_token_does_not_go_where_the_backend_sends_it(stub, status):
         other.answer(200, MADE)
         stub.answer(status, b"", Location=f"{other.url}/init-session")
 
-        with pytest.raises(ServiceRefusedError, match="sends elsewhere"):
+        with pytest.raises(ServiceRefusedError) as raised:
             stub.backend().init_session()
+    assert raised.value.error_id == "backend-redirects"
     assert other.asked == []
 
 
@@ -351,8 +355,9 @@ def test_it_may_be_anywhere_with_tls_and_on_this_machine_without(url):
 )
 @pytest.mark.parametrize("token", [TOKEN, ""])
 def test_what_would_cross_a_network_in_the_clear_is_refused(url, token):
-    with pytest.raises(InputError, match="without encryption") as raised:
+    with pytest.raises(InputError) as raised:
         cloud.BackendClient(url, token, 1.0)
+    assert raised.value.error_id == "backend-url-unencrypted"
     assert "https://" in raised.value.hint
     assert TOKEN not in raised.value.message + raised.value.hint
 
@@ -376,8 +381,9 @@ def test_what_would_cross_a_network_in_the_clear_is_refused(url, token):
     ],
 )
 def test_what_is_no_address_is_refused_and_not_repeated(url):
-    with pytest.raises(InputError, match="no http:// or https:// address") as raised:
+    with pytest.raises(InputError) as raised:
         cloud.BackendClient(url, "", 1.0)
+    assert raised.value.error_id == "backend-url-invalid"
     assert TOKEN not in raised.value.message
 
 
@@ -390,14 +396,16 @@ def test_what_is_no_address_is_refused_and_not_repeated(url):
     ],
 )
 def test_a_secret_in_the_address_is_refused_and_not_repeated(url):
-    with pytest.raises(InputError, match="more than an address") as raised:
+    with pytest.raises(InputError) as raised:
         cloud.BackendClient(url, "", 1.0)
+    assert raised.value.error_id == "backend-url-with-secret"
     assert "secret" not in raised.value.message.replace("VDBEVENTS", "")
     assert "VDBEVENTS_BACKEND_TOKEN" in raised.value.hint
 
 
 @pytest.mark.parametrize("token", ["two words", "a\r\nX: y", "tökén", "x" * 5000, "\x1b[2J"])
 def test_what_can_be_no_token_is_refused_and_not_repeated(token):
-    with pytest.raises(InputError, match="no token has") as raised:
+    with pytest.raises(InputError) as raised:
         cloud.BackendClient("https://backend.example", token, 1.0)
+    assert raised.value.error_id == "backend-token-invalid"
     assert token not in raised.value.message + raised.value.hint

@@ -137,7 +137,7 @@ def test_a_certificate_that_does_not_verify_ends_it_at_once(started, state, envi
     listener = started(Listener(state, {**environ, **service.environ}))
 
     assert listener.ends() == 4
-    assert "certificate does not verify" in listener.err
+    assert "cannot verify the service's certificate" in listener.err
     assert "SSL_CERT_FILE, REQUESTS_CA_BUNDLE" in listener.err
     assert "trying again" not in listener.err
 

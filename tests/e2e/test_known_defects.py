@@ -49,7 +49,7 @@ def test_1_an_abrupt_drop_or_an_error_close_is_survived(service, listen, fault):
     [
         ({"http": {"status": 500, "times": 1}}, "answered 500"),
         ({"http": {"status": 503, "times": 1}}, "answered 503"),
-        ({"http": {"status": 429, "times": 1}}, "answered 429"),
+        ({"http": {"status": 429, "times": 1}}, "request rate (429)"),
         ({"hang": {"times": 1}}, "no answer in time"),
         ({"no_websocket_url": {"times": 1}}, "trying again"),
         ({"http": {"status": 200, "body": "<html>", "times": 1}}, "trying again"),
@@ -80,7 +80,7 @@ def test_3_a_name_that_cannot_be_resolved_is_tried_again(listen, environ, servic
     service.environ = {"VIDEO_DB_API": "http://videodb.invalid"}
     listener = listen()
 
-    listener.says("cannot be resolved")
+    listener.says("cannot resolve")
     listener.says("trying again")
     assert listener.stop() == 0
 

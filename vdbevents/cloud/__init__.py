@@ -1,8 +1,8 @@
 """VideoDB's API for capture: the only package that imports `videodb`.
 
 The SDK blocks for up to 30 s in each call, retries by itself, and turns most errors into one
-(`InvalidRequestError`). Here its calls run in threads with a time limit, once, and one function, `classify`,
-says of any error whether waiting will mend it.
+(`InvalidRequestError`). Here each call is made once, in a thread with a time limit, and `classify` decides
+whether a retry can fix an error.
 """
 
 from vdbevents.cloud.account import Account, CloudSession, Export, Index, Page, Shot, Token, export_from

@@ -1,11 +1,11 @@
-"""The API's calls for capture, and what they answer."""
+"""The API's calls for capture, and their answers."""
 
 import contextlib
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 from urllib.parse import quote
 
 from vdbevents.cloud.connection import THREADS, Credentials, connect
@@ -14,17 +14,19 @@ from vdbevents.errors import InputError
 from vdbevents.events import lifecycle
 
 _Answer = TypeVar("_Answer")
+_Sdk = Any  # the SDK's objects, which have no types
+_Json = Any
 
-_END_OF_TIME = 9_999_999_999
+_END_OF_TIME: Final = 9_999_999_999
 
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A client token: it lets the capture runtime record, and nothing else.
+    """A client token, with which the capture runtime may record, and do nothing else.
 
     Attributes:
         value: kept out of `repr`.
-        expires_ms: in Unix ms; 0 where whoever made it did not say.
+        expires_ms: Unix ms; 0 if unknown.
     """
 
     value: str = field(repr=False)
@@ -33,14 +35,14 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class CloudSession:
-    """A capture session as the service tells of it.
+    """A capture session as the service reports it.
 
     Attributes:
-        status: `created`, `starting`, `active`, `stopping`, `stopped`, `failed`; empty if it does not say.
-        streams: what it records, once it is active.
+        status: `created`, `starting`, `active`, `stopping`, `stopped`, `failed`; empty if not reported.
+        streams: its channels on the server, once it is active.
         export_status: `exporting`, `exported`, `failed`, or empty.
         video_id: of the exported video, or empty.
-        error: of a failed one, the service's reason.
+        error: why it failed.
     """
 
     id: str
@@ -57,7 +59,7 @@ class CloudSession:
 
 @dataclass(frozen=True, slots=True)
 class Export:
-    """How far the video of a session is: `exporting`, `exported`, `failed`."""
+    """The export of a session's video; `status` is `exporting`, `exported`, `failed`, or empty."""
 
     status: str
     video_id: str = ""
@@ -67,7 +69,7 @@ class Export:
 
 @dataclass(frozen=True, slots=True)
 class Index:
-    """A scene index, which describes what is said (`audio_index`) or shown (`visual_index`)."""
+    """A scene index; `channel` is `audio_index` or `visual_index`."""
 
     id: str
     stream_id: str
@@ -80,11 +82,11 @@ class Index:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A page of what a pipeline has made.
+    """A page of a pipeline's records.
 
     Attributes:
         records: each with `start` and `end` in Unix seconds, and a `text` or a `description`.
-        more: whether there is another page after it.
+        more: whether another page follows.
     """
 
     records: list[Mapping[str, Any]]
@@ -93,7 +95,7 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class Shot:
-    """Something that the semantic search found; times in Unix seconds, `score` the better the higher."""
+    """A result of the semantic search; times in Unix seconds, a higher `score` is better."""
 
     stream_id: str
     start: float | None
@@ -104,19 +106,14 @@ class Shot:
 
 
 class Account:
-    """The API's calls for capture. Each is made once, with a time limit, and may be made from any thread.
+    """Call the API for capture: each call once, with a time limit, from any thread.
 
-    Every method raises ServiceRefusedError for an answer that waiting will not change, with the service's own
-    reason, and ServiceUnreachableError for everything else that keeps an answer away.
+    Every method raises ServiceRefusedError, with the service's own reason, if a retry will not help, and
+    ServiceUnreachableError for any other failure.
     """
 
     def __init__(self, credentials: Credentials, seconds: float) -> None:
-        """Calls nothing yet.
-
-        Args:
-            credentials: with which key, and where.
-            seconds: the time limit of each call.
-        """
+        """Send nothing yet; `seconds` limits each call."""
         self._credentials = credentials
         self._seconds = seconds
 
@@ -130,89 +127,84 @@ class Account:
         metadata: Mapping[str, Any],
         callback_url: str | None = None,
     ) -> CloudSession:
-        """A new session, whose life is told to the WebSocket with `ws_id`, and by webhooks to an address."""
+        """Create a session that reports to the WebSocket with `ws_id`, and to a webhook."""
+        path = _sessions_path(collection_id)
         body = {
             "end_user_id": end_user_id,
             "ws_connection_id": ws_id,
             "callback_url": callback_url,
             "metadata": dict(metadata),
         }
-        path = f"{_sessions(collection_id)}"
-
+        given = {name: value for name, value in body.items() if value}
         # Not the SDK's own method: it raises TypeError when the answer lists streams, and loses the id.
-        def ask(connection: Any) -> CloudSession:  # noqa: ANN401 - the SDK has no types
-            answer = connection.post(path, data={name: value for name, value in body.items() if value})
-            return _session(answer, collection_id)
-
-        return self._ask("create a capture session", ask)
+        return self._call(
+            "create a capture session", lambda sdk: _session(sdk.post(path, data=given), collection_id)
+        )
 
     def get_session(self, session_id: str, collection_id: str) -> CloudSession:
-        """One session, with its streams."""
-        path = f"{_sessions(collection_id)}/{_part(session_id)}"
-        return self._ask(
-            f"ask for the session {session_id}",
-            lambda connection: _session(connection.get(path), collection_id, session_id),
+        """Return a session with its streams."""
+        path = f"{_sessions_path(collection_id)}/{_path_part(session_id)}"
+        return self._call(
+            f"get the session {session_id}",
+            lambda sdk: _session(sdk.get(path), collection_id, session_id),
+            missing=f"session {session_id} in collection {collection_id}",
         )
 
     def list_sessions(self, collection_id: str, status: str | None = None) -> list[CloudSession]:
-        """The sessions of a collection, in the service's order."""
-        params = {"status": status} if status else {}
-
-        def ask(connection: Any) -> list[CloudSession]:  # noqa: ANN401
-            answer = connection.get(_sessions(collection_id), params=params)
-            return [_session(item, collection_id) for item in answer.get("sessions") or []]
-
-        return self._ask("list the capture sessions", ask)
+        """Return the sessions of a collection, in the service's order."""
+        path, params = _sessions_path(collection_id), {"status": status} if status else {}
+        return self._call(
+            "list the capture sessions",
+            lambda sdk: [
+                _session(item, collection_id) for item in sdk.get(path, params=params).get("sessions") or []
+            ],
+        )
 
     def stop_session(self, session_id: str) -> None:
-        """Ends a session on the server, as its runtime would."""
-        path = f"capture/session/{_part(session_id)}/stop"
-        self._ask(f"end the session {session_id}", lambda connection: connection.post(path))
+        """Stop a session on the server, as its runtime would."""
+        path = f"capture/session/{_path_part(session_id)}/stop"
+        self._call(
+            f"stop the session {session_id}", lambda sdk: sdk.post(path), missing=f"session {session_id}"
+        )
 
     def export_session(self, session_id: str, collection_id: str, ws_id: str | None = None) -> Export:
-        """Asks for the video of a stopped session: begins its export, or tells how far that is."""
-        path = f"{_sessions(collection_id)}/{_part(session_id)}/export"
+        """Start the export of a stopped session's video, or return how far it is."""
+        path = f"{_sessions_path(collection_id)}/{_path_part(session_id)}/export"
         body = {"connection_id": ws_id} if ws_id else {}
-
-        def ask(connection: Any) -> Export:  # noqa: ANN401
-            return export_from(connection.post(path, data=body) or {})
-
-        return self._ask(f"export the session {session_id}", ask)
+        return self._call(
+            f"export the session {session_id}",
+            lambda sdk: export_from(sdk.post(path, data=body) or {}),
+            missing=f"session {session_id} in collection {collection_id}",
+        )
 
     def create_token(self, seconds: int) -> Token:
-        """A client token that is good for so many seconds."""
+        """Create a client token that expires after some seconds."""
         expires_ms = time.time_ns() // 1_000_000 + seconds * 1000
-
-        def ask(connection: Any) -> Token:  # noqa: ANN401
-            token = connection.generate_client_token(expires_in=seconds)
-            if not isinstance(token, str) or not token:
-                raise TypeError
-            return Token(token, expires_ms)
-
-        return self._ask("make a client token", ask)
+        return self._call(
+            "create a client token",
+            lambda sdk: Token(_text(sdk.generate_client_token(expires_in=seconds)), expires_ms),
+        )
 
     # Pipelines.
 
     def start_transcript(self, stream_id: str, ws_id: str | None, engine: str | None) -> None:
-        """Has what is said on a stream written down. One that runs already stays bound to its first id."""
-        self._ask(
+        """Start a stream's transcript. One that runs already stays bound to its first WebSocket."""
+        self._call(
             f"start the transcript of {stream_id}",
-            lambda connection: _stream(connection, stream_id).start_transcript(ws_id, engine),
+            lambda sdk: _stream(sdk, stream_id).start_transcript(ws_id, engine),
         )
 
     def stop_transcript(self, stream_id: str, engine: str | None = None) -> None:
-        """Ends the transcript of a stream."""
-        self._ask(
+        """Stop a stream's transcript."""
+        self._call(
             f"stop the transcript of {stream_id}",
-            lambda connection: _stream(connection, stream_id).stop_transcript(engine),
+            lambda sdk: _stream(sdk, stream_id).stop_transcript(engine),
         )
 
     def transcript_status(self, stream_id: str) -> Mapping[str, Any]:
-        """`status` (`running`, `stopped`, `not_configured`), `engine`, and what else the service says."""
-        path = f"rtstream/{_part(stream_id)}/transcription/status"
-        return self._ask(
-            f"ask for the transcript of {stream_id}", lambda connection: _object(connection.get(path))
-        )
+        """Return `status` (`running`, `stopped`, `not_configured`), `engine`, and more."""
+        path = f"rtstream/{_path_part(stream_id)}/transcription/status"
+        return self._call(f"get the transcript status of {stream_id}", lambda sdk: _object(sdk.get(path)))
 
     def get_transcript(
         self,
@@ -224,14 +216,14 @@ class Account:
         end: float | None,
         engine: str | None,
     ) -> Page:
-        """A page, numbered from 1, of the final transcripts of a stream that begin within two times."""
-
-        def ask(connection: Any) -> Page:  # noqa: ANN401
-            stream = _stream(connection, stream_id)
-            answer = stream.get_transcript(page, page_size, start=start, end=end, engine=engine)
-            return _page(answer, "transcription_records")
-
-        return self._ask(f"fetch the transcript of {stream_id}", ask)
+        """Return a page, from 1, of a stream's final transcripts that begin between two times."""
+        return self._call(
+            f"fetch the transcript of {stream_id}",
+            lambda sdk: _page(
+                _stream(sdk, stream_id).get_transcript(page, page_size, start=start, end=end, engine=engine),
+                "transcription_records",
+            ),
+        )
 
     def create_index(
         self,
@@ -244,34 +236,32 @@ class Account:
         name: str | None,
         ws_id: str | None,
     ) -> Index:
-        """Has a stream described.
+        """Create an index on a stream, and start it.
 
         Args:
-            stream_id: which one.
-            channel: `audio_index` or `visual_index`, as its kind of stream allows.
-            prompt: what the model is asked.
+            stream_id: the stream.
+            channel: `audio_index` or `visual_index`, as the stream allows.
+            prompt: the instruction to the model.
             batch: how much goes into one record: `type` (`time`, `word`, `sentence`), `value`, and for a
-                visual index `frame_count`; None is the service's own choice.
-            model: None is the service's own choice.
+                visual index `frame_count`; None for the service's default.
+            model: None for the service's default.
             name: of the index.
             ws_id: the WebSocket that its records are sent to.
         """
 
-        def ask(connection: Any) -> Index:  # noqa: ANN401
-            stream = _stream(connection, stream_id)
+        def create(sdk: _Sdk) -> Index:
+            stream = _stream(sdk, stream_id)
             method = stream.index_visuals if channel == "visual_index" else stream.index_audio
             options = {"model_name": model, "name": name, "ws_connection_id": ws_id}
             return _index(method(prompt=prompt, batch_config=batch, **options), stream_id)
 
-        return self._ask(f"start the {channel} of {stream_id}", ask)
+        return self._call(f"start the {channel} of {stream_id}", create)
 
     def list_indexes(self, stream_id: str) -> list[Index]:
-        """The indexes of a stream."""
-        return self._ask(
+        """Return the indexes of a stream."""
+        return self._call(
             f"list the indexes of {stream_id}",
-            lambda connection: [
-                _index(it, stream_id) for it in _stream(connection, stream_id).list_scene_indexes()
-            ],
+            lambda sdk: [_index(it, stream_id) for it in _stream(sdk, stream_id).list_scene_indexes()],
         )
 
     def get_records(
@@ -284,40 +274,35 @@ class Account:
         start: float | None,
         end: float | None,
     ) -> Page:
-        """A page, numbered from 1, of the records of an index that begin within two times."""
-
-        def ask(connection: Any) -> Page:  # noqa: ANN401
-            index = _scene_index(connection, stream_id, index_id)
-            # The SDK sends both bounds or none, and takes zero for none.
-            bounds = (start or 1, end or _END_OF_TIME) if start or end else (None, None)
-            return _page(index.get_scenes(*bounds, page, page_size), "scenes")
-
-        return self._ask(f"fetch the records of {index_id}", ask)
+        """Return a page, from 1, of an index's records that begin between two times."""
+        # The SDK sends both bounds or none, and takes zero for none.
+        bounds = (start or 1, end or _END_OF_TIME) if start or end else (None, None)
+        return self._call(
+            f"fetch the records of {index_id}",
+            lambda sdk: _page(
+                _scene_index(sdk, stream_id, index_id).get_scenes(*bounds, page, page_size), "scenes"
+            ),
+        )
 
     def stop_index(self, stream_id: str, index_id: str) -> None:
-        """Ends an index. Its records stay."""
-        self._ask(
-            f"stop the index {index_id}",
-            lambda connection: _scene_index(connection, stream_id, index_id).stop(),
-        )
+        """Stop an index; its records stay."""
+        self._call(f"stop the index {index_id}", lambda sdk: _scene_index(sdk, stream_id, index_id).stop())
 
     # Alerts.
 
     def list_events(self) -> list[Mapping[str, Any]]:
-        """What can be watched for: `event_id`, `label`, `event_prompt`."""
-        return self._ask("list the events", lambda connection: _objects(connection.list_events()))
+        """Return the events to watch for: `event_id`, `label`, `event_prompt`."""
+        return self._call("list the events", lambda sdk: _objects(sdk.list_events()))
 
     def create_event(self, label: str, prompt: str) -> str:
-        """Something to be watched for; answers with its id."""
-        return self._ask(
-            f"create the event {label!r}", lambda connection: _text(connection.create_event(prompt, label))
-        )
+        """Create an event to watch for; return its id."""
+        return self._call(f"create the event {label!r}", lambda sdk: _text(sdk.create_event(prompt, label)))
 
     def list_alerts(self, stream_id: str, index_id: str) -> list[Mapping[str, Any]]:
-        """The alerts of an index: `alert_id`, `event_id`, `label`, `prompt`, `status`."""
-        return self._ask(
+        """Return the alerts of an index: `alert_id`, `event_id`, `label`, `prompt`, `status`."""
+        return self._call(
             f"list the alerts of {index_id}",
-            lambda connection: _objects(_scene_index(connection, stream_id, index_id).list_alerts()),
+            lambda sdk: _objects(_scene_index(sdk, stream_id, index_id).list_alerts()),
         )
 
     def create_alert(
@@ -328,42 +313,41 @@ class Account:
         ws_id: str | None,
         callback_url: str | None = None,
     ) -> str:
-        """Watches an index for an event; answers with the alert's id."""
-        return self._ask(
+        """Create an alert for an event on an index; return its id."""
+        return self._call(
             f"create an alert on {index_id}",
-            lambda connection: _text(
-                _scene_index(connection, stream_id, index_id).create_alert(event_id, callback_url, ws_id)
+            lambda sdk: _text(
+                _scene_index(sdk, stream_id, index_id).create_alert(event_id, callback_url, ws_id)
             ),
         )
 
     def set_alert(self, stream_id: str, index_id: str, alert_id: str, *, enabled: bool) -> None:
-        """Enables or disables an alert."""
+        """Enable or disable an alert."""
+        name = _path_part(alert_id)
 
-        def ask(connection: Any) -> None:  # noqa: ANN401
-            index = _scene_index(connection, stream_id, index_id)
-            (index.enable_alert if enabled else index.disable_alert)(_part(alert_id))
+        def switch(sdk: _Sdk) -> None:
+            index = _scene_index(sdk, stream_id, index_id)
+            (index.enable_alert if enabled else index.disable_alert)(name)
 
-        self._ask(f"{'enable' if enabled else 'disable'} the alert {alert_id}", ask)
+        self._call(f"{'enable' if enabled else 'disable'} the alert {alert_id}", switch)
 
-    # What was recorded.
+    # Recordings.
 
     def playable(self, stream_id: str, start: int, end: int) -> Export:
-        """Addresses that play a stretch of a stream, from and to in Unix seconds."""
+        """Return URLs that play a stream between two times, in Unix seconds."""
 
-        def ask(connection: Any) -> Export:  # noqa: ANN401
-            stream = _stream(connection, stream_id)
+        def generate(sdk: _Sdk) -> Export:
+            stream = _stream(sdk, stream_id)
             stream.generate_stream(start, end)
             return Export("exported", "", _or_empty(stream.stream_url), _or_empty(stream.player_url))
 
-        return self._ask(f"make a clip of {stream_id}", ask)
+        return self._call(f"make a clip of {stream_id}", generate)
 
     def search(self, stream_id: str, query: str, *, most: int | None) -> list[Shot]:
-        """What VideoDB's semantic search finds on a stream, best first."""
-
-        def ask(connection: Any) -> list[Shot]:  # noqa: ANN401
-            options = {"result_threshold": most}
-            found = _stream(connection, stream_id).search(query, **options).get_shots()
-            return [
+        """Return the results of VideoDB's semantic search on a stream, best first."""
+        return self._call(
+            f"search {stream_id}",
+            lambda sdk: [
                 Shot(
                     stream_id,
                     _number(shot.start),
@@ -372,13 +356,13 @@ class Account:
                     _number(shot.search_score),
                     _or_empty(shot.scene_index_id),
                 )
-                for shot in found
-            ]
+                for shot in _stream(sdk, stream_id).search(query, result_threshold=most).get_shots()
+            ],
+        )
 
-        return self._ask(f"search {stream_id}", ask)
-
-    def _ask(self, what: str, ask: Callable[[Any], _Answer]) -> _Answer:
-        # Before the `try`: an error in here is a bug, and no answer that makes no sense.
+    def _call(self, what: str, ask: Callable[[_Sdk], _Answer], *, missing: str = "") -> _Answer:
+        """Return what `ask` makes of a connection; see `refusal` for `what` and `missing`."""
+        # Before the `try`: an error in here is a bug, not an unexpected answer.
         connection = connect(self._credentials, self._seconds)
 
         def call() -> _Answer:
@@ -389,66 +373,73 @@ class Account:
         try:
             answer: _Answer = future.result(self._seconds)
         except Exception as error:
-            raise refusal(what, error, self._credentials.api_key) from error
+            raise refusal(what, error, self._credentials.api_key, missing) from error
         return answer
 
 
-def _part(identifier: str) -> str:
-    """An id as a part of a path: what a user typed may hold anything.
+def _path_part(identifier: str) -> str:
+    """Return an id, which a user may have typed, as one part of a path.
 
     Raises:
-        InputError: it would be no part of a path, however it is written.
+        InputError: it cannot be quoted.
     """
     try:
         quoted = quote(identifier, safe="")
     except UnicodeEncodeError:
         quoted = ""
     if quoted in ("", ".", ".."):
-        raise InputError(f"{identifier!r} is no id", "see the ids with: vdbevents session list --json")
+        raise InputError(
+            f"not an id: {identifier!r}",
+            "list ids with: vdbevents session list --json",
+            error_id="id-invalid",
+        )
     return quoted
 
 
-def _sessions(collection_id: str) -> str:
-    return f"collection/{_part(collection_id)}/capture/session"
+def _sessions_path(collection_id: str) -> str:
+    return f"collection/{_path_part(collection_id)}/capture/session"
 
 
-def _stream(connection: Any, stream_id: str) -> Any:  # noqa: ANN401 - the SDK has no types
+def _stream(sdk: _Sdk, stream_id: str) -> _Sdk:
     from videodb.rtstream import RTStream
 
-    return RTStream(connection, _part(stream_id))
+    return RTStream(sdk, _path_part(stream_id))
 
 
-def _scene_index(connection: Any, stream_id: str, index_id: str) -> Any:  # noqa: ANN401
+def _scene_index(sdk: _Sdk, stream_id: str, index_id: str) -> _Sdk:
     from videodb.rtstream import RTStreamSceneIndex
 
-    return RTStreamSceneIndex(connection, _part(index_id), _part(stream_id))
+    return RTStreamSceneIndex(sdk, _path_part(index_id), _path_part(stream_id))
 
 
-def _session(answer: Any, collection_id: str, session_id: str = "") -> CloudSession:  # noqa: ANN401
-    told = answer["data"] if isinstance(answer.get("data"), dict) else answer
-    session_id = _or_empty(told.get("session_id") or told.get("id")) or session_id
+# Readers of answers. They raise TypeError, KeyError or AttributeError, which `refusal` explains.
+
+
+def _session(answer: _Json, collection_id: str, session_id: str = "") -> CloudSession:
+    content = answer["data"] if isinstance(answer.get("data"), dict) else answer
+    session_id = _or_empty(content.get("session_id") or content.get("id")) or session_id
     if not session_id:
         raise KeyError("session_id")
     return CloudSession(
         id=session_id,
-        collection_id=_or_empty(told.get("collection_id")) or collection_id,
-        status=_or_empty(told.get("status")),
-        end_user_id=_or_empty(told.get("end_user_id")),
-        created=_or_empty(told.get("created_at")),
-        streams=lifecycle.streams_of(told),
-        export_status=_or_empty(told.get("export_status")),
-        video_id=_or_empty(told.get("exported_video_id")),
-        error=lifecycle.error_in(told.get("error") or told.get("failure_reason")),
-        metadata=_object(told.get("metadata") or {}),
+        collection_id=_or_empty(content.get("collection_id")) or collection_id,
+        status=_or_empty(content.get("status")),
+        end_user_id=_or_empty(content.get("end_user_id")),
+        created=_or_empty(content.get("created_at")),
+        streams=lifecycle.streams_of(content),
+        export_status=_or_empty(content.get("export_status")),
+        video_id=_or_empty(content.get("exported_video_id")),
+        error=lifecycle.error_in(content.get("error") or content.get("failure_reason")),
+        metadata=_object(content.get("metadata") or {}),
     )
 
 
-def _index(index: Any, stream_id: str) -> Index:  # noqa: ANN401 - the SDK's RTStreamSceneIndex, or None
-    spoken = index.extraction_type == "transcript"
+def _index(index: _Sdk, stream_id: str) -> Index:
+    is_audio = index.extraction_type == "transcript"
     return Index(
         id=_text(index.rtstream_index_id),
         stream_id=stream_id,
-        channel="audio_index" if spoken else "visual_index",
+        channel="audio_index" if is_audio else "visual_index",
         name=_or_empty(index.name),
         prompt=_or_empty(index.prompt),
         status=_or_empty(index.status),
@@ -456,38 +447,40 @@ def _index(index: Any, stream_id: str) -> Index:  # noqa: ANN401 - the SDK's RTS
     )
 
 
-def _page(answer: Any, name: str) -> Page:  # noqa: ANN401
-    told = _object(answer or {})
-    return Page(_objects(told.get(name) or []), bool(told.get("next_page")))
+def _page(answer: _Json, name: str) -> Page:
+    content = _object(answer or {})
+    return Page(_objects(content.get(name) or []), bool(content.get("next_page")))
 
 
-def export_from(told: Mapping[str, Any]) -> Export:
-    """The video in an answer, or in the `data` of a `capture_session.exported` event."""
-    video_id = _or_empty(told.get("video_id") or told.get("exported_video_id"))
-    status = _or_empty(told.get("export_status")) or ("exported" if video_id else "")
-    return Export(status, video_id, _or_empty(told.get("stream_url")), _or_empty(told.get("player_url")))
+def export_from(content: Mapping[str, Any]) -> Export:
+    """Return the export in an answer, or in the `data` of a `capture_session.exported` event."""
+    video_id = _or_empty(content.get("video_id") or content.get("exported_video_id"))
+    status = _or_empty(content.get("export_status")) or ("exported" if video_id else "")
+    return Export(
+        status, video_id, _or_empty(content.get("stream_url")), _or_empty(content.get("player_url"))
+    )
 
 
-def _object(value: Any) -> Mapping[str, Any]:  # noqa: ANN401
+def _object(value: _Json) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
         raise TypeError
     return value
 
 
-def _objects(values: Sequence[Any]) -> list[Mapping[str, Any]]:
+def _objects(values: Sequence[_Json]) -> list[Mapping[str, Any]]:
     return [_object(value) for value in values]
 
 
-def _text(value: Any) -> str:  # noqa: ANN401
+def _text(value: _Json) -> str:
     if not isinstance(value, str) or not value:
         raise TypeError
     return value
 
 
-def _or_empty(value: Any) -> str:  # noqa: ANN401
+def _or_empty(value: _Json) -> str:
     return value if isinstance(value, str) else ""
 
 
-def _number(value: Any) -> float | None:  # noqa: ANN401
-    is_one = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    return value if is_one else None
+def _number(value: _Json) -> float | None:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return value if is_number else None

@@ -1,7 +1,7 @@
-"""A backend that holds the API key: it makes sessions for clients that have none, by `POST …/init-session`.
+"""Get sessions from a backend that holds the API key, by `POST …/init-session`.
 
-It is a stranger's server, as far as this module knows: what it answers is bounded and looked at, and the
-token that it wants goes to its address alone, over TLS or within this machine.
+The backend is an unknown server: its answers are limited and checked, and the token that it asks for goes to
+its address alone, over TLS or within this machine.
 """
 
 import contextlib
@@ -15,17 +15,14 @@ from urllib.parse import urlsplit
 
 from vdbevents.cloud.account import Token
 from vdbevents.cloud.connection import THREADS, is_loopback, shown_address
-from vdbevents.cloud.retry import classify
+from vdbevents.cloud.retry import RETRY_HINT, classify
 from vdbevents.errors import InputError, ServiceRefusedError, ServiceUnreachableError
 
-_HOW_TO_AUTHORIZE: Final = (
-    "the backend's machine shows it with: vdbevents backend --show-token; set it: "
+_AUTHORIZE_HINT: Final = (
+    "show the token on the backend's machine with: vdbevents backend --show-token; then "
     "export VDBEVENTS_BACKEND_TOKEN=…, or name a file that holds it with --backend-token-file"
 )
-_ADDRESS_HINT: Final = (
-    "give the backend's own address, such as https://backend.example or http://127.0.0.1:5002"
-)
-_WHAT: Final = "get a session from the backend"
+_ADDRESS_HINT: Final = "give the backend's URL, such as https://backend.example or http://127.0.0.1:5002"
 
 _LONGEST_ANSWER: Final = 64 << 10
 _LONGEST_TOKEN: Final = 4096
@@ -37,7 +34,7 @@ _ERRORS: Final = 400
 
 
 class BackendSession(NamedTuple):
-    """What a backend has made: the session's id, and the runtime's token for it."""
+    """A session that a backend created, and the client token to record it with."""
 
     session_id: str
     token: Token
@@ -45,15 +42,15 @@ class BackendSession(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class BackendClient:
-    """A backend, each call of which is made once, with a time limit.
+    """A client of a backend; each call is made once, with a time limit.
 
     Attributes:
-        url: its address, which is held against the rules when this is made; `/init-session` is below it.
-        token: what it wants to be shown, or empty. Kept out of `repr`.
+        url: the backend's URL, without `/init-session`.
+        token: the backend's bearer token, or empty; kept out of `repr`.
         seconds: the time limit of each call.
 
     Raises:
-        InputError: the address or the token cannot be used, or the token would be readable on its way.
+        InputError: the URL or the token is malformed, or the token would be readable on the network.
     """
 
     url: str
@@ -61,43 +58,51 @@ class BackendClient:
     seconds: float
 
     def __post_init__(self) -> None:
-        _check_address(self.url)
+        _check_url(self.url)
         if self.token and not _is_word(self.token, _LONGEST_TOKEN):
-            raise InputError("the backend's token holds characters that no token has", _HOW_TO_AUTHORIZE)
+            raise InputError(
+                "the backend's token has spaces, control or non-ASCII characters, or is too long",
+                _AUTHORIZE_HINT,
+                error_id="backend-token-invalid",
+            )
 
     @property
     def address(self) -> str:
-        """Where it is, for a person."""
+        """Return the URL to show to a user."""
         return shown_address(self.url)
 
     def init_session(self) -> BackendSession:
-        """Has it make a session.
+        """Create a session.
 
         Raises:
-            ServiceRefusedError: it answers, and waiting will not change that.
-            ServiceUnreachableError: for every other reason.
+            ServiceRefusedError: the answer is final.
+            ServiceUnreachableError: any other failure.
         """
         future = THREADS.submit(self._ask)
         try:
-            made: BackendSession = future.result(self.seconds)
+            session: BackendSession = future.result(self.seconds)
         except (ServiceRefusedError, ServiceUnreachableError):
             raise
         except Exception as error:
             failure = classify(error, datetime.now(UTC))
-            message = f"could not {_WHAT} at {self.address}: {failure.message}"
+            message = f"{self._failed}: {failure.message}"
             if failure.fatal:
-                raise ServiceRefusedError(message, failure.hint) from error
-            hint = "see whether it runs, and whether this is its address; --timeout gives it longer"
-            raise ServiceUnreachableError(message, hint) from error
-        return made
+                raise ServiceRefusedError(message, failure.hint, error_id=failure.error_id) from error
+            hint = "check that the backend runs and that this is its URL, or raise --timeout"
+            raise ServiceUnreachableError(message, hint, error_id="backend-unreachable") from error
+        return session
+
+    @property
+    def _failed(self) -> str:
+        return f"could not get a session from the backend at {self.address}"
 
     def _ask(self) -> BackendSession:
         import requests
 
         with requests.Session() as session:
-            # A proxy would read what is not encrypted, and the address is on this machine.
+            # Within this machine there is no proxy to use, and one could read what is not encrypted.
             session.trust_env = urlsplit(self.url).scheme == "https"
-            # As `auth`, so that no password of a .netrc takes its place.
+            # As `auth`, so that no password of a .netrc replaces it.
             session.auth = self._authorize
             headers = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "vdbevents"}
             with session.post(
@@ -118,14 +123,14 @@ class BackendClient:
         return request
 
     def _read(self, response: Any) -> Mapping[str, Any]:  # noqa: ANN401 - requests'
-        """The JSON object of an answer; empty where it is none, or too long."""
+        """Return the JSON object in an answer; empty if there is none, or the answer is too long."""
         body, deadline = b"", time.monotonic() + self.seconds
         while len(body) <= _LONGEST_ANSWER:
             piece = response.raw.read(_PIECE)
             if not piece:
                 with contextlib.suppress(ValueError, RecursionError):
-                    found = json.loads(body)
-                    return found if isinstance(found, dict) else {}
+                    content = json.loads(body)
+                    return content if isinstance(content, dict) else {}
                 return {}
             body += piece
             if time.monotonic() > deadline:
@@ -136,8 +141,9 @@ class BackendClient:
         session_id, token = answer.get("session_id"), answer.get("token")
         if not (_is_word(session_id, _LONGEST_ID) and _is_word(token, _LONGEST_TOKEN)):
             raise ServiceRefusedError(
-                f"could not {_WHAT}: what answers at {self.address} tells of no session and token",
+                f"{self._failed}: its answer has no session_id and token",
                 _ADDRESS_HINT,
+                error_id="backend-answer-unexpected",
             )
         return BackendSession(str(session_id), Token(str(token), 0))
 
@@ -152,30 +158,37 @@ class BackendClient:
         words = self._own_words(answer)
         reason = f": {words}" if words else ""
         if status in (401, 403):
-            known = "refuses the token" if self.token else "wants a token, and none is set"
+            problem = "refuses the token" if self.token else "requires a token, and none is set"
             return ServiceRefusedError(
-                f"the backend {known} ({status}){reason}", _HOW_TO_AUTHORIZE, status=status
+                f"the backend {problem} ({status}){reason}",
+                _AUTHORIZE_HINT,
+                error_id="backend-token-refused" if self.token else "backend-token-missing",
+                status=status,
             )
         if status < _ERRORS:
-            message = f"the backend sends elsewhere ({status}), where the token must not go"
-            return ServiceRefusedError(message, _ADDRESS_HINT, status=status)
+            return ServiceRefusedError(
+                f"the backend redirects ({status}): the token is not sent to another address",
+                _ADDRESS_HINT,
+                error_id="backend-redirects",
+                status=status,
+            )
         failure = classify(requests.HTTPError(response=response), datetime.now(UTC))
-        message = f"could not {_WHAT} at {self.address}: it answered {status}{reason}"
+        message = f"{self._failed}: it answered {status}{reason}"
         if failure.fatal:
             hint = _ADDRESS_HINT if status in (404, 405, 410) else ""
-            return ServiceRefusedError(message, hint, status=status)
+            return ServiceRefusedError(message, hint, error_id="backend-refused", status=status)
         return ServiceUnreachableError(
-            message, "try again; --timeout gives it longer", retry_after=failure.retry_after
+            message, RETRY_HINT, error_id="backend-unavailable", retry_after=failure.retry_after
         )
 
     def _own_words(self, answer: Mapping[str, Any]) -> str:
-        """What it says of its refusal, in one line, without the token that it may repeat."""
-        told = answer.get("error")
-        text = " ".join(told.split()) if isinstance(told, str) else ""
+        """Return the backend's reason in one line, without the token that it may repeat."""
+        error = answer.get("error")
+        text = " ".join(error.split()) if isinstance(error, str) else ""
         return (text.replace(self.token, "…") if self.token else text)[:_LONGEST_REASON]
 
 
-def _check_address(url: str) -> None:
+def _check_url(url: str) -> None:
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname or "", parts.port
@@ -189,21 +202,26 @@ def _check_address(url: str) -> None:
         or not {" ", "\\"}.isdisjoint(url)
     ):
         # Not shown: it may be the token, in the wrong place.
-        raise InputError("the backend's address is no http:// or https:// address", _ADDRESS_HINT)
+        raise InputError(
+            "--backend: not an http:// or https:// URL", _ADDRESS_HINT, error_id="backend-url-invalid"
+        )
     if parts.username is not None or parts.query or parts.fragment:
         raise InputError(
-            "the backend's address holds more than an address", f"{_ADDRESS_HINT}; {_HOW_TO_AUTHORIZE}"
+            "--backend: the URL must not have a user name, query or fragment",
+            f"{_ADDRESS_HINT}; {_AUTHORIZE_HINT}",
+            error_id="backend-url-with-secret",
         )
     if parts.scheme == "http" and not is_loopback(host):
         raise InputError(
-            f"http://{host} is another machine: what is said there without encryption can be read on the way",
+            f"--backend: http:// to another machine is readable on the network, got http://{host}",
             f"use https://{host}…, or a tunnel from this machine: ssh -L 5002:127.0.0.1:5002 {host}, and "
             "--backend http://127.0.0.1:5002",
+            error_id="backend-url-unencrypted",
         )
 
 
 def _is_word(value: object, longest: int) -> bool:
-    """Whether it is a text that can stand in a header, on one line, and in a message."""
+    """Return whether a value is a text that fits into a header, on one line, and into a message."""
     return (
         isinstance(value, str)
         and 0 < len(value) <= longest

@@ -1,6 +1,9 @@
 """The SDK's client of the capture runtime, and where that runtime is."""
 
 import logging
+import os
+import sys
+import types
 from pathlib import Path
 from typing import Any
 
@@ -9,24 +12,22 @@ from vdbevents.errors import CaptureError
 
 
 def find_runtime(named: Path | None) -> Path:
-    """The capture runtime that a `CaptureClient` will start.
+    """Return the path of the capture runtime that a `CaptureClient` will start.
 
     Args:
         named: an executable to use instead of the one that VideoDB ships.
 
     Raises:
-        CaptureError: there is none.
+        CaptureError: there is none, or it cannot be executed.
     """
-    import os
-    import sys
-    import types
-
     if named is not None:
-        # A name without a folder would be looked for on the PATH.
+        # A name without a folder would be looked up on the PATH.
         named = named.absolute()
         if not os.access(named, os.X_OK) or named.is_dir():
             raise CaptureError(
-                f"the capture runtime {named} is no program that can be run", "set VDBEVENTS_CAPTURE_RUNTIME"
+                f"VDBEVENTS_CAPTURE_RUNTIME: not an executable file, got {named}",
+                "set VDBEVENTS_CAPTURE_RUNTIME to a capture runtime, or unset it to use VideoDB's",
+                error_id="runtime-not-executable",
             )
         # The SDK asks this module where its runtime is.
         module = types.ModuleType("videodb_capture_bin")
@@ -34,27 +35,30 @@ def find_runtime(named: Path | None) -> Path:
         sys.modules["videodb_capture_bin"] = module
     from videodb.capture import get_capture_binary_path
 
-    # It reports what it raises; here it is said once.
+    # It logs what it raises; here that is reported once.
     logging.getLogger("videodb.capture").addHandler(logging.NullHandler())
     try:
         return Path(get_capture_binary_path())
     except Exception as error:
         if sys.platform not in ("darwin", "win32"):
             raise CaptureError(
-                "there is no capture runtime: VideoDB ships its runtime for macOS and Windows only",
-                "record on such a machine; to try it on this one, run vdbevents emulator and export what it "
-                "prints, VDBEVENTS_CAPTURE_RUNTIME among it",
+                "no capture runtime: VideoDB ships it for macOS and Windows only",
+                "record on such a machine; to try it here, run vdbevents emulator and export the variables "
+                "that it prints, VDBEVENTS_CAPTURE_RUNTIME among them",
+                error_id="runtime-missing",
             ) from error
         raise CaptureError(
-            f"VideoDB's capture runtime cannot be used: {error}", "install it: pip install 'videodb[capture]'"
+            f"cannot use VideoDB's capture runtime: {error}",
+            "install it: pip install 'videodb[capture]'",
+            error_id="runtime-unusable",
         ) from error
 
 
 def capture_client(token: Token, base_url: str) -> Any:  # noqa: ANN401
-    """The SDK's `CaptureClient`, which starts the runtime that `find_runtime` found with its first call.
+    """Return the SDK's `CaptureClient`; its first call starts the runtime that `find_runtime` found.
 
     Args:
-        token: a client token; it is all that the runtime gets to know.
+        token: a client token, the only secret that the runtime gets.
         base_url: of the service.
     """
     from videodb.capture import CaptureClient

@@ -1,4 +1,4 @@
-"""What an error means: whether waiting will mend it, in words for a person, and the trying again."""
+"""Tell errors that a retry can fix from those that it cannot, explain them, and retry."""
 
 import math
 import re
@@ -7,56 +7,73 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from vdbevents.cloud.backoff import Backoff
-from vdbevents.cloud.connection import ADDRESS_HINT, KEY_HINT
+from vdbevents.cloud.connection import KEY_HINT
 from vdbevents.errors import InputError, ServiceRefusedError, ServiceUnreachableError
 
-LONGEST_RETRY_AFTER_SECONDS = 3600.0
+LONGEST_RETRY_AFTER_SECONDS: Final = 3600.0
+RETRY_HINT: Final = "try again, or raise --timeout"
 
 _Answer = TypeVar("_Answer")
-_LONGEST_REASON = 300
-_FIRST_WAIT_SECONDS = 0.25
-_LONGEST_WAIT_SECONDS = 5.0
-_TRY_AGAIN_HINT = "try again; --timeout gives it longer"
+_LONGEST_REASON: Final = 300
+_FIRST_WAIT_SECONDS: Final = 0.25
+_LONGEST_WAIT_SECONDS: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """What an error means for who wants to connect.
+    """Why the service cannot be used.
 
     Attributes:
-        message: what failed, for a person; holds no secret.
-        fatal: waiting will not mend it.
-        hint: the cure, where one is known.
+        message: for a person; holds no secret.
+        fatal: a retry will not help.
+        hint: how to fix it, if known.
         retry_after: seconds that the service asked to wait, if it did.
+        error_id: of the error to raise.
     """
 
     message: str
     fatal: bool = False
     hint: str = ""
     retry_after: float | None = None
+    error_id: str = "service-unreachable"
+
+
+_REFUSALS: Final = {
+    401: Failure("the service refused the API key (401)", fatal=True, hint=KEY_HINT, error_id="key-refused"),
+    402: Failure(
+        "the account has no credit left (402)",
+        fatal=True,
+        hint="check your balance at https://console.videodb.io",
+        error_id="credit-exhausted",
+    ),
+    403: Failure(
+        "the API key has no permission for this (403)", fatal=True, hint=KEY_HINT, error_id="key-forbidden"
+    ),
+}
 
 
 def classify(error: BaseException, now: datetime) -> Failure:
-    """Says whether waiting will mend an error, in words for a person.
+    """Explain an error, and say whether a retry can help.
 
-    Final are an answer of 4xx (but 408, 425 and 429) and a certificate that does not verify; all else passes.
-    It looks at types and at the answer's status, never for words in a text.
+    Fatal are answers of 4xx (except 408, 425 and 429) and invalid certificates. Decided by types and by the
+    answer's status, never by words in a text.
 
     Args:
         error: from the SDK's HTTP call, the WebSocket's handshake, or the connection.
-        now: to make seconds of a `Retry-After` that is a date.
+        now: the time that a `Retry-After` date is compared with.
     """
     chain = list(_causes(error))
     certificate = next((e for e in chain if isinstance(e, ssl.SSLCertVerificationError)), None)
     if certificate is not None:
         return Failure(
-            f"the service's certificate does not verify: {certificate.verify_message}",
+            f"cannot verify the service's certificate: {certificate.verify_message}",
             fatal=True,
-            hint="check the system's clock, the certificate authorities (SSL_CERT_FILE, REQUESTS_CA_BUNDLE), "
-            "and that nobody stands between",
+            hint="check the system clock, the trusted authorities (SSL_CERT_FILE, REQUESTS_CA_BUNDLE), "
+            "and whether a proxy intercepts the connection",
+            error_id="certificate-invalid",
         )
     status, headers = _answer_of(error)
     if status is not None and status >= 400:  # noqa: PLR2004 - HTTP's errors
@@ -65,7 +82,7 @@ def classify(error: BaseException, now: datetime) -> Failure:
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    """The error and what it came from, by chaining or as urllib3 does it: in attributes and arguments."""
+    """Yield an error and its causes, chained or, as urllib3 does it, in attributes and arguments."""
     seen: set[int] = set()
     waiting = [error]
     while waiting:
@@ -78,7 +95,7 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _answer_of(error: BaseException) -> tuple[int | None, Mapping[str, str]]:
-    """The HTTP status and headers: of `requests` (`status_code`), or of `websockets`' refused upgrade."""
+    """Return the HTTP status and headers of a `requests` error, or of a refused WebSocket upgrade."""
     response = getattr(error, "response", None)
     status = getattr(response, "status_code", None)
     headers = getattr(response, "headers", None)
@@ -86,23 +103,27 @@ def _answer_of(error: BaseException) -> tuple[int | None, Mapping[str, str]]:
 
 
 def _classify_status(status: int, retry_after: float | None) -> Failure:
-    if status == 401:  # noqa: PLR2004
-        return Failure("the service refused the API key (401)", fatal=True, hint=KEY_HINT)
-    if status == 403:  # noqa: PLR2004
-        return Failure("the API key has no right to this (403)", fatal=True, hint=KEY_HINT)
-    if status == 402:  # noqa: PLR2004
-        hint = "see your balance at https://console.videodb.io"
-        return Failure("the account has no credit left (402)", fatal=True, hint=hint)
-    if status >= 500 or status in (408, 425, 429):  # noqa: PLR2004
-        return Failure(f"the service answered {status}", retry_after=retry_after)
-    return Failure(f"the service refused the request ({status})", fatal=True, hint=ADDRESS_HINT)
+    if status in _REFUSALS:
+        return _REFUSALS[status]
+    if status == 429:  # noqa: PLR2004
+        message = "the service limits the request rate (429)"
+        return Failure(message, retry_after=retry_after, error_id="rate-limited")
+    if status >= 500 or status in (408, 425):  # noqa: PLR2004
+        message = f"the service answered {status}"
+        return Failure(message, retry_after=retry_after, error_id="service-unavailable")
+    return Failure(
+        f"the service refused the request ({status})",
+        fatal=True,
+        hint="check VIDEO_DB_API, the base URL of the service",
+        error_id="request-refused",
+    )
 
 
 def _retry_after(headers: Any, now: datetime) -> float | None:  # noqa: ANN401 - of either library
-    # Beside asyncio's, its imports are the dearest of this package.
+    # Besides asyncio, its imports are the most expensive of this package.
     from email.utils import parsedate_to_datetime
 
-    # websockets refuses to choose between two headers of a name, requests has joined them.
+    # websockets refuses to choose between two headers of one name, requests has joined them.
     values = headers.get_all("Retry-After") if hasattr(headers, "get_all") else [headers.get("Retry-After")]
     value = str(next(iter(values), None) or "")
     try:
@@ -117,20 +138,20 @@ def _retry_after(headers: Any, now: datetime) -> float | None:  # noqa: ANN401 -
 
 
 def _describe(chain: list[BaseException]) -> str:
-    """The innermost cause that says something: `[Errno 111] Connection refused` and not its wrappings."""
+    """Return the innermost cause with a reason: `Connection refused`, and not what wraps it."""
     import socket
 
     for error in chain:
         if isinstance(error, socket.gaierror):
-            return f"the service's name cannot be resolved: {error.strerror}"
+            return f"cannot resolve the service's host name: {error.strerror}"
     for error in chain:
         if isinstance(error, OSError) and error.strerror:
-            return f"no connection: {error.strerror}"
+            return f"cannot connect: {error.strerror}"
     if any(isinstance(error, TimeoutError) or "Timeout" in type(error).__name__ for error in chain):
         return "no answer in time"
     text = str(chain[0]).strip() or type(chain[0]).__name__
-    # The WebSocket's address is as good as a key to the connection.
-    return re.sub(r"\bwss?://\S+", "the WebSocket's address", text.splitlines()[0][:200])
+    # The WebSocket's URL is as good as a key to the connection.
+    return re.sub(r"\bwss?://\S+", "the WebSocket's URL", text.splitlines()[0][:200])
 
 
 def persist(
@@ -140,15 +161,13 @@ def persist(
     pause: Callable[[float], object] = time.sleep,
     clock: Callable[[], float] = time.monotonic,
 ) -> _Answer:
-    """Makes a call again while it fails for a reason that passes, and time is left.
+    """Return a call's result; retry while it raises ServiceUnreachableError and time is left.
 
     Args:
-        call: raises ServiceUnreachableError for such a reason; the next attempt waits for at least its
-            `retry_after`.
-        seconds: after these nothing is begun any more. The last error is raised as soon as the wait for the
-            next attempt would not end before.
-        pause: waits so many seconds; what it answers ends the waiting if it is true, as `Event.wait` does.
-        clock: seconds that only go forward.
+        call: what to try; the next attempt waits for at least the `retry_after` of its error.
+        seconds: the time limit. The last error is raised as soon as the next wait would exceed it.
+        pause: waits for so many seconds; a true result ends the attempts, as that of `Event.wait`.
+        clock: monotonic seconds.
     """
     deadline, backoff = clock() + seconds, Backoff(_FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS)
     while True:
@@ -161,41 +180,43 @@ def persist(
 
 
 def refusal(
-    what: str, error: Exception, api_key: str
+    what: str, error: Exception, api_key: str, missing: str = ""
 ) -> InputError | ServiceRefusedError | ServiceUnreachableError:
-    """The error to raise for one that came out of a call of the SDK, or out of reading its answer.
+    """Return the error to raise for one that came from the SDK, or from reading its answer.
 
     Args:
-        what: what could not be done, as it goes on after "could not".
-        error: what was raised; an InputError stays what it is.
-        api_key: to be kept out of what is said.
+        what: the failed action, as it continues "could not".
+        error: what was raised; an InputError is returned as it is.
+        api_key: kept out of the message.
+        missing: what a status of 404 means not to exist, such as `session cap-1`.
     """
     if isinstance(error, InputError):
         return error
     if isinstance(error, AttributeError | KeyError | TypeError | IndexError):
-        # The SDK takes for granted what an answer holds, even one that refuses.
+        # The SDK relies on the shape of an answer, even of one that refuses.
         answered = next((cause for cause in _causes(error) if _answer_of(cause)[0] is not None), None)
         if not isinstance(answered, Exception):
-            return ServiceUnreachableError(f"could not {what}: the service's answer makes no sense")
+            return ServiceUnreachableError(
+                f"could not {what}: unexpected answer from the service", error_id="answer-unexpected"
+            )
         error = answered
     failure = classify(error, datetime.now(UTC))
     status, _ = _answer_of(error)
-    known = status in (None, 401, 402, 403)
-    reason = failure.message if known and failure.fatal else _own_words(error, api_key) or failure.message
+    if status == 404 and missing:  # noqa: PLR2004
+        return ServiceRefusedError(f"{missing} not found", error_id="session-missing", status=status)
+    is_explained = status is None or failure.error_id not in ("request-refused", "service-unreachable")
+    reason = failure.message if is_explained else _own_words(error, api_key) or failure.message
+    message = f"could not {what}: {reason}"
     if failure.fatal:
-        # The service's own words name the argument that it did not like; our hint would be about the address.
-        return ServiceRefusedError(
-            f"could not {what}: {reason}", failure.hint if known else "", status=status
-        )
-    return ServiceUnreachableError(
-        f"could not {what}: {failure.message if status is None or status >= 400 else reason}",  # noqa: PLR2004
-        _TRY_AGAIN_HINT,
-        retry_after=failure.retry_after,
-    )
+        # The service's own words name the argument that it refuses; our hint is about the base URL.
+        hint = failure.hint if is_explained else ""
+        return ServiceRefusedError(message, hint, error_id=failure.error_id, status=status)
+    error_id = failure.error_id if is_explained else "answer-unexpected"
+    return ServiceUnreachableError(message, RETRY_HINT, error_id=error_id, retry_after=failure.retry_after)
 
 
 def _own_words(error: Exception, api_key: str) -> str:
-    """What the service says of its refusal, in one line, without the key that it may repeat."""
+    """Return the service's reason in one line, without the key that it may repeat."""
     from videodb.exceptions import VideodbError
 
     if not isinstance(error, VideodbError):

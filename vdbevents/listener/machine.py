@@ -280,7 +280,9 @@ class ListenerMachine:
         self.last_error = failure.message
         # A key that was good a while ago is worth another try: services refuse for a moment, too.
         if failure.fatal and not self.connections:
-            return self._end(ServiceRefusedError(failure.message, failure.hint), "error", now)
+            return self._end(
+                ServiceRefusedError(failure.message, failure.hint, error_id=failure.error_id), "error", now
+            )
         allowed = self.settings.max_retries
         if allowed is not None and self.failures > allowed:
             error = ServiceUnreachableError(

@@ -19,7 +19,7 @@ SHORT = ["--timeout", LIMIT]
 # What each call of the API is for, the exit code when it fails for ever, and what is then said.
 CALLS = {
     "session": ("POST", SESSIONS, 5, "could not create a capture session"),
-    "token": ("POST", "/capture/session/token", 5, "could not make a client token"),
+    "token": ("POST", "/capture/session/token", 5, "could not create a client token"),
     "start": ("POST", "/capture/session/start", 6, "could not start the recording"),
     "addresses": ("GET", "/capture/session/*", 6, "could not start the recording"),
     "transcript": ("POST", "/rtstream/*/transcription", 0, "could not start the transcript of rts-"),

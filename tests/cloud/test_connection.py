@@ -1,0 +1,116 @@
+"""The key, the base URL and the threads of calls."""
+
+import asyncio
+import threading
+import time
+
+import pytest
+from support.processes import eventually
+
+from vdbevents import cloud
+from vdbevents.errors import InputError, ServiceRefusedError
+
+
+@pytest.mark.parametrize("environ", [{}, {"VIDEO_DB_API_KEY": ""}, {"VIDEO_DB_API_KEY": "  "}])
+def test_a_missing_key_says_how_to_get_and_set_one(environ):
+    with pytest.raises(ServiceRefusedError) as raised:
+        cloud.credentials_from(environ)
+    assert raised.value.error_id == "key-missing"
+    assert "console.videodb.io" in raised.value.hint
+
+
+@pytest.mark.parametrize("key", ["sk-a b", "sk-é", "sk-a\nb", "sk-\x1b"])
+def test_a_key_that_cannot_be_one_is_refused_and_not_shown(key):
+    with pytest.raises(ServiceRefusedError) as raised:
+        cloud.credentials_from({"VIDEO_DB_API_KEY": key})
+    assert raised.value.error_id == "key-invalid"
+    assert key not in raised.value.message + raised.value.hint
+
+
+def test_the_base_url_is_read_from_either_name_and_the_first_counts():
+    def url(**environ):
+        return cloud.credentials_from({"VIDEO_DB_API_KEY": "sk-x", **environ}).base_url
+
+    assert url() == "https://api.videodb.io"
+    assert url(VIDEO_DB_BASE_URL="http://b/") == "http://b"
+    assert url(VIDEO_DB_BASE_URL="http://b", VIDEO_DB_API="https://a") == "https://a"
+
+
+def test_a_base_url_that_is_none_is_an_error_of_the_input():
+    with pytest.raises(InputError, match="VIDEO_DB_API") as raised:
+        cloud.credentials_from({"VIDEO_DB_API_KEY": "sk-x", "VIDEO_DB_API": "api.videodb.io"})
+    assert raised.value.error_id == "base-url-invalid"
+
+
+def test_the_key_is_not_in_the_text_of_its_holder():
+    assert "sk-secret" not in repr(cloud.Credentials("sk-secret"))
+
+
+def test_calls_go_on_side_by_side_and_a_thread_that_is_done_takes_another():
+    threads, meet = cloud.DaemonThreads(), threading.Barrier(3)
+    together = [threads.submit(lambda: (meet.wait(60), threading.get_ident())) for _ in range(3)]
+    first = {call.result(60)[1] for call in together}
+    assert len(first) == 3
+    for _ in range(100):
+        # Whoever has answered may still be about to be idle.
+        eventually(lambda: threads._idle._value == 3)
+        assert threads.submit(threading.get_ident).result(60) in first
+
+
+def test_a_call_for_which_no_thread_can_be_started_is_not_made_later(monkeypatch):
+    def refuse(_):
+        raise RuntimeError("can't start new thread")
+
+    threads, made = cloud.DaemonThreads(most=1), []
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(RuntimeError):
+            threads.submit(made.append, "refused")
+
+    threads.submit(made.append, "made").result(60)
+    assert made == ["made"]
+
+
+def test_of_one_thread_calls_have_it_in_turn_whatever_becomes_of_them():
+    threads, go_on, done = cloud.DaemonThreads(most=1), threading.Event(), []
+    calls = [threads.submit(go_on.wait, 20), threads.submit(lambda: 1 // 0)]
+    calls += [threads.submit(lambda number=number: done.append(number)) for number in range(5)]
+    assert calls[3].cancel()
+    go_on.set()
+    with pytest.raises(ZeroDivisionError):
+        calls[1].result(20)
+    calls[-1].result(20)
+
+    assert done == [0, 2, 3, 4]
+    assert len({threads.submit(threading.get_ident).result(20) for _ in range(10)}) == 1
+
+
+def test_a_call_that_hangs_is_left_behind_and_holds_up_nothing():
+    release = threading.Event()
+
+    async def ask():
+        loop = asyncio.get_running_loop()
+        loop.set_default_executor(cloud.DaemonThreads())
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.05):
+                await loop.run_in_executor(None, release.wait, 60)
+
+    began = time.monotonic()
+    asyncio.run(ask())
+    release.set()
+
+    assert time.monotonic() - began < 30
+
+
+def test_an_address_is_shown_without_the_password_in_it():
+    assert cloud.shown_address("https://user:secret@api.example:8443/v1") == "https://api.example:8443"
+
+
+def test_a_key_in_the_place_of_the_address_is_not_shown():
+    with pytest.raises(InputError) as raised:
+        cloud.credentials_from({"VIDEO_DB_API_KEY": "sk-x", "VIDEO_DB_API": "sk-secret"})
+    assert "sk-secret" not in raised.value.message + raised.value.hint
+
+
+def test_what_the_package_offers_is_there_and_is_its_own():
+    assert all(getattr(cloud, name).__module__.startswith("vdbevents.cloud.") for name in cloud.__all__)
