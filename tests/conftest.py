@@ -1,4 +1,6 @@
-"""Settings of all tests."""
+"""Settings and options of all tests."""
+
+from collections import Counter
 
 from hypothesis import HealthCheck, settings
 from support.signals import restore_default_signals
@@ -8,3 +10,23 @@ restore_default_signals()
 # The time that an example takes depends on the machine's load, not on the program.
 settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("unhurried")
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--slowest-files", type=int, default=0, metavar="N", help="show the N files whose tests took longest"
+    )
+
+
+def pytest_terminal_summary(terminalreporter):
+    count = terminalreporter.config.getoption("--slowest-files")
+    if not count:
+        return
+    seconds = Counter()
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            if hasattr(report, "duration"):
+                seconds[report.nodeid.partition("::")[0]] += report.duration
+    terminalreporter.section(f"slowest {count} files, seconds of all workers")
+    for file, duration in seconds.most_common(count):
+        terminalreporter.line(f"{duration:7.1f}  {file}")
