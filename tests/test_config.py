@@ -339,13 +339,13 @@ LISTS = "config --all lists"
         ("[paint]\nbrush-width = nan", VALUE, "finite, got nan", "--help", "paint"),
         ("[paint]\nbrush-width = inf", VALUE, "finite, got inf", "--help", "paint"),
         (f"[paint]\nbrush-width = 1{'0' * 400}", VALUE, "int too large", "--help", "paint"),
-        ("[paint]\nshine = 1", VALUE, "shine in [paint]: must be true or false, got 1", "--help", "paint"),
+        ("[paint]\nshine = 1", VALUE, "shine in [paint]: invalid value: must be", "--help", "paint"),
         ("[paint]\nshine = 'yes'", VALUE, 'true or false, got "yes"', "--help", "paint"),
         ("[paint]\ncolour = 'mud'", VALUE, "'mud' is not one of 'red', 'blue'", "--help", "paint"),
         ("[paint]\nuntil = 2026-03-02", VALUE, 'text in quotes, got "2026-03-02"', "--help", "paint"),
         ("[paint]\nlabel = 'a'", VALUE, 'a list, ["a"], got "a"', "--help", "paint"),
         ("[paint]\nlabel = ['a', 2]", VALUE, "text in quotes, got 2", "--help", "paint"),
-        ("[shop.order]\ncount = 0", VALUE, "count in [shop.order]: 0 is not in", "--help", "shop order"),
+        ("[shop.order]\ncount = 0", VALUE, "count in [shop.order]: invalid value: 0", "--help", "shop order"),
     ],
 )  # fmt: skip
 def test_a_mistake_in_the_file_is_reported_with_a_hint_and_stops_the_commands_it_concerns(
@@ -394,7 +394,7 @@ def test_a_mistake_with_one_command_stops_no_other(call, capfd):
     assert call("shop", "order", toml=toml) == {"count": 2}
     assert call("paint", toml=toml) is None
     said = capfd.readouterr().err
-    assert "config.toml: layers in [paint]: 20 is not in the range 1<=x<=9\n" in said
+    assert "config.toml: layers in [paint]: invalid value: 20 is not in the range 1<=x<=9\n" in said
     assert "  → see: vdbevents paint --help, and: vdbevents config\n" in said
 
 

@@ -1,4 +1,4 @@
-"""The commands as a user meets them: the real program, on real files, asked and answered by a real server."""
+"""The commands as a user runs them: the real program, real files, and a real server."""
 
 import contextlib
 import json
@@ -12,6 +12,7 @@ from email.utils import format_datetime
 from pathlib import Path
 
 import pytest
+from support.messages import error_id_in
 from support.processes import (
     KEY,
     PATIENCE,
@@ -50,8 +51,8 @@ def texts_of(state):
     return [e["data"]["text"] for e in events_of(state) if e.get("channel") == "transcript"]
 
 
-def told_by(state):
-    """What `videodb_listener.json` says, or nothing while it is not there."""
+def listener_file(state):
+    """Return the object in `videodb_listener.json`, empty while there is none."""
     with contextlib.suppress(FileNotFoundError, ValueError):
         return json.loads(state.listener_status.read_text())
     return {}
@@ -68,14 +69,14 @@ def shell(command, environ, **options):
 
 @pytest.fixture
 def at_large(state):
-    """Directories whose listener outlives who started it; with the test it ends."""
+    """Directories whose listener outlives the process that started it; it ends with the test."""
     directories = [state]
     yield directories
     for directory in directories:
         end_listener(directory)
 
 
-# What the service refuses.
+# Refusals by the service.
 
 
 def calls(service):
@@ -97,7 +98,7 @@ def assert_refused(listener, said):
     assert WRONG_KEY not in listener.err + everything_in(listener.state)
 
 
-def test_a_wrong_key_ends_it_at_once_with_4_and_the_cure_and_is_never_shown(service, started, state, environ):
+def test_a_wrong_key_ends_it_at_once_with_4_and_a_hint_and_is_never_shown(service, started, state, environ):
     environ = {**environ, **service.environ, "VIDEO_DB_API_KEY": WRONG_KEY}
     listener = started(Listener(state, environ))
 
@@ -106,9 +107,7 @@ def test_a_wrong_key_ends_it_at_once_with_4_and_the_cure_and_is_never_shown(serv
 
 
 @pytest.mark.parametrize("key", [None, "", "  ", f"{WRONG_KEY} ü", f"{WRONG_KEY}\n{WRONG_KEY}"])
-def test_a_key_that_is_missing_or_is_none_ends_it_before_anything_is_asked(
-    service, started, state, environ, key
-):
+def test_a_missing_or_malformed_key_ends_it_before_any_request(service, started, state, environ, key):
     environ = {**environ, **service.environ, "VIDEO_DB_API_KEY": key}
     if key is None:
         del environ["VIDEO_DB_API_KEY"]
@@ -142,7 +141,7 @@ def test_a_certificate_that_does_not_verify_ends_it_at_once(started, state, envi
     assert "trying again" not in listener.err
 
 
-def test_a_certificate_authority_of_one_s_own_can_be_named(started, state, environ):
+def test_an_own_certificate_authority_can_be_named(started, state, environ):
     service = started(Service(["--certificate", CERTIFICATE]))
     trusted = {"SSL_CERT_FILE": str(CERTIFICATE), "REQUESTS_CA_BUNDLE": str(CERTIFICATE)}
     listener = started(Listener(state, {**environ, **service.environ, **trusted}))
@@ -323,7 +322,7 @@ def test_status_of_a_listener_that_is_connected(service, listen, state, environ)
     listener = listen()
     ws_id = listener.connected()
     service.send(json=transcript("one"), repeat=3)
-    eventually(lambda: told_by(state).get("events", {}).get("total") == 3)
+    eventually(lambda: listener_file(state).get("events", {}).get("total") == 3)
 
     code, found = status_of(state, environ)
     text = run(["status", state.path], environ)
@@ -342,7 +341,7 @@ def test_status_of_a_listener_that_is_connected(service, listen, state, environ)
 def test_status_of_a_listener_that_runs_without_a_connection(service, listen, state, environ):
     service.fault(http={"status": 503, "retry_after": 600})
     listen()
-    eventually(lambda: told_by(state).get("state") == "waiting")
+    eventually(lambda: listener_file(state).get("state") == "waiting")
 
     code, found = status_of(state, environ)
     text = run(["status", state.path], environ)
@@ -354,10 +353,10 @@ def test_status_of_a_listener_that_runs_without_a_connection(service, listen, st
     assert "next try" in text.stdout
 
 
-def test_status_of_a_listener_that_was_killed_is_that_none_runs(listen, state, environ):
+def test_status_of_a_killed_listener_is_not_running(listen, state, environ):
     listener = listen()
     listener.connected()
-    eventually(lambda: told_by(state).get("state") == "connected")
+    eventually(lambda: listener_file(state).get("state") == "connected")
     listener.kill()
     assert state.ws_pid.read_text() == str(listener.pid)
 
@@ -369,7 +368,7 @@ def test_status_of_a_listener_that_was_killed_is_that_none_runs(listen, state, e
     assert f"vdbevents listen {state.path}" in text.stdout
 
 
-def test_status_of_a_directory_that_is_not_there_creates_none(environ, tmp_path):
+def test_status_of_a_missing_directory_does_not_create_it(environ, tmp_path):
     done = run(["status", tmp_path / "nowhere"], environ)
 
     assert done.returncode == 3
@@ -406,7 +405,7 @@ def test_a_listener_starts_whatever_is_in_the_file_of_the_one_before(service, li
     assert listen().connected()
 
 
-def test_stop_asks_the_listener_waits_and_says_so(listen, state, environ):
+def test_stop_ends_the_listener_and_waits_for_it(listen, state, environ):
     listener = listen()
     listener.connected()
 
@@ -418,7 +417,7 @@ def test_stop_asks_the_listener_waits_and_says_so(listen, state, environ):
     assert run(["stop", state.path], environ).returncode == 3
 
 
-def test_stop_never_signals_a_process_that_is_no_listener(state, environ):
+def test_stop_never_signals_a_process_that_is_not_a_listener(state, environ):
     foreign = subprocess.Popen(["sleep", "600"])
     try:
         state.ws_pid.write_text(str(foreign.pid))
@@ -427,6 +426,7 @@ def test_stop_never_signals_a_process_that_is_no_listener(state, environ):
         done = run(["stop", state.path], environ)
 
         assert done.returncode == 3
+        assert error_id_in(done.stderr) == "listener-not-running"
         assert f"vdbevents listen {state.path}" in done.stderr
         assert foreign.poll() is None
     finally:
@@ -537,25 +537,27 @@ def test_what_is_exported_is_stronger_than_the_env_file(service, started, state,
 
 @pytest.mark.parametrize("command", ["listen", "status", "stop", "query"])
 @pytest.mark.parametrize("option", ["--env-file", "--cwd"])
-def test_a_place_for_settings_that_is_not_there_is_said(environ, tmp_path, command, option):
+def test_a_missing_env_file_or_directory_is_reported(environ, tmp_path, command, option):
     done = run([command, option, tmp_path / "nowhere"], environ, cwd=tmp_path)
 
     assert (done.returncode, done.stdout) == (2, "")
+    assert error_id_in(done.stderr) == f"{option.removeprefix('--')}-missing"
     assert f"{tmp_path}/nowhere" in done.stderr
     assert option in done.stderr
     assert not (tmp_path / ".local").exists()
 
 
-def test_an_env_file_that_is_no_text_is_said(environ, state, tmp_path):
+def test_an_env_file_that_is_not_text_is_reported(environ, state, tmp_path):
     (tmp_path / ".env").write_bytes(b"VIDEO_DB_API_KEY=\xff\xfe\n")
     done = run(["listen", state.path, "--cwd", tmp_path], environ)
 
     assert done.returncode == 2
-    assert f"cannot read {tmp_path}/.env" in done.stderr
+    assert error_id_in(done.stderr) == "env-file-unreadable"
+    assert f"{tmp_path}/.env" in done.stderr
 
 
 @pytest.mark.parametrize("url", ["ftp://127.0.0.1", "127.0.0.1:8080"])
-def test_a_base_url_that_is_none_is_said(environ, state, url):
+def test_a_base_url_that_is_not_a_url_is_reported(environ, state, url):
     done = run(["listen", state.path], {**environ, "VIDEO_DB_API": url})
 
     assert done.returncode == 2
@@ -571,7 +573,7 @@ def test_after_sigkill_everything_is_there_counts_go_on_and_the_gap_is_marked(
 ):
     killed = listen()
     killed.connected()
-    eventually(lambda: told_by(state).get("state") == "connected")
+    eventually(lambda: listener_file(state).get("state") == "connected")
     service.request("flood", count=500)
     eventually(lambda: len(killed.events()) >= 502)
     killed.kill()
@@ -582,7 +584,7 @@ def test_after_sigkill_everything_is_there_counts_go_on_and_the_gap_is_marked(
     listener.connected(times=2)
     service.send(json=transcript("after"))
     listener.receives(has_text("after"))
-    eventually(lambda: told_by(state).get("events", {}).get("total") == 501)
+    eventually(lambda: listener_file(state).get("events", {}).get("total") == 501)
 
     assert seen == list(range(1, 501))
     assert state.journal.read_bytes().startswith(recorded)
@@ -614,7 +616,7 @@ def test_a_directory_that_is_lost_for_a_while_costs_nothing(service, listen, sta
     assert not state.ws_pid.exists()
 
 
-def test_a_journal_that_is_removed_is_begun_anew(service, listen, state):
+def test_a_removed_journal_is_started_again(service, listen, state):
     listener = listen()
     listener.connected()
     state.journal.unlink()
@@ -695,41 +697,52 @@ def test_a_flood_is_recorded_in_its_order(service, listen):
 # The emulator and the demo.
 
 
-def test_a_port_in_use_is_said_with_the_cure(service, environ):
+def test_a_port_in_use_is_reported_with_a_hint(service, environ):
     port = service.url.rpartition(":")[2]
     done = run(["emulator", "--port", port], environ)
 
     assert (done.returncode, done.stdout) == (2, "")
-    assert f"cannot serve on port {port}" in done.stderr
+    assert error_id_in(done.stderr) == "port-unusable"
+    assert f"port {port}" in done.stderr
     assert "--port" in done.stderr.splitlines()[1]
 
 
+SETTING = "emulator-setting-invalid"
+
+
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "error_id", "shown"),
     [
-        (["--replay", "nowhere.jsonl"], "nowhere.jsonl cannot be read: No such file"),
-        (["--replay", "."], "cannot be read: Is a directory"),
-        (["--fault", "nonsense={}"], "There is no fault 'nonsense'; there are http,"),
-        (["--fault", "http=oops"], "--fault 'http=oops' is not NAME=JSON"),
-        (["--fault", "http={}"], "http"),
-        (["--fault", 'http={"status": "many"}'], "status"),
-        (["--fault", 'mute={"oops": 1}'], "oops"),
-        (["--certificate", "nowhere.pem"], "nowhere.pem"),
-        (["--port", "70000"], "--port"),
-        (["--speed", "-1"], "--speed"),
-        (["--speed", "nan"], "speed"),
+        (["--replay", "nowhere.jsonl"], SETTING, ["nowhere.jsonl", "No such file"]),
+        (["--replay", "."], SETTING, ["Is a directory"]),
+        (["--fault", "nonsense={}"], SETTING, ["'nonsense'", "there are http,"]),
+        (["--fault", "http=oops"], "fault-invalid", ["--fault", "'http=oops'"]),
+        (["--fault", "http={}"], SETTING, ["http"]),
+        (["--fault", 'http={"status": "many"}'], SETTING, ["status"]),
+        (["--fault", 'mute={"oops": 1}'], SETTING, ["oops"]),
+        (["--certificate", "nowhere.pem"], SETTING, ["nowhere.pem"]),
+        (["--speed", "nan"], SETTING, ["speed"]),
     ],
 )
-def test_an_emulator_that_cannot_be_started_so_says_why(environ, tmp_path, arguments, said):
+def test_invalid_settings_of_the_emulator_are_reported(environ, tmp_path, arguments, error_id, shown):
     done = run(["emulator", *arguments], environ, cwd=tmp_path)
 
     assert (done.returncode, done.stdout) == (2, "")
-    assert said in done.stderr
+    assert error_id_in(done.stderr) == error_id
+    assert [text for text in shown if text not in done.stderr] == []
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize(("option", "value"), [("--port", "70000"), ("--speed", "-1")])
+def test_numbers_out_of_range_are_usage_errors(environ, option, value):
+    done = run(["emulator", option, value], environ)
+
+    assert (done.returncode, done.stdout) == (2, "")
+    assert option in done.stderr
+
+
 def start_demo(environ, scratch):
-    """The demo, leader of a group that holds all that it starts."""
+    """Start the demo as leader of a process group with all that it starts."""
     return subprocess.Popen(
         [sys.executable, "-m", "vdbevents", "demo"],
         env={**environ, "TMPDIR": str(scratch)},
@@ -741,7 +754,7 @@ def start_demo(environ, scratch):
     )
 
 
-def test_the_demo_records_asks_and_leaves_nothing_behind(environ, tmp_path):
+def test_the_demo_records_and_queries_and_leaves_nothing_behind(environ, tmp_path):
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     demo = start_demo(environ, scratch)
@@ -773,7 +786,7 @@ def is_gone(group):
 
 
 def start_recording_demo(environ, scratch):
-    """The same, once it records: until then a process may just be starting, which knows no Ctrl-C yet."""
+    """Start the demo and wait until it records; before, a process may not handle Ctrl-C yet."""
     demo = start_demo(environ, scratch)
     while "vdbevents: active: " not in (line := demo.stdout.readline()):
         assert line
@@ -793,7 +806,7 @@ def test_an_interrupted_demo_leaves_nothing_behind(environ, tmp_path):
     eventually(lambda: is_gone(demo.pid))
 
 
-def test_an_interrupted_demo_waits_for_what_is_slow_to_end(environ, tmp_path):
+def test_an_interrupted_demo_waits_for_a_slow_process(environ, tmp_path):
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     demo = start_recording_demo(environ, scratch)
@@ -817,7 +830,7 @@ def test_an_interrupted_demo_waits_for_what_is_slow_to_end(environ, tmp_path):
     eventually(lambda: is_gone(demo.pid))
 
 
-def test_a_demo_that_is_interrupted_while_it_starts_a_process_ends_that_too(monkeypatch):
+def test_an_interrupt_while_the_demo_starts_a_process_ends_that_process(monkeypatch):
     begun = []
 
     class InterruptedPopen(subprocess.Popen):
@@ -848,13 +861,13 @@ def python(environ, *arguments, check=True, **options):
     )
 
 
-def test_a_command_that_is_done_ends_without_what_python_does_at_its_end(environ):
+def test_a_command_ends_without_python_s_clean_up(environ):
     program = "import atexit; atexit.register(print, 'x'); from vdbevents.__main__ import main; main()"
 
     assert python(environ, "-c", program, "--version").stdout == f"vdbevents {__version__}\n"
 
 
-def test_work_that_a_command_left_is_waited_for(environ):
+def test_threads_of_a_command_are_waited_for(environ):
     program = (
         "import threading; wait = threading.main_thread().join;"
         "threading.Thread(target=lambda: (wait(), print('worked', flush=True))).start();"
@@ -864,7 +877,7 @@ def test_work_that_a_command_left_is_waited_for(environ):
     assert "worked" in python(environ, "-c", program, "--version").stdout
 
 
-def test_ctrl_c_before_a_command_has_begun_is_no_traceback(environ):
+def test_ctrl_c_during_imports_shows_no_traceback(environ):
     program = (
         "import signal, sys\n"
         "class Interrupted:\n"
@@ -902,16 +915,16 @@ def recording(state):
     return state
 
 
-def test_no_journal_is_said_with_2(environ, state):
+def test_a_missing_journal_ends_with_2(environ, state):
     done = run(["query", state.path], environ)
 
     assert (done.returncode, done.stdout) == (2, "")
-    assert f"no journal in {state.path}" in done.stderr
+    assert error_id_in(done.stderr) == "journal-missing"
     assert f"vdbevents listen {state.path}" in done.stderr
 
 
 @pytest.mark.parametrize("output", ["text", "jsonl", "json", "csv"])
-def test_an_empty_journal_is_said_with_1(environ, state, output):
+def test_an_empty_journal_ends_with_1(environ, state, output):
     state.journal.touch()
     done = run(["query", state.path, "-o", output], environ)
 
@@ -932,12 +945,12 @@ def test_an_empty_journal_is_said_with_1(environ, state, output):
         (["--last", "10m", "--since", "10:15"], "Give one of them"),
         (["--since", "2026-01-02", "--until", "2026-01-01"], "window is empty"),
         (["-F", "-E", "--grep", "x"], "-F and -E contradict each other"),
-        (["-E", "--grep", "("], "no regular expression"),
+        (["-E", "--grep", "("], "regular expression"),
         (["-n", "0"], "-n"),
         (["-o", "xml"], "xml"),
     ],
 )
-def test_a_question_that_makes_no_sense_is_said_with_2(environ, recording, arguments, said):
+def test_invalid_filters_end_with_2(environ, recording, arguments, said):
     done = run(["query", recording.path, *arguments], environ)
 
     assert (done.returncode, done.stdout) == (2, "")
@@ -945,13 +958,13 @@ def test_a_question_that_makes_no_sense_is_said_with_2(environ, recording, argum
     assert "Traceback" not in done.stderr
 
 
-def test_what_matches_nothing_ends_with_1_and_in_silence(environ, recording):
+def test_no_match_ends_with_1_and_without_output(environ, recording):
     done = run(["query", recording.path, "--grep", "no such word anywhere"], environ)
 
     assert (done.returncode, done.stdout, done.stderr) == (1, "", "")
 
 
-def test_a_word_where_a_directory_belongs_is_told_how_to_be_searched_for(environ, recording, tmp_path):
+def test_a_word_in_place_of_a_directory_gets_a_hint_to_grep(environ, recording, tmp_path):
     environ["VIDEODB_EVENTS_DIR"] = str(recording.path)
     done = run(["query", "latency"], environ, cwd=tmp_path)
 
@@ -959,7 +972,7 @@ def test_a_word_where_a_directory_belongs_is_told_how_to_be_searched_for(environ
     assert "--grep latency" in done.stderr
 
 
-def test_a_reader_that_has_enough_is_no_error(environ, state):
+def test_a_closed_pipe_is_not_an_error(environ, state):
     line = SESSION.read_bytes().splitlines(keepends=True)[-1]
     state.journal.write_bytes(line * 20_000)
     command = f'vdbevents query "{state.path}" -o jsonl; echo "ended with $?" >&2'
@@ -978,7 +991,7 @@ def test_unreadable_lines_are_left_out_and_counted(environ, state):
     assert str(state.journal).encode() in done.stderr
 
 
-def test_the_jsonl_of_a_query_is_again_a_journal(environ, recording, tmp_path):
+def test_the_jsonl_of_a_query_is_a_journal(environ, recording, tmp_path):
     first = run(["query", recording.path, "--channel", "transcript", "-o", "jsonl"], environ)
     (tmp_path / "found.jsonl").write_text(first.stdout, encoding="utf-8")
     again = run(["query", tmp_path / "found.jsonl", "-o", "jsonl"], environ)
@@ -1006,7 +1019,7 @@ def on_a_terminal(arguments, environ):
     return shown
 
 
-def test_colour_is_for_terminals_unless_somebody_says_otherwise(environ, recording):
+def test_colour_is_for_terminals_unless_an_option_says_otherwise(environ, recording):
     ask = ["query", recording.path, "--grep", "pull request", "-n", "1"]
     environ["TERM"] = "xterm-256color"
     match = "\x1b[1;31mpull request\x1b[0m"

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+from support.messages import error_id_in
 from support.processes import run
 
 ROOT = Path(__file__).parent.parent.parent
@@ -79,7 +80,8 @@ def test_a_file_that_does_not_parse_stops_every_command_but_not_the_help_nor_the
         done = run(command, environ)
         assert done.returncode == 2
         assert done.stdout == ""
-        assert f"cannot parse {file}: " in done.stderr
+        assert error_id_in(done.stderr) == "config-not-toml"
+        assert str(file) in done.stderr
         assert "(at line 2, column 6)" in done.stderr
         assert "Traceback" not in done.stderr
     for command in (["--help"], ["--version"], ["listen", "--help"], ["query", "-h"]):
@@ -94,7 +96,8 @@ def test_a_file_without_the_right_to_read_it_is_named(file, environ):
     done = run(["status"], environ)
 
     assert done.returncode == 2
-    assert f"cannot read {file}: Permission denied" in done.stderr
+    assert error_id_in(done.stderr) == "config-unreadable"
+    assert f"{file}: Permission denied" in done.stderr
 
 
 def test_a_wrong_key_stops_the_command_whose_table_it_is_in_and_no_other(file, environ):
@@ -121,7 +124,7 @@ def test_a_wrong_value_is_reported_in_the_chosen_log_format(environ):
 
     assert done.returncode == 2
     assert (message["level"], message["error_id"]) == ("error", "config-value-invalid")
-    assert message["message"].startswith("VDBEVENTS_LISTEN_HOLD: 'much' is not")
+    assert message["message"].startswith("VDBEVENTS_LISTEN_HOLD: invalid value: 'much' is not")
 
 
 def test_the_background_cannot_be_a_default(environ, state):
@@ -129,7 +132,8 @@ def test_the_background_cannot_be_a_default(environ, state):
     done = run(["listen", state.path], environ | {"VDBEVENTS_LISTEN_DAEMON": "1"})
 
     assert done.returncode == 2
-    assert "--daemon takes no default" in done.stderr
+    assert error_id_in(done.stderr) == "config-option-fixed"
+    assert "--daemon" in done.stderr
 
 
 def test_the_other_variables_of_the_program_are_not_mistakes(environ):
@@ -186,6 +190,7 @@ def test_config_suggests_the_command_that_was_meant(environ):
     done = run(["config", "lisen"], environ)
 
     assert done.returncode == 2
+    assert error_id_in(done.stderr) == "command-unknown"
     assert "did you mean listen? " in done.stderr
 
 

@@ -151,7 +151,7 @@ def test_the_command_prints_what_clients_take_from_the_environment():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--numbered", "--replay", "x.jsonl"], "--numbered and --replay contradict each other"),
+        (["--numbered", "--replay", "x.jsonl"], "--numbered: not allowed with --replay"),
         (["--clock-rate", "inf"], "clock rate: must be a finite number above 0, got inf"),
     ],
 )

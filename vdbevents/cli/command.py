@@ -122,12 +122,15 @@ def token_seconds(option: str, text: str) -> int:
 
     milliseconds = parse_duration(option, text)
     if milliseconds < _SHORTEST_TOKEN_MS:
-        message, hint = f"{option}: must be at least 1m, got {text}", "give at least a minute"
-        raise InputError(message, hint, error_id="token-ttl-short")
+        raise InputError(
+            f"{option}: must be at least 1m, got {text}", "give a minute or more", error_id="token-ttl-short"
+        )
     if milliseconds > _LONGEST_TOKEN_MS:
-        message = f"{option}: must be at most ten years, got {text}"
-        hint = "create another token before this one expires"
-        raise InputError(message, hint, error_id="token-ttl-long")
+        raise InputError(
+            f"{option}: must be at most ten years, got {text}",
+            "create another token before this one expires",
+            error_id="token-ttl-long",
+        )
     return math.ceil(milliseconds / 1000)
 
 

@@ -126,10 +126,10 @@ def load(path: Path | None) -> dict[str, Any] | None:
     except (FileNotFoundError, NotADirectoryError):
         text = None
     except OSError as error:
-        reason = f"cannot read {path}: {error.strerror or error}"
+        reason = f"cannot read the configuration {path}: {error.strerror or error}"
         raise ConfigError(reason, "make it a readable file", (), error_id="config-unreadable") from None
     except UnicodeDecodeError as error:
-        reason = f"cannot read {path}: {error}"
+        reason = f"cannot read the configuration {path}: {error}"
         raise ConfigError(reason, "save it as UTF-8", (), error_id="config-unreadable") from None
     if text is None:
         return None
@@ -139,7 +139,9 @@ def load(path: Path | None) -> dict[str, Any] | None:
         return tomllib.loads(text)
     except (ValueError, RecursionError) as error:
         hint = "fix or remove it; docs/configuration.md has an example"
-        raise ConfigError(f"cannot parse {path}: {error}", hint, (), error_id="config-not-toml") from None
+        raise ConfigError(
+            f"cannot parse the configuration {path}: {error}", hint, (), error_id="config-not-toml"
+        ) from None
 
 
 def gather(group: TyperGroup, environ: Mapping[str, str]) -> Configuration:
@@ -216,7 +218,9 @@ class _Reader:
             value = _checked(self._group, self._options[path], raw, typed=source == _FILE_NAME)
         except ValueError as error:
             hint = f"see: vdbevents {' '.join(path[:-1])} --help, and: vdbevents config"
-            problem = ConfigError(f"{where}: {error}", hint, path[:-1], error_id="config-value-invalid")
+            problem = ConfigError(
+                f"{where}: invalid value: {error}", hint, path[:-1], error_id="config-value-invalid"
+            )
             self.problems.append(problem)
         else:
             self.settings[path] = self.settings[path]._replace(value=_plain(value), source=source)
@@ -229,12 +233,20 @@ class _Reader:
         if above in self._commands:
             command = " ".join(above)
             if name in _NEVER_SET:
-                message, hint = f"{where}: --{name} takes no default", "give it on the command line"
-                return ConfigError(message, hint, above, error_id="config-option-fixed")
+                return ConfigError(
+                    f"{where}: --{name} takes no default",
+                    "give it on the command line",
+                    above,
+                    error_id="config-option-fixed",
+                )
             siblings = [option[-1] for option in self._options if option[:-1] == above]
             hint = f"{did_you_mean(name, siblings)}vdbevents config {command} --all lists what can be set"
-            message = f"{where}: vdbevents {command} has no option {name}"
-            return ConfigError(message, hint, above, error_id="config-option-unknown")
+            return ConfigError(
+                f"{where}: vdbevents {command} has no option {name}",
+                hint,
+                above,
+                error_id="config-option-unknown",
+            )
         near = {"-".join(one): one for one in candidates if one[: len(above)] == above}
         # An option outside its table, else the closest name: a misspelt [lisen] must not go unnoticed.
         meant = [one for one in near.values() if one in self._options and one[-1] == name]

@@ -1,26 +1,20 @@
-"""`vdbevents demo`: a real recording made and queried, with every command shown that does it."""
+"""`vdbevents demo`: make and query a real recording, showing each command."""
 
 import contextlib
 import os
-import sys
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
-
-import typer
-
-from vdbevents.cli.command import reports
-
-if TYPE_CHECKING:
-    from vdbevents.journal.state import StateDirectory
 import shlex
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from typing import BinaryIO
+from pathlib import Path
+from typing import Annotated, BinaryIO
 
-from vdbevents.cli.command import interrupts_held
+import typer
+
+from vdbevents.cli.command import interrupts_held, reports
 from vdbevents.errors import VdbeventsError
 from vdbevents.journal.state import StateDirectory
 
@@ -30,55 +24,35 @@ _CONNECTED_SECONDS = 20.0
 
 _QUERIES = (
     ("What was said in the last minute?", ("--last", "1m", "--channel", "transcript", "-n", "5")),
-    ("Where was a pull request mentioned, or shown?", ("--grep", "pull request", "-n", "3")),
-    ("The same for a program: the session's end, as it was written down.",
+    ("Where was a pull request mentioned or shown?", ("--grep", "pull request", "-n", "3")),
+    ("The end of the session, as it was written, for a program:",
      ("--channel", "capture_session", "-n", "1", "-o", "jsonl")),
 )  # fmt: skip
 
 
-def run_demo(*, keep: bool) -> None:
-    """Runs it. Everything it starts has ended when it returns, and the directory is gone unless `keep`.
-
-    Raises:
-        VdbeventsError: the recording was not complete in time.
-    """
-    directory = Path(tempfile.mkdtemp(prefix="vdbevents-demo-"))
-    try:
-        _show(directory)
-    finally:
-        if not keep:
-            shutil.rmtree(directory, ignore_errors=True)
-    _say("")
-    if keep:
-        _say(f"The recording is in {directory}. Ask it something else:")
-        _say(f"  {_command('query', str(directory), '--grep', 'latency')}")
-    else:
-        _say(
-            "The recording is gone again; `demo --keep` leaves it. With a key, the same records from VideoDB:"
-        )
-        _say(f"  export VIDEO_DB_API_KEY=sk-…\n  {_command('listen', '--clear')} &\n  {_command('capture')}")
-
-
 def _show(directory: Path) -> None:
     with contextlib.ExitStack() as running:
-        _say(f"A server imitates VideoDB, and plays a real session {_SPEED} times as fast to who records:")
+        _say(f"The emulator imitates VideoDB, and plays a real session {_SPEED} times as fast:")
         environ = running.enter_context(_emulator(directory))
-        _say("\nThe listener writes down what comes. This is what it tells a person, on stderr:")
-        running.enter_context(_listener(directory, environ))
-        _say("\nThe recording itself, from its session to its video:")
-        _record(directory, environ)
+        _say("\nThe listener records every event, and shows them on stderr:")
+        listen = ("listen", "--clear", str(directory))
+        _say(f"$ {_command(*listen)} &")
+        running.enter_context(_started(listen, env=environ))
+        _say("\nThe capture runs from the session's start to its video:")
+        _capture(directory, environ)
         for question, arguments in _QUERIES:
             _say(f"\n{question}")
             _run(environ, "query", str(directory), *arguments)
-        _say("\nIs everything well?")
+        _say("\nIs everything all right?")
         _run(environ, "status", str(directory))
         _run(environ, "stop", str(directory))
 
 
 @contextlib.contextmanager
 def _emulator(directory: Path) -> Iterator[dict[str, str]]:
+    """Run the emulator; yield the environment of its clients."""
     arguments = ("emulator", "--speed", str(_SPEED), "--no-autoplay")
-    # The user's own defaults are for recordings that last.
+    # Without the user's own defaults of options.
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("VDBEVENTS_")}
     environ = {**inherited, "XDG_CONFIG_HOME": str(directory)}
     _say(f"$ {_command(*arguments)} &")
@@ -86,41 +60,38 @@ def _emulator(directory: Path) -> Iterator[dict[str, str]]:
         assert process.stdout is not None  # noqa: S101 - it is a pipe
         settings = dict(process.stdout.readline().strip().partition("=")[::2] for _ in range(3))
         if "VDBEVENTS_CAPTURE_RUNTIME" not in settings:
-            raise VdbeventsError("the emulator did not start", "run it alone to see why: vdbevents emulator")
+            raise VdbeventsError(
+                "the emulator did not start",
+                "run it alone to see why: vdbevents emulator",
+                error_id="emulator-not-started",
+            )
         for name, value in settings.items():
             _say(f"$ export {name}={value}")
         yield {**environ, **settings}
 
 
 @contextlib.contextmanager
-def _listener(directory: Path, environ: dict[str, str]) -> Iterator[None]:
-    arguments = ("listen", "--clear", str(directory))
-    _say(f"$ {_command(*arguments)} &")
-    with _started(arguments, env=environ):
-        yield
-
-
-@contextlib.contextmanager
 def _started(
     arguments: tuple[str, ...], *, stdout: int | BinaryIO | None = None, env: dict[str, str] | None = None
 ) -> Iterator["subprocess.Popen[str]"]:
+    """Run a `vdbevents` command in another process; terminate it at the end."""
     command = [sys.executable, "-P", "-m", "vdbevents", *arguments]
-    with contextlib.ExitStack() as started:
-        # In the midst of this, Ctrl-C would leave a process that nobody knows.
+    with contextlib.ExitStack() as stack:
+        # Ctrl-C between the start and the callback would leave the process running.
         with interrupts_held():
             process = subprocess.Popen(command, stdout=stdout, env=env, text=True, encoding="utf-8")
-            started.callback(_end, process)
+            stack.callback(_end, process)
         yield process
 
 
 def _end(process: "subprocess.Popen[str]") -> None:
     with process:
         process.terminate()
-        # `with` alone gives it a quarter of a second after a Ctrl-C.
+        # After a Ctrl-C `with` alone waits for a quarter of a second.
         process.wait()
 
 
-def _record(directory: Path, environ: dict[str, str]) -> None:
+def _capture(directory: Path, environ: dict[str, str]) -> None:
     deadline = time.monotonic() + _CONNECTED_SECONDS
     while not StateDirectory(directory).ws_id.exists() and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -131,7 +102,9 @@ def _record(directory: Path, environ: dict[str, str]) -> None:
         code = process.wait()
     if code:
         raise VdbeventsError(
-            f"the recording failed with exit code {code}", "try it again; please report it if it fails"
+            f"the capture failed with exit code {code}",
+            "try again; please report it if it fails again",
+            error_id="demo-capture-failed",
         )
 
 
@@ -141,7 +114,7 @@ def _run(environ: dict[str, str], *arguments: str) -> None:
 
 
 def _command(*arguments: str) -> str:
-    """The command as one would type it: the way this one was started."""
+    """Format a command the way that this program was started."""
     own = sys.argv[0] if Path(sys.argv[0]).stem == "vdbevents" else "vdbevents"
     relative = os.path.relpath(own) if os.sep in own else own
     return shlex.join([min(relative, own, key=len), *arguments])
@@ -154,12 +127,21 @@ def _say(text: str) -> None:
 @reports
 def demo(
     *,
-    keep: Annotated[bool, typer.Option("--keep", help="Leave the recording where it is.")] = False,
+    keep: Annotated[bool, typer.Option("--keep", help="Keep the recording.")] = False,
 ) -> None:
-    """Show a real recording being made and queried, on this machine alone: no key, no network."""
-    from vdbevents.cli.demo import run_demo
-
-    run_demo(keep=keep)
+    """Make and query a real recording, on this machine only: no key, no network."""
+    directory = Path(tempfile.mkdtemp(prefix="vdbevents-demo-"))
+    try:
+        _show(directory)
+    finally:
+        if not keep:
+            shutil.rmtree(directory, ignore_errors=True)
+    if keep:
+        _say(f"\nThe recording is in {directory}. Query it again:")
+        _say(f"  {_command('query', str(directory), '--grep', 'latency')}")
+    else:
+        _say("\nThe recording was deleted; demo --keep keeps it. With a key, record from VideoDB:")
+        _say(f"  export VIDEO_DB_API_KEY=sk-…\n  {_command('listen', '--clear')} &\n  {_command('capture')}")
 
 
 def add_to(app: typer.Typer) -> None:

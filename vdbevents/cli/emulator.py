@@ -1,4 +1,4 @@
-"""`vdbevents emulator`: imitates the cloud on loopback."""
+"""`vdbevents emulator`: imitate VideoDB's cloud on loopback."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -8,11 +8,10 @@ import typer
 from vdbevents.cli.command import reports
 from vdbevents.errors import InputError
 
-HELP = """Imitate VideoDB's cloud for capture on this machine, for trying and testing without a key.
+HELP = """Imitate VideoDB's cloud for capture on this machine, to try and test without a key.
 
-Prints the settings that point any VideoDB client at it, and the path of a capture runtime that records
-nothing, where it is installed; runs until a signal asks to end. The recording (a real one, unless --replay
-names another journal) is played to the first WebSocket that connects.
+Prints the settings for a VideoDB client, and the path of a capture runtime that records nothing if it is
+installed; runs until a signal. It plays a real recording, or the journal of --replay, to the first WebSocket.
 
 \b
 Examples:
@@ -25,7 +24,7 @@ Examples:
   curl -X POST $VIDEO_DB_API/emulator/clock -d '{"advance": 3600}'
 
 \b
-For a capture, which has the recording played itself, in place of the first and the third line:
+For a capture, which starts the recording itself, instead of the first and third line:
   vdbevents emulator --port 8800 --no-autoplay &
   export VDBEVENTS_CAPTURE_RUNTIME=$(command -v vdbevents-capture-runtime)
   vdbevents capture --duration 20s
@@ -35,44 +34,47 @@ For a capture, which has the recording played itself, in place of the first and 
 @reports
 def emulator(
     *,
-    port: Annotated[int, typer.Option(min=0, max=65535, metavar="PORT", help="0: a free one.")] = 0,
-    api_key: Annotated[
-        str, typer.Option(metavar="KEY", help="The one key that is accepted.")
-    ] = "sk-emulator",
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, metavar="PORT", help="Port to serve on; 0: any free one.")
+    ] = 0,
+    api_key: Annotated[str, typer.Option(metavar="KEY", help="The only key to accept.")] = "sk-emulator",
     replay: Annotated[
         Path | None,
-        typer.Option(
-            metavar="FILE", help="The journal to play.", show_default="the real session that is bundled"
-        ),
+        typer.Option(metavar="FILE", help="The journal to play.", show_default="the bundled real session"),
     ] = None,
     speed: Annotated[
-        float, typer.Option(min=0.0, metavar="N", help="How many times as fast; 0: at once.")
+        float, typer.Option(min=0.0, metavar="N", help="Play N times as fast; 0: at once.")
     ] = 1.0,
-    loop: Annotated[bool, typer.Option("--loop", help="Start over at the end.")] = False,
-    autoplay: Annotated[bool, typer.Option(help="Whether to play to the first WebSocket.")] = True,
+    loop: Annotated[bool, typer.Option("--loop", help="Repeat the recording.")] = False,
+    autoplay: Annotated[bool, typer.Option(help="Play to the first WebSocket.")] = True,
     numbered: Annotated[
         bool,
-        typer.Option("--numbered", help="Instead of a recording, an endless script of numbered events."),
+        typer.Option("--numbered", help="Send numbered events without end instead of a recording."),
     ] = False,
     clock_rate: Annotated[
         float, typer.Option(metavar="N", help="Run the service's clock N times as fast.")
     ] = 1.0,
     fault: Annotated[
-        list[str] | None, typer.Option(metavar="NAME=JSON", help="A fault from the start on; repeatable.")
+        list[str] | None,
+        typer.Option(metavar="NAME=JSON", help="A fault in force from the start; repeatable."),
     ] = None,
     certificate: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Speak https and wss with this certificate.")
+        Path | None, typer.Option(metavar="FILE", help="Serve https and wss with this certificate.")
     ] = None,
     private_key: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Its key, if in another file.")
+        Path | None, typer.Option(metavar="FILE", help="The certificate's key, if in another file.")
     ] = None,
 ) -> None:
     from vdbevents.emulator.application import EmulatorSettings, installed_path, serve
 
     if not api_key:
-        raise InputError("--api-key is empty", "give the key that clients will send, or leave the option out")
+        raise InputError(
+            "--api-key: must not be empty", "give the key of the clients, or omit it", error_id="key-empty"
+        )
     if numbered and replay is not None:
-        raise InputError("--numbered and --replay contradict each other", "give one of them")
+        raise InputError(
+            "--numbered: not allowed with --replay", "leave out one of them", error_id="options-conflict"
+        )
     settings = EmulatorSettings(
         port=port,
         api_key=api_key,
@@ -89,29 +91,33 @@ def emulator(
 
     def announce(url: str) -> None:
         runtime = installed_path()
-        found = "" if runtime is None else f"\nVDBEVENTS_CAPTURE_RUNTIME={runtime}"
-        print(f"VIDEO_DB_API={url}\nVIDEO_DB_API_KEY={api_key}{found}", flush=True)
+        setting = "" if runtime is None else f"\nVDBEVENTS_CAPTURE_RUNTIME={runtime}"
+        print(f"VIDEO_DB_API={url}\nVIDEO_DB_API_KEY={api_key}{setting}", flush=True)
 
     try:
         serve(settings, announce)
     except OSError as error:
         raise InputError(
             f"cannot serve on port {port}: {error.strerror or error}",
-            "name another --port, or 0 for a free one",
+            "give another --port, or 0 for a free one",
+            error_id="port-unusable",
         ) from error
     except ValueError as error:
-        raise InputError(str(error), "see: vdbevents emulator --help, and docs/emulator.md") from error
+        hint = "see: vdbevents emulator --help, and docs/emulator.md"
+        raise InputError(f"cannot start: {error}", hint, error_id="emulator-setting-invalid") from error
 
 
 def _parse_fault(text: str) -> tuple[str, Any]:
+    """Split `NAME=JSON`; a name alone is a fault without options."""
     import json
 
     name, separator, options = text.partition("=")
     try:
         return name, json.loads(options if separator else "{}")
     except ValueError:
+        hint = """for example: --fault 'http={"status": 503, "for": 10}'"""
         raise InputError(
-            f"--fault {text!r} is not NAME=JSON", """for example: --fault 'http={"status": 503, "for": 10}'"""
+            f"--fault: must be NAME=JSON, got {text!r}", hint, error_id="fault-invalid"
         ) from None
 
 

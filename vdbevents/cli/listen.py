@@ -1,4 +1,4 @@
-"""`vdbevents listen`: records every event until a signal."""
+"""`vdbevents listen`: record every event until a signal."""
 
 import contextlib
 import signal
@@ -10,10 +10,7 @@ import typer
 
 from vdbevents.cli.command import LONGEST_CALL_SECONDS, reports, require_finite, silence_stdout
 from vdbevents.cli.diagnostics import Diagnostics, ExitCode
-from vdbevents.cli.options import (
-    MessageOptions,
-    StateOptions,
-)
+from vdbevents.cli.options import MessageOptions, StateOptions
 
 if TYPE_CHECKING:
     from vdbevents.cloud import Credentials
@@ -21,19 +18,21 @@ if TYPE_CHECKING:
     from vdbevents.recovery.reconciler import Reconciler
 
 
-HELP = """Record every event into DIR/videodb_events.jsonl until a signal asks to end.
+HELP = """Record every event into DIR/videodb_events.jsonl until a signal.
 
-The first line on stdout is WS_ID=<id>, as soon as the first connection stands; the id is in DIR/videodb_ws_id
-for as long as the connection stands. A connection that is lost is made again, for ever unless --max-retries
-says otherwise.
+Prints WS_ID=<id> once it is connected; DIR/videodb_ws_id holds the id while the connection is open.
+A lost connection is retried, without limit unless --max-retries sets one.
 
 \b
 Examples:
-  vdbevents listen --clear &                          a new recording
-  vdbevents listen --daemon                           in the background, once it is connected
+  vdbevents listen --clear &                          start a new recording
+  vdbevents listen --daemon                           return once it is connected
   cat ~/.local/state/videodb/videodb_ws_id            the id for create_capture_session and the pipelines
-  kill "$(cat ~/.local/state/videodb/videodb_ws_pid)" ends it, as does: vdbevents stop
+  kill "$(cat ~/.local/state/videodb/videodb_ws_pid)" stop it, like: vdbevents stop
 """
+
+# Passed on to a listener in the background, if they are set.
+_NUMBERS = ("connect_timeout", "ping_interval", "hold", "sync_every", "stale_after", "max_retries")
 
 
 @reports
@@ -41,34 +40,34 @@ def listen(
     *,
     clear: Annotated[bool, typer.Option("--clear", help="Empty the journal first.")] = False,
     daemon: Annotated[
-        bool,
-        typer.Option("--daemon", help="Run in the background; return when connected, or with the failure."),
+        bool, typer.Option("--daemon", help="Run in the background; return once connected or failed.")
     ] = False,
     max_retries: Annotated[
         int | None,
         typer.Option(
-            min=0, metavar="N", help="Give up (exit 5) when N retries in a row failed.", show_default="never"
+            min=0, metavar="N", help="Give up (exit 5) after N failed retries in a row.", show_default="never"
         ),
     ] = None,
     connect_timeout: Annotated[
         float,
         typer.Option(
-            min=0.1, metavar="SECONDS", help="For the API's answer, the handshake, and the first message."
+            min=0.1, metavar="SECONDS", help="Limit for the API's answer, the handshake, the first message."
         ),
     ] = 20.0,
     ping_interval: Annotated[
-        float, typer.Option(min=0.1, metavar="SECONDS", help="Between pings, and at most until each answer.")
+        float, typer.Option(min=0.1, metavar="SECONDS", help="Time between pings, and limit for each answer.")
     ] = 20.0,
     hold: Annotated[
-        float, typer.Option(min=0.001, metavar="MIB", help="What to hold in memory while the disk is full.")
+        float, typer.Option(min=0.001, metavar="MIB", help="Memory for events while the disk is full.")
     ] = 64.0,
     sync_every: Annotated[
-        float, typer.Option(min=0.0, metavar="SECONDS", help="How much a power cut may cost; 0: nothing.")
+        float,
+        typer.Option(min=0.0, metavar="SECONDS", help="Sync to disk every N seconds (0: after every event)."),
     ] = 1.0,
     recover: Annotated[
         bool,
         typer.Option(
-            help="After a reconnect, have the capture's pipelines send to the new connection, and fetch what "
+            help="After a reconnect, rebind the capture's pipelines to the new connection and backfill what "
             "was missed."
         ),
     ] = True,
@@ -77,33 +76,26 @@ def listen(
         typer.Option(
             min=0.0,
             metavar="SECONDS",
-            help="Start the description of a screen anew if nothing of it came for so long; 0: never.",
+            help="Restart the index of a screen that sent no description for N seconds (0: never).",
         ),
     ] = 60.0,
     seal: Annotated[
-        bool,
-        typer.Option(help="Keep the journal's old part in the cache, too, so that queries stay fast."),
+        bool, typer.Option(help="Seal old parts of the journal into the cache, so that queries stay fast.")
     ] = True,
     options: StateOptions,
     messages: MessageOptions,
 ) -> ExitCode:
     from vdbevents import cloud
 
-    require_finite(
-        connect_timeout=connect_timeout,
-        ping_interval=ping_interval,
-        hold=hold,
-        sync_every=sync_every,
-        stale_after=stale_after,
-    )
+    arguments = locals()
+    require_finite(**{name: arguments[name] for name in _NUMBERS})
     state = options.state
     credentials = cloud.credentials_from(options.environ)
     state.create()
     if daemon:
         from vdbevents.cli.background import start_detached
 
-        messages_as = f"--log-format={messages.log_format}"
-        return start_detached(state, [*_same_listener(locals()), messages_as, *options.as_arguments()])
+        return start_detached(state, _listener_arguments(arguments))
     from vdbevents.cli.cache_worker import kept_sealed
     from vdbevents.listener.daemon import ListenerOptions, listen as record_events
     from vdbevents.listener.protocol import ConnectionSettings
@@ -135,7 +127,7 @@ def _recovery(
         state,
         cloud.Account(credentials, LONGEST_CALL_SECONDS),
         stale_seconds=stale_seconds,
-        # A connection on which nothing moved for longer has been given up by then.
+        # A connection without any traffic for longer has been given up by then.
         linger_seconds=3 * ping_interval,
     )
 
@@ -143,30 +135,25 @@ def _recovery(
 class _ListenObserver(Diagnostics):
     def announce(self, ws_id: str) -> None:
         try:
-            # In bytes: the id may hold what the terminal's encoding does not.
+            # In bytes: the terminal's encoding may lack characters of the id.
             sys.stdout.buffer.write(f"WS_ID={ws_id}\n".encode())
             sys.stdout.buffer.flush()
         except (OSError, ValueError):
-            # `listen | head -0`, or a stdout that was closed: the files tell the id, too.
+            # `listen | head -0`, or a closed stdout: the id is also in a file.
             silence_stdout()
 
 
-def _same_listener(options: Mapping[str, Any]) -> list[str]:
-    """The arguments that make a listener in the background the one that was asked for."""
-    arguments = [
-        f"--connect-timeout={options['connect_timeout']}",
-        f"--ping-interval={options['ping_interval']}",
-        f"--hold={options['hold']}",
-        f"--sync-every={options['sync_every']}",
-        f"--stale-after={options['stale_after']}",
+def _listener_arguments(options: Mapping[str, Any]) -> list[str]:
+    """Return the command line of a listener in the background with the same options."""
+    numbers = [(name, options[name]) for name in _NUMBERS if options[name] is not None]
+    return [
+        *(f"--{name.replace('_', '-')}={value}" for name, value in numbers),
         "--recover" if options["recover"] else "--no-recover",
         "--seal" if options["seal"] else "--no-seal",
+        *(["--clear"] if options["clear"] else []),
+        f"--log-format={options['messages'].log_format}",
+        *options["options"].as_arguments(),
     ]
-    if options["clear"]:
-        arguments.append("--clear")
-    if options["max_retries"] is not None:
-        arguments.append(f"--max-retries={options['max_retries']}")
-    return arguments
 
 
 def add_to(app: typer.Typer) -> None:
