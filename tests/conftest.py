@@ -2,7 +2,9 @@
 
 from collections import Counter
 
+import pytest
 from hypothesis import HealthCheck, settings
+from support.patience import patient
 from support.signals import restore_default_signals
 
 restore_default_signals()
@@ -16,6 +18,12 @@ def pytest_addoption(parser):
     parser.addoption(
         "--slowest-files", type=int, default=0, metavar="N", help="show the N files whose tests took longest"
     )
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config):
+    if config.getoption("timeout", None) is None:
+        config.option.timeout = patient(float(config.getini("timeout")))
 
 
 def pytest_terminal_summary(terminalreporter):

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import given, settings, strategies as st
+from support.patience import PATIENCE
 
 from vdbevents.errors import CaptureError, InputError, ListenerStateError
 from vdbevents.events import envelope, identity
@@ -45,7 +46,7 @@ def lines_of(state):
     return [json.loads(line) for line in state.journal.read_bytes().splitlines()]
 
 
-def wait_until(condition, seconds=60.0):
+def wait_until(condition, seconds=PATIENCE):
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"
@@ -251,7 +252,7 @@ def test_several_processes_append_without_a_line_being_glued_or_lost(state):
     for writer in writers:
         writer.start()
     for writer in writers:
-        writer.join(60)
+        writer.join(PATIENCE)
 
     by_writer = {name: [e["number"] for e in lines_of(state) if e["by"] == name] for name in "abc"}
 
@@ -568,7 +569,7 @@ def test_lines_are_synced_within_the_time_that_was_set(state, monkeypatch):
     writer = writer_of(state, sync_seconds=0.05)
     writer.put(LINE, "c")
 
-    assert synced.wait(60)
+    assert synced.wait(PATIENCE)
     writer.close(5)
 
 
@@ -780,9 +781,9 @@ def test_the_second_capture_of_a_directory_is_refused_with_the_pid_of_the_first(
     with pytest.raises(CaptureError) as raised:
         capture_lock(state)
     second, refusal = start_capture(state)
-    code = second.wait(60)
+    code = second.wait(PATIENCE)
     for process in (first, second):
-        process.communicate(timeout=60)
+        process.communicate(timeout=PATIENCE)
 
     assert said == "held"
     assert raised.value.message == f"a capture (PID {first.pid}) already records into {state.path}"
@@ -796,7 +797,7 @@ def test_a_capture_that_is_killed_lets_the_next_one_begin(state):
     process, said = start_capture(state)
     assert (said, locks.capture_runs(state)) == ("held", True)
     process.send_signal(signal.SIGKILL)
-    process.communicate(timeout=60)
+    process.communicate(timeout=PATIENCE)
 
     assert not locks.capture_runs(state)
     capture_lock(state).release()
@@ -1144,7 +1145,7 @@ def test_two_processes_that_write_the_same_write_it_once(state):
     for writer in writers:
         writer.start()
     for writer in writers:
-        writer.join(60)
+        writer.join(PATIENCE)
 
     assert [line["number"] for line in lines_of(state)] == list(range(200))
 

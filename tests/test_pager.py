@@ -10,6 +10,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from support.patience import PATIENCE
 
 from vdbevents.cli.pager import paged, pager_command
 
@@ -356,7 +357,7 @@ def test_the_pager_has_ended_when_the_context_is_left(terminal, environ, tmp_pat
     terminal.await_text(b"[read 1]")
     session.let_the_pager_go_on()
 
-    assert session.process.wait(60) == 0
+    assert session.process.wait(PATIENCE) == 0
     assert terminal.seen().endswith(b"[pager ends][goes on]")
 
 
@@ -368,7 +369,7 @@ def test_ctrl_c_while_the_pager_shows_it_is_the_pagers_alone(terminal, environ, 
     session.press_ctrl_c()
     session.let_the_pager_go_on()
 
-    assert session.process.wait(60) == 0
+    assert session.process.wait(PATIENCE) == 0
     assert terminal.seen().endswith(b"[pager ends][goes on]")
 
 
@@ -382,5 +383,5 @@ def test_ctrl_c_while_we_write_ends_us_after_the_pager(terminal, environ, tmp_pa
     terminal.await_text(b"[read ")
     session.let_the_pager_go_on()
 
-    assert session.process.wait(60) == 130
+    assert session.process.wait(PATIENCE) == 130
     assert terminal.seen().endswith(b"[pager ends][interrupted]")

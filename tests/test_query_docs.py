@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import zstandard
+from support.patience import PATIENCE
 from test_docs import COMMANDS
 
 from vdbevents.query.sql.views import VIEWS
@@ -49,7 +50,7 @@ def asked(command, home, cwd, lines):
         shown = b"".join(running.stdout.readline() for _ in range(lines))
         assert running.poll() is None
         running.stdout.close()
-        return subprocess.CompletedProcess(command, running.wait(60), shown, running.stderr.read())
+        return subprocess.CompletedProcess(command, running.wait(PATIENCE), shown, running.stderr.read())
 
 
 @pytest.mark.parametrize(

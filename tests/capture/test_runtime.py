@@ -10,6 +10,7 @@ import types
 from pathlib import Path
 
 import pytest
+from support.patience import PATIENCE
 
 from vdbevents import cloud
 from vdbevents.capture import runtime as runtime_module
@@ -17,7 +18,6 @@ from vdbevents.capture.runtime import Runtime, where_to_grant
 from vdbevents.errors import CaptureError
 from vdbevents.sessions.plan import Channel, Choice
 
-PATIENCE = 60.0
 MIC = Channel("mic:default", "Microphone", "mic")
 DISPLAY = Channel("display:1", "Display", "display")
 posix = pytest.mark.skipif(sys.platform == "win32", reason="the program is a script, and signals are POSIX's")

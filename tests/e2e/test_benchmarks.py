@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
+from support.patience import patient
 
 BENCH = Path(__file__).parents[2] / "scripts" / "bench"
 FINDERS = ["vdbevents", "vdbevents, no --interim", "DuckDB", "grep + jq", "jq", "Python"]
@@ -20,7 +21,7 @@ TOOLS = {
 
 pytestmark = [
     pytest.mark.skipif(sys.platform == "win32", reason="it measures with wait4"),
-    pytest.mark.timeout(600),
+    pytest.mark.timeout(patient(600)),
 ]
 
 

@@ -4,6 +4,7 @@ import os
 import sys
 
 import pytest
+from support.patience import patient
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="limits of another process are Linux'")
 
@@ -18,7 +19,7 @@ def seeds():
     return dict.fromkeys([1, int(os.environ.get("VDBEVENTS_CHAOS_SEED") or 2)])
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(patient(600))
 @pytest.mark.parametrize("seed", seeds())
 def test_nothing_is_lost_doubled_or_damaged_whatever_goes_wrong(seed, tmp_path):
     from support.chaos import run

@@ -857,7 +857,7 @@ def test_an_interrupt_while_the_demo_starts_a_process_ends_that_process(monkeypa
 def python(environ, *arguments, check=True, **options):
     command = [sys.executable, *map(str, arguments)]
     return subprocess.run(
-        command, env=environ, check=check, capture_output=True, text=True, timeout=60, **options
+        command, env=environ, check=check, capture_output=True, text=True, timeout=PATIENCE, **options
     )
 
 

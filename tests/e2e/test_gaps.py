@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+from support.patience import PATIENCE
 from support.processes import all_shown, assert_failed, run
 
 from vdbevents.events import envelope, gaps
@@ -274,7 +275,7 @@ def test_a_reader_that_has_enough_is_no_error(environ, journal):
     with subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         process.stdout.readline()
         process.stdout.close()
-        assert process.wait(60) == 0
+        assert process.wait(PATIENCE) == 0
         assert process.stderr.read() == b""
 
 

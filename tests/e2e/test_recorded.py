@@ -9,6 +9,7 @@ import urllib.request
 from datetime import datetime, timedelta
 
 import pytest
+from support.patience import PATIENCE
 from support.processes import KEY, ServiceInThread, assert_failed, run
 
 from vdbevents.events.envelope import own_record, utc_text
@@ -372,7 +373,7 @@ def test_a_clip_is_printed_as_soon_as_it_is_made(recorded, started, environ):
         process.stdin.flush()
         first = json.loads(process.stdout.readline())
         process.stdin.close()
-        assert process.wait(60) == 0
+        assert process.wait(PATIENCE) == 0
 
     assert first["stream_id"] == MIC
 
@@ -390,7 +391,7 @@ def test_a_session_without_video_says_so(call, recorded, service, state):
     content = json.dumps({"end_user_id": "ada"}).encode()
     path = service.url + "/collection/default/capture/session"
     request = urllib.request.Request(path, content, {"x-access-token": KEY})
-    with urllib.request.urlopen(request, timeout=20) as answer:
+    with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
         session = json.load(answer)["data"]["session_id"]
 
     assert_failed(call("clip", "--at", "@1", "--session", session), 2, "no streams", "vdbevents session list")
@@ -522,7 +523,7 @@ def test_without_an_index_nothing_can_be_searched(call, service):
     content = json.dumps({"end_user_id": "ada"}).encode()
     path = service.url + "/collection/default/capture/session"
     request = urllib.request.Request(path, content, {"x-access-token": KEY})
-    with urllib.request.urlopen(request, timeout=20) as answer:
+    with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
         session = json.load(answer)["data"]["session_id"]
 
     assert_failed(call("search", "x", "--session", session), 1, "has an index", "vdbevents pipelines start")

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from support import stepped_clock
 from support.chaos import count
+from support.patience import patient
 from support.processes import KEY, Capture, Listener, ServiceInThread, events_of, eventually, run
 from support.stepped_clock import step
 
@@ -30,7 +31,7 @@ HOURS = 3600
 SCENES = "/rtstream/*/index/scene/*"
 TRANSCRIPTS = "/rtstream/*/transcription"
 # After how long a listener that is well has made everything good, with a margin for a slow machine.
-PATIENCE = 120.0
+PATIENCE = patient(120.0)
 
 
 @pytest.fixture
@@ -103,7 +104,7 @@ class Recording:
         content = json.dumps(body).encode() if body else None
         headers = {"x-access-token": KEY, "Content-Type": "application/json"}
         request = urllib.request.Request(self.service.url + path, content, headers, method=method)
-        with urllib.request.urlopen(request, timeout=30) as answer:
+        with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
             return json.load(answer).get("data")
 
     def stream_of(self, kind):
@@ -963,7 +964,7 @@ def test_a_signal_ends_it_within_two_seconds_whatever_it_waits_for(  # noqa: PLR
 
     assert listener.stop() == 0
     # Two on a machine that does nothing else. What it waits for would take the 15 s of a call.
-    assert time.monotonic() - began < 12
+    assert time.monotonic() - began < patient(12)
     assert begun
     assert [gap.status for gap in gaps_of(state)] == ["open"]
     assert listener.own("listener.stopped") == [{"by": "SIGTERM"}]

@@ -9,6 +9,7 @@ import urllib.request
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from support.patience import PATIENCE
 from support.processes import KEY, ServiceInThread, assert_failed, eventually, run
 
 CHANNELS = [
@@ -21,7 +22,7 @@ def api(service, method, path, body=None, key=KEY):
     """What the service answers to a request that has to succeed."""
     content = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(service.url + path, content, {"x-access-token": key}, method=method)
-    with urllib.request.urlopen(request, timeout=20) as answer:
+    with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
         return json.load(answer).get("data")
 
 
@@ -140,7 +141,7 @@ def test_the_id_of_a_new_session_can_be_had_in_a_shell(environ, service):
     reads = "import json, sys; print(json.load(sys.stdin)['session_id'])"
     script = f"id=$('{sys.executable}' -m vdbevents session create --json | '{sys.executable}' -c \"$1\")\n"
     command = ["sh", "-c", script + 'printf "%s" "$id"', "sh", reads]
-    ended = subprocess.run(command, env=environ, capture_output=True, text=True, check=True, timeout=60)
+    ended = subprocess.run(command, env=environ, capture_output=True, text=True, check=True, timeout=PATIENCE)
 
     assert told(service, ended.stdout)["status"] == "created"
 

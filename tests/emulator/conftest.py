@@ -9,12 +9,12 @@ from urllib.error import HTTPError
 
 import pytest
 import videodb
+from support.patience import PATIENCE
 from websockets.sync.client import connect
 
 from vdbevents.emulator.application import EmulatorSettings, running
 
 KEY = "sk-emulator"
-PATIENCE = 60
 
 
 class Emulator:

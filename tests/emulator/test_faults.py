@@ -6,6 +6,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from support.patience import PATIENCE
 from videodb.exceptions import InvalidRequestError, RequestTimeoutError
 from websockets.exceptions import ConnectionClosedError, ConnectionClosedOK, InvalidStatus
 
@@ -93,7 +94,7 @@ def begin(emulator):
 
 
 def statuses(socket, count):
-    return [json.loads(socket.recv(timeout=60))["status"] for _ in range(count)]
+    return [json.loads(socket.recv(timeout=PATIENCE))["status"] for _ in range(count)]
 
 
 def status_of(emulator):
@@ -135,7 +136,7 @@ def test_a_session_becomes_active_late(emulator):
 def test_a_session_fails_to_start(emulator, wanted, error):
     emulator.control("faults", activation={"mode": "failed", **wanted})
     socket, session_id = begin(emulator)
-    failed = json.loads(socket.recv(timeout=60))
+    failed = json.loads(socket.recv(timeout=PATIENCE))
     assert (failed["event"], failed["data"]) == ("capture_session.failed", {"error": error})
     assert emulator.sdk.get_capture_session(session_id).status == "failed"
     assert emulator.http("POST", f"/capture/session/{session_id}/stop")[0] == 200
@@ -149,7 +150,7 @@ def test_an_export_never_ends_or_fails(emulator, mode, status):
     emulator.until(lambda state: state["sessions"][0]["status"] == "active")
     emulator.http("POST", f"/capture/session/{session_id}/stop")
     assert statuses(socket, 3) == ["active", "stopping", "stopped"]
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE
     while emulator.sdk.get_capture_session(session_id).export_status != status:
         assert time.monotonic() < deadline
     session = emulator.sdk.get_capture_session(session_id)
@@ -174,7 +175,7 @@ def test_a_replay_is_withheld_by_channel_as_well(start):
     emulator = start(speed=0, faults={"withhold": {"channel": "transcript"}})
     socket, _ = emulator.greeted()
     emulator.control("replay", wait=True)
-    events = [json.loads(socket.recv(timeout=60)) for _ in range(21)]
+    events = [json.loads(socket.recv(timeout=PATIENCE)) for _ in range(21)]
     assert {event.get("channel") for event in events} == {"capture_session", "visual_index", "audio_index"}
     assert events[-1]["status"] == "exported"
     (index,) = [it for it in emulator.state["pipelines"] if it["channel"] == "transcript"]
@@ -222,7 +223,7 @@ def test_a_session_ends_by_itself(emulator):
     third, _ = begin(emulator)
     statuses(third, 1)
     emulator.control("session", do="fail", error="out of disk")
-    failed = json.loads(third.recv(timeout=60))
+    failed = json.loads(third.recv(timeout=PATIENCE))
     assert failed["data"]["error"] == {"message": "out of disk", "code": "CAPTURE_FAILED"}
     assert status_of(emulator) == "failed"
     for done in ("stop", "expire", "fail"):
@@ -265,7 +266,7 @@ def test_while_it_is_down_connections_are_refused_and_it_comes_back_on_its_port(
     emulator.control("faults", down={"for": 2})
     with pytest.raises(OSError, match=r"[Rr]efused"):
         emulator.http("GET", "/collection")
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE
     while True:
         try:
             assert emulator.http("GET", "/collection")[0] == 200
@@ -274,7 +275,7 @@ def test_while_it_is_down_connections_are_refused_and_it_comes_back_on_its_port(
             assert time.monotonic() < deadline
             time.sleep(0.02)
     emulator.control("send", text="still here")
-    assert socket.recv(timeout=60) == "still here"
+    assert socket.recv(timeout=PATIENCE) == "still here"
 
 
 @pytest.mark.parametrize(
@@ -287,7 +288,7 @@ def test_while_it_is_down_connections_are_refused_and_it_comes_back_on_its_port(
 )
 def test_another_frame_comes_first(emulator, init, first):
     emulator.control("faults", init={**init, "times": 1})
-    assert emulator.connect().recv(timeout=60) == first
+    assert emulator.connect().recv(timeout=PATIENCE) == first
 
 
 def test_the_init_frame_is_late_or_never_sent(emulator):
@@ -299,19 +300,19 @@ def test_the_init_frame_is_late_or_never_sent(emulator):
     silent = emulator.connect()
     emulator.until(lambda state: state["opened"] == 2)
     emulator.control("send", text="an event")
-    assert silent.recv(timeout=60) == "an event"
+    assert silent.recv(timeout=PATIENCE) == "an event"
 
 
 def test_a_connection_is_accepted_and_closed_at_once(emulator):
     emulator.control("faults", accept_then_close={"code": 1013, "times": 1})
     with pytest.raises(ConnectionClosedError) as closed:
-        emulator.connect().recv(timeout=60)
+        emulator.connect().recv(timeout=PATIENCE)
     assert closed.value.rcvd.code == 1013
 
 
 def test_a_mute_server_leaves_pings_unanswered_and_the_connection_open(emulator):
     socket, _ = emulator.greeted()
-    assert socket.ping().wait(60)
+    assert socket.ping().wait(PATIENCE)
     emulator.control("faults", mute={})
     emulator.control("send", text="lost")
     assert not socket.ping().wait(0.2)
@@ -319,7 +320,7 @@ def test_a_mute_server_leaves_pings_unanswered_and_the_connection_open(emulator)
         socket.recv(timeout=0)
     emulator.http("DELETE", "/emulator/faults", key=None)
     emulator.control("send", text="heard")
-    assert socket.recv(timeout=60) == "heard"
+    assert socket.recv(timeout=PATIENCE) == "heard"
 
 
 @pytest.mark.parametrize("code", [1000, 1001, 1011, 1012, 1013, 4000])
@@ -327,7 +328,7 @@ def test_connections_are_closed_with_any_code(emulator, code):
     socket, _ = emulator.greeted()
     emulator.control("close", code=code, reason="because")
     with pytest.raises((ConnectionClosedOK, ConnectionClosedError)) as closed:
-        socket.recv(timeout=60)
+        socket.recv(timeout=PATIENCE)
     assert (closed.value.rcvd.code, closed.value.rcvd.reason) == (code, "because")
 
 
@@ -336,9 +337,9 @@ def test_a_reset_leaves_no_close_frame(emulator):
     other, _ = emulator.greeted()
     emulator.control("reset", ws_connection_id=connection_id)
     with pytest.raises(ConnectionClosedError) as closed:
-        socket.recv(timeout=60)
+        socket.recv(timeout=PATIENCE)
     assert closed.value.rcvd is None
-    assert other.ping().wait(60)
+    assert other.ping().wait(PATIENCE)
 
 
 def test_a_stalled_connection_goes_on_where_it_was(emulator):
@@ -347,29 +348,29 @@ def test_a_stalled_connection_goes_on_where_it_was(emulator):
     emulator.control("stall", seconds=0.4)
     pong = socket.ping()
     emulator.control("send", text="after")
-    assert socket.recv(timeout=60) == "after"
-    assert pong.wait(60)
+    assert socket.recv(timeout=PATIENCE) == "after"
+    assert pong.wait(PATIENCE)
     assert time.monotonic() - started >= 0.4
 
 
 def test_any_message_can_be_sent(emulator):
     socket, connection_id = emulator.greeted()
     emulator.control("send", json={"n": None, "é": [1]}, ws_connection_id=connection_id)
-    assert socket.recv(timeout=60) == '{"n":null,"é":[1]}'
+    assert socket.recv(timeout=PATIENCE) == '{"n":null,"é":[1]}'
     emulator.control("send", base64=base64.b64encode(b"\xff\x00").decode(), ws_connection_id="*")
-    assert socket.recv(timeout=60) == b"\xff\x00"
+    assert socket.recv(timeout=PATIENCE) == b"\xff\x00"
     assert emulator.control("send", text="", repeat=3)["sent"] == 3
-    assert [socket.recv(timeout=60) for _ in range(3)] == [""] * 3
+    assert [socket.recv(timeout=PATIENCE) for _ in range(3)] == [""] * 3
 
 
 def test_raw_bytes_reach_the_wire_untouched(emulator):
     socket, _ = emulator.greeted()
     for part in (b"\x01\x02he", b"\x80\x03llo"):
         emulator.control("send", raw_base64=base64.b64encode(part).decode())
-    assert socket.recv(timeout=60) == "hello"
+    assert socket.recv(timeout=PATIENCE) == "hello"
     emulator.control("send", raw_base64=base64.b64encode(b"\x81\x01\xff").decode())
     with pytest.raises(ConnectionClosedError) as closed:
-        socket.recv(timeout=60)
+        socket.recv(timeout=PATIENCE)
     assert closed.value.sent.code == 1007
 
 
@@ -377,7 +378,7 @@ def test_raw_bytes_reach_the_wire_untouched(emulator):
 def test_a_message_has_the_size_that_was_asked_for(emulator, size):
     socket, _ = emulator.greeted()
     assert emulator.control("send", size=size)["sent"] == 1
-    message = socket.recv(timeout=60)
+    message = socket.recv(timeout=PATIENCE)
     assert len(message) == size
     assert json.loads(message)["channel"] == "transcript"
 
@@ -386,7 +387,7 @@ def test_a_flood_arrives_whole_and_in_order_and_is_not_kept(emulator):
     socket, _ = emulator.greeted()
     before = emulator.state["totals"]
     assert emulator.control("flood", count=12_000)["sent"] == 12_000
-    assert [json.loads(socket.recv(timeout=60))["seq"] for _ in range(12_000)] == list(range(1, 12_001))
+    assert [json.loads(socket.recv(timeout=PATIENCE))["seq"] for _ in range(12_000)] == list(range(1, 12_001))
     assert emulator.state["totals"] == before
 
 
@@ -394,7 +395,7 @@ def test_a_paced_flood_says_when_each_event_was_sent(emulator):
     socket, _ = emulator.greeted()
     answer = emulator.control("flood", count=40, rate=200)
     assert answer["seconds"] >= 0.19
-    events = [json.loads(socket.recv(timeout=60)) for _ in range(40)]
+    events = [json.loads(socket.recv(timeout=PATIENCE)) for _ in range(40)]
     sent = [event["sent_unix_ts"] for event in events]
     assert sent == sorted(sent)
     # The first may be late on a busy machine, and the others are not for that.
@@ -407,7 +408,7 @@ def test_a_flood_ends_with_its_connection(emulator):
         flood = threads.submit(emulator.control, "flood", count=1_000_000_000)
         emulator.until(lambda state: state["connections"][0]["frames_sent"] > 1000)
         socket.close()
-        assert flood.result(timeout=60)["sent"] < 1_000_000_000
+        assert flood.result(timeout=PATIENCE)["sent"] < 1_000_000_000
 
 
 def test_a_replay_can_be_asked_for_and_waited_for(start):
@@ -415,7 +416,7 @@ def test_a_replay_can_be_asked_for_and_waited_for(start):
     socket, connection_id = emulator.greeted()
     replay = emulator.control("replay", wait=True)["replay"]
     assert (replay["ws_connection_id"], replay["played"], replay["playing"]) == (connection_id, 159, False)
-    assert [json.loads(socket.recv(timeout=60)) for _ in range(159)][-1]["status"] == "exported"
+    assert [json.loads(socket.recv(timeout=PATIENCE)) for _ in range(159)][-1]["status"] == "exported"
 
 
 def test_a_replay_keeps_the_time_of_its_recording(start, journal):
@@ -424,10 +425,10 @@ def test_a_replay_keeps_the_time_of_its_recording(start, journal):
     socket, _ = emulator.greeted()
     started = time.monotonic()
     emulator.control("replay")
-    assert [socket.recv(timeout=60) for _ in range(3)] == ['{"n":1}'] * 3
+    assert [socket.recv(timeout=PATIENCE) for _ in range(3)] == ['{"n":1}'] * 3
     assert time.monotonic() - started >= 0.4
     emulator.control("replay", loop=True, speed=500)
-    assert [socket.recv(timeout=60) for _ in range(9)] == ['{"n":1}'] * 9
+    assert [socket.recv(timeout=PATIENCE) for _ in range(9)] == ['{"n":1}'] * 9
 
 
 @pytest.mark.parametrize(

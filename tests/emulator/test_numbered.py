@@ -8,6 +8,7 @@ import time
 
 import pytest
 from hypothesis import given, settings, strategies
+from support.patience import PATIENCE, patient
 from videodb.exceptions import InvalidRequestError
 
 from vdbevents.emulator.application import EmulatorSettings, serve
@@ -82,7 +83,7 @@ def test_a_script_that_is_entered_after_a_thousand_years_needs_no_longer():
     recording = RecordedScript(load_recording(None), 1.0, loop=True)
     due, _ = next(recording.utterances("transcript", "mic", ORIGIN, ORIGIN + years))
     assert 0 <= due - ORIGIN - years < recording.recording.round_seconds
-    assert time.monotonic() - started < 60
+    assert time.monotonic() - started < PATIENCE
 
 
 @pytest.mark.parametrize("passed", [0, 20.5, 65.3, 65.74, 131.5, 400])
@@ -116,7 +117,7 @@ def begin(emulator):
 
 
 def heard(socket, count=1):
-    return [json.loads(socket.recv(timeout=60)) for _ in range(count)]
+    return [json.loads(socket.recv(timeout=PATIENCE)) for _ in range(count)]
 
 
 def records(emulator, query=""):
@@ -239,7 +240,7 @@ def test_the_clock_of_the_service_runs_at_its_rate_and_tells_its_time_everywhere
     started = time.monotonic()
     finals = [event for event in heard(socket, 8) if event["data"]["is_final"]]
     assert [number(event["data"]["text"]) for event in finals] == [1, 2]
-    assert time.monotonic() - started < 11, "at the rate of real time it takes 12 s"
+    assert time.monotonic() - started < patient(11), "at the rate of real time it takes 12 s"
     session.rtstreams[0].stop_transcript()
 
     changed = emulator.control("clock", rate=1, advance=1e9)

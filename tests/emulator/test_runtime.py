@@ -16,6 +16,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
+from support.patience import PATIENCE
 from videodb.capture import CaptureClient
 
 from vdbevents.emulator.application import EmulatorSettings, installed_path, running
@@ -87,7 +88,7 @@ class Runtime:
         return not select.select([self.process.stdout], [], [], 0.3)[0]
 
     def code(self):
-        return self.process.wait(timeout=60)
+        return self.process.wait(timeout=PATIENCE)
 
     def close(self):
         self.process.kill()
@@ -184,7 +185,7 @@ def test_the_sdk_captures_a_session_from_created_to_exported(emulator, sdk_runti
         ["mic:default", "mic:headset", "display:1", "display:2", "system_audio:default", "camera:1"],
         0,
     )
-    events = [json.loads(socket_.recv(timeout=60)) for _ in range(6)]
+    events = [json.loads(socket_.recv(timeout=PATIENCE)) for _ in range(6)]
     assert [event["event"].removeprefix("capture_session.") for event in events] == [
         "created",
         "starting",
@@ -565,7 +566,7 @@ def test_it_emits_on_demand(runtime, emulator):
     with ThreadPoolExecutor() as threads:
         told = threads.submit(emulator.control, "runtime", long_line=70_000)
         line = runtime.line()
-        assert told.result(timeout=60)["success"]
+        assert told.result(timeout=PATIENCE)["success"]
     assert len(line) == 70_000
     assert set(json.loads(line.removeprefix(PREFIX))["payload"]["text"]) == {"x"}
 

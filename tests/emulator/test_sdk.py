@@ -5,6 +5,7 @@ import json
 
 import pytest
 import videodb
+from support.patience import PATIENCE
 from videodb.exceptions import AuthenticationError, InvalidRequestError
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
@@ -16,7 +17,7 @@ CHANNELS = [
 
 
 def heard(socket, count):
-    return [json.loads(socket.recv(timeout=60)) for _ in range(count)]
+    return [json.loads(socket.recv(timeout=PATIENCE)) for _ in range(count)]
 
 
 @pytest.fixture
@@ -67,7 +68,7 @@ def test_what_is_played_while_nobody_listens_is_not_pushed_again_but_can_be_fetc
     line = b'{"ts":"t","unix_ts":%.1f,"channel":"transcript","rtstream_id":"r","data":{"text":"%d"}}'
     emulator = start(autoplay=True, replay=journal(*(line % (100 + n * 0.1, n) for n in range(6))))
     first, first_id = emulator.greeted()
-    first.recv(timeout=60)
+    first.recv(timeout=PATIENCE)
     first.close()
     second, second_id = emulator.greeted()
     assert second_id != first_id
@@ -411,7 +412,7 @@ def test_what_cannot_be_is_refused_with_a_message(emulator, method, path, body, 
 def test_a_ticket_opens_one_websocket(emulator):
     url = emulator.websocket_url()
     with connect(url) as socket:
-        assert set(json.loads(socket.recv(timeout=60))) == {"connection_id"}
+        assert set(json.loads(socket.recv(timeout=PATIENCE))) == {"connection_id"}
     for bad in (url, url.split("?", maxsplit=1)[0]):
         with pytest.raises(InvalidStatus) as refused, connect(bad):
             pass

@@ -7,6 +7,7 @@ import urllib.request
 from dataclasses import replace
 
 import pytest
+from support.patience import PATIENCE
 from support.processes import eventually
 
 from vdbevents import cloud
@@ -51,12 +52,12 @@ class Service:
     def post(self, path, **body):
         headers = {"x-access-token": KEY}
         request = urllib.request.Request(self.url + path, json.dumps(body).encode(), headers)
-        with urllib.request.urlopen(request, timeout=30) as answer:
+        with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
             return json.load(answer)
 
     @property
     def state(self):
-        with urllib.request.urlopen(self.url + "/emulator/state", timeout=30) as answer:
+        with urllib.request.urlopen(self.url + "/emulator/state", timeout=PATIENCE) as answer:
             return json.load(answer)
 
     @property

@@ -32,6 +32,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from support.patience import PATIENCE
 from support.processes import KEY
 from support.stepped_clock import step
 from vdbevents.events import envelope, fields, gaps, identity as events_identity, lifecycle
@@ -822,7 +823,7 @@ class Run:
     @staticmethod
     def _answered(request):
         try:
-            with urllib.request.urlopen(request, timeout=60) as answer:
+            with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
                 return json.load(answer)
         except urllib.error.HTTPError:
             raise
@@ -834,7 +835,7 @@ class Run:
         content = None if body is None else json.dumps(body).encode()
         headers = {"x-access-token": KEY, "Content-Type": "application/json"}
         request = urllib.request.Request(self._url + path, content, headers, method=method)
-        with urllib.request.urlopen(request, timeout=30) as answer:
+        with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
             return json.load(answer).get("data")
 
     # What goes wrong.

@@ -9,3 +9,7 @@ def patient(seconds):
     For limits that only end what hangs; a time that is itself the expectation is not scaled.
     """
     return seconds * float(os.environ.get("VDBEVENTS_TEST_PATIENCE") or 1)
+
+
+PATIENCE = patient(60.0)
+"""Seconds until what has not happened counts as hanging."""

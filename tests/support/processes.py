@@ -14,12 +14,11 @@ import urllib.request
 from pathlib import Path
 
 from support import forkserver
-from support.patience import patient
+from support.patience import PATIENCE, patient
 from vdbevents.emulator.application import EmulatorSettings, installed_path, running
 from vdbevents.journal.locks import listener_pid, listener_runs
 
 KEY = "sk-emulator"
-PATIENCE = patient(60.0)
 ROOT = Path(__file__).parents[2]
 
 
@@ -146,7 +145,7 @@ class Reached:
     def request(self, path, method="POST", **body):
         content = json.dumps(body).encode() if method == "POST" else None
         request = urllib.request.Request(self.url + "/emulator/" + path, content, method=method)
-        with urllib.request.urlopen(request, timeout=60) as answer:
+        with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
             return json.load(answer)
 
     def fault(self, **faults):
