@@ -52,7 +52,7 @@ def test_a_gap_that_no_run_could_mark_is_marked_by_the_first_that_connects(servi
     killed.kill()
     service.fault(http={"status": 503})
     unlucky = listen()
-    unlucky.says("trying again")
+    unlucky.says("retrying in")
     assert unlucky.stop() == 0
     service.fault(http=None)
     lucky = listen()

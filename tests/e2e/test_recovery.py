@@ -306,7 +306,7 @@ def test_a_listener_that_finds_a_live_session_takes_it_over_and_fetches_what_it_
     (gap,) = closed(state)
 
     assert gap.status == "recovered"
-    assert gap.reason == f"the listener with PID {killed.pid} ended without a word"
+    assert gap.reason == f"the listener with PID {killed.pid} ended unexpectedly"
     assert assert_each_once(listener, session).recovered >= 300 / 2
 
 
@@ -324,7 +324,7 @@ def test_a_session_that_has_ended_meanwhile_is_left_alone_and_what_it_made_is_fe
     (gap,) = closed(state)
     told = eventually(lambda: [e for e in fetched(state, "capture_session") if e["status"] == "exported"])
 
-    assert (gap.reason, gap.status) == ("no listener ran", "recovered")
+    assert (gap.reason, gap.status) == ("no listener was running", "recovered")
     assert listener.own("listener.rebound") == []
     assert [len(session.indexes(kind)) for kind in KINDS[1:]] == [1, 1]
     assert {e["capture_session_id"] for e in told} == {session.id}
@@ -720,7 +720,7 @@ def test_without_recovery_pipelines_and_gaps_are_left_alone_until_a_listener_wit
     first = listener.connected()
     for times in (2, 3):
         dropped_connection(service, listener, times)
-    listener.says(f"pipelines started with {first} still push to it")
+    listener.says(f"pipelines of {first} still send to it")
 
     assert session.running == {kind: [first] for kind in KINDS}
     known = eventually(lambda: (found := gaps_of(state))[1:] and found)

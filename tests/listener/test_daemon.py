@@ -6,7 +6,7 @@ import pytest
 
 from vdbevents import cloud
 from vdbevents.journal import locks, state as journal_state
-from vdbevents.listener import daemon, protocol
+from vdbevents.listener import daemon, listener_options, protocol, service_socket
 
 
 class Silent:
@@ -15,7 +15,7 @@ class Silent:
     def say(self, text, *, problem=False, hint=""):
         pass
 
-    def show(self, made, received_ms):
+    def show(self, record, received_ms):
         pass
 
     def announce(self, ws_id):
@@ -31,8 +31,8 @@ def test_a_bug_in_what_connects_ends_the_listener_and_is_not_swallowed(tmp_path,
     async def broken(self):
         raise ZeroDivisionError
 
-    monkeypatch.setattr(daemon._Daemon, "_connect", broken)
-    options = daemon.ListenerOptions(
+    monkeypatch.setattr(service_socket.ServiceSocket, "_run", broken)
+    options = listener_options.ListenerOptions(
         state, cloud.Credentials("sk-x", "http://127.0.0.1:1"), protocol.ConnectionSettings()
     )
 

@@ -233,7 +233,7 @@ def test_a_connection_that_went_silent_may_have_been_dead_since_its_last_sign_of
     bench.started()
     bench.connected()
     bench.does(m.Received(b"{}"), after=100)
-    bench.does(m.Closed(1006, "pings went unanswered", silent=True), after=1000)
+    bench.does(m.Closed(1006, "no answer to pings", silent=True), after=1000)
     bench.does(m.TimeReached(), after=2)
 
     gap = own_events(bench.connected("ws-2"))["listener.gap"]
@@ -244,13 +244,13 @@ def test_a_connection_that_went_silent_may_have_been_dead_since_its_last_sign_of
 
 def test_a_run_that_was_killed_left_a_gap_and_an_orderly_one_did_not():
     killed = Bench()
-    killed.started(blind=m.Outage(WALL - 60_000, "the listener with PID 77 ended without a word"))
+    killed.started(outage=m.Outage(WALL - 60_000, "the listener with PID 77 ended unexpectedly"))
     orderly = Bench()
     orderly.started()
 
     gap = own_events(killed.connected())["listener.gap"]
 
-    assert (gap["seconds"], gap["reason"]) == (60.0, "the listener with PID 77 ended without a word")
+    assert (gap["seconds"], gap["reason"]) == (60.0, "the listener with PID 77 ended unexpectedly")
     assert "listener.gap" not in own_events(orderly.connected())
 
 
@@ -462,7 +462,7 @@ def test_what_was_dropped_is_a_gap_of_its_own_though_the_connection_stood():
             "since": envelope.utc_text(WALL + 1000),
             "until": envelope.utc_text(WALL + 5000),
             "seconds": 4.0,
-            "reason": "the disk took no lines, and the memory for them was full",
+            "reason": "the disk refused writes and the memory buffer was full",
             "status": "open",
             "dropped": 7,
         }
@@ -479,7 +479,7 @@ def test_what_was_dropped_by_a_run_that_could_not_say_so_is_told_by_the_next():
     actions = Bench(counts=counts).started()
 
     assert own_events(actions)["listener.gap"]["dropped"] == 3
-    assert counts.untold == {}
+    assert counts.unmarked == {}
 
 
 def test_what_a_gap_tells_of_already_is_not_told_again():
@@ -497,7 +497,7 @@ def test_a_line_about_dropped_events_that_makes_no_sense_is_no_loss(data):
     counts = counters.ListenerCounts()
     counts.note_own({"channel": "vdbevents", "event": "listener.dropped", "data": data})
 
-    assert counts.untold == {}
+    assert counts.unmarked == {}
 
 
 # What was fetched later
@@ -525,10 +525,10 @@ def test_what_is_supplied_is_written_and_counted_in_every_state(state):
 def test_a_description_that_was_fetched_later_does_not_say_that_a_screen_is_seen():
     bench = in_state("connected")
     bench.does(m.Supplied([fetched("visual_index")]))
-    assert bench.machine.last_seen == {}
+    assert bench.machine.counts.last_seen == {}
 
     bench.does(m.Received(b'{"channel":"scene_index","rtstream_id":"rts-1"}'), after=5)
-    assert bench.machine.last_seen == {"rts-1": bench.seconds}
+    assert bench.machine.counts.last_seen == {"rts-1": bench.seconds}
 
 
 def test_a_service_that_names_ever_new_streams_does_not_fill_the_memory():
@@ -536,7 +536,7 @@ def test_a_service_that_names_ever_new_streams_does_not_fill_the_memory():
     for number in range(500):
         bench.does(m.Received(b'{"channel":"visual_index","rtstream_id":"rts-%d"}' % number))
 
-    assert len(bench.machine.last_seen) == 100
+    assert len(bench.machine.counts.last_seen) == 100
 
 
 def closes(gap, status, **changes):
@@ -599,7 +599,7 @@ def test_an_event_that_was_fetched_before_it_came_is_not_written_again_and_not_c
 def test_an_event_that_was_known_is_a_sign_of_life_all_the_same():
     bench = in_state("connected", is_known=lambda _: True, ping_interval=20)
     bench.does(m.Received(b"{}"), after=100)
-    bench.does(m.Closed(1006, "pings went unanswered", silent=True), after=30)
+    bench.does(m.Closed(1006, "no answer to pings", silent=True), after=30)
     bench.does(m.TimeReached(), after=60)
 
     assert own_events(bench.connected("ws-2"))["listener.gap"]["seconds"] == 90

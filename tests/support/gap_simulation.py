@@ -23,6 +23,7 @@ from vdbevents.errors import ServiceUnreachableError
 from vdbevents.events import envelope, fields, gaps, identity as events_identity, lifecycle
 from vdbevents.journal import files, state, writer
 from vdbevents.listener import counters, machine as listener_machine, protocol as m
+from vdbevents.listener.recovery_hook import RecoveryHost
 from vdbevents.recovery import context, gap_filler
 from vdbevents.recovery.reconciler import Reconciler
 
@@ -239,7 +240,6 @@ class Listener:
 
     def __init__(self, world, blind):
         self._world = world
-        self.dropped = 0
         self.reconciler = Reconciler(
             world.directory, world.service, stale_seconds=world.stale_seconds, linger_seconds=60
         )
@@ -255,7 +255,8 @@ class Listener:
             m.ConnectionSettings(), draw, counts, self.reconciler.is_known
         )
         self.feed(m.Started(1, "1", blind))
-        self._running = self.reconciler.run(self)
+        host = RecoveryHost(self.machine, self.feed, self._flushed, lambda *_, **__: None)
+        self._running = self.reconciler.run(host)
         self._waits: Wait = self._running.send(None)
         self._until = world.monotonic + self._waits.what
 
@@ -265,38 +266,18 @@ class Listener:
             match action:
                 case m.Append(_, made):
                     if not self.writer.put(made.line, keep=made.event.get("channel") == "vdbevents"):
-                        self.dropped += 1
+                        self.machine.counts.dropped += 1
                 case m.Announce(ws_id):
                     self.reconciler.connected(ws_id)
                 case m.Withdraw():
                     self.reconciler.disconnected()
 
-    # What the reconciler may do with it.
-
     @property
     def open_gaps(self):
         return self.machine.counts.open_gaps
 
-    @property
-    def last_seen(self):
-        return self.machine.last_seen
-
-    @property
-    def ended_sessions(self):
-        return self.machine.ended_sessions
-
-    def supply(self, records):
-        if records:
-            self.feed(m.Supplied(records))
-
-    def new_gap_id(self):
-        return self.machine.new_gap_id()
-
-    async def flushed(self):
+    async def _flushed(self):
         await Wait("flush", self.writer.put_bytes)
-
-    def say(self, text, *, problem=False, hint=""):
-        pass
 
     # What is done with it.
 

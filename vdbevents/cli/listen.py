@@ -97,7 +97,8 @@ def listen(
 
         return start_detached(state, _listener_arguments(arguments))
     from vdbevents.cli.cache_worker import kept_sealed
-    from vdbevents.listener.daemon import ListenerOptions, listen as record_events
+    from vdbevents.listener.daemon import listen as record_events
+    from vdbevents.listener.listener_options import ListenerOptions
     from vdbevents.listener.protocol import ConnectionSettings
 
     settings = ConnectionSettings(

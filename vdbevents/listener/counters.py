@@ -1,17 +1,23 @@
-"""Count what the listener wrote, for `vdbevents status` and for the next run. Pure."""
+"""Count what the listener journals, for the status, the recovery and the next run. Pure."""
 
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from vdbevents.events import fields
 from vdbevents.events.gaps import Gap, gap_from
-from vdbevents.listener.protocol import EventsDropped
+from vdbevents.events.lifecycle import lifecycle_of
+from vdbevents.listener.protocol import EventsDropped, Moment
+
+# A service that keeps inventing channels or streams must not fill the status file, or the memory.
+_MOST_CHANNELS = 100
+_MOST_STREAMS = 100
 
 
 @dataclass(slots=True)
 class ChannelCount:
-    """How many events of a channel were received, and when the last was, in ms since the epoch."""
+    """How many events of a channel were journaled, and when the last one, in ms since the epoch."""
 
     count: int = 0
     last_ms: int = 0
@@ -19,35 +25,66 @@ class ChannelCount:
 
 @dataclass(slots=True)
 class ListenerCounts:
-    """What `status` shows besides the state.
+    """Counts of the journal, and the latest activity of the streams.
 
     Attributes:
+        channels: a count each.
         gaps: how many there were.
-        unrecovered: how many of them lack something, for ever or until it is fetched.
-        open_gaps: those that are to be filled yet, by their ids.
-        untold: what was dropped and no gap tells of yet, by when that began.
+        unrecovered: how many of them lack something, for now or for good.
+        open_gaps: those to backfill, by their ids, oldest first.
+        unmarked: events that were dropped and have no gap yet, by when that began.
+        dropped: how many lines were dropped.
+        since_ms: when counting began.
+        last_seen: when the last description of each screen arrived, by its stream's id; seconds on the
+            monotonic clock.
+        ended_sessions: the ids of sessions of which an end was received.
     """
 
     channels: dict[str, ChannelCount] = field(default_factory=dict)
     gaps: int = 0
     unrecovered: int = 0
     open_gaps: dict[str, Gap] = field(default_factory=dict)
-    untold: dict[int, EventsDropped] = field(default_factory=dict)
+    unmarked: dict[int, EventsDropped] = field(default_factory=dict)
     dropped: int = 0
     since_ms: int = 0
+    last_seen: dict[str, float] = field(default_factory=dict)
+    ended_sessions: deque[str] = field(default_factory=lambda: deque(maxlen=_MOST_STREAMS))
+
+    def note(self, event: Mapping[str, Any], now: Moment) -> str:
+        """Count an event that is journaled now; return its channel."""
+        channel = fields.channel_of(event)
+        if channel == fields.OWN_CHANNEL:
+            self.note_own(event)
+            return channel
+        count = self.channels.get(channel)
+        if count is None:
+            if len(self.channels) >= _MOST_CHANNELS:
+                channel = "other"
+            count = self.channels.setdefault(channel, ChannelCount())
+        count.count += 1
+        count.last_ms = now.wall_ms
+        if channel == "visual_index" and "backfilled" not in event:
+            stream_id = fields.stream_id_of(event)
+            if stream_id in self.last_seen or len(self.last_seen) < _MOST_STREAMS:
+                self.last_seen[stream_id] = now.monotonic
+        elif channel == "capture_session":
+            step = lifecycle_of(event)
+            if step is not None and step.status in ("stopping", "stopped", "failed"):
+                self.ended_sessions.append(step.session_id)
+        return channel
 
     def note_own(self, event: Mapping[str, Any]) -> None:
-        """Takes a line of the recorder's own into account: of what was dropped, or of a gap."""
-        told, gap = event.get("data"), gap_from(event)
-        if event.get("event") == "listener.dropped" and isinstance(told, Mapping):
-            since_ms, until_ms = fields.unix_ms(told.get("since")), fields.unix_ms(told.get("until"))
-            count = told.get("count")
+        """Count a line of the recorder's own: dropped events, or a gap."""
+        data, gap = event.get("data"), gap_from(event)
+        if event.get("event") == "listener.dropped" and isinstance(data, Mapping):
+            since_ms, until_ms = fields.unix_ms(data.get("since")), fields.unix_ms(data.get("until"))
+            count = data.get("count")
             if since_ms is not None and until_ms is not None and isinstance(count, int) and count > 0:
-                self.untold[since_ms] = EventsDropped(count, since_ms, until_ms)
+                self.unmarked[since_ms] = EventsDropped(count, since_ms, until_ms)
         if gap is not None:
             self._note_gap(gap)
             if gap.dropped:
-                self.untold.pop(gap.since_ms, None)
+                self.unmarked.pop(gap.since_ms, None)
 
     def _note_gap(self, gap: Gap) -> None:
         if gap.id not in self.open_gaps:

@@ -8,16 +8,15 @@ actions in order.
                           └─────failed─────────┴── no id in time ──> waiting …
 """
 
-from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from vdbevents.cloud import Failure
 from vdbevents.cloud.backoff import Backoff
 from vdbevents.errors import ServiceRefusedError, ServiceUnreachableError, VdbeventsError
-from vdbevents.events import envelope, fields, lifecycle
+from vdbevents.events import envelope, fields
 from vdbevents.events.gaps import EVENT as GAP_EVENT, Gap
-from vdbevents.listener.counters import ChannelCount, ListenerCounts
+from vdbevents.listener.counters import ListenerCounts
 from vdbevents.listener.protocol import (
     Action,
     Announce,
@@ -45,15 +44,22 @@ from vdbevents.listener.protocol import (
     Withdraw,
 )
 
-# A service that names ever new kinds, or streams, must not fill the status with them.
-_MOST_CHANNELS = 100
-_MOST_STREAMS = 100
-
-_JUMP_SECONDS = 5.0
+_CLOCK_JUMP_SECONDS = 5.0
 
 
 class ListenerMachine:
-    """The listener's decisions. One instance a run."""
+    """The connection of one run, and the gaps between connections.
+
+    Attributes:
+        state, since_ms: the state, and since when (ms since the epoch).
+        ws_id: the id of the connection; None while disconnected.
+        previous_ws_id: that of the connection before.
+        connections: how many this run has made.
+        failures: how many attempts in a row have failed.
+        last_error: why the last one did; None once connected.
+        next_attempt_ms: when the next one is due, while waiting.
+        outage: since when nothing is received; no gap marks it yet.
+    """
 
     def __init__(
         self,
@@ -62,14 +68,13 @@ class ListenerMachine:
         counts: ListenerCounts | None = None,
         is_known: Callable[[Mapping[str, Any]], bool] | None = None,
     ) -> None:
-        """Nothing happens before `Started`.
+        """Do nothing before `Started`.
 
         Args:
             settings: the user's.
-            random: a number in [0, 1) at each call.
-            counts: to go on counting from.
-            is_known: tells of an event that comes whether it was fetched before, and is in the journal; None
-                where nobody fetches anything.
+            random: returns a number in [0, 1).
+            counts: to continue from.
+            is_known: returns whether an event that arrives was fetched before; None without a recovery.
         """
         self.settings = settings
         self.state = ListenerState.WAITING
@@ -81,6 +86,7 @@ class ListenerMachine:
         self.failures = 0
         self.last_error: str | None = None
         self.next_attempt_ms: int | None = None
+        self.outage: Outage | None = None
         self._random = random
         # The upper bound of the random wait: a fleet of listeners must not come back at the same moment.
         self._longest_waits = Backoff(2 * settings.shortest_wait, settings.longest_wait)
@@ -88,41 +94,36 @@ class ListenerMachine:
         self._connected_at = 0.0
         self._last_heard_ms = 0
         self._ticked: Moment | None = None
-        self.last_seen: dict[str, float] = {}
-        """When the last description of each screen came, by its stream's id, on the monotonic clock."""
-        self.ended_sessions: deque[str] = deque(maxlen=_MOST_STREAMS)
-        """The sessions whose end was told of."""
-        self.blind: Outage | None = None
 
     @property
     def reconnects(self) -> int:
         """How many connections were made after the first."""
         return max(0, self.connections - 1)
 
-    def handle(self, happening: Input, now: Moment) -> list[Action]:  # noqa: C901, PLR0911 - a case each
-        """What to do about something that happened. After `End` nothing is done any more."""
+    def handle(self, input_: Input, now: Moment) -> list[Action]:  # noqa: C901, PLR0911 - a case each
+        """Return the actions for an input; none after `End`."""
         if self.state is ListenerState.STOPPED:
             return []
-        match happening:
+        match input_:
             case Received(payload):
                 return self._received(payload, now)
             case Started():
-                return self._started(happening, now)
+                return self._started(input_, now)
             case Failed(failure):
-                return self._lost(failure, now)
+                return self._failed(failure, now)
             case Opened():
                 self._enter(ListenerState.OPENING, now)
                 return [WakeAt(now.monotonic + self.settings.step_limit)]
             case Closed():
-                return self._closed(happening, now)
+                return self._closed(input_, now)
             case TimeReached():
                 return self._time_reached(now)
             case Ticked():
                 return self._tick(now)
             case EventsDropped():
-                return self._dropped(happening, now)
+                return [self._dropped(input_, now)]
             case Supplied(records):
-                return [self._append(made, now) for made in records]
+                return [self._append(record, now) for record in records]
             case StopRequested(by):
                 return self._end(None, by, now)
 
@@ -133,58 +134,30 @@ class ListenerMachine:
     def _own(self, event: str, data: Mapping[str, Any], now: Moment) -> Append:
         return self._append(envelope.own_record(event, data, now.wall_ms), now)
 
-    def _append(self, made: envelope.Record, now: Moment) -> Append:
-        channel = fields.channel_of(made.event)
-        if channel == fields.OWN_CHANNEL:
-            self.counts.note_own(made.event)
-        else:
-            count = self.counts.channels.get(channel)
-            if count is None:
-                if len(self.counts.channels) >= _MOST_CHANNELS:
-                    channel = "other"
-                count = self.counts.channels.get(channel)
-            if count is None:
-                count = self.counts.channels[channel] = ChannelCount()
-            count.count += 1
-            count.last_ms = now.wall_ms
-            if channel == "visual_index" and "backfilled" not in made.event:
-                self._note_seen(made.event, now)
-            elif channel == "capture_session":
-                self._note_life(made.event)
-        return Append(channel, made)
-
-    def _note_seen(self, event: Mapping[str, Any], now: Moment) -> None:
-        stream_id = fields.stream_id_of(event)
-        if stream_id in self.last_seen or len(self.last_seen) < _MOST_STREAMS:
-            self.last_seen[stream_id] = now.monotonic
-
-    def _note_life(self, event: Mapping[str, Any]) -> None:
-        life = lifecycle.lifecycle_of(event)
-        if life is not None and life.status in ("stopping", "stopped", "failed"):
-            self.ended_sessions.append(life.session_id)
+    def _append(self, record: envelope.Record, now: Moment) -> Append:
+        return Append(self.counts.note(record.event, now), record)
 
     def _started(self, started: Started, now: Moment) -> list[Action]:
         self.counts.since_ms = self.counts.since_ms or now.wall_ms
         self._enter(ListenerState.CONNECTING, now)
-        told: dict[str, Any] = {"pid": started.pid, "version": started.version}
+        data: dict[str, Any] = {"pid": started.pid, "version": started.version}
         if started.ws_ids:
-            told["ws_ids"] = list(started.ws_ids)
-        actions: list[Action] = [self._own("listener.started", told, now)]
-        self.blind = started.blind
-        for dropped in list(self.counts.untold.values()):
-            actions += self._dropped(dropped, now)
+            data["ws_ids"] = list(started.ws_ids)
+        self.outage = started.outage
+        actions: list[Action] = [self._own("listener.started", data, now)]
+        actions += [self._dropped(dropped, now) for dropped in list(self.counts.unmarked.values())]
         return [*actions, Connect()]
 
     def _received(self, payload: bytes, now: Moment) -> list[Action]:
-        made = envelope.envelop(payload, now.wall_ms)
+        record = envelope.envelop(payload, now.wall_ms)
         self._last_heard_ms = now.wall_ms
         if self.state is ListenerState.CONNECTED:
-            if self._is_known is not None and self._is_known(made.event):
+            if self._is_known is not None and self._is_known(record.event):
                 return []
-            return [self._append(made, now)]
-        ws_id = fields.connection_id_of(made.event)
+            return [self._append(record, now)]
+        ws_id = fields.connection_id_of(record.event)
         if ws_id is None:
-            return [self._append(made, now)]
+            return [self._append(record, now)]
         return self._connected(ws_id, payload, now)
 
     def _connected(self, ws_id: str, payload: bytes, now: Moment) -> list[Action]:
@@ -193,33 +166,30 @@ class ListenerMachine:
         self.connections += 1
         self.last_error = None
         self._connected_at = now.monotonic
-        told = {"ws_id": ws_id, "reconnects": self.reconnects, "init": payload.decode("utf-8", "replace")}
-        rebind = ""
+        data = {"ws_id": ws_id, "reconnects": self.reconnects, "init": payload.decode("utf-8", "replace")}
+        hint = ""
         if self.previous_ws_id is not None:
-            # The service binds a pipeline to an id for good, and re-binds none.
-            told["previous_ws_id"] = self.previous_ws_id
-        if self.previous_ws_id is not None and self._is_known is None:
-            rebind = (
-                f"pipelines started with {self.previous_ws_id} still push to it: start them anew with this id"
-            )
-        actions: list[Action] = [
-            self._own("listener.connected", told, now),
-            *self._gap(now),
+            data["previous_ws_id"] = self.previous_ws_id
+            if self._is_known is None:
+                # The service binds a pipeline to one id for good, and nobody rebinds it here.
+                hint = f"pipelines of {self.previous_ws_id} still send to it: restart them with {ws_id}"
+        return [
+            self._own("listener.connected", data, now),
+            *self._mark_outage(now),
             Announce(ws_id, first=self.connections == 1),
-            ShowMessage(f"connected as {ws_id}", problem=bool(rebind), hint=rebind),
+            ShowMessage(f"connected as {ws_id}", problem=bool(hint), hint=hint),
         ]
-        return actions
 
-    def _gap(self, now: Moment) -> list[Action]:
-        if self.blind is None:
+    def _mark_outage(self, now: Moment) -> list[Action]:
+        if self.outage is None:
             return []
-        blind, self.blind = self.blind, None
-        # A clock that was set back meanwhile makes no gap end before it began.
-        since_ms = min(blind.since_ms, now.wall_ms)
+        outage, self.outage = self.outage, None
+        # A clock that was set back must not make the gap end before it begins.
+        since_ms = min(outage.since_ms, now.wall_ms)
         seconds = (now.wall_ms - since_ms) / 1000
         return [
-            self._open_gap(since_ms, now.wall_ms, blind.reason, now),
-            ShowMessage(f"nothing was received for {seconds:.1f} s: {blind.reason}", problem=True),
+            self._open_gap(since_ms, now.wall_ms, outage.reason, now),
+            ShowMessage(f"gap of {seconds:.1f} s: {outage.reason}", problem=True),
         ]
 
     def _open_gap(self, since_ms: int, until_ms: int, reason: str, now: Moment, dropped: int = 0) -> Append:
@@ -227,58 +197,59 @@ class ListenerMachine:
         return self._own(GAP_EVENT, gap.told(), now)
 
     def new_gap_id(self) -> str:
-        """An id that no other gap has."""
+        """Return a new id for a gap."""
         return f"gap-{int(self._random() * 2**48):012x}"
 
-    def _dropped(self, dropped: EventsDropped, now: Moment) -> list[Action]:
-        reason = "the disk took no lines, and the memory for them was full"
-        return [self._open_gap(dropped.since_ms, dropped.until_ms, reason, now, dropped.count)]
+    def _dropped(self, dropped: EventsDropped, now: Moment) -> Append:
+        reason = "the disk refused writes and the memory buffer was full"
+        return self._open_gap(dropped.since_ms, dropped.until_ms, reason, now, dropped.count)
 
     def _tick(self, now: Moment) -> list[Action]:
-        """Sees whether one clock went on without the other: the machine slept, or a clock was set."""
+        """Reconnect if one clock went on without the other: the machine slept, or its clock was set."""
         before, self._ticked = self._ticked, now
         if before is None:
             return []
         apart = (now.wall_ms - before.wall_ms) / 1000 - (now.monotonic - before.monotonic)
-        if abs(apart) < _JUMP_SECONDS:
+        if abs(apart) < _CLOCK_JUMP_SECONDS:
             return []
         reason = f"the clocks are {apart:+.0f} s apart: the machine slept, or its clock was set"
         actions: list[Action] = []
         if self.state is ListenerState.CONNECTED:
-            # The last moment at which it was awake, by the clock as it was, or as it is if it was set back.
+            # The last time it was awake, by the clock as it was; or as it is now, if it was set back.
             passed_ms = int((now.monotonic - before.monotonic) * 1000)
-            blind = Outage(min(before.wall_ms, now.wall_ms - passed_ms), reason)
-            actions = self._disconnected(Closed(1006, reason), blind, now)
+            outage = Outage(min(before.wall_ms, now.wall_ms - passed_ms), reason)
+            actions = self._disconnected(Closed(1006, reason), outage, now)
         if self.state is not ListenerState.WAITING:
             actions.append(Disconnect())
         self._enter(ListenerState.CONNECTING, now)
         self.next_attempt_ms = None
-        # A connection that slept is dead, and nobody will say so for as long as a ping takes.
-        return [ShowMessage(f"{reason}; connecting anew"), *actions, Connect()]
+        # The connection did not survive the sleep; a ping would notice only after its timeout.
+        return [ShowMessage(f"{reason}; reconnecting"), *actions, Connect()]
 
-    def _disconnected(self, closed: Closed, blind: Outage, now: Moment) -> list[Action]:
-        told = {"ws_id": self.ws_id, "code": closed.code, "reason": closed.reason}
+    def _disconnected(self, closed: Closed, outage: Outage, now: Moment) -> list[Action]:
+        data = {"ws_id": self.ws_id, "code": closed.code, "reason": closed.reason}
         if now.monotonic - self._connected_at >= self.settings.stable_after:
             self.failures = 0
             self._longest_waits.reset()
-        self.blind = blind
+        self.outage = outage
         self.ws_id, self.previous_ws_id = None, self.ws_id
-        return [self._own("listener.disconnected", told, now), Withdraw()]
+        return [self._own("listener.disconnected", data, now), Withdraw()]
 
     def _closed(self, closed: Closed, now: Moment) -> list[Action]:
         reason = f"{closed.reason} ({closed.code})" if closed.reason else f"closed with code {closed.code}"
         actions: list[Action] = []
         if self.state is ListenerState.CONNECTED:
-            # Pings went unanswered: whatever was sent since the last sign of life may be lost.
-            doubt_ms = int(2 * self.settings.ping_interval * 1000) if closed.silent else 0
-            since_ms = max(self._last_heard_ms, now.wall_ms - doubt_ms) if doubt_ms else now.wall_ms
+            since_ms = now.wall_ms
+            if closed.silent:
+                # Whatever was sent since the last sign of life may be lost.
+                since_ms = max(self._last_heard_ms, since_ms - int(2 * self.settings.ping_interval * 1000))
             actions = self._disconnected(closed, Outage(since_ms, reason), now)
-        return [*actions, *self._lost(Failure(f"the connection was lost: {reason}"), now)]
+        return [*actions, *self._failed(Failure(f"connection lost: {reason}"), now)]
 
-    def _lost(self, failure: Failure, now: Moment) -> list[Action]:
+    def _failed(self, failure: Failure, now: Moment) -> list[Action]:
         self.failures += 1
         self.last_error = failure.message
-        # A key that was good a while ago is worth another try: services refuse for a moment, too.
+        # A key that worked in this run is worth another attempt: services refuse for a moment, too.
         if failure.fatal and not self.connections:
             return self._end(
                 ServiceRefusedError(failure.message, failure.hint, error_id=failure.error_id), "error", now
@@ -287,14 +258,15 @@ class ListenerMachine:
         if allowed is not None and self.failures > allowed:
             error = ServiceUnreachableError(
                 f"gave up after {self.failures} attempts in a row: {failure.message}",
-                failure.hint or "check the network; without --max-retries it would go on trying",
+                failure.hint or "check the network, or omit --max-retries to retry forever",
+                error_id="retries-exhausted",
             )
             return self._end(error, "error", now)
         wait = max(self._wait_seconds(), failure.retry_after or 0.0)
         self._enter(ListenerState.WAITING, now)
         self.next_attempt_ms = now.wall_ms + int(wait * 1000)
         return [
-            ShowMessage(f"{failure.message}; trying again in {wait:.0f} s", problem=True, hint=failure.hint),
+            ShowMessage(f"{failure.message}; retrying in {wait:.0f} s", problem=True, hint=failure.hint),
             WakeAt(now.monotonic + wait),
         ]
 
@@ -308,21 +280,12 @@ class ListenerMachine:
             self.next_attempt_ms = None
             return [Connect()]
         if self.state is ListenerState.OPENING:
-            limit = f"{self.settings.step_limit:g} s"
-            return [
-                Disconnect(),
-                *self._lost(Failure(f"the service sent no connection id within {limit}"), now),
-            ]
+            failure = Failure(f"no connection id within {self.settings.step_limit:g} s")
+            return [Disconnect(), *self._failed(failure, now)]
         return []
 
     def _end(self, error: VdbeventsError | None, by: str, now: Moment) -> list[Action]:
-        told = {"by": by} if error is None else {"by": by, "error": error.message}
-        actions: list[Action] = [
-            self._own("listener.stopped", told, now),
-            Withdraw(),
-            Disconnect(),
-            End(error),
-        ]
+        data = {"by": by} if error is None else {"by": by, "error": error.message}
         self.ws_id = None
         self._enter(ListenerState.STOPPED, now)
-        return actions
+        return [self._own("listener.stopped", data, now), Withdraw(), Disconnect(), End(error)]

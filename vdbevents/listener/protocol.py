@@ -1,11 +1,4 @@
-"""What the listener does, as a pure function of what happens to it.
-
-Happenings go in with the time at which they happened, actions come out; no clock, no socket, no file.
-`daemon.py` turns the world's happenings into these and carries out the actions, in their order.
-
-    waiting ──time──> connecting ──opened──> opening ──id──> connected ──closed──> waiting …
-                          └─────failed─────────┴── no id in time ──> waiting …
-"""
+"""The inputs and actions of the listener's state machine. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,11 +7,11 @@ from typing import NamedTuple
 
 from vdbevents.cloud import Failure
 from vdbevents.errors import VdbeventsError
-from vdbevents.events import envelope
+from vdbevents.events.envelope import Record
 
 
 class Moment(NamedTuple):
-    """When something happened: seconds on a clock that never steps, and milliseconds since the epoch."""
+    """A time on both clocks: seconds on one that is never set, and milliseconds since the epoch."""
 
     monotonic: float
     wall_ms: int
@@ -26,16 +19,16 @@ class Moment(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ConnectionSettings:
-    """What the user may set. Times in seconds.
+    """The user's settings. Times in seconds.
 
     Attributes:
-        max_retries: how many attempts in a row may fail after one that did, before giving up; None: any.
-            A connection that did not stand for `stable_after` is one that failed.
+        max_retries: how many attempts in a row may fail after the first one; None: any number.
+            A connection shorter than `stable_after` counts as failed.
         step_limit: for each step of connecting: the API's answer, the handshake, the message with the id.
-        ping_interval: between two pings, and at most this long until the answer.
-        stable_after: a connection that stood this long makes the next wait a short one again.
-        shortest_wait: between two attempts, at least.
-        longest_wait: between two attempts, at most, unless the service asks for more.
+        ping_interval: between two pings, and the longest wait for the answer.
+        stable_after: after a connection this long the waits start again with the shortest.
+        shortest_wait: between two attempts.
+        longest_wait: between two attempts, unless the service asks for more.
     """
 
     max_retries: int | None = None
@@ -48,13 +41,23 @@ class ConnectionSettings:
 
 @dataclass(frozen=True, slots=True)
 class Outage:
-    """Since when nothing is received, in milliseconds since the epoch, and why."""
+    """A time since which nothing is received (ms since the epoch), and why."""
 
     since_ms: int
     reason: str
 
 
-# What can happen.
+class ListenerState(StrEnum):
+    """The connection state."""
+
+    WAITING = "waiting"
+    CONNECTING = "connecting"
+    OPENING = "opening"
+    CONNECTED = "connected"
+    STOPPED = "stopped"
+
+
+# Inputs.
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,42 +65,42 @@ class Started:
     """The listener holds its lock.
 
     Attributes:
-        blind: what runs before it left unmarked: killed, or lost.
-        ws_ids: the connections that a journal told of which was cleared just now.
+        outage: what earlier runs left unmarked.
+        ws_ids: the connections that were in the journal before it was cleared.
     """
 
     pid: int
     version: str
-    blind: Outage | None = None
+    outage: Outage | None = None
     ws_ids: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """An attempt to connect failed before the WebSocket stood."""
+    """An attempt to connect failed before the WebSocket was open."""
 
     failure: Failure
 
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """The WebSocket stands; its id is still to come."""
+    """The WebSocket is open; the message with the id is still to come."""
 
 
 class Received(NamedTuple):
-    """A message came, text or binary. A tuple, as `Append` is: they are made once an event."""
+    """A text or binary message arrived. A tuple, as `Append` is: one is made per event."""
 
     payload: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class Closed:
-    """The WebSocket is no more.
+    """The WebSocket is closed.
 
     Attributes:
-        code: RFC 6455's close code; 1006 where none was received.
+        code: RFC 6455's close code; 1006 if none was received.
         reason: in words.
-        silent: it was given up because pings went unanswered: it may have been dead since the last answer.
+        silent: pings were not answered: the connection may be dead since the last answer.
     """
 
     code: int
@@ -112,12 +115,12 @@ class TimeReached:
 
 @dataclass(frozen=True, slots=True)
 class Ticked:
-    """A short while has passed, or a long one in which nothing ran."""
+    """A few seconds have passed, or a long time in which the machine slept."""
 
 
 @dataclass(frozen=True, slots=True)
 class EventsDropped:
-    """Events that were received found no room: how many, between which times of receipt."""
+    """Received events were dropped: how many, and between which times of receipt."""
 
     count: int
     since_ms: int
@@ -126,14 +129,14 @@ class EventsDropped:
 
 @dataclass(frozen=True, slots=True)
 class Supplied:
-    """Lines to be written that came in no message: what was fetched later, and what is told of that."""
+    """The recovery has lines for the journal: fetched events, and its own."""
 
-    records: Sequence[envelope.Record]
+    records: Sequence[Record]
 
 
 @dataclass(frozen=True, slots=True)
 class StopRequested:
-    """Somebody wants the listener to end; `by` says who, such as `SIGTERM`."""
+    """The listener must stop; `by` names the signal, such as `SIGTERM`."""
 
     by: str
 
@@ -152,29 +155,29 @@ Input = (
 )
 
 
-# What is to be done.
+# Actions.
 
 
 @dataclass(frozen=True, slots=True)
 class Connect:
-    """Ask the service for a WebSocket and open it. Answer with `Opened` or `Failed`."""
+    """Get a WebSocket from the service and open it. Answer with `Opened` or `Failed`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Disconnect:
-    """Close the WebSocket, or stop connecting. No answer is expected."""
+    """Close the WebSocket, or stop connecting. Do not answer."""
 
 
 class Append(NamedTuple):
-    """Write a line to the journal."""
+    """Append a line to the journal."""
 
     channel: str
-    record: envelope.Record
+    record: Record
 
 
 @dataclass(frozen=True, slots=True)
 class Announce:
-    """The connection has its id: make it known. `first` of this run: print it, too."""
+    """Write the connection's id to its file; print it if it is the `first` of this run."""
 
     ws_id: str
     first: bool
@@ -182,19 +185,19 @@ class Announce:
 
 @dataclass(frozen=True, slots=True)
 class Withdraw:
-    """The id that was announced is good for nothing any more."""
+    """Remove the file with the connection's id."""
 
 
 @dataclass(frozen=True, slots=True)
 class WakeAt:
-    """Answer with `TimeReached` at this time of the monotonic clock; an earlier such wish is void."""
+    """Answer with `TimeReached` at this time of the monotonic clock. Replaces an earlier `WakeAt`."""
 
     monotonic: float
 
 
 @dataclass(frozen=True, slots=True)
 class ShowMessage:
-    """Tell a person; `problem` is something to worry about."""
+    """Show a message to a person, as a warning if it is a `problem`."""
 
     text: str
     problem: bool = False
@@ -203,19 +206,9 @@ class ShowMessage:
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """Stop. `error` is None when that was asked for."""
+    """Stop. `error` is None if that was requested."""
 
     error: VdbeventsError | None
 
 
 Action = Connect | Disconnect | Append | Announce | Withdraw | WakeAt | ShowMessage | End
-
-
-class ListenerState(StrEnum):
-    """What the listener is at."""
-
-    WAITING = "waiting"
-    CONNECTING = "connecting"
-    OPENING = "opening"
-    CONNECTED = "connected"
-    STOPPED = "stopped"

@@ -1,61 +1,64 @@
-"""What a listener, and who sees to it that nothing stays missing of what it records, need of each other."""
+"""The interface between the listener and its recovery."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
-from vdbevents.events import envelope, gaps
+from vdbevents.events.envelope import Record
+from vdbevents.listener.counters import ListenerCounts
+from vdbevents.listener.machine import ListenerMachine
+from vdbevents.listener.protocol import Input, Supplied
 
 
-class RecoveryHost(Protocol):
-    """What a `Recovery` may do with the listener, on its loop."""
+class _Say(Protocol):
+    def __call__(self, text: str, *, problem: bool = False, hint: str = "") -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class RecoveryHost:
+    """What a `Recovery` may use of the listener, on its loop.
+
+    Attributes:
+        machine: to be changed by inputs only.
+        feed: hands an input to the machine and carries out its actions.
+        flushed: returns when everything received so far is in the journal.
+        say: shows a message.
+    """
+
+    machine: ListenerMachine
+    feed: Callable[[Input], None]
+    flushed: Callable[[], Awaitable[None]]
+    say: _Say
 
     @property
-    def open_gaps(self) -> Mapping[str, gaps.Gap]:
-        """The gaps that are to be filled, oldest first."""
+    def counts(self) -> ListenerCounts:
+        """What the journal holds so far, and the latest activity of the streams."""
+        return self.machine.counts
 
-    @property
-    def last_seen(self) -> Mapping[str, float]:
-        """When the last description of each screen came, by its stream's id, on the monotonic clock."""
-
-    @property
-    def ended_sessions(self) -> Collection[str]:
-        """The sessions whose end was told of."""
-
-    @property
-    def dropped(self) -> int:
-        """How many lines found no room."""
-
-    def supply(self, records: Sequence[envelope.Record]) -> None:
-        """Writes lines to the journal, or drops them."""
-
-    def new_gap_id(self) -> str:
-        """An id that no other gap has."""
-
-    async def flushed(self) -> None:
-        """Returns when all that was received is in the journal."""
-
-    def say(self, text: str, *, problem: bool = False, hint: str = "") -> None:
-        """Tells a person."""
+    def supply(self, records: Sequence[Record]) -> None:
+        """Append lines to the journal, or count them as dropped."""
+        if records:
+            self.feed(Supplied(records))
 
 
 class Recovery(Protocol):
-    """Who sees to it that nothing stays missing. Lives on the listener's loop; only `run` takes its time."""
+    """Rebind pipelines and backfill gaps, on the listener's loop. Only `run` may take time."""
 
     def was_live(self, since_ms: int) -> bool:
-        """Whether something may have been sent to this directory's listener after a time."""
+        """Return whether something may have been sent to this directory's listener after a time."""
 
     def connected(self, ws_id: str) -> None:
-        """A connection stands."""
+        """Take a new connection."""
 
     def disconnected(self) -> None:
-        """It does no more."""
+        """Give up the connection."""
 
     def is_known(self, event: Mapping[str, Any]) -> bool:
-        """Whether an event that comes is in the journal already."""
+        """Return whether an event that arrives is in the journal already."""
 
     @property
     def stale(self) -> list[dict[str, Any]]:
-        """The streams that should be talking and are not, for the status."""
+        """The stale streams, as the status file has them."""
 
-    async def run(self, recorder: RecoveryHost) -> None:
-        """Goes on until it is cancelled."""
+    async def run(self, host: RecoveryHost) -> None:
+        """Work until cancelled."""

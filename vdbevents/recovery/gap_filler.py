@@ -45,7 +45,7 @@ class GapFiller:
 
     async def fill(self) -> None:
         """Backfill all open gaps, if any can be closed."""
-        gaps = list(self._context.host.open_gaps.values())
+        gaps = list(self._context.host.counts.open_gaps.values())
         if any(not self._is_lasting(gap) for gap in gaps):
             await self._fill(gaps)
 
@@ -90,7 +90,7 @@ class GapFiller:
 
     async def _fetch(self, backfill: Backfill) -> None:
         context = self._context
-        pages, dropped = 0, context.host.dropped
+        pages, dropped = 0, context.host.counts.dropped
         while (request := backfill.next()) is not None:
             try:
                 page = await context.ask(partial(self._page, request))
@@ -104,7 +104,7 @@ class GapFiller:
             context.write_fetched(backfill.take(page.records, more=page.more))
             pages += 1
             await context.flushed()
-            if context.host.dropped != dropped:
+            if context.host.counts.dropped != dropped:
                 # The disk is full: what was fetched is not in the journal, and counts as another gap.
                 raise SupersededError
             if pages % _PAGES_PER_PROGRESS_LINE == 0:
@@ -157,7 +157,7 @@ class GapFiller:
     async def _drop_former(self) -> None:
         """Forget the replaced indexes: they are stopped, and all their records are in the journal."""
         session = self._sessions.current
-        if session is None or not self._rebinder.is_settled or self._context.host.open_gaps:
+        if session is None or not self._rebinder.is_settled or self._context.host.counts.open_gaps:
             return
         for pipeline in session.pipelines:
             if pipeline.former:

@@ -71,7 +71,7 @@ class Rebinder:
 
     def _open_gap(self, waiting: list[Pipeline]) -> None:
         """Open a gap for streams of which no gap is open: what they made went to a closed connection."""
-        known = list(self._context.host.open_gaps.values())
+        known = list(self._context.host.counts.open_gaps.values())
         streams = dict.fromkeys(pipeline.stream.id for pipeline in waiting)
         unmarked = [it for it in streams if not any(it in (gap.streams or (it,)) for gap in known)]
         if unmarked:

@@ -118,7 +118,7 @@ class Reconciler:
         self._sessions.refresh()
         session = self._sessions.current
         if session is not None:
-            if session.id in context.host.ended_sessions:
+            if session.id in context.host.counts.ended_sessions:
                 follower.note_end(session.id)
             for pipeline in self._sessions.unwritten:
                 await self._sessions.save(session.id, pipeline)

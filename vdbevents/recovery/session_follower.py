@@ -78,7 +78,7 @@ class SessionFollower:
         known |= await self._context.in_thread(partial(journaled_statuses, journal, session.id))
         events = missing_events(answer, known)
         known.update(event["status"] for event in events)
-        dropped = self._context.host.dropped
+        dropped = self._context.host.counts.dropped
         self._context.write_fetched(events)
-        if self._context.host.dropped != dropped:
+        if self._context.host.counts.dropped != dropped:
             del self._statuses[session.id]

@@ -44,7 +44,7 @@ class StreamMonitor:
         context = self._context
         bound = [it for it in session.pipelines if it.status == "running" and it.ws_id == context.ws_id]
         now = context.now()
-        stale, fresh = self._watch.look(bound, context.host.last_seen, now)
+        stale, fresh = self._watch.look(bound, context.host.counts.last_seen, now)
         for stream in fresh:
             context.write(FRESH_EVENT, _data(stream, now))
             context.host.say(f"{stream.pipeline.stream.name} is described again")

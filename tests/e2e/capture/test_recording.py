@@ -130,7 +130,7 @@ def test_a_listener_that_is_not_connected_is_not_waited_for_for_ever(
 ):
     service.fault(http={"status": 503, "path": "/collection/default/websocket"})
     listening = started(Listener(state, environ))
-    listening.says("trying again")
+    listening.says("retrying in")
     recorder = capture("--timeout", 1)
 
     assert recorder.ends() == 5

@@ -1,0 +1,50 @@
+"""What a caller of the listener supplies: where to record from and to, and whom to tell."""
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from vdbevents.cloud import Credentials
+from vdbevents.events.envelope import Record
+from vdbevents.journal.state import StateDirectory
+from vdbevents.listener.protocol import ConnectionSettings
+from vdbevents.listener.recovery_hook import Recovery
+
+
+class ListenerObserver(Protocol):
+    """Show a person what the listener does. Nothing here may block or raise."""
+
+    def say(self, text: str, *, problem: bool = False, hint: str = "") -> None:
+        """Show a message."""
+
+    @property
+    def shows_events(self) -> bool:
+        """Whether `show` must be called."""
+
+    def show(self, record: Record, received_ms: int) -> None:
+        """Show an event."""
+
+    def announce(self, ws_id: str) -> None:
+        """Print the id of the first connection, once it is in the files."""
+
+
+@dataclass(frozen=True, slots=True)
+class ListenerOptions:
+    """How to record.
+
+    Attributes:
+        directory: the state directory; it must exist.
+        credentials: for the service.
+        settings: times and retries.
+        clear: whether to empty the journal first.
+        hold_bytes: how much to hold in memory while the disk refuses writes.
+        sync_seconds: how long a written line may stay unsynced.
+        recovery: rebinds pipelines and backfills gaps; None only marks the gaps.
+    """
+
+    directory: StateDirectory
+    credentials: Credentials
+    settings: ConnectionSettings = field(default_factory=ConnectionSettings)
+    clear: bool = False
+    hold_bytes: int = 64 << 20
+    sync_seconds: float = 1.0
+    recovery: Recovery | None = None

@@ -1,0 +1,130 @@
+"""Write and read the content of `videodb_listener.json`. Pure.
+
+`docs/events-format.md` is the normative text.
+"""
+
+import contextlib
+import itertools
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from vdbevents import __version__
+from vdbevents.events import envelope, fields, gaps
+from vdbevents.listener.counters import ChannelCount, ListenerCounts
+from vdbevents.listener.machine import ListenerMachine
+from vdbevents.listener.protocol import ListenerState, Outage
+
+_MOST_GAPS = 1000
+_END_OF_TIME = 253402300800  # the year 10000, which RFC 3339 cannot express
+
+
+class DiskState(NamedTuple):
+    """The state of the journal's disk.
+
+    Attributes:
+        trouble: why it refuses writes; None if it does not.
+        unwritten_since_ms: since when the oldest held line waits; None if none does.
+        journal_bytes: the journal's size once all held lines are written.
+    """
+
+    trouble: str | None
+    unwritten_since_ms: int | None
+    journal_bytes: int
+
+
+def status_of(
+    machine: ListenerMachine, disk: DiskState, stale: Sequence[Mapping[str, Any]], *, pid: int, now_ms: int
+) -> dict[str, Any]:
+    """Return the status of a run, in JSON's types."""
+    counts, outage = machine.counts, machine.outage
+    return {
+        "version": __version__,
+        "pid": pid,
+        "state": machine.state,
+        "since": envelope.utc_text(machine.since_ms),
+        "ws_id": machine.ws_id,
+        "reconnects": machine.reconnects,
+        "last_error": machine.last_error,
+        "next_attempt": _text(machine.next_attempt_ms),
+        "events": {
+            "total": sum(channel.count for channel in counts.channels.values()),
+            "since": envelope.utc_text(counts.since_ms),
+            "channels": {
+                name: {"count": channel.count, "last": envelope.utc_text(channel.last_ms)}
+                for name, channel in counts.channels.items()
+            },
+        },
+        "gaps": counts.gaps,
+        "unrecovered": counts.unrecovered,
+        "open_gaps": [gap.told() for gap in itertools.islice(counts.open_gaps.values(), _MOST_GAPS)],
+        "stale": stale,
+        "dropped": counts.dropped,
+        "disk_trouble": disk.trouble,
+        "unwritten_since": _text(disk.unwritten_since_ms),
+        "blind_since": _text(outage.since_ms if outage else None),
+        "blind_reason": outage.reason if outage else None,
+        "journal_bytes": disk.journal_bytes,
+        "written": envelope.utc_text(now_ms),
+    }
+
+
+def _text(milliseconds: int | None) -> str | None:
+    return None if milliseconds is None else envelope.utc_text(milliseconds)
+
+
+def written_ms(status: Mapping[str, Any]) -> int | None:
+    """Return when a status was written."""
+    return _milliseconds(status.get("written"))
+
+
+def _milliseconds(text: object) -> int | None:
+    try:
+        return round(datetime.fromisoformat(str(text)).timestamp() * 1000)
+    except ValueError:
+        return None
+
+
+def unmarked_outage(status: Mapping[str, Any]) -> Outage | None:
+    """Return the outage that no `listener.gap` line marks, from the last status of a run."""
+    since = [_milliseconds(status.get("blind_since"))]
+    reason = str(status.get("blind_reason"))
+    if status.get("state") not in (None, ListenerState.STOPPED):
+        # What it held in memory is lost too, although it lived on for a while.
+        since += [_milliseconds(status.get("unwritten_since")), written_ms(status)]
+        reason = f"the listener with PID {status.get('pid')} ended unexpectedly"
+    known = [moment for moment in since if moment is not None]
+    return Outage(min(known), reason) if known else None
+
+
+def restore_counts(counts: ListenerCounts, status: Mapping[str, Any]) -> None:
+    """Continue from the counts of the last run, as far as its status has them."""
+    with contextlib.suppress(AttributeError, TypeError, KeyError, ValueError):
+        counts.since_ms = _milliseconds(status["events"]["since"]) or 0
+        for name, channel in status["events"]["channels"].items():
+            counts.channels[name] = ChannelCount(int(channel["count"]), _milliseconds(channel["last"]) or 0)
+        counts.gaps = int(status["gaps"])
+        counts.dropped = int(status["dropped"])
+        counts.unrecovered = int(status["unrecovered"])
+        for data in status["open_gaps"]:
+            gap = gaps.gap_from({"channel": fields.OWN_CHANNEL, "event": gaps.EVENT, "data": data})
+            if gap is not None:
+                counts.open_gaps[gap.id] = gap
+
+
+def count_line(counts: ListenerCounts, line: bytes) -> None:
+    """Count a line that another run has written."""
+    event = envelope.parse_line(line)
+    if event is None:
+        return
+    stamp = event.get("unix_ts")
+    # Other recorders write here, too: a stamp may be in microseconds, or not a time at all.
+    at_ms = round(stamp * 1000) if isinstance(stamp, int | float) and 0 <= stamp < _END_OF_TIME else 0
+    counts.since_ms = counts.since_ms or at_ms
+    channel = fields.channel_of(event)
+    if channel == fields.OWN_CHANNEL:
+        counts.note_own(event)
+        return
+    count = counts.channels.setdefault(channel, ChannelCount())
+    count.count += 1
+    count.last_ms = max(count.last_ms, at_ms)

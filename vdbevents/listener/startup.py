@@ -1,0 +1,84 @@
+"""Prepare the state directory for a run, and read what the last run left."""
+
+import errno
+import itertools
+import os
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from vdbevents.errors import InputError, StorageError
+from vdbevents.journal import append, files, reader
+from vdbevents.listener.counters import ListenerCounts
+from vdbevents.listener.listener_options import ListenerOptions
+from vdbevents.listener.listener_status import count_line, restore_counts, unmarked_outage, written_ms
+from vdbevents.listener.protocol import Outage
+
+_MOST_RECOUNTED_BYTES = 64 << 20
+_MOST_IDS = 100
+
+
+class Startup(NamedTuple):
+    """What a run continues from.
+
+    Attributes:
+        counts: of the journal so far.
+        outage: what earlier runs left unmarked.
+        cleared_ids: the connections of a journal that was just cleared, newest first.
+    """
+
+    counts: ListenerCounts
+    outage: Outage | None
+    cleared_ids: tuple[str, ...]
+
+
+def prepare(options: ListenerOptions, journal: append.Journal) -> Startup:
+    """Write the PID, clear the journal if requested, and repair its end.
+
+    Raises:
+        InputError, StorageError: the directory cannot be written.
+    """
+    directory = options.directory
+    cleared_ids: tuple[str, ...] = ()
+    try:
+        # Before all else: with the lock held, the PID of a dead run would be taken for ours.
+        files.replace_file(directory.ws_pid, str(os.getpid()).encode())
+        files.remove_file(directory.ws_id)
+        if options.clear:
+            # Pipelines bound to these connections still run: remember whose they are.
+            cleared_ids = tuple(itertools.islice(reader.connection_ids(directory.journal), _MOST_IDS))
+            journal.clear()
+            files.remove_file(directory.listener_status)
+        journal.repair()
+    except OSError as error:
+        files.remove_file(directory.ws_pid)
+        is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        raise (StorageError if is_full else InputError)(
+            f"cannot write to {directory.path}: {error.strerror or error}",
+            "free disk space, or use another directory",
+            error_id="disk-full" if is_full else "state-directory-unwritable",
+        ) from error
+    status = files.read_object(directory.listener_status)
+    return Startup(_counts_so_far(options, journal.size, status), _outage(options, status), cleared_ids)
+
+
+def _counts_so_far(options: ListenerOptions, size: int, status: Mapping[str, Any]) -> ListenerCounts:
+    """Return the last run's counts, and what was written since."""
+    counts = ListenerCounts()
+    counted = status.get("journal_bytes")
+    start = counted if isinstance(counted, int) and counted <= size else 0
+    if size - start > _MOST_RECOUNTED_BYTES:
+        return counts
+    if start:
+        restore_counts(counts, status)
+    for line in reader.follow(options.directory.journal, from_end=False, wait=lambda: False, start=start):
+        count_line(counts, line)
+    return counts
+
+
+def _outage(options: ListenerOptions, status: Mapping[str, Any]) -> Outage | None:
+    outage, stopped_ms = unmarked_outage(status), written_ms(status)
+    if outage is not None or stopped_ms is None or options.recovery is None:
+        return outage
+    # After an orderly stop in the middle of a session its events are missing all the same.
+    is_missed = options.recovery.was_live(stopped_ms)
+    return Outage(stopped_ms, "no listener was running") if is_missed else None
