@@ -306,7 +306,7 @@ def test_an_address_where_nothing_is_and_one_that_is_none_are_refused(spawn):
         url = f"http://127.0.0.1:{taken.getsockname()[1]}"
         assert f"does not answer at {url}" in runtime.refusal("init", apiUrl=url)
     for url in ("127.0.0.1:80", "ftp://x", "http://x:port", "http://[", "", None, 5):
-        assert runtime.refusal("init", apiUrl=url).startswith("apiUrl has to be the API's address")
+        assert runtime.refusal("init", apiUrl=url).startswith("apiUrl: must be the API's address, got")
 
 
 @pytest.mark.parametrize(
@@ -532,7 +532,7 @@ def test_noise_comes_before_each_answer(runtime, emulator):
     with pytest.raises(json.JSONDecodeError):
         json.loads(broken.removeprefix(PREFIX))
     assert runtime.message()["status"] == "success"
-    assert b"a warning that means nothing" in runtime.process.stderr.readline()
+    assert b"a warning without a meaning" in runtime.process.stderr.readline()
 
 
 # Orders.

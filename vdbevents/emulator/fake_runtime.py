@@ -1,7 +1,7 @@
 """A stand-in for the vendor's capture runtime: commands on stdin, answers and events on stdout.
 
-It captures nothing, and works with `vdbevents emulator` alone, which tells it what is to go wrong. It uses
-the standard library only, and little of that: whoever starts it waits for it.
+It captures nothing, and works only with `vdbevents emulator`, which also sends its faults. It imports the
+standard library alone, and little of that, to start fast.
 """
 
 from __future__ import annotations
@@ -22,10 +22,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType
 
-
 Json = dict[str, Any]
-Done = tuple[Json, list[tuple[str, Json]]]
-"""The result of a command, and the events (name, payload) that follow its answer."""
+_Events = list[tuple[str, Json]]
+"""(name, payload) of the events that follow a command's answer."""
+_Done = tuple[Json, _Events]
+"""A command's result, and its events."""
 
 COMMANDS: Final = (
     "init",
@@ -55,30 +56,30 @@ _PREFIX: Final = "videodb_recorder|"
 _API_SECONDS: Final = 10
 _REPORT_SECONDS: Final = 2
 _PREDECESSOR_SECONDS: Final = 1
-_ASK_AGAIN_SECONDS: Final = 0.05
+_RETRY_SECONDS: Final = 0.05
 _LAST_LINE_SECONDS: Final = 0.2
 _LONG_LINE: Final = 100_000
 _OK: Final = 200
 _CONFLICT: Final = 409
 
 
-class _Refused(Exception):  # noqa: N818 - it is an answer, and not always an error of this program
-    """A command that is answered with an error."""
+class _Refused(Exception):  # noqa: N818 - an answer, not always an error of this program
+    """A command is answered with an error."""
 
 
 class _Unanswered(Exception):  # noqa: N818 - the same
-    """A command that is never answered."""
+    """A command is never answered."""
 
 
 class _Output:
-    """What is said on stdout, in whole lines, from any thread."""
+    """Writes whole lines to stdout, from any thread."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
         self._lock = threading.Lock()
 
     def line(self, text: str) -> None:
-        """Writes one line; nobody reads any more when that fails, and then this process ends."""
+        """Write a line; exit when stdout is closed."""
         with self._lock:
             try:
                 self._stream.write(text.encode() + b"\n")
@@ -87,34 +88,35 @@ class _Output:
                 os._exit(1)
 
     def message(self, message: Json) -> None:
-        """An answer or an event."""
+        """Write an answer or an event."""
         self.line(_PREFIX + json.dumps(message))
 
     def event(self, name: str, payload: Json) -> None:
-        """An event."""
+        """Write an event."""
         self.message({"type": "event", "event": name, "payload": payload})
 
     def long_line(self, characters: int) -> None:
-        """A transcript whose line has this many characters, its end not counted."""
+        """Write a transcript in a line of this many characters, without its newline."""
         event = {"type": "event", "event": "transcript", "payload": {"text": "", "isFinal": False}}
         before, after = (_PREFIX + json.dumps(event)).split('""', 1)
         self.line(f'{before}"{"x" * (characters - len(before) - len(after) - 2)}"{after}')
 
-    def end(self, code: int) -> NoReturn:
-        """Ends the process at once, whatever its threads do, and leaves no half of a line."""
+    def exit(self, code: int) -> NoReturn:
+        """Exit at once, whatever other threads do, but not in the middle of a line."""
         self._lock.acquire(timeout=_LAST_LINE_SECONDS)
         os._exit(code)
 
 
 class _Api:
-    """The API behind a base URL; `ValueError` for what is no URL."""
+    """The API at a base URL; raises ValueError for a URL that cannot be used."""
 
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
         if parts.scheme not in {"http", "https"} or not parts.hostname:
             raise ValueError(url)
         self.url = url
-        self._is_secure, self._host, self._port = parts.scheme == "https", parts.hostname, parts.port
+        self._kind = HTTPSConnection if parts.scheme == "https" else HTTPConnection
+        self._host, self._port = parts.hostname, parts.port
         self._base = parts.path.rstrip("/")
 
     def open(
@@ -124,15 +126,14 @@ class _Api:
         *,
         token: str = "",
         body: Json | None = None,
-        limit: float = _API_SECONDS,
+        timeout: float = _API_SECONDS,
     ) -> tuple[HTTPConnection, HTTPResponse]:
-        """A response whose body is still to be read; `limit` seconds for each step.
+        """Return a response whose body is not read yet; `timeout` in seconds is for each step.
 
         Raises:
             OSError: There is no connection, or no answer in time.
         """
-        kind = HTTPSConnection if self._is_secure else HTTPConnection
-        connection = kind(self._host, self._port, timeout=limit)
+        connection = self._kind(self._host, self._port, timeout=timeout)
         headers = {"Content-Type": "application/json"} | ({"x-access-token": token} if token else {})
         content = None if body is None else json.dumps(body)
         try:
@@ -140,13 +141,13 @@ class _Api:
             return connection, connection.getresponse()
         except (HTTPException, ValueError) as error:
             connection.close()
-            raise OSError(f"nothing that could be asked or understood ({error!r})") from error
+            raise OSError(f"the request or its answer is not valid HTTP ({error!r})") from error
         except BaseException:
             connection.close()
             raise
 
     def call(self, method: str, path: str, token: str, body: Json | None = None) -> None:
-        """One call that has to succeed; `_Refused` says in the API's words why it did not."""
+        """Make a call that has to succeed; raise `_Refused` with the API's message when it does not."""
         try:
             connection, response = self.open(method, path, token=token, body=body)
             with contextlib.closing(connection):
@@ -165,9 +166,9 @@ class _Api:
 
 
 class _Link:
-    """The emulator's hand on this process: a response that stays open, a line for each thing it is told.
+    """The link to the emulator: a response that stays open, with a line for each order.
 
-    `obey` is called with each order, in a thread; `faults` has what the fault `runtime` asks for.
+    `obey` is called with each order, in a thread; `faults` holds the options of the fault `runtime`.
     """
 
     def __init__(self, api: _Api, obey: Callable[[Json], None]) -> None:
@@ -176,50 +177,49 @@ class _Link:
         self.faults: Json = {}
 
     def open(self) -> None:
-        """Attaches to the emulator; one that is just ending is waited for."""
-        moment = time.monotonic() + _PREDECESSOR_SECONDS
-        while (response := self._ask()) is None:
-            if time.monotonic() > moment:
+        """Attach to the emulator; wait a moment for another runtime that is just ending."""
+        deadline = time.monotonic() + _PREDECESSOR_SECONDS
+        while (response := self._attach()) is None:
+            if time.monotonic() > deadline:
                 raise _Refused("Another instance of the capture runtime is running.")
-            time.sleep(_ASK_AGAIN_SECONDS)
-        # The emulator may have nothing to say for hours.
-        threading.Thread(target=self._follow, args=[response], daemon=True).start()
+            time.sleep(_RETRY_SECONDS)
+        threading.Thread(target=self._follow, args=[*response], daemon=True).start()
 
-    def report(self, what: Json) -> None:
-        """Tells the emulator something; it may be gone, and then that is no matter."""
-        body = {"pid": os.getpid(), **what}
+    def report(self, report: Json) -> None:
+        """Send the emulator a report; no-op when it has ended."""
+        body = {"pid": os.getpid(), **report}
         with contextlib.suppress(OSError, HTTPException):
-            connection, response = self._api.open("PUT", LINK_PATH, body=body, limit=_REPORT_SECONDS)
+            connection, response = self._api.open("PUT", LINK_PATH, body=body, timeout=_REPORT_SECONDS)
             with contextlib.closing(connection):
                 response.read()
 
-    def _ask(self) -> tuple[HTTPConnection, HTTPResponse] | None:
-        """The open response, its first line taken; None while another process has it."""
-        foreign = _Refused(
+    def _attach(self) -> tuple[HTTPConnection, HTTPResponse] | None:
+        """Return the open response after its first line, None while another runtime is attached."""
+        no_emulator = _Refused(
             f"This capture runtime captures nothing and works with `vdbevents emulator` only, which does not "
             f"answer at {self._api.url}."
         )
         try:
             connection, response = self._api.open("GET", f"{LINK_PATH}?pid={os.getpid()}")
         except OSError:
-            raise foreign from None
-        if response.status == _OK and self._take(response):
+            raise no_emulator from None
+        if response.status == _OK and self._take_line(response):
+            # The emulator may send nothing for hours.
             if connection.sock is not None:
                 connection.sock.settimeout(None)
             return connection, response
         connection.close()
         if response.status == _CONFLICT:
             return None
-        raise foreign
+        raise no_emulator
 
-    def _follow(self, opened: tuple[HTTPConnection, HTTPResponse]) -> None:
-        connection, response = opened
+    def _follow(self, connection: HTTPConnection, response: HTTPResponse) -> None:
         with contextlib.closing(connection):
-            while self._take(response):
+            while self._take_line(response):
                 pass
 
-    def _take(self, response: HTTPResponse) -> bool:
-        """Reads a line and does what it says; False when there are no more."""
+    def _take_line(self, response: HTTPResponse) -> bool:
+        """Read a line and carry it out; return False at the end."""
         try:
             line = json.loads(response.readline())
             number = line.pop("line")
@@ -234,7 +234,7 @@ class _Link:
 
 
 class _Runtime:
-    """What it has been told, and what it does about it."""
+    """The state of the runtime, and its commands."""
 
     def __init__(self, output: _Output) -> None:
         self._output = output
@@ -243,11 +243,11 @@ class _Runtime:
         self._is_ready = False
         self._hangs = False
         self.is_shut_down = False
-        """Whether a `shutdown` was granted, whose answer may already be read."""
+        """Whether a `shutdown` was granted; its answer may have been read."""
         self._token = ""
         self._session_id: str | None = None
         self._stored: list[str] = []
-        self._known: dict[str, Callable[[Json], Done]] = {
+        self._commands: dict[str, Callable[[Json], _Done]] = {
             "init": lambda _: ({"status": "ready"}, []),
             "requestPermission": self._request_permission,
             "getChannels": lambda _: ({"channels": self._channels()}, []),
@@ -255,16 +255,16 @@ class _Runtime:
             "stopRecording": self._stop_recording,
             "pauseTracks": self._change_tracks,
             "resumeTracks": self._change_tracks,
-            "shutdown": lambda _: ({"status": "ended"}, []),
+            "shutdown": lambda _: ({"status": "ended"}, self._wind_up()),
         }
 
     @property
     def faults(self) -> Json:
-        """The options of the fault `runtime`."""
+        """Return the options of the fault `runtime`."""
         return {} if self._link is None else self._link.faults
 
     def take(self, line: bytes) -> None:
-        """One line of stdin: does what it asks for, and answers."""
+        """Carry out a line of stdin, and answer it."""
         text = line.decode("utf-8", "replace").strip()
         try:
             message = json.loads(text.removeprefix(_PREFIX)) if text.startswith(_PREFIX) else None
@@ -272,15 +272,15 @@ class _Runtime:
             message = None
         if not isinstance(message, dict):
             if text:
-                _complain(f"not understood: {text[:200]!r}")
+                _log(f"not a command: {text[:200]!r}")
             return
         command, params = message.get("command"), message.get("params")
         answer = {"type": "response", "commandId": message.get("commandId")}
+        events: _Events = []
         try:
             result, events = self._carry_out(command, params if isinstance(params, dict) else {})
             answer |= {"status": "success", "result": result}
         except _Refused as refused:
-            events = []
             answer |= {"status": "error", "result": str(refused)}
         except _Unanswered:
             return
@@ -290,51 +290,46 @@ class _Runtime:
             self._output.event(name, payload)
         if self.is_shut_down:
             self._output.event("shutdown", {"code": 0})
-            self._output.end(0)
+            self._output.exit(0)
 
     def obey(self, order: Json) -> None:
-        """What `POST /emulator/runtime` asks for."""
+        """Carry out an order of `POST /emulator/runtime`."""
         if order.get("do") == "die":
-            self._output.end(order["code"])
+            self._output.exit(order["code"])
         elif order.get("do") == "hang":
             self._hangs = True
         elif "long_line" in order:
-            self._output.long_line(order["long_line"])
+            self._output.long_line(int(order["long_line"]))
         elif "event" in order:
             self._output.event(order["event"], order["payload"])
 
-    def _carry_out(self, command: object, params: Json) -> Done:
+    def _carry_out(self, command: object, params: Json) -> _Done:
         if self._hangs:
             raise _Unanswered
-        if command not in self._known:
-            raise _Refused(f"There is no command {command!r}; there are {', '.join(COMMANDS)}.")
+        _require(command, COMMANDS, "command")
         if command == "init":
             self._attach(params)
         faults = self.faults
         if faults.get("die_at") == command:
-            self._output.end(DIED)
+            self._output.exit(DIED)
         if faults.get("hang_at") in {command, "*"}:
             raise _Unanswered
         if command in faults.get("refuse", {}):
             raise _Refused(faults["refuse"][command])
         if command == "init":
             self._is_ready = True
-        elif command == "shutdown":
-            return {"status": "ended"}, self._wind_up()
-        elif not self._is_ready:
+        elif command != "shutdown" and not self._is_ready:
             raise _Refused(f"{command} needs an init first.")
-        return self._known[str(command)](params)
+        return self._commands[str(command)](params)
 
     def _answer(self, command: str, answer: Json) -> None:
         if self.faults.get("noise"):
-            self._output.line("This line is none of the protocol's.")
+            self._output.line("This line is not part of the protocol.")
             self._output.line(_PREFIX + '{"type": "response", "commandId":')
-            _complain("a warning that means nothing")
+            _log("a warning without a meaning")
         if self.faults.get("long_line_at") == command:
             self._output.long_line(_LONG_LINE)
         self._output.message(answer)
-
-    # Commands.
 
     def _attach(self, params: Json) -> None:
         if self._link is not None:
@@ -343,88 +338,82 @@ class _Runtime:
         try:
             api = _Api(url if isinstance(url, str) else "")
         except ValueError:
-            raise _Refused(f"apiUrl has to be the API's address, not {url!r}.") from None
+            raise _Refused(f"apiUrl: must be the API's address, got {url!r}") from None
         link = _Link(api, self.obey)
         link.open()
         self._api, self._link = api, link
 
-    def _request_permission(self, params: Json) -> Done:
-        wanted = _permission(params.get("permission"))
-        if wanted not in PERMISSIONS:
-            raise _Refused(f"There is no permission {wanted!r}; there are {', '.join(PERMISSIONS)}.")
-        denied = map(_permission, self.faults.get("deny", []))
-        return {"status": "denied" if wanted in denied else "granted"}, []
+    def _request_permission(self, params: Json) -> _Done:
+        permission = _hyphenated(params.get("permission"))
+        _require(permission, PERMISSIONS, "permission")
+        denied = map(_hyphenated, self.faults.get("deny", []))
+        return {"status": "denied" if permission in denied else "granted"}, []
 
     def _channels(self) -> list[Json]:
         return list(self.faults.get("channels", _CHANNELS))
 
-    def _start_recording(self, params: Json) -> Done:
+    def _start_recording(self, params: Json) -> _Done:
         if self._session_id is not None:
             raise _Refused(f"The session {self._session_id} is being recorded already.")
         session_id, token = params.get("sessionId"), params.get("uploadToken")
-        if not isinstance(session_id, str) or not session_id:
-            raise _Refused("sessionId is missing.")
-        if not isinstance(token, str) or not token:
-            raise _Refused("uploadToken is missing.")
-        channels = self._wanted(params.get("channels"))
+        for name, value in (("sessionId", session_id), ("uploadToken", token)):
+            if not isinstance(value, str) or not value:
+                raise _Refused(f"{name} is missing.")
+        session_id, token = str(session_id), str(token)
+        channels = self._selected_channels(params.get("channels"))
         self._call("POST", "/capture/session/start", token, {"session_id": session_id, "channels": channels})
         path = f"/capture/session/{quote(session_id, safe='')}"
         try:
             self._call("GET", path, token)
         except _Refused:
-            # Without addresses nothing can be published: what was begun is ended.
+            # Without addresses nothing can be published: stop the session again.
             with contextlib.suppress(_Refused):
                 self._call("POST", path + "/stop", token)
             raise
         self._token = token
         self._stored = [channel["channel_id"] for channel in channels if channel["store"]]
         self._record(session_id)
-        return {"status": "recording", "sessionId": session_id}, [
-            ("recording:started", {"sessionId": session_id})
-        ]
+        events: _Events = [("recording:started", {"sessionId": session_id})]
+        return {"status": "recording", "sessionId": session_id}, events
 
-    def _wanted(self, channels: object) -> list[Json]:
+    def _selected_channels(self, channels: object) -> list[Json]:
         if not isinstance(channels, list) or not channels:
             raise _Refused("There are no channels: at least one is needed.")
         known = {channel.get("channel_id", channel.get("id")): channel for channel in self._channels()}
-        wanted = []
+        selected = []
         for channel in channels:
             channel_id = channel.get("channel_id") if isinstance(channel, dict) else None
             if not isinstance(channel_id, str) or channel_id not in known:
                 raise _Refused(f"There is no channel {channel_id or channel!r}.")
-            both = known[channel_id] | channel
-            wanted.append(
+            fields = known[channel_id] | channel
+            selected.append(
                 {
                     "channel_id": channel_id,
-                    "channel_name": both.get("name", ""),
-                    "type": both.get("type"),
-                    "store": both.get("store") is True,
-                    "is_primary": both.get("is_primary") is True,
+                    "channel_name": fields.get("name", ""),
+                    "type": fields.get("type"),
+                    "store": fields.get("store") is True,
+                    "is_primary": fields.get("is_primary") is True,
                 }
             )
-        return wanted
+        return selected
 
-    def _stop_recording(self, params: Json) -> Done:
-        session_id = params.get("sessionId")
-        if self._session_id is None:
-            raise _Refused("Nothing is being recorded.")
-        if session_id != self._session_id:
-            raise _Refused(
-                f"It is the session {self._session_id} that is being recorded, not {session_id!r}."
-            )
-        return {"status": "stopped", "sessionId": session_id}, self._end_session(self._session_id)
+    def _stop_recording(self, params: Json) -> _Done:
+        session_id, recorded = params.get("sessionId"), self._recorded_session()
+        if session_id != recorded:
+            raise _Refused(f"The session {recorded} is being recorded, not {session_id!r}.")
+        return {"status": "stopped", "sessionId": session_id}, self._end_session(recorded)
 
-    def _end_session(self, session_id: str) -> list[tuple[str, Json]]:
+    def _end_session(self, session_id: str) -> _Events:
         self._call("POST", f"/capture/session/{quote(session_id, safe='')}/stop", self._token)
-        events: list[tuple[str, Json]] = [("recording:stopped", {"sessionId": session_id})]
+        events: _Events = [("recording:stopped", {"sessionId": session_id})]
         for channel_id in self._stored:
             events.append(("upload:progress", {"channelId": channel_id, "progress": 100}))
             events.append(("upload:complete", {"channelId": channel_id}))
         self._record(None)
         return events
 
-    def _wind_up(self) -> list[tuple[str, Json]]:
-        """Ends what is being recorded, as well as that can be done."""
+    def _wind_up(self) -> _Events:
+        """Stop what is being recorded; an error becomes an event."""
         if self._session_id is None:
             return []
         try:
@@ -432,16 +421,19 @@ class _Runtime:
         except _Refused as refused:
             return [("recording:error", {"error": str(refused)})]
 
-    def _change_tracks(self, params: Json) -> Done:
-        if self._session_id is None:
-            raise _Refused("Nothing is being recorded.")
+    def _change_tracks(self, params: Json) -> _Done:
+        self._recorded_session()
         tracks = params.get("tracks")
         if not isinstance(tracks, list) or not tracks:
             raise _Refused("There are no tracks: at least one is needed.")
         for track in tracks:
-            if track not in _TRACKS:
-                raise _Refused(f"There is no track {track!r}; there are {', '.join(_TRACKS)}.")
+            _require(track, _TRACKS, "track")
         return {"tracks": tracks}, []
+
+    def _recorded_session(self) -> str:
+        if self._session_id is None:
+            raise _Refused("Nothing is being recorded.")
+        return self._session_id
 
     def _record(self, session_id: str | None) -> None:
         self._session_id = session_id
@@ -454,53 +446,58 @@ class _Runtime:
         self._api.call(method, path, token, body)
 
 
-def _permission(name: object) -> object:
-    """As the runtime knows it; the SDK's own name for it is accepted."""
-    return name.replace("_", "-") if isinstance(name, str) else name
+def _require(value: object, known: tuple[str, ...], subject: str) -> None:
+    if value not in known:
+        raise _Refused(f"There is no {subject} {value!r}; there are {', '.join(known)}.")
 
 
-def _complain(text: str) -> None:
+def _hyphenated(permission: object) -> object:
+    """Return a permission as the runtime names it; the SDK writes an underscore."""
+    return permission.replace("_", "-") if isinstance(permission, str) else permission
+
+
+def _log(text: str) -> None:
     with contextlib.suppress(OSError, ValueError):
-        print(f"vdbevents-capture-runtime: {text}", file=sys.stderr, flush=True)  # noqa: T201 - its one log
+        print(f"vdbevents-capture-runtime: {text}", file=sys.stderr, flush=True)  # noqa: T201 - its only log
 
 
 def _read(lines: SimpleQueue[bytes], output: _Output) -> None:
-    """Passes on what is said on stdin; whoever closes it is gone, and a call that hangs must not matter."""
+    """Queue the lines of stdin, and exit at its end, even while a call hangs."""
     with contextlib.suppress(OSError, ValueError):
         while line := sys.stdin.buffer.readline():
             lines.put(line)
-    output.end(1)
+    output.exit(1)
 
 
 def _watch(output: _Output) -> None:
-    """Ends with stdout, when nothing is said for a while as well, where the system can tell."""
+    """Exit when stdout is closed, even while nothing is written, on systems that can tell."""
     import select
 
     if hasattr(select, "poll"):
         poll = select.poll()
-        # Asked for nothing, it reports an error or a hang-up alone.
+        # Without events to wait for, it reports only errors and hang-ups.
         poll.register(sys.stdout.fileno(), 0)
         poll.poll()
-        output.end(1)
+        output.exit(1)
 
 
 def main() -> NoReturn:
-    """Runs until `shutdown`, the end of stdin or stdout, or a signal."""
-    # Either may have been closed before the start; the types say otherwise.
+    """Run until `shutdown`, the end of stdin or stdout, or a signal."""
+    # Either may be closed at the start, though the types say otherwise.
     if not (sys.stdin and sys.stdout):
         os._exit(1)
     output = _Output(sys.stdout.buffer)
     runtime = _Runtime(output)
 
-    def ended(number: int, _: FrameType | None) -> None:
+    def end(number: int, _: FrameType | None) -> None:
         if runtime.is_shut_down:
-            # The SDK sends SIGTERM as soon as it has the answer: it is an orderly end all the same.
+            # The SDK sends SIGTERM as soon as it has the answer: this is still an orderly end.
             os._exit(0)
         if not runtime.faults.get("ignore_sigterm"):
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
 
-    signal.signal(signal.SIGTERM, ended)
+    signal.signal(signal.SIGTERM, end)
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     lines: SimpleQueue[bytes] = SimpleQueue()
