@@ -41,16 +41,6 @@ def create_collection(store: EmulatedStore, call: Call) -> Json:
     )
 
 
-def list_collections(store: EmulatedStore, _: Call) -> Json:
-    """Return all collections."""
-    return {"collections": list(store.collections.values()), "default_collection": "default"}
-
-
-def get_collection(store: EmulatedStore, call: Call) -> Json:
-    """Return a collection."""
-    return store.collection(call["id"])
-
-
 def create_token(store: EmulatedStore, call: Call) -> Json:
     """Create a client token; `expires_in` is in seconds."""
     seconds = read(call.body, "expires_in", whole(1), _DAY_SECONDS)

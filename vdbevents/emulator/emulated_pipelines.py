@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from vdbevents.emulator.request_checks import UNIX_TIME, one_of, read, read_number, whole
+from vdbevents.emulator.request_checks import UNIX_TIME, one_of, optional_text, read, read_number, whole
 from vdbevents.emulator.scene_alerts import fire_alerts
 from vdbevents.emulator.store import EmulatedPipeline, stream_event
 
@@ -29,6 +29,15 @@ def add_pipeline(
     pipeline = EmulatedPipeline(pipeline_id, stream.id, channel, connection_id, now, details, created_at=now)
     store.pipelines[pipeline.id] = pipeline
     stream.script_origins.setdefault(pipeline.script_channel, now)
+    return pipeline
+
+
+def create_pipeline(
+    store: EmulatedStore, stream: EmulatedStream, channel: str, body: Json, details: Json
+) -> EmulatedPipeline:
+    """Add a running pipeline that pushes to the body's `ws_connection_id`, and queue it to be fed."""
+    pipeline = add_pipeline(store, stream, channel, optional_text(body, "ws_connection_id"), details)
+    store.started.append(pipeline)
     return pipeline
 
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Final
 
 from vdbevents.emulator.emulated_pipelines import (
     ACTION,
-    add_pipeline,
     change_pipeline,
+    create_pipeline,
     descriptions_page,
     records_page,
     restart_pipeline,
@@ -54,23 +54,22 @@ def change_transcript(store: EmulatedStore, call: Call) -> Json:
         raise invalid("The stream has no audio to transcribe.")
     engine = optional_text(call.body, "engine") or "default"
     if read(call.body, "action", ACTION) == "start":
-        pipeline = start_transcript(store, stream, engine, optional_text(call.body, "ws_connection_id"))
+        pipeline = start_transcript(store, stream, call.body)
     elif pipeline is not None:
         stop_pipeline(store, pipeline)
     return _describe_transcription(pipeline, engine)
 
 
-def start_transcript(
-    store: EmulatedStore, stream: EmulatedStream, engine: str, connection_id: str | None
-) -> EmulatedPipeline:
-    """Return the stream's transcription, started unless it runs."""
+def start_transcript(store: EmulatedStore, stream: EmulatedStream, body: Json) -> EmulatedPipeline:
+    """Return the stream's transcription, started with the body's `engine` and connection unless it runs."""
+    engine = optional_text(body, "engine") or "default"
     pipeline = store.pipelines.get(transcription_id(stream))
     if pipeline is None:
-        pipeline = add_pipeline(store, stream, "transcript", connection_id, {"engine": engine})
-        store.started.append(pipeline)
+        pipeline = create_pipeline(store, stream, "transcript", body, {"engine": engine})
     elif pipeline.status != "running":
+        pipeline.connection_id = optional_text(body, "ws_connection_id")
+        pipeline.details["engine"] = engine
         restart_pipeline(store, pipeline)
-        pipeline.connection_id, pipeline.details["engine"] = connection_id, engine
     return pipeline
 
 
@@ -123,20 +122,13 @@ def create_index(store: EmulatedStore, call: Call) -> Json:
         "name": optional_text(body, "name") or f"{channel} of {stream.name}",
         "sandbox_id": optional_text(body, "sandbox_id"),
     }
-    pipeline = add_pipeline(store, stream, channel, optional_text(body, "ws_connection_id"), details)
-    store.started.append(pipeline)
-    return _describe_index(pipeline)
+    return describe_index(create_pipeline(store, stream, channel, body, details))
 
 
 def list_indexes(store: EmulatedStore, call: Call) -> Json:
     """Return a stream's scene indexes."""
     indexes = store.pipelines_of(call["id"], INDEX_CHANNELS)
-    return {"scene_indexes": [_describe_index(index) for index in indexes]}
-
-
-def get_index(store: EmulatedStore, call: Call) -> Json:
-    """Return a scene index."""
-    return _describe_index(store.index(call["id"], call["index"]))
+    return {"scene_indexes": [describe_index(index) for index in indexes]}
 
 
 def get_scenes(store: EmulatedStore, call: Call) -> Json:
@@ -186,7 +178,8 @@ def search_indexes(store: EmulatedStore, call: Call) -> Json:
     return {"results": results[:most]}
 
 
-def _describe_index(index: EmulatedPipeline) -> Json:
+def describe_index(index: EmulatedPipeline) -> Json:
+    """Return a scene index as the API does."""
     return {"rtstream_index_id": index.id, "status": index.status, **index.details}
 
 
@@ -204,9 +197,7 @@ def create_understanding(store: EmulatedStore, call: Call) -> Json:
         "store": body.get("store", True) is not False,
         "output": output,
     }
-    pipeline = add_pipeline(store, stream, "scene_index", optional_text(body, "ws_connection_id"), details)
-    store.started.append(pipeline)
-    return _describe_understanding(pipeline)
+    return _describe_understanding(create_pipeline(store, stream, "scene_index", body, details))
 
 
 def list_understandings(store: EmulatedStore, call: Call) -> Json:

@@ -49,11 +49,6 @@ def list_streams(store: EmulatedStore, call: Call) -> Json:
     }
 
 
-def get_stream(store: EmulatedStore, call: Call) -> Json:
-    """Return a stream."""
-    return describe_stream(store.stream(call["id"]))
-
-
 def create_stream(store: EmulatedStore, call: Call) -> Json:
     """Create a stream, transcribed unless `enable_transcript` is false.
 
@@ -78,7 +73,7 @@ def create_stream(store: EmulatedStore, call: Call) -> Json:
     )
     store.streams[stream.id] = stream
     if "audio" in media_types and body.get("enable_transcript", True) is not False:
-        start_transcript(store, stream, "default", optional_text(body, "ws_connection_id"))
+        start_transcript(store, stream, {"ws_connection_id": body.get("ws_connection_id")})
     return describe_stream(stream)
 
 

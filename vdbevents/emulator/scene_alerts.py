@@ -26,11 +26,6 @@ def create_event(store: EmulatedStore, call: Call) -> Json:
     return {"event_id": event_id}
 
 
-def list_events(store: EmulatedStore, _: Call) -> Json:
-    """Return all events."""
-    return {"events": list(store.events.values())}
-
-
 def create_alert(store: EmulatedStore, call: Call) -> Json:
     """Create an alert: watch an index for an event."""
     index = store.index(call["id"], call["index"])
