@@ -12,7 +12,7 @@ from support.processes import eventually
 
 from vdbevents.cli import cache, cache_worker
 from vdbevents.cli.diagnostics import Color
-from vdbevents.query.cache import index
+from vdbevents.query.cache import build, index, seal_policy
 from vdbevents.times import Window
 
 NOW = datetime.fromtimestamp(1_772_446_530, UTC)
@@ -34,7 +34,7 @@ def journal(tmp_path, monkeypatch):
 def begun(monkeypatch):
     """The journals that were begun to be sealed."""
     found = []
-    monkeypatch.setattr(cache, "_seal", lambda journal, *_: found.append(journal))
+    monkeypatch.setattr(build, "seal", lambda journal, *_: found.append(journal))
     return found
 
 
@@ -51,17 +51,17 @@ def begun(monkeypatch):
     ],
 )
 def test_only_a_window_of_more_than_a_day_is_sealed_first(journal, begun, window, is_long):
-    cache.sealed_for(journal, window, NOW, Color.AUTO)
+    seal_policy.cache_for(journal, window, NOW, cache.SealDisplay(Color.AUTO))
 
     assert begun == [journal] * is_long
 
 
 def test_a_short_window_of_a_long_unsealed_journal_says_what_makes_it_faster(journal, begun, capfd):
-    cache.sealed_for(journal, Window(since_ms=NOW_MS), NOW, Color.AUTO)
+    seal_policy.cache_for(journal, Window(since_ms=NOW_MS), NOW, cache.SealDisplay(Color.AUTO))
 
     assert capfd.readouterr().err == (
-        "vdbevents: 300.0 MiB of the journal are not sealed\n"
-        f"  → faster from now on with: vdbevents cache build '{journal}'\n"
+        "vdbevents: 300.0 MiB of the journal are not in the cache\n"
+        f"  → speed up later queries with: vdbevents cache build '{journal}'\n"
     )
     assert begun == []
 
@@ -72,7 +72,7 @@ def test_without_a_home_there_is_no_cache_and_no_complaint(journal, begun, monke
 
     monkeypatch.setattr("pathlib.Path.home", nowhere)
 
-    assert cache.sealed_for(journal, Window(), NOW, Color.AUTO) is None
+    assert seal_policy.cache_for(journal, Window(), NOW, cache.SealDisplay(Color.AUTO)) is None
     assert begun == []
 
 

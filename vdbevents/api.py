@@ -1,4 +1,4 @@
-"""A journal in Python: `vdbevents.open("DIR").query(last="10m", grep="code")`. docs/python.md shows it."""
+"""Query a journal in Python: `vdbevents.open("DIR").query(last="10m", grep="code")`. See docs/python.md."""
 
 import json
 import os
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 Texts = str | Iterable[str]
-"""One text, or several."""
+"""One text or several."""
 
 
 def open(path: str | os.PathLike[str] | None = None) -> "OpenJournal":  # noqa: A001 - as `gzip.open`
-    """Return the recording of a state directory, or of a journal's file.
+    """Open the journal of a state directory, or a journal's file.
 
     Args:
-        path: None for that of `VIDEODB_EVENTS_DIR`, else `$XDG_STATE_HOME/videodb`.
+        path: the directory or file; None for `VIDEODB_EVENTS_DIR`, else `$XDG_STATE_HOME/videodb`.
 
     Raises:
         InputError: there is no journal.
@@ -40,13 +40,15 @@ def open(path: str | os.PathLike[str] | None = None) -> "OpenJournal":  # noqa: 
     journal = locate_state(argument, os.environ, Path.home()).journal
     if not journal.is_file():
         raise InputError(
-            f"there is no journal in {journal.parent}", f"record one with: vdbevents listen {journal.parent}"
+            f"no journal in {journal.parent}",
+            f"record one with: vdbevents listen {journal.parent}",
+            error_id="journal-missing",
         )
     return OpenJournal(journal)
 
 
 class OpenJournal:
-    """A journal that can be asked as often as wanted; each question sees what was written until then.
+    """A journal to query; each query sees what was written until then.
 
     Attributes:
         journal: its file.
@@ -56,9 +58,9 @@ class OpenJournal:
         """Take a journal's file.
 
         Args:
-            journal: it is read when it is asked.
-            cache_root: where sealed segments are; None for `$XDG_CACHE_HOME/vdbevents`. They are used where
-                they are, and made by `vdbevents listen`, `query` and `cache build`.
+            journal: the file, which is read by each query.
+            cache_root: the folder of all caches; None for `$XDG_CACHE_HOME/vdbevents`. A present cache is
+                used; `vdbevents listen`, `query` and `cache build` write it.
         """
         self.journal = journal
         self._cache_root = cache_root
@@ -92,40 +94,40 @@ class OpenJournal:
         newest_first: bool = False,
         interim: bool = False,
     ) -> "QueryResult":
-        """Return the events that match all that is given; the arguments are the options of `vdbevents query`.
+        """Return the events that match all arguments, which are the options of `vdbevents query`.
 
         Args:
-            last: a length of time until now, or until `until`, such as `10m`.
+            last: a duration until now, or until `until`, such as `10m`.
             since: a text as `vdbevents query` takes it, or a `datetime`, in `tz` if it names no zone.
             until: the same.
             on: a day.
-            tz: of times that name none: a name, an offset, or a `tzinfo`.
-            by: which time counts: that of receipt, or when it was said or shown.
-            grep: texts that must all be found.
-            any_of: texts of which one at least must be found.
-            none_of: texts that may not be found.
-            ignore_case: None ignores it for each text that has no upper-case letter.
+            tz: the zone of times that name none: a name, an offset, or a `tzinfo`.
+            by: compare the time of receipt, or of the event itself.
+            grep: texts that must all match.
+            any_of: texts of which at least one must match.
+            none_of: texts that must not match.
+            ignore_case: None ignores case for each text without an upper-case letter.
             extended: the texts are regular expressions (RE2).
-            whole_words: the texts are whole words.
-            channel: any of these, as are the next five.
+            whole_words: the texts match whole words only.
+            channel: any of these; the next five are lists of alternatives, too.
             source: `mic`, `system_audio`, `screen`, `camera`.
             stream: ids or names.
             session: ids.
             event: such as `capture_session.active`.
-            label: of alerts, exactly.
-            min_confidence: what has a confidence of so much at least.
-            where: a condition in SQL over the columns of the view `events`.
-            around: also all that happened so long before and after each match, such as `15s`.
-            limit: the newest so many only.
-            offset: without the newest so many, from where `limit` counts on.
+            label: labels of alerts, exactly.
+            min_confidence: the confidence is at least this.
+            where: a SQL condition over the columns of the view `events`.
+            around: also all events within this duration before and after each match, such as `15s`.
+            limit: the newest N only.
+            offset: skip the newest N.
             newest_first: the order.
-            interim: also transcripts that a final one replaced.
+            interim: also unfinished transcripts that a final one replaced.
 
         Raises:
-            InputError: something that was given is not understood, or the journal cannot be read.
+            InputError: an argument cannot be parsed, or the journal cannot be read.
             StorageError: memory and temporary space are used up.
         """
-        from vdbevents.query.cache.index import load
+        from vdbevents.query.cache.seal_policy import present_cache
         from vdbevents.query.engine import search
         from vdbevents.query.filters import Filters
         from vdbevents.times import parse_duration, parse_window, parse_zone
@@ -133,8 +135,8 @@ class OpenJournal:
         zone = parse_zone(tz) if isinstance(tz, str) else tz
         window = parse_window(
             last=last,
-            since=_written(since, zone),
-            until=_written(until, zone),
+            since=_as_text(since, zone),
+            until=_as_text(until, zone),
             on=on,
             now=datetime.now(UTC),
             zone=zone,
@@ -162,42 +164,37 @@ class OpenJournal:
             newest_first=newest_first,
             interim=interim,
         )
-        return QueryResult(search(self.journal, filters, load(self.journal, self._root())))
+        return QueryResult(search(self.journal, filters, present_cache(self.journal, self._cache_root)))
 
     def sql(self, query: str) -> list[dict[str, Any]]:
         """Return the rows of one SELECT over the views that `vdbevents sql --describe` lists, as dicts.
 
-        Their values are what JSON knows; a time is a text, in UTC.
+        Values have JSON types; a time is a text, in UTC.
 
         Raises:
-            InputError: it is no SELECT, it is not understood, or the journal cannot be read.
+            InputError: it is not a SELECT, it fails, or the journal cannot be read.
             StorageError: memory and temporary space are used up.
         """
-        from vdbevents.query.cache.index import load
+        from vdbevents.query.cache.seal_policy import present_cache
         from vdbevents.query.sql.sandbox import SqlTables
 
-        with SqlTables(self.journal, load(self.journal, self._root())) as tables:
+        with SqlTables(self.journal, present_cache(self.journal, self._cache_root)) as tables:
             return _dicts(tables.ask(query))
-
-    def _root(self) -> Path:
-        from vdbevents.query.cache.index import cache_root
-
-        return self._cache_root or cache_root(os.environ, Path.home())
 
 
 class QueryResult(Closeable):
-    """What a query found, oldest first: an iterable of dicts, which may be read again; a context manager.
+    """The matches of a query, oldest first: an iterable of dicts that can be read again; a context manager.
 
-    A dict has the columns of the view `events` but `backfilled`: `time`, `started` and `ended` are
+    A dict has the columns of the view `events` without `backfilled`: `time`, `started` and `ended` are
     `datetime`s in UTC.
 
     Attributes:
-        gaps: when nothing was received, whatever was asked.
-        skipped: how many lines of the journal could not be read.
+        gaps: all gaps in the journal, whatever the query.
+        skipped: the number of lines that could not be read.
     """
 
     def __init__(self, answer: "SearchResult") -> None:
-        """Take what `query.engine.search` gave."""
+        """Take the result of `query.engine.search`."""
         self._answer = answer
         self.gaps: Collection[Gap] = answer.gaps
         self.skipped = answer.skipped
@@ -209,12 +206,12 @@ class QueryResult(Closeable):
         return (dict(zip(names, row, strict=True)) for names, row in self._rows())
 
     def lines(self) -> Iterator[str]:
-        """The journal's own lines, without their line ends."""
+        """Yield the journal's own lines, without their line ends."""
         for batch in self._answer.lines():
             yield from batch
 
     def arrow(self) -> "pa.Table":
-        """All of it as an Arrow table.
+        """Return all matches as an Arrow table.
 
         Raises:
             InputError: the package `pyarrow` is not installed.
@@ -223,7 +220,7 @@ class QueryResult(Closeable):
         return self._answer.relation().to_arrow_table()
 
     def df(self) -> "pd.DataFrame":
-        """All of it as a data frame.
+        """Return all matches as a pandas data frame.
 
         Raises:
             InputError: the package `pandas` is not installed.
@@ -235,7 +232,7 @@ class QueryResult(Closeable):
         """Return the rows of one SELECT over the table `found`, with the keys of these dicts as columns.
 
         Raises:
-            InputError: it is no SELECT, or is not understood.
+            InputError: it is not a SELECT, or it fails.
         """
         import tempfile
 
@@ -250,7 +247,7 @@ class QueryResult(Closeable):
                 return _dicts(SqlRows(connection, query, cached=False))
 
     def close(self) -> None:
-        """Give memory and temporary files back; harmless when repeated."""
+        """Release memory and temporary files. A second call does nothing."""
         self._answer.close()
 
     def _rows(self) -> Iterator[tuple[tuple[str, ...], tuple[Any, ...]]]:
@@ -272,7 +269,11 @@ def _require(package: str) -> None:
     import importlib.util
 
     if importlib.util.find_spec(package) is None:
-        raise InputError(f"this needs the Python package {package}", f"install it: pip install {package}")
+        raise InputError(
+            f"the Python package {package} is missing",
+            f"install it: pip install {package}",
+            error_id="package-missing",
+        )
 
 
 def _moment(milliseconds: int | None) -> datetime | None:
@@ -283,7 +284,7 @@ def _texts(given: Texts) -> tuple[str, ...]:
     return (given,) if isinstance(given, str) else tuple(given)
 
 
-def _written(moment: str | datetime | None, zone: tzinfo) -> str | None:
+def _as_text(moment: str | datetime | None, zone: tzinfo) -> str | None:
     if not isinstance(moment, datetime):
         return moment
     return (moment if moment.tzinfo else moment.replace(tzinfo=zone)).astimezone(UTC).isoformat()

@@ -1,8 +1,8 @@
-"""Times as people write them, and the window that they describe. Now and the zone are given.
+"""Parse times and durations as people write them.
 
-The forms are a closed list, and no library guesses at others: whether `03/04` is in March or in April, or
-which day `next friday` is, has no answer that everybody expects, and a wrong window shows as "not found".
-Pure, but for the system's zone data that `parse_zone` looks names up in.
+The accepted forms are a closed list, without a library that guesses: whether `03/04` is in March or April, or
+which day `next friday` is, has no answer that everybody expects, and a wrong window looks like "no match".
+Pure, but for the system's zone data that `parse_zone` reads.
 """
 
 import re
@@ -15,21 +15,21 @@ from vdbevents.errors import InputError
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Times of receipt, half-open: `since_ms <= time < until_ms`, in Unix milliseconds; None is unbounded."""
+    """A half-open range of times: `since_ms <= time < until_ms`, in Unix ms; None is unbounded."""
 
     since_ms: int | None = None
     until_ms: int | None = None
 
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-# Times that a `datetime` can show in every zone; others count as no time.
+# Times that a `datetime` can show in every zone; others count as missing.
 LEAST_MS: Final = -62_135_510_400_000
 MOST_MS: Final = 253_402_214_399_999
 
 _FEW_SECONDS: Final = 10
 _UNIT_SECONDS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 _COUNT: Final = r"[0-9]{1,9}(?:\.[0-9]{1,9})?"
-# Compiled where one of them is needed: together they take a hundredth of a query's start.
+# Compiled on use: together they take 1 % of a query's start-up.
 _DURATION: Final = rf"(?:{_COUNT}[smhdw])+"
 _AGO: Final = rf"(?:(?P<count>{_COUNT})|an?) (?P<unit>sec(?:ond)?|min(?:ute)?|hour|day|week)s? ago"
 _WEEKDAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -51,8 +51,8 @@ MOMENT_FORMS: Final = (
     "or @1772446530 (Unix time in s, ms or µs); local time unless a zone is given"
 )
 ZONE_FORMS: Final = (
-    "UTC, Z, +02:00, -0530, or a name such as Europe/Berlin; where no such name is known, "
-    "the system has no zone data: install the Python package tzdata"
+    "UTC, Z, +02:00, -0530, or a name such as Europe/Berlin; if the system knows no names, "
+    "install the Python package tzdata"
 )
 
 
@@ -65,24 +65,33 @@ def parse_window(
     zone: tzinfo,
     on: str | None = None,
 ) -> Window:
-    """Return the window that `--last`, `--since` and `--until` describe, or `--on` alone.
+    """Return the window of `--last`, `--since` and `--until`, or of `--on` alone.
 
-    `last` counts back from `until`, or from `now` (aware). `zone` is that of times which name none; in a
-    change of daylight saving the earlier of two offsets holds. `on` is a day of `zone`, from its start to
-    the start of the next: 23 or 25 hours where clocks change.
+    Args:
+        last: a duration, counted back from `until`, or from `now`.
+        since: the beginning.
+        until: the end.
+        now: the present (aware).
+        zone: the zone of times that name none; where clocks go back, the first of two equal times.
+        on: a day of `zone`, from its start to the start of the next: 23 or 25 hours where clocks change.
 
     Raises:
-        InputError: an option cannot be understood, `last` comes with `since`, `on` comes with any other, or
-            the window is empty.
+        InputError: an option cannot be parsed, `last` comes with `since`, `on` comes with any other, or the
+            window is empty.
     """
     if on is not None:
         for option, value in (("last", last), ("since", since), ("until", until)):
             if value is not None:
-                edge = "end" if option == "until" else "begin"
-                raise InputError(f"--on and --{option} both say where to {edge}", "Give one of them.")
+                raise InputError(
+                    f"--on: not allowed with --{option}",
+                    "leave out one of them",
+                    error_id="options-conflict",
+                )
         return _day_window(on, now, zone)
     if last is not None and since is not None:
-        raise InputError("--last and --since both say where to begin", "Give one of them.")
+        raise InputError(
+            "--last: not allowed with --since", "leave out one of them", error_id="options-conflict"
+        )
     until_ms = None if until is None else parse_moment("--until", until, now, zone)
     since_ms = None
     if last is not None:
@@ -91,26 +100,29 @@ def parse_window(
         since_ms = parse_moment("--since", since, now, zone)
     if since_ms is not None and until_ms is not None and since_ms >= until_ms:
         raise InputError(
-            f"the window is empty: --since {since} is not before --until {until}",
-            "A window holds what was received at or after --since and before --until.",
+            f"--since: must be before --until, got {since} and {until}",
+            "the window includes --since and excludes --until",
+            error_id="window-empty",
         )
     return Window(since_ms, until_ms)
 
 
 def parse_duration(option: str, text: str) -> int:
-    """Return the milliseconds of `1h30m`; at least 1.
+    """Return the milliseconds of a duration such as `1h30m`; at least 1.
 
     Raises:
-        InputError: it is none; the message names `option`.
+        InputError: it is not a duration; the message names `option`.
     """
     milliseconds = _read_duration(text.strip())
     if milliseconds is None:
-        raise InputError(f"{option} {text!r} is no length of time", f"Accepted: {DURATION_FORMS}.")
+        raise InputError(
+            f"{option}: not a duration, got {text!r}", f"use {DURATION_FORMS}", error_id="duration-invalid"
+        )
     return milliseconds
 
 
-def told_duration(milliseconds: int) -> str:
-    """Return a length of time for people, to two units: `0.4 s`, `1 min 32 s`, `2 h 5 min`, `3 d`."""
+def format_duration(milliseconds: int) -> str:
+    """Format a duration for people, in at most two units: `0.4 s`, `1 min 32 s`, `2 h 5 min`, `3 d`."""
     if milliseconds < _FEW_SECONDS * 1000:
         return f"{milliseconds / 1000:.1f} s"
     seconds = round(milliseconds / 1000)
@@ -122,30 +134,35 @@ def told_duration(milliseconds: int) -> str:
 
 
 def parse_moment(option: str, text: str, now: datetime, zone: tzinfo) -> int:
-    """Return the Unix milliseconds that `text` names, rounded up: no event between them is lost or won.
+    """Return a time in Unix milliseconds, rounded up, as windows are half-open.
 
     A day is its first moment in `zone`; a weekday is today or the most recent one before. `-3h` and `2 hours
-    ago` are elapsed time before `now` (aware): a day is 24 hours and a week 168, whatever clocks showed
-    between. Words are understood in any case; the units of `-3h` are those of `--last`, in which an `M`
-    might be a month.
+    ago` are elapsed time before `now` (aware): a day is 24 hours and a week 168, even where clocks change.
+    Words may be in any case; the units of `-3h` are those of `--last`, where an `M` could mean a month.
 
     Raises:
-        InputError: it is no time; the message names `option`.
+        InputError: it is not a time; the message names `option`.
     """
     try:
         milliseconds = _read_moment(text.strip(), now, zone)
     except (ValueError, OverflowError) as error:
-        raise InputError(f"{option} {text!r} is no time: {error}", f"Accepted: {MOMENT_FORMS}.") from None
+        raise InputError(
+            f"{option}: cannot parse the time {text!r}: {error}",
+            f"use {MOMENT_FORMS}",
+            error_id="time-invalid",
+        ) from None
     if milliseconds is None:
-        raise InputError(f"{option} {text!r} is no time that is understood", f"Accepted: {MOMENT_FORMS}.")
+        raise InputError(
+            f"{option}: cannot parse the time {text!r}", f"use {MOMENT_FORMS}", error_id="time-invalid"
+        )
     return milliseconds
 
 
 def parse_zone(text: str) -> tzinfo:
-    """Return the zone that `--tz` names: an offset from UTC, or a name in the system's zone data.
+    """Return the zone of `--tz`: an offset from UTC, or a name in the system's zone data.
 
     Raises:
-        InputError: it is none, or none that the system knows; the message names `--tz`.
+        InputError: the zone is unknown; the message names `--tz`.
     """
     from zoneinfo import ZoneInfo
 
@@ -154,21 +171,25 @@ def parse_zone(text: str) -> tzinfo:
         if re.fullmatch(rf"UTC|{_OFFSET}", name, re.ASCII | re.IGNORECASE):
             return _offset(name)
         return ZoneInfo(name)
-    # A name is looked for as a file below a folder: what is wrong with it as a path comes up, too.
+    # A name is a file below a folder: errors of a bad path come up, too.
     except (KeyError, ValueError, OSError):
-        raise InputError(f"--tz {text!r} is no time zone that is known", f"Accepted: {ZONE_FORMS}.") from None
+        raise InputError(
+            f"--tz: unknown time zone, got {text!r}", f"use {ZONE_FORMS}", error_id="zone-unknown"
+        ) from None
 
 
 def _day_window(text: str, now: datetime, zone: tzinfo) -> Window:
     name = text.strip()
     if not re.fullmatch(_DAY, name, re.ASCII | re.IGNORECASE):
-        raise InputError(f"--on {text!r} is no day that is understood", f"Accepted: {DAY_FORMS}.")
+        raise InputError(f"--on: not a day, got {text!r}", f"use {DAY_FORMS}", error_id="day-invalid")
     try:
         day = _day(name, now.astimezone(zone).date())
         start, end = (datetime.combine(date_, time(), zone) for date_ in (day, day + timedelta(days=1)))
         return Window(_ceil_ms(start), _ceil_ms(end))
     except (ValueError, OverflowError) as error:
-        raise InputError(f"--on {text!r} is no day: {error}", f"Accepted: {DAY_FORMS}.") from None
+        raise InputError(
+            f"--on: not a day, got {text!r}: {error}", f"use {DAY_FORMS}", error_id="day-invalid"
+        ) from None
 
 
 def _read_duration(text: str) -> int | None:
@@ -181,7 +202,7 @@ def _read_duration(text: str) -> int | None:
 
 
 def _read_back(text: str) -> int | None:
-    """Return by how many milliseconds `-3h` or `2 hours ago` is before now."""
+    """Return how many milliseconds `-3h` or `2 hours ago` is before now; None for other texts."""
     if text.startswith("-"):
         return _read_duration(text[1:])
     if ago := re.fullmatch(_AGO, text, _ANY_CASE):
@@ -215,8 +236,8 @@ def _day(name: str | None, today: date) -> date:
             return today - timedelta(days=1)
         case weekday if weekday[:3] in _WEEKDAYS:
             return today - timedelta(days=(today.weekday() - _WEEKDAYS.index(weekday[:3])) % 7)
-        case written:
-            return date.fromisoformat(written)
+        case iso_date:
+            return date.fromisoformat(iso_date)
 
 
 def _offset(name: str) -> tzinfo:
@@ -224,7 +245,7 @@ def _offset(name: str) -> tzinfo:
         return UTC
     hours, minutes = int(name[1:3]), int(name[-2:])
     if hours > 23 or minutes > 59:  # noqa: PLR2004 - a clock's
-        raise ValueError(f"{name} is no offset from UTC")
+        raise ValueError(f"{name} is not an offset from UTC")
     offset = timedelta(hours=hours, minutes=minutes)
     return timezone(-offset if name[0] == "-" else offset)
 
@@ -234,7 +255,7 @@ def _ceil_fraction(digits: str | None) -> int:
 
 
 def _unix_ms(whole: str, fraction: str) -> int:
-    """Return milliseconds from seconds, milliseconds or microseconds: told apart by their size."""
+    """Return milliseconds from seconds, milliseconds or microseconds, which their size tells apart."""
     number = int(whole)
     per_second = next(scale for scale in (1, 1_000, 1_000_000) if number < 10**11 * scale)
     nanoseconds = (number * 10**9 + int(fraction[1:].ljust(9, "0") or 0)) // per_second

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from filelock import FileLock
+from support.messages import error_id_in
 from support.processes import Process, all_shown, assert_failed, eventually, run
 
 from vdbevents.query.cache import build as cache_build, index
@@ -111,14 +112,16 @@ def test_a_cache_is_built_told_of_and_cleared(journal, folder, environ):
     assert "1 cache removed" in cleared.stderr
     assert not folder.exists()
     again = run(["cache", "clear", journal.parent], environ)
-    assert_failed(again, 1, "there is no cache")
+    assert_failed(again, 1, "no cache of")
     assert journal.read_bytes() == content
 
 
 def test_the_cache_of_a_journal_that_is_gone_is_cleared_by_its_path(sealed, root, environ):
     sealed.unlink()
 
-    assert_failed(run(["cache", "status", sealed], environ), 2, "no such directory or file")
+    refused = run(["cache", "status", sealed], environ)
+    assert_failed(refused, 2, str(sealed))
+    assert error_id_in(refused.stderr) == "path-missing"
     assert run(["cache", "clear", sealed], environ).returncode == 0
     assert list(root.iterdir()) == []
 
@@ -128,10 +131,13 @@ def test_all_caches_are_cleared_and_nothing_else(sealed, root, environ):
     (root / ("a" * 32) / "letter.txt").touch()
     (root / "other").mkdir()
 
-    assert_failed(run(["cache", "clear", sealed, "--all"], environ), 2, "contradict each other")
+    refused = run(["cache", "clear", sealed, "--all"], environ)
+    assert_failed(refused, 2, "--all")
+    assert error_id_in(refused.stderr) == "options-conflict"
     ended = run(["cache", "clear", "--all"], environ)
 
-    assert_failed(ended, 2, "1 cache removed", "is left alone: it is no cache")
+    assert_failed(ended, 2, "1 cache removed", "a" * 32)
+    assert error_id_in(ended.stderr) == "cache-foreign"
     assert not index.folder_of(sealed, root).exists()
     assert (root / ("a" * 32) / "letter.txt").exists()
     assert (root / "other").exists()
@@ -139,7 +145,9 @@ def test_all_caches_are_cleared_and_nothing_else(sealed, root, environ):
 
 @pytest.mark.parametrize("command", ["build", "status"])
 def test_without_a_journal_there_is_nothing_to_seal(command, environ, tmp_path):
-    assert_failed(run(["cache", command, tmp_path], environ), 2, "no journal in")
+    refused = run(["cache", command, tmp_path], environ)
+    assert_failed(refused, 2)
+    assert error_id_in(refused.stderr) == "journal-missing"
 
 
 def test_a_small_journal_is_not_sealed_and_that_is_no_error(state, environ, root):
@@ -150,7 +158,7 @@ def test_a_small_journal_is_not_sealed_and_that_is_no_error(state, environ, root
     assert (built.returncode, built.stderr) == (0, "")
     assert built.stdout.startswith("0 B of ")
     assert (
-        "sealed   nothing: it is done 8.0 MiB at a time"
+        "sealed   nothing yet (first 8.0 MiB not reached)"
         in run(["cache", "status", state.path], environ).stdout
     )
 
@@ -169,14 +177,14 @@ def test_where_no_cache_can_be_written_a_query_says_so_and_goes_on(journal, envi
     if why == "a file":
         (tmp_path / "cache").touch()
 
-    assert_failed(
-        run(["cache", "build", journal], environ, **options), 74, "could not be written", "XDG_CACHE_HOME"
-    )
+    built = run(["cache", "build", journal], environ, **options)
+    assert_failed(built, 74, "XDG_CACHE_HOME")
+    assert error_id_in(built.stderr) == "cache-unwritable"
     asked = run(["query", journal, "--grep", "word17", "-w", "--count"], environ, **options)
 
     assert (asked.returncode, asked.stdout) == (0, "9\n"), asked.stderr
-    assert "could not be written" in asked.stderr
-    assert "--no-cache does not try" in asked.stderr
+    assert error_id_in(asked.stderr) == "cache-unwritable"
+    assert "--no-cache" in asked.stderr
     assert run(["cache", "status", journal], environ).returncode == 1
     assert run(["query", journal, "-n", "1", "--no-cache"], environ).stderr == ""
 
@@ -188,7 +196,7 @@ def test_a_directory_that_may_not_be_written_keeps_nobody_from_searching(journal
     asked = run(["query", journal, "-n", "1"], environ)
 
     assert asked.returncode == 0
-    assert "could not be written" in asked.stderr
+    assert error_id_in(asked.stderr) == "cache-unwritable"
 
 
 QUESTIONS = [
@@ -248,7 +256,7 @@ def test_that_a_journal_was_emptied_is_noticed(sealed, environ):
     shown = run(["cache", "status", sealed], environ)
 
     assert shown.returncode == 1
-    assert "what is in the cache does not fit the journal" in shown.stdout
+    assert "the cache does not fit the journal" in shown.stdout
     assert "all is new" in answer(sealed, environ)
 
 
@@ -288,13 +296,12 @@ def held(folder):
 
 def test_what_takes_long_is_said_once_in_a_pipe(journal, environ, started, held):
     asked = started(Process(["query", journal, "--count"], environ))
-    asked.says("sealing")
+    asked.says("indexing")
     held.release()
 
     assert asked.ends() == 0
     assert asked.err == (
-        f"vdbevents: sealing 32.0 MiB of {journal}, which then need not be read again\n"
-        "  → --no-cache asks without\n"
+        f"vdbevents: indexing 32.0 MiB of {journal} (first time only)\n  → use --no-cache to search without\n"
     )
 
 
@@ -305,7 +312,7 @@ def test_what_takes_long_is_shown_as_a_bar_on_a_terminal_that_vanishes(journal, 
     build = started(Process(["cache", "build", journal], environ, stderr=inside))
     os.close(inside)
     told = b""
-    while b"sealing the journal" not in told:
+    while b"indexing the journal" not in told:
         told += os.read(outside, 1 << 16)
     held.release()
     told += all_shown(outside)
@@ -322,7 +329,7 @@ def test_what_takes_long_is_shown_as_a_bar_on_a_terminal_that_vanishes(journal, 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_sealer_that_waits_ends_when_it_is_asked_to(journal, environ, started, number):
     build = started(Process(["cache", "build", journal], environ))
-    build.says("sealing")
+    build.says("indexing")
 
     build.process.send_signal(number)
 
@@ -346,7 +353,7 @@ def test_whoever_presses_ctrl_c_again_and_again_leaves_nothing_unfinished(tmp_pa
         time.sleep(0.01)
 
     assert build.ends() == 130
-    assert [line for line in build.err.splitlines() if "sealing" not in line] == []
+    assert [line for line in build.err.splitlines() if "indexing" not in line] == []
     assert not list(root.glob("*/scratch-*"))
 
 

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from support.messages import error_id_in
 from support.processes import PATIENCE, Process, assert_failed, eventually, run
 
 from vdbevents.events.envelope import utc_text
@@ -164,7 +165,7 @@ def test_a_journal_that_is_not_there_yet_is_waited_for(follow, tmp_path, environ
         state.create()
     environ = {**environ, "VIDEODB_EVENTS_DIR": str(state.path)}
     following = follow("--fields", "text", of=tmp_path / named if named else None, environ=environ)
-    following.says(f"there is no journal at {journal} yet: it is waited for")
+    following.says(f"no journal at {journal} yet: waiting for it")
 
     state.create()
     journal.write_bytes(line("first"))
@@ -173,11 +174,17 @@ def test_a_journal_that_is_not_there_yet_is_waited_for(follow, tmp_path, environ
 
 
 def test_a_name_that_nothing_has_is_rather_a_mistake(tmp_path, environ):
-    assert_failed(run(["query", "--follow", tmp_path / "invoice"], environ), 2, "to search for it: --grep")
+    refused = run(["query", "--follow", tmp_path / "invoice"], environ)
+
+    assert_failed(refused, 2, "to search for it: --grep")
+    assert error_id_in(refused.stderr) == "path-missing"
 
 
 def test_a_pattern_that_is_none_is_refused_before_there_is_a_journal(state, environ):
-    assert_failed(run(["query", state.path, "-f", "-E", "-g", "(code"], environ), 2, "no regular expression")
+    refused = run(["query", state.path, "-f", "-E", "-g", "(code"], environ)
+
+    assert_failed(refused, 2, "(code")
+    assert error_id_in(refused.stderr) == "pattern-invalid"
 
 
 def test_a_line_that_is_being_written_is_waited_for(follow, state):
@@ -344,19 +351,20 @@ def test_lines_come_byte_for_byte(follow, state):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--until", "now"], "--follow and --until contradict each other"),
-        (["--on", "yesterday"], "--follow and --on contradict each other"),
-        (["--around", "15s"], "--follow and --around contradict each other"),
-        (["--offset", "3"], "--follow and --offset contradict each other"),
-        (["--reverse"], "--follow and --reverse contradict each other"),
-        (["--count"], "--follow and --count contradict each other"),
-        *((["-o", name], "Accepted: text, jsonl, csv, md.") for name in ("json", "srt", "vtt")),
+        (["--until", "now"], "--until"),
+        (["--on", "yesterday"], "--on"),
+        (["--around", "15s"], "--around"),
+        (["--offset", "3"], "--offset"),
+        (["--reverse"], "--reverse"),
+        (["--count"], "--count"),
+        *((["-o", name], "text, jsonl, csv or md") for name in ("json", "srt", "vtt")),
     ],
 )
 def test_what_needs_an_end_is_refused(environ, arguments, said):
     refused = run(["query", EXAMPLE, "--follow", *arguments], environ)
 
-    assert_failed(refused, 2, said)
+    assert_failed(refused, 2, "--follow", said)
+    assert error_id_in(refused.stderr) == "options-conflict"
     assert refused.stdout == ""
 
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+from support.messages import error_id_in
 from support.patience import PATIENCE
 from support.processes import all_shown, assert_failed, run
 
@@ -83,12 +84,12 @@ def test_gaps_are_listed_oldest_first_with_what_became_of_them(environ, with_gap
   besides    interim transcripts: the service keeps only final ones
 2026-03-02 12:15:30 to 2026-03-03 18:15:30  1 d 6 h     open
   reason     no answer to pings
-  missing    not known yet: it is still to be fetched
+  missing    not known yet: not backfilled
 2026-03-07 01:22:10 to 01:23:10             1 min       open
   reason     the disk took no lines
   streams    rts-1, rts-3
-  dropped    5 events that came, and found no room
-  missing    not known yet: it is still to be fetched
+  dropped    5 received events, as there was no room
+  missing    not known yet: not backfilled
 """
     )
 
@@ -140,29 +141,30 @@ def test_no_gap_is_said_with_1(environ, journal):
     directory = journal(said("hello"), line(RECOVERED))
 
     for options, message in (
-        (["--open"], "tells of no gap that is not recovered\n"),
-        (["--last", "1m"], "tells of no gap in that time\n"),
+        (["--open"], "no open or incomplete gaps"),
+        (["--last", "1m"], "no gaps in that time"),
     ):
         done = run(["gaps", directory, *options], environ)
         assert (done.returncode, done.stdout) == (1, "")
-        assert done.stderr == f"vdbevents: the journal {directory / 'videodb_events.jsonl'} {message}"
+        assert done.stderr == f"vdbevents: {message} in {directory / 'videodb_events.jsonl'}\n"
     assert run(["gaps", journal()], environ).returncode == 1
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "error_id", "said"),
     [
-        (["nowhere"], "nowhere: no such directory or file"),
-        (["nowhere"], "name a state directory, or the file of a journal"),
-        (["."], "no journal in"),
-        (["--last", "10 parsecs"], "90s, 10m, 2h, 3d, 1w"),
-        (["--last", "10m", "--since", "10:15"], "Give one of them"),
+        (["nowhere"], "path-missing", "nowhere"),
+        (["nowhere"], "path-missing", "name a state directory, or the file of a journal"),
+        (["."], "journal-missing", "vdbevents listen"),
+        (["--last", "10 parsecs"], "duration-invalid", "90s, 10m, 2h, 3d, 1w"),
+        (["--last", "10m", "--since", "10:15"], "options-conflict", "--since"),
     ],
 )
-def test_an_input_that_makes_no_sense_is_said_with_2(environ, tmp_path, arguments, said):
+def test_an_input_that_makes_no_sense_is_said_with_2(environ, tmp_path, arguments, error_id, said):
     done = run(["gaps", *arguments], environ, cwd=tmp_path)
 
     assert_failed(done, 2, said)
+    assert error_id_in(done.stderr) == error_id
     assert done.stdout == ""
 
 
@@ -205,7 +207,7 @@ def test_torn_and_foreign_lines_hide_no_gap(environ, journal):
 
     assert [one["id"] for one in json.loads(done.stdout)] == ["gap-a", "gap-d"]
     assert done.returncode == 0
-    assert "3 lines that tell of gaps are unreadable and left out" in done.stderr
+    assert "3 lines about gaps are unreadable and left out" in done.stderr
 
 
 def test_lines_that_span_the_blocks_in_which_a_file_is_read_are_found(environ, journal):
@@ -292,7 +294,7 @@ def test_a_query_whose_window_touches_a_gap_says_what_is_missing_and_how_to_see_
 
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == (
-        "vdbevents: in this time there is a gap from 2026-03-02 11:15:30 to 11:15:34 (4.2 s); "
+        "vdbevents: gap from 2026-03-02 11:15:30 to 11:15:34 (4.2 s) in this time; "
         f"missing: alerts\n  → see: vdbevents gaps {with_gaps} --open "
         "--since '2026-03-02 11:15' --until '2026-03-02 11:15:31'\n"
     )
@@ -302,8 +304,8 @@ def test_a_query_says_of_an_open_gap_that_something_may_be_missing(environ, with
     done = run(["query", with_gaps, "--since", "2026-03-03", "--until", "2026-03-04"], environ)
 
     assert remark_of(done)[0] == (
-        "vdbevents: in this time there is a gap from 2026-03-02 12:15:30 to 2026-03-03 18:15:30 (1 d 6 h); "
-        "what came then may be missing, and is still to be fetched"
+        "vdbevents: gap from 2026-03-02 12:15:30 to 2026-03-03 18:15:30 (1 d 6 h) in this time; "
+        "events may be missing until it is backfilled"
     )
 
 
@@ -316,7 +318,7 @@ def test_a_query_tells_of_several_gaps_how_many_and_the_longest(environ, with_ga
     assert done.returncode == 0
     remark, hint = remark_of(done)
     assert remark == (
-        "vdbevents: in this time there are 3 gaps that are not recovered; "
+        "vdbevents: 3 unrecovered gaps in this time; "
         "the longest from 2026-03-02 12:15:30 to 2026-03-03 18:15:30 (1 d 6 h)"
     )
     assert hint == "  → see: vdbevents gaps --open"

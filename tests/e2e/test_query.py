@@ -7,6 +7,7 @@ from pathlib import Path
 
 import duckdb
 import pytest
+from support.messages import error_id_in
 from support.processes import PATIENCE, all_shown, assert_failed, run
 
 DOCS = Path(__file__).parent.parent.parent / "docs"
@@ -15,39 +16,48 @@ SCREEN = DOCS / "example-screen.jsonl"
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "error_id", "said"),
     [
-        (["--count", "--around", "15s"], "--count and --around contradict each other"),
-        (["-E", "-F"], "-F and -E contradict each other"),
-        (["--on", "friday", "--last", "2h"], "--on and --last both say where to begin"),
-        (["--on", "10:15"], "Accepted: 2026-03-02, today"),
-        (["--since", "03/04/2026"], "Accepted: 2026-03-02T10:15:30Z"),
-        (["--tz", "Mars/Olympus"], "Europe/Berlin"),
-        (["--source", "mic,speaker"], "Accepted: mic, system_audio, screen, camera"),
-        (["--around", "soon"], "Accepted: 90s"),
-        (["--fields", "time,line"], "Accepted, with commas"),
-        (["--fields", "time", "-o", "md"], "--fields does not go with -o md"),
-        (["--fields", "time,count"], "holds 'count', which only --unique has"),
-        (["--min-confidence", "nan"], "no number to count with"),
-        (["-E", "--not", "(code"], "no regular expression"),
-        (["-E", "--any", "(code"], "no regular expression"),
-        (["--where", "lenght(text) > 3"], 'Did you mean "length"?'),
-        (["--where", "words > 3"], "It may name: time, started, ended"),
-        (["--where", "true) --"], "syntax error"),
-        (["--where", "true; DROP TABLE events"], "syntax error"),
-        (["--where", "text = ?"], "is no condition"),
-        (["--where", "text::INTEGER > 3"], "try_cast gives NULL"),
-        (["--where", "(SELECT count(*) FROM read_text('/etc/passwd')) > 0"], "without a SELECT in it"),
-        (["--where", "EXISTS (FROM json_execute_serialized_sql('x'))"], "without a SELECT in it"),
-        (["--where", "true) FROM query('SELECT 1') WHERE (true"], "syntax error"),
-        (["-o", "parquet", "--unique"], "--unique and -o parquet contradict each other"),
-        (["-o", "parquet", "--follow"], "--follow and -o parquet contradict each other"),
+        (["--count", "--around", "15s"], "options-conflict", "--around"),
+        (["-E", "-F"], "options-conflict", "--fixed-strings"),
+        (["--on", "friday", "--last", "2h"], "options-conflict", "--last"),
+        (["--on", "10:15"], "day-invalid", "2026-03-02, today"),
+        (["--since", "03/04/2026"], "time-invalid", "2026-03-02T10:15:30Z"),
+        (["--tz", "Mars/Olympus"], "zone-unknown", "Europe/Berlin"),
+        (["--source", "mic,speaker"], "source-invalid", "mic, system_audio, screen or camera"),
+        (["--around", "soon"], "duration-invalid", "90s"),
+        (["--fields", "time,line"], "field-unknown", "time, channel"),
+        (["--fields", "time", "-o", "md"], "options-conflict", "-o md"),
+        (["--fields", "time,count"], "field-unknown", "--unique"),
+        (["--min-confidence", "nan"], None, "--min-confidence"),
+        (["-E", "--not", "(code"], "pattern-invalid", "(code"),
+        (["-E", "--any", "(code"], "pattern-invalid", "(code"),
+        (["--where", "lenght(text) > 3"], "condition-failed", 'Did you mean "length"?'),
+        (["--where", "words > 3"], "condition-failed", "time, started, ended"),
+        (["--where", "true) --"], "condition-failed", "syntax error"),
+        (["--where", "true; DROP TABLE events"], "condition-failed", "syntax error"),
+        (["--where", "text = ?"], "condition-invalid", "text = ?"),
+        (["--where", "text::INTEGER > 3"], "condition-failed", "try_cast gives NULL"),
+        (
+            ["--where", "(SELECT count(*) FROM read_text('/etc/passwd')) > 0"],
+            "condition-invalid",
+            "without a SELECT",
+        ),
+        (
+            ["--where", "EXISTS (FROM json_execute_serialized_sql('x'))"],
+            "condition-invalid",
+            "without a SELECT",
+        ),
+        (["--where", "true) FROM query('SELECT 1') WHERE (true"], "condition-failed", "syntax error"),
+        (["-o", "parquet", "--unique"], "options-conflict", "-o parquet"),
+        (["-o", "parquet", "--follow"], "options-conflict", "-o parquet"),
     ],
 )
-def test_what_cannot_be_asked_is_refused_with_what_can(environ, arguments, said):
+def test_what_cannot_be_asked_is_refused_with_what_can(environ, arguments, error_id, said):
     refused = run(["query", EXAMPLE, *arguments], environ)
 
     assert_failed(refused, 2, said)
+    assert error_id is None or error_id_in(refused.stderr) == error_id
     assert refused.stdout == ""
 
 

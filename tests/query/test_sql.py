@@ -298,16 +298,16 @@ def test_every_form_of_a_select_is_one(example, sql, first):
 @pytest.mark.parametrize(
     ("sql", "said"),
     [
-        ("", "nothing at all"),
-        ("-- nothing", "nothing at all"),
-        ("SELECT 1; SELECT 2", "no single SELECT: SELECT, SELECT"),
+        ("", "empty query"),
+        ("-- nothing", "empty query"),
+        ("SELECT 1; SELECT 2", "not SELECT, SELECT"),
         ("SELEC 1", "syntax error"),
         ("SELECT nope FROM events", "nope"),
         ("SELECT * FROM evnts", 'Did you mean "events"'),
         ("SELECT 'a'::INTEGER", "Could not convert"),
         ("SELECT ?", "parameter"),
         ("SELECT error('it broke')", "it broke"),
-        ("SELECT '\udcff'", "no text"),
+        ("SELECT '\udcff'", "UTF-8"),
         ("SELECT 1)", "syntax error"),
         ("SELECT 1) AS x, (SELECT 2", "syntax error"),
         ("SELECT CASE WHEN i = 4000 THEN error('too late') END FROM range(5000) t(i)", "too late"),
@@ -318,6 +318,7 @@ def test_what_is_not_understood_is_said_with_duckdb_s_reason(example, sql, said)
         rows(example, sql)
 
     assert said in refused.value.message
+    assert refused.value.error_id in {"sql-failed", "sql-not-select", "sql-query-not-utf8"}
     assert refused.value.hint
     assert "\n" not in refused.value.message
     assert rows(example, "SELECT 1") == [("1",)]
@@ -530,8 +531,9 @@ def test_a_mistake_is_told_as_one_with_a_cache_too(journal, cache):
 
 def test_what_needs_more_memory_and_disk_than_there_is_to_be_says_so(tmp_path, monkeypatch):
     monkeypatch.setattr("vdbevents.query.sql.sandbox._MOST_TEMPORARY_MB", 1)
-    with SqlTables(EXAMPLE) as tables, pytest.raises(StorageError, match="no room"):
+    with SqlTables(EXAMPLE) as tables, pytest.raises(StorageError) as raised:
         rows(tables, "SELECT list(repeat('x', 1000) || i) FROM range(3000000) t(i)")
+    assert raised.value.error_id == "search-out-of-room"
 
 
 def test_nothing_is_left_behind(tmp_path, monkeypatch, journal, cache):

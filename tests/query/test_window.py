@@ -14,9 +14,9 @@ from vdbevents.times import (
     MOMENT_FORMS,
     ZONE_FORMS,
     Window,
+    format_duration,
     parse_window,
     parse_zone,
-    told_duration,
 )
 
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -89,8 +89,10 @@ def utc_ms(*parts):
 def test_a_time_that_is_not_understood_is_refused_with_the_forms_that_are(option, text):
     with pytest.raises(InputError) as caught:
         window(**{option: text})
-    assert caught.value.message.startswith(f"--{option} {text!r} is no time")
-    assert caught.value.hint == f"Accepted: {MOMENT_FORMS}."
+    assert caught.value.error_id == "time-invalid"
+    assert f"--{option}" in caught.value.message
+    assert repr(text) in caught.value.message
+    assert MOMENT_FORMS in caught.value.hint
 
 
 def test_the_forms_that_a_refusal_shows_are_accepted():
@@ -117,28 +119,30 @@ def test_the_forms_that_a_refusal_shows_are_accepted():
 def test_a_length_that_is_not_understood_is_refused_with_the_forms_that_are(text):
     with pytest.raises(InputError) as caught:
         window(last=text)
-    assert caught.value.message == f"--last {text!r} is no length of time"
-    assert caught.value.hint == "Accepted: 90s, 10m, 2h, 3d, 1w, or together as in 1h30m."
+    assert caught.value.error_id == "duration-invalid"
+    assert "--last" in caught.value.message
+    assert repr(text) in caught.value.message
+    assert "90s, 10m, 2h, 3d, 1w, or together as in 1h30m" in caught.value.hint
 
 
 def test_two_beginnings_are_refused():
-    with pytest.raises(InputError, match="--last and --since both say where to begin"):
+    with pytest.raises(InputError, match=r"--last.*--since") as caught:
         window(last="1h", since="10:15")
+    assert caught.value.error_id == "options-conflict"
 
 
-@pytest.mark.parametrize(
-    ("option", "edge"), [("last", "where to begin"), ("since", "where to begin"), ("until", "where to end")]
-)
-def test_a_day_says_by_itself_where_to_begin_and_to_end(option, edge):
-    with pytest.raises(InputError, match=f"^--on and --{option} both say {edge}$") as caught:
+@pytest.mark.parametrize("option", ["last", "since", "until"])
+def test_a_day_is_refused_with_another_bound(option):
+    with pytest.raises(InputError, match=f"--on.*--{option}") as caught:
         window(on="yesterday", **{option: "1h"})
-    assert caught.value.hint == "Give one of them."
+    assert caught.value.error_id == "options-conflict"
 
 
 @pytest.mark.parametrize("since", ["10:15", "10:16", "2027-01-01"])
 def test_a_window_that_can_hold_nothing_is_refused(since):
-    with pytest.raises(InputError, match=f"the window is empty: --since {since} is not before --until 10:15"):
+    with pytest.raises(InputError, match=f"{since} and 10:15") as caught:
         window(since=since, until="10:15")
+    assert caught.value.error_id == "window-empty"
 
 
 def test_without_options_everything_is_within():
@@ -339,8 +343,9 @@ def test_a_day_whose_midnight_never_was_starts_with_the_change():
 def test_a_day_that_is_not_understood_is_refused_with_the_forms_that_are(text):
     with pytest.raises(InputError) as caught:
         window(on=text)
-    assert caught.value.message.startswith(f"--on {text!r} is no day")
-    assert caught.value.hint == f"Accepted: {DAY_FORMS}."
+    assert caught.value.error_id == "day-invalid"
+    assert repr(text) in caught.value.message
+    assert DAY_FORMS in caught.value.hint
 
 
 @pytest.mark.parametrize(
@@ -370,8 +375,9 @@ def test_a_zone_with_a_name_knows_its_changes():
 def test_a_zone_that_is_not_known_is_refused_with_the_forms_that_are(text):
     with pytest.raises(InputError) as caught:
         parse_zone(text)
-    assert caught.value.message == f"--tz {text!r} is no time zone that is known"
-    assert caught.value.hint == f"Accepted: {ZONE_FORMS}."
+    assert caught.value.error_id == "zone-unknown"
+    assert repr(text) in caught.value.message
+    assert ZONE_FORMS in caught.value.hint
 
 
 @pytest.mark.parametrize("error", [IsADirectoryError, PermissionError, ValueError])
@@ -381,8 +387,9 @@ def test_a_zone_whose_data_cannot_be_read_is_refused(error, monkeypatch):
         raise error
 
     monkeypatch.setattr(zoneinfo, "ZoneInfo", unreadable)
-    with pytest.raises(InputError, match="--tz 'Europe' is no time zone that is known"):
+    with pytest.raises(InputError) as caught:
         parse_zone("Europe")
+    assert caught.value.error_id == "zone-unknown"
 
 
 def test_without_zone_data_offsets_still_work_and_names_say_what_to_install(monkeypatch):
@@ -491,4 +498,4 @@ def test_no_text_does_anything_but_give_a_time_or_an_input_error(text):
     ],
 )
 def test_a_length_of_time_is_told_in_two_units_at_most(milliseconds, told):
-    assert told_duration(milliseconds) == told
+    assert format_duration(milliseconds) == told

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
 
 import typer
 
-from vdbevents.cli.cache import sealed_of
 from vdbevents.cli.cloud_client import Attempts, Service, begin, find_streams, pick_stream, stream_by_id
 from vdbevents.cli.command import as_json, put, reports
 from vdbevents.cli.diagnostics import ExitCode, is_terminal
@@ -165,6 +164,7 @@ def _recordings(state: "StateDirectory") -> list[_Recording]:
 
 def _told_of_captures(journal: Path) -> list[dict[str, Any]]:
     from vdbevents.query import engine, filters as query_filters
+    from vdbevents.query.cache.seal_policy import present_cache
 
     if not journal.is_file():
         return []
@@ -172,7 +172,7 @@ def _told_of_captures(journal: Path) -> list[dict[str, Any]]:
     filters = query_filters.Filters(
         grep=("capture.",), ignore_case=False, channels=(fields.OWN_CHANNEL,), interim=True
     )
-    with engine.search(journal, filters, sealed_of(journal)) as answer:
+    with engine.search(journal, filters, present_cache(journal)) as answer:
         return [envelope.parse_line(line.encode()) or {} for batch in answer.lines() for line in batch]
 
 

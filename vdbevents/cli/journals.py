@@ -1,4 +1,4 @@
-"""Which journals `vdbevents query` reads: directories, files, archives and stdin, one or several."""
+"""Find the journals for `vdbevents query`: directories, files, archives and stdin, one or several."""
 
 import contextlib
 import glob
@@ -8,13 +8,10 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-import typer
-
-from vdbevents.cli.options import (
-    EnvironmentOptions,
-)
+from vdbevents.cli.options import EnvironmentOptions
+from vdbevents.cli.query_options import SourceOptions
 from vdbevents.errors import InputError
 from vdbevents.query import decompress, hostnames
 
@@ -22,43 +19,18 @@ if TYPE_CHECKING:
     from vdbevents.query.merge import HostJournal
 
 
-SourceArgument = Annotated[
-    Path | None,
-    typer.Argument(
-        metavar="DIR|FILE|-",
-        help="A state directory, or any journal, also .gz or .zst; - is stdin. Default: as for listen.",
-        show_default=False,
-    ),
-]
-DirectoriesOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--dir",
-        metavar="[NAME=]DIR",
-        help="The journal of this state directory, with all others; repeatable. NAME is the machine's.",
-    ),
-]
-FilesOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--file",
-        metavar="[NAME=]FILE",
-        help="Such journals, with all others: also .gz, .zst, 'logs/*.jsonl.gz', - for stdin; repeatable.",
-    ),
-]
-
 _STDIN: Final = Path("-")
 
 
 class JournalSource(NamedTuple):
-    """A journal as it was named: a file, a pipe or stdin; and its machine's name, if that was said."""
+    """A journal as it was named: a file, a pipe or stdin; and its machine's name, if given."""
 
     path: Path
     host: str | None = None
 
     @property
     def is_piped(self) -> bool:
-        """Whether it can be read but once."""
+        """Whether it can be read only once."""
         return self.path == _STDIN or _is_pipe(self.path)
 
     @property
@@ -67,62 +39,58 @@ class JournalSource(NamedTuple):
         return "stdin" if self.path == _STDIN else str(self.path)
 
 
-def named_by(
-    argument: Path | None,
-    directories: Sequence[str] | None,
-    files: Sequence[str] | None,
-    options: EnvironmentOptions,
-    *,
-    otherwise: str,
-) -> list[JournalSource]:
-    """The journals that an argument, the options or the environment name, in their order, each once.
+def named_by(named: SourceOptions, options: EnvironmentOptions, *, hint: str) -> list[JournalSource]:
+    """Return the journals that an argument, the options or the environment name, in order, each once.
 
     Raises:
-        InputError: there is none of a name.
+        InputError: a name matches nothing.
     """
-    if not (directories or files):
-        source = JournalSource(argument or Path())
-        if argument is None or not source.is_piped:
-            source = JournalSource(options.journal_at(argument, hint=otherwise))
+    if not named.by_options:
+        source = JournalSource(named.journal or Path())
+        if named.journal is None or not source.is_piped:
+            source = JournalSource(options.journal_at(named.journal, hint=hint))
         return [source]
-    refuse_with_argument(argument)
-    found = [_of_directory(text) for text in directories or ()]
-    found += [source for text in files or () for source in _of_files(text)]
-    once: dict[object, JournalSource] = {}
-    for source in found:
-        once.setdefault(_identity(source), source)
-    return list(once.values())
+    _refuse_argument(named.journal)
+    sources = [_in_directory(text) for text in named.directories or ()]
+    sources += [source for text in named.files or () for source in _of_files(text)]
+    distinct: dict[object, JournalSource] = {}
+    for source in sources:
+        distinct.setdefault(_identity(source), source)
+    return list(distinct.values())
 
 
-def refuse_with_argument(argument: Path | None) -> None:
-    """Sees that nothing is named without an option, where something is named with one.
+def _refuse_argument(argument: Path | None) -> None:
+    """Refuse an argument beside `--dir` and `--file`.
 
     Raises:
-        InputError: something is.
+        InputError: there is one.
     """
     if argument is not None:
         option = "--dir" if argument.is_dir() else "--file"
         raise InputError(
-            f"{argument} contradicts --dir and --file, which name all journals",
-            f"name it so too: {option} {argument}",
+            f"--dir, --file: not allowed with the argument {argument}",
+            f"use {option} {argument}",
+            error_id="options-conflict",
         )
 
 
-def to_follow(
-    argument: Path | None, directories: Sequence[str] | None, files: Sequence[str] | None
-) -> Path | None:
-    """What `--follow` follows, as an argument would name it.
+def to_follow(named: SourceOptions) -> Path | None:
+    """Return the journal to follow, as an argument would name it.
 
     Raises:
-        InputError: there are several, or it does not grow by lines.
+        InputError: there are several, or it is a pipe or an archive.
     """
-    named = [*(directories or ()), *(files or ())]
-    if named:
-        refuse_with_argument(argument)
-        _, text = _split(named[0])
-        matching = [text] if directories or os.path.lexists(text) else _matching(text) or [text]
-        if len(named) > 1 or len(matching) > 1:
-            raise InputError("--follow and several journals contradict each other", "follow one of them")
+    argument, texts = named.journal, [*(named.directories or ()), *(named.files or ())]
+    if texts:
+        _refuse_argument(argument)
+        _, text = _split(texts[0])
+        matching = [text] if named.directories or os.path.lexists(text) else _matching(text) or [text]
+        if len(texts) > 1 or len(matching) > 1:
+            raise InputError(
+                "--follow: not allowed with several journals",
+                "follow one of them",
+                error_id="follow-several-journals",
+            )
         argument = Path(matching[0])
     if argument is not None:
         source = JournalSource(argument)
@@ -137,10 +105,10 @@ def to_follow(
 
 @contextlib.contextmanager
 def opened(sources: Sequence[JournalSource]) -> Iterator[list["HostJournal"]]:
-    """Makes files, for as long as they are needed, of what is packed or piped, and names each one's machine.
+    """Yield the journals with their hosts; copy compressed and piped ones to files, removed at the end.
 
     Raises:
-        InputError: a file cannot be read, or is no archive though its name says so.
+        InputError: a file cannot be read, or is not the archive that its name says.
         StorageError: there is no room to unpack it.
     """
     names = hostnames.names([hostnames.Place(_parts(source), source.host) for source in sources])
@@ -153,7 +121,7 @@ def _journal(source: JournalSource, name: str, folder: Path) -> "HostJournal":
 
     path = source.path
     if source.is_piped:
-        # Stdin stays open: it is not ours.
+        # stdin is left open.
         piped = contextlib.nullcontext(sys.stdin.buffer) if path == _STDIN else path.open("rb")
         with piped as stream:
             path = decompress.copy(stream, folder, source.label)
@@ -165,41 +133,44 @@ def _journal(source: JournalSource, name: str, folder: Path) -> "HostJournal":
     return HostJournal(name, unpacked, source.label, is_scratch=True, trouble=trouble)
 
 
-def _of_directory(text: str) -> JournalSource:
+def _in_directory(text: str) -> JournalSource:
     host, text = _split(text)
     path = Path(text)
     if path.is_file():
-        raise InputError(f"--dir {path} is a file", f"name it so: --file {path}")
+        raise InputError(
+            f"--dir: not a directory, got {path}", f"use --file {path}", error_id="directory-invalid"
+        )
     return JournalSource(EnvironmentOptions().journal_at(path, hint="name a state directory"), host)
 
 
 def _of_files(text: str) -> list[JournalSource]:
     host, text = _split(text)
     if Path(text).is_dir():
-        raise InputError(f"--file {text} is a directory", f"name it so: --dir {text}")
+        raise InputError(f"--file: not a file, got {text}", f"use --dir {text}", error_id="file-invalid")
     if Path(text) == _STDIN or os.path.lexists(text):
         return [JournalSource(Path(text), host)]
-    if found := _matching(text):
-        return [JournalSource(Path(path), host) for path in found]
+    if matches := _matching(text):
+        return [JournalSource(Path(path), host) for path in matches]
+    hint = "name the file of a journal, or several: 'logs/*.jsonl.gz'"
     if glob.has_magic(text):
-        raise InputError(f"no file matches {text}", f"see what there is: ls {Path(text).parent}")
-    raise InputError(f"there is no file {text}", "name the file of a journal, or several: 'logs/*.jsonl.gz'")
+        hint = f"list the files with `ls {Path(text).parent}`"
+    raise InputError(f"--file: no such file, got {text}", hint, error_id="file-missing")
 
 
 def _split(text: str) -> tuple[str | None, str]:
-    """The name that was given, and the path; what is a path as it stands has no name."""
+    """Split `NAME=PATH`; a text that is itself a path has no name."""
     if os.path.lexists(text) or _matching(text):
         return None, text
     host, path = hostnames.named(text)
-    # A shell does so at a word's beginning only.
+    # The shell expands ~ only at the beginning of a word.
     return host, path if host is None else os.path.expanduser(path)  # noqa: PTH111 - never an error
 
 
 def _matching(pattern: str) -> list[str]:
     if not glob.has_magic(pattern):
         return []
-    found = glob.glob(pattern, recursive=True)  # noqa: PTH207 - it takes absolute ones too
-    return sorted(path for path in found if not Path(path).is_dir())
+    paths = glob.glob(pattern, recursive=True)  # noqa: PTH207 - it takes absolute ones too
+    return sorted(path for path in paths if not Path(path).is_dir())
 
 
 def _is_pipe(path: Path) -> bool:
@@ -213,12 +184,14 @@ def _identity(source: JournalSource) -> object:
     if source.is_piped:
         return source.path
     try:
-        told = source.path.stat()
+        status = source.path.stat()
     except OSError as error:
         raise InputError(
-            f"the journal {source.path} cannot be read: {error.strerror}", "name a file that is there"
+            f"cannot read the journal {source.path}: {error.strerror}",
+            "name an existing file",
+            error_id="journal-unreadable",
         ) from None
-    return told.st_dev, told.st_ino
+    return status.st_dev, status.st_ino
 
 
 def _parts(source: JournalSource) -> tuple[str, ...]:

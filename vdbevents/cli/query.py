@@ -1,23 +1,18 @@
-"""`vdbevents query`: finds events again by time, text and place, and prints them in many forms."""
+"""`vdbevents query`: find events by time, text and place, and print them in many formats."""
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from enum import StrEnum
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final, cast
+from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
 import typer
 
 from vdbevents.cli import gaps, journals as cli_journals
-from vdbevents.cli.cache import sealed_for, sealed_of
-from vdbevents.cli.command import put, reports, require_finite
-from vdbevents.cli.diagnostics import Color, ExitCode, is_terminal, wants_colour
-from vdbevents.cli.journals import DirectoriesOption, FilesOption, SourceArgument
-from vdbevents.cli.options import (
-    ColorOption,
-    EnvironmentOptions,
-)
+from vdbevents.cli.cache import SealDisplay
+from vdbevents.cli.command import put, reports
+from vdbevents.cli.diagnostics import ExitCode, is_terminal, wants_colour
+from vdbevents.cli.options import EnvironmentOptions
 from vdbevents.cli.query_follow import (
     following,
     journal_to_follow,
@@ -25,13 +20,13 @@ from vdbevents.cli.query_follow import (
     refuse_with_follow,
     remark_on_unreadable,
 )
+from vdbevents.cli.query_options import FilterOptions, OutputFormat, ResultOptions, SourceOptions
 from vdbevents.cli.tables import remark, terminal_width
 from vdbevents.errors import InputError
 
 if TYPE_CHECKING:
     from datetime import tzinfo
 
-    from vdbevents.events.gaps import Gap
     from vdbevents.query.cache.index import Cache
     from vdbevents.query.collapse import Runs
     from vdbevents.query.filters import Filters
@@ -40,10 +35,10 @@ if TYPE_CHECKING:
     from vdbevents.query.search_result import SearchResult
     from vdbevents.times import Window
 
-HELP = """Find events again: by when they were received, what was said or shown, and where.
+HELP = """Find events by time of receipt, text, and place.
 
-All that is given has to hold; without anything, everything is shown. Oldest first. docs/query.md has an
-example of each option.
+Filters combine with AND; without any, all events are shown. Oldest first. docs/query.md has an example of
+each option.
 
 \b
 Examples:
@@ -62,293 +57,128 @@ Times are local unless they name a zone, or --tz does:
   2026-03-02T10:15:30Z, "2026-03-02 10:15", 10:15, yesterday, friday, -3h, "2 hours ago", @1772446530
 
 \b
-Exit codes: 0 something matched, 1 nothing did, 2 wrong input; with --follow 130, as Ctrl-C ends it.
+Exit codes: 0 matches, 1 no match, 2 wrong input; with --follow 130, as Ctrl-C ends it.
 """
 
-# SQL has an `end` of its own.
+# `start` and `end` are keywords of SQL.
 _SQL_NAMES: Final = {"start": "started", "end": "ended"}
-_SOURCES: Final = ("mic", "system_audio", "screen", "camera")
-
-
-class OutputFormat(StrEnum):
-    """What `query` prints."""
-
-    TEXT = "text"
-    JSONL = "jsonl"
-    JSON = "json"
-    CSV = "csv"
-    MD = "md"
-    SRT = "srt"
-    VTT = "vtt"
-    PARQUET = "parquet"
-
-
-class By(StrEnum):
-    """Which time of an event counts."""
-
-    RECEIVED = "received"
-    EVENT = "event"
 
 
 @reports
 def query(
-    journal: SourceArgument = None,
-    *,
-    directories: DirectoriesOption = None,
-    files: FilesOption = None,
-    last: Annotated[str | None, typer.Option(metavar="TIME", help="The last 90s, 10m, 2h, 3d, 1w.")] = None,
-    since: Annotated[str | None, typer.Option(metavar="TIME", help="At this time or later.")] = None,
-    until: Annotated[str | None, typer.Option(metavar="TIME", help="Before this time.")] = None,
-    on: Annotated[
-        str | None, typer.Option(metavar="DAY", help="On this day: 2026-03-02, yesterday, friday.")
-    ] = None,
-    tz: Annotated[
-        str | None,
-        typer.Option(
-            metavar="ZONE", help="UTC, Europe/Berlin, +02:00: of times given and shown. Default: local."
-        ),
-    ] = None,
-    by: Annotated[
-        By, typer.Option(help="Which time counts: that of receipt, or when it was said or shown.")
-    ] = By.RECEIVED,
-    grep: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--grep", "-g", metavar="TEXT", help="In the text or label; repeatable: all must match."
-        ),
-    ] = None,
-    any_of: Annotated[
-        list[str] | None,
-        typer.Option("--any", metavar="TEXT", help="Repeatable: one of these must match."),
-    ] = None,
-    none_of: Annotated[
-        list[str] | None,
-        typer.Option("--not", metavar="TEXT", help="Repeatable: none of these may match."),
-    ] = None,
-    ignore_case: Annotated[
-        bool,
-        typer.Option("--ignore-case", "-i", help="Always; by default where a TEXT has no upper-case letter."),
-    ] = False,
-    fixed: Annotated[
-        bool, typer.Option("--fixed-strings", "-F", help="TEXT is literal (the default).")
-    ] = False,
-    extended: Annotated[
-        bool, typer.Option("--extended-regexp", "-E", help="TEXT is a regular expression (RE2).")
-    ] = False,
-    whole_words: Annotated[bool, typer.Option("--word-regexp", "-w", help="TEXT is whole words.")] = False,
-    channel: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME",
-            help="transcript, visual_index, audio_index, alert, …; repeatable, or with commas.",
-        ),
-    ] = None,
-    source: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME", help="mic, system_audio, screen, camera; repeatable, or with commas."),
-    ] = None,
-    stream: Annotated[
-        list[str] | None, typer.Option(metavar="ID|NAME", help="Such as rts-1 or mic:default; repeatable.")
-    ] = None,
-    session: Annotated[
-        list[str] | None,
-        typer.Option(metavar="ID", help="What names this capture session; repeatable."),
-    ] = None,
-    event: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME", help="Such as capture_session.active, listener.gap; repeatable."),
-    ] = None,
-    label: Annotated[
-        list[str] | None, typer.Option(metavar="TEXT", help="An alert's label, exactly; repeatable.")
-    ] = None,
-    min_confidence: Annotated[
-        float | None, typer.Option(metavar="NUMBER", help="What has a confidence of so much at least.")
-    ] = None,
-    where: Annotated[
-        str | None,
-        typer.Option(
-            metavar="SQL", help="A condition in SQL, over the columns of `vdbevents sql --describe`'s events."
-        ),
-    ] = None,
-    around: Annotated[
-        str | None,
-        typer.Option(metavar="TIME", help="Also all that happened 15s, 2m, … before and after each match."),
-    ] = None,
-    limit: Annotated[
-        int | None, typer.Option("-n", "--limit", min=1, metavar="N", help="The newest N only.")
-    ] = None,
-    offset: Annotated[
-        int, typer.Option(min=0, metavar="N", help="Without the newest N of them; -n counts on from there.")
-    ] = 0,
-    reverse: Annotated[bool, typer.Option("--reverse", help="Newest first.")] = False,
-    interim: Annotated[
-        bool, typer.Option("--interim", help="Also transcripts that a final one replaced.")
-    ] = False,
-    unique: Annotated[
-        bool,
-        typer.Option(
-            "--unique",
-            help="One line for descriptions of the screen that go on saying nearly the same: how long, and "
-            "how many times.",
-        ),
-    ] = False,
-    follow: Annotated[
-        bool,
-        typer.Option("--follow", "-f", help="Then also what matches as it is written, until Ctrl-C."),
-    ] = False,
-    count: Annotated[bool, typer.Option("--count", help="Print only how many there are.")] = False,
-    fields: Annotated[
-        str | None,
-        typer.Option(metavar="NAME,…", help="Only these columns, such as time,source,text."),
-    ] = None,
-    output: Annotated[
-        OutputFormat,
-        typer.Option(
-            "-o",
-            "--output",
-            help="jsonl, json: the journal's own lines; csv, parquet: folded columns; srt, vtt: subtitles.",
-        ),
-    ] = OutputFormat.TEXT,
-    pager: Annotated[
-        bool, typer.Option(help="Show text in $VDBEVENTS_PAGER, $PAGER or less, on a terminal.")
-    ] = True,
-    cache: Annotated[
-        bool, typer.Option(help="Use and extend what is sealed of the journal; --no-cache reads all of it.")
-    ] = True,
-    options: EnvironmentOptions,
-    color: ColorOption = Color.AUTO,
+    *, named: SourceOptions, filtering: FilterOptions, printing: ResultOptions, options: EnvironmentOptions
 ) -> ExitCode:
     from datetime import UTC, datetime
 
-    from vdbevents.query import collapse, duck, merge
-    from vdbevents.query.filters import Filters
     from vdbevents.query.output.rows import parse_fields
-    from vdbevents.times import parse_duration, parse_window
 
-    is_named = bool(directories or files)
-    _refuse(
-        {
-            "-F and -E": fixed and extended,
-            "--count and --around": count and around is not None,
-            "--unique and -o parquet": unique and output is OutputFormat.PARQUET,
-        }
-    )
-    if follow:
-        refuse_with_follow(
-            until=until,
-            on=on,
-            around=around,
-            offset=offset,
-            reverse=reverse,
-            count=count,
-            unique=unique,
-            output=output.value,
-        )
-    require_finite(min_confidence=min_confidence)
-    zone = _zone(tz)
-    now = datetime.now(UTC)
-    filters = Filters(
-        window=parse_window(last=last, since=since, until=until, on=on, now=now, zone=zone),
-        by_event=by is By.EVENT,
-        grep=tuple(grep or ()),
-        any_of=tuple(any_of or ()),
-        none_of=tuple(none_of or ()),
-        ignore_case=True if ignore_case else None,
-        extended=extended,
-        whole_words=whole_words,
-        channels=_listed(channel),
-        sources=_known_sources(_listed(source)),
-        streams=tuple(stream or ()),
-        sessions=tuple(session or ()),
-        names=tuple(event or ()),
-        labels=tuple(label or ()),
-        least_confidence=min_confidence,
-        where=where,
-        limit=limit,
-        offset=offset,
-        newest_first=reverse,
-        around_ms=None if around is None else parse_duration("--around", around),
-        interim=interim,
-    )
-    columns = None if fields is None else parse_fields(fields, unique=unique, hosts=is_named and not follow)
-    otherwise = f"to search for it: --grep {journal}"
-    bounds: Mapping[str, object] = {"last": last, "since": since, "until": until}
-    if on is not None or tz is not None:
+    _refuse_conflicts(filtering, printing)
+    zone, now = filtering.zone(), datetime.now(UTC)
+    filters = filtering.parse(now, zone)
+    fields = None
+    if printing.fields is not None:
+        hosts = named.by_options and not printing.follow
+        fields = parse_fields(printing.fields, unique=printing.unique, hosts=hosts)
+    style = _Style(printing, fields, zone)
+    bounds: Mapping[str, object] = {name: getattr(filtering, name) for name in ("last", "since", "until")}
+    if filtering.on is not None or filtering.tz is not None:
         bounds = _bounds(filters.window)
 
-    def listed_by(path: Path) -> str:
-        # What was not named is found again by the same settings.
-        settings = {} if is_named else {"env_file": options.env_file, "cwd": options.cwd}
-        return gaps.command_line(path if is_named else journal, **bounds, **settings)
+    def gaps_command(path: Path) -> str:
+        # A journal that was not named is found by the same settings.
+        settings = {} if named.by_options else {"env_file": options.env_file, "cwd": options.cwd}
+        return gaps.command_line(path if named.by_options else named.journal, **bounds, **settings)
 
-    if follow:
-        followable = cli_journals.to_follow(journal, directories, files)
-        path = journal_to_follow(followable, options, otherwise=otherwise)
-        with (
-            duck.interruptible(),
-            following(path, filters, lambda path: sealed_of(path) if cache else None) as followed,
-        ):
-            if followed.found:
-                _remark_on(followed.found, str(path), filters.window, listed_by(path))
-            print_following(followed, output.value, filters, columns, zone=zone, color=color)
-        return ExitCode.DONE
-    named = cli_journals.named_by(journal, directories, files, options, otherwise=otherwise)
+    hint = f"to search for it: --grep {named.journal}"
+    if printing.follow:
+        path = journal_to_follow(cli_journals.to_follow(named), options, hint=hint)
+        return _follow(path, filters, style, gaps_command)
 
     def cache_of(path: Path) -> "Cache | None":
-        return sealed_for(path, filters.window, now, color) if cache else None
+        from vdbevents.query.cache import seal_policy
 
+        display = SealDisplay(printing.color, "use --no-cache to search without")
+        return seal_policy.cache_for(path, filters.window, now, display) if printing.cache else None
+
+    sources = cli_journals.named_by(named, options, hint=hint)
+    return _search(sources, filters, style, cache_of, gaps_command)
+
+
+class _Style(NamedTuple):
+    """How to print the matches."""
+
+    options: ResultOptions
+    fields: tuple[str, ...] | None
+    zone: "tzinfo"
+
+
+def _refuse_conflicts(filtering: FilterOptions, printing: ResultOptions) -> None:
+    around = filtering.around is not None
+    for option, other, are_given in (
+        ("--fixed-strings", "--extended-regexp", filtering.fixed and filtering.extended),
+        ("--count", "--around", printing.count and around),
+        ("--unique", "-o parquet", printing.unique and printing.output is OutputFormat.PARQUET),
+    ):
+        if are_given:
+            raise InputError(
+                f"{option}: not allowed with {other}", "leave out one of them", error_id="options-conflict"
+            )
+    if printing.follow:
+        refuse_with_follow(
+            until=filtering.until,
+            on=filtering.on,
+            around=filtering.around,
+            offset=filtering.offset,
+            reverse=filtering.reverse,
+            count=printing.count,
+            unique=printing.unique,
+            output=printing.output.value,
+        )
+
+
+def _follow(path: Path, filters: "Filters", style: _Style, gaps_command: Callable[[Path], str]) -> ExitCode:
+    from vdbevents.query import duck
+    from vdbevents.query.cache.seal_policy import present_cache
+
+    options = style.options
+
+    def cache_of(path: Path) -> "Cache | None":
+        return present_cache(path) if options.cache else None
+
+    with duck.interruptible(), following(path, filters, cache_of) as followed:
+        if followed.found:
+            _remark_on(followed.found, str(path), filters.window, gaps_command(path))
+        print_following(
+            followed, options.output.value, filters, style.fields, zone=style.zone, color=options.color
+        )
+    return ExitCode.DONE
+
+
+def _search(
+    sources: "Sequence[cli_journals.JournalSource]",
+    filters: "Filters",
+    style: _Style,
+    cache_of: "Callable[[Path], Cache | None]",
+    gaps_command: Callable[[Path], str],
+) -> ExitCode:
+    from vdbevents.query import collapse, duck, merge
+
+    unique = style.options.unique
     with (
         duck.interruptible(),
-        cli_journals.opened(named) as journals,
+        cli_journals.opened(sources) as journals,
         merge.search(journals, filters, cache_of) as answer,
     ):
-        found = collapse.find(answer, newest_first=reverse) if unique else None
-        lines = answer.count - (found.merged if found else 0)
-        if count:
+        runs = collapse.find(answer, newest_first=filters.newest_first) if unique else None
+        shown = lines = answer.count - (runs.merged if runs else 0)
+        if style.options.count:
             put(str(lines))
-            shown = lines
         else:
-            paged = pager and output is OutputFormat.TEXT
-            shown = _print(
-                answer,
-                output,
-                filters,
-                columns,
-                found,
-                zone=zone,
-                color=color,
-                paged=paged,
-                hosts=len(journals) > 1,
-            )
-        _remark_on_each(journals, answer, filters.window, listed_by)
+            shown = _print(answer, filters, style, runs, hosts=len(journals) > 1)
+        _remark_on_each(journals, answer, filters.window, gaps_command)
         if shown < lines:
-            _remark_on_left_out(lines - shown, output, "line" if unique else "event")
+            _remark_on_left_out(lines - shown, style.options.output, "line" if unique else "event")
     return ExitCode.DONE if shown else ExitCode.NO_MATCH
-
-
-def _refuse(contradictions: Mapping[str, bool]) -> None:
-    for options, are_given in contradictions.items():
-        if are_given:
-            raise InputError(f"{options} contradict each other", "give one of them")
-
-
-def _zone(name: str | None) -> "tzinfo":
-    from vdbevents.cli.localtime import SystemZone
-    from vdbevents.times import parse_zone
-
-    return SystemZone() if name is None else parse_zone(name)
-
-
-def _listed(options: Iterable[str] | None) -> tuple[str, ...]:
-    """The names of an option that may be repeated, and may hold several with commas."""
-    return tuple(name.strip() for option in options or () for name in option.split(","))
-
-
-def _known_sources(sources: tuple[str, ...]) -> tuple[str, ...]:
-    for source in sources:
-        if source not in _SOURCES:
-            raise InputError(f"--source {source!r} is none", f"Accepted: {', '.join(_SOURCES)}.")
-    return sources
 
 
 def _bounds(window: "Window") -> dict[str, str]:
@@ -357,34 +187,29 @@ def _bounds(window: "Window") -> dict[str, str]:
 
 
 def _print(
-    answer: "MergedResult",
-    output: OutputFormat,
-    filters: "Filters",
-    fields: tuple[str, ...] | None,
-    runs: "Runs | None",
-    *,
-    zone: "tzinfo",
-    color: Color,
-    paged: bool,
-    hosts: bool,
+    answer: "MergedResult", filters: "Filters", style: _Style, runs: "Runs | None", *, hosts: bool
 ) -> int:
-    from vdbevents.cli.pager import paged as through_pager
+    """Print the answer; return the number of events printed."""
+    from vdbevents.cli.pager import paged
     from vdbevents.query.output import write
 
-    if output is OutputFormat.PARQUET:
-        return _print_parquet(answer, fields)
-    colour = wants_colour(color, sys.stdout, os.environ)
+    options = style.options
+    if options.output is OutputFormat.PARQUET:
+        return _print_parquet(answer, style.fields)
+    use_pager = options.pager and options.output is OutputFormat.TEXT
+    colour = wants_colour(options.color, sys.stdout, os.environ)
+    # The pager may be closed before all is written: that counts as shown.
     shown = answer.count - (runs.merged if runs else 0)
-    with through_pager(sys.stdout.buffer, os.environ, wanted=paged) as stream:
+    with paged(sys.stdout.buffer, os.environ, wanted=use_pager) as stream:
         shown = write.write(
             answer,
-            cast("Output", output.value),
+            cast("Output", options.output.value),
             stream,
             filters=filters,
             colour=colour,
             width=terminal_width(),
-            zone=zone,
-            fields=fields,
+            zone=style.zone,
+            fields=style.fields,
             runs=runs,
             hosts=hosts,
         )
@@ -399,57 +224,65 @@ def _print_parquet(answer: "MergedResult", fields: tuple[str, ...] | None) -> in
     from vdbevents.query.output.rows import FIELDS
 
     if is_terminal(sys.stdout):
-        hint = "write it into a file: vdbevents query … -o parquet > events.parquet"
-        raise InputError("-o parquet is no text for a terminal", hint)
+        raise InputError(
+            "-o parquet: stdout is a terminal",
+            "redirect it to a file: vdbevents query … -o parquet > events.parquet",
+            error_id="stdout-is-terminal",
+        )
     if len(answer.answers) > 1:
-        raise InputError("-o parquet and several journals contradict each other", "ask for one at a time")
-    [(_, of_one)] = answer.answers
+        raise InputError(
+            "-o parquet: not allowed with several journals",
+            "query one at a time",
+            error_id="parquet-several-journals",
+        )
+    [(_, result)] = answer.answers
     with tempfile.TemporaryDirectory(prefix="vdbevents-parquet-") as folder:
         path = Path(folder) / "answer.parquet"
-        of_one.write_parquet(path, [_SQL_NAMES.get(name, name) for name in fields or FIELDS])
+        result.write_parquet(path, [_SQL_NAMES.get(name, name) for name in fields or FIELDS])
         with path.open("rb") as file:
             shutil.copyfileobj(file, sys.stdout.buffer)
     sys.stdout.flush()
-    return of_one.count
+    return result.count
 
 
 def _remark_on_each(
     journals: "Sequence[HostJournal]",
     answer: "MergedResult",
     window: "Window",
-    listed_by: Callable[[Path], str],
+    gaps_command: Callable[[Path], str],
 ) -> None:
-    for journal, (_, of_one) in zip(journals, answer.answers, strict=True):
+    for journal, (_, result) in zip(journals, answer.answers, strict=True):
         if journal.trouble:
-            remark(f"{journal.label} {journal.trouble}: what could be unpacked of it was searched")
-        # `gaps` reads files as they are.
-        listing = "" if journal.is_scratch else listed_by(journal.path)
-        _remark_on(of_one, journal.label, window, listing, is_one_of_several=len(journals) > 1)
+            remark(f"{journal.label} {journal.trouble}: searched what could be unpacked")
+        # `gaps` reads plain files only.
+        command = "" if journal.is_scratch else gaps_command(journal.path)
+        _remark_on(result, journal.label, window, command, name_journal=len(journals) > 1)
 
 
 def _remark_on(
-    answer: "SearchResult", told: str, window: "Window", listed_by: str, *, is_one_of_several: bool = False
+    result: "SearchResult", label: str, window: "Window", gaps_command: str, *, name_journal: bool = False
 ) -> None:
-    if not answer.journal_bytes:
-        remark(f"the journal {told} is empty: nothing has been recorded yet")
-    if answer.skipped:
-        remark_on_unreadable(answer.skipped, told)
-    unrecovered: list[Gap] = [
-        gap for gap in answer.gaps if not gap.is_recovered and gap.touches(window.since_ms, window.until_ms)
+    """Print remarks on an empty journal, unreadable lines and unrecovered gaps."""
+    if not result.journal_bytes:
+        remark(f"the journal {label} is empty: nothing has been recorded yet")
+    if result.skipped:
+        remark_on_unreadable(result.skipped, label)
+    unrecovered = [
+        gap for gap in result.gaps if not gap.is_recovered and gap.touches(window.since_ms, window.until_ms)
     ]
     if unrecovered:
         summary = gaps.summary(unrecovered)
         remark(
-            f"{told}: {summary}" if is_one_of_several else summary,
-            hint=f"see: {listed_by}" if listed_by else "",
+            f"{label}: {summary}" if name_journal else summary,
+            hint=f"see: {gaps_command}" if gaps_command else "",
         )
 
 
-def _remark_on_left_out(count: int, output: OutputFormat, what: str) -> None:
-    left_out = f"{what} is" if count == 1 else f"{what}s are"
-    remark(f"{count} {left_out} not in the {output}: without a text, or a start")
+def _remark_on_left_out(count: int, output: OutputFormat, noun: str) -> None:
+    left_out = f"{noun} is" if count == 1 else f"{noun}s are"
+    remark(f"{count} {left_out} not in the {output}: without a text or a start time")
 
 
 def add_to(app: typer.Typer) -> None:
-    """Adds what is here."""
+    """Add the command `query`."""
     app.command(help=HELP)(query)

@@ -1,4 +1,4 @@
-"""`vdbevents query --follow`: what it goes with, and how it waits."""
+"""`vdbevents query --follow`: the options it allows, and how it waits."""
 
 import os
 import select
@@ -9,9 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
 
 from vdbevents.cli.diagnostics import Color, wants_colour
-from vdbevents.cli.options import (
-    EnvironmentOptions,
-)
+from vdbevents.cli.options import EnvironmentOptions
 from vdbevents.cli.tables import remark, terminal_width
 from vdbevents.errors import InputError
 
@@ -29,32 +27,35 @@ _STREAMED: Final = ("text", "jsonl", "csv", "md")
 
 
 def refuse_with_follow(*, output: str, **others: object) -> None:
-    """Sees that nothing is asked for that needs an end: options by their names, as they were given.
+    """Refuse what `--follow` cannot do, as it has no end: options by their names, with their values.
 
     Raises:
-        InputError: it names what contradicts `--follow`.
+        InputError: one of them is given.
     """
     for name, value in others.items():
         if value:
-            raise InputError(f"--follow and --{name} contradict each other", "give one of them")
+            raise InputError(
+                f"--follow: not allowed with --{name}", "leave out one of them", error_id="options-conflict"
+            )
     if output not in _STREAMED:
         raise InputError(
-            f"--follow and -o {output} contradict each other: it is whole at its end only",
-            f"Accepted: {', '.join(_STREAMED)}.",
+            f"--follow: not allowed with -o {output}",
+            f"use -o {', '.join(_STREAMED[:-1])} or {_STREAMED[-1]}",
+            error_id="options-conflict",
         )
 
 
-def journal_to_follow(argument: Path | None, options: EnvironmentOptions, *, otherwise: str) -> Path:
-    """The journal as `options.journal_at` finds it, or where it will be.
+def journal_to_follow(argument: Path | None, options: EnvironmentOptions, *, hint: str) -> Path:
+    """Return the journal that `options.journal_at` finds, or its future path.
 
-    One that is not there yet is waited for in a directory that is there, in that which the environment names,
-    and under a name that ends in `.jsonl`. Any other name that nothing has is rather a mistake.
+    A journal may be missing in an existing directory, in the environment's directory, and under a name that
+    ends in `.jsonl`. Any other missing name is more likely a mistake.
 
     Raises:
-        InputError: there is nothing of that name.
+        InputError: nothing has that name.
     """
     try:
-        return options.journal_at(argument, hint=otherwise)
+        return options.journal_at(argument, hint=hint)
     except InputError:
         if argument is not None and argument.suffix == ".jsonl" and argument.parent.is_dir():
             path = argument
@@ -62,12 +63,12 @@ def journal_to_follow(argument: Path | None, options: EnvironmentOptions, *, oth
             path = options.state_at(argument).journal
         else:
             raise
-    remark(f"there is no journal at {path} yet: it is waited for")
+    remark(f"no journal at {path} yet: waiting for it")
     return path
 
 
 def following(journal: Path, filters: "Filters", cache_of: "Callable[[Path], Cache | None]") -> "Followed":
-    """What matches in the journal, and what will, for as long as somebody reads stdout."""
+    """Return the matches in the journal and those to come, for as long as stdout has a reader."""
     from vdbevents.query.follow import Followed
 
     return Followed(
@@ -88,7 +89,7 @@ def print_following(
     zone: "tzinfo",
     color: Color,
 ) -> None:
-    """Prints each batch as soon as it is there."""
+    """Print each batch as soon as it is read."""
     from vdbevents.query.output import write as output_write
 
     output_write.write(
@@ -104,7 +105,7 @@ def print_following(
 
 
 def remark_on_unreadable(count: int, journal: Path | str) -> None:
-    """Says on stderr how many lines are no events."""
+    """Print a remark with the number of unreadable lines."""
     lines = "line is" if count == 1 else "lines are"
     remark(f"{count} {lines} unreadable and left out, in {journal}")
 
@@ -119,23 +120,23 @@ class _Unbuffered:
 
 
 def _waiting() -> Callable[[], bool]:
-    """Pauses; raises BrokenPipeError as soon as nobody reads stdout, for there may be nothing to write."""
+    """Return a pause that raises BrokenPipeError once stdout has no reader, even if nothing is written."""
     try:
         poller: Any = select.poll()
         poller.register(sys.stdout.fileno(), 0)
     except (AttributeError, OSError, ValueError):
-        # Windows has no such thing, and a stdout that is closed has no number.
+        # Windows has no poll, and a closed stdout has no descriptor.
         poller = None
 
     def wait() -> bool:
         nonlocal poller
-        told = poller.poll(_POLL_SECONDS * 1000) if poller else None
-        if told is None:
+        ready = poller.poll(_POLL_SECONDS * 1000) if poller else None
+        if ready is None:
             time.sleep(_POLL_SECONDS)
-        elif told and told[0][1] & (select.POLLERR | select.POLLHUP):
+        elif ready and ready[0][1] & (select.POLLERR | select.POLLHUP):
             raise BrokenPipeError
-        elif told:
-            # A stream that cannot be waited for, as devices on macOS, would be asked without a pause.
+        elif ready:
+            # Where polling does not work, as for devices on macOS, it would return at once.
             poller = None
         return True
 

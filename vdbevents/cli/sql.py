@@ -1,27 +1,22 @@
-"""`vdbevents sql`: what no option of `query` asks, asked in SQL, with no way to anything but the journal."""
+"""`vdbevents sql`: query a journal in SQL, with access to nothing but the journal."""
 
-import os
 import sys
 from enum import StrEnum
-from pathlib import Path
 from typing import Annotated, Final
 
 import typer
 
 from vdbevents.cli.command import put, reports
 from vdbevents.cli.diagnostics import ExitCode
-from vdbevents.cli.options import (
-    JournalOptions,
-)
+from vdbevents.cli.options import JournalOptions
 from vdbevents.cli.query_follow import remark_on_unreadable
 from vdbevents.cli.tables import remark, terminal_width
 from vdbevents.errors import InputError
 
-HELP = """Ask a journal in SQL: one SELECT, in DuckDB's dialect, over views of its events.
+HELP = """Query a journal in SQL: one SELECT, in DuckDB's dialect, over views of its events.
 
-The views: events, transcripts, visuals, audio, alerts, sessions, gaps; --describe tells their columns.
-Nothing is written, and no file but the journal can be read, whatever the query says. docs/sql.md has
-examples.
+The views: events, transcripts, visuals, audio, alerts, sessions, gaps; --describe lists their columns.
+A query cannot write anything, or read any file but the journal. docs/sql.md has examples.
 
 \b
 Examples:
@@ -32,18 +27,18 @@ Examples:
   vdbevents sql - < question.sql
 
 \b
-Times have a zone, which is UTC unless the query names another:
+Times have a zone: UTC unless the query names another:
   time > now() - INTERVAL 2 HOURS, time >= '2026-03-02 10:15+01:00', time AT TIME ZONE 'Europe/Berlin'
 
 \b
-Exit codes: 0 there are rows, 1 there are none, 2 wrong input.
+Exit codes: 0 rows, 1 no rows, 2 wrong input.
 """
 
 _MOST_BYTES: Final = 1 << 20
 
 
 class SqlOutput(StrEnum):
-    """What `sql` prints."""
+    """The output formats of `sql`."""
 
     TEXT = "text"
     CSV = "csv"
@@ -65,52 +60,57 @@ def sql(
         SqlOutput,
         typer.Option("-o", "--output", help="text: a table; json: an array of objects; jsonl: one a line."),
     ] = SqlOutput.TEXT,
-    cache: Annotated[
-        bool, typer.Option(help="Read what is sealed of the journal from the cache, where there is one.")
-    ] = True,
+    cache: Annotated[bool, typer.Option(help="Use the query cache, if there is one.")] = True,
     options: JournalOptions,
 ) -> ExitCode:
     from vdbevents.query import duck
-    from vdbevents.query.cache.index import cache_root, load
+    from vdbevents.query.cache.seal_policy import present_cache
     from vdbevents.query.sql import table
     from vdbevents.query.sql.sandbox import SqlTables
 
     if describe:
         if query is not None:
-            raise InputError("--describe needs no query", "Leave one of them out.")
+            raise InputError(
+                "--describe: not allowed with a query", "leave out one of them", error_id="options-conflict"
+            )
         return _describe(output)
     if query is None:
-        raise InputError("there is no query", 'Such as: vdbevents sql "FROM sessions"; or see --describe.')
-    asked = _read() if query == "-" else query
+        raise InputError(
+            "QUERY: missing",
+            'try `vdbevents sql "FROM sessions"`, or see --describe',
+            error_id="sql-query-missing",
+        )
+    text = _read() if query == "-" else query
     path = options.find_journal()
-    sealed = load(path, cache_root(os.environ, Path.home())) if cache else None
-    with duck.interruptible(), SqlTables(path, sealed) as tables:
+    with duck.interruptible(), SqlTables(path, present_cache(path) if cache else None) as tables:
         if not tables.journal_bytes:
             remark(f"the journal {path} is empty: nothing has been recorded yet")
         if tables.skipped:
             remark_on_unreadable(tables.skipped, path)
-        count = table.write(tables.ask(asked), output.value, sys.stdout.buffer, terminal_width())
+        count = table.write(tables.ask(text), output.value, sys.stdout.buffer, terminal_width())
         sys.stdout.flush()
     return ExitCode.DONE if count else ExitCode.NO_MATCH
 
 
 def _read() -> str:
-    """Return the query that stdin tells.
+    """Return the query on stdin.
 
     Raises:
-        InputError: it is no text, or far too long for one.
+        InputError: it is not UTF-8, or longer than 1 MiB.
     """
     data = sys.stdin.buffer.read(_MOST_BYTES + 1) if sys.stdin else b""
     if len(data) > _MOST_BYTES:
-        raise InputError("what stdin tells is too long for a query", "A query has a mebibyte at most.")
+        raise InputError("stdin: too long for a query", "use at most 1 MiB", error_id="sql-query-too-long")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:
-        raise InputError("what stdin tells is no text", "Give the query in UTF-8.") from None
+        raise InputError(
+            "stdin: not UTF-8", "give the query in UTF-8", error_id="sql-query-not-utf8"
+        ) from None
 
 
 def _describe(output: SqlOutput) -> ExitCode:
-    """Print which views there are: for JSON each with its columns, else a line for each column."""
+    """Print the views: as JSON each with its columns, else a line for each column."""
     import json
 
     from vdbevents.query.output.rows import quoted
@@ -141,17 +141,17 @@ def _describe(output: SqlOutput) -> ExitCode:
 
 
 def _pages() -> str:
-    """Return the views for a person; one with the columns of the first only says so."""
+    """Format the views for a person; columns that are those of an earlier view are not repeated."""
     from vdbevents.query.sql.views import VIEWS
 
     pages = []
-    told: dict[object, str] = {}
+    first_with: dict[object, str] = {}
     for name, view in VIEWS.items():
         page = f"{name}: {view.holds}\n"
-        if view.columns in told:
-            page += f"  the columns of {told[view.columns]}\n"
+        if view.columns in first_with:
+            page += f"  the columns of {first_with[view.columns]}\n"
         else:
-            told[view.columns] = name
+            first_with[view.columns] = name
             wide = [max(len(column[part]) for column in view.columns) for part in (0, 1)]
             page += "".join(
                 f"  {column:<{wide[0]}}  {kind:<{wide[1]}}  {meaning}\n"
@@ -162,5 +162,5 @@ def _pages() -> str:
 
 
 def add_to(app: typer.Typer) -> None:
-    """Adds what is here."""
+    """Add the command `sql`."""
     app.command(help=HELP)(sql)

@@ -1,12 +1,12 @@
-"""Runs: descriptions of a screen that say nearly the same, one after another, and are shown as one line.
+"""Merge consecutive screen descriptions that are nearly the same into runs. Pure.
 
-A screen index describes the screen every few seconds, and mostly says the same again in nearly the same
-words. `find` reads an answer once, and tells which of its events one line stands for. Pure.
+A screen index describes the screen every few seconds, mostly in nearly the same words. `find` reads an answer
+once, and returns which of its events share a line.
 
-Two texts are nearly the same when two thirds of all their different words are in both: of two texts of one
-length, a word in five may be another. What describes something else shares little but `the screen shows a`.
-Between the two is what was worded anew, and that begins another run: a line too many is soon read over, and
-of one too few nobody knows. Only letters count, in any case: no clock, no counter, no `2` of `main2.py`.
+Two texts are nearly the same if two thirds of all their different words are in both: of two texts of the same
+length, one word in five may differ. Descriptions of different screens share little but `the screen shows a`.
+A text in between begins another run: a line too many is harmless, a line too few hides something. Only
+letters count, in any case: no clock, no counter, no `2` of `main2.py`.
 """
 
 import re
@@ -17,14 +17,14 @@ from vdbevents.query.filters import Event
 from vdbevents.query.statements import EventBatches
 
 PAUSE_MS: Final = 5 * 60 * 1000
-"""Descriptions further apart than that are of two runs: an index that works tells of each minute or two."""
+"""Descriptions further apart belong to two runs: a working index sends one every minute or two."""
 
 _COLUMNS: Final = ("time_ms", "channel", "stream", "stream_name", "text", "start_ms", "end_ms", "host")
 
-# What most texts are made of, at a fifth of the price: all but letters is space.
+# For ASCII texts, at a fifth of the cost: everything but letters becomes space.
 _ASCII: Final = {code: chr(code).lower() if chr(code).isalpha() else " " for code in range(128)}
 
-# Thai, Lao, Burmese, Khmer, Japanese and Chinese have no spaces between words: each character counts there.
+# Thai, Lao, Burmese, Khmer, Japanese and Chinese have no spaces between words: each character is a word.
 _WORD: Final = re.compile(
     "[\u0e01-\u0eff\u1000-\u109f\u1780-\u17ff\u3041-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"
     r"|[^\W\d_]+"
@@ -34,7 +34,7 @@ _Item = TypeVar("_Item")
 
 
 class Run(NamedTuple):
-    """What one line stands for: from when to when, in Unix ms, and how many events."""
+    """The events that share a line: their times, in Unix ms, and their number."""
 
     since_ms: int
     until_ms: int
@@ -45,25 +45,25 @@ class Runs:
     """The runs of two or more events in an answer, whose rows count from 0.
 
     Attributes:
-        merged: how many events are shown in the line of another.
+        merged: the number of events without a line of their own.
     """
 
     def __init__(self, runs: Mapping[int, Run], merged: bytearray) -> None:
-        """Take the runs by the rows of their lines, and of each row whether it is shown in another's line."""
+        """Take the runs by the rows of their lines, and for each row a byte: 1 if it has no own line."""
         self._runs = runs
         self._merged = merged
         self.merged = merged.count(1)
 
     def is_merged(self, row: int) -> bool:
-        """Tell whether the event is shown in the line of another."""
+        """Tell whether the event has no line of its own."""
         return row < len(self._merged) and self._merged[row] == 1
 
     def at(self, row: int) -> Run | None:
-        """Return the run that the event's line stands for; None where it stands for this event alone."""
+        """Return the run of the event's line; None if the line stands for this event alone."""
         return self._runs.get(row)
 
     def lines(self, batches: Iterable[list[_Item]]) -> Iterator[list[tuple[int, _Item]]]:
-        """Return what has a line, each with its row, of all that the answer gives; no batch is empty."""
+        """Yield the items that have a line, each with its row; no batch is empty."""
         first = 0
         for batch in batches:
             kept = [(row, item) for row, item in enumerate(batch, first) if not self.is_merged(row)]
@@ -73,17 +73,17 @@ class Runs:
 
 
 NO_RUNS: Final = Runs({}, bytearray())
-"""Those of an answer in which each event has a line of its own."""
+"""For an answer in which each event has a line of its own."""
 
 
 def find(answer: EventBatches, *, newest_first: bool) -> Runs:
     """Return the runs of the answer, which is read once.
 
-    They are the same in both orders: a run begins with its oldest event. So of an answer that is
-    `newest_first` all texts between two pauses are kept in memory; else, of each stream, the words of one.
+    They are the same in both orders: a run begins with its oldest event. So with `newest_first`, all texts
+    between two pauses are kept in memory; else the words of one text for each stream.
     """
     runs: dict[int, Run] = {}
-    merged = bytearray()  # a byte an event, up to the last of a run
+    merged = bytearray()  # a byte for each event, up to the last of a run
     begun: dict[_Stream, tuple[_Sight, frozenset[str]]] = {}
     seen = _seen(answer)
     for sight in _turned(seen) if newest_first else seen:
@@ -100,14 +100,12 @@ def find(answer: EventBatches, *, newest_first: bool) -> Runs:
 
 
 def span(event: Event) -> tuple[int, int] | None:
-    """Return when an event began and ended, in Unix ms; of one that does not tell, when it was received."""
+    """Return an event's own times, in Unix ms; without a start, its time of receipt."""
     begin_ms = event.time_ms if event.start_ms is None else event.start_ms
     if begin_ms is None:
         return None
     return begin_ms, begin_ms if event.end_ms is None else max(begin_ms, event.end_ms)
 
-
-# -- What a screen showed, and for how long without a pause ------------------------------------------------
 
 _Stream = tuple[str | None, str | None, str | None]
 
@@ -115,15 +113,15 @@ _Stream = tuple[str | None, str | None, str | None]
 class _Sight(NamedTuple):
     row: int
     stream: _Stream
-    place: int  # how many breaks are before it
-    stretch: int  # how many pauses and breaks are before it in its stream
+    place: int  # the number of breaks before it
+    stretch: int  # the number of pauses and breaks before it in its stream
     begin_ms: int
     end_ms: int
     text: str
 
 
 def _seen(answer: EventBatches) -> Iterator[_Sight]:
-    """Return the descriptions that have a text and a time, in the answer's order."""
+    """Yield the descriptions that have a text and a time, in the answer's order."""
     last: dict[_Stream, _Sight] = {}
     row, place = -1, 0
     for batch in answer.events(_COLUMNS):
@@ -141,13 +139,13 @@ def _seen(answer: EventBatches) -> Iterator[_Sight]:
 
 
 def _are_apart(before: _Sight, place: int, lasted: tuple[int, int]) -> bool:
-    """Tell whether a pause or a break is between two that follow each other, whichever is the older."""
+    """Tell whether a pause or a break separates two neighbours, in either order."""
     pause_ms = max(before.begin_ms, lasted[0]) - min(before.end_ms, lasted[1])
     return before.place != place or pause_ms > PAUSE_MS
 
 
 def _turned(seen: Iterable[_Sight]) -> Iterator[_Sight]:
-    """Turn around each stretch of each stream; in which order they come is the same to runs."""
+    """Yield each stretch of each stream in reverse; the order of the stretches does not matter."""
     held: dict[_Stream, list[_Sight]] = {}
     for sight in seen:
         stretch = held.setdefault(sight.stream, [])
@@ -157,9 +155,6 @@ def _turned(seen: Iterable[_Sight]) -> Iterator[_Sight]:
         stretch.append(sight)
     for stretch in held.values():
         yield from reversed(stretch)
-
-
-# -- Whether two texts are nearly the same -----------------------------------------------------------------
 
 
 def _words(text: str) -> frozenset[str]:

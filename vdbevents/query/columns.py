@@ -1,9 +1,9 @@
-"""The variants of an event, folded into one set of columns: as SQL over a journal's lines. Pure.
+"""SQL that folds the variants of an event into one set of columns. Pure.
 
-docs/events-format.md says what stands in which column, and where each of the names comes from.
+docs/events-format.md defines the columns, and the members that they come from.
 """
 
-# ruff: noqa: S608 - the SQL is made here of constants and names of ours
+# ruff: noqa: S608 - the SQL consists of constants and our own names
 
 import json
 import re
@@ -13,8 +13,6 @@ from typing import Final, TypeVar
 from vdbevents.times import LEAST_MS
 
 _Definition = TypeVar("_Definition")
-
-# -- Folding: the variants of an event in one set of columns ---------------------------------------------
 
 ALIASES: Final = {
     "scene_index": "visual_index",
@@ -69,18 +67,18 @@ def _iso_ms(value: str) -> str:
         r"[1-8]\d{3}-\d\d-\d\d[Tt ]([01]\d|2[0-3]):[0-5]\d(:[0-5]\d(\.\d+)?)?([Zz]|[+-][01]\d(:?[0-5]\d)?)?"
     )
     zoned = rf"regexp_replace(upper({value}), '^[^Z+]{{10}}[^Z+-]*$', '\0Z')"
-    # `//` rounds towards zero: it is made to round half up, as numbers are, by counting from before year 1.
+    # `//` rounds towards zero; counting from before year 1 makes it round half up, as for numbers.
     milliseconds = f"(epoch_us(try_cast({zoned} AS TIMESTAMPTZ)) + {-LEAST_MS}500) // 1000 - {-LEAST_MS}"
     return f"CASE WHEN regexp_full_match({value}, '{form}') THEN {milliseconds} END"
 
 
 def _seconds_ms(number: str) -> str:
-    """Return SQL that rounds seconds to milliseconds, half up; NULL for what is no time."""
+    """Return SQL that rounds seconds to milliseconds, half up; NULL outside the range of times."""
     return f"CASE WHEN {number} BETWEEN -3e10 AND 2.5e11 THEN floor({number} * 1000 + 0.5)::BIGINT END"
 
 
 def _moment_ms(number: str) -> str:
-    """Return SQL for the milliseconds of a number: of milliseconds if it is large, else of seconds."""
+    """Return SQL for the milliseconds of a number: in milliseconds if it is large, else in seconds."""
     milliseconds = f"CASE WHEN abs({number}) BETWEEN 1e11 AND 2.5e14 THEN {number} / 1000 ELSE {number} END"
     return _seconds_ms(f"({milliseconds})")
 
@@ -92,9 +90,9 @@ SOURCE: Final = f"""CASE left(regexp_extract(lower(concat_ws(chr(10), given_stre
     '{_SOURCE_PREFIX}', 1), 3) WHEN 'mic' THEN 'mic' WHEN 'sys' THEN 'system_audio' WHEN 'dis' THEN 'screen'
     WHEN 'scr' THEN 'screen' WHEN 'cam' THEN 'camera' END"""
 
-# What follows the members, each level made from those before it: the names that are strings, the kind, the
-# kind without a lifecycle's step, channel and event, and what else a text can be made of. `data` is looked at
-# only where nothing is said.
+# Columns built from the members, each level from those before it: the names that are strings, the kind, the
+# kind without a lifecycle's step, channel and event, and the fallbacks for a text. `data` is read only where
+# there is no text.
 _LEVELS: Final = (
     {
         "name_1": "CASE WHEN types[1] = 'VARCHAR' THEN kind_1 END",
@@ -124,7 +122,7 @@ _LEVELS: Final = (
     },
 )
 
-# How each column of `Event` is made.
+# SQL for each column of `Event`.
 COLUMNS: Final = {
     "time_ms": f"coalesce({_seconds_ms('unix_number')}, {_iso_ms('ts')})",
     "channel": "channel",
@@ -145,8 +143,8 @@ COLUMNS: Final = {
     "confidence": "CASE WHEN isfinite(sure_number) THEN sure_number END",
 }
 
-# DuckDB reads no JSON with half a surrogate pair, which a recorder may well have been sent. `\x01` cannot
-# stand in JSON: it marks the escapes that are whole, and then stands for those that were not.
+# DuckDB rejects JSON with half a surrogate pair, which a service may send. `\x01` cannot occur in JSON: it
+# first marks whole escapes, and then replaces the others.
 _PAIR: Final = r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
 _OTHER: Final = r"\\[^u]|\\u(?:[0-9abcefABCEF][0-9a-fA-F]|[dD][0-7])[0-9a-fA-F]{2}"
 _HALF: Final = r"\\u[dD][89a-fA-F][0-9a-fA-F]{2}"
@@ -159,9 +157,9 @@ _JSON: Final = rf"""CASE WHEN NOT starts_with(ltrim(line, ' \t'), '{{') THEN NUL
 
 
 def folded(table: str, columns: Iterable[str], *others: str) -> str:
-    """Return a SELECT of `columns` (names of `Event`'s), and of `others`: `table`'s own, or `readable`.
+    """Return a SELECT of `columns` (of `Event`) and `others` (`table`'s own, or `readable`).
 
-    `table` is SQL that has a column `line`. An event's JSON is parsed once, for the members that are needed.
+    `table` is SQL with a column `line`. Each event's JSON is parsed once, for the members that are needed.
     """
     made, levels, members = _needed({name: COLUMNS.get(name, name) for name in columns}, _LEVELS)
     paths = list(dict.fromkeys(path for member in members.values() for path in member))
@@ -172,7 +170,7 @@ def folded(table: str, columns: Iterable[str], *others: str) -> str:
     return _leveled(sql, [{"readable": "v IS NOT NULL", **_read(members, value)}, *levels], made, others)
 
 
-# What the lines of a recording mostly hold, with the types as which it is read fastest.
+# The members of most lines, with the types that are read fastest.
 _USUAL: Final = {
     "ts": "VARCHAR",
     "unix_ts": "DOUBLE",
@@ -198,8 +196,8 @@ _USUALLY: Final = {
 }
 
 
-# Such a line as a listener writes it, byte for byte, of the order in which VideoDB sends the members; made of
-# what was read, it proves that there was nothing else.
+# A usual line byte for byte as a listener writes it, in VideoDB's order of members. If the line rebuilt from
+# the members read is the same, it has no others.
 _WRITTEN: Final = """concat('{"ts":"', usual.ts, '","unix_ts":', try_cast(usual.unix_ts AS DECIMAL(13, 3)),
     ',"channel":"', usual.channel, '","rtstream_id":"', usual.rtstream_id,
     '","rtstream_name":"', usual.rtstream_name, '","data":{"text":"', usual.data.text,
@@ -209,19 +207,19 @@ _WRITTEN: Final = """concat('{"ts":"', usual.ts, '","unix_ts":', try_cast(usual.
 
 
 def usual(table: str) -> str:
-    """Return a SELECT of all that `table` has, with some columns more, for `folded_usual`.
+    """Return a SELECT of `table` with three more columns, for `folded_usual`.
 
-    These are `usual`, the members that a transcript or a description has, `fetched`, and `is_usual`: whether
-    they are all, with a text and a time. To read those alone costs a third of what it takes to look for all
-    that a line could have; for what is not usual there is `folded`, which is always right.
+    `usual` holds the members of a transcript or description; `is_usual` is whether the line has no others,
+    and a text and a time; `fetched` is whether it was backfilled. To read only these members costs a third of
+    `folded`, which handles any line.
     """
     outer: dict[str, object] = {path: kind for path, kind in _USUAL.items() if "." not in path}
     inner = {path.removeprefix("data."): kind for path, kind in _USUAL.items() if "." in path}
     shape = json.dumps({**outer, "data": inner})
     present = " + ".join(f"({_usual_path(path)} IS NOT NULL)::INTEGER" for path in _USUAL)
-    # In JSON `":` is after each name, and hardly anywhere else: where it is, the line counts as unusual.
+    # In JSON, `":` follows each name, and is rare elsewhere: such a line counts as unusual.
     names = """(strlen(line) - strlen(replace(line, '":', ''))) // 2"""
-    # `true` and `false` are read as these, and are no numbers.
+    # `true` and `false` are read as 1 and 0, but are not numbers.
     truths = " OR ".join(
         f"coalesce({_usual_path(path)} IN (0, 1), false)" for path in ("data.start", "data.end")
     )
@@ -238,11 +236,11 @@ def usual(table: str) -> str:
 _USUAL_CHANNELS: Final = "('transcript', 'visual_index', 'audio_index', 'scene_index', 'spoken_index')"
 
 FETCHED: Final = "(ends_with(line, '\"backfilled\":true}') OR ends_with(line, '\"backfilled\": true}'))"
-"""Whether a line was fetched: `backfilled` is the last member of such a one, found without reading it."""
+"""Whether a line was backfilled: that is its last member, which is found without parsing."""
 
 
 def folded_usual(table: str, columns: Iterable[str], *others: str) -> str:
-    """Return what `folded` does, for a `table` of those lines that `usual` found to be so."""
+    """Return the same as `folded`, for a `table` of lines for which `is_usual` holds."""
     levels = tuple({**level, **named(_USUALLY, " ".join(level))} for level in _LEVELS)
     made, needed, members = _needed({name: _USUALLY.get(name, COLUMNS[name]) for name in columns}, levels)
     value = {path: _usual_path(path) for path in _USUAL}
@@ -257,35 +255,35 @@ _Level = dict[str, str]
 
 
 def _needed(
-    made: _Level, all_levels: tuple[_Level, ...]
+    columns: _Level, all_levels: tuple[_Level, ...]
 ) -> tuple[_Level, list[_Level], dict[str, list[str]]]:
-    """Return the columns as they are made, of which levels, of which members."""
+    """Return the columns, and the parts of levels and the members that they need."""
     levels: list[_Level] = []
-    wanted = " ".join(made.values())
+    wanted = " ".join(columns.values())
     for level in reversed(all_levels):
         needed = named(level, wanted)
         levels.insert(0, needed)
         wanted = " ".join([wanted, *needed.values()])
-    return made, levels, named(_MEMBERS, wanted)
+    return columns, levels, named(_MEMBERS, wanted)
 
 
 def _read(members: dict[str, list[str]], value: dict[str, str]) -> _Level:
-    """Return each member's value: that of the first of its paths which has one."""
-    found = {name: [value[path] for path in paths if path in value] for name, paths in members.items()}
+    """Return SQL for each member's value: that of the first of its paths that has one."""
+    known = {name: [value[path] for path in paths if path in value] for name, paths in members.items()}
     return {
         name: f"coalesce({', '.join(values)})" if values else "NULL::VARCHAR"
-        for name, values in found.items()
+        for name, values in known.items()
     }
 
 
-def _leveled(sql: str, levels: Iterable[_Level], made: _Level, others: tuple[str, ...]) -> str:
+def _leveled(sql: str, levels: Iterable[_Level], columns: _Level, others: tuple[str, ...]) -> str:
     for level in filter(None, levels):
         sql = f"(SELECT *, {_aliased(level)} FROM {sql})"
-    return f"SELECT {', '.join([_aliased(made), *others])} FROM {sql}"
+    return f"SELECT {', '.join([_aliased(columns), *others])} FROM {sql}"
 
 
 def named(definitions: dict[str, _Definition], sql: str) -> dict[str, _Definition]:
-    """Return those definitions whose names stand in `sql`."""
+    """Return the definitions whose names occur in `sql`."""
     words = set(re.findall(r"\w+", sql))
     return {name: definition for name, definition in definitions.items() if name in words}
 
@@ -294,12 +292,12 @@ def _aliased(columns: dict[str, str]) -> str:
     return ", ".join(name if sql == name else f"{sql} AS {name}" for name, sql in columns.items())
 
 
-# -- What came, and was fetched as well ------------------------------------------------------------------
+# -- The identity of an event, to find those received and backfilled ---------------------------------------
 
 _NAMES: Final = ("event", "type", "event_type", "channel")
 _LIFECYCLE: Final = "capture_session."
 
-# What Python takes for space.
+# Python's white space.
 _BLANK: Final = "".join(
     rf"\x{{{code:x}}}"
     for code in (
@@ -310,7 +308,7 @@ _BLANK: Final = "".join(
 
 
 class _Members:
-    """SQL for members of a line's JSON, each of them extracted once: as text into `v`, its type into `t`."""
+    """SQL for members of a line's JSON; each is extracted once, its text into `v`, its type into `t`."""
 
     def __init__(self) -> None:
         self.paths: list[str] = []
@@ -322,7 +320,7 @@ class _Members:
         return f"t[{self._place(path)}]"
 
     def text(self, path: str) -> str:
-        """A text with something in it, or NULL."""
+        """Return SQL for a text that is not empty, or NULL."""
         return f"CASE WHEN {self.type(path)} = 'VARCHAR' THEN nullif({self.value(path)}, '') END"
 
     def first_text(self, paths: Iterable[str]) -> str:
@@ -338,10 +336,10 @@ class _Members:
 
 
 def identities(table: str) -> str:
-    """Return a SELECT of the lines that have an identity, as `record.identity_of` has it.
+    """Return a SELECT of the lines that have an identity, as `events.identity.identity_of` defines it.
 
-    `table` is SQL that has a column `line`. It is given more of them: backfilled, channel, owner (a stream or
-    a session), told (a text, or a status), start_ms, end_ms.
+    `table` is SQL with a column `line`. More columns are added: backfilled, channel, owner (a stream or a
+    session), told (a text or a status), start_ms, end_ms.
     """
     members = _Members()
     said = [members.text(f"{holder}{name}") for holder in ("data.", "")

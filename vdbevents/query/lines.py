@@ -1,4 +1,4 @@
-"""The lines of a journal as a table in SQL. Pure."""
+"""Read the lines of a journal in SQL. Pure."""
 
 from collections.abc import Iterable
 from typing import Final, NamedTuple
@@ -11,11 +11,9 @@ class Statement(NamedTuple):
     values: list[object]
 
 
-# -- Step 1: the lines that may belong to the answer -----------------------------------------------------
-
-# One column of whole lines. Without a delimiter or a quote nothing in a line is touched; a line that is no
-# UTF-8 is set aside in `reject_errors`. What exceeds the limit can be lost in silence. A name that ends in
-# `.gz` would have DuckDB unpack what may be none: `query.archive` looks into the file.
+# One column of whole lines. Without a delimiter or a quote, a line stays as it is; one that is not UTF-8 goes
+# to `reject_errors`. A line above the limit can be lost without an error. `compression` is set because a name
+# in `.gz` proves nothing: `query.decompress` looks into the file.
 _LINES: Final = """read_csv(?, delim = '', quote = '', escape = '', comment = '', header = false,
     columns = {'line': 'VARCHAR'}, auto_detect = false, strict_mode = false, ignore_errors = true,
     store_rejects = true, hive_partitioning = false, compression = 'none',
@@ -23,26 +21,26 @@ _LINES: Final = """read_csv(?, delim = '', quote = '', escape = '', comment = ''
 
 
 def lines_of_file(longest: int) -> str:
-    """Return SQL for the lines (`line`) of a file (`?`), of which none has more than `longest` bytes."""
-    # A short limit lets DuckDB cut the file into more parts, and read them in parallel.
+    """Return SQL for the lines (`line`) of a file (`?`), none of which has more than `longest` bytes."""
+    # A low limit lets DuckDB split the file into more parts, and read them in parallel.
     limit = max(longest, 1 << 21)
     return _LINES.replace("{limit}", str(limit)).replace("{buffer}", str(max(limit, 1 << 25)))
 
 
 GAP: Final = "contains(line, '.gap\"')"
-"""What a line that tells of a gap holds: the first four bytes are found faster than the whole."""
+"""Whether a line may be about a gap: a short text is found faster than the whole name."""
 
 
 MOMENT_COLUMNS: Final = {"time_ms": "time", "start_ms": "started", "end_ms": "ended"}
 
 
 def named_as(column: str) -> str:
-    """Return what SQL that a person writes, and Python, knows a column of `Event` as."""
+    """Return the name of an `Event` column in the user's SQL and in Python."""
     return MOMENT_COLUMNS.get(column, column)
 
 
 def moment(milliseconds: str) -> str:
-    """Return SQL for the time of a column of Unix ms, with its zone: else it would be taken for local."""
+    """Return SQL for the time of a column of Unix ms; with a zone, or it would count as local."""
     return f"make_timestamptz({milliseconds} * 1000)"
 
 
@@ -50,7 +48,7 @@ NAMES: Final = {
     **{name: moment(column) for column, name in MOMENT_COLUMNS.items()},
     "backfilled": "fetched",
 }
-"""What SQL that a person writes knows some columns as."""
+"""SQL for the columns that have another name in the user's SQL."""
 
 
 CONDITION_COLUMNS: Final = {
@@ -60,12 +58,12 @@ CONDITION_COLUMNS: Final = {
     **dict.fromkeys(("is_final", "backfilled"), "BOOLEAN"),
     "confidence": "DOUBLE",
 }
-"""The columns that a condition in SQL may name, and their types."""
+"""The columns of a user's SQL condition, and their types."""
 
-# Nobody needs the line of what was understood.
+# The line is needed only for an event without a text and a label.
 LINE: Final = "CASE WHEN text IS NULL AND coalesce(label, '') = '' THEN line END"
 
 
 def listed(texts: Iterable[str]) -> str:
-    """Return texts of ours as a list in SQL."""
+    """Format texts as a SQL list literal."""
     return "[" + ", ".join("'" + text.replace("'", "''") + "'" for text in texts) + "]"

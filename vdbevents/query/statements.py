@@ -1,19 +1,18 @@
-"""What a query asks, as values and as SQL. Pure: no file, no clock, no database.
+"""The SQL of a search. Pure.
 
-A journal is answered in three small steps, each a temporary table of DuckDB's:
+A search has three steps, each of which creates a temporary table:
 
-1. `candidates`: the lines that may belong to the answer, by cheap looks at their bytes, in the file's order,
-   and those that tell of gaps, whenever they were written;
-2. `events`: for each candidate its time of receipt and whether it matches, by folding its JSON once;
-3. `answer`: the lines that are shown (no replaced interim transcripts, no repetitions, the newest N), oldest
-   first.
+1. `candidates`: the lines that may match, by cheap tests on their bytes, in the file's order, and all lines
+   about gaps;
+2. `events`: for each candidate its time and whether it matches, by folding its JSON once;
+3. `answer`: the lines to show (no replaced interim transcripts, no repetitions, the newest N), oldest first.
 
-What is sealed is folded already: it comes into `events` only if it matches, and `answer` has its place in the
-journal instead of its line. The lines are printed as they are, or folded into `Event`s as they are read. With
-`around_ms` the same steps are taken once more, for all that happened in the `spans` around the answer.
+Sealed events are folded already: only matching ones are added to `events`, and `answer` has their place in
+the journal instead of the line. Lines are printed as they are, or folded into `Event`s as they are read. With
+`around_ms` the steps run a second time, for all events in the `spans` around the matches.
 """
 
-# ruff: noqa: S608 - the SQL is made here of constants, whole numbers and names of ours; values are bound
+# ruff: noqa: S608 - the SQL consists of constants, whole numbers and our own names; values are bound
 
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -37,62 +36,65 @@ from vdbevents.times import LEAST_MS, Window
 
 
 class EventBatches(Protocol):
-    """What `query.engine.search` gives, as far as `query.render` needs it."""
+    """The events of a result, as `query.output` and `query.collapse` read them."""
 
     @property
     def span(self) -> tuple[int, int] | None:
-        """The first and the last time in the answer, in Unix ms; None without any."""
+        """The first and the last time in the result, in Unix ms; None without any."""
 
     @property
     def breaks(self) -> Collection[int]:
         """The rows, from 0, at which the events around another match begin."""
 
     def lines(self) -> Iterable[list[str]]:
-        """The journal's own lines, oldest first, in batches."""
+        """Yield the journal's own lines, oldest first, in batches."""
 
     def events(self, columns: Collection[str] = Event._fields) -> Iterable[list[Event]]:
-        """The folded events, oldest first, in batches; None in columns other than `columns`."""
+        """Yield the folded events, oldest first, in batches; None in columns not in `columns`."""
 
 
 def candidates(path: str, filters: Filters, longest: int) -> Statement:
-    """Make the table `candidates (line)`: what may match, is unreadable, or tells of a gap; no empty line.
+    """Create `candidates (line)`: lines that may match, are unreadable, or are about a gap; no empty lines.
 
-    `path` is as DuckDB's globs have it; no line there has more than `longest` bytes.
+    These tests on bytes drop only lines that cannot match; a kept line need not match.
 
-    What these looks at raw bytes drop, the JSON could only confirm; what they keep proves nothing.
+    Args:
+        path: the file, as a DuckDB glob.
+        filters: the conditions.
+        longest: no line has more bytes.
     """
-    looks = ["WHEN line IS NULL THEN false", r"WHEN line NOT LIKE '{%}' THEN regexp_matches(line, '\S')"]
-    # The head of a line tells when it was received, not when what it tells of happened.
+    tests = ["WHEN line IS NULL THEN false", r"WHEN line NOT LIKE '{%}' THEN regexp_matches(line, '\S')"]
+    # The head of a line holds the time of receipt, not that of the event.
     if outside := "" if filters.by_event else _outside(filters.window):
-        looks.append(f"WHEN regexp_matches(line, '{outside}') THEN false")
+        tests.append(f"WHEN regexp_matches(line, '{outside}') THEN false")
     if words := _words(filters):
-        looks.append(f"WHEN {words} THEN true")
-        # A final transcript may hide a match, so it is a candidate whatever it says.
+        tests.append(f"WHEN {words} THEN true")
+        # A final transcript may replace a match, so it is a candidate whatever its text.
         finals = "contains(line, 'inal\"') AND contains(line, 'true')"
-        looks.append(f"ELSE {GAP}" if filters.interim else f"ELSE ({finals}) OR {GAP}")
+        tests.append(f"ELSE {GAP}" if filters.interim else f"ELSE ({finals}) OR {GAP}")
     else:
-        looks.append("ELSE true")
+        tests.append("ELSE true")
     sql = f"""CREATE TEMP TABLE candidates AS SELECT line FROM {lines_of_file(longest)}
-        WHERE CASE {" ".join(looks)} END"""
+        WHERE CASE {" ".join(tests)} END"""
     return Statement(sql, [path])
 
 
 def _unlike(text: str) -> str:
-    """Return a regular expression of what begins otherwise than `text`, in which a space may be left out."""
+    """Return a regular expression for what does not begin with `text`, whose spaces are optional."""
     if text[0] == " ":
         return f" ?(?:[^ {text[1]}]|{text[1]}{_unlike(text[2:])})"
     return f"(?:[^{text[0]}]{f'|{text[0]}{_unlike(text[1:])}' if len(text) > 1 else ''})"
 
 
-# A gap is told of after its end: what the recorder says of itself is not dropped for its time.
+# The line about a gap is written after its end, so the recorder's own lines are kept whatever their time.
 _NOT_OURS: Final = _unlike(' "channel": "vd')
 
 
 def _outside(window: Window) -> str:
-    """Return a regular expression of lines whose head gives a time outside `window`; empty without one.
+    """Return a regular expression for lines whose head has a time outside `window`; empty without one.
 
     It compares whole seconds digit by digit, with one to spare for rounding, on heads as listeners write
-    them: `{"ts":"...","unix_ts":1772446530.123,`. All others it leaves to the JSON, and the recorder's own.
+    them: `{"ts":"...","unix_ts":1772446530.123,`. Other lines, and the recorder's own, do not match.
     """
     numbers = []
     if window.since_ms is not None and (least := window.since_ms // 1000 - 1) > 0:
@@ -106,7 +108,7 @@ def _outside(window: Window) -> str:
 
 
 def _below(number: str) -> list[str]:
-    """Return regular expressions that together match the natural numbers less than `number`."""
+    """Return regular expressions for the natural numbers less than `number`."""
     shorter = [f"[0-9]{{1,{len(number) - 1}}}"] if len(number) > 1 else []
     return shorter + [
         f"{number[:place]}[0-{int(digit) - 1}][0-9]{{{len(number) - place - 1}}}"
@@ -116,7 +118,7 @@ def _below(number: str) -> list[str]:
 
 
 def _above(number: str) -> list[str]:
-    """Return regular expressions that together match the natural numbers greater than `number`."""
+    """Return regular expressions for the natural numbers greater than `number`."""
     longer = [f"[1-9][0-9]{{{len(number)},}}"]
     return longer + [
         f"{number[:place]}[{int(digit) + 1}-9][0-9]{{{len(number) - place - 1}}}"
@@ -126,10 +128,10 @@ def _above(number: str) -> list[str]:
 
 
 def _words(filters: Filters) -> str:
-    """Return a condition on raw lines that holds wherever all literal patterns can be found; may be empty.
+    r"""Return a condition on raw lines that holds wherever all literal patterns occur; may be empty.
 
-    Only letters, digits and spaces are looked for: JSON writes them as they are, or after a backslash and
-    a u. Being no other characters, they stand in the SQL itself, where DuckDB compiles them once.
+    It tests for letters, digits and spaces only: JSON writes them unchanged, or as `\u` escapes. They are
+    safe in the SQL itself, where DuckDB compiles them once.
     """
     if filters.extended:
         return ""
@@ -152,7 +154,7 @@ def _word(pattern: str, filters: Filters) -> str:
 
 
 def ignores_case(pattern: str, filters: Filters) -> bool:
-    """Tell whether `pattern` is looked for without regard to case."""
+    """Tell whether `pattern` ignores case."""
     if filters.ignore_case is not None:
         return filters.ignore_case
     if filters.extended:
@@ -160,22 +162,22 @@ def ignores_case(pattern: str, filters: Filters) -> bool:
     return not any(character.isupper() for character in pattern)
 
 
-# -- Steps 2 and 3: which of them match, and which are shown ---------------------------------------------
+# -- Steps 2 and 3: which candidates match, and which are shown --------------------------------------------
 
 
-# What is kept of each event until it is known which are shown. `length` is that of a sealed event's line;
-# the others' lines are in `candidates`, and come after all that is sealed.
+# The columns of `events`. `length` is that of a sealed event's line; the lines of the others are in
+# `candidates`, and come after all sealed ones.
 _KEPT: Final = (
     *("position", "length", "time_ms", "readable", "ours", "within", "matched", "fetched"),
     *("transcript", "channel", "stream", "is_final", "start_ms", "end_ms"),
 )
 
 UNSEALED: Final = 1 << 60
-"""Positions from here on are those of `candidates`; before, bytes of the journal."""
+"""Positions from here on are rows of `candidates`; smaller ones are bytes of the journal."""
 
 
 def events(filters: Filters) -> Statement:
-    """Make the table `events`, a row a candidate, with the columns `_KEPT`."""
+    """Create the table `events`, a row for each candidate, with the columns `_KEPT`."""
     values: list[object] = []
     made = _asked(filters, values)
     asked = " ".join(made.values())
@@ -187,7 +189,7 @@ def events(filters: Filters) -> Statement:
 
 
 def more_events(filters: Filters, files: Sequence[str]) -> Statement:
-    """Add to `events` those that match and are sealed in `files`."""
+    """Add the matches in the sealed `files` to `events`."""
     values: list[object] = []
     made = _asked(filters, values)
     table = _with_names("(SELECT *, true AS readable FROM read_parquet(?))", filters)
@@ -197,7 +199,7 @@ def more_events(filters: Filters, files: Sequence[str]) -> Statement:
 
 
 def more_finals(filters: Filters, files: Sequence[str]) -> Statement:
-    """Add to `events` the final transcripts that are sealed in `files`; they match nothing."""
+    """Add the final transcripts in the sealed `files` to `events`, as rows that do not match."""
     made = {**_asked(Filters(window=filters.window, by_event=filters.by_event), []), "matched": "false"}
     sql = f"""SELECT {_kept(made)} FROM (SELECT *, true AS readable FROM read_parquet(?))
         WHERE within AND transcript AND is_final AND position NOT IN (SELECT position FROM events)"""
@@ -205,7 +207,7 @@ def more_finals(filters: Filters, files: Sequence[str]) -> Statement:
 
 
 def _asked(filters: Filters, values: list[object]) -> dict[str, str]:
-    """Return how those columns of `events` are made that depend on what is asked, and those they hide."""
+    """Return SQL for the columns of `events` that depend on the filters, and for those they shadow."""
     when = "coalesce(start_ms, time_ms)" if filters.by_event else "time_ms"
     within = f"readable AND {_between(filters.window, when)}"
     matched = [*_membership(filters, values), *_greps(filters, values)]
@@ -220,7 +222,7 @@ def _asked(filters: Filters, values: list[object]) -> dict[str, str]:
 
 
 def found(tables: Sequence[str]) -> str:
-    """Make the view `found` of the answer, with names as a person writes them."""
+    """Create the view `found` of the answer, with the column names of the user's SQL."""
     columns = [column for column in Event._fields if column not in {"line", "host"}]
     chosen = (
         f"{moment(column)} AS {named_as(column)}" if column in MOMENT_COLUMNS else column
@@ -230,14 +232,14 @@ def found(tables: Sequence[str]) -> str:
 
 
 def _with_names(table: str, filters: Filters) -> str:
-    """Return `table` with the columns that a condition in SQL may name, if there is one."""
+    """Return `table` with the columns for a `--where` condition, if there is one."""
     if filters.where is None:
         return table
     return f"(SELECT *, {', '.join(f'{sql} AS {name}' for name, sql in NAMES.items())} FROM {table})"
 
 
 def condition(where: str) -> str:
-    """Return a SELECT that is understood if a condition is one."""
+    """Return a SELECT that is valid if `where` is a condition."""
     none = ", ".join(f"NULL::{kind} AS {name}" for name, kind in CONDITION_COLUMNS.items())
     return f"SELECT coalesce(({where}\n)::BOOLEAN, false) FROM (SELECT {none}) LIMIT 0"
 
@@ -273,7 +275,7 @@ def _membership(filters: Filters, values: list[object]) -> list[str]:
         conditions.append("coalesce(confidence >= ?, false)")
         values.append(filters.least_confidence)
     if filters.where is not None:
-        # The line end ends a comment.
+        # The line end closes a comment in it.
         conditions.append(f"coalesce(({filters.where}\n)::BOOLEAN, false)")
     return conditions
 
@@ -286,7 +288,7 @@ def _greps(filters: Filters, values: list[object]) -> list[str]:
 
 
 def _found(pattern: str, filters: Filters, values: list[object]) -> str:
-    """Return SQL that tells whether `pattern` is in an event's text or label; an empty one is in each."""
+    """Return SQL for whether `pattern` is in an event's text or label; an empty one always is."""
     if not pattern:
         return "true"
     expression = re.escape(pattern) if filters.whole_words and not filters.extended else pattern
@@ -313,7 +315,7 @@ def _grep(pattern: str, column: str, filters: Filters) -> str:
 
 
 # An interim transcript is replaced by a final one of its stream with the same start, or by the next final one
-# unless both have times and these are apart.
+# unless both have times that do not overlap.
 _REPLACED: Final = """SELECT interim.position FROM (
     SELECT *, bool_or(is_final) OVER (PARTITION BY stream, start_ms) AS same_start,
         min(CASE WHEN is_final THEN number END) OVER (
@@ -323,9 +325,9 @@ _REPLACED: Final = """SELECT interim.position FROM (
     AND coalesce(interim.start_ms < final.end_ms AND final.start_ms < interim.end_ms, true)))"""
 
 
-# -- What came, and was fetched as well ------------------------------------------------------------------
+# -- Events that were received and backfilled --------------------------------------------------------------
 
-# What may tell again what another match told: of each of these, the line tells.
+# Matches that may be repetitions: their lines decide.
 SUSPECTS: Final = f"""CREATE TEMP TABLE suspects AS SELECT position, length, time_ms, line FROM events
     LEFT JOIN (SELECT rowid + {UNSEALED} AS position, line FROM candidates) USING (position)
     WHERE matched AND (start_ms IN (SELECT start_ms FROM events WHERE matched
@@ -343,10 +345,7 @@ _SAME: Final = "PARTITION BY channel, owner, start_ms, end_ms, told"
 
 
 def repeated() -> str:
-    """Make the table `repeated (position)` of the matches that tell again what one before them told.
-
-    Among lines of one identity they are all but the first, if one of them was fetched later.
-    """
+    """Create `repeated (position)`: of matches of one identity all but the first, if one was backfilled."""
     return f"""CREATE TEMP TABLE repeated AS SELECT position FROM (
     SELECT position, bool_or(backfilled) OVER ({_SAME}) AS is_fetched,
         row_number() OVER ({_SAME} ORDER BY time_ms NULLS FIRST, position) AS place
@@ -354,9 +353,9 @@ def repeated() -> str:
 
 
 def answer(filters: Filters, *, hiding: bool, sparing: bool) -> str:
-    """Make the table `answer (position, length, time_ms, line)`, in order; no line where there is a length.
+    """Create `answer (position, length, time_ms, line)`, in order; `line` is NULL where `length` is not.
 
-    It is without replaced interim transcripts if `hiding`, and without what is `repeated` if `sparing`.
+    Leave out replaced interim transcripts if `hiding`, and `repeated` events if `sparing`.
     """
     shown = "matched AND position NOT IN (SELECT position FROM repeated)" if sparing else "matched"
     if hiding:
@@ -378,18 +377,18 @@ def answer(filters: Filters, *, hiding: bool, sparing: bool) -> str:
 _NEWEST_FIRST: Final = "ORDER BY time_ms DESC NULLS LAST, position DESC"
 
 
-# -- What happened around that ---------------------------------------------------------------------------
+# -- Events around the matches -----------------------------------------------------------------------------
 
 
 def context(filters: Filters) -> Filters:
-    """Return what is asked for the second time: all that there is, by when it happened."""
+    """Return the filters of the second pass: all events, by their own times."""
     return Filters(by_event=True, interim=filters.interim, newest_first=filters.newest_first)
 
 
 def spans(filters: Filters) -> list[str]:
-    """Make the table `spans (place, first, last)` of times around the answer, merged where they meet.
+    """Create `spans (place, first, last)`, the times around the answer, merged where they meet.
 
-    What the tables of the steps held is gone then.
+    Drop the tables of the steps.
     """
     begin, end = "coalesce(start_ms, time_ms)", "greatest(coalesce(start_ms, time_ms), end_ms)"
     order = "ORDER BY first, last ROWS BETWEEN UNBOUNDED PRECEDING AND"
@@ -407,50 +406,50 @@ def spans(filters: Filters) -> list[str]:
 
 FORGET_SHOWN: Final = (
     *(f"DROP TABLE IF EXISTS {table}" for table in ("answer", "suspects", "repeated")),
-    # The final ones that were looked up for interim ones: they may match, and are not added again.
+    # Final transcripts that were added for interim ones: they may match, and would not be added again.
     "DELETE FROM events WHERE NOT matched AND length IS NOT NULL",
 )
-"""The end of what step 3 made."""
+"""Undo step 3."""
 
 FORGET: Final = (*FORGET_SHOWN, "DROP TABLE candidates", "DROP TABLE events")
-"""The end of what the steps made."""
+"""Undo all steps."""
 
 SPANS: Final = "SELECT first, last FROM spans"
 
-# An event is in each span that it overlaps, and is shown in the first of them.
+# An event may overlap several spans; it is shown in the first.
 PLACED: Final = (
     """CREATE TEMP TABLE placed AS SELECT position, min(place) AS place FROM events JOIN spans
         ON time_ms <= last AND greatest(time_ms, end_ms) >= first WHERE matched GROUP BY position""",
     "UPDATE events SET matched = false WHERE position NOT IN (SELECT position FROM placed)",
 )
 
-# The rows of the answer at which the events of another span begin.
+# The rows of the answer at which another span begins.
 BREAKS: Final = """SELECT row FROM (
     SELECT answer.rowid AS row, place, lag(place) OVER (ORDER BY answer.rowid) AS before
     FROM answer JOIN placed USING (position)) WHERE place <> before"""
 
 
-# -- Questions to the tables -----------------------------------------------------------------------------
+# -- Reading the tables ------------------------------------------------------------------------------------
 
-# How many of the matches are interim, and could be hidden.
+# The number of interim matches.
 INTERIMS: Final = "SELECT count(*) FROM events WHERE matched AND transcript AND NOT is_final"
 
-# Of the interim ones of each stream when they came, and when they began; whether each has a time.
+# The interim matches of each stream: times of receipt, starts, and whether all have a time.
 INTERIM_ONES: Final = """SELECT stream, CASE WHEN count(time_ms) > 0 THEN [min(time_ms), max(time_ms)] END,
     CASE WHEN count(start_ms) > 0 THEN [min(start_ms), max(start_ms)] END, count(time_ms) = count(*)
     FROM events WHERE matched AND transcript AND NOT is_final GROUP BY stream"""
 
-# When the matches began, and those that were fetched; whether some are about sessions, and fetched.
+# The starts of all matches, and of backfilled ones; whether some are about sessions, and backfilled.
 MATCHED: Final = """SELECT CASE WHEN count(start_ms) > 0 THEN [min(start_ms), max(start_ms)] END,
     CASE WHEN count(start_ms) FILTER (fetched) > 0
         THEN [min(start_ms) FILTER (fetched), max(start_ms) FILTER (fetched)] END,
     coalesce(bool_or(channel = 'capture_session'), false),
     coalesce(bool_or(channel = 'capture_session' AND fetched), false) FROM events WHERE matched"""
 
-# How many of the matches were fetched, and may have come before.
+# The number of backfilled matches.
 FETCHED_ONES: Final = "SELECT count(*) FROM events WHERE matched AND fetched"
 
-# What the recorder says of itself, in the file's order. A look into lines here would be one into all of them.
+# The recorder's own lines, in the file's order. (A test on `line` here would read all lines.)
 OURS: Final = f"""SELECT line FROM candidates
     WHERE rowid + {UNSEALED} IN (SELECT position FROM events WHERE ours) ORDER BY rowid"""
 
@@ -460,19 +459,19 @@ SKIPPED: Final = """SELECT (SELECT count(*) FROM events WHERE NOT readable),
 SPAN: Final = f"""SELECT count(*), min(time_ms), max(time_ms), min(coalesce(time_ms, {LEAST_MS - 1}))
     FROM answer"""
 
-# A table is read in the order in which it was made.
+# A table is read in the order of insertion.
 LINES: Final = "SELECT position, length, line, time_ms FROM answer"
 
 TIMES: Final = "SELECT time_ms FROM answer"
 
-# Where the sealed events of the answer are.
+# The positions of the sealed events in the answer.
 SEALED_ONES: Final = "SELECT position FROM answer WHERE length IS NOT NULL ORDER BY position"
 
 
 def rows(columns: Collection[str], tables: Sequence[str], first: int = 0, last: int | None = None) -> str:
     """Return a SELECT of the answer's rows from `first` to `last` as `Event`s, NULL but for `columns`.
 
-    `tables` are the files in which sealed events of the answer are.
+    `tables` are the files that hold sealed events of the answer.
     """
     names = [name for name in Event._fields if name in columns and name != "host"]
     until = "" if last is None else f" AND rowid <= {last:d}"
@@ -489,5 +488,5 @@ def rows(columns: Collection[str], tables: Sequence[str], first: int = 0, last: 
     return f"SELECT {shown} FROM ({sql}) ORDER BY row"
 
 
-# Folding holds a line several times over, for many lines at once: the rows of large ones are folded alone.
+# Folding holds many lines at once, each several times: rows with large lines are folded alone.
 LARGE: Final = "SELECT rowid FROM answer WHERE strlen(line) > 1000000 ORDER BY rowid"

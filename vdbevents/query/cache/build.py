@@ -1,7 +1,7 @@
-"""Seals a journal's old part: 32 MiB of whole lines at a time, as Parquet, with what `query.segments` keeps.
+"""Write a journal's cache: segments of 32 MiB of whole lines, as Parquet, and their manifest.
 
-A journal is only ever appended to, so that what is sealed stays right; a piece is sealed when it is full,
-what comes after the last full one in smaller parts, and the rest is read from the journal itself.
+A journal is only appended to, so a sealed segment stays valid. A segment is sealed when it is full; what
+follows the last full one is sealed in smaller parts, and queries read the rest from the journal.
 """
 
 import codecs
@@ -11,9 +11,11 @@ import os
 import re
 import shutil
 import zlib
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from io import FileIO
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -63,24 +65,24 @@ def seal(
     piece: int = PIECE,
     part: int = PART,
 ) -> Cache:
-    """Seal all full pieces of a journal that are not sealed yet, and full parts of the next one.
+    """Seal all full segments of a journal that are not sealed yet, and full parts of the next one.
 
-    One process at a time seals a journal: what another is at is waited for. What ends unfinished is a miss.
+    One process at a time seals a journal; others wait for it. An unfinished segment counts as missing.
 
     Args:
         journal: its file.
-        root: where caches are, from `query.segments.cache_root`.
-        progress: is told again and again how many bytes are sealed by now, by whomever. What it raises
-            ends the sealing in order; what a signal raises in the midst of it may leave something behind.
+        root: the folder of all caches, from `query.cache.index.cache_root`.
+        progress: called repeatedly with the number of bytes sealed by now, by any process. An error that it
+            raises ends the sealing in order; one raised by a signal handler may leave files behind.
         piece: see `PIECE`.
         part: see `PART`.
 
     Returns:
-        What is sealed then.
+        The cache after sealing.
 
     Raises:
         InputError: the journal cannot be read.
-        StorageError: there is no room for the cache, or it may not be written.
+        StorageError: there is no room for the cache, or it cannot be written.
     """
     import duckdb
 
@@ -88,15 +90,17 @@ def seal(
         file = FileIO(journal, "rb")
     except OSError as error:
         raise InputError(
-            f"the journal {journal} cannot be read: {error.strerror}", "Name the file of a journal."
+            f"cannot read the journal {journal}: {error.strerror}",
+            "name the file of a journal",
+            error_id="journal-unreadable",
         ) from None
     folder = folder_of(journal, root)
     try:
         with file, _locked(folder, lambda: progress(load(journal, root).end)):
-            # Another may have sealed it while this one waited.
+            # Another process may have sealed it meanwhile.
             cache = _whole(dataclasses.replace(load(journal, root), file=identity(file)))
             progress(cache.end)
-            _remove_others(cache)
+            _remove_stale(cache)
             for grown in _grown(file, cache, progress, piece, part):
                 cache = grown
                 replace_file(cache.manifest, stored(journal, cache))
@@ -104,15 +108,16 @@ def seal(
     except (OSError, duckdb.Error) as error:
         reason = getattr(error, "strerror", None) or str(error).partition("\n")[0]
         raise StorageError(
-            f"the cache {folder} could not be written: {reason}",
-            "Queries need none, they are slower without; XDG_CACHE_HOME says where it is to be.",
+            f"cannot write the cache {folder}: {reason}",
+            "set XDG_CACHE_HOME to another directory; queries work without a cache, but slower",
+            error_id="cache-unwritable",
         ) from error
     return cache
 
 
 @contextlib.contextmanager
 def _locked(folder: Path, waiting: Callable[[], None]) -> Iterator[None]:
-    """Be the only one who writes a cache; what another does meanwhile can be looked at in `waiting`."""
+    """Hold the lock of a cache; call `waiting` again and again while another process holds it."""
     from filelock import FileLock, Timeout
 
     lock = FileLock(folder / "lock", mode=0o600)
@@ -123,7 +128,7 @@ def _locked(folder: Path, waiting: Callable[[], None]) -> Iterator[None]:
         except Timeout:
             waiting()
         except FileNotFoundError:
-            # Whoever had it cleared the cache: the folder is gone.
+            # The process that held it cleared the cache: the folder is gone.
             continue
     try:
         yield
@@ -132,31 +137,29 @@ def _locked(folder: Path, waiting: Callable[[], None]) -> Iterator[None]:
 
 
 def clear(folder: Path, wait_seconds: float = _WAIT_SECONDS) -> int:
-    """Remove a journal's cache, and return how many bytes that freed.
+    """Remove a journal's cache, and return the number of bytes freed.
 
-    Whoever reads it reads the journal then.
+    A process that is reading it falls back to the journal.
 
     Args:
-        folder: the cache's, from `query.segments.folder_of`; harmless if there is none.
-        wait_seconds: how long to wait for who writes it.
+        folder: the cache's, from `query.cache.index.folder_of`; no-op if there is none.
+        wait_seconds: how long to wait for a process that writes it.
 
     Raises:
-        InputError: it holds what no cache has.
-        StorageError: it may not be removed, or is still being written.
+        InputError: it holds files that are not a cache's.
+        StorageError: it cannot be removed, or is still being written.
     """
     from filelock import FileLock, Timeout
 
     if not os.path.lexists(folder):
         return 0
     if not is_own(folder):
-        raise InputError(
-            f"{folder} is left alone: it is no cache", "Look at what is there, and move it away."
-        )
+        raise InputError(f"not removed: {folder} is not a cache", "move it away", error_id="cache-foreign")
     try:
         with FileLock(folder / "lock", mode=0o600, timeout=wait_seconds):
             freed = size_of(folder)
-            _remove_others(Cache(folder))
-            # Whoever waits for the lock sees that it is not this file any more; Windows keeps what is open.
+            _remove_stale(Cache(folder))
+            # A process that waits for the lock notices that the file is gone; Windows keeps open files.
             with contextlib.suppress(PermissionError):
                 remove_file(folder / "lock")
         with contextlib.suppress(OSError):
@@ -164,19 +167,22 @@ def clear(folder: Path, wait_seconds: float = _WAIT_SECONDS) -> int:
     except Timeout:
         raise StorageError(
             f"the cache {folder} is being written by another process",
-            "Try again when it is done; that of a listener ends with it: vdbevents stop.",
+            "try again later, or stop the listener that seals it: vdbevents stop",
+            error_id="cache-busy",
         ) from None
     except FileNotFoundError:
         return 0
     except OSError as error:
         raise StorageError(
-            f"the cache {folder} could not be removed: {error.strerror}", "See whose it is."
+            f"cannot remove the cache {folder}: {error.strerror}",
+            "check the folder's owner",
+            error_id="cache-unremovable",
         ) from error
     return freed
 
 
-def _remove_others(cache: Cache) -> None:
-    """Remove what does not belong to the cache: what was left unfinished, or fits the journal no more."""
+def _remove_stale(cache: Cache) -> None:
+    """Remove files that are unfinished, or no longer fit the journal."""
     known = {cache.folder / "lock"}
     if cache.segments:
         known |= {cache.manifest, *map(cache.events, cache.segments), *map(cache.words, cache.segments)}
@@ -190,7 +196,7 @@ def _remove_others(cache: Cache) -> None:
 
 
 def _whole(cache: Cache) -> Cache:
-    """Return the cache up to the first segment whose files are not as they were written."""
+    """Return the cache up to the first segment whose files are damaged or missing."""
     segments = []
     for segment in cache.segments:
         if not cache.holds(segment) or not cache.has_words(segment):
@@ -202,102 +208,107 @@ def _whole(cache: Cache) -> Cache:
 def _grown(
     file: FileIO, cache: Cache, progress: Callable[[int], None], piece: int, part: int
 ) -> Iterator[Cache]:
-    """Seal what is not, and return what is sealed after each step: full pieces, and parts of the next one."""
-    full = dataclasses.replace(cache, segments=tuple(it for it in cache.segments if not it.is_part))
+    """Seal full segments, then parts of the next one; yield the cache after each."""
+    full_segments = tuple(segment for segment in cache.segments if not segment.is_part)
+    full = dataclasses.replace(cache, segments=full_segments)
     size = file.seek(0, os.SEEK_END)
     if size < min(full.end + piece, cache.end + part):
         return
-    # In the cache's own folder, so that the next one removes what a killed one left.
+    # In the cache's own folder, so that the next sealing removes what a killed one left.
     with SharedDatabase(cache.folder, "scratch-", _MEMORY_MB * _WORKERS, threads=1) as database:
-        places = _pieces(file, full.end, cache.end, (piece, part), database.scratch)
-        for segment in _segments(database, cache, places, progress):
+        pieces = _pieces(file, full.end, cache.end, (piece, part), database.scratch)
+        for segment in _sealed_in_order(database, cache, pieces, progress):
             if not segment.is_part:
-                # The parts are in it.
+                # It replaces the parts.
                 cache = full = dataclasses.replace(full, segments=(*full.segments, segment))
             else:
                 cache = dataclasses.replace(cache, segments=(*cache.segments, segment))
             yield cache
 
 
-def _segments(
+def _sealed_in_order(
     database: SharedDatabase,
     cache: Cache,
-    places: Iterator[tuple[Segment, Path]],
+    pieces: Iterator[tuple[Segment, Path]],
     progress: Callable[[int], None],
 ) -> Iterator[Segment]:
-    """Seal piece after piece, two at a time."""
+    """Seal the pieces, two at a time, and yield the segments in order."""
     pool = ThreadPoolExecutor(_WORKERS, "sealing")
-    begun: list[Future[Segment]] = []
-    failure: OSError | None = None
-    done = cache.end
+    futures = _submitted(pool, database, cache, pieces)
+    queue: deque[Future[Segment]] = deque()
+    sealed = cache.end
     try:
         while True:
-            # One more than are worked on, so that nobody waits for the next.
-            while len(begun) <= _WORKERS and failure is None:
-                try:
-                    place, path = next(places)
-                except StopIteration:
-                    break
-                except OSError as error:
-                    # What is worked on is told of before.
-                    failure = error
-                else:
-                    begun.append(pool.submit(_seal, database, cache, place, path))
-            if begun:
-                while not wait(begun[:1], _POLL_SECONDS).done:
-                    progress(done)
-                segment = begun[0].result()
-                del begun[0]
-                done = segment.end
-                yield segment
-            elif failure is not None:
-                raise failure
-            else:
+            # One more than there are workers, so that none of them waits.
+            queue.extend(islice(futures, _WORKERS + 1 - len(queue)))
+            if not queue:
                 return
+            while not wait([queue[0]], _POLL_SECONDS).done:
+                progress(sealed)
+            segment = queue.popleft().result()
+            sealed = segment.end
+            yield segment
     finally:
-        _end(pool, begun, database)
+        _end(pool, queue, database)
 
 
-def _end(pool: ThreadPoolExecutor, begun: list[Future[Segment]], database: SharedDatabase) -> None:
-    """End what is worked on, and wait for that: the database goes then."""
+def _submitted(
+    pool: ThreadPoolExecutor, database: SharedDatabase, cache: Cache, pieces: Iterator[tuple[Segment, Path]]
+) -> Iterator[Future[Segment]]:
+    """Yield a future for each piece; an error of `pieces` becomes the last one, after those before it."""
+    try:
+        for place, path in pieces:
+            yield pool.submit(_seal, database, cache, place, path)
+    except OSError as error:
+        failed: Future[Segment] = Future()
+        failed.set_exception(error)
+        yield failed
+
+
+def _end(pool: ThreadPoolExecutor, futures: Collection[Future[Segment]], database: SharedDatabase) -> None:
+    """Interrupt the workers and wait for them, before the database is closed."""
     pool.shutdown(wait=False, cancel_futures=True)
-    while not all(future.done() for future in begun):
-        # One that is between two statements does not notice.
+    while not all(future.done() for future in futures):
+        # A worker between two statements does not notice an interrupt.
         database.interrupt()
-        wait(begun, _POLL_SECONDS)
+        wait(futures, _POLL_SECONDS)
     pool.shutdown()
 
 
 def _pieces(
     file: FileIO, full: int, sealed: int, sizes: tuple[int, int], folder: Path
 ) -> Iterator[tuple[Segment, Path]]:
-    """Return what there is of whole lines when it begins, each piece in a file of `folder`.
+    """Yield the unsealed pieces of whole lines, each with a copy in `folder`.
 
-    Full pieces from `full` on, where the last sealed one ends; after the last of them, or if there is none
-    from `sealed` on, parts of the next. `sizes` tells of how many bytes each is.
+    Args:
+        file: the journal; what is written to it after the start is ignored.
+        full: the end of the last full segment, in bytes: full pieces begin there.
+        sealed: the end of the last partial segment: parts begin there if there is no full piece.
+        sizes: the sizes of a full piece and of a part, in bytes.
+        folder: where to put the copies.
     """
     piece, part = sizes
-    # One for all: to be given as much memory again and again takes longer than to read.
+    # Reused: to allocate as much memory for each takes longer than to read.
     data = bytearray()
-    # Whoever writes faster than this seals is not run after.
+    # A writer that is faster than the sealing is not chased.
     end = file.seek(0, os.SEEK_END)
     while full + piece <= end and (place := _piece(file, full, piece, folder, data)):
         yield place
         full = sealed = place[0].end
     while sealed + part <= end and (place := _piece(file, sealed, part, folder, data)):
         if place[0].end > end:
-            # A long line that was written meanwhile: a full piece might end within.
+            # A long line was written meanwhile: a full piece might end within it.
             return
         yield dataclasses.replace(place[0], is_part=True), place[1]
         sealed = place[0].end
 
 
 def _piece(file: FileIO, start: int, size: int, folder: Path, data: bytearray) -> tuple[Segment, Path] | None:
-    """Write a piece into a file, whole lines of so many bytes or a longer line, by way of `data`."""
+    """Copy a piece to a file: whole lines of `size` bytes, or one longer line. `data` is the buffer."""
     file.seek(start)
     if not _read_to_line_end(file, size, data):
         return None
-    # Of what is sealed itself: the file could be another by now.
+    # The sample is taken from `data`: the file may have changed by now.
     place = Segment(start, start + len(data), sample(data))
     path = folder / f"{start}.jsonl"
     path.write_bytes(_legible(data, start))
@@ -305,7 +316,7 @@ def _piece(file: FileIO, start: int, size: int, folder: Path, data: bytearray) -
 
 
 def _read_to_line_end(file: FileIO, size: int, data: bytearray) -> bool:
-    """Fill `data`; tell whether there was as much."""
+    """Fill `data` with `size` bytes, cut at the last line end or extended to the next; False if too few."""
     del data[size:]
     data.extend(bytes(size - len(data)))
     done = 0
@@ -319,15 +330,15 @@ def _read_to_line_end(file: FileIO, size: int, data: bytearray) -> bool:
         more = file.read(_BLOCK)
         if not more:
             return False
-        if found := more.rfind(b"\n") + 1:
-            end = len(data) + found
+        if last := more.rfind(b"\n") + 1:
+            end = len(data) + last
         data += more
     del data[end:]
     return True
 
 
 def _seal(database: SharedDatabase, cache: Cache, place: Segment, piece: Path) -> Segment:
-    """Write the files of a segment, and return what is known of it."""
+    """Write the files of a segment, and return its entry."""
     with FileIO(piece, "rb") as file:
         longest = longest_line(file)
     memory_mb = memory_for(longest, _MEMORY_MB) * _WORKERS
@@ -338,30 +349,30 @@ def _seal(database: SharedDatabase, cache: Cache, place: Segment, piece: Path) -
         piece.unlink()
         for sql in schema.FILL:
             connection.execute(sql)
-        return _written(connection, cache, _known(connection, place))
+        return _written(connection, cache, _described(connection, place))
 
 
 def _check(connection: "DuckDBPyConnection", piece: Path, place: Segment) -> None:
-    """See that the lines are where they are said to be: that DuckDB numbered them in the file's order.
+    """Check the positions of the lines: that DuckDB numbered them in the file's order.
 
-    It handles some thousand lines at a time, so that some of each are enough.
+    It handles some thousand lines at a time, so a sample of each batch is enough.
 
     Raises:
-        OSError: they are not.
+        OSError: a line is elsewhere.
     """
-    found = connection.execute(schema.LINES_BYTES).fetchall() == [(place.end - place.start,)]
+    are_right = connection.execute(schema.LINES_BYTES).fetchall() == [(place.end - place.start,)]
     with FileIO(piece, "rb") as file:
         for position, beginning in connection.execute(schema.LINES_SAMPLE).fetchall():
             data = beginning.encode()
-            found = found and read_range(file, position - place.start, len(data)) == data
-    if not found:
-        raise OSError(None, "its lines are not where they should be")
+            are_right = are_right and read_range(file, position - place.start, len(data)) == data
+    if not are_right:
+        raise OSError(None, "lines are not at their positions")
 
 
 def _legible(data: bytes | bytearray, start: int) -> bytes | bytearray:
-    """Return a journal's bytes, as many, so that DuckDB finds those lines that it finds in the journal.
+    """Return as many bytes in which DuckDB finds the same lines at the same positions as in the journal.
 
-    There a line ends at a NUL, and what follows up to its real end is nothing. Empty lines do not matter.
+    DuckDB ends a line at a NUL, and drops the rest up to the line's end. Empty lines do not matter.
     """
     if b"\r" in data:
         data = data.replace(b"\r", b"\n")
@@ -375,7 +386,7 @@ def _legible(data: bytes | bytearray, start: int) -> bytes | bytearray:
 
 
 def _is_text(data: bytes | bytearray) -> bool:
-    """Tell whether it is UTF-8; block by block, for a text takes up to four times the memory."""
+    """Tell whether data is UTF-8; block by block, as a decoded text takes up to four times the memory."""
     if data.isascii():
         return True
     decoder = codecs.getincrementaldecoder("utf-8")()
@@ -387,10 +398,14 @@ def _is_text(data: bytes | bytearray) -> bool:
     return True
 
 
-def _known(connection: "DuckDBPyConnection", place: Segment) -> Segment:
+def _described(connection: "DuckDBPyConnection", place: Segment) -> Segment:
+    """Return the segment's entry, from the table `sealed`."""
+
     def rows(sql: str) -> list[tuple[Any, ...]]:
-        found = connection.execute(sql).fetchall()
-        return [tuple(tuple(of) if isinstance(of, list) else of for of in row) for row in found]
+        return [
+            tuple(tuple(value) if isinstance(value, list) else value for value in row)
+            for row in connection.execute(sql).fetchall()
+        ]
 
     [(received, happened, starts, ended, has_fetched, has_lifecycle)] = rows(schema.SPANS)
     [(unreadable,)] = rows(schema.UNREADABLE)
@@ -413,9 +428,9 @@ def _known(connection: "DuckDBPyConnection", place: Segment) -> Segment:
 
 
 def _written(connection: "DuckDBPyConnection", cache: Cache, segment: Segment) -> Segment:
-    """Write the events and the words, and return the segment with what tells whether they are whole.
+    """Write the segment's events and words, and return its entry with their size and checksum.
 
-    The manifest does not know them yet, so they may stay unfinished.
+    The entry is not in the manifest yet, so an unfinished file does no harm.
     """
     [(words,)] = connection.execute(schema.WORDS).fetchall()
     words_crc = None

@@ -1,8 +1,8 @@
-"""Sealed segments: what is known of a journal's old part, so that most of it need not be read again.
+"""Read a journal's cache: its sealed segments, whose lines need not be parsed again.
 
-A journal's cache is a folder of its own: a `manifest.json`, and for each segment (32 MiB of whole lines) its
-events as Parquet, with the columns of `plan.Event`, and its words as text. `query.sealing` writes them. All
-of it is derived, and may be deleted; what cannot be read, or does not fit the journal, counts as not there.
+The cache is a folder with a `manifest.json`, and for each segment (32 MiB of whole lines) its events as
+Parquet, with the columns of `filters.Event`, and its words as text. `query.cache.build` writes them. All of
+it is derived and may be deleted; a cache that is unreadable, or does not fit the journal, counts as missing.
 """
 
 import hashlib
@@ -26,15 +26,15 @@ class CacheUnreadableError(Exception):
 
 
 VERSION: Final = 1
-"""Of all that is in a cache; one of another version is not read."""
+"""The format of the cache; another version is not read."""
 
 PIECE: Final = 1 << 25
-"""How many bytes of a journal are sealed together; it is cut after the last line that ends within them."""
+"""The size of a full segment in bytes; it is cut after the last line that ends within it."""
 
 _SAMPLE: Final = 512
 _MOST_STREAMS: Final = 1000
 PART: Final = 1 << 23
-"""How many bytes are sealed together of what is no full piece yet: they are sealed anew when it is."""
+"""The size in bytes of a partial segment at the end; a full one replaces the partial ones in it."""
 
 _MOST_NUMBER: Final = 1 << 62
 _PARQUET: Final = b"PAR1"
@@ -43,18 +43,18 @@ _FOLDER: Final = re.compile(r"[0-9a-f]{32}")
 _FILE: Final = re.compile(r"lock|\.?(manifest\.json|.*\.parquet|.*\.words)(\.tmp)?")
 
 Span = tuple[int, int]
-"""The first and the last of some times, in Unix ms."""
+"""The first and the last of several times, in Unix ms."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finals:
-    """The final transcripts of a stream in a segment: the spans of their times; None where none has one.
+    """The times of a stream's final transcripts in a segment; None where none has one.
 
     Attributes:
-        stream: an id, or a name where there is no id.
-        received: of their receipt.
-        happened: of their start, or receipt where there is none.
-        starts: of their start.
+        stream: an id, or a name if there is no id.
+        received: times of receipt.
+        happened: starts, or times of receipt if there is no start.
+        starts: starts.
     """
 
     stream: str | None
@@ -65,24 +65,24 @@ class Finals:
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """What is known of a sealed segment without opening it.
+    """The manifest's entry for a sealed segment.
 
     Attributes:
         start, end: its place in the journal, in bytes; `end` is that of its last line.
         sample: a digest of its first and its last bytes.
-        events_bytes: the size of its events' file.
-        is_part: whether it is less than a full piece, and goes when that is sealed.
+        events_bytes: the size of its Parquet file.
+        is_part: whether it is less than a full segment, and will be replaced by that.
         words_crc: the CRC-32 of its words; None if there are too many to keep.
-        unreadable: how many lines are no JSON object, without those that are doubtful.
-        doubtful: where (start, length; bytes) lines in braces are that are none: which of them a query comes
-            upon depends on what it asks, so it looks at them itself.
-        received: the times of receipt.
-        happened: the times at which events began (of receipt where nothing tells).
+        unreadable: the number of lines that are not a JSON object, without the doubtful ones.
+        doubtful: places (start, length; bytes) of unreadable lines in braces: whether a query counts them
+            depends on its filters, so it reads them itself.
+        received: times of receipt.
+        happened: starts, or times of receipt where there is no start.
         ended: the latest time at which an event ended or began.
-        starts: the times at which events began, of those that tell.
-        has_fetched: whether there are back-filled events.
+        starts: starts.
+        has_fetched: whether there are backfilled events.
         has_lifecycle: whether there are events about capture sessions.
-        finals: the final transcripts, by their streams; None if there are too many of these.
+        finals: the final transcripts by stream; None if there are too many streams.
         gaps: the journal's own lines about gaps.
     """
 
@@ -104,31 +104,35 @@ class Segment:
     gaps: tuple[str, ...] = ()
 
     @classmethod
-    def told(cls, stored: Mapping[str, Any]) -> Self:
-        """Return what `orjson` read of one; raises TypeError, KeyError or ValueError if it is none."""
-        told: dict[str, object] = {name: _optional(_span, stored[name]) for name in _SPANS}
-        told |= {name: _number(stored[name]) for name in ("start", "end", "events_bytes", "unreadable")}
-        told |= {name: _optional(_number, stored[name]) for name in ("words_crc", "ended")}
-        told |= {name: _of(bool, stored[name]) for name in ("has_fetched", "has_lifecycle", "is_part")}
+    def from_manifest(cls, stored: Mapping[str, Any]) -> Self:
+        """Check and convert an entry.
+
+        Raises:
+            TypeError, KeyError, ValueError: it is invalid.
+        """
+        members: dict[str, object] = {name: _optional(_span, stored[name]) for name in _SPANS}
+        members |= {name: _number(stored[name]) for name in ("start", "end", "events_bytes", "unreadable")}
+        members |= {name: _optional(_number, stored[name]) for name in ("words_crc", "ended")}
+        members |= {name: _of(bool, stored[name]) for name in ("has_fetched", "has_lifecycle", "is_part")}
         finals = None
         if stored["finals"] is not None:
             finals = tuple(
                 Finals(_optional(_text, of["stream"]), *(_optional(_span, of[name]) for name in _SPANS))
                 for of in _of(list, stored["finals"])
             )
-        told |= {
+        members |= {
             "sample": _text(stored["sample"]),
             "doubtful": tuple(map(_span, _of(list, stored["doubtful"]))),
             "finals": finals,
             "gaps": tuple(map(_text, _of(list, stored["gaps"]))),
         }
-        segment = cls(**{**stored, **told})
+        segment = cls(**{**stored, **members})
         if not 0 <= segment.start < segment.end:
             raise ValueError(segment)
         return segment
 
     def may_hold(self, window: Window, *, by_event: bool) -> bool:
-        """Tell whether an event here may be in the window."""
+        """Tell whether the segment may hold an event in the window."""
         span = self.happened if by_event else self.received
         if window.since_ms is None and window.until_ms is None:
             return True
@@ -139,7 +143,7 @@ class Segment:
         )
 
     def overlaps(self, spans: Iterable[Span]) -> bool:
-        """Tell whether something here may have happened in one of `spans`, whose ends belong to them."""
+        """Tell whether the segment may hold an event in one of `spans`, which include their ends."""
         if self.happened is None or self.ended is None:
             return False
         return any(self.happened[0] <= last and self.ended >= first for first, last in spans)
@@ -176,18 +180,18 @@ def _span(stored: object) -> Span:
 
 
 def known_finals(finals: Sequence[Finals]) -> tuple[Finals, ...] | None:
-    """Return `finals` as a segment keeps them: None if there are too many streams to keep."""
+    """Return `finals` for a segment: None if there are too many streams."""
     return tuple(finals) if len(finals) <= _MOST_STREAMS else None
 
 
 @dataclass(frozen=True, slots=True)
 class Interims:
-    """Interim transcripts of a stream: what has to be known to find the final ones that replaced them.
+    """The times of a stream's interim transcripts, to find the final ones that replaced them.
 
     Attributes:
-        stream: an id, or a name where there is no id.
+        stream: an id, or a name if there is no id.
         times: the first and the last of their times; None where none has one.
-        starts: of their starts.
+        starts: the first and the last of their starts; None where none has one.
         is_timed: whether all have a time.
     """
 
@@ -200,20 +204,20 @@ class Interims:
 def with_finals_for(
     interims: Iterable[Interims], segments: Sequence[Segment], *, by_event: bool
 ) -> list[Segment]:
-    """Return the segments that may hold the final transcripts which replaced `interims`.
+    """Return the segments that may hold the final transcripts that replaced `interims`.
 
-    These are those of the same stream and start, and the next one of the stream: the segment whose finals are
-    the first to reach beyond an interim's time holds one that is later, so the next is no later than that.
-    One of the very same time may stand before the interim, and be no next one.
+    Those are finals of the same stream and start, and the stream's next final. The first segment whose finals
+    reach beyond the interim's time holds a later one, so the next is not after that segment. A final of the
+    very same time does not count, as it may stand before the interim.
     """
     chosen = {segment.start for segment in segments if segment.finals is None}
-    for asked in interims:
-        places = _places(asked.stream, segments, by_event=by_event)
-        reach = _reach(asked.times, [held for *_, held in places])
+    for interim in interims:
+        places = _places(interim.stream, segments, by_event=by_event)
+        reach = _reach(interim.times, [times for *_, times in places])
         chosen |= {
             segment.start
             for segment, finals, times in places
-            if not asked.is_timed or meet(finals.starts, asked.starts) or meet(times, reach)
+            if not interim.is_timed or meet(finals.starts, interim.starts) or meet(times, reach)
         }
     return [segment for segment in segments if segment.start in chosen]
 
@@ -229,26 +233,26 @@ def _places(
     ]
 
 
-def _reach(times: Span | None, held: Iterable[Span | None]) -> Span | None:
-    """Return the times in which the final transcripts are that come next after those of interim ones."""
+def _reach(times: Span | None, finals: Iterable[Span | None]) -> Span | None:
+    """Return the span of the finals that may come next after interim ones at `times`."""
     if times is None:
         return None
     first, last = times
-    return first, min((span[1] for span in held if span is not None and span[1] > last), default=MOST_MS)
+    return first, min((span[1] for span in finals if span is not None and span[1] > last), default=MOST_MS)
 
 
 def meet(one: Sequence[int] | None, other: Sequence[int] | None) -> bool:
-    """Tell whether two spans have a time in common."""
+    """Tell whether two spans overlap."""
     return one is not None and other is not None and one[0] <= other[1] and one[1] >= other[0]
 
 
 @dataclass(frozen=True, slots=True)
 class Cache:
-    """What is sealed of a journal.
+    """The cache of a journal.
 
     Attributes:
-        folder: where it is, or would be.
-        segments: from the journal's beginning on, without holes between them.
+        folder: its folder, which need not exist.
+        segments: the sealed segments, from the journal's beginning on, without holes.
         file: the journal's `identity`.
     """
 
@@ -258,17 +262,17 @@ class Cache:
 
     @property
     def end(self) -> int:
-        """How many of the journal's bytes are sealed."""
+        """The number of sealed bytes of the journal."""
         return self.segments[-1].end if self.segments else 0
 
     @property
     def gap_lines(self) -> Iterator[str]:
-        """The journal's own lines about gaps, in their order."""
+        """The journal's own lines about gaps, in order."""
         return (line for segment in self.segments for line in segment.gaps)
 
     @property
     def manifest(self) -> Path:
-        """The file that tells of the segments."""
+        """The file with the segments' entries."""
         return self.folder / "manifest.json"
 
     def events(self, segment: Segment) -> Path:
@@ -276,17 +280,17 @@ class Cache:
         return self.folder / f"{segment.start:015d}-{segment.end:015d}.parquet"
 
     def words(self, segment: Segment) -> Path:
-        """Return the file of a segment's words; there is none where they would be too many."""
+        """Return the file of a segment's words, which is missing if there are too many."""
         return self.folder / f"{segment.start:015d}-{segment.end:015d}.words"
 
     def fits(self, file: FileIO) -> bool:
-        """Tell whether the journal that is open as `file` still begins with what was sealed."""
+        """Tell whether the open journal still begins with the sealed bytes."""
         return self.file == identity(file) and all(
             _sample_of(file, segment) == segment.sample for segment in self.segments
         )
 
     def holds(self, segment: Segment) -> bool:
-        """Tell whether a segment's events are there, as far as a look at their file's end tells."""
+        """Tell whether a segment's Parquet file is present, by its size and last bytes."""
         try:
             with FileIO(self.events(segment), "rb") as file:
                 size = file.seek(0, os.SEEK_END)
@@ -297,7 +301,7 @@ class Cache:
             return False
 
     def has_words(self, segment: Segment) -> bool:
-        """Tell whether a segment's words are there, if there were any."""
+        """Tell whether a segment's words are present, or were too many to keep."""
         return segment.words_crc is None or self._words(segment) is not None
 
     def _words(self, segment: Segment) -> bytes | None:
@@ -308,7 +312,7 @@ class Cache:
         return words if zlib.crc32(words) == segment.words_crc else None
 
     def may_say(self, segment: Segment, groups: Iterable[Iterable[Iterable[bytes]]]) -> bool:
-        """Tell whether a segment's words may hold, of each of `groups`, all runs of one of its members."""
+        """Tell whether a segment may match: its words hold, of each group, all runs of one member."""
         if not groups:
             return True
         words = self._words(segment)
@@ -317,12 +321,12 @@ class Cache:
         )
 
     def size(self) -> int:
-        """Return how many bytes the cache takes on the disk, whether it fits the journal or not."""
+        """Return the cache's size on disk in bytes, whether it fits the journal or not."""
         return size_of(self.folder)
 
 
 def cache_root(environ: Mapping[str, str], home: Path) -> Path:
-    """Return where caches are: `$XDG_CACHE_HOME/vdbevents`, else `~/.cache/vdbevents`."""
+    """Return the folder of all caches: `$XDG_CACHE_HOME/vdbevents`, else `~/.cache/vdbevents`."""
     base = Path(environ.get("XDG_CACHE_HOME") or "")
     return (base if base.is_absolute() else home / ".cache") / "vdbevents"
 
@@ -337,31 +341,32 @@ def folder_of(journal: Path, root: Path) -> Path:
 
 
 def is_own_file(path: Path) -> bool:
-    """Tell whether a file has a name that those of a journal's cache have."""
+    """Tell whether a file's name is one of a cache's."""
     return _FILE.fullmatch(path.name) is not None
 
 
 def is_own_scratch(path: Path) -> bool:
-    """Tell whether it is a folder of what was being sealed."""
+    """Tell whether it is a scratch folder of a sealing process."""
     return path.name.startswith("scratch-") and path.is_dir() and not path.is_symlink()
 
 
 def is_own(folder: Path) -> bool:
-    """Tell whether a folder is a journal's cache, which nothing else is in: it may be removed."""
+    """Tell whether a folder is a journal's cache and holds nothing else: it may be removed."""
     if not _FOLDER.fullmatch(folder.name) or folder.is_symlink():
         return False
     try:
         with os.scandir(folder) as entries:
             return all(
-                (is_own_file(Path(it)) and it.is_file(follow_symlinks=False)) or is_own_scratch(Path(it))
-                for it in entries
+                (is_own_file(Path(entry)) and entry.is_file(follow_symlinks=False))
+                or is_own_scratch(Path(entry))
+                for entry in entries
             )
     except OSError:
         return False
 
 
 def folders(root: Path) -> list[Path]:
-    """Return what has the name of a journal's cache."""
+    """Return the folders that have the name of a journal's cache."""
     try:
         return sorted(path for path in root.iterdir() if _FOLDER.fullmatch(path.name))
     except OSError:
@@ -369,7 +374,7 @@ def folders(root: Path) -> list[Path]:
 
 
 def size_of(folder: Path) -> int:
-    """Return how many bytes a journal's cache takes on the disk; 0 if there is none."""
+    """Return a cache's size on disk in bytes; 0 if there is none."""
     try:
         with os.scandir(folder) as entries:
             return sum(entry.stat(follow_symlinks=False).st_size for entry in entries)
@@ -378,13 +383,13 @@ def size_of(folder: Path) -> int:
 
 
 def unsealed(journal: Path, cache: Cache, piece: int = PIECE) -> int:
-    """Return how many bytes of a journal could be sealed and are not."""
+    """Return how many bytes of a journal could be sealed now, in segments of `piece` bytes."""
     rest = rest_of(journal, cache)
     return rest - rest % piece
 
 
 def rest_of(journal: Path, cache: Cache) -> int:
-    """Return how many bytes of a journal are not sealed; 0 if there is no journal."""
+    """Return the number of unsealed bytes of a journal; 0 if there is no journal."""
     try:
         return max(journal.stat().st_size - cache.end, 0)
     except OSError:
@@ -392,13 +397,13 @@ def rest_of(journal: Path, cache: Cache) -> int:
 
 
 def load(journal: Path, root: Path) -> Cache:
-    """Return what is sealed of the journal and still fits it; an empty cache if nothing is."""
+    """Return a journal's cache; without segments if it is missing, invalid, or does not fit the journal."""
     none = Cache(folder_of(journal, root))
     try:
         manifest = orjson.loads(none.manifest.read_bytes())
         if manifest["version"] != VERSION or manifest["digest"] != _digest(manifest):
             return none
-        segments = tuple(Segment.told(told) for told in manifest["segments"])
+        segments = tuple(map(Segment.from_manifest, manifest["segments"]))
         cache = Cache(none.folder, segments, _of(int, manifest["file"]))
         ends = [0, *(segment.end for segment in segments)]
         if any(end != segment.start for end, segment in zip(ends, segments, strict=False)):
@@ -410,33 +415,33 @@ def load(journal: Path, root: Path) -> Cache:
 
 
 def stored(journal: Path, cache: Cache) -> bytes:
-    """Return the manifest's content for what is sealed of a journal."""
-    told = {
+    """Return the content of the manifest for a journal's cache."""
+    manifest = {
         "version": VERSION,
         "journal": os.fsencode(journal.absolute()).decode("utf-8", "replace"),
         "file": cache.file,
         "segments": [asdict(segment) for segment in cache.segments],
     }
-    return orjson.dumps({**told, "digest": _digest(told)})
+    return orjson.dumps({**manifest, "digest": _digest(manifest)})
 
 
 def _digest(manifest: Mapping[str, Any]) -> str:
-    """Return what tells a manifest as it was written from one that is damaged."""
+    """Return a digest that shows whether a manifest was damaged."""
     return _short_digest(orjson.dumps([manifest["file"], manifest["segments"]]))
 
 
 def identity(file: FileIO) -> int:
-    """Return what tells an open file from another that took its name: one that was rewritten, or restored."""
+    """Return a number that differs if another file took the name: a rewritten or restored journal."""
     return os.fstat(file.fileno()).st_ino % (1 << 63)
 
 
 def sample(data: bytes | bytearray) -> str:
-    """Return a digest of the first and the last bytes of a segment's."""
+    """Return a digest of a segment's first and last bytes."""
     return _short_digest(data[:_SAMPLE] + data[-_SAMPLE:])
 
 
 def _sample_of(file: FileIO, segment: Segment) -> str | None:
-    """Return the `sample` of what is in the journal where a segment was; None if that is shorter."""
+    """Return the `sample` of the journal at a segment's place; None if the journal is shorter."""
     size = min(_SAMPLE, segment.end - segment.start)
     first = read_range(file, segment.start, size)
     last = read_range(file, segment.end - size, size)

@@ -1,9 +1,9 @@
-"""A piece of a journal as it is sealed, in SQL: its lines, and the columns that are kept of them. Pure.
+"""The SQL that folds a segment's lines for the cache. Pure.
 
-It takes some time to make, so that only who seals, or asks in SQL, imports it.
+It takes some time to build, so it is imported only for sealing and for the user's SQL.
 """
 
-# ruff: noqa: S608 - the SQL is made here of constants and names of ours
+# ruff: noqa: S608 - the SQL consists of constants and our own names
 
 from typing import Final
 
@@ -12,7 +12,7 @@ from vdbevents.query.lines import GAP, LINE, Statement, lines_of_file
 
 
 def lines_of(path: str, start: int, longest: int) -> Statement:
-    """Make the table `lines (line, position, length)` of a file: a journal's bytes from `start` on."""
+    """Create `lines (line, position, length)` from a file with a journal's bytes from `start` on."""
     before = "sum(coalesce(strlen(line), 0) + 1) OVER (ROWS UNBOUNDED PRECEDING)"
     sql = f"""CREATE TEMP TABLE lines AS
         SELECT line, length, {start - 1:d} + before::BIGINT - length AS position FROM (
@@ -21,10 +21,10 @@ def lines_of(path: str, start: int, longest: int) -> Statement:
     return Statement(sql, [path])
 
 
-# How many bytes the lines are, with their ends.
+# The size of the lines in bytes, with their ends.
 LINES_BYTES: Final = "SELECT coalesce(sum(length + 1), 0)::BIGINT FROM lines"
 
-# The beginnings of some lines of each vector of them (which has 2,048).
+# The beginnings of some lines of each DuckDB vector (2,048 lines).
 LINES_SAMPLE: Final = """SELECT position, left(line, 100) FROM lines
     WHERE line IS NOT NULL AND rowid % 512 = 0 ORDER BY position"""
 
@@ -36,7 +36,7 @@ _UNUSUAL: Final = "(SELECT position, length, line FROM sealed WHERE line IS NOT 
 _UNUSUAL_LINE: Final = "CASE WHEN NOT is_usual THEN line END AS line"
 
 FILL: Final = (
-    # What is folded of the unusual ones is wrong, and replaced: to sort them out first would be dearer.
+    # Unusual lines are folded wrongly here, and replaced below: to filter them first would cost more.
     f"CREATE TEMP TABLE sealed AS {folded_usual(f'({_USUAL})', _ALL, *_OTHERS, 'fetched', _UNUSUAL_LINE)}",
     "DROP TABLE lines",
     f"""CREATE TEMP TABLE folded AS
@@ -44,17 +44,18 @@ FILL: Final = (
     "DELETE FROM sealed WHERE line IS NOT NULL",
     f"""INSERT INTO sealed BY NAME
         SELECT * EXCLUDE (line, readable), {LINE} AS line FROM folded WHERE readable""",
-    # There are few streams: whose they are is found once for each.
+    # There are few streams: look up the source once for each.
     f"""CREATE TEMP TABLE sources AS SELECT *, {SOURCE} AS source FROM (
         SELECT DISTINCT stream AS given_stream, stream_name AS given_stream_name FROM sealed)""",
 )
-"""Make of `lines` the table `sealed` of what is read again for a query: the columns of `Event`, and more."""
+"""Create from `lines` the table `sealed` that queries read: the columns of `Event`, and more."""
 
 UNREADABLE: Final = r"SELECT count(*) FROM folded WHERE NOT readable AND regexp_matches(line, '\S')"
 
 SKIPPED: Final = f"SELECT ({UNREADABLE}), (SELECT count(DISTINCT line) FROM reject_errors)"
-"""How many lines could not be read."""
-# Those in braces, of which `candidates` does not take all.
+"""The number of lines that could not be read."""
+
+# Unreadable lines in braces: `statements.candidates` does not always select them.
 DOUBTFUL: Final = """SELECT position, length FROM folded
     WHERE NOT readable AND line LIKE '{%}' ORDER BY position"""
 
@@ -75,7 +76,7 @@ FINALS: Final = f"""SELECT coalesce(stream, stream_name) AS owner, {_SPANS} FROM
 OURS: Final = f"""SELECT line FROM folded
     WHERE readable AND channel = 'vdbevents' AND {GAP} ORDER BY position"""
 
-# Words are what is between spaces, whatever else they hold.
+# Words are separated by spaces only.
 WORDS: Final = """SELECT coalesce(string_agg(DISTINCT lower(word), ' '), '') FROM (
     SELECT unnest(string_split(text, ' ')) AS word FROM sealed
     UNION SELECT unnest(string_split(label, ' ')) FROM sealed)"""
@@ -88,8 +89,8 @@ ROWS: Final = f"""SELECT position, length, {", ".join(_ALL)}, source, fetched, l
 
 
 def write_rows(path: str) -> Statement:
-    """Write the table `sealed` into a file."""
-    # Texts are hardly ever the same: to find that out takes longer than to write them.
+    """Write the table `sealed` to a Parquet file."""
+    # Texts are rarely equal: to search for equal ones takes longer than to write them.
     return Statement(
         f"COPY ({ROWS}) TO ? (FORMAT parquet, PARQUET_VERSION v2, DICTIONARY_SIZE_LIMIT 1000)", [path]
     )

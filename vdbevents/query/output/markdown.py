@@ -1,4 +1,4 @@
-"""Events as a Markdown list."""
+"""Write events as a Markdown list."""
 
 import re
 from collections.abc import Iterator
@@ -10,17 +10,17 @@ from vdbevents.query.filters import Event, Filters
 from vdbevents.query.output.rows import ENTITIES, description, local_time, on_one_line, separated
 from vdbevents.query.statements import EventBatches
 
-# What CommonMark interprets within a line; what makes a link of a bare address (`.`, `://`); and what common
-# dialects add: maths, footnotes, marked text, Obsidian's comments, templates.
+# Characters that CommonMark interprets within a line, that make a bare address a link (`.`, `://`), and that
+# common dialects add: maths, footnotes, marked text, Obsidian's comments, templates.
 _MARKS: Final = re.compile(r"[\\`*_\[\]#|~$^]|\.(?=\w)|:(?=/)|/(?=/)|([=%{}])(?=\1)")
 
 
 def markdown_items(
     answer: EventBatches, filters: Filters, zone: tzinfo, runs: Runs | None = None, *, hosts: bool = False
 ) -> Iterator[list[str]]:
-    """Make a list item of each event, before the first one of a local day also the day's heading.
+    """Yield a list item for each event, with a heading before the first one of a local day.
 
-    A rule is between what was around one match, and around the next.
+    A rule separates the events around one match from those around the next.
     """
     heading = ""
     for batch in separated(answer, filters, runs, hosts=hosts):
@@ -37,17 +37,17 @@ def markdown_items(
 
 
 def _item(event: Event, time: str) -> str:
-    # Whatever an event holds comes after the time: nothing of it begins a line, as a heading or a list would.
+    # The event's text comes after the time, so that it cannot begin a heading or a list.
     kind = " · ".join(_marked_up(name) for name in (event.host, event.source, event.channel) if name)
     text = _marked_up(description(event))
     return f"- **{time}** {': '.join(part for part in (kind, text) if part)}".rstrip()
 
 
 def _marked_up(text: str) -> str:
-    """Return text as Markdown that reads as that text on one line, and as nothing else.
+    """Escape text so that Markdown shows it unchanged, on one line.
 
-    Not all dialects know an escaped `<`, but all know entities. GitHub links an address and calls whom an `@`
-    names, though the `@` is escaped; an invisible word joiner after it prevents both.
+    Not all dialects know an escaped `<`, but all know entities. GitHub links addresses and mentions users
+    even after an escaped `@`; an invisible word joiner after it prevents both.
     """
     escaped = _MARKS.sub(r"\\\g<0>", on_one_line(text)).translate(ENTITIES)
     return escaped.replace("@", "@&#8288;")

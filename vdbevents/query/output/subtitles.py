@@ -1,4 +1,4 @@
-"""Events as subtitles: SubRip and WebVTT."""
+"""Write events as subtitles: SubRip and WebVTT."""
 
 from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
@@ -7,14 +7,12 @@ from vdbevents.query.collapse import NO_RUNS, Runs
 from vdbevents.query.output.rows import ENTITIES, on_one_line, utc_time
 from vdbevents.query.statements import EventBatches
 
-# -- srt and vtt -----------------------------------------------------------------------------------------
-
 _CUE_COLUMNS: Final = ("source", "text", "start_ms", "end_ms", "speaker")
 _CUES: Final = 2048
 _CUE_MS: Final = 2000
 
-# SubRip has no escapes, and players obey tags, `{\an8}`, and a line that looks like a cue's times.
-_LOOKALIKES: Final = str.maketrans("<>{}", "＜＞｛｝")  # noqa: RUF001 - that is the purpose
+# SubRip has no escapes, and players interpret tags, `{\an8}`, and lines that look like a cue's times.
+_LOOKALIKES: Final = str.maketrans("<>{}", "＜＞｛｝")  # noqa: RUF001 - on purpose
 
 
 class _Cue(NamedTuple):
@@ -29,9 +27,9 @@ class _Cue(NamedTuple):
 
 
 def cues_of(answer: EventBatches, runs: Runs | None) -> list[_Cue]:
-    """Return what has a text and a start, by its start; what has no end after that lasts two seconds.
+    """Return a cue for each event with a text and a start, sorted by start, then by receipt.
 
-    Of the same start, the event that was received first comes first.
+    An event without a later end lasts two seconds.
     """
     runs = runs or NO_RUNS
     cues = []
@@ -50,7 +48,7 @@ def cues_of(answer: EventBatches, runs: Runs | None) -> list[_Cue]:
 
 
 def subrip(cues: Sequence[_Cue]) -> Iterator[list[str]]:
-    """Make SubRip of `cues`. Its times count from the first one's start, and nothing in it can say so."""
+    """Yield SubRip cues. Times count from the first one's start; the format has no place to note it."""
     for first, batch in _parts(cues):
         yield [
             ("\n" if number > 1 else "")
@@ -67,7 +65,7 @@ def webvtt_head(cues: Sequence[_Cue]) -> str:
 
 
 def webvtt(cues: Sequence[_Cue]) -> Iterator[list[str]]:
-    """Make WebVTT of `cues`. Its times count from the first one's start, which the head tells."""
+    """Yield WebVTT cues. Times count from the first one's start, which is in the head."""
     for _, batch in _parts(cues):
         yield [f"\n{cue.times(cues[0].start_ms, '.')}\n{_voiced(cue)}\n" for cue in batch]
 

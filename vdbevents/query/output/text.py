@@ -1,4 +1,4 @@
-"""Events as text for a terminal."""
+"""Write events as text for a terminal."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -10,8 +10,6 @@ from vdbevents.query.filters import Event, Filters
 from vdbevents.query.output.rows import description, local_time, separated
 from vdbevents.query.statements import EventBatches, ignores_case
 from vdbevents.terminal import cells, cut, harmless, padded, part
-
-# -- text ------------------------------------------------------------------------------------------------
 
 _RESET: Final = "\x1b[0m"
 _DIM: Final = "\x1b[2m"
@@ -27,7 +25,7 @@ _CHANNEL_COLOURS: Final = {
 
 
 class TextLayout:
-    """The look of one answer: an aligned line an event, with its host if it has one."""
+    """The layout of one answer: an aligned line for each event, with its host if it has one."""
 
     def __init__(
         self, span: tuple[int, int] | None, filters: Filters, *, colour: bool, width: int | None, zone: tzinfo
@@ -40,7 +38,7 @@ class TextLayout:
         self._host_width = self._source_width = self._channel_width = 0
 
     def widen(self, events: Iterable[Event]) -> None:
-        """Make the columns wide enough for `events`; what was written before stays as it was."""
+        """Widen the columns for `events`; earlier lines stay as they are."""
         for event in events:
             if event.host is not None:
                 self._host_width = max(self._host_width, cells(harmless(event.host)))
@@ -48,7 +46,7 @@ class TextLayout:
             self._channel_width = max(self._channel_width, min(cells(harmless(event.channel or "-")), 20))
 
     def line(self, event: Event, note: str = "") -> str:
-        """Return an event's line, with its line end; a note, which is not cut, after its text."""
+        """Return an event's line, with its line end; the note after its text is never cut."""
         moment = self._when(event.time_ms)
         if event.host is not None:
             moment += f"  {padded(harmless(event.host), self._host_width)}"
@@ -63,15 +61,14 @@ class TextLayout:
         tint = _CHANNEL_COLOURS.get(event.channel or "", "")
         if event.is_final is False:
             text = f"{_DIM}{text.replace(_RESET, _RESET + _DIM)}{_RESET}"
-        told = f"{text}{_DIM}{note}{_RESET}" if note else text
-        return f"{_DIM}{moment}{_RESET}  {tint}{source}  {channel}{_RESET if tint else ''}  {told}\n"
+        noted = f"{text}{_DIM}{note}{_RESET}" if note else text
+        return f"{_DIM}{moment}{_RESET}  {tint}{source}  {channel}{_RESET if tint else ''}  {noted}\n"
 
     def _when(self, milliseconds: int | None) -> str:
-        form = "%H:%M:%S"
         if milliseconds is None:
             return "-".ljust(19 if self._dated else 8)
         local = local_time(milliseconds, self._zone)
-        return f"{local.date().isoformat()} {local:{form}}" if self._dated else f"{local:{form}}"
+        return f"{local.date().isoformat()} {local:%H:%M:%S}" if self._dated else f"{local:%H:%M:%S}"
 
     def _shown(self, text: str, room: int | None) -> str:
         """Cut `text` to `room` cells around its first match, and highlight what matches in it."""
@@ -97,13 +94,13 @@ def text_lines(
     answer: EventBatches, filters: Filters, runs: Runs | None, page: TextLayout, *, hosts: bool
 ) -> Iterator[list[str]]:
     for batch in separated(answer, filters, runs, hosts=hosts):
-        page.widen(shown.event for shown in batch)
-        # As grep has it.
-        yield [("--\n" if shown.is_apart else "") + page.line(shown.event, shown.note) for shown in batch]
+        page.widen(item.event for item in batch)
+        # As grep does.
+        yield [("--\n" if item.is_apart else "") + page.line(item.event, item.note) for item in batch]
 
 
 def _matcher(filters: Filters) -> re.Pattern[str] | None:
-    """Return one expression for all that is to be highlighted; None without any."""
+    """Return one expression for all patterns to highlight; None without any."""
     parts = []
     for pattern in filters.looked_for:
         expression = pattern if filters.extended else re.escape(harmless(pattern))
@@ -113,7 +110,7 @@ def _matcher(filters: Filters) -> re.Pattern[str] | None:
         try:
             re.compile(expression)
         except re.error:
-            continue  # RE2 knows it and Python does not: it is found, and not highlighted
+            continue  # RE2 accepts it and Python does not: it matches, but is not highlighted
         parts.append(expression)
     try:
         return re.compile("|".join(parts)) if parts else None
@@ -122,4 +119,4 @@ def _matcher(filters: Filters) -> re.Pattern[str] | None:
 
 
 def _spans(match: re.Pattern[str], text: str) -> list[tuple[int, int]]:
-    return [found.span() for found in match.finditer(text) if found.end() > found.start()]
+    return [place.span() for place in match.finditer(text) if place.end() > place.start()]

@@ -1,6 +1,6 @@
-"""Rows to bytes: what a query prints, as `text`, `jsonl`, `json`, `csv`, `md`, `srt` or `vtt`.
+"""Write the result of a query as `text`, `jsonl`, `json`, `csv`, `md`, `srt` or `vtt`.
 
-A format is a generator of batches, in which each event is one piece of text; `_put` writes them.
+A format is a generator of batches, in which each event is one piece of text; `rows.put` writes them.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -47,33 +47,33 @@ def write(
 ) -> int:
     """Write the answer to `stream` batch by batch, in UTF-8, and return the number of events written.
 
-    That is less than the answer holds by what `runs` merge, and for `srt` and `vtt`, which leave out events
-    without a text or a start. They are sorted by their starts, so that these two formats keep the texts of
-    all in memory.
+    A run counts as one event. `srt` and `vtt` leave out events without a text or a start, and sort the others
+    by their starts, so they keep all texts in memory.
 
     Args:
         answer: from `query.engine.search`; it is read once.
         output: `jsonl` and `json` hold the journal's own lines byte for byte, the others folded columns: all
-            in `csv`, what a person reads in `text` and `md` (a list under each local day); `srt` and `vtt`
-            are subtitles whose times count from the first one's start; a note in `vtt` tells when that was.
-        stream: what it raises (`BrokenPipeError`) is the caller's.
-        filters: whose patterns `text` highlights.
+            of them in `csv`, those for a person in `text` and `md` (a list under each local day); `srt` and
+            `vtt` are subtitles whose times count from the first one's start, which a note in `vtt` gives.
+        stream: its errors (`BrokenPipeError`) reach the caller.
+        filters: the patterns to highlight in `text`.
         colour: whether `text` may hold ANSI colours.
         width: the terminal's width in cells, to which `text` cuts its lines; None leaves them whole.
         zone: of the times in `text` and `md`.
         fields: from `parse_fields`: only these, in this order. `jsonl` and `json` then hold objects of them;
             `text` holds them whole and without colours, with a tab between them.
-        runs: from `query.runs.find`: each is written as its first event, which `text` and `md` follow by its
-            duration and count, `csv` by `RUN_FIELDS`; in `srt` and `vtt` it is one cue.
-        hosts: whether `text`, `md` and `csv` tell of each event whose journal it is from.
+        runs: from `query.collapse.find`: each is written as its first event; `text` and `md` add its duration
+            and count, `csv` adds `RUN_FIELDS`; in `srt` and `vtt` it is one cue.
+        hosts: whether `text`, `md` and `csv` name each event's host.
 
     Raises:
         InputError: `fields` are given with `md`, `srt` or `vtt`.
     """
     if fields is not None and output in ("md", "srt", "vtt"):
         raise InputError(
-            f"--fields does not go with -o {output}",
-            "Give it with -o text, csv, jsonl or json, or leave it out.",
+            f"--fields: not allowed with -o {output}",
+            "use -o text, csv, jsonl or json, or leave out --fields",
+            error_id="options-conflict",
         )
     if output == "json":
         return put_array(stream, _objects(answer, fields, runs))
@@ -112,7 +112,7 @@ def _objects(answer: EventBatches, fields: Sequence[str] | None, runs: Runs | No
 
 def _dumped(fields: Sequence[str], rows: Iterable[list[Value]]) -> list[str]:
     lines = (orjson.dumps(dict(zip(fields, row, strict=True))).decode() for row in rows)
-    return [ESCAPED.sub(lambda found: f"\\u{ord(found[0]):04x}", line) for line in lines]
+    return [ESCAPED.sub(lambda match: f"\\u{ord(match[0]):04x}", line) for line in lines]
 
 
 def _joined(

@@ -1,6 +1,6 @@
-"""SQL over a journal: read-only, over the views of `query.views`, with no way to any other file."""
+"""Run SQL over a journal: read-only, over the views of `query.sql.views`, without access to other files."""
 
-# ruff: noqa: S608 - to run SQL of the user's is what this is for: what it may do is limited by the connection
+# ruff: noqa: S608 - it runs the user's SQL: the connection limits what that can do
 
 import contextlib
 import json
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 _BATCH: Final = 2048
 _MOST_TEMPORARY_MB: Final = 8000
 _LONGEST_REASON: Final = 500
-_HINT: Final = "See: vdbevents sql --describe; the dialect is that of DuckDB: https://duckdb.org/docs/sql"
+_HINT: Final = "see `vdbevents sql --describe`; the dialect is DuckDB's: https://duckdb.org/docs/sql"
 _SELECTS: Final = re.compile(r"\s*\(*\s*(SELECT|FROM|WITH|PIVOT|PIVOT_WIDER|VALUES)\b", re.IGNORECASE)
 _NESTED: Final = re.compile(r".*\]|(STRUCT|MAP|UNION)\(.*|JSON|VARIANT", re.DOTALL)
 _NUMBER: Final = re.compile(r"U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?|BIGNUM|VARINT|DOUBLE|FLOAT|DECIMAL\(.*")
@@ -39,7 +39,7 @@ _TIME_FORM: Final = "%Y-%m-%dT%H:%M:%S.%g"
 
 
 class ValueKind(Enum):
-    """What the text of a value is."""
+    """The kind of value that a text holds."""
 
     TEXT = "text"
     NUMBER = "number"
@@ -48,26 +48,26 @@ class ValueKind(Enum):
 
 
 class SqlColumn(NamedTuple):
-    """A column of an answer, by its name, which others may have too."""
+    """A column of the result; several may have the same name."""
 
     name: str
     kind: ValueKind
 
 
 class SqlTables(Closeable):
-    """A journal as SQL sees it; a context manager that gives DuckDB's memory and files back at its end.
+    """The views over a journal; a context manager that releases DuckDB's memory and files at its end.
 
     Attributes:
         journal_bytes: the journal's size when it was opened.
-        skipped: lines that could not be read, as `query.engine.Answer` counts them.
+        skipped: lines that could not be read, as in `query.search_result.SearchResult`.
     """
 
     def __init__(self, journal: Path, cache: Cache | None = None) -> None:
-        """Open it, as it is now.
+        """Open the journal as it is now.
 
         Args:
             journal: its file.
-            cache: what is sealed of it, from `query.segments.load`; what is damaged of it is not used.
+            cache: its sealed segments, from `query.cache.index.load`; damaged ones are not used.
 
         Raises:
             InputError: the journal cannot be read.
@@ -83,10 +83,10 @@ class SqlTables(Closeable):
             self._reopen(cache=None)
 
     def ask(self, sql: str) -> "SqlRows":
-        """Return the rows of a query: one SELECT, over the views. It ends the reading of any before it.
+        """Return the rows of one SELECT over the views. This ends the reading of earlier rows.
 
         Raises:
-            InputError: it is none, or DuckDB does not understand it.
+            InputError: it is not a single SELECT, or it fails.
             StorageError: memory and temporary space are used up.
         """
         try:
@@ -98,7 +98,7 @@ class SqlTables(Closeable):
             return SqlRows(self._connection, sql, cached=False)
 
     def close(self) -> None:
-        """Give back what is held. Harmless when repeated."""
+        """Release what is held. A second call does nothing."""
         with contextlib.suppress(AttributeError):
             self._connection.close()
         shutil.rmtree(self._scratch, ignore_errors=True)
@@ -139,7 +139,7 @@ class SqlRows:
         self._connection = connection
         self._cached = cached
         with self._understood():
-            # What is of the last query ends with it, and none of them writes.
+            # End the last query's transaction; no query writes.
             with contextlib.suppress(Exception):
                 connection.execute("ROLLBACK")
             connection.execute("BEGIN TRANSACTION READ ONLY")
@@ -155,10 +155,10 @@ class SqlRows:
             self._first = self._result.fetchmany(_BATCH)
 
     def batches(self) -> Iterator[list[tuple[str | None, ...]]]:
-        """The rows, each value as text, in batches that are never empty; once.
+        """Yield the rows once, each value as text, in batches that are never empty.
 
         Raises:
-            InputError, StorageError: as `SqlTables.ask`, of what only a later row shows.
+            InputError, StorageError: as `SqlTables.ask`, for errors in later rows.
         """
         batch, self._first = self._first, []
         while batch:
@@ -167,10 +167,12 @@ class SqlRows:
                 with self._understood():
                     batch = self._result.fetchmany(_BATCH)
             except CacheUnreadableError as error:
-                # What is printed by now cannot be taken back.
+                # Rows were printed already: it is too late to read the journal instead.
                 reason = _reason(error.__cause__ or error)
                 raise StorageError(
-                    f"the answer ends here: {reason}", "If the cache is damaged: --no-cache."
+                    f"the result is incomplete: {reason}",
+                    "try --no-cache, in case the cache is damaged",
+                    error_id="cache-unreadable",
                 ) from None
 
     def _understood(self) -> "contextlib.AbstractContextManager[None]":
@@ -179,7 +181,7 @@ class SqlRows:
 
 @contextlib.contextmanager
 def table(parquet: Path) -> Iterator["DuckDBPyConnection"]:
-    """Give a connection whose table `found` is what a file holds, and which has no way to any other."""
+    """Yield a connection whose table `found` holds a file's rows, and which has no access to other files."""
     with (
         tempfile.TemporaryDirectory(prefix="vdbevents-sql-") as scratch,
         contextlib.closing(connect(scratch, 1000)) as connection,
@@ -192,27 +194,28 @@ def table(parquet: Path) -> Iterator["DuckDBPyConnection"]:
 
 
 def _chosen(connection: "DuckDBPyConnection", sql: str) -> str:
-    """Return the SELECT in `sql` as others can select from it.
+    """Return the SELECT in `sql` as SQL to select from.
 
     Raises:
-        InputError: it is anything else.
+        InputError: it is not a single SELECT.
     """
     try:
         sql.encode()
     except UnicodeEncodeError:
-        raise InputError("the query is no text", "Give it in UTF-8.") from None
+        raise InputError("query: not UTF-8", "give it in UTF-8", error_id="sql-query-not-utf8") from None
     kinds = _kinds(connection, sql)
     text = _without_end(sql)
     if kinds == ["SELECT"] and _kinds(connection, f"FROM ({text}\n)") == kinds:
         return f"({text}\n)"
-    # A PIVOT that has to look which columns there are is two statements.
+    # A PIVOT that has to look up its columns is two statements.
     pivoted = f"CREATE OR REPLACE TEMP TABLE pivoted AS ({text}\n)"
     if kinds == ["MULTI"] and _SELECTS.match(text) and _kinds(connection, pivoted) == kinds:
         connection.execute(pivoted)
         return "temp.pivoted"
     raise InputError(
-        f"this is no single SELECT: {', '.join(kinds) or 'nothing at all'}",
-        "Journals are only read here: one SELECT, FROM, WITH, PIVOT, SUMMARIZE or DESCRIBE.",
+        f"only one SELECT is allowed, not {', '.join(kinds) or 'an empty query'}",
+        "start with SELECT, FROM, WITH, PIVOT, SUMMARIZE or DESCRIBE",
+        error_id="sql-not-select",
     )
 
 
@@ -221,7 +224,7 @@ def _kinds(connection: "DuckDBPyConnection", sql: str) -> list[str]:
 
 
 def _without_end(sql: str) -> str:
-    """Return a statement without the `;` after it, and what else is there."""
+    """Return a statement without the `;` after it, and anything that follows."""
     import duckdb
 
     data = sql.encode()
@@ -230,7 +233,7 @@ def _without_end(sql: str) -> str:
 
 
 def _shown(kind: str, column: str) -> tuple[str, ValueKind]:
-    """Return the SQL that makes text of a column, and what that is."""
+    """Return the SQL that turns a column into text, and the kind of value that holds."""
     if _NESTED.fullmatch(kind):
         return f"to_json({column})::VARCHAR", ValueKind.JSON
     if kind == "TIMESTAMP WITH TIME ZONE":
@@ -270,7 +273,7 @@ def _is_harmless(part: dict[str, Any]) -> bool:
 
 
 def _parts(parsed: object) -> Iterator[dict[str, Any]]:
-    """All objects in JSON."""
+    """Yield all objects in parsed JSON."""
     waiting = [parsed]
     while waiting:
         part = waiting.pop()
@@ -289,7 +292,7 @@ def _tables(source: JournalSnapshot) -> list[Path]:
 
 
 def _copied(tables: list[Path], scratch: Path) -> list[Path]:
-    """Return copies of what is sealed, which a query may read, and spoil, without harm."""
+    """Copy the segments' files, so that a query that writes to them does no harm."""
     copies = []
     for sealed in tables:
         copy = scratch / sealed.name
@@ -298,28 +301,31 @@ def _copied(tables: list[Path], scratch: Path) -> list[Path]:
         except FileNotFoundError as error:
             raise CacheUnreadableError from error
         except OSError as error:
-            reason = f"{sealed} could not be copied to {scratch}: {error.strerror}"
-            raise StorageError(reason, "Make room there, or use --no-cache.") from None
+            raise StorageError(
+                f"could not copy {sealed} to {scratch}: {error.strerror}",
+                "make room there, or use --no-cache",
+                error_id="cache-copy-failed",
+            ) from None
         copies.append(copy)
     return copies
 
 
 def _fill(connection: "DuckDBPyConnection", source: JournalSnapshot) -> None:
-    """Make the tables of which the views are."""
+    """Create the tables behind the views."""
     statements = [
         schema.lines_of(literal(source.unsealed), source.cache.end, source.longest),
         *(Statement(sql, []) for sql in (*schema.FILL, views.SCHEMA, views.GAPS)),
     ]
     for statement in statements:
         connection.execute(statement.sql, statement.values)
-    ours = [line for (line,) in connection.execute(schema.OURS).fetchall()]
-    for gap in told_by([*source.cache.gap_lines, *ours]):
+    own_lines = [line for (line,) in connection.execute(schema.OURS).fetchall()]
+    for gap in told_by([*source.cache.gap_lines, *own_lines]):
         row = [gap.id, gap.since_ms, gap.until_ms, gap.reason, gap.status, sum(gap.recovered.values())]
         connection.execute(views.GAP, row)
 
 
 def _close_off(connection: "DuckDBPyConnection", tables: list[Path], scratch: str) -> None:
-    """Make the views, and then close every other way out of the connection."""
+    """Create the views, and then take all other access from the connection."""
     temporary_mb = min(_MOST_TEMPORARY_MB, shutil.disk_usage(scratch).free // 2_000_000)
     allowed = list(map(str, tables))
     for statement in (*views.creating(list(map(literal, tables))), *views.closing(allowed, temporary_mb)):
@@ -328,7 +334,7 @@ def _close_off(connection: "DuckDBPyConnection", tables: list[Path], scratch: st
 
 @contextlib.contextmanager
 def _understood(*, cached: bool) -> Iterator[None]:
-    """Turn what DuckDB does not understand, or may not do, into an error with a cure."""
+    """Turn DuckDB's errors into errors with a hint."""
     import duckdb
 
     try:
@@ -336,23 +342,30 @@ def _understood(*, cached: bool) -> Iterator[None]:
     except duckdb.InterruptException:
         raise
     except duckdb.PermissionException as error:
-        raise InputError(f"that is not allowed: {_reason(error)}", "Only the journal can be read.") from None
+        raise InputError(
+            f"not allowed: {_reason(error)}", "use the views only: see --describe", error_id="sql-not-allowed"
+        ) from None
     except duckdb.OutOfMemoryException as error:
         raise StorageError(
-            f"there is no room for that: {_reason(error)}",
-            f"Ask for less at once; large answers need room in {tempfile.gettempdir()}.",
+            f"out of room: {_reason(error)}",
+            f"select less, or make room in {tempfile.gettempdir()}",
+            error_id="search-out-of-room",
         ) from None
     except (duckdb.ProgrammingError, duckdb.DataError, duckdb.NotSupportedError) as error:
-        # Damaged files are among these: what is wrong with a query is found again without them.
+        # A damaged file raises it, too: if the query is wrong, it fails again without the cache.
         if cached and isinstance(error, duckdb.InvalidInputException):
             raise CacheUnreadableError from error
-        raise InputError(_reason(error), _HINT) from None
+        raise InputError(_reason(error), _HINT, error_id="sql-failed") from None
     except duckdb.Error as error:
         if cached:
             raise CacheUnreadableError from error
         if isinstance(error, duckdb.IOException):
-            raise StorageError(f"the journal could not be read: {_reason(error)}", "Ask again.") from None
-        raise InputError(_reason(error), _HINT) from None
+            raise StorageError(
+                f"cannot read the journal: {_reason(error)}",
+                "run the query again",
+                error_id="journal-unreadable",
+            ) from None
+        raise InputError(_reason(error), _HINT, error_id="sql-failed") from None
 
 
 def _reason(error: BaseException) -> str:

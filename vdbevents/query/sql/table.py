@@ -1,12 +1,12 @@
-"""The rows of an SQL answer as bytes: an aligned table, `csv`, `json` or `jsonl`. All values come as text."""
+"""Write the rows of a SQL query as an aligned table, `csv`, `json` or `jsonl`. All values come as text."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Final, Literal, Protocol
+from typing import Final, Literal
 
 import orjson
 
 from vdbevents.query.output.rows import ESCAPED, Sink, ended, put, put_array, quoted
-from vdbevents.query.sql.sandbox import SqlColumn, ValueKind
+from vdbevents.query.sql.sandbox import SqlRows, ValueKind
 from vdbevents.terminal import cells, cut, harmless, padded
 
 Output = Literal["text", "csv", "json", "jsonl"]
@@ -15,25 +15,14 @@ Row = Sequence[str | None]
 _LEAST_CELLS: Final = 4
 
 
-class SqlRows(Protocol):
-    """What `query.sql.SqlRows` is, as far as it is needed here."""
-
-    @property
-    def columns(self) -> Sequence[SqlColumn]:
-        """What each value is."""
-
-    def batches(self) -> Iterable[Sequence[Row]]:
-        """The rows, in batches that are never empty."""
-
-
 def write(answer: SqlRows, output: Output, stream: Sink, width: int | None) -> int:
-    """Write rows to `stream`, batch by batch, in UTF-8, and return how many.
+    """Write rows to `stream`, batch by batch, in UTF-8, and return their number.
 
     Args:
-        answer: it is read once.
-        output: `text` has a line of names; the others hold data as it is. In JSON a column whose name comes
-            a second time is told apart by a number, and what is no number there is null.
-        stream: what it raises (`BrokenPipeError`) is the caller's.
+        answer: the rows, which are read once.
+        output: `text` begins with a line of names; the others hold data unchanged. In JSON, a repeated column
+            name gets a number, and NaN and infinity are null.
+        stream: its errors (`BrokenPipeError`) reach the caller.
         width: the terminal's width in cells, to which `text` cuts its lines; None leaves them whole.
     """
     if output == "json":
@@ -45,21 +34,21 @@ def write(answer: SqlRows, output: Output, stream: Sink, width: int | None) -> i
 
 
 def _objects(answer: SqlRows) -> Iterator[list[str]]:
-    keys = [f"{_string(name)}:" for name in _told_apart([column.name for column in answer.columns])]
+    keys = [f"{_string(name)}:" for name in _distinct([column.name for column in answer.columns])]
     kinds = [column.kind for column in answer.columns]
     for batch in answer.batches():
         values = [[_value(value, kind) for value, kind in zip(row, kinds, strict=True)] for row in batch]
         yield ["{" + ",".join(map(str.__add__, keys, row)) + "}" for row in values]
 
 
-def _told_apart(names: Iterable[str]) -> list[str]:
-    told: list[str] = []
+def _distinct(names: Iterable[str]) -> list[str]:
+    distinct: list[str] = []
     for name in names:
-        another, number = name, 1
-        while another in told:
-            another, number = f"{name}_{number}", number + 1
-        told.append(another)
-    return told
+        candidate, number = name, 1
+        while candidate in distinct:
+            candidate, number = f"{name}_{number}", number + 1
+        distinct.append(candidate)
+    return distinct
 
 
 def _value(value: str | None, kind: ValueKind) -> str:
@@ -75,7 +64,7 @@ def _value(value: str | None, kind: ValueKind) -> str:
 
 
 def _is_json(text: str) -> bool:
-    # DuckDB writes NaN within a list, and takes what is nested deeper than others read.
+    # DuckDB writes NaN within lists, and nests deeper than other readers allow.
     try:
         orjson.loads(text)
     except ValueError:
@@ -88,7 +77,7 @@ def _string(text: str) -> str:
 
 
 def _escaped(text: str) -> str:
-    return ESCAPED.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+    return ESCAPED.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
 def _separated(answer: SqlRows) -> Iterator[list[str]]:
@@ -98,7 +87,7 @@ def _separated(answer: SqlRows) -> Iterator[list[str]]:
 
 
 def _table(answer: SqlRows, width: int | None) -> Iterator[list[str]]:
-    """Return lines whose columns are as wide as the widest value so far; numbers end in the same place."""
+    """Yield lines with columns as wide as the widest value so far; numbers are aligned to the right."""
     names = [harmless(column.name) for column in answer.columns]
     to_the_right = [column.kind is ValueKind.NUMBER for column in answer.columns]
     widths = list(map(cells, names))
@@ -118,7 +107,7 @@ def _table(answer: SqlRows, width: int | None) -> Iterator[list[str]]:
 
 
 def _fitting(widths: Sequence[int], width: int) -> list[int]:
-    """Return widths that fit into a line: the widest columns give way, to one width."""
+    """Return widths that fit into a line: the widest columns are cut to one width."""
     room = max(width - 2 * (len(widths) - 1), 0)
     most = width
     while most > _LEAST_CELLS and sum(min(size, most) for size in widths) > room:

@@ -1,6 +1,6 @@
-"""What `vdbevents sql` can be asked about: views of a journal's events, and what they hold. Pure."""
+"""The views of `vdbevents sql` over a journal's events. Pure."""
 
-# ruff: noqa: S608 - the SQL is made here of constants, and of paths of ours
+# ruff: noqa: S608 - the SQL consists of constants and of our own paths
 
 from collections.abc import Sequence
 from typing import Final, NamedTuple
@@ -10,7 +10,7 @@ from vdbevents.query.lines import CONDITION_COLUMNS, NAMES, Statement, listed, m
 
 
 class View(NamedTuple):
-    """A view: what it holds, which columns (name, type, meaning), and its SQL."""
+    """A view: a description, its columns (name, type, meaning), and its SQL."""
 
     holds: str
     columns: tuple[tuple[str, str, str], ...]
@@ -27,12 +27,12 @@ _MEANINGS: Final = {
     "session": "a capture session's id",
     "text": "what was said or shown",
     "is_final": "of a transcript",
-    "started": "when it began to be said or shown",
-    "ended": "when it ended",
+    "started": "when the event began",
+    "ended": "when the event ended",
     "label": "of an alert, else the event",
     "speaker": "who said it",
-    "confidence": "how sure the service is, 0 to 1",
-    "backfilled": "fetched after a gap: it was received later than it happened",
+    "confidence": "0 to 1",
+    "backfilled": "fetched after a gap, so received late",
 }
 _EVENT: Final = tuple((name, CONDITION_COLUMNS[name], meaning) for name, meaning in _MEANINGS.items())
 
@@ -46,42 +46,42 @@ def _of(channel: str, condition: str = "") -> str:
 VIEWS: Final = {
     "events": View("Every event, as it was received.", _EVENT, f"SELECT {_CHOSEN} FROM journal.recorded"),
     "transcripts": View(
-        "What was said: the events of `transcript` but interim ones.",
+        "Speech: the events of `transcript` without interim ones.",
         _EVENT,
         _of("transcript", " AND is_final IS DISTINCT FROM false"),
     ),
-    "visuals": View("What was shown: the events of `visual_index`.", _EVENT, _of("visual_index")),
-    "audio": View("What was heard: the events of `audio_index`.", _EVENT, _of("audio_index")),
+    "visuals": View("Screen descriptions: the events of `visual_index`.", _EVENT, _of("visual_index")),
+    "audio": View("Audio summaries: the events of `audio_index`.", _EVENT, _of("audio_index")),
     "alerts": View("The alerts that fired.", _EVENT, _of("alert")),
     "sessions": View(
-        "The capture sessions that are told of.",
+        "Capture sessions.",
         (
             ("session", "VARCHAR", "its id"),
-            ("first", "TIMESTAMPTZ", "when it was first told of"),
-            ("last", "TIMESTAMPTZ", "when it was last told of"),
-            ("status", "VARCHAR", "what was told of it last"),
-            ("events", "BIGINT", "how many events tell of it"),
+            ("first", "TIMESTAMPTZ", "its first event"),
+            ("last", "TIMESTAMPTZ", "its last event"),
+            ("status", "VARCHAR", "its last status"),
+            ("events", "BIGINT", "the number of its events"),
         ),
         """SELECT session, min(time) AS first, max(time) AS last, arg_max(text, time) AS status,
             count(*) AS events
             FROM events WHERE channel = 'capture_session' AND session IS NOT NULL GROUP BY session""",
     ),
     "gaps": View(
-        "When nothing was received.",
+        "Times in which nothing was received.",
         (
-            ("id", "VARCHAR", "of no other gap"),
+            ("id", "VARCHAR", "unique"),
             ("since", "TIMESTAMPTZ", "when it began"),
             ("until", "TIMESTAMPTZ", "when it ended"),
             ("seconds", "DOUBLE", "how long"),
             ("reason", "VARCHAR", "why"),
             ("status", "VARCHAR", "open, recovered, incomplete"),
-            ("recovered", "BIGINT", "how many events were fetched later"),
+            ("recovered", "BIGINT", "the number of events backfilled"),
         ),
         f"""SELECT id, {moment("since_ms")} AS since, {moment("until_ms")} AS until,
             (until_ms - since_ms) / 1000 AS seconds, reason, status, recovered FROM journal.told_gaps""",
     ),
 }
-"""The views, by their names; each may use those before it."""
+"""The views by name; each may use those before it."""
 
 GAPS: Final = """CREATE TABLE journal.told_gaps
     (id VARCHAR, since_ms BIGINT, until_ms BIGINT, reason VARCHAR, status VARCHAR, recovered BIGINT)"""
@@ -89,13 +89,13 @@ GAP: Final = "INSERT INTO journal.told_gaps VALUES (?, ?, ?, ?, ?, ?)"
 
 
 SCHEMA: Final = "CREATE SCHEMA journal"
-"""What the views are made of is apart from them, so that `SHOW TABLES` tells of the views alone."""
+"""The schema of the tables behind the views, so that `SHOW TABLES` lists the views alone."""
 
 _INTERMEDIATE_TABLES: Final = ("sealed", "sources", "folded", "reject_errors", "reject_scans")
 
 
 def creating(tables: Sequence[str]) -> list[Statement]:
-    """Return what makes the views: of the table `sealed`, and of files, as DuckDB's globs have them."""
+    """Return the statements that create the views over the table `sealed` and over files (DuckDB globs)."""
     recorded = "SELECT * FROM journal.unsealed"
     if tables:
         recorded += f" UNION ALL BY NAME SELECT * FROM read_parquet({listed(tables)})"
@@ -108,14 +108,14 @@ def creating(tables: Sequence[str]) -> list[Statement]:
 
 
 def closing(paths: Sequence[str], temporary_mb: int) -> list[Statement]:
-    """Return what takes from a connection, for good, all access to files but `paths`.
+    """Return the statements that take from a connection, for good, all access to files but `paths`.
 
-    DuckDB lets these be written as well as read (`WITH x AS (COPY … TO …)` is a SELECT): where it is not
-    certain that a query does not, they have to be copies, that nobody else reads.
+    DuckDB allows writing these as well (`WITH x AS (COPY … TO …)` is a SELECT): unless it is certain that a
+    query only reads, they have to be copies that nothing else reads.
 
     Args:
         paths: files.
-        temporary_mb: how much room on the disk a query may take.
+        temporary_mb: the disk space that a query may take.
     """
     return [
         Statement("SET allowed_paths = ?", [list(paths)]),

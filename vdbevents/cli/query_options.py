@@ -1,0 +1,265 @@
+"""The options of `vdbevents query`."""
+
+from dataclasses import dataclass
+from datetime import datetime, tzinfo
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from vdbevents.cli.command import require_finite
+from vdbevents.cli.diagnostics import Color
+from vdbevents.cli.options import ColorOption, OptionGroup
+from vdbevents.errors import InputError
+
+if TYPE_CHECKING:
+    from vdbevents.query.filters import Filters
+
+_SOURCES: Final = ("mic", "system_audio", "screen", "camera")
+
+_Text = str | None
+_Texts = list[str] | None
+
+
+class OutputFormat(StrEnum):
+    """The output formats of `query`."""
+
+    TEXT = "text"
+    JSONL = "jsonl"
+    JSON = "json"
+    CSV = "csv"
+    MD = "md"
+    SRT = "srt"
+    VTT = "vtt"
+    PARQUET = "parquet"
+
+
+class TimeBasis(StrEnum):
+    """Which time of an event is compared."""
+
+    RECEIVED = "received"
+    EVENT = "event"
+
+
+@dataclass(kw_only=True)
+class SourceOptions(OptionGroup):
+    """The journals to read."""
+
+    journal: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="DIR|FILE|-",
+            help="A state directory, or any journal, also .gz or .zst; - is stdin. Default: as for listen.",
+            show_default=False,
+        ),
+    ] = None
+    directories: Annotated[
+        _Texts,
+        typer.Option(
+            "--dir",
+            metavar="[NAME=]DIR",
+            help="Read the journal of this state directory; repeatable. NAME is the machine's.",
+        ),
+    ] = None
+    files: Annotated[
+        _Texts,
+        typer.Option(
+            "--file",
+            metavar="[NAME=]FILE",
+            help="Read this journal: also .gz, .zst, 'logs/*.jsonl.gz', - for stdin; repeatable.",
+        ),
+    ] = None
+
+    @property
+    def by_options(self) -> bool:
+        """Whether journals are named by options, with their hosts."""
+        return bool(self.directories or self.files)
+
+
+@dataclass(kw_only=True)
+class FilterOptions(OptionGroup):
+    """The filters."""
+
+    last: Annotated[_Text, typer.Option(metavar="TIME", help="The last 90s, 10m, 2h, 3d, 1w.")] = None
+    since: Annotated[_Text, typer.Option(metavar="TIME", help="At this time or later.")] = None
+    until: Annotated[_Text, typer.Option(metavar="TIME", help="Before this time.")] = None
+    on: Annotated[_Text, typer.Option(metavar="DAY", help="On this day: 2026-03-02, yesterday, friday.")] = (
+        None
+    )
+    tz: Annotated[
+        _Text,
+        typer.Option(
+            metavar="ZONE", help="Zone of times given and shown: UTC, Europe/Berlin, +02:00. Default: local."
+        ),
+    ] = None
+    by: Annotated[
+        TimeBasis,
+        typer.Option(help="Compare the time of receipt, or the event's own: when it was said or shown."),
+    ] = TimeBasis.RECEIVED
+    grep: Annotated[
+        _Texts,
+        typer.Option(
+            "--grep", "-g", metavar="TEXT", help="In the text or label; repeatable: all must match."
+        ),
+    ] = None
+    any_of: Annotated[
+        _Texts, typer.Option("--any", metavar="TEXT", help="Repeatable: at least one of these must match.")
+    ] = None
+    none_of: Annotated[
+        _Texts, typer.Option("--not", metavar="TEXT", help="Repeatable: none of these may match.")
+    ] = None
+    ignore_case: Annotated[
+        bool,
+        typer.Option(
+            "--ignore-case", "-i", help="Ignore case. Default: only for a TEXT without an upper-case letter."
+        ),
+    ] = False
+    fixed: Annotated[bool, typer.Option("--fixed-strings", "-F", help="TEXT is literal (the default).")] = (
+        False
+    )
+    extended: Annotated[
+        bool, typer.Option("--extended-regexp", "-E", help="TEXT is a regular expression (RE2).")
+    ] = False
+    whole_words: Annotated[
+        bool, typer.Option("--word-regexp", "-w", help="TEXT matches whole words only.")
+    ] = False
+    channel: Annotated[
+        _Texts,
+        typer.Option(
+            metavar="NAME",
+            help="transcript, visual_index, audio_index, alert, …; repeatable, or with commas.",
+        ),
+    ] = None
+    source: Annotated[
+        _Texts,
+        typer.Option(metavar="NAME", help="mic, system_audio, screen, camera; repeatable, or with commas."),
+    ] = None
+    stream: Annotated[
+        _Texts, typer.Option(metavar="ID|NAME", help="Such as rts-1 or mic:default; repeatable.")
+    ] = None
+    session: Annotated[_Texts, typer.Option(metavar="ID", help="A session's id; repeatable.")] = None
+    event: Annotated[
+        _Texts,
+        typer.Option(metavar="NAME", help="Such as capture_session.active, listener.gap; repeatable."),
+    ] = None
+    label: Annotated[_Texts, typer.Option(metavar="TEXT", help="An alert's label, exactly; repeatable.")] = (
+        None
+    )
+    min_confidence: Annotated[
+        float | None, typer.Option(metavar="NUMBER", help="Confidence at least this.")
+    ] = None
+    where: Annotated[
+        _Text,
+        typer.Option(
+            metavar="SQL",
+            help="A SQL condition over the columns of events (see `vdbevents sql --describe`).",
+        ),
+    ] = None
+    around: Annotated[
+        _Text,
+        typer.Option(metavar="TIME", help="Also all events within 15s, 2m, … before and after each match."),
+    ] = None
+    limit: Annotated[
+        int | None, typer.Option("-n", "--limit", min=1, metavar="N", help="The newest N only.")
+    ] = None
+    offset: Annotated[int, typer.Option(min=0, metavar="N", help="Skip the newest N.")] = 0
+    reverse: Annotated[bool, typer.Option("--reverse", help="Newest first.")] = False
+    interim: Annotated[
+        bool, typer.Option("--interim", help="Also unfinished transcripts that a final one replaced.")
+    ] = False
+
+    def zone(self) -> tzinfo:
+        """Return the zone of times given and shown."""
+        from vdbevents.cli.localtime import SystemZone
+        from vdbevents.times import parse_zone
+
+        return SystemZone() if self.tz is None else parse_zone(self.tz)
+
+    def parse(self, now: datetime, zone: tzinfo) -> "Filters":
+        """Return the filters.
+
+        Raises:
+            InputError: an option is invalid.
+        """
+        from vdbevents.query.filters import Filters
+        from vdbevents.times import parse_duration, parse_window
+
+        require_finite(min_confidence=self.min_confidence)
+        return Filters(
+            window=parse_window(
+                last=self.last, since=self.since, until=self.until, on=self.on, now=now, zone=zone
+            ),
+            by_event=self.by is TimeBasis.EVENT,
+            grep=tuple(self.grep or ()),
+            any_of=tuple(self.any_of or ()),
+            none_of=tuple(self.none_of or ()),
+            ignore_case=True if self.ignore_case else None,
+            extended=self.extended,
+            whole_words=self.whole_words,
+            channels=_listed(self.channel),
+            sources=_known_sources(_listed(self.source)),
+            streams=tuple(self.stream or ()),
+            sessions=tuple(self.session or ()),
+            names=tuple(self.event or ()),
+            labels=tuple(self.label or ()),
+            least_confidence=self.min_confidence,
+            where=self.where,
+            limit=self.limit,
+            offset=self.offset,
+            newest_first=self.reverse,
+            around_ms=None if self.around is None else parse_duration("--around", self.around),
+            interim=self.interim,
+        )
+
+
+@dataclass(kw_only=True)
+class ResultOptions(OptionGroup):
+    """How the matches are read and printed."""
+
+    unique: Annotated[
+        bool,
+        typer.Option(
+            "--unique",
+            help="Merge consecutive screen descriptions that are nearly the same into one line, with "
+            "duration and count.",
+        ),
+    ] = False
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Keep printing new matches until Ctrl-C.")
+    ] = False
+    count: Annotated[bool, typer.Option("--count", help="Print only the number of matches.")] = False
+    fields: Annotated[
+        _Text, typer.Option(metavar="NAME,…", help="Only these columns, such as time,source,text.")
+    ] = None
+    output: Annotated[
+        OutputFormat,
+        typer.Option(
+            "-o",
+            "--output",
+            help="jsonl, json: the journal's own lines; csv, parquet: folded columns; srt, vtt: subtitles.",
+        ),
+    ] = OutputFormat.TEXT
+    pager: Annotated[
+        bool, typer.Option(help="Show text in $VDBEVENTS_PAGER, $PAGER or less, on a terminal.")
+    ] = True
+    cache: Annotated[
+        bool, typer.Option(help="Use and extend the query cache; --no-cache reads the whole journal.")
+    ] = True
+    color: ColorOption = Color.AUTO
+
+
+def _listed(values: _Texts) -> tuple[str, ...]:
+    """Return the names of a repeatable option whose values may hold several, with commas."""
+    return tuple(name.strip() for value in values or () for name in value.split(","))
+
+
+def _known_sources(sources: tuple[str, ...]) -> tuple[str, ...]:
+    for source in sources:
+        if source not in _SOURCES:
+            raise InputError(
+                f"--source: not a source, got {source!r}",
+                "use mic, system_audio, screen or camera",
+                error_id="source-invalid",
+            )
+    return sources
