@@ -1,4 +1,4 @@
-"""What listeners are known to lose or to break, one after the other: the real program on a real server.
+"""Known defects of other listeners, one after the other: the real program on a real server.
 
 The numbers are those of `docs/known-defects.md`.
 """
@@ -46,7 +46,7 @@ def test_1_an_abrupt_drop_or_an_error_close_is_survived(service, listen, fault):
 
 
 @pytest.mark.parametrize(
-    ("faults", "said"),
+    ("faults", "shown"),
     [
         ({"http": {"status": 500, "times": 1}}, "answered 500"),
         ({"http": {"status": 503, "times": 1}}, "answered 503"),
@@ -58,16 +58,16 @@ def test_1_an_abrupt_drop_or_an_error_close_is_survived(service, listen, fault):
     ],
     ids=lambda value: "+".join(value) if isinstance(value, dict) else None,
 )
-def test_2_an_error_of_the_http_call_or_of_the_handshake_is_tried_again(service, listen, faults, said):
+def test_2_an_error_of_the_http_call_or_of_the_handshake_is_retried(service, listen, faults, shown):
     service.fault(**faults)
     listener = listen("--connect-timeout", 3)
 
     listener.connected()
-    listener.says(said)
+    listener.says(shown)
 
 
-def test_2_a_service_that_is_down_is_tried_again(service, listen):
-    # It has started, however long that takes, and is about to try again.
+def test_2_a_service_that_is_down_is_retried(service, listen):
+    # By now it has started, and is about to retry.
     service.fault(http={"status": 503, "retry_after": 4, "times": 1})
     listener = listen("--connect-timeout", 3)
     listener.says("answered 503")
@@ -77,7 +77,7 @@ def test_2_a_service_that_is_down_is_tried_again(service, listen):
     listener.connected()
 
 
-def test_3_a_name_that_cannot_be_resolved_is_tried_again(listen, environ, service):
+def test_3_a_name_that_cannot_be_resolved_is_retried(listen, environ, service):
     service.environ = {"VIDEO_DB_API": "http://videodb.invalid"}
     listener = listen()
 
@@ -86,18 +86,18 @@ def test_3_a_name_that_cannot_be_resolved_is_tried_again(listen, environ, servic
     assert listener.stop() == 0
 
 
-def test_4_a_server_that_closes_each_connection_is_not_stormed(service, listen):
+def test_4_a_server_that_closes_each_connection_is_not_flooded_with_new_ones(service, listen):
     service.fault(accept_then_close={"code": 1000})
     started = time.monotonic()
     listener = listen()
-    attempts = eventually(lambda: (told := listener.err.count("retrying in")) >= 2 and told)
+    attempts = eventually(lambda: (count := listener.err.count("retrying in")) >= 2 and count)
     elapsed = time.monotonic() - started
 
     assert attempts <= 1 + elapsed, "more than one a second"
 
 
-def test_5_after_a_reconnect_nobody_is_left_to_believe_that_pipelines_go_on(service, listen):
-    # Who recovers binds them anew: test_recovery.py.
+def test_5_after_a_reconnect_a_warning_names_the_old_and_the_new_id(service, listen):
+    # With recovery they are rebound: test_recovery.py.
     listener = listen("--no-recover")
     first = listener.connected()
     service.request("close", code=1011)
@@ -114,7 +114,7 @@ def test_6_the_time_without_a_connection_is_marked(service, listen):
     service.request("close", code=1011)
     listener.connected(times=2)
 
-    # A second line about it tells that it is closed.
+    # A second line closes it.
     gap, *_ = eventually(lambda: listener.own("listener.gap"))
     assert gap["status"] == "open"
     assert gap["since"] < gap["until"]
@@ -123,7 +123,7 @@ def test_6_the_time_without_a_connection_is_marked(service, listen):
 
 
 @pytest.mark.parametrize("text", ["[1, 2]", '"text"', "42", "null", "not json", "", '{"a":NaN}'])
-def test_7_a_message_that_is_no_object_is_kept_and_ends_nothing(service, listen, text):
+def test_7_a_message_that_is_not_an_object_is_kept_and_ends_nothing(service, listen, text):
     listener = listen()
     listener.connected()
     service.send(text=text)
@@ -147,7 +147,7 @@ def test_8_a_binary_frame_is_kept_whatever_is_in_it(service, listen):
     listener.receives(lambda e: e.get("channel") == "transcript")
 
 
-def test_8_a_text_frame_that_is_no_utf8_is_kept(service, listen):
+def test_8_a_text_frame_that_is_not_utf8_is_kept(service, listen):
     listener = listen()
     listener.connected()
     service.send(raw_base64=base64.b64encode(b"\x81\x03\xff\xfe\xfd").decode())
@@ -280,7 +280,7 @@ def test_16_an_existing_directory_keeps_its_mode_and_every_file_is_private(servi
 
 
 def modes_in(directory):
-    """Those of all files; one that is being replaced is gone the next moment."""
+    """Yield the mode of each file; a file may vanish while it is replaced."""
     for file in directory.iterdir():
         with contextlib.suppress(FileNotFoundError):
             yield stat.S_IMODE(file.stat().st_mode)
@@ -337,7 +337,7 @@ def test_20_every_language_is_written_as_it_is_and_nan_is_kept_as_text(service, 
 
 
 @linux_only
-def test_21_a_full_disk_is_said_survived_and_what_was_dropped_is_written_down(service, listen, state):
+def test_21_a_full_disk_is_reported_and_survived_and_dropped_events_are_counted(service, listen, state):
     listener = listen("--hold", 0.01)
     listener.connected()
     service.send(json=transcript("before"))
@@ -347,11 +347,11 @@ def test_21_a_full_disk_is_said_survived_and_what_was_dropped_is_written_down(se
     for number in range(30):
         service.send(json=transcript(f"held {number}"))
     listener.says("holding up to")
-    # It is shown when it has come, though there is no room for it.
+    # It is shown on arrival, though there is no room for it.
     service.send(size=100_000)
     listener.says("x" * 100)
     assert listener.process.poll() is None
-    # What of a line was written before the disk was full is cut off again.
+    # The torn line that was written before the disk was full is cut off again.
     eventually(lambda: state.journal.stat().st_size == size)
 
     resource.prlimit(listener.pid, resource.RLIMIT_FSIZE, unlimited)
@@ -380,11 +380,11 @@ def test_22_a_signal_ends_it_within_two_seconds_whatever_it_is_doing(service, li
     elif "hang" in faults:
         eventually(lambda: any("/websocket" in path for path in service.state["requests"]))
 
-    asked = time.monotonic()
+    started = time.monotonic()
     code = listener.stop(number)
 
-    # Two on a machine that does nothing else. What it waits for would take the 20 s of a step.
-    assert time.monotonic() - asked < patient(15)
+    # Two seconds on an idle machine; a step that it does not interrupt takes 20 s.
+    assert time.monotonic() - started < patient(15)
     assert code == {signal.SIGTERM: 0, signal.SIGINT: 130}[number]
     assert listener.own("listener.stopped") == [{"by": number.name}]
 

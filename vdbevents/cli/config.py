@@ -47,12 +47,12 @@ def only(configuration: Configuration, words: Sequence[str]) -> Configuration:
     """
     wanted = tuple(words)
     settings = configuration.settings
-    kept = tuple(one for one in settings if tuple(one.command.split())[: len(wanted)] == wanted)
+    kept = tuple(it for it in settings if tuple(it.command.split())[: len(wanted)] == wanted)
     if not kept:
         name = " ".join(wanted)
         raise InputError(
             f"vdbevents {name}: no such command, or none with options to set",
-            did_you_mean(name, {one.command for one in settings}) + LISTS,
+            did_you_mean(name, {setting.command for setting in settings}) + LISTS,
             error_id="command-unknown",
         )
     return configuration._replace(settings=kept)
@@ -62,8 +62,8 @@ def render_json(configuration: Configuration) -> str:
     """Format all settings and problems as one JSON object."""
     file, exists, settings, problems = configuration
     shown = [
-        {"message": one.message, "hint": one.hint, "commands": [" ".join(path) for path in one.commands]}
-        for one in problems
+        {"message": it.message, "hint": it.hint, "commands": [" ".join(path) for path in it.commands]}
+        for it in problems
     ]
     return json_text(
         {
@@ -80,19 +80,21 @@ def render_text(configuration: Configuration, *, everything: bool) -> str:
     file, exists, settings, problems = configuration
     missing = "" if exists else " (does not exist)"
     lines = [f"file: {harmless(str(file or 'none, without a home directory'))}{missing}"]
-    shown = [one for one in settings if everything or one.source != DEFAULT]
+    shown = [setting for setting in settings if everything or setting.source != DEFAULT]
     if not shown:
         return "\n".join([*lines, *([] if problems else [_HOW_TO_SET])])
-    name_width = max(len(one.option) for one in shown)
-    widths = [cells(as_toml(one.value)) for one in shown]
+    name_width = max(len(setting.option) for setting in shown)
+    widths = [cells(as_toml(setting.value)) for setting in shown]
     value_width = max((width for width in widths if width <= _LONGEST_ALIGNED), default=0)
     command = None
-    for one in shown:
-        if one.command != command:
-            command = one.command
+    for setting in shown:
+        if setting.command != command:
+            command = setting.command
             lines += ["", f"vdbevents {command}"]
-        source = f"{DEFAULT} ({one.variable})" if one.source == DEFAULT else one.source
-        lines.append(f"  {one.option:<{name_width}}  {padded(as_toml(one.value), value_width)}  {source}")
+        source = f"{DEFAULT} ({setting.variable})" if setting.source == DEFAULT else setting.source
+        lines.append(
+            f"  {setting.option:<{name_width}}  {padded(as_toml(setting.value), value_width)}  {source}"
+        )
     return "\n".join(lines)
 
 

@@ -125,12 +125,10 @@ def load(path: Path | None) -> dict[str, Any] | None:
         text = path.read_bytes().decode("utf-8-sig") if path else None
     except (FileNotFoundError, NotADirectoryError):
         text = None
-    except OSError as error:
-        reason = f"cannot read the configuration {path}: {error.strerror or error}"
-        raise ConfigError(reason, "make it a readable file", (), error_id="config-unreadable") from None
-    except UnicodeDecodeError as error:
-        reason = f"cannot read the configuration {path}: {error}"
-        raise ConfigError(reason, "save it as UTF-8", (), error_id="config-unreadable") from None
+    except (OSError, UnicodeDecodeError) as error:
+        message = f"cannot read the configuration {path}: {getattr(error, 'strerror', None) or error}"
+        hint = "make it a readable UTF-8 file"
+        raise ConfigError(message, hint, (), error_id="config-unreadable") from None
     if text is None:
         return None
     import tomllib
@@ -138,10 +136,9 @@ def load(path: Path | None) -> dict[str, Any] | None:
     try:
         return tomllib.loads(text)
     except (ValueError, RecursionError) as error:
+        problem = f"cannot parse the configuration {path}: {error}"
         hint = "fix or remove it; docs/configuration.md has an example"
-        raise ConfigError(
-            f"cannot parse the configuration {path}: {error}", hint, (), error_id="config-not-toml"
-        ) from None
+        raise ConfigError(problem, hint, (), error_id="config-not-toml") from None
 
 
 def gather(group: TyperGroup, environ: Mapping[str, str]) -> Configuration:
@@ -163,7 +160,7 @@ class _Reader:
 
     def __init__(self, group: TyperGroup) -> None:
         self._group = group
-        self._commands = {path: one for path, one in _commands_of(group) if path not in _WITHOUT_DEFAULTS}
+        self._commands = {path: it for path, it in _commands_of(group) if path not in _WITHOUT_DEFAULTS}
         self._tables = {path[:end] for path in self._commands for end in range(1, len(path) + 1)}
         self._options = {
             (*path, name): option
@@ -174,9 +171,9 @@ class _Reader:
         self._paths = {_variable(path): path for path in self._options}
         self.settings = {
             path: OptionSetting(
-                " ".join(path[:-1]), path[-1], _plain(self._options[path].default), DEFAULT, variable
+                " ".join(path[:-1]), path[-1], _plain(option.default), DEFAULT, _variable(path)
             )
-            for variable, path in self._paths.items()
+            for path, option in self._options.items()
         }
         self.problems: list[ConfigError] = []
 
@@ -190,13 +187,13 @@ class _Reader:
                 self._set(path, value, _FILE_NAME, where)
             elif path not in self._tables:
                 candidates = self._tables if isinstance(value, dict) else self._options
-                self.problems.append(self._unknown(where, path, candidates, ".".join))
+                self._report_unknown(where, path, candidates, ".".join)
             elif isinstance(value, dict):
                 self.read_table(value, path, file)
             else:
-                message = f"{where}: must be a table of options, got {as_toml(value)}"
+                message = f"{where}: invalid value: must be a table of options, got {as_toml(value)}"
                 hint = f"begin the table with: [{'.'.join(path)}]"
-                self.problems.append(ConfigError(message, hint, path, error_id="config-value-invalid"))
+                self._report(message, hint, path, error_id="config-value-invalid")
 
     def read_environment(self, environ: Mapping[str, str]) -> None:
         """Take the values of all variables."""
@@ -205,57 +202,50 @@ class _Reader:
                 # Set to nothing is not set, as everywhere in click.
                 if text := environ[variable]:
                     lines = [line for line in text.split("\n") if line]
-                    raw = lines if self._options[path].multiple else text
-                    self._set(path, raw, variable, variable)
+                    self._set(path, lines if self._options[path].multiple else text, variable, variable)
             elif variable.startswith(f"{_PREFIX}_") and variable not in _OTHER_VARIABLES:
                 above = [table for table in self._tables if variable.startswith(f"{_variable(table)}_")]
                 table = max(above, key=len, default=())
                 name = variable.removeprefix(f"{_variable(table)}_").lower().replace("_", "-")
-                self.problems.append(self._unknown(variable, (*table, name), self._options, _variable))
+                self._report_unknown(variable, (*table, name), self._options, _variable)
 
     def _set(self, path: _Path, raw: object, source: str, where: str) -> None:
         try:
             value = _checked(self._group, self._options[path], raw, typed=source == _FILE_NAME)
         except ValueError as error:
             hint = f"see: vdbevents {' '.join(path[:-1])} --help, and: vdbevents config"
-            problem = ConfigError(
-                f"{where}: invalid value: {error}", hint, path[:-1], error_id="config-value-invalid"
-            )
-            self.problems.append(problem)
+            message = f"{where}: invalid value: {error}"
+            self._report(message, hint, path[:-1], error_id="config-value-invalid")
         else:
             self.settings[path] = self.settings[path]._replace(value=_plain(value), source=source)
 
-    def _unknown(
+    def _report_unknown(
         self, where: str, path: _Path, candidates: Iterable[_Path], spelled: Callable[[_Path], str]
-    ) -> ConfigError:
-        """Make the problem of a name that is unknown: with the closest one, stopping what it concerns."""
+    ) -> None:
+        """Report an unknown name with the closest known one; this stops the commands that it concerns."""
         above, name = path[:-1], path[-1]
         if above in self._commands:
-            command = " ".join(above)
             if name in _NEVER_SET:
-                return ConfigError(
-                    f"{where}: --{name} takes no default",
-                    "give it on the command line",
-                    above,
-                    error_id="config-option-fixed",
-                )
+                message, hint = f"{where}: --{name} takes no default", "give it on the command line"
+                self._report(message, hint, above, error_id="config-option-fixed")
+                return
+            command = " ".join(above)
             siblings = [option[-1] for option in self._options if option[:-1] == above]
             hint = f"{did_you_mean(name, siblings)}vdbevents config {command} --all lists what can be set"
-            return ConfigError(
-                f"{where}: vdbevents {command} has no option {name}",
-                hint,
-                above,
-                error_id="config-option-unknown",
-            )
-        near = {"-".join(one): one for one in candidates if one[: len(above)] == above}
+            problem = f"{where}: vdbevents {command} has no option {name}"
+            self._report(problem, hint, above, error_id="config-option-unknown")
+            return
+        near = {"-".join(other): other for other in candidates if other[: len(above)] == above}
         # An option outside its table, else the closest name: a misspelt [lisen] must not go unnoticed.
-        meant = [one for one in near.values() if one in self._options and one[-1] == name]
-        meant = meant or [near[one] for one in _closest("-".join(path), near)]
-        hint = "".join(f"did you mean {spelled(one)}? " for one in meant[:1]) + LISTS
-        stopped = [one[:-1] if one in self._options else one for one in meant] or ([above] if above else [])
-        return ConfigError(
-            f"{where}: no such command or option", hint, *stopped, error_id="config-name-unknown"
-        )
+        meant = [other for other in near.values() if other in self._options and other[-1] == name]
+        meant = meant or [near[key] for key in _closest("-".join(path), near)]
+        hint = "".join(f"did you mean {spelled(other)}? " for other in meant[:1]) + LISTS
+        commands = [other[:-1] if other in self._options else other for other in meant]
+        stopped = commands or ([above] if above else [])
+        self._report(f"{where}: no such command or option", hint, *stopped, error_id="config-name-unknown")
+
+    def _report(self, message: str, hint: str, *commands: _Path, error_id: str) -> None:
+        self.problems.append(ConfigError(message, hint, *commands, error_id=error_id))
 
 
 def _commands_of(group: TyperGroup, above: _Path = ()) -> Iterator[tuple[_Path, TyperCommand]]:
@@ -278,7 +268,7 @@ def _variable(path: _Path) -> str:
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return a question that names the closest known name; an empty text if none is close."""
-    return "".join(f"did you mean {one}? " for one in _closest(name, known))
+    return "".join(f"did you mean {other}? " for other in _closest(name, known))
 
 
 def _closest(name: str, known: Iterable[str]) -> list[str]:
@@ -328,7 +318,7 @@ def _kind(option: TyperOption) -> tuple[tuple[type, ...], str]:
 
 def _plain(value: object) -> Any:  # noqa: ANN401 - a JSON value
     if isinstance(value, (list, tuple)):
-        return [_plain(one) for one in value]
+        return [_plain(item) for item in value]
     if isinstance(value, Enum):
         return value.value
     return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)
@@ -342,7 +332,7 @@ def as_toml(value: object) -> str:
 
 def _apply(group: TyperGroup, configuration: Configuration) -> dict[str, Any]:
     """Show in the help what is set, have problems stop their commands, and return click's `default_map`."""
-    changed = {(one.command, one.option): one for one in configuration.settings if one.source != DEFAULT}
+    changed = {(it.command, it.option): it for it in configuration.settings if it.source != DEFAULT}
     defaults: dict[str, Any] = {}
     if not changed and not configuration.problems:
         return defaults
