@@ -7,7 +7,7 @@ from vdbevents.errors import InputError
 from vdbevents.journal.state import StateDirectory
 
 
-def test_they_are_made_once_and_for_the_owner_alone(tmp_path):
+def test_credentials_are_created_once_and_readable_by_their_owner_only(tmp_path):
     directory = StateDirectory(tmp_path)
     assert credentials_of(directory) is None
     made = make_credentials(directory)
@@ -21,10 +21,11 @@ def test_they_are_made_once_and_for_the_owner_alone(tmp_path):
 @pytest.mark.parametrize(
     "content", [b"", b"[]", b'{"token": ""}', b'{"token": "short", "webhook_secret": "short"}', b"\xff"]
 )
-def test_a_file_that_holds_none_is_told_of_and_not_replaced(tmp_path, content):
+def test_a_malformed_file_is_reported_and_not_replaced(tmp_path, content):
     directory = StateDirectory(tmp_path)
     directory.backend_credentials.write_bytes(content)
 
-    with pytest.raises(InputError, match="videodb_backend_credentials"):
+    with pytest.raises(InputError, match="videodb_backend_credentials") as raised:
         make_credentials(directory)
+    assert raised.value.error_id == "backend-credentials-invalid"
     assert directory.backend_credentials.read_bytes() == content

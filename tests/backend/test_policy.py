@@ -21,7 +21,7 @@ def line_of(handled):
 
 
 def test_it_says_that_it_is_there_and_nothing_else(backend):
-    assert backend.handle(policy.RequestHead("GET", "/health"), b"", NOW_MS).answer == policy.Reply(
+    assert backend.handle(policy.RequestHead("GET", "/health"), b"", NOW_MS).reply == policy.Reply(
         200, {"status": "ok"}
     )
 
@@ -72,7 +72,7 @@ def test_there_is_nothing_else(backend, path):
      ("HEAD", "/health", "GET"), ("OPTIONS", "/init-session", "POST")],
 )  # fmt: skip
 def test_other_methods_are_refused(backend, method, path, allowed):
-    answer = backend.handle(policy.RequestHead(method, path), b"", NOW_MS).answer
+    answer = backend.handle(policy.RequestHead(method, path), b"", NOW_MS).reply
 
     assert (answer.status, answer.headers) == (405, {"allow": allowed})
 
@@ -81,7 +81,7 @@ def test_a_webhook_is_a_line_like_any_other_that_says_how_it_came(backend):
     body = b'{"event": "capture_session.active", "capture_session_id": "cap-1", "data": {"n": 1.50}}'
     handled = backend.handle(policy.RequestHead("POST", WEBHOOK), body, NOW_MS)
 
-    assert handled.answer == policy.RECEIVED
+    assert handled.reply == policy.RECEIVED
     assert handled.append.line == (
         b'{"ts":"2026-03-02T10:15:30.123Z","unix_ts":1772446530.123,"event":"capture_session.active",'
         b'"capture_session_id":"cap-1","data":{"n":1.50},"via":"webhook"}\n'
@@ -92,7 +92,7 @@ def test_a_webhook_is_a_line_like_any_other_that_says_how_it_came(backend):
 def test_whatever_object_comes_is_kept(backend, body):
     handled = backend.handle(policy.RequestHead("POST", WEBHOOK), body, NOW_MS)
 
-    assert handled.answer == policy.RECEIVED
+    assert handled.reply == policy.RECEIVED
     line = line_of(handled)
     assert {name: line[name] for name in json.loads(body)} == json.loads(body)
     assert list(line)[-1] == "via"
@@ -102,7 +102,7 @@ def test_whatever_object_comes_is_kept(backend, body):
 def test_what_is_no_object_is_kept_as_it_came_and_refused(backend, body):
     handled = backend.handle(policy.RequestHead("POST", WEBHOOK), body, NOW_MS)
 
-    assert handled.answer == policy.UNREADABLE
+    assert handled.reply == policy.UNREADABLE
     line = line_of(handled)
     assert line["raw"] == body.decode()
     assert line["via"] == "webhook"
@@ -111,7 +111,7 @@ def test_what_is_no_object_is_kept_as_it_came_and_refused(backend, body):
 def test_what_is_no_text_is_kept_and_refused(backend):
     handled = backend.handle(policy.RequestHead("POST", WEBHOOK), b"\xff", NOW_MS)
 
-    assert handled.answer == policy.UNREADABLE
+    assert handled.reply == policy.UNREADABLE
     assert line_of(handled)["raw_base64"] == "/w=="
 
 
@@ -124,7 +124,7 @@ def test_a_body_cannot_say_of_itself_how_it_came(backend):
 def test_no_answer_holds_what_was_asked(backend):
     for path in ("/<script>", f"/webhook/{TOKEN}", WEBHOOK):
         handled = backend.handle(policy.RequestHead("POST", path, "Bearer <b>"), b"<i>", NOW_MS)
-        told = json.dumps([handled.answer.content, dict(handled.answer.headers)])
+        told = json.dumps([handled.reply.content, dict(handled.reply.headers)])
         assert not any(text in told for text in ("<", TOKEN, SECRET, path))
 
 

@@ -247,7 +247,7 @@ def test_what_is_no_http_is_told_so_in_the_same_form(served):
     answer = served.exchange(b"\x16\x03\x01<script>\r\n\r\n")
 
     assert status_of(answer) == 400
-    assert content_of(answer) == {"error": "this is no HTTP"}
+    assert content_of(answer) == {"error": "not HTTP"}
 
 
 def test_one_connection_is_one_request(served):

@@ -119,4 +119,5 @@ def test_one_that_cannot_be_started_is_said(cloudflared, tmp_path):
 def test_one_that_is_not_installed_is_told_with_the_command_that_installs_it(tmp_path):
     with pytest.raises(InputError) as raised:
         find_cloudflared({"PATH": str(tmp_path)})
+    assert raised.value.error_id == "cloudflared-missing"
     assert "brew install cloudflared" in raised.value.hint

@@ -322,7 +322,7 @@ def test_what_cannot_be_written_down_is_not_answered_as_received(backend, state)
     state.journal.mkdir()
     status, told = serving.webhook("cap-1", "active")
     assert (status, list(told)) == (503, ["error"])
-    serving.says("has to be sent again")
+    serving.says("cannot store a webhook")
     state.journal.rmdir()
 
     assert serving.webhook("cap-1", "active") == (200, {"received": True})
@@ -336,7 +336,7 @@ def test_a_service_that_makes_no_session_is_told_in_few_words(backend, service):
     assert (status, told) == (503, {"error": "the service could not be reached"})
     service.fault(http={"status": 402, "path": "/collection"})
     status, told = serving.post("/init-session", token=serving.token)
-    assert (status, told) == (502, {"error": "the service refused to make a session"})
+    assert (status, told) == (502, {"error": "the service refused to create a session"})
     serving.says("402")
 
 

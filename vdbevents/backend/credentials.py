@@ -1,4 +1,4 @@
-"""What callers of a backend have to know: made at its first start, and the same from then on."""
+"""The secrets that callers of a backend need: created at its first start, and kept."""
 
 import json
 import secrets
@@ -12,11 +12,11 @@ _SHORTEST = 20
 
 @dataclass(frozen=True, slots=True)
 class BackendCredentials:
-    """Kept out of `repr`.
+    """The secrets of a backend, kept out of `repr`.
 
     Attributes:
         token: the bearer token with which a client asks for sessions.
-        webhook_secret: the last part of the path at which webhooks are taken.
+        webhook_secret: the last part of the path of webhooks.
     """
 
     token: str = field(repr=False)
@@ -24,19 +24,21 @@ class BackendCredentials:
 
 
 def credentials_of(directory: state.StateDirectory) -> BackendCredentials | None:
-    """Those of a directory; None where none were made yet.
+    """Return a directory's credentials; None if none were created yet.
 
     Raises:
-        InputError: they cannot be read.
+        InputError: the file cannot be read, or is malformed.
     """
     path = directory.backend_credentials
     if not path.exists():
         return None
-    told = files.read_object(path)
-    token, secret = told.get("token"), told.get("webhook_secret")
+    content = files.read_object(path)
+    token, secret = content.get("token"), content.get("webhook_secret")
     if not _is_secret(token) or not _is_secret(secret):
         raise InputError(
-            f"{path} cannot be read, or holds no credentials", "see who owns it; without it new ones are made"
+            f"{path}: cannot be read, or holds no credentials",
+            "check its owner, or delete it: the next start creates new ones",
+            error_id="backend-credentials-invalid",
         )
     return BackendCredentials(str(token), str(secret))
 
@@ -46,18 +48,18 @@ def _is_secret(value: object) -> bool:
 
 
 def make_credentials(directory: state.StateDirectory) -> BackendCredentials:
-    """Those of a directory, which are made where there are none. Call it with the backend's lock held.
+    """Return a directory's credentials; create them if there are none. Needs the backend's lock.
 
     Raises:
-        InputError: they cannot be read or written.
+        InputError: the file cannot be read or written, or is malformed.
     """
-    known = credentials_of(directory)
-    if known is not None:
-        return known
-    made = BackendCredentials(secrets.token_urlsafe(32), secrets.token_urlsafe(32))
-    content = json.dumps({"token": made.token, "webhook_secret": made.webhook_secret}, indent=1)
+    existing = credentials_of(directory)
+    if existing is not None:
+        return existing
+    created = BackendCredentials(secrets.token_urlsafe(32), secrets.token_urlsafe(32))
+    content = json.dumps({"token": created.token, "webhook_secret": created.webhook_secret}, indent=1)
     try:
         files.replace_file(directory.backend_credentials, content.encode())
     except OSError as error:
         raise files.unusable(directory.backend_credentials, error) from error
-    return made
+    return created

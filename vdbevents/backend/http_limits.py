@@ -1,4 +1,4 @@
-"""The connections of a backend: uvicorn's, made safe against who sends slowly, too much, or no HTTP."""
+"""uvicorn's connections with limits, against senders that are slow, send too much, or do not send HTTP."""
 
 import asyncio
 from collections.abc import Callable
@@ -11,14 +11,14 @@ from uvicorn.server import ServerState
 _LARGEST_HEAD: Final = 1 << 14
 _PIECE: Final = 1 << 12
 _MOST_CONNECTIONS: Final = 200
-_NO_HTTP: Final = (
-    b"HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\nContent-Length: 27\r\n"
-    b'Cache-Control: no-store\r\nConnection: close\r\n\r\n{"error":"this is no HTTP"}'
+_NOT_HTTP: Final = (
+    b"HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\nContent-Length: 20\r\n"
+    b'Cache-Control: no-store\r\nConnection: close\r\n\r\n{"error":"not HTTP"}'
 )
 
 
 class Connections:
-    """All that are open. Calling it makes the protocol of another one."""
+    """The open connections of a server; called for the protocol of a new one."""
 
     def __init__(
         self,
@@ -27,13 +27,13 @@ class Connections:
         state: ServerState,
         seconds: float,
     ) -> None:
-        """Opens nothing.
+        """Open nothing yet.
 
         Args:
-            application: answers the requests.
-            is_known: whether a request, an ASGI scope, shows a credential.
-            state: where uvicorn keeps what is open.
-            seconds: how long a head may take to come.
+            application: the ASGI application.
+            is_known: returns whether an ASGI scope shows a credential.
+            state: where uvicorn keeps its open connections.
+            seconds: the time limit of a request's head.
         """
         self.config = Config(
             application,
@@ -52,11 +52,11 @@ class Connections:
         self.is_known = is_known
         self.state = state
         self.seconds = seconds
-        # Those that have shown no credential, the oldest first.
+        # The connections without a credential, oldest first.
         self.strangers: dict[_Connection, None] = {}
 
     def __call__(self) -> asyncio.Protocol:
-        """The protocol of a new connection."""
+        """Return the protocol of a new connection."""
         return _Connection(self)
 
 
@@ -72,15 +72,15 @@ class _Connection(H11Protocol):
         strangers[self] = None
         self._patience = self.loop.call_later(self._all_open.seconds, self.give_up)
         if len(self.connections) > _MOST_CONNECTIONS:
-            # Who has shown no credential for longest makes room.
+            # The oldest without a credential makes room.
             next(iter(strangers)).give_up()
 
     def data_received(self, data: bytes) -> None:
         for start in range(0, len(data), _PIECE):
             piece = data[start : start + _PIECE]
             if self.cycle is not None and self in self._all_open.strangers:
-                # To take a body of tiny chunks apart costs more than to send it: that of a stranger is
-                # received, so that the answer is not lost, but not looked at.
+                # Parsing a body of tiny chunks costs more than sending it: a stranger's is received, so that
+                # the answer is not lost, but not parsed.
                 self._unread += len(piece)
             if self.transport.is_closing() or self._unread > _PIECE:
                 return
@@ -92,9 +92,9 @@ class _Connection(H11Protocol):
         if is_stranger and self.cycle is not None and self._all_open.is_known(self.scope):
             self._forget()
 
-    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's own words
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's own text
         if self.cycle is None or not self.cycle.response_started:
-            self.transport.write(_NO_HTTP)
+            self.transport.write(_NOT_HTTP)
         if self.cycle is not None:
             self.cycle.disconnected = True
             self.cycle.message_event.set()
@@ -105,13 +105,13 @@ class _Connection(H11Protocol):
         super().connection_lost(exc)
 
     def give_up(self) -> None:
-        """Ends it at once."""
+        """Close it at once."""
         self._forget()
-        # Now: the next one to come in the same turn of the loop has to find its room.
+        # Now: another connection in the same turn of the loop needs the room.
         self.connections.discard(self)
         self.transport.abort()
 
     def _forget(self) -> None:
-        # A timer that goes on would keep each of a flood of connections in memory.
+        # A running timer would keep each of a flood of connections in memory.
         self._patience.cancel()
         self._all_open.strangers.pop(self, None)

@@ -1,4 +1,4 @@
-"""The backend in the world: a socket, requests with limits, and what goes on behind their answers."""
+"""Serve the backend: a socket, its requests within limits, and the supervisor of its sessions."""
 
 import asyncio
 import contextlib
@@ -31,14 +31,14 @@ _Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 _Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 _LARGEST_BODY: Final = 1 << 20
-# Of who is refused, or sends too much, so much is read that the answer is not lost in a reset.
+# Of a refused or too large request, so much is read that the answer is not lost in a reset.
 _REST_OF_A_BODY: Final = 3 << 20
 _STRANGERS_BODY: Final = 1 << 16
 _BACKLOG: Final = 128
 _APPEND_SECONDS: Final = 10.0
 _FAREWELL_SECONDS: Final = 3.0
 _LISTENER_SECONDS: Final = 10.0
-# A tunnel that does not end when it is asked is killed after 3 s, which takes its time as well.
+# A tunnel that does not end when asked is killed after 3 s, which takes its time as well.
 _BACKGROUND_SECONDS: Final = 8.0
 _TUNNEL_SECONDS: Final = 60.0
 
@@ -48,11 +48,11 @@ class ServerOptions:
     """Where to serve, and what.
 
     Attributes:
-        sessions: what sessions are made like; its directory is the backend's.
+        sessions: how sessions are created; its directory is the backend's.
         public_url: how others reach this; empty: only by `host` and `port`, or through the tunnel.
         cloudflared: the program that makes a tunnel, or None.
         open_to_loopback: no token is needed.
-        read_seconds: how long a head, and then a body, may take to come.
+        read_seconds: the time limit of a request's head, and of its body.
     """
 
     sessions: SupervisorOptions
@@ -65,17 +65,17 @@ class ServerOptions:
 
 
 def serve(options: ServerOptions, say: Reporter, announce: Callable[[str], None]) -> signal.Signals:
-    """Serves until a signal asks to end, and answers which one it was.
+    """Serve until a signal comes, and return which one.
 
     Args:
         options: see there.
-        say: tells a person.
-        announce: called with the public address when requests to it are answered, and with each new one.
+        say: shows messages.
+        announce: called with the public URL once requests are answered, and with each new one.
 
     Raises:
-        CaptureError: another backend has this directory. Nothing was touched.
+        CaptureError: another backend serves this directory; nothing was touched.
         InputError: the port is in use, or the directory's files cannot be written.
-        StorageError: the journal cannot be.
+        StorageError: the journal cannot be used.
     """
     directory = options.sessions.directory
     lock = locks.ProcessLock(directory.backend_lock, lambda: locks.already_serving(directory))
@@ -85,23 +85,24 @@ def serve(options: ServerOptions, say: Reporter, announce: Callable[[str], None]
         lock.release()
 
 
-class _Journal:
+class _LockedJournal:
     """The journal, for one thread at a time."""
 
     def __init__(self, directory: journal_state.StateDirectory) -> None:
         self._journal = journal_append.Journal(directory, clock_ms=files.wall_ms)
         self._guard = threading.Lock()
 
-    def append(self, made: envelope.Record, *, once: bool = False) -> None:
-        """Returns when a line is on the disk, or, with `once`, is known to be there.
+    def append(self, record: envelope.Record, *, once: bool = False) -> None:
+        """Append a line and sync it to disk; with `once`, skip an event that is already there.
 
         Raises:
-            OSError: it is not known to be.
+            OSError: the line may not be on the disk.
         """
         if not self._guard.acquire(timeout=_APPEND_SECONDS):
-            raise TimeoutError("the disk does not answer")
+            raise TimeoutError("the disk does not respond")
         try:
-            self._journal.append([made.line], {made.line: identity.once_delivered(made)} if once else None)
+            duplicates = {record.line: identity.once_delivered(record)} if once else None
+            self._journal.append([record.line], duplicates)
             self._journal.sync()
         finally:
             self._guard.release()
@@ -118,36 +119,38 @@ class _Server:
         self._options = options
         self._say = say
         self._announce = announce
-        self._backend = policy.RequestPolicy(credentials, open_to_loopback=options.open_to_loopback)
+        self._policy = policy.RequestPolicy(credentials, open_to_loopback=options.open_to_loopback)
         self._limits = policy.RateLimits()
-        self._journal = _Journal(options.sessions.directory)
-        # One, for each thread keeps for good what the largest body took.
+        self._journal = _LockedJournal(options.sessions.directory)
+        # One thread: each keeps the memory of the largest body it has seen.
         self._writer = cloud.DaemonThreads(most=1)
         self._public_url = options.public_url
-        self._complaint = ""
+        self._reported = ""
 
     async def run(self) -> signal.Signals:
         loop = self._loop = asyncio.get_running_loop()
         loop.set_default_executor(cloud.DaemonThreads())
         self._signal: asyncio.Future[signal.Signals] = loop.create_future()
         self._handle_signals(loop)
-        endpoint = _bound(self._options.host, self._options.port)
+        endpoint = _bind(self._options.host, self._options.port)
         port = endpoint.getsockname()[1]
         self._local_url = _url_of(self._options.host, port)
         try:
-            self._sessions = Supervisor(self._options.sessions, self._say, self._journal.append)
-            told = {"pid": os.getpid(), "version": __version__, "port": port}
+            self._supervisor = Supervisor(self._options.sessions, self._say, self._journal.append)
+            serving = {"pid": os.getpid(), "version": __version__, "port": port}
             try:
-                await self._sessions.restore(told)
+                await self._supervisor.restore(serving)
             except OSError as error:
                 path = self._options.sessions.directory.journal
                 raise StorageError(
-                    f"cannot use {path}: {error.strerror or error}", "make room there, or see who owns it"
+                    f"cannot use {path}: {error.strerror or error}",
+                    "free some space, or check the owner of the file",
+                    error_id="journal-unusable",
                 ) from error
             await self._serve(endpoint)
         finally:
             endpoint.close()
-        await self._sessions.close(_LISTENER_SECONDS)
+        await self._supervisor.close(_LISTENER_SECONDS)
         return self._signal.result()
 
     def _handle_signals(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -159,7 +162,7 @@ class _Server:
         for number in (signal.SIGINT, signal.SIGTERM):
             try:
                 loop.add_signal_handler(number, interrupt, number)
-            except NotImplementedError:  # Windows' event loop knows no signals
+            except NotImplementedError:  # Windows' event loop has no signal handlers
                 signal.signal(number, lambda n, _: loop.call_soon_threadsafe(interrupt, n))
 
     async def _serve(self, endpoint: socket.socket) -> None:
@@ -169,14 +172,14 @@ class _Server:
 
         state = ServerState()
         loop = asyncio.get_running_loop()
-        loop.set_exception_handler(self._unforeseen)
+        loop.set_exception_handler(self._report_unexpected)
         make = Connections(self._application, self._is_known, state, self._options.read_seconds)
         listening = await loop.create_server(make, sock=endpoint, backlog=_BACKLOG)
-        background = [loop.create_task(self._sessions.run())]
+        background = [loop.create_task(self._supervisor.run())]
         if self._options.cloudflared is not None:
             tunnel = Tunnel(self._options.cloudflared, self._local_url, self._say, self._take_address)
             background.append(loop.create_task(tunnel.run()))
-            loop.call_later(_TUNNEL_SECONDS, self._miss_address)
+            loop.call_later(_TUNNEL_SECONDS, self._report_missing_address)
         else:
             self._public_url = self._public_url or self._local_url
             self._announce(self._public_url)
@@ -192,47 +195,47 @@ class _Server:
             await asyncio.wait(background, timeout=_BACKGROUND_SECONDS)
 
     def _background_ended(self, task: asyncio.Task[None]) -> None:
-        # A task that dies unseen would leave a backend that does a part of its work.
+        # A backend that goes on without one of its tasks would do a part of its work.
         if not task.cancelled() and not self._signal.done() and (error := task.exception()) is not None:
             self._signal.set_exception(error)
 
-    def _unforeseen(self, _: asyncio.AbstractEventLoop, told: dict[str, Any]) -> None:
-        # asyncio would print a traceback for each connection that its end has surprised.
-        self._complain(f"{told.get('message')}: {told.get('exception')!r}")
+    def _report_unexpected(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        # asyncio would print a traceback for each connection that ends unexpectedly.
+        self._report(f"{context.get('message')}: {context.get('exception')!r}")
 
     def _take_address(self, url: str) -> None:
         self._public_url = url
         if url:
             self._announce(url)
 
-    def _miss_address(self) -> None:
+    def _report_missing_address(self) -> None:
         if not self._public_url:
             self._say(
-                f"cloudflared has told no address in {_TUNNEL_SECONDS:g} s",
+                f"cloudflared has printed no address in {_TUNNEL_SECONDS:g} s",
                 problem=True,
-                hint=f"see what it says: cloudflared tunnel --url {self._local_url}",
+                hint=f"check its output: cloudflared tunnel --url {self._local_url}",
             )
 
     # Requests.
 
     async def _application(self, scope: _Scope, receive: _Receive, send: _Send) -> None:
         try:
-            answer = await self._answer(scope, receive)
+            reply = await self._reply(scope, receive)
         except ConnectionError:
-            return  # nobody is there any more
-        except Exception as error:  # noqa: BLE001 - whatever it is, the next request is served
-            self._complain(f"a request met a bug in vdbevents; please report it: {error!r}")
-            answer = policy.BROKEN
+            return  # the client is gone
+        except Exception as error:  # noqa: BLE001 - the next request is served all the same
+            self._report(f"a request hit a bug in vdbevents, please report it: {error!r}")
+            reply = policy.BROKEN
         from starlette.responses import JSONResponse
 
-        # One request a connection: nothing that is left of it can be taken for the next one.
-        headers = {**answer.headers, "Cache-Control": "no-store", "Connection": "close"}
-        response = JSONResponse(dict(answer.content), answer.status, headers)
+        # One request per connection: the rest of it cannot be taken for another request.
+        headers = {**reply.headers, "Cache-Control": "no-store", "Connection": "close"}
+        response = JSONResponse(dict(reply.content), reply.status, headers)
         await response(scope, receive, send)
 
-    async def _answer(self, scope: _Scope, receive: _Receive) -> policy.Reply:
+    async def _reply(self, scope: _Scope, receive: _Receive) -> policy.Reply:
         head, seconds = _head_of(scope), self._options.read_seconds
-        refused = self._backend.refuse(head)
+        refused = self._policy.refuse(head)
         client = scope.get("client") or ("", 0)
         path = head.path if refused is None else None
         too_often = self._limits.refuse(client[0], time.monotonic(), known_for=path)
@@ -244,52 +247,49 @@ class _Server:
             return body
         try:
             async with asyncio.timeout(_APPEND_SECONDS):
-                answer = await self._loop.run_in_executor(self._writer, self._handle, head, body)
+                reply = await self._loop.run_in_executor(self._writer, self._handle, head, body)
         except OSError as error:
-            reason = "the disk does not answer" if isinstance(error, TimeoutError) else error.strerror
-            self._complain(
-                f"a webhook could not be written down, and has to be sent again: {reason or error}"
-            )
+            reason = "the disk does not respond" if isinstance(error, TimeoutError) else error.strerror
+            self._report(f"cannot store a webhook, its sender must send it again: {reason or error}")
             return policy.UNWRITTEN
-        if answer is None:
-            return await self._make_session()
-        self._complaint = ""
-        return answer
+        if reply is None:
+            return await self._create_session()
+        self._reported = ""
+        return reply
 
     def _handle(self, head: policy.RequestHead, body: bytes) -> policy.Reply | None:
-        """In a thread: a hostile body takes its time, in which others are served."""
-        handled = self._backend.handle(head, body, files.wall_ms())
-        if handled.append is not None:
-            self._journal.append(handled.append, once=True)
-        return handled.answer
+        """Handle a request in a thread, because parsing a hostile body takes time."""
+        decision = self._policy.handle(head, body, files.wall_ms())
+        if decision.append is not None:
+            self._journal.append(decision.append, once=True)
+        return decision.reply
 
     def _is_known(self, scope: _Scope) -> bool:
-        return self._backend.refuse(_head_of(scope)) is None
+        return self._policy.refuse(_head_of(scope)) is None
 
-    async def _make_session(self) -> policy.Reply:
+    async def _create_session(self) -> policy.Reply:
         if not self._public_url:
             return policy.error(503, "the tunnel has no address yet", retry_after="2")
-        webhook_url = self._public_url + self._backend.webhook_path()
+        webhook_url = self._public_url + self._policy.webhook_path()
         try:
-            made = await self._sessions.create(webhook_url)
-        except ServiceRefusedError as error:
-            self._complain(error.message, error.hint)
-            return policy.error(502, "the service refused to make a session")
+            session = await self._supervisor.create(webhook_url)
         except VdbeventsError as error:
-            self._complain(error.message, error.hint)
+            self._report(error.message, error.hint)
+            if isinstance(error, ServiceRefusedError):
+                return policy.error(502, "the service refused to create a session")
             return policy.error(503, "the service could not be reached", retry_after="5")
         except OSError as error:
-            self._complain(f"a session could not be written down: {error.strerror or error}")
+            self._report(f"cannot record a session: {error.strerror or error}")
             return policy.UNWRITTEN
-        self._complaint = ""
-        content = {"session_id": made.session_id, "token": made.token, "webhook_url": webhook_url}
+        self._reported = ""
+        content = {"session_id": session.session_id, "token": session.token, "webhook_url": webhook_url}
         return policy.Reply(200, content)
 
-    def _complain(self, text: str, hint: str = "") -> None:
-        # Whoever asks again and again is no reason to say it as often.
-        if text != self._complaint:
-            self._say(text, problem=True, hint=hint)
-        self._complaint = text
+    def _report(self, problem: str, hint: str = "") -> None:
+        """Show a problem once, however often clients cause it in a row."""
+        if problem != self._reported:
+            self._say(problem, problem=True, hint=hint)
+        self._reported = problem
 
 
 def _head_of(scope: _Scope) -> policy.RequestHead:
@@ -301,7 +301,7 @@ def _head_of(scope: _Scope) -> policy.RequestHead:
 
 
 async def _read(receive: _Receive, keep: int, most: int, seconds: float) -> bytes | policy.Reply:
-    """The body, of at most `keep` bytes; of what is longer, `most` bytes are read and forgotten.
+    """Return a body of at most `keep` bytes; of a longer one, read up to `most` bytes and drop them.
 
     Raises:
         ConnectionError: the client is gone.
@@ -326,8 +326,12 @@ async def _read(receive: _Receive, keep: int, most: int, seconds: float) -> byte
     return b"".join(pieces) if size <= keep else policy.TOO_LARGE
 
 
-def _bound(host: str, port: int) -> socket.socket:
-    """A socket that is bound, so that a port in use is told of before anything else is done."""
+def _bind(host: str, port: int) -> socket.socket:
+    """Return a bound socket: a port in use is reported before anything else is done.
+
+    Raises:
+        InputError: the address cannot be used.
+    """
     try:
         kind, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         endpoint = socket.socket(kind, socket.SOCK_STREAM, socket.IPPROTO_TCP)
@@ -342,23 +346,24 @@ def _bound(host: str, port: int) -> socket.socket:
         reason = getattr(error, "strerror", None) or str(error)
         raise InputError(
             f"cannot serve on {host}, port {port}: {reason}",
-            "name another --port, or an address of this machine",
+            "use another --port, or an address of this machine as --host",
+            error_id="port-unusable",
         ) from error
     return endpoint
 
 
 def _url_of(host: str, port: int) -> str:
-    # What listens on all addresses is reached by this one from here.
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - it is not bound here
+    # A server on all addresses is reached by this one from here.
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - not bound here
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 async def _close(state: "ServerState") -> None:
-    """Lets what was begun be answered, and ends all connections."""
+    """Finish the running requests, and close all connections."""
     for protocol in list(state.connections):
         protocol.shutdown()
     deadline = time.monotonic() + _FAREWELL_SECONDS
-    while state.tasks and time.monotonic() < deadline:  # noqa: ASYNC110 - uvicorn tells nobody
+    while state.tasks and time.monotonic() < deadline:  # noqa: ASYNC110 - uvicorn has no event for it
         await asyncio.sleep(0.01)
     for task in list(state.tasks):
         task.cancel()

@@ -1,4 +1,4 @@
-"""A public address for a port of this machine: Cloudflare's `cloudflared`, started, watched, and ended."""
+"""A public URL for a port of this machine, by Cloudflare's `cloudflared`."""
 
 import asyncio
 import contextlib
@@ -17,7 +17,7 @@ from vdbevents.cloud.backoff import Backoff
 from vdbevents.errors import InputError
 from vdbevents.sessions.interfaces import Reporter
 
-# That of Cloudflare's own service is in its error messages.
+# Cloudflare's own address is in its error messages.
 _ADDRESS: Final = re.compile(rb"https://(?!api\.)[a-z0-9-]+\.trycloudflare\.com\b")
 _FIRST_PAUSE_SECONDS: Final = 1.0
 _LONGEST_PAUSE_SECONDS: Final = 60.0
@@ -28,24 +28,25 @@ _LONGEST_ADDRESS: Final = 200
 
 
 def find_cloudflared(environ: Mapping[str, str]) -> Path:
-    """Where the program is.
+    """Return the path of the program.
 
     Raises:
         InputError: it is not installed.
     """
-    found = shutil.which("cloudflared", path=environ.get("PATH", os.defpath))
-    if found is None:
+    path = shutil.which("cloudflared", path=environ.get("PATH", os.defpath))
+    if path is None:
         raise InputError(
-            "cloudflared is not installed, or not on the PATH",
+            "--tunnel: cloudflared is not on the PATH",
             "install it: brew install cloudflared (macOS), winget install Cloudflare.cloudflared (Windows), "
             "or https://developers.cloudflare.com/cloudflare-one/connections/connect-networks/downloads/; "
-            "or give the address of a proxy of your own: --public-url",
+            "or give the URL of your own proxy: --public-url",
+            error_id="cloudflared-missing",
         )
-    return Path(found)
+    return Path(path)
 
 
 class Tunnel:
-    """One quick tunnel at a time: when it ends, another one follows, with another address."""
+    """Keep a quick tunnel running; after each restart it has another address."""
 
     def __init__(
         self,
@@ -56,14 +57,14 @@ class Tunnel:
         *,
         first_pause: float = _FIRST_PAUSE_SECONDS,
     ) -> None:
-        """Starts nothing yet.
+        """Start nothing yet.
 
         Args:
-            command: `cloudflared`.
-            target: the address on this machine, such as `http://127.0.0.1:5002`.
-            say: what happens is told to it.
-            on_address: called with each new address, and with nothing when there is none any more.
-            first_pause: seconds before the first attempt to start it again.
+            command: the path of `cloudflared`.
+            target: the local URL, such as `http://127.0.0.1:5002`.
+            say: shows messages.
+            on_address: called with each new URL, and with "" when it is gone.
+            first_pause: seconds before the first restart.
         """
         self._command = command
         self._target = target
@@ -72,7 +73,7 @@ class Tunnel:
         self._first_pause = first_pause
 
     async def run(self) -> None:
-        """Goes on until it is cancelled; the program has ended then."""
+        """Run the program, again and again, until cancelled; end it then."""
         backoff = Backoff(self._first_pause, _LONGEST_PAUSE_SECONDS)
         while True:
             began = time.monotonic()
@@ -84,7 +85,7 @@ class Tunnel:
             if time.monotonic() - began > _STABLE_SECONDS:
                 backoff.reset()
             pause = backoff.next()
-            self._say(f"the tunnel {reason}; starting it again in {pause:g} s", problem=True)
+            self._say(f"the tunnel {reason}; restarting it in {pause:g} s", problem=True)
             await asyncio.sleep(pause)
 
     async def _run_once(self) -> str:
@@ -94,33 +95,33 @@ class Tunnel:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
-            # The key is none of its business.
+            # It must not get the API key.
             env={name: value for name, value in os.environ.items() if name != "VIDEO_DB_API_KEY"},
             **_own_group(),
         )
         try:
             await self._read_address(process)
-            return f"has ended (exit code {await process.wait()})"
+            return f"ended (exit code {await process.wait()})"
         finally:
             await asyncio.shield(_end(process))
 
     async def _read_address(self, process: asyncio.subprocess.Process) -> None:
-        """Reads all that it says, so that it never waits for us; the first address in it is the tunnel's."""
+        """Read all output, so that the program never blocks; the first address in it is the tunnel's."""
         assert process.stderr is not None  # noqa: S101 - it is a pipe
-        rest, is_found = b"", False
-        while said := await process.stderr.read(_BLOCK):
-            if is_found:
+        tail, is_known = b"", False
+        while block := await process.stderr.read(_BLOCK):
+            if is_known:
                 continue
-            rest += said
-            found = _ADDRESS.search(rest)
-            if found is not None and (found.end() < len(rest)):
-                is_found = True
-                self._on_address(found[0].decode())
-            rest = rest[-_LONGEST_ADDRESS:]
+            tail += block
+            match = _ADDRESS.search(tail)
+            if match is not None and match.end() < len(tail):
+                is_known = True
+                self._on_address(match[0].decode())
+            tail = tail[-_LONGEST_ADDRESS:]
 
 
 def _own_group() -> dict[str, Any]:
-    # What is typed on the terminal is for us, and we end it.
+    # Ctrl-C on the terminal must not reach it: it is ended from here.
     if sys.platform == "win32":
         return {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
     return {"start_new_session": True}
