@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes docs/cli.md from the program itself: its help, its exit codes, the variables that it reads.
+"""Write docs/cli.md from the program: its help, its exit codes, and the variables that it reads.
 
 usage: python scripts/make_cli_docs.py
 """
@@ -16,75 +16,75 @@ TARGET = Path(__file__).resolve().parent.parent / "docs" / "cli.md"
 COLUMNS = 100
 
 EXIT_CODES = {
-    ExitCode.DONE: "done; for `query`, `sql` and `gaps`: something was found; for `status`: connected; "
-    "for `cache status`: something is sealed",
-    ExitCode.NO_MATCH: "`query`, `sql`, `gaps`: nothing was found; "
-    "`cache status`, `cache clear`: there is no cache",
-    ExitCode.BAD_INPUT: "wrong usage, or an input that cannot be used",
+    ExitCode.DONE: "success; `query`, `sql`, `gaps`: something was found; `status`: connected; "
+    "`cache status`: something is sealed",
+    ExitCode.NO_MATCH: "`query`, `sql`, `gaps`: nothing was found; `cache status`, `cache clear`: no cache",
+    ExitCode.BAD_INPUT: "wrong usage, or invalid input",
     ExitCode.LISTENER_STATE: "the listener is not running, or another one already records there",
-    ExitCode.REFUSED: "the service refused: the key, the rights, or a certificate that does not verify",
-    ExitCode.UNREACHABLE: "gave up on the network; for `status`: running but not connected, or stale",
+    ExitCode.REFUSED: "the service refused the key, the rights, or its certificate does not verify",
+    ExitCode.UNREACHABLE: "gave up on the network; `status`: running but not connected, or stale",
     ExitCode.CAPTURE: "the capture failed: its runtime, a permission, a device, or the session on the "
-    "server; `capture`, `backend`: another one has the directory",
+    "server; `capture`, `backend`: another one uses the directory",
     ExitCode.BUG: "a bug in vdbevents",
-    ExitCode.STORAGE: "the disk or the memory does not take what has to go there",
-    ExitCode.INTERRUPTED: "interrupted, by Ctrl-C or SIGINT",
+    ExitCode.STORAGE: "not enough room on the disk or in memory, or no permission to write",
+    ExitCode.INTERRUPTED: "interrupted by Ctrl-C or SIGINT",
 }
 
 NOTE_ON_EXIT_CODES = """\
-A closed pipe (`vdbevents query | head`) is no error. A second signal ends a listener at once, with 128 and
-the signal's number."""
+A closed pipe (`vdbevents query | head`) is not an error.
+A second signal ends a listener at once, with 128 plus the signal's number."""
 
 ENVIRONMENT = {
-    "VIDEO_DB_API_KEY": "the key; needed by `listen`",
-    "VIDEO_DB_API": "the base URL of the service; https://api.videodb.io unless set",
-    "VIDEO_DB_BASE_URL": "the same, where `VIDEO_DB_API` is not set",
-    "VIDEODB_EVENTS_DIR": "the state directory, where none is named on the command line",
-    "XDG_STATE_HOME": "`videodb` in it is the directory where neither is given; else ~/.local/state",
-    "XDG_CACHE_HOME": "`vdbevents` in it is where journals' caches are; else that in ~/.cache",
-    "XDG_CONFIG_HOME": "`vdbevents/config.toml` in it sets defaults of options; else that in ~/.config",
-    "VDBEVENTS_…": "`VDBEVENTS_<COMMAND>_<OPTION>`, as `VDBEVENTS_LISTEN_HOLD`: the default of an option",
-    "VDBEVENTS_BACKEND_TOKEN": "what `vdbevents capture --backend` proves its right with, "
-    "unless `--backend-token-file` names a file that holds it",
-    "VDBEVENTS_CAPTURE_RUNTIME": "another capture runtime than the one that VideoDB ships; "
+    "VIDEO_DB_API_KEY": "the API key",
+    "VIDEO_DB_API": "the base URL of the service; default: https://api.videodb.io",
+    "VIDEO_DB_BASE_URL": "the same, if `VIDEO_DB_API` is not set",
+    "VIDEODB_EVENTS_DIR": "the state directory, unless the command line names one",
+    "XDG_STATE_HOME": "its `videodb` is the state directory if neither is given; default: ~/.local/state",
+    "XDG_CACHE_HOME": "its `vdbevents` holds the query cache; default: ~/.cache",
+    "XDG_CONFIG_HOME": "its `vdbevents/config.toml` sets defaults of options; default: ~/.config",
+    "VDBEVENTS_…": "`VDBEVENTS_<COMMAND>_<OPTION>`, as `VDBEVENTS_LISTEN_HOLD`: default of an option",
+    "VDBEVENTS_BACKEND_TOKEN": "the token of `vdbevents capture --backend`, unless `--backend-token-file` "
+    "names a file with it",
+    "VDBEVENTS_CAPTURE_RUNTIME": "a capture runtime to use instead of VideoDB's; "
     "`vdbevents emulator` prints the path of its own",
-    "VDBEVENTS_PAGER, PAGER": "what shows the text of `vdbevents query` on a terminal, "
-    "instead of `less`; empty or `cat`: nothing",
-    "NO_COLOR": "set to anything: no colour, unless `--color always` asks for it",
+    "VDBEVENTS_PAGER, PAGER": "the pager for text of `vdbevents query` on a terminal, instead of `less`; "
+    "empty or `cat`: none",
+    "NO_COLOR": "if set: no colour, unless `--color always`",
     "SSL_CERT_FILE, REQUESTS_CA_BUNDLE": "certificate authorities to trust, for the WebSocket and for HTTP",
 }
 
 
 NOTE_ON_ENVIRONMENT = """\
-What the environment does not set may stand in a `.env` file: that of the current directory, or the one that
-`--cwd` or `--env-file` names; but for `XDG_CACHE_HOME`, and the defaults of options, which only the real
-environment sets, as [configuration](configuration.md) tells."""
+A variable that the environment does not set may be in a `.env` file:
+the one in the current directory, or the one that `--cwd` or `--env-file` names.
+`XDG_CACHE_HOME` and the defaults of options are read from the real environment only:
+see [configuration](configuration.md)."""
 
 
 def contexts(application=None):
-    """A context for each command, each group before its own; `command_path` is what one types."""
+    """Return a context for each command, groups before their commands; `command_path` is as typed."""
     settings = {"resilient_parsing": True, "terminal_width": COLUMNS, "max_content_width": COLUMNS}
 
     def of(command, name, parent):
         context = command.make_context(name, [], parent=parent, **settings)
         yield context
-        for inner, one in getattr(command, "commands", {}).items():
-            yield from of(one, inner, context)
+        for inner_name, inner in getattr(command, "commands", {}).items():
+            yield from of(inner, inner_name, context)
 
     return list(of(get_command(application or whole_app()), "vdbevents", None))
 
 
 def help_of(context):
-    """A command's help as it is on a terminal of a fixed width."""
+    """Return a command's help as on a terminal of a fixed width."""
     return "\n".join(line.rstrip() for line in context.command.get_help(context).splitlines())
 
 
 def document():
-    """The whole of docs/cli.md."""
+    """Return the text of docs/cli.md."""
     parts = [
         "# The command line",
-        "Made from the program by `python scripts/make_cli_docs.py`; a test fails when it is stale.",
-        *(f"## {one.command_path}\n\n```text\n{help_of(one)}\n```" for one in contexts()),
+        "Generated by `python scripts/make_cli_docs.py`; a test fails when it is out of date.",
+        *(f"## {context.command_path}\n\n```text\n{help_of(context)}\n```" for context in contexts()),
         "## Exit codes\n\n| code | meaning |\n|---|---|\n"
         + "\n".join(f"| {code.value} | {EXIT_CODES[code]} |" for code in ExitCode),
         NOTE_ON_EXIT_CODES,

@@ -1,4 +1,4 @@
-"""The documents are tests: what they say of the command line is true, and their links lead somewhere."""
+"""The documents are true: their commands and options exist, and their links have targets."""
 
 import importlib.util
 import re
@@ -34,13 +34,13 @@ def without_code(text):
 
 
 def fenced(text):
-    """The lines in fences, those that a backslash continues joined."""
+    """Yield the lines in code fences; lines that a backslash continues are joined."""
     for block in re.findall(r"^(?:```|~~~)[^\n]*\n(.*?)^(?:```|~~~)\s*$", text, re.MULTILINE | re.DOTALL):
         yield from block.replace("\\\n", " ").splitlines()
 
 
 def options_of(command):
-    """Each option as it may be typed, and whether a value follows it."""
+    """Return the options of a command: each spelling, and whether a value follows it."""
     options = {"--help": False, "-h": False}
     for parameter in command.params:
         if parameter.param_type_name == "option":
@@ -50,7 +50,7 @@ def options_of(command):
 
 
 def words_of(line):
-    """The words of each `vdbevents …` in a line of a shell; none for a line that is no command."""
+    """Yield the words of each `vdbevents …` in a line of a shell."""
     lexer = shlex.shlex(line, posix=True, punctuation_chars="|&;<>()")
     lexer.whitespace_split = True
     try:
@@ -69,7 +69,7 @@ def words_of(line):
 
 
 def mistakes_in(line):
-    """What a line of a shell asks of `vdbevents` that it does not know."""
+    """Yield the unknown commands and options of `vdbevents` in a line of a shell."""
     for words in words_of(line):
         name, rest = "vdbevents", list(words)
         while rest and f"{name} {rest[0]}" in COMMANDS:
@@ -89,14 +89,14 @@ def mistakes_in(line):
             takes_value = options.get(option, False) and "=" not in word
 
 
-def test_the_page_about_the_command_line_is_what_the_program_says():
+def test_the_page_about_the_command_line_is_up_to_date():
     assert CLI.read_text(encoding="utf-8") == maker.document(), "run: python scripts/make_cli_docs.py"
 
 
 @pytest.mark.parametrize(
     "environ", [{"COLUMNS": "40"}, {"COLUMNS": "200", "TERM": "dumb"}, {"FORCE_COLOR": "1"}]
 )
-def test_the_page_does_not_depend_on_who_makes_it(environ, monkeypatch):
+def test_the_page_does_not_depend_on_the_environment(environ, monkeypatch):
     for name, value in environ.items():
         monkeypatch.setenv(name, value)
 
@@ -137,7 +137,7 @@ def anchors_of(page):
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
-def test_every_link_within_the_project_leads_somewhere(page):
+def test_every_link_within_the_project_has_a_target(page):
     text = without_code(page.read_text(encoding="utf-8"))
     links = re.findall(r"\]\(\s*<?([^)>\s]+)>?(?:\s+\"[^\"]*\")?\s*\)", text)
     links += re.findall(r"^\[[^\]]+\]:\s*(\S+)", text, re.MULTILINE)
@@ -178,7 +178,7 @@ def test_every_command_in_a_fence_can_be_typed(page):
         ("pip install vdbevents nothing", []),
     ],
 )
-def test_the_check_of_commands_knows_a_mistake(line, mistakes):
+def test_the_check_of_commands_finds_a_mistake(line, mistakes):
     assert list(mistakes_in(line)) == mistakes
 
 
@@ -224,7 +224,7 @@ def test_each_command_of_a_group_has_a_section_after_that_of_its_group():
         ),
     ],
 )
-def test_the_check_of_commands_knows_a_mistake_in_a_group(line, mistakes, monkeypatch):
+def test_the_check_of_commands_finds_a_mistake_in_a_group(line, mistakes, monkeypatch):
     for context in maker.contexts(drawer_app()):
         monkeypatch.setitem(COMMANDS, context.command_path, context.command)
 
