@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
 from typing import Final
 
 from vdbevents.errors import ListenerStateError, VdbeventsError
@@ -14,32 +15,16 @@ from vdbevents.sessions.waiting import wait_for_connection_id
 _WATCH_SECONDS: Final = 2.0
 
 
+@dataclass(frozen=True, slots=True)
 class ListenerKeeper:
     """Keep a listener connected while a session records."""
 
-    def __init__(
-        self,
-        directory: state.StateDirectory,
-        listener: OwnListener,
-        connect_seconds: float,
-        say: Reporter,
-        stopped: threading.Event,
-    ) -> None:
-        """Start nothing yet.
-
-        Args:
-            directory: the listener's.
-            listener: starts and stops it.
-            connect_seconds: how long it may take to connect.
-            say: shows messages.
-            stopped: cancels a start.
-        """
-        self._directory = directory
-        self._listener = listener
-        self._connect_seconds = connect_seconds
-        self._say = say
-        self._stopped = stopped
-        self._guard = asyncio.Lock()
+    directory: state.StateDirectory
+    listener: OwnListener
+    connect_seconds: float
+    say: Reporter
+    stopped: threading.Event
+    guard: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def connection_id(self) -> str:
         """Return the id of the listener's WebSocket connection; start a listener where none runs.
@@ -47,13 +32,13 @@ class ListenerKeeper:
         Raises:
             VdbeventsError: there is no connection.
         """
-        async with self._guard:
-            if not locks.listener_runs(self._directory):
-                self._say(f"starting a listener on {self._directory.path}")
+        async with self.guard:
+            if not locks.listener_runs(self.directory):
+                self.say(f"starting a listener on {self.directory.path}")
                 # Another process may start one first, which serves as well.
                 with contextlib.suppress(ListenerStateError):
-                    await asyncio.to_thread(self._listener.start, self._stopped)
-            return await wait_for_connection_id(self._directory, self._connect_seconds)
+                    await asyncio.to_thread(self.listener.start, self.stopped)
+            return await wait_for_connection_id(self.directory, self.connect_seconds)
 
     async def prepare(self) -> None:
         """Connect a listener if possible; failures are reported when a connection is needed."""
@@ -72,15 +57,15 @@ class ListenerKeeper:
                 reported = ""
             except (VdbeventsError, OSError) as error:
                 if str(error) != reported:
-                    self._say(str(error), problem=True, hint=getattr(error, "hint", ""))
+                    self.say(str(error), problem=True, hint=getattr(error, "hint", ""))
                 reported = str(error)
 
     async def close(self, active: Collection[str], seconds: float) -> None:
         """Stop the listener if it was started here, unless a session is still active."""
         if active:
-            self._say(
+            self.say(
                 f"left running, with the listener: {', '.join(active)}",
-                hint=f"stop it later with: vdbevents stop {self._directory.path}",
+                hint=f"stop it later with: vdbevents stop {self.directory.path}",
             )
-        elif await asyncio.to_thread(self._listener.stop, seconds):
-            self._say("stopped the listener that was started for this")
+        elif await asyncio.to_thread(self.listener.stop, seconds):
+            self.say("stopped the listener that was started for this")

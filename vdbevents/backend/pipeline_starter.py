@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from vdbevents import cloud
@@ -18,26 +18,17 @@ Record = Callable[[str, dict[str, Any]], Awaitable[None]]
 """Append an event of the recorder's own to the journal; raise OSError if that fails."""
 
 
+@dataclass(frozen=True, slots=True)
 class PipelineStarter:
     """Start pipelines; every step may be repeated."""
 
-    def __init__(
-        self,
-        account: cloud.Account,
-        settings: plan.PipelineSettings,
-        *,
-        listener: ListenerKeeper,
-        info_file: InfoFile,
-        record: Record,
-        say: Reporter,
-    ) -> None:
-        self._account = account
-        self._settings = settings
-        self._listener = listener
-        self._info_file = info_file
-        self._record = record
-        self._say = say
-        self._event_guard = asyncio.Lock()
+    account: cloud.Account
+    settings: plan.PipelineSettings
+    listener: ListenerKeeper
+    info_file: InfoFile
+    record: Record
+    say: Reporter
+    event_guard: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def start(self, session: ServedSession) -> None:
         """Start the pipelines that do not run yet, and record that they run.
@@ -49,23 +40,23 @@ class PipelineStarter:
         info, progress = session.info, session.progress
         if not progress.streams:
             raise ServiceUnreachableError("it is active but has no streams yet", error_id="streams-missing")
-        ws_id = await self._listener.connection_id()
+        ws_id = await self.listener.connection_id()
         new_streams = [it for it in progress.streams if it.id not in session.served]
         known = {(it.kind, it.stream.id) for it in info.pipelines}
-        planned = plan.pipelines_for(new_streams, self._settings)
+        planned = plan.pipelines_for(new_streams, self.settings)
         info.pipelines += [it for it in planned if (it.kind, it.stream.id) not in known]
         # Before the start: an attempt without an answer may have bound them, for good.
         info.pipelines = [replace(it, ws_id=it.ws_id or ws_id) for it in info.pipelines]
         info.phase, info.began_ms = "recording", info.began_ms or files.wall_ms()
-        await self._info_file.write(session, take_over=True)
+        await self.info_file.write(session, take_over=True)
         starts = (self._start_one(session, position) for position in range(len(info.pipelines)))
         failures = await asyncio.gather(*starts, return_exceptions=True)
-        await self._info_file.write(session, take_over=True)
+        await self.info_file.write(session, take_over=True)
         for failure in failures:
             if failure is not None:
                 raise failure
         served = session.served | {stream.id for stream in new_streams}
-        await self._record(STARTED_EVENT, {"capture_session_id": session.id, "served": sorted(served)})
+        await self.record(STARTED_EVENT, {"capture_session_id": session.id, "served": sorted(served)})
         session.served |= served
 
     async def _start_one(self, session: ServedSession, position: int) -> None:
@@ -75,14 +66,14 @@ class PipelineStarter:
             if pipeline.status != "running":
                 started = await asyncio.to_thread(
                     pipelines.start_pipeline,
-                    self._account,
+                    self.account,
                     pipeline,
                     ws_id=pipeline.ws_id,
                     name=pipelines.index_name(pipeline.kind, session.id),
                     again=True,
                 )
                 info.update_pipeline(position, started)
-                self._say(f"session {session.id}: started the {pipeline.title}")
+                self.say(f"session {session.id}: started the {pipeline.title}")
             while not await self._attach_alerts(session, position):
                 """Repeat: meanwhile the listener has rebound it, as another index."""
         except VdbeventsError as error:
@@ -94,17 +85,12 @@ class PipelineStarter:
     async def _attach_alerts(self, session: ServedSession, position: int) -> bool:
         """Attach the missing alerts; return False if the pipeline was replaced meanwhile."""
         info, pipeline = session.info, session.info.pipelines[position]
-        alerts = self._settings.alerts
+        alerts = self.settings.alerts
         if pipeline.kind == "transcript" or all(label in pipeline.alerts for label, _ in alerts):
             return True
-        async with self._event_guard:
-            events = await asyncio.to_thread(pipelines.find_events, self._account, alerts, info.event_ids)
+        async with self.event_guard:
+            events = await asyncio.to_thread(pipelines.find_events, self.account, alerts, info.event_ids)
         attached = await asyncio.to_thread(
-            pipelines.attach_alerts,
-            self._account,
-            pipeline.stream.id,
-            pipeline.id,
-            events,
-            pipeline.ws_id,
+            pipelines.attach_alerts, self.account, pipeline.stream.id, pipeline.id, events, pipeline.ws_id
         )
         return info.update_pipeline(position, replace(pipeline, alerts=attached, error=""))

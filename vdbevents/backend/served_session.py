@@ -45,17 +45,14 @@ class ServedSession:
 
     @property
     def id(self) -> str:
-        """Return the session's id."""
         return self.info.session_id
 
     @property
     def progress(self) -> SessionProgress:
-        """Return its status, streams and export."""
         return self.info.life
 
     @property
     def is_active(self) -> bool:
-        """Return whether it records."""
         return self.progress.status == "active"
 
     @property
@@ -78,14 +75,13 @@ class ServedSession:
 
     def to_dict(self) -> dict[str, Any]:
         """Return its entry in a `backend.serving` event."""
-        info = self.info
         return {
-            "capture_session_id": info.session_id,
-            "collection_id": info.collection_id,
-            "end_user_id": info.end_user_id,
-            "ws_id": info.ws_id or None,
+            "capture_session_id": self.id,
+            "collection_id": self.info.collection_id,
+            "end_user_id": self.info.end_user_id,
+            "ws_id": self.info.ws_id or None,
             "since": self.created_ms / 1000,
-            "status": info.life.status,
+            "status": self.progress.status,
             "served": sorted(self.served),
             "ended": self.is_end_recorded,
         }

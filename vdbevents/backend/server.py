@@ -282,7 +282,7 @@ class _Server:
             self._report(f"cannot record a session: {error.strerror or error}")
             return policy.UNWRITTEN
         self._reported = ""
-        content = {"session_id": session.session_id, "token": session.token, "webhook_url": webhook_url}
+        content = {"session_id": session.session_id, "token": session.token.value, "webhook_url": webhook_url}
         return policy.Reply(200, content)
 
     def _report(self, problem: str, hint: str = "") -> None:

@@ -1,5 +1,7 @@
 """Record the end of a session, and its video."""
 
+from dataclasses import dataclass
+
 from vdbevents.backend.info_file import InfoFile
 from vdbevents.backend.pipeline_starter import Record
 from vdbevents.backend.served_session import ENDED_EVENT, ServedSession
@@ -11,13 +13,13 @@ LONGEST_SHOWN = 500
 """Characters of what a webhook or the service says that a message may repeat."""
 
 
+@dataclass(frozen=True, slots=True)
 class EndRecorder:
     """Write what a session has come to into the info file and the journal."""
 
-    def __init__(self, info_file: InfoFile, record: Record, say: Reporter) -> None:
-        self._info_file = info_file
-        self._record = record
-        self._say = say
+    info_file: InfoFile
+    record: Record
+    say: Reporter
 
     async def record_end(self, session: ServedSession) -> None:
         """Record that a session is stopping or has ended.
@@ -32,19 +34,19 @@ class EndRecorder:
             info.phase = "failed" if session.progress.status == "failed" else "ended"
             info.ended_ms = info.ended_ms or files.wall_ms()
         info.error = session.progress.error
-        await self._info_file.write(session, take_over=False)
+        await self.info_file.write(session, take_over=False)
         if not is_ended or session.is_end_recorded:
             return
         session.is_end_recorded = True
         status = session.progress.status
         end = {"capture_session_id": session.id, "status": status, "error": info.error or None}
         try:
-            await self._record(ENDED_EVENT, end)
+            await self.record(ENDED_EVENT, end)
         except OSError:
             session.is_end_recorded = False
             raise
         reason = f": {info.error}" if info.error else ""
-        self._say(f"session {session.id} is {session.progress.status}{reason}", problem=bool(reason))
+        self.say(f"session {session.id} is {session.progress.status}{reason}", problem=bool(reason))
 
     async def record_video(self, session: ServedSession) -> None:
         """Record where a session's video is, and show it.
@@ -53,9 +55,9 @@ class EndRecorder:
             OSError: the info file cannot be written.
         """
         export = session.progress.export
-        await self._info_file.write_video(session)
+        await self.info_file.write_video(session)
         session.is_video_recorded = True
         texts = (export.video_id, export.stream_url, export.player_url)
         video_id, *links = (text[:LONGEST_SHOWN] for text in texts)
         shown = ", ".join(filter(None, links))
-        self._say(f"session {session.id} is exported: video {video_id}, {shown}")
+        self.say(f"session {session.id} is exported: video {video_id}, {shown}")

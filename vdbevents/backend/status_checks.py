@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
 from typing import Final
@@ -19,28 +20,16 @@ _POLL_SECONDS: Final = 15.0
 _EXPECTED_MS: Final = 3_600_000
 
 
+@dataclass(frozen=True, slots=True)
 class StatusChecks:
     """Update sessions from the API's answers."""
 
-    def __init__(
-        self,
-        account: cloud.Account,
-        tasks: BackgroundTasks,
-        decide: Callable[[ServedSession], None],
-        learn: Callable[[ServedSession, lifecycle.Lifecycle], None],
-    ) -> None:
-        """Ask nothing yet.
-
-        Args:
-            account: the API.
-            tasks: where questions wait for their answers.
-            decide: called with a session whose status may have changed.
-            learn: called with a session and a confirmed report of its end.
-        """
-        self._account = account
-        self._tasks = tasks
-        self._decide = decide
-        self._learn = learn
+    account: cloud.Account
+    tasks: BackgroundTasks
+    decide: Callable[[ServedSession], None]
+    """Called with a session whose status may have changed."""
+    learn: Callable[[ServedSession, lifecycle.Lifecycle], None]
+    """Called with a session and a confirmed report of its end."""
 
     async def fetch(self, session: ServedSession) -> cloud.CloudSession:
         """Update a session's status and streams from the API, and return its answer.
@@ -49,7 +38,7 @@ class StatusChecks:
             ServiceRefusedError, ServiceUnreachableError: there was no such answer.
         """
         info = session.info
-        answer = await asyncio.to_thread(self._account.get_session, info.session_id, info.collection_id)
+        answer = await asyncio.to_thread(self.account.get_session, info.session_id, info.collection_id)
         session.progress.take(answer.status, answer.streams, answer.error)
         return answer
 
@@ -58,7 +47,7 @@ class StatusChecks:
         reports, session.unconfirmed = session.unconfirmed, []
         if reports:
             step = partial(self._confirm, session, reports)
-            self._tasks.start(self._tasks.retry(f"session {session.id}: status not confirmed", step))
+            self.tasks.start(self.tasks.retry(f"session {session.id}: status not confirmed", step))
 
     async def _confirm(self, session: ServedSession, reports: Sequence[lifecycle.Lifecycle]) -> None:
         try:
@@ -67,15 +56,15 @@ class StatusChecks:
             if error.status != HTTPStatus.NOT_FOUND:
                 raise
             for report in reports:
-                self._learn(session, report)
+                self.learn(session, report)
             return
-        self._decide(session)
+        self.decide(session)
         for report in reports:
             video_id = cloud.export_from(report.data).video_id
             if report.status != "exported" or answer.video_id not in ("", video_id):
                 continue
             if session.progress.is_ended:
-                self._learn(session, report)
+                self.learn(session, report)
             else:
                 # The API does not know the end yet: ask again when it does.
                 session.unconfirmed = [report]
@@ -101,4 +90,4 @@ class StatusChecks:
                 raise
             session.progress.take("stopped")
         if session.is_active or session.progress.status != status:
-            self._decide(session)
+            self.decide(session)

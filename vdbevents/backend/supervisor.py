@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from vdbevents import cloud
 from vdbevents.backend.info_file import InfoFile
@@ -50,26 +50,13 @@ class SupervisorOptions:
     step_seconds: float = 30.0
 
 
-class NewSession(NamedTuple):
-    """A session for a client, and the token to record it with."""
-
-    session_id: str
-    token: str
-
-
 class Supervisor:
     """Supervise the sessions of one backend, on the running loop."""
 
     def __init__(
         self, options: SupervisorOptions, say: Reporter, append: Callable[[envelope.Record], object]
     ) -> None:
-        """Do nothing before `restore`.
-
-        Args:
-            options: see there.
-            say: shows messages.
-            append: appends a line to the journal; blocks, and raises OSError.
-        """
+        """Do nothing before `restore`; `append` writes a line to the journal, blocks, and raises OSError."""
         self._options = options
         self._say = say
         self._append = append
@@ -123,7 +110,7 @@ class Supervisor:
             self._stopped.set()
             self._tasks.cancel_all()
 
-    async def create(self, webhook_url: str) -> NewSession:
+    async def create(self, webhook_url: str) -> cloud.BackendSession:
         """Create a session that reports to a webhook address, and a token to record it.
 
         Raises:
@@ -155,7 +142,7 @@ class Supervisor:
         if (served := self._sessions.get(session.id)) is not None:
             served.info.token_expires_ms = token.expires_ms
         self._say(f"session {session.id} for {options.end_user_id}")
-        return NewSession(session.id, token.value)
+        return cloud.BackendSession(session.id, token)
 
     async def close(self, seconds: float) -> None:
         """Stop the listener that was started for this, unless a session is still active."""
@@ -187,10 +174,7 @@ class Supervisor:
                 self._checks.confirm(session)
 
     def _learn(
-        self,
-        session: ServedSession,
-        report: lifecycle.Lifecycle,
-        streams: Sequence[lifecycle.Stream] = (),
+        self, session: ServedSession, report: lifecycle.Lifecycle, streams: Sequence[lifecycle.Stream] = ()
     ) -> None:
         """Update a session from a report that can be believed, and do what follows from it."""
         progress = session.progress

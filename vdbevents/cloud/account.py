@@ -189,17 +189,11 @@ class Account:
 
     def start_transcript(self, stream_id: str, ws_id: str | None, engine: str | None) -> None:
         """Start a stream's transcript. One that runs already stays bound to its first WebSocket."""
-        self._call(
-            f"start the transcript of {stream_id}",
-            lambda sdk: _stream(sdk, stream_id).start_transcript(ws_id, engine),
-        )
+        self._on_stream("start the transcript of", stream_id, lambda it: it.start_transcript(ws_id, engine))
 
     def stop_transcript(self, stream_id: str, engine: str | None = None) -> None:
         """Stop a stream's transcript."""
-        self._call(
-            f"stop the transcript of {stream_id}",
-            lambda sdk: _stream(sdk, stream_id).stop_transcript(engine),
-        )
+        self._on_stream("stop the transcript of", stream_id, lambda it: it.stop_transcript(engine))
 
     def transcript_status(self, stream_id: str) -> Mapping[str, Any]:
         """Return `status` (`running`, `stopped`, `not_configured`), `engine`, and more."""
@@ -217,12 +211,11 @@ class Account:
         engine: str | None,
     ) -> Page:
         """Return a page, from 1, of a stream's final transcripts that begin between two times."""
-        return self._call(
-            f"fetch the transcript of {stream_id}",
-            lambda sdk: _page(
-                _stream(sdk, stream_id).get_transcript(page, page_size, start=start, end=end, engine=engine),
-                "transcription_records",
-            ),
+        options = {"start": start, "end": end, "engine": engine}
+        return self._on_stream(
+            "fetch the transcript of",
+            stream_id,
+            lambda it: _page(it.get_transcript(page, page_size, **options), "transcription_records"),
         )
 
     def create_index(
@@ -249,19 +242,19 @@ class Account:
             ws_id: the WebSocket that its records are sent to.
         """
 
-        def create(sdk: _Sdk) -> Index:
-            stream = _stream(sdk, stream_id)
+        def create(stream: _Sdk) -> Index:
             method = stream.index_visuals if channel == "visual_index" else stream.index_audio
             options = {"model_name": model, "name": name, "ws_connection_id": ws_id}
             return _index(method(prompt=prompt, batch_config=batch, **options), stream_id)
 
-        return self._call(f"start the {channel} of {stream_id}", create)
+        return self._on_stream(f"start the {channel} of", stream_id, create)
 
     def list_indexes(self, stream_id: str) -> list[Index]:
         """Return the indexes of a stream."""
-        return self._call(
-            f"list the indexes of {stream_id}",
-            lambda sdk: [_index(it, stream_id) for it in _stream(sdk, stream_id).list_scene_indexes()],
+        return self._on_stream(
+            "list the indexes of",
+            stream_id,
+            lambda it: [_index(index, stream_id) for index in it.list_scene_indexes()],
         )
 
     def get_records(
@@ -277,16 +270,16 @@ class Account:
         """Return a page, from 1, of an index's records that begin between two times."""
         # The SDK sends both bounds or none, and takes zero for none.
         bounds = (start or 1, end or _END_OF_TIME) if start or end else (None, None)
-        return self._call(
-            f"fetch the records of {index_id}",
-            lambda sdk: _page(
-                _scene_index(sdk, stream_id, index_id).get_scenes(*bounds, page, page_size), "scenes"
-            ),
+        return self._on_index(
+            "fetch the records of",
+            stream_id,
+            index_id,
+            lambda it: _page(it.get_scenes(*bounds, page, page_size), "scenes"),
         )
 
     def stop_index(self, stream_id: str, index_id: str) -> None:
         """Stop an index; its records stay."""
-        self._call(f"stop the index {index_id}", lambda sdk: _scene_index(sdk, stream_id, index_id).stop())
+        self._on_index("stop the index", stream_id, index_id, lambda it: it.stop())
 
     # Alerts.
 
@@ -300,54 +293,48 @@ class Account:
 
     def list_alerts(self, stream_id: str, index_id: str) -> list[Mapping[str, Any]]:
         """Return the alerts of an index: `alert_id`, `event_id`, `label`, `prompt`, `status`."""
-        return self._call(
-            f"list the alerts of {index_id}",
-            lambda sdk: _objects(_scene_index(sdk, stream_id, index_id).list_alerts()),
+        return self._on_index(
+            "list the alerts of", stream_id, index_id, lambda it: _objects(it.list_alerts())
         )
 
     def create_alert(
-        self,
-        stream_id: str,
-        index_id: str,
-        event_id: str,
-        ws_id: str | None,
-        callback_url: str | None = None,
+        self, stream_id: str, index_id: str, event_id: str, ws_id: str | None, callback_url: str | None = None
     ) -> str:
         """Create an alert for an event on an index; return its id."""
-        return self._call(
-            f"create an alert on {index_id}",
-            lambda sdk: _text(
-                _scene_index(sdk, stream_id, index_id).create_alert(event_id, callback_url, ws_id)
-            ),
+        return self._on_index(
+            "create an alert on",
+            stream_id,
+            index_id,
+            lambda it: _text(it.create_alert(event_id, callback_url, ws_id)),
         )
 
     def set_alert(self, stream_id: str, index_id: str, alert_id: str, *, enabled: bool) -> None:
         """Enable or disable an alert."""
         name = _path_part(alert_id)
-
-        def switch(sdk: _Sdk) -> None:
-            index = _scene_index(sdk, stream_id, index_id)
-            (index.enable_alert if enabled else index.disable_alert)(name)
-
-        self._call(f"{'enable' if enabled else 'disable'} the alert {alert_id}", switch)
+        self._on_index(
+            f"{'enable' if enabled else 'disable'} the alert {alert_id} of",
+            stream_id,
+            index_id,
+            lambda it: (it.enable_alert if enabled else it.disable_alert)(name),
+        )
 
     # Recordings.
 
     def playable(self, stream_id: str, start: int, end: int) -> Export:
         """Return URLs that play a stream between two times, in Unix seconds."""
 
-        def generate(sdk: _Sdk) -> Export:
-            stream = _stream(sdk, stream_id)
+        def generate(stream: _Sdk) -> Export:
             stream.generate_stream(start, end)
             return Export("exported", "", _or_empty(stream.stream_url), _or_empty(stream.player_url))
 
-        return self._call(f"make a clip of {stream_id}", generate)
+        return self._on_stream("make a clip of", stream_id, generate)
 
     def search(self, stream_id: str, query: str, *, most: int | None) -> list[Shot]:
         """Return the results of VideoDB's semantic search on a stream, best first."""
-        return self._call(
-            f"search {stream_id}",
-            lambda sdk: [
+        return self._on_stream(
+            "search",
+            stream_id,
+            lambda it: [
                 Shot(
                     stream_id,
                     _number(shot.start),
@@ -356,9 +343,21 @@ class Account:
                     _number(shot.search_score),
                     _or_empty(shot.scene_index_id),
                 )
-                for shot in _stream(sdk, stream_id).search(query, result_threshold=most).get_shots()
+                for shot in it.search(query, result_threshold=most).get_shots()
             ],
         )
+
+    def _on_stream(self, what: str, stream_id: str, ask: Callable[[_Sdk], _Answer]) -> _Answer:
+        from videodb.rtstream import RTStream
+
+        part = _path_part(stream_id)
+        return self._call(f"{what} {stream_id}", lambda sdk: ask(RTStream(sdk, part)))
+
+    def _on_index(self, what: str, stream_id: str, index_id: str, ask: Callable[[_Sdk], _Answer]) -> _Answer:
+        from videodb.rtstream import RTStreamSceneIndex
+
+        parts = _path_part(index_id), _path_part(stream_id)
+        return self._call(f"{what} {index_id}", lambda sdk: ask(RTStreamSceneIndex(sdk, *parts)))
 
     def _call(self, what: str, ask: Callable[[_Sdk], _Answer], *, missing: str = "") -> _Answer:
         """Return what `ask` makes of a connection; see `refusal` for `what` and `missing`."""
@@ -398,18 +397,6 @@ def _path_part(identifier: str) -> str:
 
 def _sessions_path(collection_id: str) -> str:
     return f"collection/{_path_part(collection_id)}/capture/session"
-
-
-def _stream(sdk: _Sdk, stream_id: str) -> _Sdk:
-    from videodb.rtstream import RTStream
-
-    return RTStream(sdk, _path_part(stream_id))
-
-
-def _scene_index(sdk: _Sdk, stream_id: str, index_id: str) -> _Sdk:
-    from videodb.rtstream import RTStreamSceneIndex
-
-    return RTStreamSceneIndex(sdk, _path_part(index_id), _path_part(stream_id))
 
 
 # Readers of answers. They raise TypeError, KeyError or AttributeError, which `refusal` explains.
