@@ -1,7 +1,8 @@
-"""The real server in a thread, and hands to reach it with."""
+"""The real server in a thread, and a client for it."""
 
 import contextlib
 import json
+import subprocess
 import time
 import urllib.request
 from pathlib import Path
@@ -18,7 +19,7 @@ KEY = "sk-emulator"
 
 
 class Emulator:
-    """A running server as a client sees it."""
+    """A client of a running server."""
 
     def __init__(self, url, exits):
         self.url = url
@@ -26,7 +27,7 @@ class Emulator:
         self._exits = exits
 
     def http(self, method, path, body=None, key=KEY):
-        """(status, headers, answer) of one request on a connection of its own."""
+        """Make one request on its own connection; return (status, headers, answer)."""
         content = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
         headers = {} if key is None else {"x-access-token": key}
         request = urllib.request.Request(self.url + path, content, headers, method=method)
@@ -39,7 +40,7 @@ class Emulator:
             return error.code, error.headers, json.loads(text) if text[:1] == b"{" else text.decode()
 
     def control(self, action, **body):
-        """POST to a control endpoint, which has to succeed."""
+        """POST to a control endpoint; fail unless it succeeds."""
         status, _, answer = self.http("POST", f"/emulator/{action}", body, key=None)
         assert status == 200, answer
         return answer
@@ -49,7 +50,7 @@ class Emulator:
         return self.http("GET", "/emulator/state", key=None)[2]
 
     def until(self, holds):
-        """Waits until the state is as wanted, and returns it."""
+        """Wait until the state satisfies a predicate, and return it."""
         deadline = time.monotonic() + PATIENCE
         while not holds(state := self.state):
             assert time.monotonic() < deadline, state
@@ -60,7 +61,7 @@ class Emulator:
         return self.sdk.connect_websocket().url
 
     def connect(self, **options):
-        """A WebSocket that is closed with the test, and its connection id."""
+        """Return a WebSocket that is closed with the test."""
         # A client that has not read everything cannot see the answer to its close frame, and need not wait.
         options = {
             "max_size": None,
@@ -77,7 +78,7 @@ class Emulator:
 
 @pytest.fixture
 def start():
-    """Starts a server with any settings; by default it plays nothing by itself."""
+    """Start a server with any settings; without `autoplay` unless it is given."""
     with contextlib.ExitStack() as exits:
 
         def begin(**settings):
@@ -94,7 +95,7 @@ def emulator(start):
 
 @pytest.fixture
 def journal(tmp_path):
-    """Writes lines as a journal."""
+    """Write lines as a journal."""
 
     def write(*lines) -> Path:
         path = tmp_path / "journal.jsonl"
@@ -102,3 +103,20 @@ def journal(tmp_path):
         return path
 
     return write
+
+
+@pytest.fixture(scope="session")
+def certificate_and_key(tmp_path_factory):
+    """Make a certificate for 127.0.0.1; return the paths of it and its key."""
+    folder = tmp_path_factory.mktemp("certificate")
+    certificate, key = folder / "certificate.pem", folder / "key.pem"
+    curve = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1"
+    command = (
+        f"openssl req -x509 {curve} -nodes -days 1 -subj /CN=x -addext subjectAltName=IP:127.0.0.1"
+        f" -keyout {key} -out {certificate}"
+    )
+    try:
+        subprocess.run(command.split(), check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("openssl cannot make a certificate")
+    return certificate, key

@@ -1,4 +1,4 @@
-"""Everything that can go wrong on demand."""
+"""Faults, and the control endpoints."""
 
 import base64
 import json
@@ -9,6 +9,8 @@ import pytest
 from support.patience import PATIENCE
 from videodb.exceptions import InvalidRequestError, RequestTimeoutError
 from websockets.exceptions import ConnectionClosedError, ConnectionClosedOK, InvalidStatus
+
+from vdbevents.emulator.faults import ActiveFaults
 
 
 def test_http_fails_for_as_many_times_as_asked(emulator):
@@ -40,7 +42,7 @@ def test_slow_answers_are_late_and_a_fault_ends_with_its_time(emulator):
     emulator.until(lambda state: state["faults"] == {})
 
 
-def test_what_is_answered_late_is_done_at_once(emulator):
+def test_a_call_that_is_answered_late_takes_effect_at_once(emulator):
     emulator.control("faults", late={"seconds": 3600, "times": 1})
     with pytest.raises(RequestTimeoutError):
         emulator.sdk.post("collection/default/capture/session", data={"end_user_id": "u"}, timeout=0.2)
@@ -72,7 +74,7 @@ def test_calls_fail_by_method_and_pattern_once_the_first_have_passed(emulator):
     assert emulator.http("GET", path + "status")[0] == 200
 
 
-def test_a_client_token_runs_out_and_the_api_key_does_not(emulator):
+def test_a_client_token_expires_and_the_api_key_does_not(emulator):
     token = emulator.sdk.generate_client_token()
     session = emulator.sdk.create_capture_session("user")
     path = f"/capture/session/{session.id}"
@@ -83,8 +85,8 @@ def test_a_client_token_runs_out_and_the_api_key_does_not(emulator):
     assert emulator.http("GET", path, key=token)[0] == 200
 
 
-def begin(emulator):
-    """A WebSocket, and a session that was started; its first two events are taken."""
+def begin_session(emulator):
+    """Start a session; return its WebSocket, without the first two events, and its id."""
     socket, connection_id = emulator.greeted()
     session = emulator.sdk.create_capture_session("user", ws_connection_id=connection_id)
     channels = [{"channel_id": "display:1", "type": "video", "store": True}]
@@ -103,8 +105,8 @@ def status_of(emulator):
 
 def test_a_session_never_becomes_active_and_the_next_one_does(emulator):
     emulator.control("faults", activation={"mode": "never", "times": 1})
-    silent, _ = begin(emulator)
-    socket, _ = begin(emulator)
+    silent, _ = begin_session(emulator)
+    socket, _ = begin_session(emulator)
     assert statuses(socket, 1) == ["active"]
     assert emulator.state["sessions"][0]["status"] == "starting"
     with pytest.raises(TimeoutError):
@@ -114,7 +116,7 @@ def test_a_session_never_becomes_active_and_the_next_one_does(emulator):
 def test_a_session_becomes_active_late(emulator):
     emulator.control("faults", activation={"mode": "late", "seconds": 0.4})
     started = time.monotonic()
-    socket, _ = begin(emulator)
+    socket, _ = begin_session(emulator)
     assert statuses(socket, 1) == ["active"]
     assert time.monotonic() - started >= 0.4
 
@@ -135,7 +137,7 @@ def test_a_session_becomes_active_late(emulator):
 )
 def test_a_session_fails_to_start(emulator, wanted, error):
     emulator.control("faults", activation={"mode": "failed", **wanted})
-    socket, session_id = begin(emulator)
+    socket, session_id = begin_session(emulator)
     failed = json.loads(socket.recv(timeout=PATIENCE))
     assert (failed["event"], failed["data"]) == ("capture_session.failed", {"error": error})
     assert emulator.sdk.get_capture_session(session_id).status == "failed"
@@ -146,7 +148,7 @@ def test_a_session_fails_to_start(emulator, wanted, error):
 @pytest.mark.parametrize(("mode", "status"), [("never", "exporting"), ("failed", "failed")])
 def test_an_export_never_ends_or_fails(emulator, mode, status):
     emulator.control("faults", export={"mode": mode})
-    socket, session_id = begin(emulator)
+    socket, session_id = begin_session(emulator)
     emulator.until(lambda state: state["sessions"][0]["status"] == "active")
     emulator.http("POST", f"/capture/session/{session_id}/stop")
     assert statuses(socket, 3) == ["active", "stopping", "stopped"]
@@ -178,13 +180,13 @@ def test_a_replay_is_withheld_by_channel_as_well(start):
     events = [json.loads(socket.recv(timeout=PATIENCE)) for _ in range(21)]
     assert {event.get("channel") for event in events} == {"capture_session", "visual_index", "audio_index"}
     assert events[-1]["status"] == "exported"
-    (index,) = [it for it in emulator.state["pipelines"] if it["channel"] == "transcript"]
+    (index,) = [entry for entry in emulator.state["pipelines"] if entry["channel"] == "transcript"]
     stream = emulator.sdk.get_collection().get_rtstream(index["stream_id"])
     assert stream.get_transcript()["total_count"] == 19
 
 
 def test_the_state_shows_sessions_and_pipelines(emulator):
-    socket, session_id = begin(emulator)
+    socket, session_id = begin_session(emulator)
     statuses(socket, 1)
     (stream,) = emulator.sdk.get_capture_session(session_id).rtstreams
     connection_id = emulator.state["newest"]
@@ -208,9 +210,9 @@ def test_the_state_shows_sessions_and_pipelines(emulator):
 
 
 def test_a_session_ends_by_itself(emulator):
-    socket, first = begin(emulator)
+    socket, first = begin_session(emulator)
     statuses(socket, 1)
-    other, second = begin(emulator)
+    other, second = begin_session(emulator)
     statuses(other, 1)
     assert emulator.control("session", do="stop", session_id=first)["status"] == "stopping"
     assert statuses(socket, 3) == ["stopping", "stopped", "exported"]
@@ -220,14 +222,14 @@ def test_a_session_ends_by_itself(emulator):
         "status": "stopped",
     }
     assert statuses(other, 2) == ["stopped", "exported"]
-    third, _ = begin(emulator)
+    third, _ = begin_session(emulator)
     statuses(third, 1)
     emulator.control("session", do="fail", error="out of disk")
     failed = json.loads(third.recv(timeout=PATIENCE))
     assert failed["data"]["error"] == {"message": "out of disk", "code": "CAPTURE_FAILED"}
     assert status_of(emulator) == "failed"
-    for done in ("stop", "expire", "fail"):
-        status, _, answer = emulator.http("POST", "/emulator/session", {"do": done}, key=None)
+    for action in ("stop", "expire", "fail"):
+        status, _, answer = emulator.http("POST", "/emulator/session", {"do": action}, key=None)
         assert status == 400
         assert "is failed" in answer["message"]
 
@@ -244,12 +246,12 @@ def test_a_session_ends_by_itself(emulator):
         ({"do": "stop", "typo": 1}, 400),
     ],
 )
-def test_an_end_of_a_session_that_makes_no_sense_is_refused(emulator, body, status):
+def test_an_invalid_end_of_a_session_is_refused(emulator, body, status):
     if "session_id" not in body:
         assert emulator.http("POST", "/emulator/session", {"do": "stop"}, key=None)[0] == 404
-    begin(emulator)
-    found, _, answer = emulator.http("POST", "/emulator/session", body, key=None)
-    assert (found, answer["success"]) == (status, False)
+    begin_session(emulator)
+    code, _, answer = emulator.http("POST", "/emulator/session", body, key=None)
+    assert (code, answer["success"]) == (status, False)
 
 
 def test_the_upgrade_is_refused_and_the_ticket_stays_good(emulator):
@@ -263,7 +265,7 @@ def test_the_upgrade_is_refused_and_the_ticket_stays_good(emulator):
 
 def test_while_it_is_down_connections_are_refused_and_it_comes_back_on_its_port(emulator):
     socket, _ = emulator.greeted()
-    emulator.control("faults", down={"for": 2})
+    emulator.control("faults", down={"for": 1})
     with pytest.raises(OSError, match=r"[Rr]efused"):
         emulator.http("GET", "/collection")
     deadline = time.monotonic() + PATIENCE
@@ -342,7 +344,7 @@ def test_a_reset_leaves_no_close_frame(emulator):
     assert other.ping().wait(PATIENCE)
 
 
-def test_a_stalled_connection_goes_on_where_it_was(emulator):
+def test_a_stalled_connection_continues_where_it_was(emulator):
     socket, _ = emulator.greeted()
     started = time.monotonic()
     emulator.control("stall", seconds=0.4)
@@ -447,10 +449,103 @@ def test_a_replay_keeps_the_time_of_its_recording(start, journal):
         ("replay", {"speed": -1}, 400),
     ],
 )
-def test_a_control_that_makes_no_sense_is_refused(emulator, action, body, status):
+def test_an_invalid_control_request_is_refused(emulator, action, body, status):
     if (action, body) != ("send", {}):
         emulator.greeted()
     else:
         body = {"text": "nobody is there"}
-    found, _, answer = emulator.http("POST", f"/emulator/{action}", body, key=None)
-    assert (found, answer["success"]) == (status, False)
+    code, _, answer = emulator.http("POST", f"/emulator/{action}", body, key=None)
+    assert (code, answer["success"]) == (status, False)
+
+
+# The table of faults alone.
+
+
+def test_a_fault_ends_after_its_time_or_its_strikes():
+    now = [0.0]
+    faults = ActiveFaults(lambda: now[0])
+    faults.change({"http": {"status": 503, "for": 2}, "hang": {"times": 1, "path": "/a"}})
+    assert faults.strike("hang", "/b") is None
+    assert faults.strike("hang", "/a") is not None
+    assert faults.strike("hang", "/a") is None
+    assert faults.in_force()["http"]["seconds_left"] == 2
+    now[0] = 2
+    assert faults.in_force() == {}
+
+
+@pytest.mark.parametrize(
+    ("options", "method", "path", "strikes"),
+    [
+        ({"method": "POST"}, "POST", "/a", True),
+        ({"method": "post"}, "POST", "/a", True),
+        ({"method": "POST"}, "GET", "/a", False),
+        ({"path": "/rtstream/*/transcription"}, "GET", "/rtstream/rts-1/transcription", True),
+        ({"path": "/rtstream/*/transcription/"}, "GET", "/rtstream/rts-1/transcription", True),
+        ({"path": "/rtstream/*/transcription"}, "GET", "/rtstream/rts-1/transcription/status", False),
+        ({"path": "/rtstream/*"}, "GET", "/rtstream/rts-1/transcription", False),
+        ({"path": "/rtstream/rts-*/*"}, "GET", "/rtstream/rts-1/search", True),
+        ({"path": "/rtstream"}, "GET", "/rtstream/rts-1/search", True),
+        ({"path": "/rt*", "method": "GET"}, "POST", "/rtstream", False),
+    ],
+)
+def test_a_fault_strikes_only_the_calls_it_names(options, method, path, strikes):
+    faults = ActiveFaults(lambda: 0.0)
+    faults.change({"slow": {"seconds": 0, **options}})
+    assert (faults.strike("slow", path, method) is not None) is strikes
+
+
+def test_a_fault_skips_the_first_of_the_calls_it_names():
+    faults = ActiveFaults(lambda: 0.0)
+    faults.change({"http": {"status": 500, "path": "/a", "skip": 2, "times": 1}})
+    assert faults.strike("http", "/b") is None
+    assert faults.in_force()["http"]["skip_left"] == 2
+    struck = [faults.strike("http", "/a") is not None for _ in range(4)]
+    assert struck == [False, False, True, False]
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        {"nonsense": {}},
+        {"http": {"status": 500, "skip": -1}},
+        {"http": {"status": 500, "method": "FETCH"}},
+        {"hang": {"method": 5}},
+        {"withhold": {}},
+        {"withhold": {"channel": "transcript", "times": 1}},
+        {"expired_tokens": {"token": "st"}},
+        {"activation": {"mode": "odd"}},
+        {"activation": {"mode": "late"}},
+        {"activation": {"mode": "failed", "error": {"code": "E"}}},
+        {"activation": {"mode": "failed", "error": 5}},
+        {"export": {"mode": "late"}},
+        {"export": {"mode": "none"}},
+        {"runtime": {"times": 1}},
+        {"runtime": {"deny": ["camera"]}},
+        {"runtime": {"deny": [["microphone"]]}},
+        {"runtime": {"channels": ["mic:default"]}},
+        {"runtime": {"die_at": "dance"}},
+        {"runtime": {"die_at": "*"}},
+        {"runtime": {"hang_at": "dance"}},
+        {"runtime": {"long_line_at": "dance"}},
+        {"runtime": {"ignore_sigterm": 1}},
+        {"runtime": {"noise": "yes"}},
+        {"runtime": {"refuse": {"dance": "no"}}},
+        {"runtime": {"refuse": {"init": 5}}},
+        {"http": {}},
+        {"http": {"status": 42}},
+        {"http": {"status": "503"}},
+        {"slow": {"seconds": -1}},
+        {"down": True},
+        {"mute": {"times": 1}},
+        {"init": {"mode": "odd"}},
+        {"init": {"mode": "preceded", "frames": [1]}},
+        {"mute": {"volume": 3}},
+        {"accept_then_close": {"code": 1006}},
+        {"hang": 5},
+    ],
+)
+def test_an_invalid_fault_is_refused_and_changes_nothing(wanted):
+    faults = ActiveFaults(lambda: 0.0)
+    with pytest.raises(ValueError, match=r"fault|close frame"):
+        faults.change({"mute": {}, **wanted} if "mute" not in wanted else wanted)
+    assert faults.in_force() == {}

@@ -16,20 +16,20 @@ CHANNELS = [
 ]
 
 
-def heard(socket, count):
+def receive(socket, count):
     return [json.loads(socket.recv(timeout=PATIENCE)) for _ in range(count)]
 
 
 @pytest.fixture
 def active(start):
-    """A server as fast as it goes, a WebSocket, and an active session bound to it."""
+    """Return a server at speed 0, a WebSocket, and an active session bound to it."""
     emulator = start(speed=0)
     socket, connection_id = emulator.greeted()
     session = emulator.sdk.create_capture_session("user-1", ws_connection_id=connection_id)
     token = emulator.sdk.generate_client_token()
     body = {"session_id": session.id, "channels": CHANNELS}
     assert emulator.http("POST", "/capture/session/start", body, key=token)[0] == 200
-    events = heard(socket, 3)
+    events = receive(socket, 3)
     assert [event["event"] for event in events] == [
         "capture_session.created",
         "capture_session.starting",
@@ -64,7 +64,7 @@ def test_the_sdk_connects_and_receives_the_real_session_as_it_was_recorded(start
     assert (session.status, session.exported_video_id) == ("stopped", "m-019c2f7a")
 
 
-def test_what_is_played_while_nobody_listens_is_not_pushed_again_but_can_be_fetched(start, journal):
+def test_events_missed_while_disconnected_are_not_pushed_but_can_be_fetched(start, journal):
     line = b'{"ts":"t","unix_ts":%.1f,"channel":"transcript","rtstream_id":"r","data":{"text":"%d"}}'
     emulator = start(autoplay=True, replay=journal(*(line % (100 + n * 0.1, n) for n in range(6))))
     first, first_id = emulator.greeted()
@@ -79,15 +79,15 @@ def test_what_is_played_while_nobody_listens_is_not_pushed_again_but_can_be_fetc
     assert [record["text"] for record in records] == ["0", "1", "2", "3", "4", "5"]
 
 
-def test_collections_are_listed_made_and_missed(emulator):
+def test_collections_are_listed_created_and_not_found(emulator):
     assert emulator.sdk.get_collection().id == "default"
-    made = emulator.sdk.create_collection("Name", "What it is for")
-    assert [it.id for it in emulator.sdk.get_collections()] == ["default", made.id]
+    created = emulator.sdk.create_collection("Name", "Its purpose")
+    assert [entry.id for entry in emulator.sdk.get_collections()] == ["default", created.id]
     with pytest.raises(InvalidRequestError, match="no collection 'nowhere'"):
         emulator.sdk.get_collection("nowhere")
 
 
-def test_a_wrong_key_is_refused_and_a_missing_one_too(emulator):
+def test_a_wrong_and_a_missing_key_are_refused(emulator):
     with pytest.raises(AuthenticationError, match="Invalid API key"):
         videodb.connect(api_key="sk-wrong", base_url=emulator.url).get_collection()
     status, _, answer = emulator.http("GET", "/collection", key=None)
@@ -95,7 +95,7 @@ def test_a_wrong_key_is_refused_and_a_missing_one_too(emulator):
     assert emulator.http("GET", "/", key=None)[2]["data"] == {"service": "VideoDB Server"}
 
 
-def test_a_client_token_is_good_for_the_capture_calls_alone(active):
+def test_a_client_token_is_valid_only_for_the_capture_calls(active):
     emulator, _, _, session, token, _ = active
     status, _, answer = emulator.http("GET", f"/capture/session/{session.id}", key=token)
     assert status == 200
@@ -104,7 +104,7 @@ def test_a_client_token_is_good_for_the_capture_calls_alone(active):
     assert emulator.http("POST", "/capture/session/token", {}, key=token)[0] == 401
 
 
-def test_a_session_lives_from_created_to_exported(active):
+def test_a_session_goes_from_created_to_exported(active):
     emulator, socket, _, session, token, events = active
     assert events[2]["data"]["rtstreams"] == [
         {"rtstream_id": stream.id, "name": stream.name, "media_types": [kind]}
@@ -114,7 +114,7 @@ def test_a_session_lives_from_created_to_exported(active):
     assert [channel.name for channel in session.displays] == ["Screen"]
     assert session.primary_video_channel_id == "display:1"
     assert emulator.http("POST", f"/capture/session/{session.id}/stop", key=token)[0] == 200
-    stopping, stopped, exported = heard(socket, 3)
+    stopping, stopped, exported = receive(socket, 3)
     assert (stopping["status"], stopped["status"], exported["status"]) == ("stopping", "stopped", "exported")
     assert set(exported["data"]) == {"exported_video_id", "stream_url", "player_url"}
     (session,) = emulator.sdk.list_capture_sessions(status="stopped")
@@ -122,23 +122,23 @@ def test_a_session_lives_from_created_to_exported(active):
     assert {stream.status for stream in session.rtstreams} == {"stopped"}
 
 
-def test_an_export_goes_on_for_a_while_and_is_then_done(active):
+def test_an_export_is_pending_and_then_exported(active):
     emulator, socket, connection_id, session, _, _ = active
     other, other_id = emulator.greeted()
     assert (session.export_status, session.exported_video_id) == (None, None)
-    emulator.control("faults", export={"mode": "late", "seconds": 5})
+    emulator.control("faults", export={"mode": "late", "seconds": 2})
     emulator.http("POST", f"/capture/session/{session.id}/stop")
-    assert [event["status"] for event in heard(socket, 2)] == ["stopping", "stopped"]
-    for told in (connection_id, other_id):
-        pending = session.export(ws_connection_id=told)
+    assert [event["status"] for event in receive(socket, 2)] == ["stopping", "stopped"]
+    for listener_id in (connection_id, other_id):
+        pending = session.export(ws_connection_id=listener_id)
         assert pending == {
             "session_id": session.id,
             "video_channel_id": "display:1",
             "export_status": "exporting",
         }
     assert emulator.sdk.get_capture_session(session.id).export_status == "exporting"
-    (exported,) = heard(socket, 1)
-    assert heard(other, 1) == [exported]
+    (exported,) = receive(socket, 1)
+    assert receive(other, 1) == [exported]
     done = session.export()
     assert done["export_status"] == "exported"
     urls = {key: done[key] for key in ("stream_url", "player_url")}
@@ -146,23 +146,23 @@ def test_an_export_goes_on_for_a_while_and_is_then_done(active):
     session = emulator.sdk.get_capture_session(session.id)
     assert (session.export_status, session.exported_video_id) == ("exported", done["video_id"])
     assert session.export(ws_connection_id=other_id)["video_id"] == done["video_id"]
-    assert heard(other, 1) == [exported]
-    # The session's own connection was told once, though it asked as well.
+    assert receive(other, 1) == [exported]
+    # The session's own connection got the event once, though it asked as well.
     with pytest.raises(TimeoutError):
         socket.recv(timeout=0)
 
 
-def test_an_export_is_begun_for_a_session_that_none_was_made_of(start, journal):
+def test_asking_for_an_export_begins_one_if_there_is_none(start, journal):
     stored = '{"rtstream_id":"r","name":"display:1","media_types":["video"]}'
     event = '{"ts":"t","unix_ts":%d,"event":"capture_session.%s","capture_session_id":"cap-1","data":%s}'
     lines = (event % (1, "active", f'{{"rtstreams":[{stored}]}}'), event % (2, "stopped", "{}"))
     emulator = start(speed=0, replay=journal(*(line.encode() for line in lines)))
     socket, connection_id = emulator.greeted()
     emulator.control("replay", wait=True)
-    heard(socket, 2)
+    receive(socket, 2)
     session = emulator.sdk.get_capture_session("cap-1")
     assert session.export(ws_connection_id=connection_id)["export_status"] == "exporting"
-    assert heard(socket, 1)[0]["event"] == "capture_session.exported"
+    assert receive(socket, 1)[0]["event"] == "capture_session.exported"
     assert session.export()["export_status"] == "exported"
 
 
@@ -171,9 +171,9 @@ def test_a_session_that_is_just_starting_is_stopped_with_the_api_key(emulator):
     socket, connection_id = emulator.greeted()
     session = emulator.sdk.create_capture_session("user", ws_connection_id=connection_id)
     emulator.http("POST", "/capture/session/start", {"session_id": session.id, "channels": CHANNELS})
-    assert [event["status"] for event in heard(socket, 2)] == ["created", "starting"]
+    assert [event["status"] for event in receive(socket, 2)] == ["created", "starting"]
     assert emulator.http("POST", f"/capture/session/{session.id}/stop")[0] == 200
-    assert [event["status"] for event in heard(socket, 3)] == ["stopping", "stopped", "exported"]
+    assert [event["status"] for event in receive(socket, 3)] == ["stopping", "stopped", "exported"]
 
 
 def test_a_session_that_stored_nothing_is_not_exported(emulator):
@@ -181,18 +181,18 @@ def test_a_session_that_stored_nothing_is_not_exported(emulator):
     session = emulator.sdk.create_capture_session("user", ws_connection_id=connection_id)
     body = {"session_id": session.id, "channels": [CHANNELS[0]]}
     emulator.http("POST", "/capture/session/start", body)
-    heard(socket, 3)
+    receive(socket, 3)
     emulator.http("POST", f"/capture/session/{session.id}/stop")
-    assert [event["status"] for event in heard(socket, 2)] == ["stopping", "stopped"]
+    assert [event["status"] for event in receive(socket, 2)] == ["stopping", "stopped"]
     with pytest.raises(InvalidRequestError, match="nothing to export"):
         emulator.sdk.get_capture_session(session.id).export()
 
 
-def test_transcripts_of_the_script_come_with_times_of_now_and_the_finals_stay(active):
+def test_transcripts_have_present_times_and_final_ones_are_kept(active):
     emulator, socket, connection_id, session, _, _ = active
     mic = session.rtstreams[0]
     assert mic.start_transcript(ws_connection_id=connection_id)["status"] == "running"
-    events = heard(socket, 138)
+    events = receive(socket, 138)
     finals = [event["data"] for event in events if event["data"]["is_final"]]
     assert {(event["channel"], event["rtstream_id"]) for event in events} == {("transcript", mic.id)}
     assert len(finals) == 19
@@ -234,9 +234,9 @@ def test_indexes_are_played_paged_listed_stopped_and_prompted(active):
         ws_connection_id=connection_id,
         batch_config={"type": "time", "value": 10},
     )
-    assert {event["channel"] for event in heard(socket, 11)} == {"visual_index"}
+    assert {event["channel"] for event in receive(socket, 11)} == {"visual_index"}
     audio = mic.index_audio(prompt="What is said", ws_connection_id=connection_id)
-    assert {event["channel"] for event in heard(socket, 4)} == {"audio_index"}
+    assert {event["channel"] for event in receive(socket, 4)} == {"audio_index"}
     assert (visual.extraction_type, visual.status, visual.name) == ("time", "running", "Screen")
     assert audio.extraction_type == "transcript"
     page = visual.get_scenes(page=2, page_size=6)
@@ -265,7 +265,7 @@ def test_alerts_fire_when_the_text_mentions_what_they_watch_for(start):
     assert emulator.sdk.list_events()[0]["label"] == "latency"
     alert_id = index.create_alert(event_id, "http://127.0.0.1:9", ws_connection_id=connection_id)
     emulator.control("clock", advance=3600)
-    (alert,) = heard(socket, 1)
+    (alert,) = receive(socket, 1)
     assert (alert["channel"], alert["data"]["event_label"]) == ("alert", "latency")
     assert "latency" in alert["data"]["text"].lower()
     index.disable_alert(alert_id)
@@ -280,9 +280,9 @@ def test_a_stream_is_connected_listed_stopped_and_exported(emulator):
     collection = emulator.sdk.get_collection()
     stream = collection.connect_rtstream("rtsp://x/y", "Door", media_types=["video", "audio"], store=True)
     collection.connect_rtstream("rtsp://x/z", "Yard")
-    assert [it.name for it in collection.list_rtstreams(name="door")] == ["Door"]
-    assert [it.name for it in collection.list_rtstreams(limit=1, offset=1)] == ["Yard"]
-    assert [it.name for it in collection.list_rtstreams(ordering="-name")] == ["Yard", "Door"]
+    assert [entry.name for entry in collection.list_rtstreams(name="door")] == ["Door"]
+    assert [entry.name for entry in collection.list_rtstreams(limit=1, offset=1)] == ["Yard"]
+    assert [entry.name for entry in collection.list_rtstreams(ordering="-name")] == ["Yard", "Door"]
     with pytest.raises(InvalidRequestError, match="has to be stored, and stopped"):
         stream.export()
     stream.stop()
@@ -294,7 +294,7 @@ def test_a_stream_is_connected_listed_stopped_and_exported(emulator):
     assert collection.get_rtstream(stream.id).status == "connected"
 
 
-def test_a_part_of_a_stream_has_an_address(active):
+def test_a_part_of_a_stream_has_urls(active):
     emulator, _, _, session, _, _ = active
     screen = session.rtstreams[1]
     player = screen.generate_stream(1_700_000_000, 1_700_000_060, {"title": "A minute", "slug": "minute"})
@@ -330,14 +330,14 @@ def test_the_records_of_a_stream_are_searched_by_words(start, journal):
     stream = emulator.sdk.get_collection().get_rtstream("r")
     (index,) = stream.list_scene_indexes()
 
-    def found(query, **options):
+    def search(query, **options):
         return [(shot.text, shot.search_score) for shot in stream.search(query, **options).shots]
 
-    assert found("Is the build failing?") == [(texts[1], 1), (texts[0], 0.6667), (texts[3], 0.3333)]
-    assert found("build failing", result_threshold=1) == [(texts[1], 1)]
-    assert found("build failing", score_threshold=0.6) == [(texts[1], 1)]
-    assert found("cat", index_id=index.rtstream_index_id) == [("A cat", 1)]
-    assert found("a is") == []
+    assert search("Is the build failing?") == [(texts[1], 1), (texts[0], 0.6667), (texts[3], 0.3333)]
+    assert search("build failing", result_threshold=1) == [(texts[1], 1)]
+    assert search("build failing", score_threshold=0.6) == [(texts[1], 1)]
+    assert search("cat", index_id=index.rtstream_index_id) == [("A cat", 1)]
+    assert search("a is") == []
     shot = stream.search("cat").shots[0]
     assert (shot.scene_index_id, shot.scene_index_name, shot.metadata) == (
         index.rtstream_index_id,
@@ -361,17 +361,17 @@ def test_an_understanding_keeps_records(active):
     emulator, _, _, session, _, _ = active
     screen = session.rtstreams[1]
     analyzers = [{"type": "vlm", "name": "scene", "config": {"prompt": "p"}}]
-    made = screen.understand({"type": "time", "window": "10s"}, analyzers)
+    created = screen.understand({"type": "time", "window": "10s"}, analyzers)
     emulator.until(lambda state: state["totals"]["records"] == 11)
-    assert len(made.get_records(0, 2e9)["records"]) == 11
-    assert made.get_records(0, 2e9, output="other")["records"] == []
-    made.stop()
-    assert screen.list_understanding()[0].status == made.refresh().status == "stopped"
+    assert len(created.get_records(0, 2e9)["records"]) == 11
+    assert created.get_records(0, 2e9, output="other")["records"] == []
+    created.stop()
+    assert screen.list_understanding()[0].status == created.refresh().status == "stopped"
     with pytest.raises(InvalidRequestError, match="exactly one analyzer"):
         screen.understand({}, [])
 
 
-def test_starting_again_binds_to_no_other_id(active):
+def test_starting_a_running_pipeline_does_not_rebind_it(active):
     emulator, _, connection_id, session, _, _ = active
     mic = session.rtstreams[0]
     mic.start_transcript(ws_connection_id=connection_id)
@@ -402,9 +402,9 @@ def test_starting_again_binds_to_no_other_id(active):
         ("DELETE", "/collection/default", None, 405),
     ],
 )
-def test_what_cannot_be_is_refused_with_a_message(emulator, method, path, body, status):
-    found, _, answer = emulator.http(method, path, body)
-    assert (found, answer["success"]) == (status, False)
+def test_invalid_requests_are_refused_with_a_message(emulator, method, path, body, status):
+    code, _, answer = emulator.http(method, path, body)
+    assert (code, answer["success"]) == (status, False)
     assert answer["message"]
     assert answer["error_code"]
 
@@ -419,7 +419,7 @@ def test_a_ticket_opens_one_websocket(emulator):
         assert refused.value.response.status_code == 403
 
 
-def test_the_listening_side_of_a_session_can_be_closed_by_the_client(emulator):
+def test_a_client_can_close_its_websocket(emulator):
     socket, connection_id = emulator.greeted()
     socket.send("anything")
     socket.close(4000)

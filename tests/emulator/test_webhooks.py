@@ -4,7 +4,6 @@ import contextlib
 import json
 import socket
 import ssl
-import subprocess
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -27,7 +26,7 @@ REDIRECT = 302
 
 
 class Receiver(ThreadingHTTPServer):
-    """A real HTTP server that keeps what it is sent, and answers 200, or first what it is told to."""
+    """An HTTP server that keeps requests, and answers with `answers` first, then 200."""
 
     daemon_threads = True
 
@@ -47,7 +46,7 @@ class Receiver(ThreadingHTTPServer):
         return [json.loads(body).get("event", "alert") for body in self.bodies]
 
     def handle_error(self, *_):
-        """A client that is gone is none of this test's troubles."""
+        """Ignore clients that have disconnected."""
 
     def receives(self, count):
         eventually(lambda: len(self.received) >= count)
@@ -65,10 +64,10 @@ class Answering(BaseHTTPRequestHandler):
             if answer == REDIRECT:
                 self.send_header("Location", "/elsewhere")
             self.end_headers()
-            self.wfile.write(b"What is answered is nobody's business.")
+            self.wfile.write(b"This body is ignored.")
 
     def log_message(self, *_):
-        """Says nothing."""
+        """Log nothing."""
 
 
 @contextlib.contextmanager
@@ -92,38 +91,38 @@ def receiver():
 
 @pytest.fixture(autouse=True)
 def patient(monkeypatch):
-    """A receiver that a slow machine holds up is not taken for one that does not answer."""
+    """Give receivers on a slow machine time to answer."""
     monkeypatch.setattr("vdbevents.emulator.webhooks._ANSWER_SECONDS", PATIENCE)
 
 
 @pytest.fixture
-def hurried(start):
-    """A server whose clock lets the pauses between two attempts pass in no time."""
+def fast_emulator(start):
+    """Start a server whose clock lets the pauses between attempts pass fast."""
     return start(clock_rate=500)
 
 
-def begin(emulator, url, connection_id=None):
-    """A session that was started, and calls back."""
+def begin_session(emulator, url, connection_id=None):
+    """Start a session with a callback URL; return its id."""
     session = emulator.sdk.create_capture_session("user", callback_url=url, ws_connection_id=connection_id)
     body = {"session_id": session.id, "channels": CHANNELS}
     assert emulator.http("POST", "/capture/session/start", body)[0] == 200
     return session.id
 
 
-def active(emulator, url):
-    session_id = begin(emulator, url)
+def begin_active_session(emulator, url):
+    session_id = begin_session(emulator, url)
     emulator.until(lambda state: state["sessions"][-1]["status"] == "active")
     return session_id
 
 
-def stop(emulator, session_id):
+def stop_session(emulator, session_id):
     assert emulator.http("POST", f"/capture/session/{session_id}/stop")[0] == 200
 
 
-def live(emulator, url):
-    """A whole session."""
-    session_id = active(emulator, url)
-    stop(emulator, session_id)
+def run_session(emulator, url):
+    """Run a session from start to export; return its id."""
+    session_id = begin_active_session(emulator, url)
+    stop_session(emulator, session_id)
     emulator.until(lambda state: state["sessions"][-1]["exported"])
     return session_id
 
@@ -132,226 +131,219 @@ def webhooks(emulator):
     return emulator.http("GET", "/emulator/webhooks", key=None)[2]["webhooks"]
 
 
-def settled(emulator, count):
-    """All webhooks, once there are so many that are over and done with."""
+def settled_webhooks(emulator, count):
+    """Wait until so many webhooks are done, and return all."""
 
-    def done():
-        found = webhooks(emulator)
-        return len([it for it in found if it["state"] != "waiting"]) >= count and found
+    def settled():
+        listed = webhooks(emulator)
+        return len([entry for entry in listed if entry["state"] != "waiting"]) >= count and listed
 
-    return eventually(done)
+    return eventually(settled)
 
 
-def test_a_session_calls_back_in_the_order_of_its_life_and_says_what_the_websocket_says(emulator, receiver):
+def test_a_session_posts_its_lifecycle_in_order_with_the_bytes_of_the_websocket(emulator, receiver):
     websocket, connection_id = emulator.greeted()
     url = receiver.url + "/webhook/secret?a=b"
-    session_id = begin(emulator, url, connection_id)
+    session_id = begin_session(emulator, url, connection_id)
     pushed = [websocket.recv(timeout=PATIENCE) for _ in range(3)]
-    stop(emulator, session_id)
+    stop_session(emulator, session_id)
     pushed += [websocket.recv(timeout=PATIENCE) for _ in range(3)]
-    found = settled(emulator, 4)
+    listed = settled_webhooks(emulator, 4)
     assert receiver.events == LIFE
     assert [body.decode() for body in receiver.bodies] == pushed[2:]
     assert {path for path, _, _ in receiver.received} == {"/webhook/secret?a=b"}
     assert {headers["Content-Type"] for _, headers, _ in receiver.received} == {"application/json"}
     assert {headers["Host"] for _, headers, _ in receiver.received} == {receiver.url.removeprefix("http://")}
-    assert [(it["event"], it["state"], it["url"]) for it in found] == [(e, "delivered", url) for e in LIFE]
-    assert [it["body"]["capture_session_id"] for it in found] == [session_id] * 4
-    assert [[one["status"] for one in it["attempts"]] for it in found] == [[200]] * 4
+    described = [(entry["event"], entry["state"], entry["url"]) for entry in listed]
+    assert described == [(event, "delivered", url) for event in LIFE]
+    assert [entry["body"]["capture_session_id"] for entry in listed] == [session_id] * 4
+    assert [[attempt["status"] for attempt in entry["attempts"]] for entry in listed] == [[200]] * 4
 
 
-def test_a_session_calls_back_where_its_start_says_and_one_without_an_address_nowhere(emulator, receiver):
-    live(emulator, None)
+def test_the_start_of_a_session_can_give_the_url_and_without_one_nothing_is_posted(emulator, receiver):
+    run_session(emulator, None)
     session = emulator.sdk.create_capture_session("user", callback_url="http://127.0.0.1:1/never")
     body = {"session_id": session.id, "channels": CHANNELS, "callback_url": receiver.url + "/from-start"}
     emulator.http("POST", "/capture/session/start", body)
-    (found,) = settled(emulator, 1)
-    assert (found["event"], found["url"]) == (LIFE[0], receiver.url + "/from-start")
+    (webhook,) = settled_webhooks(emulator, 1)
+    assert (webhook["event"], webhook["url"]) == (LIFE[0], receiver.url + "/from-start")
 
 
-def test_a_session_that_fails_calls_back_with_the_error(emulator, receiver):
+def test_a_session_that_fails_posts_its_error(emulator, receiver):
     emulator.control("faults", activation={"mode": "failed", "error": "no display"})
-    begin(emulator, receiver.url)
-    settled(emulator, 1)
+    begin_session(emulator, receiver.url)
+    settled_webhooks(emulator, 1)
     (body,) = map(json.loads, receiver.bodies)
     assert (body["event"], body["data"]["error"]["message"]) == ("capture_session.failed", "no display")
 
 
-def test_an_export_that_is_asked_for_again_is_told_once(emulator, receiver):
-    session_id = live(emulator, receiver.url)
+def test_an_export_that_is_asked_for_again_is_posted_once(emulator, receiver):
+    session_id = run_session(emulator, receiver.url)
     emulator.sdk.get_capture_session(session_id).export()
-    settled(emulator, 4)
-    emulator.control("session", do="fail", session_id=active(emulator, receiver.url))
-    settled(emulator, 6)
+    settled_webhooks(emulator, 4)
+    emulator.control("session", do="fail", session_id=begin_active_session(emulator, receiver.url))
+    settled_webhooks(emulator, 6)
     assert receiver.events == [*LIFE, LIFE[0], "capture_session.failed"]
 
 
-def test_what_is_not_answered_with_success_is_sent_again_after_growing_pauses(hurried, receiver):
+def test_a_webhook_without_success_is_retried_after_growing_pauses(fast_emulator, receiver):
     receiver.answers = [500, 404, REDIRECT, CUT]
-    active(hurried, receiver.url + "/webhook")
-    (found,) = settled(hurried, 1)
-    assert [it["status"] for it in found["attempts"]] == [500, 404, REDIRECT, None, 200]
-    assert [it["error"] is None for it in found["attempts"]] == [True, True, True, False, True]
-    times = [it["unix_ts"] for it in found["attempts"]]
-    assert all(later - it >= 2**n for n, (it, later) in enumerate(pairwise(times)))
+    begin_active_session(fast_emulator, receiver.url + "/webhook")
+    (webhook,) = settled_webhooks(fast_emulator, 1)
+    assert [attempt["status"] for attempt in webhook["attempts"]] == [500, 404, REDIRECT, None, 200]
+    assert [attempt["error"] is None for attempt in webhook["attempts"]] == [True, True, True, False, True]
+    times = [attempt["unix_ts"] for attempt in webhook["attempts"]]
+    assert all(later - earlier >= 2**n for n, (earlier, later) in enumerate(pairwise(times)))
     # The same bytes each time, and the redirect was not followed.
     assert {path for path, _, _ in receiver.received} == {"/webhook"}
     assert len(receiver.bodies) == 5
     assert len(set(receiver.bodies)) == 1
 
 
-def test_what_comes_while_another_is_tried_again_waits_its_turn(hurried, receiver):
+def test_a_webhook_waits_while_the_one_before_is_retried(fast_emulator, receiver):
     receiver.answers = [503, 503, 503, 503, 503]
-    live(hurried, receiver.url)
-    settled(hurried, 4)
+    run_session(fast_emulator, receiver.url)
+    settled_webhooks(fast_emulator, 4)
     assert receiver.events == [LIFE[0]] * 5 + LIFE
 
 
-def test_an_answer_that_does_not_come_in_time_is_none(hurried, receiver, monkeypatch):
-    monkeypatch.setattr("vdbevents.emulator.webhooks._ANSWER_SECONDS", 1)
+def test_an_answer_that_is_too_late_does_not_count(fast_emulator, receiver, monkeypatch):
+    monkeypatch.setattr("vdbevents.emulator.webhooks._ANSWER_SECONDS", 0.4)
     receiver.answers = [HANG]
-    active(hurried, receiver.url)
-    (found,) = settled(hurried, 1)
+    begin_active_session(fast_emulator, receiver.url)
+    (webhook,) = settled_webhooks(fast_emulator, 1)
     # A slow machine may fail to answer the next one in time, too.
-    *unanswered, last = [it["error"] for it in found["attempts"]]
-    assert set(unanswered) == {"There was no answer within 1 s."}
+    *unanswered, last = [attempt["error"] for attempt in webhook["attempts"]]
+    assert set(unanswered) == {"There was no answer within 0.4 s."}
     assert last is None
     assert receiver.bodies[0] == receiver.bodies[1]
 
 
-def test_what_fails_too_often_is_given_up_and_the_next_one_has_its_turn(hurried, receiver):
+def test_a_webhook_that_fails_too_often_is_given_up_and_the_next_is_posted(fast_emulator, receiver):
     receiver.answers = [500] * 8
-    stop(hurried, active(hurried, receiver.url))
-    first, *others = settled(hurried, 4)
+    stop_session(fast_emulator, begin_active_session(fast_emulator, receiver.url))
+    first, *others = settled_webhooks(fast_emulator, 4)
     assert (first["state"], len(first["attempts"])) == ("given_up", 8)
-    assert [it["state"] for it in others] == ["delivered"] * 3
+    assert [entry["state"] for entry in others] == ["delivered"] * 3
     assert receiver.events == [LIFE[0]] * 8 + LIFE[1:]
 
 
-def test_where_nobody_listens_it_is_tried_until_it_is_given_up(start):
+def test_a_url_without_a_server_is_tried_until_it_is_given_up(start):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # and nobody listens, nor can another test
-        hurried = start(clock_rate=5_000)
-        active(hurried, f"http://127.0.0.1:{taken.getsockname()[1]}")
-        (found,) = settled(hurried, 1)
-    assert (found["state"], len(found["attempts"])) == ("given_up", 8)
-    assert all(it["status"] is None and it["error"] for it in found["attempts"])
+        fast_emulator = start(clock_rate=5_000)
+        begin_active_session(fast_emulator, f"http://127.0.0.1:{taken.getsockname()[1]}")
+        (webhook,) = settled_webhooks(fast_emulator, 1)
+    assert (webhook["state"], len(webhook["attempts"])) == ("given_up", 8)
+    assert all(attempt["status"] is None and attempt["error"] for attempt in webhook["attempts"])
 
 
 @pytest.mark.parametrize(
     "url", ["ftp://127.0.0.1/", "nonsense", "http://", "http://127.0.0.1:99999/", "http://127.0.0.1/a b\r\nc"]
 )
-def test_what_is_no_address_of_the_web_is_given_up_at_once(emulator, url):
-    active(emulator, url)
-    (found,) = settled(emulator, 1)
-    (attempt,) = found["attempts"]
-    assert (found["state"], attempt["status"]) == ("given_up", None)
+def test_an_invalid_url_is_given_up_at_once(emulator, url):
+    begin_active_session(emulator, url)
+    (webhook,) = settled_webhooks(emulator, 1)
+    (attempt,) = webhook["attempts"]
+    assert (webhook["state"], attempt["status"]) == ("given_up", None)
     assert "The URL cannot be used" in attempt["error"]
 
 
-def test_https_is_spoken_to_who_can_be_trusted(hurried, receiver, tmp_path, monkeypatch):
-    certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
-    command = (
-        f"openssl req -x509 -newkey rsa:2048 -nodes -days 1 -subj /CN=x -keyout {key} -out {certificate}"
-    )
-    alternative = ["-addext", "subjectAltName=IP:127.0.0.1"]
-    try:
-        subprocess.run([*command.split(), *alternative], check=True, capture_output=True)
-    except (OSError, subprocess.CalledProcessError):
-        pytest.skip("there is no openssl to make a certificate with")
+def test_a_receiver_on_https_must_be_trusted(emulator, receiver, certificate_and_key, monkeypatch):
+    certificate, key = certificate_and_key
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
     receiver.socket = context.wrap_socket(receiver.socket, server_side=True)
-    hurried.control("clock", rate=1)
-    active(hurried, receiver.url.replace("http", "https"))
-    eventually(lambda: webhooks(hurried)[0]["attempts"])
-    refused = webhooks(hurried)[0]["attempts"][0]
+    begin_active_session(emulator, receiver.url.replace("http", "https"))
+    eventually(lambda: webhooks(emulator)[0]["attempts"])
+    refused = webhooks(emulator)[0]["attempts"][0]
     assert "certificate" in refused["error"].lower()
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
-    (found,) = settled(hurried, 1)
-    assert found["attempts"][-1]["status"] == 200
+    emulator.control("clock", advance=60)
+    (webhook,) = settled_webhooks(emulator, 1)
+    assert webhook["attempts"][-1]["status"] == 200
     assert receiver.events == LIFE[:1]
 
 
-def test_a_lost_answer_has_the_receiver_take_the_same_bytes_twice(hurried, receiver):
-    hurried.control("faults", webhook_lost={"times": 1})
-    active(hurried, receiver.url)
-    (found,) = settled(hurried, 1)
-    assert [it["status"] for it in found["attempts"]] == [200, 200]
-    assert "answer was lost" in found["attempts"][0]["error"]
+def test_with_a_lost_answer_the_receiver_gets_the_same_bytes_twice(fast_emulator, receiver):
+    fast_emulator.control("faults", webhook_lost={"times": 1})
+    begin_active_session(fast_emulator, receiver.url)
+    (webhook,) = settled_webhooks(fast_emulator, 1)
+    assert [attempt["status"] for attempt in webhook["attempts"]] == [200, 200]
+    assert "answer was lost" in webhook["attempts"][0]["error"]
     first, second = receiver.bodies
     assert first == second
 
 
-def test_the_first_answers_of_each_webhook_of_a_kind_are_lost(hurried, receiver):
-    hurried.control("faults", webhook_lost={"attempts": 2, "event": "capture_session.stop"})
-    live(hurried, receiver.url)
-    found = settled(hurried, 4)
-    assert [len(it["attempts"]) for it in found] == [1, 3, 3, 1]
+def test_the_first_answers_of_each_webhook_of_a_kind_are_lost(fast_emulator, receiver):
+    fast_emulator.control("faults", webhook_lost={"attempts": 2, "event": "capture_session.stop"})
+    run_session(fast_emulator, receiver.url)
+    listed = settled_webhooks(fast_emulator, 4)
+    assert [len(entry["attempts"]) for entry in listed] == [1, 3, 3, 1]
     assert receiver.events == [LIFE[0], *[LIFE[1]] * 3, *[LIFE[2]] * 3, LIFE[3]]
 
 
-def test_duplicates_are_delivered_one_after_the_other_and_are_the_same_to_the_byte(emulator, receiver):
+def test_duplicates_follow_each_other_and_have_the_same_bytes(emulator, receiver):
     emulator.control("faults", webhook_duplicate={"copies": 3, "times": 1})
-    live(emulator, receiver.url)
-    found = settled(emulator, 6)
+    run_session(emulator, receiver.url)
+    listed = settled_webhooks(emulator, 6)
     assert receiver.events == [LIFE[0]] * 3 + LIFE[1:]
     assert len(set(receiver.bodies[:3])) == 1
-    first = found[0]["id"]
-    assert [it["copy_of"] for it in found] == [None, first, first, None, None, None]
-    assert len({it["id"] for it in found}) == 6
+    first = listed[0]["id"]
+    assert [entry["copy_of"] for entry in listed] == [None, first, first, None, None, None]
+    assert len({entry["id"] for entry in listed}) == 6
 
 
-def test_a_delay_goes_by_the_clock_of_the_service(emulator, receiver):
+def test_a_delay_uses_the_service_clock(emulator, receiver):
     emulator.control("faults", webhook_delay={"seconds": 3600, "up_to": 7200, "seed": 3})
-    active(emulator, receiver.url)
-    (found,) = eventually(lambda: webhooks(emulator))
-    assert 3500 < found["due"] - emulator.state["clock"]["unix_ts"] <= 7200
+    begin_active_session(emulator, receiver.url)
+    (webhook,) = eventually(lambda: webhooks(emulator))
+    assert 3500 < webhook["due"] - emulator.state["clock"]["unix_ts"] <= 7200
     assert receiver.received == []
     emulator.control("clock", advance=7200)
-    settled(emulator, 1)
+    settled_webhooks(emulator, 1)
     assert receiver.events == LIFE[:1]
 
 
 def test_neighbours_are_swapped_as_often_as_asked(emulator, receiver):
     emulator.control("faults", webhook_reorder={"seconds": 600, "times": 1})
-    live(emulator, receiver.url)
-    settled(emulator, 4)
+    run_session(emulator, receiver.url)
+    settled_webhooks(emulator, 4)
     assert receiver.events == [LIFE[1], LIFE[0], LIFE[2], LIFE[3]]
 
 
-def test_a_window_that_is_not_filled_goes_as_it_came_when_its_time_is_over(emulator, receiver):
+def test_a_window_that_is_not_filled_in_time_keeps_its_order(emulator, receiver):
     emulator.control("faults", webhook_reorder={"window": 3, "seconds": 600, "times": 1})
-    session_id = active(emulator, receiver.url)
+    session_id = begin_active_session(emulator, receiver.url)
     eventually(lambda: len(webhooks(emulator)) == 1)
     emulator.control("clock", advance=600)
-    settled(emulator, 1)
-    stop(emulator, session_id)
-    settled(emulator, 4)
+    settled_webhooks(emulator, 1)
+    stop_session(emulator, session_id)
+    settled_webhooks(emulator, 4)
     assert receiver.events == LIFE
 
 
-def test_what_is_withheld_waits_until_it_is_released(emulator, receiver):
+def test_a_withheld_webhook_waits_until_the_fault_is_cleared(emulator, receiver):
     emulator.control("faults", webhook_withhold={"event": "capture_session.stopping"})
-    live(emulator, receiver.url)
-    settled(emulator, 1)
+    run_session(emulator, receiver.url)
+    settled_webhooks(emulator, 1)
     eventually(lambda: len(webhooks(emulator)) == 4)
-    assert [it["state"] for it in webhooks(emulator)] == ["delivered"] + ["waiting"] * 3
-    assert [it["attempts"] for it in webhooks(emulator)[1:]] == [[]] * 3
+    assert [entry["state"] for entry in webhooks(emulator)] == ["delivered"] + ["waiting"] * 3
+    assert [entry["attempts"] for entry in webhooks(emulator)[1:]] == [[]] * 3
     assert emulator.state["faults"] == {"webhook_withhold": {"event": "capture_session.stopping"}}
     emulator.control("faults", webhook_withhold=None)
-    settled(emulator, 4)
+    settled_webhooks(emulator, 4)
     assert receiver.events == LIFE
 
 
-def test_a_fault_of_the_websocket_holds_back_no_webhook(emulator, receiver):
+def test_faults_of_websockets_do_not_affect_webhooks(emulator, receiver):
     emulator.control("faults", withhold={"channel": "capture_session"}, mute=True)
-    live(emulator, receiver.url)
-    settled(emulator, 4)
+    run_session(emulator, receiver.url)
+    settled_webhooks(emulator, 4)
     assert receiver.events == LIFE
 
 
-def test_an_alert_calls_back_with_its_flat_form(start, receiver):
+def test_an_alert_posts_its_flat_form(start, receiver):
     # Without an end: however late the alert is there, a record comes after it.
     emulator = start(speed=40, loop=True)
     websocket, connection_id = emulator.greeted()
@@ -367,8 +359,8 @@ def test_an_alert_calls_back_with_its_flat_form(start, receiver):
     assert (flat["event_id"], flat["label"], flat["explanation"]) == (event_id, "latency", pushed["text"])
     assert 0 <= flat["confidence"] <= 1
     assert flat["timestamp"].endswith("Z")
-    records = [it for it in index.get_scenes()["scenes"] if it["description"] == flat["explanation"]]
-    assert (flat["start_time"], flat["end_time"]) in [(it["start"], it["end"]) for it in records]
+    records = [entry for entry in index.get_scenes()["scenes"] if entry["description"] == flat["explanation"]]
+    assert (flat["start_time"], flat["end_time"]) in [(entry["start"], entry["end"]) for entry in records]
     assert flat["stream_url"].endswith(".m3u8")
     assert flat["player_url"].startswith("https://")
     assert set(flat) == {
@@ -378,16 +370,16 @@ def test_an_alert_calls_back_with_its_flat_form(start, receiver):
     assert webhooks(emulator)[0]["event"] == "alert"
 
 
-def test_a_receiver_that_hangs_holds_up_neither_the_service_nor_others(emulator, receiver, monkeypatch):
+def test_a_receiver_that_hangs_delays_neither_the_service_nor_others(emulator, receiver, monkeypatch):
     monkeypatch.setattr("vdbevents.emulator.webhooks._ANSWER_SECONDS", 600)
     websocket, connection_id = emulator.greeted()
     receiver.answers = [HANG]
-    session_id = begin(emulator, receiver.url, connection_id)
+    session_id = begin_session(emulator, receiver.url, connection_id)
     receiver.receives(1)
     with receiving() as other:
-        live(emulator, other.url)
+        run_session(emulator, other.url)
         eventually(lambda: other.events == LIFE)
-    stop(emulator, session_id)
+    stop_session(emulator, session_id)
     statuses = [json.loads(websocket.recv(timeout=PATIENCE))["status"] for _ in range(6)]
     assert statuses == ["created", "starting", "active", "stopping", "stopped", "exported"]
     # All of this while the first attempt goes on.
@@ -398,7 +390,7 @@ def test_a_receiver_that_hangs_holds_up_neither_the_service_nor_others(emulator,
 def test_the_server_ends_at_once_though_a_receiver_hangs(emulator, receiver, monkeypatch):
     monkeypatch.setattr("vdbevents.emulator.webhooks._ANSWER_SECONDS", 600)
     receiver.answers = [HANG]
-    live(emulator, receiver.url)
+    run_session(emulator, receiver.url)
     receiver.receives(1)
     started = time.monotonic()
     emulator._exits.close()
@@ -424,7 +416,7 @@ def test_the_server_ends_at_once_though_a_receiver_hangs(emulator, receiver, mon
         ({"webhook_withhold": {"times": 2}}, "is a state"),
     ],
 )
-def test_a_fault_that_makes_no_sense_is_refused(emulator, fault, message):
+def test_an_invalid_fault_of_webhooks_is_refused(emulator, fault, message):
     status, _, answer = emulator.http("POST", "/emulator/faults", fault, key=None)
     assert status == 400
     assert message in answer["message"]
@@ -434,7 +426,7 @@ def test_a_fault_that_makes_no_sense_is_refused(emulator, fault, message):
 
 
 def scheduled(count, **faults):
-    """A schedule that owes so many webhooks to one address, all since the moment 100."""
+    """Return a schedule with so many webhooks for one URL, all added at the time 100."""
     in_force = ActiveFaults(lambda: 0.0)
     in_force.change(faults)
     schedule = WebhookSchedule(in_force)
@@ -444,7 +436,7 @@ def scheduled(count, **faults):
 
 
 def sent(schedule):
-    """The events in the order in which they are sent, each with when."""
+    """Settle all webhooks; return (event, time) in the order they are posted."""
     order, now = [], 100.0
     while (webhook := schedule.first("http://x")) is not None:
         now = max(now, webhook.due)
@@ -462,11 +454,11 @@ def test_delays_are_the_same_for_the_same_seed_and_keep_the_order():
     once, again, other = (sent(scheduled(20, webhook_delay={**delays, "seed": seed})) for seed in (1, 1, 2))
     assert once == again != other
     assert [event for event, _ in once] == [f"event-{number}" for number in range(20)]
-    due = [it["due"] - 100 for it in scheduled(20, webhook_delay=delays).report()]
+    due = [entry["due"] - 100 for entry in scheduled(20, webhook_delay=delays).report()]
     assert len(set(due)) == 20
     assert 1 <= min(due) < 3
     assert 7 < max(due) <= 9
-    assert {it["due"] for it in scheduled(3, webhook_delay={"seconds": 2}).report()} == {102}
+    assert {entry["due"] for entry in scheduled(3, webhook_delay={"seconds": 2}).report()} == {102}
 
 
 def test_a_window_is_shuffled_by_its_seed_and_goes_at_once_when_it_is_full():
@@ -479,7 +471,7 @@ def test_a_window_is_shuffled_by_its_seed_and_goes_at_once_when_it_is_full():
     assert {now for _, now in once} == {100}
 
 
-def test_copies_fill_no_window_and_are_reordered_with_it():
+def test_copies_do_not_fill_a_window_and_are_reordered_with_it():
     schedule = scheduled(3, webhook_reorder={"window": 3, "times": 1}, webhook_duplicate={"times": 1})
     assert [event for event, _ in sent(schedule)] == ["event-2", "event-1", "event-0", "event-0"]
 
@@ -488,9 +480,9 @@ def test_a_window_that_is_not_filled_holds_for_a_few_seconds():
     assert sent(scheduled(1, webhook_reorder={})) == [("event-0", 105)]
 
 
-def test_the_last_thousand_that_are_done_are_remembered_and_all_that_are_owed():
+def test_all_waiting_and_the_last_thousand_done_webhooks_are_kept():
     schedule = scheduled(1_500)
     assert len(schedule.report()) == 1_500
     sent(schedule)
-    found = schedule.report()
-    assert (len(found), found[0]["event"], found[-1]["event"]) == (1_000, "event-500", "event-1499")
+    listed = schedule.report()
+    assert (len(listed), listed[0]["event"], listed[-1]["event"]) == (1_000, "event-500", "event-1499")

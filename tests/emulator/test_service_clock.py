@@ -1,4 +1,4 @@
-"""The time as the service tells it."""
+"""The service's clock."""
 
 import asyncio
 import math
@@ -35,7 +35,7 @@ def test_at_rate_1_it_is_the_real_clock_to_the_last_bit(real):
     assert clock.now() == real.now
 
 
-def test_it_runs_as_fast_as_it_is_told_to_and_goes_on_from_where_it_is(real):
+def test_a_change_of_rate_or_a_jump_continues_from_the_present_time(real):
     clock = ServiceClock(real, 60)
     real.now += 10
     assert clock.now() == pytest.approx(NOW + 600)
@@ -50,7 +50,7 @@ def test_it_runs_as_fast_as_it_is_told_to_and_goes_on_from_where_it_is(real):
     assert clock.now() == pytest.approx(NOW + 4230)
 
 
-def test_below_1_it_uses_up_its_lead_and_is_never_behind(real):
+def test_below_rate_1_it_uses_up_its_lead_and_is_never_behind(real):
     clock = ServiceClock(real, 0.5)
     real.now += 10
     assert clock.now() == real.now
@@ -80,7 +80,7 @@ def test_a_real_clock_that_is_set_back_does_not_take_it_back(real):
         max_size=20,
     )
 )
-def test_whatever_is_done_to_it_it_goes_forward_and_is_not_behind(steps):
+def test_any_sequence_of_changes_keeps_it_going_forward_and_not_behind(steps):
     real = Real()
     clock = ServiceClock(real)
     before = clock.now()
@@ -98,7 +98,7 @@ def test_whatever_is_done_to_it_it_goes_forward_and_is_not_behind(steps):
 
 
 @pytest.mark.parametrize("rate", [0, -1, math.nan, math.inf, 10**400])
-def test_a_rate_that_is_none_is_refused_and_changes_nothing(real, rate):
+def test_an_invalid_rate_is_refused_and_changes_nothing(real, rate):
     clock = ServiceClock(real, 3)
     with pytest.raises(ValueError, match="clock rate"):
         ServiceClock(real, rate)
@@ -108,14 +108,14 @@ def test_a_rate_that_is_none_is_refused_and_changes_nothing(real, rate):
 
 
 @pytest.mark.parametrize("seconds", [-1, math.nan, math.inf, 10**400])
-def test_it_cannot_be_advanced_by_what_is_no_time(real, seconds):
+def test_an_invalid_number_of_seconds_to_advance_is_refused(real, seconds):
     clock = ServiceClock(real)
     with pytest.raises(ValueError, match="advance: must be"):
         clock.advance(seconds)
     assert clock.now() == NOW
 
 
-def test_it_stops_before_a_moment_that_no_date_can_tell(real):
+def test_it_stops_at_the_last_date(real):
     clock = ServiceClock(real, 1e308)
     real.now += 10
     clock.advance(LATEST)
@@ -129,7 +129,7 @@ def test_it_stops_before_a_moment_that_no_date_can_tell(real):
 
 
 def done_within(seconds, clock, moment, *changes):
-    """Waits until `moment` while the changes are made, one after the other; how long it took in seconds."""
+    """Wait until `moment` while changes are made in turn; return the seconds it took."""
 
     async def wait():
         waiting = asyncio.create_task(clock.until(moment))
@@ -146,23 +146,23 @@ def done_within(seconds, clock, moment, *changes):
     return time.monotonic() - started
 
 
-def test_who_waits_is_told_at_once_when_it_is_advanced():
+def test_a_wait_ends_at_once_when_the_clock_is_advanced():
     clock = ServiceClock(time.time)
     hour = clock.now() + 3600
     assert done_within(60, clock, hour, *[lambda: clock.advance(1200)] * 3) < 60
 
 
-def test_who_waits_is_told_at_once_when_its_rate_is_changed():
+def test_a_wait_ends_at_once_when_the_rate_is_changed():
     clock = ServiceClock(time.time)
     assert done_within(60, clock, clock.now() + 3600, lambda: setattr(clock, "rate", 3600 * 20)) < 60
 
 
-def test_who_waits_for_a_slow_clock_is_told_when_the_real_one_is_there():
+def test_a_wait_on_a_slow_clock_ends_when_real_time_is_there():
     clock = ServiceClock(time.time, 1e-9)
     assert 0.05 <= done_within(60, clock, clock.now() + 0.05) < 60
 
 
-def test_who_waits_for_what_is_past_lets_others_run_first():
+def test_a_wait_for_a_past_moment_lets_other_tasks_run_first():
     order = []
 
     async def wait(clock):

@@ -1,4 +1,4 @@
-"""The server as a process: how it starts, and how it ends."""
+"""The server's settings, start and end; the command."""
 
 import contextlib
 import json
@@ -43,7 +43,7 @@ def test_it_ends_soon_after_a_signal_with_websockets_open_and_prints_nothing(num
     assert (child.returncode, output, errors) == (0, "", "")
 
 
-def test_a_client_that_reads_nothing_does_not_hold_it_up(start):
+def test_clients_that_do_not_read_do_not_delay_its_end(start):
     with contextlib.ExitStack() as exits:
         url = exits.enter_context(
             running(EmulatorSettings(autoplay=False, faults={"hang": {"path": "/rtstream"}}))
@@ -72,12 +72,12 @@ def test_a_port_in_use_is_an_oserror(start):
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.0.2.1", "example.org", ""])
-def test_no_other_machine_is_let_in(host):
+def test_a_host_that_is_not_loopback_is_refused(host):
     with pytest.raises(ValueError, match="must be a loopback address"):
         serve(EmulatorSettings(host=host), pytest.fail)
 
 
-def test_settings_that_make_no_sense_are_said_aloud(tmp_path):
+def test_invalid_settings_are_named(tmp_path):
     for settings, message in (
         ({"replay": tmp_path}, "cannot be read"),
         ({"speed": -1.0}, "speed"),
@@ -93,16 +93,8 @@ def test_faults_can_be_in_force_from_the_start(start):
     assert start(faults={"http": {"status": 500}}).http("GET", "/collection")[0] == 500
 
 
-def test_it_speaks_https_and_wss_with_a_certificate(start, tmp_path):
-    certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
-    command = (
-        f"openssl req -x509 -newkey rsa:2048 -nodes -days 1 -subj /CN=x -keyout {key} -out {certificate}"
-    )
-    try:
-        alternative = ["-addext", "subjectAltName=IP:127.0.0.1"]
-        subprocess.run([*command.split(), *alternative], check=True, capture_output=True)
-    except (OSError, subprocess.CalledProcessError):
-        pytest.skip("there is no openssl to make a certificate with")
+def test_it_speaks_https_and_wss_with_a_certificate(certificate_and_key):
+    certificate, key = certificate_and_key
     context = ssl.create_default_context(cafile=str(certificate))
     with running(EmulatorSettings(certificate=certificate, private_key=key, speed=0)) as url:
         assert url.startswith("https://")
@@ -156,18 +148,18 @@ def test_the_command_prints_what_clients_take_from_the_environment():
         (["--clock-rate", "inf"], "clock rate: must be a finite number above 0, got inf"),
     ],
 )
-def test_the_command_refuses_what_it_cannot_be_and_says_why(options, message):
+def test_the_command_refuses_invalid_options_and_says_why(options, message):
     command = [sys.executable, "-m", "vdbevents", "emulator", *options]
-    found = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert (found.returncode, found.stdout) == (2, "")
-    assert message in found.stderr
+    finished = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (finished.returncode, finished.stdout) == (2, "")
+    assert message in finished.stderr
 
 
-def test_it_is_imported_without_anything_of_the_client():
+def test_it_imports_nothing_of_the_client():
     program = (
         "import sys, vdbevents.emulator.application\n"
         "print(sorted(n for n in sys.modules if n.split('.')[0] in {'typer', 'videodb', 'duckdb', 'rich'}\n"
         "  or n.startswith('vdbevents.') and not n.startswith('vdbevents.emulator')))"
     )
-    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert found.stdout == "[]\n"
+    finished = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert finished.stdout == "[]\n"

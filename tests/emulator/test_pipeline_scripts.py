@@ -1,4 +1,4 @@
-"""The script of numbered events, on a clock that is made to run: what came, and what it is counted by."""
+"""Scripts, alone and played to pipelines on a clock that the test moves."""
 
 import asyncio
 import itertools
@@ -30,7 +30,7 @@ CHANNELS = [
 TEXT = "{} {} {}: "
 
 
-def said(channel, since=ORIGIN, count=1, kind="mic", origin=ORIGIN):
+def utterances(channel, since=ORIGIN, count=1, kind="mic", origin=ORIGIN):
     return list(itertools.islice(NumberedScript().utterances(channel, kind, origin, since), count))
 
 
@@ -41,7 +41,8 @@ def milliseconds(seconds):
 def test_a_transcript_grows_until_it_is_final():
     start = 1_772_446_530_123
     assert [
-        (due, one.text, one.is_final, one.start, one.end) for due, one in said("transcript", count=5)
+        (due, utterance.text, utterance.is_final, utterance.start, utterance.end)
+        for due, utterance in utterances("transcript", count=5)
     ] == [
         (1_772_446_531.623, "mic transcript 1: one,", False, start, start + 1500),
         (1_772_446_533.123, "mic transcript 1: one, and", False, start, start + 3000),
@@ -52,34 +53,34 @@ def test_a_transcript_grows_until_it_is_final():
 
 
 @pytest.mark.parametrize(("channel", "kind"), [("visual_index", "screen"), ("audio_index", "system_audio")])
-def test_an_index_has_one_record_after_the_other(channel, kind):
+def test_records_of_an_index_follow_each_other_without_a_gap(channel, kind):
     period = PERIODS[channel]
-    for number, (due, one) in enumerate(said(channel, count=20, kind=kind), 1):
-        assert one.text.startswith(f"{kind} {channel} {number}: ")
-        assert one.is_final
-        assert one.start == 1_772_446_530_123 + (number - 1) * period
-        assert (one.end, due) == (one.start + period, one.end / 1000)
+    for number, (due, utterance) in enumerate(utterances(channel, count=20, kind=kind), 1):
+        assert utterance.text.startswith(f"{kind} {channel} {number}: ")
+        assert utterance.is_final
+        assert utterance.start == 1_772_446_530_123 + (number - 1) * period
+        assert (utterance.end, due) == (utterance.start + period, utterance.end / 1000)
 
 
 @pytest.mark.parametrize("kind", ["mic", "system_audio"])
-def test_nothing_is_seen_on_what_is_heard(kind):
-    assert said("visual_index", kind=kind) == []
+def test_an_audio_stream_has_no_visual_index(kind):
+    assert utterances("visual_index", kind=kind) == []
 
 
 @settings(deadline=None)
 @given(strategies.sampled_from(sorted(PERIODS)), strategies.floats(0, 400))
-def test_a_script_that_is_entered_later_goes_on_where_it_has_come_to(channel, passed):
+def test_a_script_entered_later_continues_where_it_is(channel, passed):
     since = ORIGIN + passed
-    later = said(channel, since, 20, kind="screen")
-    whole = said(channel, count=300, kind="screen")
-    assert later == [one for one in whole if one[0] >= since][:20]
+    later = utterances(channel, since, 20, kind="screen")
+    whole = utterances(channel, count=300, kind="screen")
+    assert later == [utterance for utterance in whole if utterance[0] >= since][:20]
 
 
-def test_a_script_that_is_entered_after_a_thousand_years_needs_no_longer():
+def test_a_script_entered_after_a_thousand_years_takes_no_longer():
     years = 1000 * 365 * 24 * HOUR
     started = time.monotonic()
-    ((_, one),) = said("visual_index", ORIGIN + years - 1, kind="screen")
-    assert one.text.startswith(f"screen visual_index {years // 2}: ")
+    ((_, utterance),) = utterances("visual_index", ORIGIN + years - 1, kind="screen")
+    assert utterance.text.startswith(f"screen visual_index {years // 2}: ")
     recording = RecordedScript(load_recording(None), 1.0, loop=True)
     due, _ = next(recording.utterances("transcript", "mic", ORIGIN, ORIGIN + years))
     assert 0 <= due - ORIGIN - years < recording.recording.round_seconds
@@ -87,11 +88,11 @@ def test_a_script_that_is_entered_after_a_thousand_years_needs_no_longer():
 
 
 @pytest.mark.parametrize("passed", [0, 20.5, 65.3, 65.74, 131.5, 400])
-def test_a_recording_that_is_entered_later_goes_on_where_it_has_come_to(passed):
+def test_a_recording_entered_later_continues_where_it_is(passed):
     recording = RecordedScript(load_recording(None), 2.0, loop=True)
     later = list(itertools.islice(recording.utterances("audio_index", "mic", ORIGIN, ORIGIN + passed), 5))
     whole = itertools.islice(recording.utterances("audio_index", "mic", ORIGIN, ORIGIN), 50)
-    assert later == [one for one in whole if one[0] >= ORIGIN + passed][:5]
+    assert later == [utterance for utterance in whole if utterance[0] >= ORIGIN + passed][:5]
 
 
 # Over HTTP and WebSockets.
@@ -99,24 +100,24 @@ def test_a_recording_that_is_entered_later_goes_on_where_it_has_come_to(passed):
 
 @pytest.fixture
 def emulator(start):
-    """A server whose clock moves only when it is advanced."""
+    """Start a server whose clock moves only when it is advanced."""
     emulator = start(numbered=True)
     # So slow that it stands still for the length of a test, and far enough ahead not to be overtaken.
     emulator.control("clock", rate=1e-9, advance=24 * HOUR)
     return emulator
 
 
-def begin(emulator):
-    """A WebSocket, its id, and a session that is active."""
+def begin_session(emulator):
+    """Return a WebSocket, its id, and an active session."""
     socket, connection_id = emulator.greeted()
     session = emulator.sdk.create_capture_session("user", ws_connection_id=connection_id)
     emulator.http("POST", "/capture/session/start", {"session_id": session.id, "channels": CHANNELS})
-    while heard(socket)[0]["event"] != "capture_session.active":
+    while receive(socket)[0]["event"] != "capture_session.active":
         pass
     return socket, connection_id, emulator.sdk.get_capture_session(session.id)
 
 
-def heard(socket, count=1):
+def receive(socket, count=1):
     return [json.loads(socket.recv(timeout=PATIENCE)) for _ in range(count)]
 
 
@@ -124,8 +125,8 @@ def records(emulator, query=""):
     return emulator.http("GET", f"/emulator/records{query}", key=None)[2]["records"]
 
 
-def kept(emulator, count):
-    """The records, once there are as many."""
+def wait_for_records(emulator, count):
+    """Wait until there are so many records, and return them."""
     emulator.until(lambda state: state["totals"]["records"] >= count)
     return records(emulator)
 
@@ -134,8 +135,8 @@ def number(text):
     return int(text.split(":")[0].split()[-1])
 
 
-def test_hours_are_pushed_and_kept_in_seconds_without_a_number_missing(emulator):
-    socket, connection_id, session = begin(emulator)
+def test_hours_pass_in_seconds_and_every_number_is_pushed_and_kept(emulator):
+    socket, connection_id, session = begin_session(emulator)
     mic, screen = session.rtstreams
     mic.start_transcript(ws_connection_id=connection_id)
     listened = mic.index_audio(prompt="p", ws_connection_id=connection_id)
@@ -143,7 +144,7 @@ def test_hours_are_pushed_and_kept_in_seconds_without_a_number_missing(emulator)
     emulator.control("clock", advance=2 * HOUR + 1)
 
     pushed = {"transcript": [], "audio_index": [], "visual_index": []}
-    for event in heard(socket, 4 * 1200 + 240 + 3600):
+    for event in receive(socket, 4 * 1200 + 240 + 3600):
         if event["data"].get("is_final", True):
             pushed[event["channel"]].append((event["data"], event["rtstream_id"]))
     for channel, kind in (("transcript", "mic"), ("audio_index", "mic"), ("visual_index", "screen")):
@@ -154,28 +155,37 @@ def test_hours_are_pushed_and_kept_in_seconds_without_a_number_missing(emulator)
             for n, (data, _) in zip(numbers, pushed[channel], strict=True)
         )
 
-    told = records(emulator)
-    assert [one["start"] for one in told] == sorted(one["start"] for one in told)
+    listed = records(emulator)
+    assert [utterance["start"] for utterance in listed] == sorted(utterance["start"] for utterance in listed)
     for channel, events in pushed.items():
         assert [
-            (milliseconds(one["start"]), milliseconds(one["end"]), one["text"], one["rtstream_id"])
-            for one in told
-            if one["channel"] == channel
+            (
+                milliseconds(utterance["start"]),
+                milliseconds(utterance["end"]),
+                utterance["text"],
+                utterance["rtstream_id"],
+            )
+            for utterance in listed
+            if utterance["channel"] == channel
         ] == [(data["start"], data["end"], data["text"], stream_id) for data, stream_id in events]
-    assert len(told) == sum(map(len, pushed.values()))
+    assert len(listed) == sum(map(len, pushed.values()))
 
     page = mic.get_transcript(page=12, page_size=100)
     assert (page["total_count"], page["next_page"]) == (1200, False)
-    assert [number(one["text"]) for one in page["transcription_records"]] == list(range(1101, 1201))
+    assert [number(utterance["text"]) for utterance in page["transcription_records"]] == list(
+        range(1101, 1201)
+    )
     for index, most in ((listened, 240), (seen, 3600)):
         scenes = index.get_scenes(page=2, page_size=150)["scenes"]
-        assert [number(one["description"]) for one in scenes] == list(range(151, min(300, most) + 1))
+        assert [number(utterance["description"]) for utterance in scenes] == list(
+            range(151, min(300, most) + 1)
+        )
     first, last = page["transcription_records"][10], page["transcription_records"][12]
     some = mic.get_transcript(start=first["start"], end=last["start"])
     assert some["transcription_records"] == page["transcription_records"][10:13]
 
 
-def test_8_hours_are_made_at_once_and_others_have_their_turn_in_between():
+def test_8_hours_are_made_at_once_and_other_tasks_run_in_between():
     async def catch_up():
         clock = ServiceClock(time.time)
         recording = load_recording(None)
@@ -196,8 +206,8 @@ def test_8_hours_are_made_at_once_and_others_have_their_turn_in_between():
     assert asyncio.run(catch_up()) < 300
 
 
-def test_two_pipelines_of_a_channel_say_the_same_and_count_once(emulator):
-    socket, connection_id, session = begin(emulator)
+def test_two_pipelines_of_a_channel_get_the_same_and_records_count_once(emulator):
+    socket, connection_id, session = begin_session(emulator)
     screen = session.rtstreams[1]
     screen.index_visuals(prompt="p", ws_connection_id=connection_id)
     other, other_id = emulator.greeted()
@@ -206,39 +216,39 @@ def test_two_pipelines_of_a_channel_say_the_same_and_count_once(emulator):
     analyzers = [{"type": "vlm", "name": "scene", "config": {"prompt": "p"}}]
     screen.understand({"type": "time"}, analyzers, ws_connection_id=third_id)
     emulator.control("clock", advance=61)
-    events = [heard(it, 30) for it in (socket, other, third)]
+    events = [receive(it, 30) for it in (socket, other, third)]
     assert events[0] == events[1]
     assert [event["data"] for event in events[2]] == [event["data"] for event in events[0]]
-    told = kept(emulator, 90)
-    assert len(told) == 60
-    assert [one["channel"] for one in told[:2]] == ["scene_index", "visual_index"]
-    assert told[0]["text"] == told[1]["text"] == "screen visual_index 1: one, and so on"
+    listed = wait_for_records(emulator, 90)
+    assert len(listed) == 60
+    assert [utterance["channel"] for utterance in listed[:2]] == ["scene_index", "visual_index"]
+    assert listed[0]["text"] == listed[1]["text"] == "screen visual_index 1: one, and so on"
 
 
-def test_what_falls_into_a_pause_is_not_made_and_the_count_goes_on(emulator):
-    _, connection_id, session = begin(emulator)
+def test_numbers_in_a_pause_are_not_made_and_the_count_goes_on(emulator):
+    _, connection_id, session = begin_session(emulator)
     mic = session.rtstreams[0]
     mic.start_transcript(ws_connection_id=connection_id)
     emulator.control("clock", advance=61)
-    kept(emulator, 10)
+    wait_for_records(emulator, 10)
     mic.stop_transcript()
     emulator.control("clock", advance=8 * HOUR)
     mic.start_transcript(ws_connection_id=connection_id)
     emulator.control("clock", advance=60)
     missed = 8 * HOUR // 6
-    told = [number(one["text"]) for one in kept(emulator, 20)]
-    assert told == [*range(1, 11), *range(11 + missed, 21 + missed)]
-    starts = [milliseconds(one["start"]) for one in records(emulator)]
-    assert {start - starts[0] for start in starts} == {6000 * (n - 1) for n in told}
+    listed = [number(utterance["text"]) for utterance in wait_for_records(emulator, 20)]
+    assert listed == [*range(1, 11), *range(11 + missed, 21 + missed)]
+    starts = [milliseconds(utterance["start"]) for utterance in records(emulator)]
+    assert {start - starts[0] for start in starts} == {6000 * (n - 1) for n in listed}
 
 
-def test_the_clock_of_the_service_runs_at_its_rate_and_tells_its_time_everywhere(start):
+def test_the_service_uses_its_clock_everywhere(start):
     emulator = start(numbered=True, clock_rate=600)
     assert emulator.state["clock"]["rate"] == 600
-    socket, connection_id, session = begin(emulator)
+    socket, connection_id, session = begin_session(emulator)
     session.rtstreams[0].start_transcript(ws_connection_id=connection_id)
     started = time.monotonic()
-    finals = [event for event in heard(socket, 8) if event["data"]["is_final"]]
+    finals = [event for event in receive(socket, 8) if event["data"]["is_final"]]
     assert [number(event["data"]["text"]) for event in finals] == [1, 2]
     assert time.monotonic() - started < patient(11), "at the rate of real time it takes 12 s"
     session.rtstreams[0].stop_transcript()
@@ -260,24 +270,24 @@ def test_the_clock_of_the_service_runs_at_its_rate_and_tells_its_time_everywhere
     assert emulator.state["recent_requests"][-1]["unix_ts"] < time.time() + 1
 
 
-def test_a_recording_is_played_to_pipelines_by_the_clock_as_well(start):
+def test_a_recording_is_played_to_pipelines_by_the_service_clock_too(start):
     emulator = start()
-    socket, connection_id, session = begin(emulator)
+    socket, connection_id, session = begin_session(emulator)
     session.rtstreams[0].start_transcript(ws_connection_id=connection_id)
     emulator.control("clock", advance=HOUR)
-    assert {event["channel"] for event in heard(socket, 138)} == {"transcript"}
+    assert {event["channel"] for event in receive(socket, 138)} == {"transcript"}
 
 
-def test_the_records_of_one_session_are_told_apart(emulator):
+def test_the_records_of_one_session_can_be_selected(emulator):
     sessions = []
     for _ in range(2):
-        _, _, session = begin(emulator)
+        _, _, session = begin_session(emulator)
         session.rtstreams[0].start_transcript()
         sessions.append(session)
     emulator.control("clock", advance=61)
-    told = kept(emulator, 20)
+    listed = wait_for_records(emulator, 20)
     for session in sessions:
-        own = [one for one in told if one["rtstream_id"] == session.rtstreams[0].id]
+        own = [utterance for utterance in listed if utterance["rtstream_id"] == session.rtstreams[0].id]
         assert len(own) == 10
         assert records(emulator, f"?session_id={session.id}") == own
     assert emulator.http("GET", "/emulator/records?session_id=cap-none", key=None)[0] == 404
@@ -298,7 +308,7 @@ def test_the_records_of_one_session_are_told_apart(emulator):
         {"rate": 2, "advance": math.inf},
     ],
 )
-def test_a_change_of_the_clock_that_is_none_is_refused_and_changes_nothing(emulator, body):
+def test_an_invalid_change_of_the_clock_is_refused_and_changes_nothing(emulator, body):
     before = emulator.state["clock"]
     status, _, answer = emulator.http("POST", "/emulator/clock", body, key=None)
     assert (status, answer["error_code"]) == (400, "BAD_REQUEST")
@@ -316,25 +326,25 @@ def test_numbered_events_are_not_replayed_and_a_flood_is_possible(start):
     now_ms = emulator.state["clock"]["unix_ts"] * 1000
     emulator.control("flood", count=3)
     # The first thing to come: nothing was played to the first WebSocket.
-    events = heard(socket, 3)
+    events = receive(socket, 3)
     assert [event["seq"] for event in events] == [1, 2, 3]
     assert all(event["data"]["start"] > now_ms - 10_000 for event in events)
     emulator.control("send", size=300)
-    assert heard(socket)[0]["data"]["start"] > now_ms - 10_000
+    assert receive(socket)[0]["data"]["start"] > now_ms - 10_000
     assert emulator.state["replay"] is None
 
 
-def test_numbered_events_and_a_recording_exclude_each_other(tmp_path):
+def test_numbered_events_and_a_recording_cannot_be_combined(tmp_path):
     with pytest.raises(ValueError, match="numbered, replay"):
         serve(EmulatorSettings(numbered=True, replay=tmp_path / "x.jsonl"), pytest.fail)
 
 
 def test_a_search_finds_a_number(emulator):
-    _, _, session = begin(emulator)
+    _, _, session = begin_session(emulator)
     screen = session.rtstreams[1]
     screen.index_visuals(prompt="p")
     emulator.control("clock", advance=61)
-    kept(emulator, 30)
+    wait_for_records(emulator, 30)
     (shot,) = screen.search("two seven", result_threshold=1).shots
     assert number(shot.text) == 27
     with pytest.raises(InvalidRequestError, match="no audio"):

@@ -35,7 +35,7 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="select and sign
 
 
 class Runtime:
-    """The command as a process, and lines to and from it."""
+    """A process of the command, and its lines."""
 
     def __init__(self):
         pipe = subprocess.PIPE
@@ -60,7 +60,7 @@ class Runtime:
         return json.loads(line.removeprefix(PREFIX))
 
     def ask(self, command, **params):
-        """The result of a command that succeeds."""
+        """Return the result of a command that succeeds."""
         self.command(command, **params)
         answer = self.message()
         assert answer == {
@@ -72,7 +72,7 @@ class Runtime:
         return answer["result"]
 
     def refusal(self, command, **params):
-        """The text that a command is refused with."""
+        """Return the text that a command is refused with."""
         self.command(command, **params)
         answer = self.message()
         assert (answer["commandId"], answer["status"]) == (f"id of {command}", "error")
@@ -100,7 +100,7 @@ class Runtime:
 
 @pytest.fixture
 def spawn():
-    """Starts capture runtimes."""
+    """Start capture runtimes."""
     with contextlib.ExitStack() as exits:
 
         def begin():
@@ -113,15 +113,15 @@ def spawn():
 
 @pytest.fixture
 def runtime(spawn, emulator):
-    """One that is ready."""
-    one = spawn()
-    one.ask("init", apiUrl=emulator.url)
-    return one
+    """Start a runtime that has had its init."""
+    runtime = spawn()
+    runtime.ask("init", apiUrl=emulator.url)
+    return runtime
 
 
 @pytest.fixture
 def recording(emulator, runtime):
-    """An emulator, the runtime that records a session, and the session's id."""
+    """Return an emulator, a runtime that records a session, and the session's id."""
     session = emulator.sdk.create_capture_session("user")
     token = emulator.sdk.generate_client_token()
     runtime.ask("startRecording", sessionId=session.id, uploadToken=token, channels=[MIC, SCREEN])
@@ -131,22 +131,22 @@ def recording(emulator, runtime):
 
 @pytest.fixture
 def sdk_runtime(monkeypatch):
-    """The module by which the SDK finds the runtime."""
+    """Install the module by which the SDK finds the runtime."""
     module = types.ModuleType("videodb_capture_bin")
     module.get_binary_path = lambda: str(installed_path())
     monkeypatch.setitem(sys.modules, "videodb_capture_bin", module)
 
 
-async def heard(client, wanted):
-    """The payload of the next event of this name; what comes before is passed over."""
+async def next_event(client, wanted):
+    """Return the payload of the next event of this name; skip others."""
     async for event in client.events():
         if event["event"] == wanted:
             return event["payload"]
     raise AssertionError(f"{wanted} never came")
 
 
-async def gone(process):
-    """The SDK forgets its process before asyncio has closed the pipes."""
+async def wait_for_end(process):
+    """Wait until asyncio has closed the pipes, which the SDK does not."""
     await process.wait()
     while not process._transport.is_closing():  # noqa: ASYNC110 - asyncio tells nobody
         await asyncio.sleep(0.01)
@@ -166,19 +166,19 @@ def test_the_sdk_captures_a_session_from_created_to_exported(emulator, sdk_runti
         chosen = [channels.mics.default, channels.system_audio.default, channels.displays.default]
         chosen[2].store = chosen[2].is_primary = True
         await client.start_session(session.id, chosen)
-        assert await heard(client, "recording:started") == {"sessionId": session.id}
+        assert await next_event(client, "recording:started") == {"sessionId": session.id}
         await asyncio.to_thread(emulator.until, lambda state: state["sessions"][0]["status"] == "active")
         assert emulator.state["runtime"]["recording"] == session.id
         await chosen[0].pause()
         await chosen[0].resume()
         await client.stop_session()
-        assert await heard(client, "recording:stopped") == {"sessionId": session.id}
-        assert (await heard(client, "upload:progress"))["channelId"] == "display:1"
-        assert await heard(client, "upload:complete") == {"channelId": "display:1"}
+        assert await next_event(client, "recording:stopped") == {"sessionId": session.id}
+        assert (await next_event(client, "upload:progress"))["channelId"] == "display:1"
+        assert await next_event(client, "upload:complete") == {"channelId": "display:1"}
         process = client._proc
         await client.shutdown()
-        await gone(process)
-        # Of a child that had ended before it was told to, asyncio itself knows no code.
+        await wait_for_end(process)
+        # asyncio itself has no exit code of a child that ended before it was terminated.
         return named, process._transport.get_extra_info("subprocess").returncode
 
     assert asyncio.run(capture()) == (
@@ -202,7 +202,7 @@ def test_the_sdk_captures_a_session_from_created_to_exported(emulator, sdk_runti
     assert [channel.store for channel in session.channels] == [False, False, True]
 
 
-def test_the_state_tells_who_is_attached_and_what_is_recorded(recording):
+def test_the_state_shows_the_attached_runtime_and_what_it_records(recording):
     emulator, runtime, session_id = recording
     attached = emulator.state["runtime"]
     assert set(attached) == {"pid", "attached_at", "recording"}
@@ -211,7 +211,7 @@ def test_the_state_tells_who_is_attached_and_what_is_recorded(recording):
     assert emulator.state["runtime"]["recording"] is None
 
 
-def test_the_sdk_takes_a_denial_for_one(emulator, sdk_runtime):
+def test_the_sdk_understands_a_denial(emulator, sdk_runtime):
     emulator.control("faults", runtime={"deny": ["screen_capture"]})
 
     async def ask():
@@ -219,7 +219,7 @@ def test_the_sdk_takes_a_denial_for_one(emulator, sdk_runtime):
         answers = [await client.request_permission(kind) for kind in ("microphone", "screen_capture")]
         process = client._proc
         await client.shutdown()
-        await gone(process)
+        await wait_for_end(process)
         return answers
 
     assert asyncio.run(ask()) == [True, False]
@@ -282,7 +282,7 @@ def test_a_second_instance_is_refused_until_the_first_is_gone(runtime, spawn, em
 
 
 @pytest.mark.parametrize("answer", [b"<html>", b'{"success": true}', b"[]"])
-def test_what_is_no_emulator_is_refused(spawn, answer):
+def test_another_server_than_the_emulator_is_refused(spawn, answer):
     class Other(BaseHTTPRequestHandler):
         def do_GET(self):
             self.send_response(200)
@@ -299,7 +299,7 @@ def test_what_is_no_emulator_is_refused(spawn, answer):
     assert "works with `vdbevents emulator` only" in refusal
 
 
-def test_an_address_where_nothing_is_and_one_that_is_none_are_refused(spawn):
+def test_an_unreachable_and_an_invalid_url_are_refused(spawn):
     runtime = spawn()
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -346,19 +346,19 @@ def test_a_session_that_gets_no_addresses_is_stopped_again(emulator, runtime):
     assert runtime.refusal("stopRecording", sessionId=session.id) == "Nothing is being recorded."
 
 
-def test_an_answer_that_is_no_json_is_told_by_its_status(emulator, runtime):
+def test_an_answer_that_is_not_json_is_reported_by_its_status(emulator, runtime):
     emulator.control("faults", http={"status": 502, "body": "<html>", "path": "/capture/session/start"})
     start = {"sessionId": "cap", "uploadToken": "st", "channels": [MIC]}
     refusal = runtime.refusal("startRecording", **start)
     assert refusal == "The API answered POST /capture/session/start with 502."
 
 
-def test_what_needs_a_recording_is_refused_without_one(runtime):
+def test_commands_for_a_recording_are_refused_without_one(runtime):
     for command in ("stopRecording", "pauseTracks", "resumeTracks"):
         assert runtime.refusal(command, sessionId="cap", tracks=["mic"]) == "Nothing is being recorded."
 
 
-def test_while_it_records_it_knows_what(recording):
+def test_a_recording_refuses_a_second_one_and_wrong_sessions_and_tracks(recording):
     emulator, runtime, session_id = recording
     token = emulator.sdk.generate_client_token()
     again = {"sessionId": session_id, "uploadToken": token, "channels": [MIC]}
@@ -372,7 +372,7 @@ def test_while_it_records_it_knows_what(recording):
     runtime.ask("stopRecording", sessionId=session_id)
 
 
-def test_lines_that_are_no_commands_are_passed_over(runtime):
+def test_lines_that_are_not_commands_are_skipped(runtime):
     for line in ("", "hello", PREFIX, PREFIX + "{", PREFIX + "[]", PREFIX + "[" * 100_000, "\udcff"):
         runtime.process.stdin.write(line.encode("utf-8", "surrogateescape") + b"\n")
     assert len(runtime.ask("getChannels")["channels"]) == 6
@@ -405,7 +405,7 @@ def test_shutdown_ends_it_even_if_the_session_cannot_be_stopped(recording):
     assert runtime.code() == 0
 
 
-def test_the_end_of_stdin_ends_it_at_once_in_the_middle_of_a_call_and_stops_nothing(recording):
+def test_the_end_of_stdin_ends_it_during_a_call_and_stops_nothing(recording):
     emulator, runtime, session_id = recording
     emulator.control("faults", hang={"path": "/capture"})
     runtime.command("stopRecording", sessionId=session_id)
@@ -416,7 +416,7 @@ def test_the_end_of_stdin_ends_it_at_once_in_the_middle_of_a_call_and_stops_noth
     assert emulator.state["sessions"][0]["status"] in {"starting", "active"}
 
 
-def test_the_end_of_stdout_ends_it_while_nothing_is_said(runtime):
+def test_the_end_of_stdout_ends_it_while_it_is_idle(runtime):
     runtime.process.stdout.close()
     assert runtime.code() == 1
 
@@ -427,7 +427,7 @@ def test_sigterm_ends_it(recording):
     assert runtime.code() == -signal.SIGTERM
 
 
-def test_sigterm_after_a_granted_shutdown_finds_an_orderly_end(runtime, emulator):
+def test_sigterm_after_a_granted_shutdown_is_an_orderly_end(runtime, emulator):
     # As the SDK does it, which does not wait; the long line keeps the runtime from being faster.
     emulator.control("faults", runtime={"long_line_at": "shutdown"})
     runtime.command("shutdown")
@@ -461,7 +461,7 @@ def test_permissions_are_denied_and_channels_replaced_while_the_fault_lasts(runt
     assert len(runtime.ask("getChannels")["channels"]) == 6
 
 
-def test_a_fault_that_ends_with_its_time_ends_in_the_runtime_too(runtime, emulator):
+def test_a_fault_that_expires_ends_in_the_runtime_too(runtime, emulator):
     emulator.control("faults", runtime={"deny": ["microphone"]})
     assert runtime.ask("requestPermission", permission="microphone") == {"status": "denied"}
     emulator.control("faults", runtime={"deny": ["microphone"], "for": 0.3})
@@ -562,16 +562,16 @@ def test_it_emits_on_demand(runtime, emulator):
     assert runtime.event("recording:error") == payload
     emulator.control("runtime", event="transcript")
     assert runtime.event("transcript") == {}
-    # More than a pipe holds: it is said once it is read.
+    # More than a pipe holds: it is written while it is read.
     with ThreadPoolExecutor() as threads:
-        told = threads.submit(emulator.control, "runtime", long_line=70_000)
+        order = threads.submit(emulator.control, "runtime", long_line=70_000)
         line = runtime.line()
-        assert told.result(timeout=PATIENCE)["success"]
+        assert order.result(timeout=PATIENCE)["success"]
     assert len(line) == 70_000
     assert set(json.loads(line.removeprefix(PREFIX))["payload"]["text"]) == {"x"}
 
 
-def test_without_a_runtime_there_is_nobody_to_be_told(emulator):
+def test_an_order_without_an_attached_runtime_is_refused(emulator):
     assert emulator.state["runtime"] is None
     status, _, answer = emulator.http("POST", "/emulator/runtime", {"do": "hang"}, key=None)
     assert (status, answer["message"]) == (409, "No capture runtime is attached.")
@@ -592,13 +592,13 @@ def test_without_a_runtime_there_is_nobody_to_be_told(emulator):
         {"typo": 1},
     ],
 )
-def test_an_order_that_makes_no_sense_is_refused(runtime, emulator, order):
+def test_an_invalid_order_is_refused(runtime, emulator, order):
     status, _, answer = emulator.http("POST", "/emulator/runtime", order, key=None)
     assert (status, answer["success"]) == (400, False)
     assert runtime.ask("getChannels")
 
 
-def test_the_emulator_ends_while_a_runtime_is_attached_that_does_not_move(spawn):
+def test_the_emulator_ends_while_an_attached_runtime_is_stopped(spawn):
     runtime = spawn()
     with running(EmulatorSettings(autoplay=False)) as url:
         runtime.ask("init", apiUrl=url)
@@ -608,7 +608,7 @@ def test_the_emulator_ends_while_a_runtime_is_attached_that_does_not_move(spawn)
 
 
 def test_it_stays_attached_while_the_emulator_is_down(runtime, emulator):
-    emulator.control("faults", down={"for": 2})
+    emulator.control("faults", down={"for": 1})
     start = {"sessionId": "cap", "uploadToken": "st", "channels": [MIC]}
     assert "cannot be reached" in runtime.refusal("startRecording", **start)
 
