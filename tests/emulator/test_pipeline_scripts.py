@@ -16,7 +16,7 @@ from vdbevents.emulator.emulated_cloud import EmulatedCloud
 from vdbevents.emulator.pipeline_kinds import create_index
 from vdbevents.emulator.pipeline_scripts import NumberedScript, RecordedScript
 from vdbevents.emulator.replay_file import load_recording
-from vdbevents.emulator.request_checks import Call
+from vdbevents.emulator.request_checks import RestCall
 from vdbevents.emulator.rtstreams import create_stream
 from vdbevents.emulator.service_clock import ServiceClock
 
@@ -190,8 +190,8 @@ def test_8_hours_are_made_at_once_and_other_tasks_run_in_between():
         clock = ServiceClock(time.time)
         recording = load_recording(None)
         cloud = EmulatedCloud(recording, clock, numbered=True, speed=1.0, loop=False, autoplay=False)
-        stream = create_stream(cloud.store, Call({}, {}, {"url": "rtsp://x", "name": "screen:1"}))
-        answer = create_index(cloud.store, Call({"id": stream["id"]}, {}, {}))
+        stream = create_stream(cloud.store, RestCall({}, {}, {"url": "rtsp://x", "name": "screen:1"}))
+        answer = create_index(cloud.store, RestCall({"id": stream["id"]}, {}, {}))
         index = cloud.store.pipelines[answer["rtstream_index_id"]]
         cloud.flush()
         clock.advance(8 * HOUR)

@@ -8,7 +8,7 @@ from vdbevents.emulator.request_checks import NAME, TEXT, read, whole
 from vdbevents.emulator.store import EmulatedConnection, iso_time
 
 if TYPE_CHECKING:
-    from vdbevents.emulator.request_checks import Call, Json
+    from vdbevents.emulator.request_checks import Json, RestCall
     from vdbevents.emulator.store import EmulatedStore
 
 _REMEMBERED: Final = 10_000
@@ -33,7 +33,7 @@ def add_collection(
     return collection
 
 
-def create_collection(store: EmulatedStore, call: Call) -> Json:
+def create_collection(store: EmulatedStore, call: RestCall) -> Json:
     """Create an empty collection."""
     name, description = read(call.body, "name", NAME), read(call.body, "description", TEXT, "")
     return add_collection(
@@ -41,7 +41,7 @@ def create_collection(store: EmulatedStore, call: Call) -> Json:
     )
 
 
-def create_token(store: EmulatedStore, call: Call) -> Json:
+def create_token(store: EmulatedStore, call: RestCall) -> Json:
     """Create a client token; `expires_in` is in seconds."""
     seconds = read(call.body, "expires_in", whole(1), _DAY_SECONDS)
     token, expires_at = store.new_id("st"), store.clock() + seconds

@@ -23,7 +23,7 @@ from vdbevents.emulator.rtstreams import describe_stream
 from vdbevents.emulator.store import EmulatedSession, EmulatedStream, iso_time
 
 if TYPE_CHECKING:
-    from vdbevents.emulator.request_checks import Call, Json
+    from vdbevents.emulator.request_checks import Json, RestCall
     from vdbevents.emulator.store import EmulatedStore
 
 _ENDED: Final = ("stopped", "failed")
@@ -31,7 +31,7 @@ _RUNNING: Final = ("starting", "active")
 _MEDIA: Final = one_of("audio", "video")
 
 
-def create_session(store: EmulatedStore, call: Call) -> Json:
+def create_session(store: EmulatedStore, call: RestCall) -> Json:
     """Create a session; its lifecycle is pushed to the `ws_connection_id` given here."""
     store.collection(call["id"])
     session = EmulatedSession(
@@ -49,7 +49,7 @@ def create_session(store: EmulatedStore, call: Call) -> Json:
     return _describe_session(session)
 
 
-def list_sessions(store: EmulatedStore, call: Call) -> Json:
+def list_sessions(store: EmulatedStore, call: RestCall) -> Json:
     """Return a collection's sessions, newest first."""
     store.collection(call["id"])
     sessions = [
@@ -60,7 +60,7 @@ def list_sessions(store: EmulatedStore, call: Call) -> Json:
     return {"sessions": sessions, "next_page": None}
 
 
-def find_session(store: EmulatedStore, call: Call) -> EmulatedSession:
+def find_session(store: EmulatedStore, call: RestCall) -> EmulatedSession:
     """Return the session in a path; raise 404 when it is not in the path's collection."""
     store.collection(call["id"])
     session = store.session(call["session"])
@@ -71,13 +71,13 @@ def find_session(store: EmulatedStore, call: Call) -> EmulatedSession:
     return session
 
 
-def get_session(store: EmulatedStore, call: Call) -> Json:
+def get_session(store: EmulatedStore, call: RestCall) -> Json:
     """Return a session with its streams."""
     session = find_session(store, call)
     return _describe_session(session) | _describe_streams(store, session)
 
 
-def start_session(store: EmulatedStore, call: Call) -> Json:
+def start_session(store: EmulatedStore, call: RestCall) -> Json:
     """Turn `created` into `starting`."""
     session = store.session(read(call.body, "session_id", NAME))
     channels = call.body.get("channels")
@@ -121,7 +121,7 @@ def activate_session(store: EmulatedStore, session_id: str) -> None:
     store.announce(session, "active", {"rtstreams": listed})
 
 
-def get_addresses(store: EmulatedStore, call: Call) -> Json:
+def get_addresses(store: EmulatedStore, call: RestCall) -> Json:
     """Return where the capture runtime would publish each channel; nothing listens there."""
     session = store.session(call["id"])
     streams = [store.streams[stream_id] for stream_id in session.stream_ids]

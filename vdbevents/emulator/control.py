@@ -5,6 +5,7 @@ Those for WebSockets are in control_sockets.py, those for the capture runtime in
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
@@ -17,8 +18,8 @@ from vdbevents.emulator.request_checks import (
     OBJECT,
     TEXT,
     ApiError,
-    Field,
     Json,
+    RequestField,
     check_all,
     find,
     invalid,
@@ -41,12 +42,12 @@ _SESSION_ERROR: Final = {"message": "The capture has failed, as it was asked to.
 _SESSION: Final = {
     "do": one_of("stop", "fail", "expire").required,
     "session_id": ANY,
-    "error": Field("a text, or an object", lambda value: TEXT.fits(value) or OBJECT.fits(value)),
+    "error": RequestField("a text, or an object", lambda value: TEXT.fits(value) or OBJECT.fits(value)),
 }
 
 
 def control_route(
-    method: str, path: str, endpoint: Callable[[Json], Awaitable[Json]], **fields: Field
+    method: str, path: str, endpoint: Callable[[Json], Awaitable[Json]], **fields: RequestField
 ) -> Route:
     """Return a route that needs no key; `fields` are the options it takes, any when there are none."""
 
@@ -161,16 +162,8 @@ def _session_error(error: str | Json) -> Json:
 def _report_store(store: EmulatedStore) -> Json:
     """Return connections, sessions and pipelines in short, and the number of each kind of entity."""
     connections = [
-        {
-            "connection_id": connection.id,
-            "open": connection.closed_at is None,
-            "opened_at": connection.opened_at,
-            "closed_at": connection.closed_at,
-            "frames_sent": connection.frames_sent,
-            "bytes_sent": connection.bytes_sent,
-            "frames_received": connection.frames_received,
-        }
-        for connection in store.connections.values()
+        {"connection_id": fields.pop("id"), "open": fields["closed_at"] is None, **fields}
+        for fields in map(asdict, store.connections.values())
     ]
     sessions = [
         {"session_id": session.id, "status": session.status, "exported": session.exported is not None}

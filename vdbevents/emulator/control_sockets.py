@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from vdbevents.emulator.control import control_route
 from vdbevents.emulator.faults import CLOSE_CODE
 from vdbevents.emulator.flood import Flood
-from vdbevents.emulator.request_checks import ANY, FLAG, TEXT, ApiError, Field, invalid, number
+from vdbevents.emulator.request_checks import ANY, FLAG, TEXT, ApiError, RequestField, invalid, number
 from vdbevents.emulator.websocket_protocol import BINARY, TEXT as TEXT_FRAME, frame_header
 
 if TYPE_CHECKING:
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 
 _EVENTS_A_CHUNK: Final = 1_000
 _LONGEST_REASON: Final = 123
-_BASE64: Final = Field("base64", lambda value: TEXT.fits(value) and _decode(value) is not None)
-_REASON: Final = Field(
+_BASE64: Final = RequestField("base64", lambda value: TEXT.fits(value) and _decode(value) is not None)
+_REASON: Final = RequestField(
     f"a text of at most {_LONGEST_REASON} bytes",
     lambda value: TEXT.fits(value) and len(value.encode("utf-8", "replace")) <= _LONGEST_REASON,
 )
 _CONTENTS: Final = {"text": TEXT, "json": ANY, "base64": _BASE64, "raw_base64": _BASE64, "size": number()}
-_RATE: Final = Field("a number above 0", lambda value: number().fits(value) and value > 0)
+_RATE: Final = RequestField("a number above 0", lambda value: number().fits(value) and value > 0)
 
 
 class SocketControl:

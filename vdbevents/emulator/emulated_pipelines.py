@@ -11,7 +11,7 @@ from vdbevents.emulator.store import EmulatedPipeline, stream_event
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from vdbevents.emulator.request_checks import Call, Json
+    from vdbevents.emulator.request_checks import Json, RestCall
     from vdbevents.emulator.store import EmulatedStore, EmulatedStream, Record
     from vdbevents.emulator.utterances import Utterance
 
@@ -41,7 +41,7 @@ def create_pipeline(
     return pipeline
 
 
-def change_pipeline(store: EmulatedStore, pipeline: EmulatedPipeline, call: Call) -> None:
+def change_pipeline(store: EmulatedStore, pipeline: EmulatedPipeline, call: RestCall) -> None:
     """Start or stop a pipeline; it keeps its connection id."""
     if read(call.body, "action", ACTION) == "stop":
         stop_pipeline(store, pipeline)

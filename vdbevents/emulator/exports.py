@@ -10,11 +10,11 @@ from vdbevents.emulator.request_checks import UNIX_TIME, invalid, optional_text,
 from vdbevents.emulator.store import lifecycle_event, part_urls
 
 if TYPE_CHECKING:
-    from vdbevents.emulator.request_checks import Call, Json
+    from vdbevents.emulator.request_checks import Json, RestCall
     from vdbevents.emulator.store import EmulatedSession, EmulatedStore
 
 
-def export_session(store: EmulatedStore, call: Call) -> Json:
+def export_session(store: EmulatedStore, call: RestCall) -> Json:
     """Return the state of a stopped session's export, and begin it when there is none.
 
     The event of a finished export is also pushed to the `connection_id` given here.
@@ -62,7 +62,7 @@ def fail_export(store: EmulatedStore, session_id: str) -> None:
         session.export_status = "failed"
 
 
-def export_stream(store: EmulatedStore, call: Call) -> Json:
+def export_stream(store: EmulatedStore, call: RestCall) -> Json:
     """Return the video of a stream that was stored and is stopped."""
     stream = store.stream(call["id"])
     if not stream.store or stream.status != "stopped":
@@ -74,7 +74,7 @@ def export_stream(store: EmulatedStore, call: Call) -> Json:
     }
 
 
-def locate_part(store: EmulatedStore, call: Call) -> Json:
+def locate_part(store: EmulatedStore, call: RestCall) -> Json:
     """Return URLs of a stream's part from `start` to `end` (Unix seconds); nothing is behind them."""
     stream = store.stream(call["id"])
     start, end = (read_number(call.query, name, UNIX_TIME.required) for name in ("start", "end"))

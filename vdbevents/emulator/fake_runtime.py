@@ -120,13 +120,7 @@ class _Api:
         self._base = parts.path.rstrip("/")
 
     def open(
-        self,
-        method: str,
-        path: str,
-        *,
-        token: str = "",
-        body: Json | None = None,
-        timeout: float = _API_SECONDS,
+        self, method: str, path: str, token: str = "", body: Json | None = None, timeout: float = _API_SECONDS
     ) -> tuple[HTTPConnection, HTTPResponse]:
         """Return a response whose body is not read yet; `timeout` in seconds is for each step.
 
@@ -149,7 +143,7 @@ class _Api:
     def call(self, method: str, path: str, token: str, body: Json | None = None) -> None:
         """Make a call that has to succeed; raise `_Refused` with the API's message when it does not."""
         try:
-            connection, response = self.open(method, path, token=token, body=body)
+            connection, response = self.open(method, path, token, body)
             with contextlib.closing(connection):
                 status, content = response.status, response.read()
         except TimeoutError:

@@ -19,8 +19,8 @@ from vdbevents.emulator.request_checks import (
     FLAG,
     OBJECT,
     TEXT,
-    Field,
     Json,
+    RequestField,
     check_all,
     invalid,
     list_of,
@@ -31,12 +31,14 @@ from vdbevents.emulator.request_checks import (
 
 _STATUS: Final = whole(200, 599).required
 _SECONDS: Final = number()
-_RETRY_AFTER: Final = Field("a number or a text", lambda value: TEXT.fits(value) or number().fits(value))
-_ERROR: Final = Field(
+_RETRY_AFTER: Final = RequestField(
+    "a number or a text", lambda value: TEXT.fits(value) or number().fits(value)
+)
+_ERROR: Final = RequestField(
     "a text, or an object with a message",
     lambda value: TEXT.fits(value) or (OBJECT.fits(value) and TEXT.fits(value.get("message"))),
 )
-_METHOD: Final = Field(
+_METHOD: Final = RequestField(
     "an HTTP method",
     lambda value: (
         TEXT.fits(value) and value.upper() in {"GET", "POST", "PATCH", "PUT", "DELETE", "HEAD", "OPTIONS"}
@@ -44,11 +46,11 @@ _METHOD: Final = Field(
 )
 _COMMAND: Final = one_of(*COMMANDS)
 _PERMISSION: Final = one_of(*PERMISSIONS, *(name.replace("-", "_") for name in PERMISSIONS))
-_REFUSALS: Final = Field(
+_REFUSALS: Final = RequestField(
     f"texts by command ({', '.join(COMMANDS)})",
     lambda value: OBJECT.fits(value) and all(_COMMAND.fits(key) and TEXT.fits(value[key]) for key in value),
 )
-CLOSE_CODE: Final = Field(
+CLOSE_CODE: Final = RequestField(
     "a code that a close frame may carry",
     # RFC 6455, section 7.4, and the IANA registry.
     lambda value: whole(1000, 4999).fits(value) and value not in {1004, 1005, 1006, *range(1015, 3000)},
@@ -59,7 +61,7 @@ _MODE: Final = one_of("never", "failed", "late").required
 _CALLS: Final = {"path": TEXT, "method": _METHOD, "skip": whole()}
 _WEBHOOKS: Final = {"event": TEXT}
 
-_FAULTS: Final[dict[str, dict[str, Field]]] = {
+_FAULTS: Final[dict[str, dict[str, RequestField]]] = {
     "http": {"status": _STATUS, "retry_after": _RETRY_AFTER, "body": TEXT, **_CALLS},
     "slow": {"seconds": _SECONDS.required, **_CALLS},
     "late": {"seconds": _SECONDS.required, **_CALLS},

@@ -34,7 +34,7 @@ from vdbevents.emulator.request_checks import (
 from vdbevents.emulator.store import INDEX_CHANNELS, iso_time
 
 if TYPE_CHECKING:
-    from vdbevents.emulator.request_checks import Call, Json
+    from vdbevents.emulator.request_checks import Json, RestCall
     from vdbevents.emulator.store import EmulatedPipeline, EmulatedStore, EmulatedStream
 
 _INDEX_KINDS: Final = {"time": ("visual_index", "video"), "transcript": ("audio_index", "audio")}
@@ -44,7 +44,7 @@ _RESULTS: Final = 10
 _QUERY_WORD: Final = re.compile(r"[^\W_]{3,}")
 
 
-def change_transcript(store: EmulatedStore, call: Call) -> Json:
+def change_transcript(store: EmulatedStore, call: RestCall) -> Json:
     """Start or stop the transcription.
 
     One that runs keeps the connection id that it was started with: no call rebinds it.
@@ -73,7 +73,7 @@ def start_transcript(store: EmulatedStore, stream: EmulatedStream, body: Json) -
     return pipeline
 
 
-def get_transcript_status(store: EmulatedStore, call: Call) -> Json:
+def get_transcript_status(store: EmulatedStore, call: RestCall) -> Json:
     """Return the status: `running`, `stopped` or `not_configured`."""
     pipeline = _transcription(store, call)
     answer = _describe_transcription(pipeline, "default")
@@ -82,7 +82,7 @@ def get_transcript_status(store: EmulatedStore, call: Call) -> Json:
     return {**answer, "language": "en", "created_at": iso_time(pipeline.created_at)}
 
 
-def get_transcript(store: EmulatedStore, call: Call) -> Json:
+def get_transcript(store: EmulatedStore, call: RestCall) -> Json:
     """Return a page of final transcripts, oldest first, times in Unix seconds."""
     pipeline = _transcription(store, call)
     records, numbers = records_page(() if pipeline is None else pipeline.records, call.query)
@@ -92,7 +92,7 @@ def get_transcript(store: EmulatedStore, call: Call) -> Json:
     return {"transcription_records": transcripts, **numbers}
 
 
-def _transcription(store: EmulatedStore, call: Call) -> EmulatedPipeline | None:
+def _transcription(store: EmulatedStore, call: RestCall) -> EmulatedPipeline | None:
     return store.pipelines.get(transcription_id(store.stream(call["id"])))
 
 
@@ -108,7 +108,7 @@ def _describe_transcription(pipeline: EmulatedPipeline | None, engine: str) -> J
     return answer if pipeline.stopped_at is None else {**answer, "end_time": pipeline.stopped_at}
 
 
-def create_index(store: EmulatedStore, call: Call) -> Json:
+def create_index(store: EmulatedStore, call: RestCall) -> Json:
     """Create a scene index: visual with `extraction_type` `time`, of speech with `transcript`."""
     stream, body = store.stream(call["id"]), call.body
     extraction_type = read(body, "extraction_type", _EXTRACTION, "time")
@@ -125,29 +125,29 @@ def create_index(store: EmulatedStore, call: Call) -> Json:
     return describe_index(create_pipeline(store, stream, channel, body, details))
 
 
-def list_indexes(store: EmulatedStore, call: Call) -> Json:
+def list_indexes(store: EmulatedStore, call: RestCall) -> Json:
     """Return a stream's scene indexes."""
     indexes = store.pipelines_of(call["id"], INDEX_CHANNELS)
     return {"scene_indexes": [describe_index(index) for index in indexes]}
 
 
-def get_scenes(store: EmulatedStore, call: Call) -> Json:
+def get_scenes(store: EmulatedStore, call: RestCall) -> Json:
     """Return a page of a scene index's records, oldest first, times in Unix seconds."""
     index = store.index(call["id"], call["index"])
     return descriptions_page(index.records, call.query, "scene_index_records")
 
 
-def change_prompt(store: EmulatedStore, call: Call) -> None:
+def change_prompt(store: EmulatedStore, call: RestCall) -> None:
     """Replace a scene index's prompt."""
     store.index(call["id"], call["index"]).details["prompt"] = read(call.body, "prompt", NAME)
 
 
-def change_index(store: EmulatedStore, call: Call) -> None:
+def change_index(store: EmulatedStore, call: RestCall) -> None:
     """Start or stop a scene index; it keeps its connection id."""
     change_pipeline(store, store.index(call["id"], call["index"]), call)
 
 
-def search_indexes(store: EmulatedStore, call: Call) -> Json:
+def search_indexes(store: EmulatedStore, call: RestCall) -> Json:
     """Return records of a stream's scene indexes that hold words of the `query`, best first.
 
     The score is the share of the query's words of three or more letters that occur in the text.
@@ -183,7 +183,7 @@ def describe_index(index: EmulatedPipeline) -> Json:
     return {"rtstream_index_id": index.id, "status": index.status, **index.details}
 
 
-def create_understanding(store: EmulatedStore, call: Call) -> Json:
+def create_understanding(store: EmulatedStore, call: RestCall) -> Json:
     """Create an understanding with its one `vlm` analyzer."""
     stream, body = store.stream(call["id"]), call.body
     match body.get("analyzers"):
@@ -200,30 +200,30 @@ def create_understanding(store: EmulatedStore, call: Call) -> Json:
     return _describe_understanding(create_pipeline(store, stream, "scene_index", body, details))
 
 
-def list_understandings(store: EmulatedStore, call: Call) -> Json:
+def list_understandings(store: EmulatedStore, call: RestCall) -> Json:
     """Return a stream's understandings."""
     pipelines = store.pipelines_of(call["id"], _UNDERSTANDING)
     return {"understandings": [_describe_understanding(pipeline) for pipeline in pipelines]}
 
 
-def get_understanding(store: EmulatedStore, call: Call) -> Json:
+def get_understanding(store: EmulatedStore, call: RestCall) -> Json:
     """Return an understanding."""
     return _describe_understanding(_understanding(store, call))
 
 
-def change_understanding(store: EmulatedStore, call: Call) -> None:
+def change_understanding(store: EmulatedStore, call: RestCall) -> None:
     """Start or stop an understanding; it keeps its connection id."""
     change_pipeline(store, _understanding(store, call), call)
 
 
-def get_understood(store: EmulatedStore, call: Call) -> Json:
+def get_understood(store: EmulatedStore, call: RestCall) -> Json:
     """Return a page of records of an `output` (`scene` by default); empty when it is not stored."""
     pipeline = _understanding(store, call)
     is_kept = pipeline.details["store"] and call.query.get("output", "scene") == pipeline.details["output"]
     return descriptions_page(pipeline.records if is_kept else (), call.query, "records")
 
 
-def _understanding(store: EmulatedStore, call: Call) -> EmulatedPipeline:
+def _understanding(store: EmulatedStore, call: RestCall) -> EmulatedPipeline:
     return store.pipeline(call["id"], call["of"], _UNDERSTANDING, "understanding")
 
 

@@ -1,4 +1,4 @@
-"""Scripts: what pipelines hear and see, from a recording or endless and numbered."""
+"""Scripts: what pipelines hear and see, from a recording or endless and numbered. Pure."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Final
 
 from vdbevents.emulator.emulated_pipelines import deliver
@@ -43,27 +43,16 @@ class Replay:
 
     def report(self) -> Json:
         """Return the replay for the control endpoint; infinite speed is 0."""
-        return {
-            "ws_connection_id": self.connection_id,
-            "speed": 0 if math.isinf(self.speed) else self.speed,
-            "loop": self.loop,
-            "lines": self.lines,
-            "played": self.played,
-            "rounds": self.rounds,
-            "playing": self.playing,
-        }
+        fields = asdict(self)
+        speed = 0 if math.isinf(self.speed) else self.speed
+        return {"ws_connection_id": fields.pop("connection_id"), **fields, "speed": speed}
 
 
 class Players:
     """One replay at a time, and a player for each running pipeline."""
 
     def __init__(
-        self,
-        cloud: EmulatedCloud,
-        script: RecordedScript | NumberedScript,
-        *,
-        speed: float,
-        loop: bool,
+        self, cloud: EmulatedCloud, script: RecordedScript | NumberedScript, *, speed: float, loop: bool
     ) -> None:
         self._cloud = cloud
         self._script = script

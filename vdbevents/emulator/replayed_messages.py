@@ -71,10 +71,7 @@ def _apply_lifecycle(store: EmulatedStore, status: str, event: Json, connection_
     session.connection_id = connection_id
     data: Json = event["data"] if isinstance(event.get("data"), dict) else {}
     if status == "exported":
-        session.exported = {
-            "exported_video_id": data.get("exported_video_id", data.get("video_id")),
-            **data,
-        }
+        session.exported = {"exported_video_id": data.get("exported_video_id", data.get("video_id")), **data}
         session.export_status = "exported"
     else:
         session.status = status

@@ -25,7 +25,7 @@ class ApiError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Field:
+class RequestField:
     """What a value must be, in words and as a check. None and a missing value are the same."""
 
     needs: str
@@ -33,22 +33,22 @@ class Field:
     is_required: bool = False
 
     @property
-    def required(self) -> Field:
+    def required(self) -> RequestField:
         """Return the same field, with a value needed."""
         return replace(self, is_required=True)
 
 
-TEXT: Final = Field("a text", lambda value: isinstance(value, str))
-NAME: Final = Field("a non-empty text", lambda value: isinstance(value, str) and value != "").required
-FLAG: Final = Field("true or false", lambda value: isinstance(value, bool))
-OBJECT: Final = Field("an object", lambda value: isinstance(value, dict))
-ANY: Final = Field("any value", lambda _: True)
-UNIX_TIME: Final = Field("a Unix time in seconds", lambda value: isinstance(value, (int, float)))
+TEXT: Final = RequestField("a text", lambda value: isinstance(value, str))
+NAME: Final = RequestField("a non-empty text", lambda value: isinstance(value, str) and value != "").required
+FLAG: Final = RequestField("true or false", lambda value: isinstance(value, bool))
+OBJECT: Final = RequestField("an object", lambda value: isinstance(value, dict))
+ANY: Final = RequestField("any value", lambda _: True)
+UNIX_TIME: Final = RequestField("a Unix time in seconds", lambda value: isinstance(value, (int, float)))
 
 
-def number(least: float = 0, most: float = inf) -> Field:
+def number(least: float = 0, most: float = inf) -> RequestField:
     """Return a field for numbers in a range; bools and NaN are not numbers."""
-    return Field(
+    return RequestField(
         f"a number{_span(least, most)}",
         lambda value: (
             isinstance(value, (int, float)) and not isinstance(value, bool) and least <= value <= most
@@ -56,28 +56,30 @@ def number(least: float = 0, most: float = inf) -> Field:
     )
 
 
-def whole(least: float = 0, most: float = inf) -> Field:
+def whole(least: float = 0, most: float = inf) -> RequestField:
     """Return a field for whole numbers in a range."""
-    return Field(
+    return RequestField(
         f"a whole number{_span(least, most)}", lambda value: type(value) is int and least <= value <= most
     )
 
 
-def one_of(*choices: str) -> Field:
+def one_of(*choices: str) -> RequestField:
     """Return a field for one of these texts."""
-    return Field(f"one of {', '.join(choices)}", lambda value: isinstance(value, str) and value in choices)
+    return RequestField(
+        f"one of {', '.join(choices)}", lambda value: isinstance(value, str) and value in choices
+    )
 
 
-def list_of(field: Field) -> Field:
+def list_of(field: RequestField) -> RequestField:
     """Return a field for lists whose items fit another field."""
-    return Field(
+    return RequestField(
         f"a list; each item {field.needs}",
         lambda value: isinstance(value, list) and all(map(field.fits, value)),
     )
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class RestCall:
     """A request to a REST endpoint: `call["id"]` is a part of its path."""
 
     parts: Mapping[str, str]
@@ -102,7 +104,7 @@ def find(known: Mapping[str, _Kind], wanted: str, subject: str) -> _Kind:
 
 
 def read(
-    values: Mapping[str, Any], name: str, field: Field, default: object = None, subject: str = ""
+    values: Mapping[str, Any], name: str, field: RequestField, default: object = None, subject: str = ""
 ) -> Any:  # noqa: ANN401
     """Return one checked value, or the default when it is missing; raise 400 when it does not fit."""
     value = values.get(name)
@@ -118,7 +120,9 @@ def optional_text(values: Mapping[str, Any], name: str) -> str | None:
     return read(values, name, TEXT) or None
 
 
-def read_number(query: Mapping[str, Any], name: str, field: Field, default: float | None = None) -> Any:  # noqa: ANN401
+def read_number(
+    query: Mapping[str, Any], name: str, field: RequestField, default: float | None = None
+) -> Any:  # noqa: ANN401
     """Return one number of a query string, where numbers are texts."""
     value = query.get(name)
     if isinstance(value, str):
@@ -129,7 +133,7 @@ def read_number(query: Mapping[str, Any], name: str, field: Field, default: floa
     return read({name: value}, name, field, default)
 
 
-def check_all(values: Mapping[str, Any], fields: Mapping[str, Field], subject: str = "") -> Json:
+def check_all(values: Mapping[str, Any], fields: Mapping[str, RequestField], subject: str = "") -> Json:
     """Return the values that are given, each checked; raise 400 for an unknown, missing or unfit one."""
     for name in values:
         if name not in fields:

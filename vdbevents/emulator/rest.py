@@ -21,7 +21,7 @@ from vdbevents.emulator import (
     rtstreams,
     scene_alerts as alerts,
 )
-from vdbevents.emulator.request_checks import ApiError, Call, Json, invalid
+from vdbevents.emulator.request_checks import ApiError, Json, RestCall, invalid
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from vdbevents.emulator.emulated_cloud import EmulatedCloud
     from vdbevents.emulator.store import EmulatedStore
 
-Handler = Callable[["EmulatedStore", Call], Json | None]
+Handler = Callable[["EmulatedStore", RestCall], Json | None]
 """Returns the `data` of the answer, None for one without data."""
 
 _SESSIONS: Final = "/collection/{id}/capture/session"
@@ -39,7 +39,7 @@ _ALERT: Final = _STREAM + "/index/{index}/alert"
 _UNDERSTANDING: Final = _STREAM + "/understand"
 
 
-def _stop_session(store: EmulatedStore, call: Call) -> None:
+def _stop_session(store: EmulatedStore, call: RestCall) -> None:
     sessions.stop_session(store, call["id"])
 
 
@@ -115,7 +115,7 @@ class RestApi:
         async def endpoint(request: Request) -> Response:
             if path != "/":
                 self._authorize(request, path)
-            call = Call(request.path_params, request.query_params, await read_body(request))
+            call = RestCall(request.path_params, request.query_params, await read_body(request))
             data = handler(self._cloud.store, call)
             self._cloud.flush()
             return JSONResponse(_DONE if data is None else {"success": True, "data": data}, status)

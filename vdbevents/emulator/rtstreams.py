@@ -19,14 +19,14 @@ from vdbevents.emulator.request_checks import (
 from vdbevents.emulator.store import EmulatedStream, iso_time
 
 if TYPE_CHECKING:
-    from vdbevents.emulator.request_checks import Call, Json
+    from vdbevents.emulator.request_checks import Json, RestCall
     from vdbevents.emulator.store import EmulatedStore
 
 _MEDIA: Final = list_of(one_of("audio", "video"))
 _ORDER: Final = one_of("", *(sign + name for name in ("created_at", "name", "status") for sign in ("", "-")))
 
 
-def list_streams(store: EmulatedStore, call: Call) -> Json:
+def list_streams(store: EmulatedStore, call: RestCall) -> Json:
     """Return a page of streams: `limit`, `offset`, `status`, `name` (a part of it), `ordering`."""
     query = call.query
     limit, offset = read_number(query, "limit", whole(1), 10), read_number(query, "offset", whole(), 0)
@@ -49,7 +49,7 @@ def list_streams(store: EmulatedStore, call: Call) -> Json:
     }
 
 
-def create_stream(store: EmulatedStore, call: Call) -> Json:
+def create_stream(store: EmulatedStore, call: RestCall) -> Json:
     """Create a stream, transcribed unless `enable_transcript` is false.
 
     Nothing is fetched from its URL: the script is what is heard and seen on it.
@@ -77,7 +77,7 @@ def create_stream(store: EmulatedStore, call: Call) -> Json:
     return describe_stream(stream)
 
 
-def change_stream(store: EmulatedStore, call: Call) -> None:
+def change_stream(store: EmulatedStore, call: RestCall) -> None:
     """Start or stop a stream; its pipelines stop with it."""
     stream = store.stream(call["id"])
     if read(call.body, "action", ACTION) == "stop":

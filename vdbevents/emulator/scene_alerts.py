@@ -9,7 +9,7 @@ from vdbevents.emulator.request_checks import NAME, find, invalid, optional_text
 from vdbevents.emulator.store import EmulatedAlert, iso_time, part_urls, stream_event
 
 if TYPE_CHECKING:
-    from vdbevents.emulator.request_checks import Call, Json
+    from vdbevents.emulator.request_checks import Json, RestCall
     from vdbevents.emulator.store import EmulatedPipeline, EmulatedStore
     from vdbevents.emulator.utterances import Utterance
 
@@ -18,7 +18,7 @@ _ENABLE: Final = ("enable", "enabled")
 _DISABLE: Final = ("disable", "disabled")
 
 
-def create_event(store: EmulatedStore, call: Call) -> Json:
+def create_event(store: EmulatedStore, call: RestCall) -> Json:
     """Create an event that an index can be watched for."""
     event = {"event_prompt": read(call.body, "event_prompt", NAME), "label": read(call.body, "label", NAME)}
     event_id = store.new_id("event")
@@ -26,7 +26,7 @@ def create_event(store: EmulatedStore, call: Call) -> Json:
     return {"event_id": event_id}
 
 
-def create_alert(store: EmulatedStore, call: Call) -> Json:
+def create_alert(store: EmulatedStore, call: RestCall) -> Json:
     """Create an alert: watch an index for an event."""
     index = store.index(call["id"], call["index"])
     event = find(store.events, read(call.body, "event_id", NAME), "event")
@@ -37,7 +37,7 @@ def create_alert(store: EmulatedStore, call: Call) -> Json:
     return {"alert_id": alert.id}
 
 
-def list_alerts(store: EmulatedStore, call: Call) -> Json:
+def list_alerts(store: EmulatedStore, call: RestCall) -> Json:
     """Return the alerts of an index."""
     index = store.index(call["id"], call["index"])
     alerts = [
@@ -55,7 +55,7 @@ def list_alerts(store: EmulatedStore, call: Call) -> Json:
     return {"alerts": alerts}
 
 
-def change_alert(store: EmulatedStore, call: Call) -> None:
+def change_alert(store: EmulatedStore, call: RestCall) -> None:
     """Enable or disable an alert.
 
     The SDK sends {"action": "enable"}, the OpenAPI file has {"status": "enabled"}.
