@@ -6,6 +6,7 @@ import unicodedata
 
 import duckdb
 from hypothesis import HealthCheck, example, given, settings, strategies as st
+from support.databases import shared_database
 
 from vdbevents.events import identity as events_identity
 from vdbevents.query import columns, engine
@@ -191,7 +192,7 @@ def lower(text):
 def test_the_answer_is_the_one_that_reading_everything_gives(tmp_path, lines, asked):
     journal = tmp_path / "journal.jsonl"
     journal.write_text("".join(written(*line) + "\n" for line in lines), "utf-8")
-    with engine.search(journal, asked) as answer:
+    with engine.search(journal, asked, shared=shared_database()) as answer:
         assert [text for batch in answer.lines() for text in batch] == brute_force(lines, asked)
         assert answer.skipped == sum(form in ("torn", "array") for _, form in lines)
 
@@ -206,7 +207,11 @@ def test_the_answer_is_the_same_when_a_part_of_the_journal_is_sealed(
     cache = build.seal(journal, root, piece=piece, part=900)
     asked = dataclasses.replace(asked, around_ms=around_ms)
 
-    with engine.search(journal, asked) as read, engine.search(journal, asked, cache) as answer:
+    shared = shared_database()
+    with (
+        engine.search(journal, asked, shared=shared) as read,
+        engine.search(journal, asked, cache, shared=shared) as answer,
+    ):
         assert [text for batch in answer.lines() for text in batch] == [
             text for batch in read.lines() for text in batch
         ]
@@ -232,7 +237,8 @@ def test_around_what_matches_is_all_that_happened_so_long_before_and_after(tmp_p
             expected.append(line)
             groups.append(sum(parted(chosen[: chosen.index(near[0]) + 1], around_ms)))
 
-    with engine.search(journal, dataclasses.replace(asked, around_ms=around_ms)) as answer:
+    asked = dataclasses.replace(asked, around_ms=around_ms)
+    with engine.search(journal, asked, shared=shared_database()) as answer:
         assert [text for batch in answer.lines() for text in batch] == expected
         rows = range(1, len(groups))
         assert answer.breaks == {row for row in rows if groups[row] != groups[row - 1]}
@@ -393,6 +399,6 @@ def test_what_was_received_and_fetched_is_shown_once(tmp_path, told, asked):
         if identities[place] not in fetched - {None} or identities[place] not in identities[:place]
     ]
 
-    with engine.search(journal, asked) as answer:
+    with engine.search(journal, asked, shared=shared_database()) as answer:
         found = [text for batch in answer.lines() for text in batch]
     assert found == (expected if asked.limit is None else expected[-asked.limit :])

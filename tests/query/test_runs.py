@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given, strategies as st
+from support.databases import shared_database
 
 from vdbevents.errors import InputError
 from vdbevents.query import engine
@@ -258,7 +259,7 @@ def journal(tmp_path):
 def printed(journal, output, *, colour=False, width=None, fields=None, **filters):
     chosen = Filters(**filters)
     stream = io.BytesIO()
-    with engine.search(journal, chosen) as answer:
+    with engine.search(journal, chosen, shared=shared_database()) as answer:
         runs = find(answer, newest_first=chosen.newest_first)
         looks = {"colour": colour, "width": width, "zone": BERLIN, "fields": fields, "runs": runs}
         count = write.write(answer, output, stream, filters=chosen, **looks)

@@ -14,6 +14,7 @@ import threading
 import time
 
 import pytest
+from support.databases import shared_database
 from support.processes import eventually
 
 from vdbevents.errors import InputError, StorageError
@@ -52,7 +53,7 @@ def root(tmp_path):
 
 
 def found(journal, cache=None, **asked):
-    with engine.search(journal, Filters(**asked), cache) as answer:
+    with engine.search(journal, Filters(**asked), cache, shared=shared_database()) as answer:
         return (
             [line for batch in answer.lines() for line in batch],
             [event.text for batch in answer.events({"text"}) for event in batch],
@@ -60,11 +61,22 @@ def found(journal, cache=None, **asked):
         )
 
 
+def read(journal, **asked):
+    """Return what is found without a cache."""
+    key = (journal.read_bytes(), *sorted(asked.items()))
+    if key not in _read:
+        _read[key] = found(journal, **asked)
+    return _read[key]
+
+
+_read = {}
+
+
 def is_right(journal, root):
     """See that nothing is raised, and nothing lost."""
     cache = index.load(journal, root)
-    assert found(journal, cache) == found(journal)
-    assert found(journal, cache, limit=2, grep=("said",)) == found(journal, limit=2, grep=("said",))
+    assert found(journal, cache) == read(journal)
+    assert found(journal, cache, limit=2, grep=("said",)) == read(journal, limit=2, grep=("said",))
     return cache
 
 
@@ -371,8 +383,9 @@ def test_a_manifest_that_was_made_up_reads_nothing_but_the_cache_s_own_files(
         for segment in loaded.segments:
             assert loaded.events(segment).parent == loaded.words(segment).parent == cache.folder
             assert type(segment.start) is type(segment.end) is int
-        with engine.search(journal, Filters(), loaded) as answer:
-            assert list(answer.lines()) is not None
+        # Without any segment it is a search as any.
+        if loaded.segments:
+            found(journal, loaded)
 
 
 def of_another_schema(path):
