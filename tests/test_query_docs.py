@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import zstandard
+from support import forkserver
 from support.patience import PATIENCE
 from test_docs import COMMANDS
 
@@ -38,13 +39,13 @@ def asked(command, home, cwd, lines):
     """Run an example as a shell with this home would, in UTC; `lines` of one that goes on for ever."""
     name, *words = shlex.split(command)
     assert name == "vdbevents"
-    environ = {"HOME": str(home), "TZ": "UTC", "VIDEODB_EVENTS_DIR": str(home / "work"), "PYTHONUTF8": "1"}
+    environ = {"HOME": str(home), "TZ": "UTC", "VIDEODB_EVENTS_DIR": str(home / "work"), "LANG": "C.UTF-8"}
     words = [word.replace("~", str(home)) for word in words]
     command = [sys.executable, "-m", "vdbevents", *words]
     if not FOLLOWING.intersection(words):
-        return subprocess.run(command, cwd=cwd, env=environ, capture_output=True, check=False)
+        return forkserver.run(command, cwd=cwd, env=environ, capture_output=True, check=False)
     # It never ends by itself: after so many lines its reader has had enough, as `head` would.
-    with subprocess.Popen(
+    with forkserver.Popen(
         command, cwd=cwd, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as running:
         shown = b"".join(running.stdout.readline() for _ in range(lines))
