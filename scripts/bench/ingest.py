@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""Events a second from the server's flood to the file, and CPU an event, against the documents' listener.
+"""Measure events per second into the journal, and CPU per event, relative to the listener of VideoDB's docs.
 
-usage: ingest.py [EVENTS] [ROUNDS]        both listeners in turn, in one run; to reach: 2.0 and 0.5
+usage: ingest.py [EVENTS] [ROUNDS]        both listeners in turn; targets: 2.0 and 0.5
 """
 
 import sys
 import time
 
-from support import (
+from harness import (
     HERE,
     VDBEVENTS,
     await_true,
@@ -31,14 +31,14 @@ COMMANDS = {
 
 
 def measure(command: tuple[str, ...]) -> tuple[float, float]:
-    """(events a second, microseconds of CPU an event) of one flood."""
+    """Return (events per second, microseconds of CPU per event) of one flood."""
     with server() as running, scratch() as directory, recorder((*command, directory), running) as process:
         journal = journal_of(directory)
         running.request("flood", count=2_000)
         await_true(lambda: journal.exists() and count_lines(journal, b'"seq"') == 2_000)
         size, used, began = journal.stat().st_size, cpu_seconds(process.pid), time.perf_counter()
         running.request("flood", count=EVENTS)
-        # Counting lines would cost as much as writing them: the size tells when the last one is there.
+        # Counting lines costs as much as writing them, so wait until the size no longer changes.
         while True:
             before = journal.stat().st_size
             time.sleep(0.02)
@@ -61,11 +61,11 @@ def main() -> None:
             rates[name].append(rate)
             costs[name].append(cost)
     for name in COMMANDS:
-        print(f"{name:<10} {spread(rates[name], 'events/s', 0)}, {spread(costs[name], 'µs CPU an event')}")
+        print(f"{name:<10} {spread(rates[name], 'events/s', 0)}, {spread(costs[name], 'µs CPU per event')}")
     rate = median([a / b for a, b in zip(rates["vdbevents"], rates["reference"], strict=True)])
     cost = median([a / b for a, b in zip(costs["vdbevents"], costs["reference"], strict=True)])
-    print(f"ratio      {rate:.2f} times the events a second (to reach: 2.0)")
-    print(f"           {cost:.2f} times the CPU an event (to reach: 0.50)")
+    print(f"ratio      {rate:.2f} times the events per second (target: at least 2.0)")
+    print(f"           {cost:.2f} times the CPU per event (target: at most 0.50)")
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Makes a journal of a busy desktop up, as long as one likes, and keeps it.
+"""Generate a journal of a busy desktop, of any length, and keep it.
 
-usage: journal.py EVENTS FOLDER [END]        END in Unix seconds; else that of the folder's journal, else now
+usage: journal.py EVENTS FOLDER [END]        END in Unix seconds; default: that of an existing journal, or now
 
-An event about every 0.55 s and some 290 bytes a line: transcripts that grow until they are final,
-descriptions of a screen, summaries of what was heard, alerts, steps of sessions. The same EVENTS and END
-make the same bytes. What was interrupted goes on where it was; what is there already is left as it is.
+An event about every 0.55 s, about 290 bytes a line: transcripts that grow until they are final,
+summaries of screen and audio, alerts, session states. The same EVENTS and END generate the same bytes.
+An interrupted run is resumed; a complete journal is kept.
 """
 
 import itertools
@@ -20,9 +20,9 @@ from pathlib import Path
 
 from filelock import FileLock
 
-FORM = 1  # of what is made: another one replaces what was kept
+FORM = 1  # version of the generated content; a journal of another version is replaced
 PACE_MS = 550
-LEAST_MS = 2  # between two events, so that a time names one of them
+LEAST_MS = 2  # between two events, so that no two have the same time
 BLOCK = 20_000
 
 RARE = "zanzibar"
@@ -43,8 +43,8 @@ _SPEAKERS = ("rts-1", "mic:default"), ("rts-2", "system_audio:default")
 
 
 @dataclass(frozen=True)
-class Made:
-    """A journal in a folder: the `end` in Unix seconds is after its last event."""
+class GeneratedJournal:
+    """A generated journal; `end`, in Unix seconds, is after its last event."""
 
     path: Path
     events: int
@@ -52,60 +52,60 @@ class Made:
 
     @property
     def size(self) -> int:
-        """In bytes."""
+        """Return the size in bytes."""
         return self.path.stat().st_size
 
 
-def make(folder: Path, events: int, end: int | None = None) -> Made:
-    """The journal of a folder, which is made unless it is there.
+def generate(folder: Path, events: int, end: int | None = None) -> GeneratedJournal:
+    """Return the journal of a folder; generate it unless it exists.
 
     Args:
         folder: holds this journal alone.
-        events: how many lines it has.
-        end: Unix seconds; None takes that of what is there, else now.
+        events: the number of lines.
+        end: Unix seconds; None: that of an existing journal, or now.
     """
     folder.mkdir(parents=True, exist_ok=True)
     journal, part = folder / "videodb_events.jsonl", folder / "videodb_events.part"
     notes = folder / "made.json"
     with FileLock(folder / "made.lock"):
-        made = _noted(notes)
-        wanted = {"form": FORM, "events": events, "end": made.get("end") if end is None else end}
-        if wanted != {name: made.get(name) for name in wanted}:
+        progress = _read_progress(notes)
+        wanted = {"form": FORM, "events": events, "end": progress.get("end") if end is None else end}
+        if wanted != {name: progress.get(name) for name in wanted}:
             journal.unlink(missing_ok=True)
             part.unlink(missing_ok=True)
-            made = {**wanted, "end": int(time.time()) if end is None else end, "blocks": 0, "bytes": 0}
-        if not (journal.exists() and journal.stat().st_size == made["bytes"]):
-            _go_on(part, notes, made)
+            progress = {**wanted, "end": int(time.time()) if end is None else end, "blocks": 0, "bytes": 0}
+        if not (journal.exists() and journal.stat().st_size == progress["bytes"]):
+            _resume(part, notes, progress)
             part.replace(journal)
-        return Made(journal, events, made["end"])
+        return GeneratedJournal(journal, events, progress["end"])
 
 
-def _noted(notes: Path) -> dict:
+def _read_progress(notes: Path) -> dict:
     try:
         return json.loads(notes.read_bytes())
     except (OSError, ValueError):
         return {}
 
 
-def _go_on(part: Path, notes: Path, made: dict) -> None:
-    """Appends the blocks that are not yet there, and notes each."""
+def _resume(part: Path, notes: Path, progress: dict) -> None:
+    """Append the missing blocks, and note each as done."""
     part.touch()
-    if part.stat().st_size < made["bytes"]:
-        made |= {"blocks": 0, "bytes": 0}
+    if part.stat().st_size < progress["bytes"]:
+        progress |= {"blocks": 0, "bytes": 0}
     with part.open("r+b") as sink:
-        sink.truncate(made["bytes"])
+        sink.truncate(progress["bytes"])
         sink.seek(0, os.SEEK_END)
-        while made["blocks"] * BLOCK < made["events"]:
-            sink.write(block(made["blocks"], made["events"], made["end"]))
+        while progress["blocks"] * BLOCK < progress["events"]:
+            sink.write(block(progress["blocks"], progress["events"], progress["end"]))
             sink.flush()
-            made |= {"blocks": made["blocks"] + 1, "bytes": sink.tell()}
+            progress |= {"blocks": progress["blocks"] + 1, "bytes": sink.tell()}
             aside = notes.with_suffix(".new")
-            aside.write_text(json.dumps(made))
+            aside.write_text(json.dumps(progress))
             aside.replace(notes)
 
 
 def block(number: int, events: int, end: int) -> bytes:
-    """The lines of one block of a journal; depends on nothing else."""
+    """Return the lines of one block, which do not depend on other blocks."""
     first = number * BLOCK
     count = min(BLOCK, events - first)
     rng = random.Random(f"{FORM} {number}")
@@ -116,19 +116,19 @@ def block(number: int, events: int, end: int) -> bytes:
 
 
 def _times(rng: random.Random, begin: int, count: int) -> list[int]:
-    """Unix milliseconds, no two the same, as calls arrive: each after a pause of no certain length."""
+    """Return distinct times in Unix milliseconds with exponentially distributed pauses."""
     pauses = [LEAST_MS + rng.expovariate(1 / PACE_MS) for _ in range(count + 1)]
     scale = count * PACE_MS / sum(pauses)
     return [begin + int(late * scale) for late in itertools.accumulate(pauses[:-1])]
 
 
 class _Words:
-    """Words without end, some far more common than others."""
+    """An endless supply of words, some far more common than others."""
 
     def __init__(self, rng: random.Random) -> None:
         words = _VOCABULARY.split()
         weights = [1 / (rank + 1) ** 0.7 for rank in range(len(words))]
-        # One byte pair picks a word: a hundred times as fast as to ask for each.
+        # Two random bytes pick a word: 100 times faster than a call for each.
         steps = [round(65_536 * share / sum(weights)) for share in itertools.accumulate(weights)]
         sizes = [after - before for before, after in itertools.pairwise([0, *steps])]
         self._table = [word for word, size in zip(words, sizes, strict=True) for _ in range(size)]
@@ -141,7 +141,7 @@ class _Words:
             yield from map(self._table.__getitem__, memoryview(picks).cast("H"))
 
     def some(self, low: int, high: int) -> str:
-        """From `low` to `high` words."""
+        """Return `low` to `high` words."""
         count = low + int(self._rng.random() * (high - low + 1))
         return " ".join(itertools.islice(self._next, count))
 
@@ -196,8 +196,8 @@ def main() -> None:
     if len(sys.argv) not in (3, 4):
         raise SystemExit(__doc__)
     events, folder, *end = sys.argv[1:]
-    made = make(Path(folder), int(events), int(float(end[0])) if end else None)
-    print(f"{made.path}: {made.events:,} events, {made.size / 1e6:,.1f} MB, until @{made.end}")
+    journal = generate(Path(folder), int(events), int(float(end[0])) if end else None)
+    print(f"{journal.path}: {journal.events:,} events, {journal.size / 1e6:,.1f} MB, until @{journal.end}")
 
 
 if __name__ == "__main__":

@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
-"""From the server's send to the line readable by another process, at an even rate.
+"""Measure the time from the server's send until another process can read the line, at an even rate.
 
-usage: latency.py [EVENTS] [EVENTS_A_SECOND]        to reach: p99 under 20 ms at 100 events/s
+usage: latency.py [EVENTS] [EVENTS_PER_SECOND]        target: p99 under 20 ms at 100 events/s
 """
 
 import sys
 import threading
 import time
 
-from support import VDBEVENTS, journal_of, recorder, scratch, server
+from harness import VDBEVENTS, journal_of, recorder, scratch, server
 
 from vdbevents.events.envelope import parse_line
 from vdbevents.journal.reader import follow
@@ -51,7 +51,7 @@ def main() -> None:
     }
     figures = ", ".join(f"{name} {delay:.2f} ms" for name, delay in shares.items())
     print(f"{EVENTS} events at {RATE:g}/s: {figures}, max {delays[-1]:.2f} ms")
-    print(f"ratio: p99 is {shares['p99'] / 20:.2f} of the 20 ms that it may be")
+    print(f"p99: {shares['p99'] / 20:.2f} of the target of 20 ms")
 
 
 if __name__ == "__main__":

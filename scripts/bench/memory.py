@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""The listener's peak memory after ten thousand events and after a million.
+"""Measure the listener's peak memory after ten thousand events and after a million.
 
-usage: memory.py [EVENTS]        to reach: within 10 MB of each other, and below 80 MB
+usage: memory.py [EVENTS]        targets: a difference below 10 MB, and a peak below 80 MB
 """
 
 import sys
 
-from support import VDBEVENTS, await_true, count_lines, journal_of, peak_megabytes, recorder, scratch, server
+from harness import VDBEVENTS, await_true, count_lines, journal_of, peak_megabytes, recorder, scratch, server
 
 FEW = 10_000
 MANY = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000
@@ -26,7 +26,7 @@ def main() -> None:
         await_true(lambda: count_lines(journal, b'"seq"') == MANY)
         late = peak_megabytes(listener.pid)
         print(f"peak after {FEW:,} events {early:.1f} MB, after {MANY:,} {late:.1f} MB")
-        print(f"difference {late - early:.1f} MB (to reach: 10), {late / 80:.2f} of the 80 MB that it may be")
+        print(f"difference {late - early:.1f} MB (target: 10), {late / 80:.2f} of the target of 80 MB")
 
 
 if __name__ == "__main__":

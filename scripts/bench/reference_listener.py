@@ -1,6 +1,6 @@
-"""What the capture documents show, in its shortest form: the SDK's `receive()`, and a file opened per event.
+"""Record events as VideoDB's documents show it: the SDK's `receive()`, and a file opened for each event.
 
-usage: reference_listener.py OUTPUT_DIR        the measure of `ingest.py`, not a part of the product
+usage: reference_listener.py OUTPUT_DIR        for comparison; not part of the product
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""What the benchmarks share: a server and listeners as processes, their figures, and medians."""
+"""Shared by the benchmarks: the emulator and listeners as processes, their figures, medians."""
 
 import json
 import os
@@ -19,13 +19,13 @@ VDBEVENTS = (sys.executable, "-m", "vdbevents")
 
 @dataclass(frozen=True)
 class Server:
-    """The emulator: its base URL, and what points a client at it."""
+    """A running emulator: its base URL, and the environment that points a client at it."""
 
     url: str
     environ: Mapping[str, str]
 
     def request(self, path: str, **body: object) -> dict:
-        """Posts to a control endpoint."""
+        """Post to a control endpoint; return the answer."""
         content = json.dumps(body).encode()
         with urllib.request.urlopen(f"{self.url}/emulator/{path}", content, timeout=600) as answer:
             return json.load(answer)
@@ -33,7 +33,7 @@ class Server:
 
 @contextmanager
 def server() -> Iterator[Server]:
-    """The emulator on a free port, playing nothing by itself."""
+    """Run the emulator on a free port, without autoplay."""
     command = [*VDBEVENTS, "emulator", "--no-autoplay"]
     with scratch() as cache, subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
@@ -46,7 +46,7 @@ def server() -> Iterator[Server]:
 
 @contextmanager
 def recorder(command: tuple[str, ...], running: Server) -> Iterator["subprocess.Popen[str]"]:
-    """A listener that has said its WS_ID."""
+    """Run a listener, from the moment it prints its WS_ID."""
     with subprocess.Popen(command, env=running.environ, stdout=subprocess.PIPE, text=True) as process:
         try:
             line = process.stdout.readline()
@@ -58,48 +58,48 @@ def recorder(command: tuple[str, ...], running: Server) -> Iterator["subprocess.
 
 
 def journal_of(directory: str) -> Path:
-    """The journal in a state directory."""
+    """Return the path of the journal in a state directory."""
     return Path(directory) / "videodb_events.jsonl"
 
 
 def scratch() -> tempfile.TemporaryDirectory:
-    """A folder for one run."""
+    """Return a temporary directory for one run, as a context manager."""
     return tempfile.TemporaryDirectory(prefix="vdbevents-bench-")
 
 
 def cpu_seconds(pid: int) -> float:
-    """User and system time of a process so far (Linux)."""
+    """Return the user and system time of a process so far, in seconds (Linux)."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def peak_megabytes(pid: int) -> float:
-    """The largest resident size of a process so far (Linux)."""
+    """Return the largest resident size of a process so far, in megabytes (Linux)."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
 
 
 def await_true(condition: Callable[[], bool], seconds: float = 600.0) -> None:
-    """Waits until a condition holds."""
+    """Wait until a condition holds; end the program if it never does."""
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
-            raise SystemExit("it did not happen in time")
+            raise SystemExit(f"timed out after {seconds:g} s")
         time.sleep(0.005)
 
 
 def count_lines(path: Path, containing: bytes) -> int:
-    """How many lines of a file hold some bytes."""
+    """Count the lines of a file that contain some bytes."""
     with path.open("rb") as handle:
         return sum(containing in line for line in handle)
 
 
 def median(values: list[float]) -> float:
-    """The middle of what was measured."""
+    """Return the median."""
     return statistics.median(values)
 
 
 def spread(values: list[float], unit: str, digits: int = 1) -> str:
-    """Median and range, to be read."""
+    """Format the median and the range."""
     low, middle, high = min(values), median(values), max(values)
     return f"{middle:,.{digits}f} {unit} ({low:,.{digits}f} to {high:,.{digits}f})"
