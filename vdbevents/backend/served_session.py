@@ -87,17 +87,14 @@ class ServedSession:
         }
 
 
+@dataclass(slots=True)
 class SessionRegistry:
-    """Hold the sessions that this backend created."""
+    """The sessions that this backend created, which have these settings in common."""
 
-    def __init__(
-        self, end_user_id: str, metadata: Mapping[str, str], alerts: Sequence[tuple[str, str]]
-    ) -> None:
-        """Start without sessions; the arguments are the same for all of them."""
-        self._end_user_id = end_user_id
-        self._metadata = metadata
-        self._alerts = alerts
-        self._sessions: dict[str, ServedSession] = {}
+    end_user_id: str
+    metadata: Mapping[str, str]
+    alerts: Sequence[tuple[str, str]]
+    _sessions: dict[str, ServedSession] = field(default_factory=dict)
 
     def __iter__(self) -> Iterator[ServedSession]:
         return iter(list(self._sessions.values()))
@@ -135,10 +132,10 @@ class SessionRegistry:
         if not isinstance(session_id, str) or session_id in self._sessions:
             return
         info = CaptureInfo(
-            str(entry.get("end_user_id") or self._end_user_id),
+            str(entry.get("end_user_id") or self.end_user_id),
             str(entry.get("collection_id") or "default"),
-            self._metadata,
-            self._alerts,
+            self.metadata,
+            self.alerts,
         )
         info.session_id, info.ws_id = session_id, str(entry.get("ws_id") or "")
         info.life.take(str(entry.get("status") or "created"))

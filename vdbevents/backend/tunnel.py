@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -45,53 +46,44 @@ def find_cloudflared(environ: Mapping[str, str]) -> Path:
     return Path(path)
 
 
+@dataclass(frozen=True, slots=True)
 class Tunnel:
-    """Keep a quick tunnel running; after each restart it has another address."""
+    """Keep a quick tunnel running; after each restart it has another address.
 
-    def __init__(
-        self,
-        command: Path,
-        target: str,
-        say: Reporter,
-        on_address: Callable[[str], None],
-        *,
-        first_pause: float = _FIRST_PAUSE_SECONDS,
-    ) -> None:
-        """Start nothing yet.
+    Attributes:
+        command: the path of `cloudflared`.
+        target: the local URL, such as `http://127.0.0.1:5002`.
+        say: shows messages.
+        on_address: called with each new URL, and with "" when it is gone.
+        first_pause: seconds before the first restart.
+    """
 
-        Args:
-            command: the path of `cloudflared`.
-            target: the local URL, such as `http://127.0.0.1:5002`.
-            say: shows messages.
-            on_address: called with each new URL, and with "" when it is gone.
-            first_pause: seconds before the first restart.
-        """
-        self._command = command
-        self._target = target
-        self._say = say
-        self._on_address = on_address
-        self._first_pause = first_pause
+    command: Path
+    target: str
+    say: Reporter
+    on_address: Callable[[str], None]
+    first_pause: float = _FIRST_PAUSE_SECONDS
 
     async def run(self) -> None:
         """Run the program, again and again, until cancelled; end it then."""
-        backoff = Backoff(self._first_pause, _LONGEST_PAUSE_SECONDS)
+        backoff = Backoff(self.first_pause, _LONGEST_PAUSE_SECONDS)
         while True:
             began = time.monotonic()
             try:
                 reason = await self._run_once()
             except OSError as error:
                 reason = f"could not be started: {error.strerror or error}"
-            self._on_address("")
+            self.on_address("")
             if time.monotonic() - began > _STABLE_SECONDS:
                 backoff.reset()
             pause = backoff.next()
-            self._say(f"the tunnel {reason}; restarting it in {pause:g} s", problem=True)
+            self.say(f"the tunnel {reason}; restarting it in {pause:g} s", problem=True)
             await asyncio.sleep(pause)
 
     async def _run_once(self) -> str:
         process = await asyncio.create_subprocess_exec(
-            self._command,
-            *("tunnel", "--url", self._target),
+            self.command,
+            *("tunnel", "--url", self.target),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
@@ -116,7 +108,7 @@ class Tunnel:
             match = _ADDRESS.search(tail)
             if match is not None and match.end() < len(tail):
                 is_known = True
-                self._on_address(match[0].decode())
+                self.on_address(match[0].decode())
             tail = tail[-_LONGEST_ADDRESS:]
 
 
