@@ -14,7 +14,10 @@ _Content = dict[str, Any]
 
 
 class InfoFile:
-    """Write one session into the info file, which has room for one: that which became active last."""
+    """Write a session into the info file, which has room for one: that which became active last.
+
+    The methods that write raise OSError.
+    """
 
     def __init__(self, directory: state.StateDirectory, own_sessions: Container[str]) -> None:
         """Write nothing yet; `own_sessions` holds the ids of the backend's sessions."""
@@ -28,15 +31,7 @@ class InfoFile:
         return files.read_object(self._path)
 
     async def write(self, session: ServedSession, *, take_over: bool) -> None:
-        """Write a session's state.
-
-        Args:
-            session: one of the backend's.
-            take_over: replace another session's state; otherwise that is a no-op.
-
-        Raises:
-            OSError: the file cannot be written.
-        """
+        """Write a session's state; replace another session's only if `take_over`."""
         ours = _content(session)
 
         def change(content: _Content) -> Mapping[str, Any] | None:
@@ -58,11 +53,7 @@ class InfoFile:
         await self._change(change)
 
     async def write_video(self, session: ServedSession) -> None:
-        """Write a session's video, and keep the rest; no-op if the file is about another session.
-
-        Raises:
-            OSError: the file cannot be written.
-        """
+        """Write a session's video, and keep the rest; no-op if the file is about another session."""
         ours = _content(session)
 
         def change(content: _Content) -> Mapping[str, Any] | None:

@@ -293,10 +293,10 @@ class _Server:
 
 
 def _head_of(scope: _Scope) -> policy.RequestHead:
-    headers: dict[bytes, str] = {}
-    for name, value in scope["headers"]:
-        headers.setdefault(name, value.decode("latin-1"))
-    named = (headers.get(name, "") for name in (b"authorization", b"host", b"origin"))
+    from starlette.datastructures import Headers
+
+    headers = Headers(scope=scope)
+    named = (headers.get(name, "") for name in ("authorization", "host", "origin"))
     return policy.RequestHead(scope["method"], scope["path"], *named)
 
 

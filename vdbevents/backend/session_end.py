@@ -15,18 +15,14 @@ LONGEST_SHOWN = 500
 
 @dataclass(frozen=True, slots=True)
 class EndRecorder:
-    """Write what a session has come to into the info file and the journal."""
+    """Write what a session has come to into the info file and the journal; raise OSError if that fails."""
 
     info_file: InfoFile
     record: Record
     say: Reporter
 
     async def record_end(self, session: ServedSession) -> None:
-        """Record that a session is stopping or has ended.
-
-        Raises:
-            OSError: the info file or the journal cannot be written.
-        """
+        """Record that a session is stopping or has ended."""
         info, is_ended = session.info, session.progress.is_ended
         info.pipelines = [plan.mark_stopped(pipeline) for pipeline in info.pipelines]
         info.phase = "stopping"
@@ -49,15 +45,11 @@ class EndRecorder:
         self.say(f"session {session.id} is {session.progress.status}{reason}", problem=bool(reason))
 
     async def record_video(self, session: ServedSession) -> None:
-        """Record where a session's video is, and show it.
-
-        Raises:
-            OSError: the info file cannot be written.
-        """
+        """Record where a session's video is, and show it."""
         export = session.progress.export
         await self.info_file.write_video(session)
         session.is_video_recorded = True
-        texts = (export.video_id, export.stream_url, export.player_url)
-        video_id, *links = (text[:LONGEST_SHOWN] for text in texts)
-        shown = ", ".join(filter(None, links))
-        self.say(f"session {session.id} is exported: video {video_id}, {shown}")
+        links = [url[:LONGEST_SHOWN] for url in (export.stream_url, export.player_url) if url]
+        self.say(
+            f"session {session.id} is exported: video {export.video_id[:LONGEST_SHOWN]}, {', '.join(links)}"
+        )

@@ -41,20 +41,6 @@ class Failure:
     error_id: str = "service-unreachable"
 
 
-_REFUSALS: Final = {
-    401: Failure("the service refused the API key (401)", fatal=True, hint=KEY_HINT, error_id="key-refused"),
-    402: Failure(
-        "the account has no credit left (402)",
-        fatal=True,
-        hint="check your balance at https://console.videodb.io",
-        error_id="credit-exhausted",
-    ),
-    403: Failure(
-        "the API key has no permission for this (403)", fatal=True, hint=KEY_HINT, error_id="key-forbidden"
-    ),
-}
-
-
 def classify(error: BaseException, now: datetime) -> Failure:
     """Explain an error, and say whether a retry can help.
 
@@ -103,20 +89,28 @@ def _answer_of(error: BaseException) -> tuple[int | None, Mapping[str, str]]:
 
 
 def _classify_status(status: int, retry_after: float | None) -> Failure:
-    if status in _REFUSALS:
-        return _REFUSALS[status]
-    if status == 429:  # noqa: PLR2004
-        message = "the service limits the request rate (429)"
-        return Failure(message, retry_after=retry_after, error_id="rate-limited")
-    if status >= 500 or status in (408, 425):  # noqa: PLR2004
-        message = f"the service answered {status}"
-        return Failure(message, retry_after=retry_after, error_id="service-unavailable")
-    return Failure(
-        f"the service refused the request ({status})",
-        fatal=True,
-        hint="check VIDEO_DB_API, the base URL of the service",
-        error_id="request-refused",
-    )
+    match status:
+        case 401:
+            message, hint, error_id = "the service refused the API key (401)", KEY_HINT, "key-refused"
+        case 402:
+            message, error_id = "the account has no credit left (402)", "credit-exhausted"
+            hint = "check your balance at https://console.videodb.io"
+        case 403:
+            message, hint, error_id = (
+                "the API key has no permission for this (403)",
+                KEY_HINT,
+                "key-forbidden",
+            )
+        case 429:
+            message = "the service limits the request rate (429)"
+            return Failure(message, retry_after=retry_after, error_id="rate-limited")
+        case _ if status >= 500 or status in (408, 425):  # noqa: PLR2004
+            message = f"the service answered {status}"
+            return Failure(message, retry_after=retry_after, error_id="service-unavailable")
+        case _:
+            message, error_id = f"the service refused the request ({status})", "request-refused"
+            hint = "check VIDEO_DB_API, the base URL of the service"
+    return Failure(message, fatal=True, hint=hint, error_id=error_id)
 
 
 def _retry_after(headers: Any, now: datetime) -> float | None:  # noqa: ANN401 - of either library
