@@ -20,13 +20,13 @@ def line_of(handled):
     return json.loads(handled.append.line)
 
 
-def test_it_says_that_it_is_there_and_nothing_else(backend):
+def test_health_answers_ok_and_nothing_else(backend):
     assert backend.handle(policy.RequestHead("GET", "/health"), b"", NOW_MS).reply == policy.Reply(
         200, {"status": "ok"}
     )
 
 
-def test_who_has_the_token_gets_a_session(backend):
+def test_a_client_with_the_token_gets_a_session(backend):
     assert backend.handle(KNOWN, b"", NOW_MS) == policy.Decision(None)
     assert backend.handle(KNOWN._replace(authorization=f"bearer {TOKEN}"), b"{}", NOW_MS) == policy.Decision(
         None
@@ -34,7 +34,7 @@ def test_who_has_the_token_gets_a_session(backend):
 
 
 @pytest.mark.parametrize("sent", ["", "{}", '{"end_user_id": "root"}', "[", "\x00"])
-def test_what_a_client_sends_along_changes_nothing(backend, sent):
+def test_the_body_of_a_client_s_request_is_ignored(backend, sent):
     assert backend.handle(KNOWN, sent.encode(), NOW_MS) == policy.Decision(None)
 
 
@@ -43,7 +43,7 @@ def test_what_a_client_sends_along_changes_nothing(backend, sent):
     ["", "Bearer", "Bearer ", f"Bearer {TOKEN}x", f"Bearer {TOKEN[:-1]}", f"Basic {TOKEN}", TOKEN,
      f"Bearer {SECRET}", "Bearer é", "Bearer \ud800"],
 )  # fmt: skip
-def test_who_has_it_not_gets_none(backend, given):
+def test_a_client_without_the_token_is_refused(backend, given):
     assert backend.refuse(KNOWN._replace(authorization=given)) is policy.UNAUTHORIZED
 
 
@@ -53,7 +53,7 @@ def test_who_has_it_not_gets_none(backend, given):
      f"//webhook/{SECRET}", f"/{SECRET}", "/webhook/é", f"/WEBHOOK/{SECRET}"],
 )  # fmt: skip
 @pytest.mark.parametrize("method", ["POST", "GET"])
-def test_a_webhook_s_path_without_its_secret_is_not_there(backend, path, method):
+def test_a_webhook_path_without_the_secret_is_not_found(backend, path, method):
     handled = backend.handle(policy.RequestHead(method, path), b"{}", NOW_MS)
 
     assert handled == policy.Decision(policy.NOT_FOUND)
@@ -62,7 +62,7 @@ def test_a_webhook_s_path_without_its_secret_is_not_there(backend, path, method)
 @pytest.mark.parametrize(
     "path", ["/", "", "*", "/docs", "/openapi.json", "/init-session/", "/health/", "/x?y"]
 )
-def test_there_is_nothing_else(backend, path):
+def test_other_paths_are_not_found(backend, path):
     assert backend.handle(policy.RequestHead("GET", path), b"", NOW_MS) == policy.Decision(policy.NOT_FOUND)
 
 
@@ -77,7 +77,7 @@ def test_other_methods_are_refused(backend, method, path, allowed):
     assert (answer.status, answer.headers) == (405, {"allow": allowed})
 
 
-def test_a_webhook_is_a_line_like_any_other_that_says_how_it_came(backend):
+def test_a_webhook_becomes_a_line_marked_with_via(backend):
     body = b'{"event": "capture_session.active", "capture_session_id": "cap-1", "data": {"n": 1.50}}'
     handled = backend.handle(policy.RequestHead("POST", WEBHOOK), body, NOW_MS)
 
@@ -89,7 +89,7 @@ def test_a_webhook_is_a_line_like_any_other_that_says_how_it_came(backend):
 
 
 @pytest.mark.parametrize("body", [b"{}", b'{"x": 1}', b'{"event_id": "e", "label": "l"}', b'{"raw": "no"}'])
-def test_whatever_object_comes_is_kept(backend, body):
+def test_any_json_object_is_stored(backend, body):
     handled = backend.handle(policy.RequestHead("POST", WEBHOOK), body, NOW_MS)
 
     assert handled.reply == policy.RECEIVED
@@ -99,7 +99,7 @@ def test_whatever_object_comes_is_kept(backend, body):
 
 
 @pytest.mark.parametrize("body", [b"", b"[1]", b"42", b"null", b"no json", b'{"a":', b'"x"'])
-def test_what_is_no_object_is_kept_as_it_came_and_refused(backend, body):
+def test_a_body_that_is_not_an_object_is_stored_raw_and_refused(backend, body):
     handled = backend.handle(policy.RequestHead("POST", WEBHOOK), body, NOW_MS)
 
     assert handled.reply == policy.UNREADABLE
@@ -108,20 +108,20 @@ def test_what_is_no_object_is_kept_as_it_came_and_refused(backend, body):
     assert line["via"] == "webhook"
 
 
-def test_what_is_no_text_is_kept_and_refused(backend):
+def test_a_body_that_is_not_text_is_stored_and_refused(backend):
     handled = backend.handle(policy.RequestHead("POST", WEBHOOK), b"\xff", NOW_MS)
 
     assert handled.reply == policy.UNREADABLE
     assert line_of(handled)["raw_base64"] == "/w=="
 
 
-def test_a_body_cannot_say_of_itself_how_it_came(backend):
+def test_a_body_cannot_set_its_own_via(backend):
     line = line_of(backend.handle(policy.RequestHead("POST", WEBHOOK), b'{"via": "x", "ts": 1}', NOW_MS))
 
     assert list(line) == ["ts", "unix_ts", "server_via", "server_ts", "via"]
 
 
-def test_no_answer_holds_what_was_asked(backend):
+def test_no_reply_repeats_the_request(backend):
     for path in ("/<script>", f"/webhook/{TOKEN}", WEBHOOK):
         handled = backend.handle(policy.RequestHead("POST", path, "Bearer <b>"), b"<i>", NOW_MS)
         told = json.dumps([handled.reply.content, dict(handled.reply.headers)])
@@ -141,12 +141,12 @@ def test_without_a_token_pages_in_a_browser_are_refused(host, origin, is_served)
     assert backend.refuse(head) is (None if is_served else policy.FOREIGN)
 
 
-def test_credentials_are_in_no_repr():
+def test_credentials_are_not_in_the_repr():
     assert TOKEN not in repr(BackendCredentials(TOKEN, SECRET))
     assert SECRET not in repr(BackendCredentials(TOKEN, SECRET))
 
 
-def test_a_bucket_gives_what_it_holds_and_then_as_fast_as_it_fills():
+def test_a_bucket_allows_a_burst_and_then_its_rate():
     bucket = policy.TokenBucket(2, 3)
 
     assert [bucket.take(10.0) for _ in range(4)] == [0, 0, 0, 0.5]
@@ -155,7 +155,7 @@ def test_a_bucket_gives_what_it_holds_and_then_as_fast_as_it_fills():
     assert [bucket.take(99.0) for _ in range(4)] == [0, 0, 0, 0.5]
 
 
-def test_strangers_who_ask_too_often_are_told_when_to_come_again_and_hold_up_nobody_else():
+def test_strangers_over_their_limit_get_retry_after_and_delay_nobody_else():
     limits = policy.RateLimits()
     answers = [limits.refuse("a", 0.0) for _ in range(21)]
 
@@ -168,7 +168,7 @@ def test_strangers_who_ask_too_often_are_told_when_to_come_again_and_hold_up_nob
     assert limits.refuse("a", 0.0, known_for=WEBHOOK) is None
 
 
-def test_who_has_a_credential_is_limited_too():
+def test_requests_with_a_credential_are_limited_too():
     limits = policy.RateLimits()
     answers = [limits.refuse("a", 0.0, known_for=WEBHOOK) for _ in range(201)]
 
@@ -176,7 +176,7 @@ def test_who_has_a_credential_is_limited_too():
     assert answers[200].status == 429
 
 
-def test_clients_that_ask_for_sessions_do_not_hold_up_the_webhooks():
+def test_clients_do_not_use_up_the_limit_of_webhooks():
     limits = policy.RateLimits()
     answers = [limits.refuse("a", 0.0, known_for=policy.INIT_PATH) for _ in range(51)]
 
@@ -185,7 +185,7 @@ def test_clients_that_ask_for_sessions_do_not_hold_up_the_webhooks():
     assert limits.refuse("a", 0.0, known_for=WEBHOOK) is None
 
 
-def test_a_million_addresses_take_no_more_room_than_some():
+def test_the_number_of_addresses_kept_is_limited():
     limits = policy.RateLimits()
     for number in range(30_000):
         limits.refuse(number, 0.0)

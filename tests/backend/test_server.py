@@ -110,7 +110,7 @@ def test_a_webhook_is_on_the_disk_before_it_is_answered(served):
     assert [e["a"] for e in events_of(served.directory) if "via" in e] == [1]
 
 
-def test_the_same_delivered_many_times_at_once_is_one_line(served):
+def test_a_webhook_delivered_many_times_at_once_is_one_line(served):
     threads = [threading.Thread(target=served.post, args=(served.webhook, b'{"a": 2}')) for _ in range(8)]
     for thread in threads:
         thread.start()
@@ -120,7 +120,7 @@ def test_the_same_delivered_many_times_at_once_is_one_line(served):
     assert len([e for e in events_of(served.directory) if "via" in e]) == 1
 
 
-def test_an_answer_says_no_more_than_it_has_to(served):
+def test_a_reply_has_no_unneeded_headers_and_repeats_nothing(served):
     answer = served.exchange(b"GET /<script>alert(1)</script> HTTP/1.1\r\nHost: <b>\r\n\r\n")
 
     head, _, body = answer.partition(b"\r\n\r\n")
@@ -130,7 +130,7 @@ def test_an_answer_says_no_more_than_it_has_to(served):
 
 
 @pytest.mark.parametrize("declared", [True, False])
-def test_a_body_that_is_too_large_is_refused_and_not_kept(served, declared):
+def test_a_body_that_is_too_large_is_refused_and_not_stored(served, declared):
     size = (1 << 20) + 1
     if declared:
         answer = served.post(served.webhook, b"x" * size)
@@ -142,7 +142,7 @@ def test_a_body_that_is_too_large_is_refused_and_not_kept(served, declared):
     assert [e for e in events_of(served.directory) if "via" in e] == []
 
 
-def test_the_largest_body_is_kept(served):
+def test_a_body_of_the_largest_size_is_stored(served):
     body = b'{"a":"%b"}' % (b"x" * ((1 << 20) - 8))
     assert len(body) == 1 << 20
 
@@ -164,7 +164,7 @@ def test_an_endless_body_is_cut_off(served):
 
 @hurried
 @pytest.mark.parametrize("sent", [b"", b"POST /init", b"POST / HTTP/1.1\r\nX: y\r\n"])
-def test_who_does_not_finish_a_head_is_cut_off(served, sent):
+def test_an_unfinished_head_is_cut_off(served, sent):
     began = time.monotonic()
     answer = served.exchange(sent)
 
@@ -173,7 +173,7 @@ def test_who_does_not_finish_a_head_is_cut_off(served, sent):
 
 
 @hurried
-def test_who_sends_a_head_byte_by_byte_is_cut_off(served):
+def test_a_head_sent_byte_by_byte_is_cut_off(served):
     began = time.monotonic()
     with served.connect() as connection, contextlib.suppress(OSError):
         connection.sendall(b"GET /health HTTP/1.1\r\nX: ")
@@ -185,7 +185,7 @@ def test_who_sends_a_head_byte_by_byte_is_cut_off(served):
 
 
 @hurried
-def test_who_does_not_finish_a_body_is_told_so(served):
+def test_an_unfinished_body_is_answered_with_408(served):
     answer = served.exchange(
         f"POST {served.webhook} HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{{".encode()
     )
@@ -202,12 +202,12 @@ def test_a_head_that_is_too_long_is_refused(served):
 
 
 @pytest.mark.parametrize("sent", [b"\x16\x03\x01\x00\xa5", b"\r\n\r\n\x00", b"GET /\r\n\r\n", b"{}\r\n\r\n"])
-def test_what_is_no_http_harms_nobody(served, sent):
+def test_input_that_is_not_http_does_no_harm(served, sent):
     assert status_of(served.exchange(sent)) in (400, None)
     assert status_of(served.exchange(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")) == 200
 
 
-def test_a_stranger_who_asks_too_often_is_told_when_to_come_again(served, monkeypatch):
+def test_a_stranger_over_the_limit_gets_retry_after(served, monkeypatch):
     # However long it takes to ask, it is at one moment.
     limits, now = served._server._limits, time.monotonic()
     refuse = limits.refuse
@@ -220,7 +220,7 @@ def test_a_stranger_who_asks_too_often_is_told_when_to_come_again(served, monkey
     assert status_of(served.post(served.webhook, b'{"b": 1}')) == 200
 
 
-def test_many_who_say_nothing_keep_nobody_out(served):
+def test_silent_connections_keep_nobody_out(served):
     with contextlib.ExitStack() as stack:
         for _ in range(260):
             stack.enter_context(served.connect())
@@ -235,7 +235,7 @@ def test_strangers_with_half_a_body_keep_nobody_out(served):
         assert status_of(served.post(served.webhook, b'{"a": 3}')) == 200
 
 
-def test_a_stranger_s_body_of_tiny_chunks_is_not_taken_apart(served):
+def test_a_stranger_s_body_of_tiny_chunks_is_not_parsed(served):
     head = b"POST /x HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
     with served.connect() as connection:
         # That the last is no chunk is seen only by who goes on reading.
@@ -243,20 +243,20 @@ def test_a_stranger_s_body_of_tiny_chunks_is_not_taken_apart(served):
         assert status_of(_all_of(connection)) == 404
 
 
-def test_what_is_no_http_is_told_so_in_the_same_form(served):
+def test_input_that_is_not_http_is_answered_in_json(served):
     answer = served.exchange(b"\x16\x03\x01<script>\r\n\r\n")
 
     assert status_of(answer) == 400
     assert content_of(answer) == {"error": "not HTTP"}
 
 
-def test_one_connection_is_one_request(served):
+def test_a_connection_serves_one_request(served):
     request = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"
 
     assert served.exchange(request * 3).count(b"HTTP/1.1 200") == 1
 
 
-def test_a_service_that_is_not_there_is_told_without_its_secrets(served):
+def test_an_unreachable_service_is_reported_without_secrets(served):
     token = f"Authorization: Bearer {served.credentials.token}\r\n"
     answer = served.post("/init-session", b"", token)
 
@@ -266,7 +266,7 @@ def test_a_service_that_is_not_there_is_told_without_its_secrets(served):
     assert not any("sk-secret" in text for text in served.said)
 
 
-def test_a_journal_that_cannot_be_written_is_no_answer_that_it_was_received(served):
+def test_a_webhook_that_cannot_be_stored_is_not_answered_as_received(served):
     path = served.directory.journal
     path.rename(path.with_name("aside"))
     path.mkdir()

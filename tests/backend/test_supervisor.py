@@ -139,7 +139,7 @@ def step(status, session_id="cap-1", **more):
     return {"event": f"capture_session.{status}", "capture_session_id": session_id, **more}
 
 
-def test_what_was_active_when_it_was_killed_is_served_after_the_next_start(directory, account, listener):
+def test_an_active_session_gets_its_pipelines_after_a_kill(directory, account, listener):
     write(directory, ours(), step("active", via="webhook"))
 
     async def main():
@@ -153,7 +153,7 @@ def test_what_was_active_when_it_was_killed_is_served_after_the_next_start(direc
     assert listener.starts == 1
 
 
-def test_what_runs_is_not_started_again_however_often_it_is_started(directory, account, listener):
+def test_running_pipelines_are_not_started_again_by_restarts(directory, account, listener):
     write(directory, ours(), step("active"))
 
     async def main():
@@ -192,7 +192,7 @@ def test_an_index_whose_start_got_no_answer_is_found_by_its_name(directory, acco
         [ours(), step("stopping"), step("active")],
     ],
 )
-def test_what_is_over_or_is_not_ours_is_not_served(directory, account, listener, events):
+def test_sessions_that_are_over_or_not_ours_get_no_pipelines(directory, account, listener, events):
     write(directory, *events)
 
     async def main():
@@ -206,7 +206,7 @@ def test_what_is_over_or_is_not_ours_is_not_served(directory, account, listener,
     assert len(account.calls) == 2
 
 
-def test_what_the_service_says_to_be_over_is_not_served_after_a_crash(directory, account, listener):
+def test_a_session_that_ended_during_a_crash_gets_no_pipelines(directory, account, listener):
     write(directory, ours(), step("active"))
     account.status = "stopped"
 
@@ -218,7 +218,7 @@ def test_what_the_service_says_to_be_over_is_not_served_after_a_crash(directory,
     assert account.calls == []
 
 
-def test_what_fails_in_passing_is_tried_again_and_said_once(directory, account, listener):
+def test_a_transient_failure_is_retried_and_reported_once(directory, account, listener):
     account.failures = 3
 
     async def main():
@@ -231,7 +231,7 @@ def test_what_fails_in_passing_is_tried_again_and_said_once(directory, account, 
     assert len(account.calls) == 2
 
 
-def test_an_end_that_comes_while_it_is_tried_ends_the_trying(directory, account, listener):
+def test_the_end_of_a_session_ends_the_retries(directory, account, listener):
     account.failures = 10**9
 
     async def main():
@@ -249,7 +249,7 @@ def test_an_end_that_comes_while_it_is_tried_ends_the_trying(directory, account,
     asyncio.run(main())
 
 
-def test_an_end_that_was_told_while_nobody_ran_is_written_down(directory, account, listener):
+def test_an_end_reported_while_no_backend_ran_is_recorded(directory, account, listener):
     async def main():
         async with Run(directory, account, listener) as run:
             write(directory, ours(), step("active"))
@@ -264,7 +264,7 @@ def test_an_end_that_was_told_while_nobody_ran_is_written_down(directory, accoun
     asyncio.run(main())
 
 
-def test_an_end_that_the_api_knows_of_only_later_than_the_webhook_is_written_down(
+def test_an_end_that_the_webhook_reports_before_the_api_is_recorded(
     directory, account, listener, monkeypatch
 ):
     monkeypatch.setattr(status_checks, "_POLL_SECONDS", 0.05)
@@ -282,7 +282,7 @@ def test_an_end_that_the_api_knows_of_only_later_than_the_webhook_is_written_dow
     asyncio.run(main())
 
 
-def test_an_end_is_told_once_however_often_it_is_started(directory, account, listener):
+def test_an_end_is_recorded_once_over_several_restarts(directory, account, listener):
     write(directory, ours(), step("stopped"))
 
     async def main():
@@ -308,9 +308,7 @@ EXPORT = {
 }
 
 
-def test_a_video_that_the_api_knows_of_only_later_than_the_webhook_is_said(
-    directory, account, listener, monkeypatch
-):
+def test_a_video_that_the_webhook_reports_before_the_api_is_shown(directory, account, listener, monkeypatch):
     monkeypatch.setattr(status_checks, "_POLL_SECONDS", 0.05)
     account.status = "stopping"
 
@@ -327,7 +325,7 @@ def test_a_video_that_the_api_knows_of_only_later_than_the_webhook_is_said(
     asyncio.run(main())
 
 
-def test_a_session_that_is_gone_while_it_is_stopping_has_ended(directory, account, listener, monkeypatch):
+def test_a_stopping_session_that_the_api_does_not_find_has_ended(directory, account, listener, monkeypatch):
     monkeypatch.setattr(status_checks, "_POLL_SECONDS", 0.05)
     account.status = "stopping"
 
@@ -344,9 +342,7 @@ def test_a_session_that_is_gone_while_it_is_stopping_has_ended(directory, accoun
     asyncio.run(main())
 
 
-def test_an_end_that_cannot_be_written_is_said_once_however_often_it_is_asked_about(
-    directory, account, listener, monkeypatch
-):
+def test_an_end_that_cannot_be_recorded_is_reported_once(directory, account, listener, monkeypatch):
     def refuse(*_):
         raise OSError(None, "No space left on device")
 
@@ -370,7 +366,7 @@ def test_an_end_that_cannot_be_written_is_said_once_however_often_it_is_asked_ab
 
 
 @pytest.mark.parametrize("is_told_while_nobody_runs", [False, True])
-def test_a_video_that_comes_after_the_end_is_said_once_and_in_the_info_file(
+def test_a_video_after_the_end_is_shown_once_and_recorded(
     directory, account, listener, is_told_while_nobody_runs
 ):
     async def main():
@@ -409,7 +405,7 @@ def test_a_video_that_comes_after_the_end_is_said_once_and_in_the_info_file(
     asyncio.run(main())
 
 
-def test_what_a_capture_on_this_machine_knows_of_the_session_stays(directory, account, listener):
+def test_the_state_of_a_capture_on_this_machine_is_kept(directory, account, listener):
     content = {"session": {"id": "cap-1"}, "channels": [{"id": "mic:default"}], "pid": 5, "pipelines": []}
     files.replace_file(directory.capture_info, json.dumps(content).encode())
 
@@ -423,7 +419,7 @@ def test_what_a_capture_on_this_machine_knows_of_the_session_stays(directory, ac
     asyncio.run(main())
 
 
-def test_a_session_that_an_earlier_capture_has_left_is_not_forgotten(directory, account, listener):
+def test_an_unended_session_of_an_earlier_capture_is_kept(directory, account, listener):
     content = {"session": {"id": "cap-0", "collection_id": "c", "status": "active"}}
     files.replace_file(directory.capture_info, json.dumps(content).encode())
 

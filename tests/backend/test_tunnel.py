@@ -48,7 +48,7 @@ def run(program, until):
 FOR_EVER = "trap 'exit 0' TERM\nwhile :; do sleep 0.05; done\n"
 
 
-def test_its_address_is_read_from_what_it_says_and_cloudflare_s_own_is_not_taken_for_it(cloudflared):
+def test_the_address_is_read_from_the_output_and_not_confused_with_cloudflare_s(cloudflared):
     program = cloudflared(
         "echo 'ERR https://api.trycloudflare.com/t' >&2\necho '| https://a-b-c.trycloudflare.com |' >&2\n"
         + FOR_EVER
@@ -59,7 +59,7 @@ def test_its_address_is_read_from_what_it_says_and_cloudflare_s_own_is_not_taken
     assert [call.split()[1:] for call in cloudflared.calls()] == [["tunnel", "--url", "http://127.0.0.1:1"]]
 
 
-def test_an_address_that_comes_in_two_pieces_is_read_whole(cloudflared):
+def test_an_address_in_two_pieces_is_read_whole(cloudflared):
     program = cloudflared(
         "printf 'https://one-tw' >&2\nsleep 0.2\nprintf 'o.trycloudflare.com' >&2\nsleep 0.2\necho >&2\n"
         + FOR_EVER
@@ -69,7 +69,7 @@ def test_an_address_that_comes_in_two_pieces_is_read_whole(cloudflared):
     assert addresses == ["https://one-two.trycloudflare.com"]
 
 
-def test_one_that_ends_is_said_and_started_again_with_its_new_address(cloudflared):
+def test_a_tunnel_that_ends_is_restarted_with_its_new_address(cloudflared):
     program = cloudflared("echo https://a-$$.trycloudflare.com >&2\nexit 3\n")
     addresses, said = run(program, lambda addresses, _: len(addresses) >= 4)
 
@@ -83,7 +83,7 @@ def test_one_that_ends_is_said_and_started_again_with_its_new_address(cloudflare
 
 
 @pytest.mark.parametrize("ends", [FOR_EVER, "trap '' TERM\nwhile :; do sleep 0.05; done\n"])
-def test_it_ends_with_us_however_it_takes_that(cloudflared, ends):
+def test_cloudflared_is_ended_even_if_it_ignores_sigterm(cloudflared, ends):
     program = cloudflared("echo https://x.trycloudflare.com >&2\n" + ends)
     run(program, lambda addresses, _: addresses)
 
@@ -91,7 +91,7 @@ def test_it_ends_with_us_however_it_takes_that(cloudflared, ends):
         os.kill(int(cloudflared.calls()[0].split()[0]), 0)
 
 
-def test_what_it_says_never_stops_it(cloudflared):
+def test_much_output_does_not_block_it(cloudflared):
     program = cloudflared(
         "echo https://x.trycloudflare.com >&2\ni=0\nwhile [ $i -lt 3000 ]; do i=$((i+1));"
         ' printf "%0200d" 0 >&2; done\nexit 7\n'
@@ -101,14 +101,14 @@ def test_what_it_says_never_stops_it(cloudflared):
     assert "exit code 7" in said[0]
 
 
-def test_the_key_is_none_of_its_business(cloudflared, monkeypatch):
+def test_cloudflared_does_not_get_the_api_key(cloudflared, monkeypatch):
     monkeypatch.setenv("VIDEO_DB_API_KEY", "sk-secret")
     program = cloudflared('echo "https://x${VIDEO_DB_API_KEY}.trycloudflare.com" >&2\n' + FOR_EVER)
 
     assert run(program, lambda addresses, _: addresses)[0] == ["https://x.trycloudflare.com"]
 
 
-def test_one_that_cannot_be_started_is_said(cloudflared, tmp_path):
+def test_a_failed_start_is_reported(cloudflared, tmp_path):
     program = cloudflared("")
     program.unlink()
     _, said = run(program, lambda _, said: said)
@@ -116,7 +116,7 @@ def test_one_that_cannot_be_started_is_said(cloudflared, tmp_path):
     assert "could not be started" in said[0]
 
 
-def test_one_that_is_not_installed_is_told_with_the_command_that_installs_it(tmp_path):
+def test_a_missing_cloudflared_is_reported_with_how_to_install_it(tmp_path):
     with pytest.raises(InputError) as raised:
         find_cloudflared({"PATH": str(tmp_path)})
     assert raised.value.error_id == "cloudflared-missing"

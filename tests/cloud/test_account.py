@@ -43,7 +43,7 @@ def emulator():
         yield url
 
 
-def test_a_session_is_made_found_again_and_listed(emulator):
+def test_a_session_is_created_found_and_listed(emulator):
     account = account_at(emulator)
     made = account.create_session("user-1", "default", "ws-1", {"project": "apollo"})
 
@@ -56,7 +56,7 @@ def test_a_session_is_made_found_again_and_listed(emulator):
     assert [it.id for it in account.list_sessions("default", "created")] == [made.id]
 
 
-def test_a_session_lives_from_its_streams_to_its_video(emulator):
+def test_a_session_goes_from_streams_to_video(emulator):
     account = account_at(emulator)
     session_id = account.create_session("user-1", "default", None, {}).id
     post(emulator + "/capture/session/start", session_id=session_id, channels=CHANNELS)
@@ -80,7 +80,7 @@ def test_a_session_lives_from_its_streams_to_its_video(emulator):
     assert (get().export_status, get().video_id) == ("exported", export.video_id)
 
 
-def test_ending_a_session_twice_is_ending_it_once(emulator):
+def test_stopping_a_session_twice_is_harmless(emulator):
     account = account_at(emulator)
     session_id = account.create_session("user-1", "default", None, {}).id
     post(emulator + "/capture/session/start", session_id=session_id, channels=CHANNELS)
@@ -90,7 +90,7 @@ def test_ending_a_session_twice_is_ending_it_once(emulator):
     eventually(lambda: account.get_session(session_id, "default").status == "stopped")
 
 
-def test_a_token_says_when_it_runs_out_and_is_not_shown(emulator):
+def test_a_token_has_its_expiry_and_is_not_in_the_repr(emulator):
     before = time.time_ns() // 1_000_000
     token = account_at(emulator).create_token(60)
     after = time.time_ns() // 1_000_000
@@ -122,14 +122,14 @@ def test_a_session_that_failed_says_why(emulator):
         (lambda it: it.create_session("", "default", None, {}), "could not create a capture session: "),
     ],
 )
-def test_what_the_service_does_not_take_is_refused_in_its_own_words(emulator, call, said):
+def test_a_refusal_quotes_the_service_or_names_what_is_missing(emulator, call, said):
     with pytest.raises(ServiceRefusedError) as raised:
         call(account_at(emulator))
     assert said in raised.value.message
     assert "Invalid request" not in raised.value.message
 
 
-def test_a_wrong_key_is_refused_with_the_cure_and_is_not_shown(emulator):
+def test_a_wrong_key_is_refused_with_a_hint_and_not_shown(emulator):
     with pytest.raises(ServiceRefusedError) as raised:
         account_at(emulator, "sk-secret").list_sessions("default")
     assert (
@@ -154,7 +154,7 @@ def test_a_wrong_key_is_refused_with_the_cure_and_is_not_shown(emulator):
         (503, ServiceUnreachableError, "the service answered 503"),
     ],
 )
-def test_an_answer_that_is_none_is_told_by_its_status_after_one_request(emulator, status, error, said):
+def test_an_error_status_is_reported_after_one_request(emulator, status, error, said):
     post(emulator + "/emulator/faults", http={"status": status, "path": "/collection"})
     with pytest.raises(error) as raised:
         account_at(emulator).list_sessions("default")
@@ -166,7 +166,7 @@ def test_an_answer_that_is_none_is_told_by_its_status_after_one_request(emulator
         assert sum(json.load(answer)["requests"].values()) == 1
 
 
-def test_a_service_that_does_not_answer_is_given_up_at_the_limit(emulator):
+def test_a_call_ends_at_its_time_limit(emulator):
     post(emulator + "/emulator/faults", hang={"path": "/collection"})
     began = time.monotonic()
     with pytest.raises(ServiceUnreachableError) as raised:
@@ -176,7 +176,7 @@ def test_a_service_that_does_not_answer_is_given_up_at_the_limit(emulator):
     assert time.monotonic() - began < PATIENCE
 
 
-def test_a_service_that_is_not_there_is_told_by_its_cause():
+def test_an_unreachable_service_is_reported_by_its_cause():
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # and nobody listens
         with pytest.raises(ServiceUnreachableError) as raised:
@@ -186,7 +186,7 @@ def test_a_service_that_is_not_there_is_told_by_its_cause():
     assert "sk-secret" not in raised.value.message + raised.value.hint
 
 
-def test_a_call_is_made_from_any_thread(emulator):
+def test_calls_work_from_any_thread(emulator):
     account = account_at(emulator)
     made = []
     threads = [
@@ -255,7 +255,7 @@ HEARD = lifecycle.Stream("rts-1", "mic:default", "mic", "audio")
 
 
 @pytest.mark.parametrize("key", ["rtstreams", "streams", "channels", "rt_streams"])
-def test_an_answer_that_makes_the_sdk_fail_keeps_its_session_and_its_streams(stub, key):
+def test_an_answer_that_the_sdk_cannot_read_keeps_its_session_and_streams(stub, key):
     """The SDK's own method raises TypeError at streams with `rtstream_id`, and loses the session's id."""
     stub.answers({"success": True, "data": {"session_id": "cap-1", key: [STREAM]}})
 
@@ -271,7 +271,7 @@ def test_an_answer_that_makes_the_sdk_fail_keeps_its_session_and_its_streams(stu
     ]
 
 
-def test_what_was_not_given_is_not_sent(stub):
+def test_missing_arguments_are_not_sent(stub):
     stub.answers({"success": True, "data": {"session_id": "cap-1"}})
     stub.account.create_session("user-1", "default", None, {})
 
@@ -319,7 +319,7 @@ SENSELESS = [
 
 
 @pytest.mark.parametrize("content", SENSELESS)
-def test_an_answer_that_makes_no_sense_is_said_to_make_none_and_may_be_asked_for_again(stub, content):
+def test_an_unexpected_answer_is_reported_and_can_be_retried(stub, content):
     stub.answers(content)
 
     with pytest.raises(ServiceUnreachableError) as raised:
@@ -343,7 +343,7 @@ def test_an_answer_that_makes_no_sense_is_said_to_make_none_and_may_be_asked_for
         lambda it: it.search("rts-1", "words", most=None),
     ],
 )
-def test_no_call_takes_nothing_for_an_answer(stub, call):
+def test_no_call_accepts_an_empty_answer(stub, call):
     stub.answers(b'{"success":true,"data":null}')
 
     with pytest.raises(ServiceUnreachableError) as raised:
@@ -352,7 +352,7 @@ def test_no_call_takes_nothing_for_an_answer(stub, call):
 
 
 @pytest.mark.parametrize("sessions", [None, []])
-def test_a_collection_without_sessions_has_none(stub, sessions):
+def test_a_collection_without_sessions_gives_an_empty_list(stub, sessions):
     stub.answers({"success": True, "data": {"sessions": sessions}})
 
     assert stub.account.list_sessions("default") == []
@@ -366,7 +366,7 @@ def test_a_collection_without_sessions_has_none(stub, sessions):
         (b"", "Invalid request:"),
     ],
 )
-def test_a_good_status_with_a_bad_answer_passes_and_is_quoted(stub, content, said):
+def test_an_unreadable_answer_with_a_good_status_is_transient_and_quoted(stub, content, said):
     stub.answers(content)
 
     with pytest.raises(ServiceUnreachableError) as raised:
@@ -376,7 +376,7 @@ def test_a_good_status_with_a_bad_answer_passes_and_is_quoted(stub, content, sai
 
 
 @pytest.mark.parametrize("content", [b"", b"<html>" + b"x" * 100_000, b'{"message":null}'])
-def test_a_refusal_in_any_words_is_a_refusal_and_is_short(stub, content):
+def test_a_refusal_with_any_body_is_reported_briefly(stub, content):
     stub.answers(content, 404)
 
     with pytest.raises(ServiceRefusedError) as raised:
@@ -386,14 +386,14 @@ def test_a_refusal_in_any_words_is_a_refusal_and_is_short(stub, content):
 
 @pytest.mark.parametrize("content", [b"null", b"[]", b'"no"'])
 @pytest.mark.parametrize("status", [401, 402, 403, 404])
-def test_a_refusal_whose_body_is_no_object_is_a_refusal(stub, status, content):
+def test_a_refusal_whose_body_is_not_an_object_is_a_refusal(stub, status, content):
     stub.answers(content, status)
 
     with pytest.raises(ServiceRefusedError):
         stub.account.get_session("cap-1", "default")
 
 
-def test_a_refusal_without_a_word_is_told_by_its_status(stub):
+def test_a_refusal_without_words_is_reported_by_its_status(stub):
     stub.answers(b"", 404)
 
     with pytest.raises(ServiceRefusedError, match="404") as raised:
@@ -402,7 +402,7 @@ def test_a_refusal_without_a_word_is_told_by_its_status(stub):
 
 
 @pytest.mark.parametrize("status", [200, 400, 404])
-def test_a_service_that_repeats_the_key_is_not_quoted_with_it(stub, status):
+def test_a_key_that_the_service_repeats_is_not_shown(stub, status):
     stub.answers(b'{"success":false,"message":"The key {key} is unknown here."}', status)
 
     with pytest.raises((ServiceRefusedError, ServiceUnreachableError)) as raised:
@@ -438,7 +438,7 @@ ODD_IDS = [
         (lambda it, name: it.list_alerts(name, name), "/rtstream/{0}/index/{0}/alert"),
     ],
 )
-def test_an_id_is_one_part_of_a_path_whatever_it_holds(stub, call, path, typed, part):
+def test_an_id_is_quoted_into_one_part_of_a_path(stub, call, path, typed, part):
     stub.answers({"success": True, "data": {}})
     with contextlib.suppress(ServiceUnreachableError):  # the answer makes no sense to some
         call(stub.account, typed)
@@ -447,7 +447,7 @@ def test_an_id_is_one_part_of_a_path_whatever_it_holds(stub, call, path, typed, 
 
 
 @pytest.mark.parametrize(("typed", "part"), ODD_IDS[:3])
-def test_the_id_of_an_alert_is_one_part_of_a_path_as_well(stub, typed, part):
+def test_the_id_of_an_alert_is_quoted_too(stub, typed, part):
     stub.answers({"success": True, "data": {}})
     stub.account.set_alert("rts-1", "idx-1", typed, enabled=True)
 
@@ -464,7 +464,7 @@ def test_an_alert_is_switched_by_its_id(stub, enabled, action):
 
 
 @pytest.mark.parametrize("typed", ["..", ".", ""])
-def test_an_id_that_is_no_part_of_a_path_is_not_sent_to_another_endpoint(stub, typed):
+def test_an_id_that_cannot_be_quoted_is_not_sent(stub, typed):
     stub.answers({"success": True, "data": {}})
     with contextlib.suppress(ServiceRefusedError, InputError):
         stub.account.stop_session(typed)
@@ -480,14 +480,14 @@ def test_an_id_that_is_no_part_of_a_path_is_not_sent_to_another_endpoint(stub, t
         lambda it: it.export_session("\udcff", "default"),
     ],
 )
-def test_an_id_that_was_typed_in_broken_bytes_is_no_bug_of_ours(stub, call):
+def test_an_id_of_invalid_bytes_is_refused(stub, call):
     with pytest.raises((ServiceRefusedError, InputError)):
         call(stub.account)
 
 
 @pytest.mark.parametrize("status", [429, 503])
 @pytest.mark.parametrize(("header", "seconds"), [({"retry_after": 7}, 7.0), ({}, None)])
-def test_the_account_s_error_carries_the_wait_that_was_asked_for(emulator, status, header, seconds):
+def test_the_error_has_the_service_s_retry_after(emulator, status, header, seconds):
     post(emulator + "/emulator/faults", http={"status": status, "path": "/collection", **header})
     with pytest.raises(ServiceUnreachableError) as raised:
         account_at(emulator).list_sessions("default")
@@ -496,7 +496,7 @@ def test_the_account_s_error_carries_the_wait_that_was_asked_for(emulator, statu
     assert raised.value.hint == "try again, or raise --timeout"
 
 
-def test_an_error_in_making_the_connection_is_a_bug_and_no_answer_that_makes_no_sense(monkeypatch):
+def test_an_error_while_connecting_is_not_taken_for_an_answer(monkeypatch):
     def broken(**_):
         raise TypeError("a bug")
 
@@ -529,5 +529,5 @@ def test_an_error_in_making_the_connection_is_a_bug_and_no_answer_that_makes_no_
         ({"video_id": 5, "export_status": [], "stream_url": {}, "player_url": None}, cloud.Export("")),
     ],
 )
-def test_a_video_is_read_from_an_answer_or_an_event(told, export):
+def test_an_export_is_read_from_an_answer_or_an_event(told, export):
     assert cloud.export_from(told) == export

@@ -106,7 +106,7 @@ def test_a_session_and_its_token_are_asked_for_with_the_backend_s_token(stub, st
     assert headers["Content-Length"] == "0"
 
 
-def test_a_backend_that_wants_no_token_is_shown_none(stub):
+def test_without_a_token_no_credential_is_sent(stub):
     """As that of VideoDB's architecture document."""
     stub.answer(200, MADE)
 
@@ -115,21 +115,21 @@ def test_a_backend_that_wants_no_token_is_shown_none(stub):
 
 
 @pytest.mark.parametrize("path", ["/below/here", "/below/here/"])
-def test_a_backend_may_stand_below_a_path(stub, path):
+def test_a_backend_may_be_below_a_path(stub, path):
     stub.answer(200, MADE)
     stub.backend(path=path).init_session()
 
     assert stub.asked[0][1] == "/below/here/init-session"
 
 
-def test_neither_token_is_in_what_is_printed_of_it(stub):
+def test_neither_token_is_in_the_repr(stub):
     stub.answer(200, MADE)
 
     assert TOKEN not in repr(stub.backend())
     assert "st-1" not in repr(stub.backend().init_session())
 
 
-def test_neither_a_netrc_nor_a_proxy_comes_between(stub, monkeypatch, tmp_path):
+def test_netrc_and_proxies_are_ignored(stub, monkeypatch, tmp_path):
     (tmp_path / "netrc").write_text("machine 127.0.0.1 login ada password lovelace\n")
     (tmp_path / "netrc").chmod(0o600)
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
@@ -176,7 +176,7 @@ def test_neither_a_netrc_nor_a_proxy_comes_between(stub, monkeypatch, tmp_path):
     ],
     ids=lambda body: repr(body)[:40],
 )
-def test_what_tells_of_no_session_is_a_wrong_address(stub, body):
+def test_an_answer_without_a_session_is_refused(stub, body):
     stub.answer(200, body)
 
     with pytest.raises(ServiceRefusedError) as raised:
@@ -186,7 +186,7 @@ def test_what_tells_of_no_session_is_a_wrong_address(stub, body):
     assert "\n" not in raised.value.message
 
 
-def test_an_answer_without_an_end_is_not_read_to_its_end():
+def test_an_endless_answer_is_not_read_to_its_end():
     sent = []
 
     def speak(connection):
@@ -204,7 +204,7 @@ def test_an_answer_without_an_end_is_not_read_to_its_end():
 @pytest.mark.parametrize(
     ("status", "said"), [(401, "refuses the token (401)"), (403, "refuses the token (403)")]
 )
-def test_a_token_that_is_refused_says_where_the_right_one_is(stub, status, said):
+def test_a_refused_token_is_reported_with_where_to_find_it(stub, status, said):
     stub.answer(status, {"error": f"unknown token {TOKEN}\x1b[2J\nreally"})
 
     with pytest.raises(ServiceRefusedError) as raised:
@@ -217,7 +217,7 @@ def test_a_token_that_is_refused_says_where_the_right_one_is(stub, status, said)
     assert raised.value.status == status
 
 
-def test_a_token_that_is_missing_is_said_to_be_missing(stub):
+def test_a_missing_token_is_reported(stub):
     stub.answer(401, {"error": "no token"})
 
     with pytest.raises(ServiceRefusedError) as raised:
@@ -227,7 +227,7 @@ def test_a_token_that_is_missing_is_said_to_be_missing(stub):
 
 @pytest.mark.parametrize("status", [400, 402, 404, 405, 410, 413, 422])
 @pytest.mark.parametrize("body", [b"<html>", {"error": "not here"}, {"error": ["not here"]}, []])
-def test_a_no_is_not_asked_again(stub, status, body):
+def test_a_final_refusal_is_not_retried(stub, status, body):
     stub.answer(status, body)
 
     with pytest.raises(ServiceRefusedError, match=f"it answered {status}") as raised:
@@ -238,7 +238,7 @@ def test_a_no_is_not_asked_again(stub, status, body):
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-def test_the_token_does_not_go_where_the_backend_sends_it(stub, status):
+def test_the_token_does_not_follow_a_redirect(stub, status):
     with served() as other:
         other.answer(200, MADE)
         stub.answer(status, b"", Location=f"{other.url}/init-session")
@@ -253,7 +253,7 @@ def test_the_token_does_not_go_where_the_backend_sends_it(stub, status):
 
 
 @pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504])
-def test_what_passes_is_asked_again(stub, status):
+def test_a_transient_refusal_is_retried(stub, status):
     stub.answer(status, {"error": "later"}, Retry_After="0")
     stub.answer(200, MADE)
 
@@ -261,7 +261,7 @@ def test_what_passes_is_asked_again(stub, status):
     assert len(stub.asked) == 2
 
 
-def test_the_time_that_the_backend_asks_for_is_left_to_it(stub):
+def test_retry_after_is_respected(stub):
     stub.answer(429, {"error": "too many"}, Retry_After="7")
 
     with pytest.raises(ServiceUnreachableError, match="it answered 429: too many") as raised:
@@ -270,7 +270,7 @@ def test_the_time_that_the_backend_asks_for_is_left_to_it(stub):
     assert len(stub.asked) == 1, "after these 5 s nobody waits any more"
 
 
-def test_a_backend_that_is_not_there_is_unreachable():
+def test_a_backend_that_does_not_listen_is_unreachable():
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # and nobody listens
         url = f"http://127.0.0.1:{taken.getsockname()[1]}"
@@ -299,7 +299,7 @@ def hangs(connection):
 
 
 @pytest.mark.parametrize("speak", [drips, never_ends_its_headers, hangs])
-def test_a_slow_backend_is_not_waited_for_longer_than_the_limit(speak):
+def test_a_slow_backend_is_given_up_at_the_time_limit(speak):
     begun = time.monotonic()
     with speaking(speak) as url, pytest.raises(ServiceUnreachableError, match="no answer in time"):
         cloud.BackendClient(url, TOKEN, 0.5).init_session()
@@ -315,7 +315,7 @@ def test_a_slow_backend_is_not_waited_for_longer_than_the_limit(speak):
         b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 200 + b"\r\n",
     ],
 )
-def test_an_answer_that_is_cut_off_or_none_may_be_a_better_one_the_next_time(words):
+def test_a_broken_answer_is_transient(words):
     with (
         speaking(lambda connection: connection.sendall(words)) as url,
         pytest.raises(ServiceUnreachableError) as raised,
@@ -338,7 +338,7 @@ def test_an_answer_that_is_cut_off_or_none_may_be_a_better_one_the_next_time(wor
         "http://[::1]:5002",
     ],
 )
-def test_it_may_be_anywhere_with_tls_and_on_this_machine_without(url):
+def test_https_is_allowed_anywhere_and_http_on_loopback(url):
     assert cloud.BackendClient(url, TOKEN, 1.0).url == url
 
 
@@ -355,7 +355,7 @@ def test_it_may_be_anywhere_with_tls_and_on_this_machine_without(url):
     ],
 )
 @pytest.mark.parametrize("token", [TOKEN, ""])
-def test_what_would_cross_a_network_in_the_clear_is_refused(url, token):
+def test_http_to_another_machine_is_refused(url, token):
     with pytest.raises(InputError) as raised:
         cloud.BackendClient(url, token, 1.0)
     assert raised.value.error_id == "backend-url-unencrypted"
@@ -381,7 +381,7 @@ def test_what_would_cross_a_network_in_the_clear_is_refused(url, token):
         TOKEN,
     ],
 )
-def test_what_is_no_address_is_refused_and_not_repeated(url):
+def test_an_invalid_url_is_refused_and_not_shown(url):
     with pytest.raises(InputError) as raised:
         cloud.BackendClient(url, "", 1.0)
     assert raised.value.error_id == "backend-url-invalid"
@@ -396,7 +396,7 @@ def test_what_is_no_address_is_refused_and_not_repeated(url):
         "https://a.example/#secret",
     ],
 )
-def test_a_secret_in_the_address_is_refused_and_not_repeated(url):
+def test_a_secret_in_the_url_is_refused_and_not_shown(url):
     with pytest.raises(InputError) as raised:
         cloud.BackendClient(url, "", 1.0)
     assert raised.value.error_id == "backend-url-with-secret"
@@ -405,7 +405,7 @@ def test_a_secret_in_the_address_is_refused_and_not_repeated(url):
 
 
 @pytest.mark.parametrize("token", ["two words", "a\r\nX: y", "tökén", "x" * 5000, "\x1b[2J"])
-def test_what_can_be_no_token_is_refused_and_not_repeated(token):
+def test_an_invalid_token_is_refused_and_not_shown(token):
     with pytest.raises(InputError) as raised:
         cloud.BackendClient("https://backend.example", token, 1.0)
     assert raised.value.error_id == "backend-token-invalid"

@@ -31,7 +31,7 @@ def no_program(folder):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there every file can be run")
 @pytest.mark.parametrize("make", [no_file, lambda folder: folder, no_program])
-def test_what_is_no_program_is_no_runtime_and_the_setting_is_named(tmp_path, no_runtime, make):
+def test_a_runtime_that_is_not_executable_is_reported_with_the_setting(tmp_path, no_runtime, make):
     path = make(tmp_path)
     if make is no_program and os.access(path, os.X_OK):
         pytest.skip("this user may run anything")
@@ -44,7 +44,7 @@ def test_what_is_no_program_is_no_runtime_and_the_setting_is_named(tmp_path, no_
 
 
 @pytest.mark.skipif(sys.platform in ("darwin", "win32"), reason="there VideoDB ships one")
-def test_where_videodb_ships_no_runtime_another_machine_or_the_emulator_is_the_cure(no_runtime):
+def test_without_a_runtime_the_hint_names_the_emulator(no_runtime):
     with pytest.raises(CaptureError) as raised:
         cloud.find_runtime(None)
     assert raised.value.error_id == "runtime-missing"
@@ -53,7 +53,7 @@ def test_where_videodb_ships_no_runtime_another_machine_or_the_emulator_is_the_c
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there it is no program")
-def test_a_named_program_is_what_the_sdk_starts_and_the_token_is_all_it_gets(tmp_path, no_runtime):
+def test_a_named_runtime_is_started_and_gets_only_the_token(tmp_path, no_runtime):
     path = no_program(tmp_path)
     path.chmod(0o700)
 
@@ -67,7 +67,7 @@ def test_a_named_program_is_what_the_sdk_starts_and_the_token_is_all_it_gets(tmp
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there it is no program")
-def test_a_program_in_the_current_directory_is_started_from_there(tmp_path, no_runtime, monkeypatch):
+def test_a_runtime_in_the_current_directory_is_started_from_there(tmp_path, no_runtime, monkeypatch):
     no_program(tmp_path).chmod(0o700)
     monkeypatch.chdir(tmp_path)
 

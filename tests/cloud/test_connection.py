@@ -21,14 +21,14 @@ def test_a_missing_key_says_how_to_get_and_set_one(environ):
 
 
 @pytest.mark.parametrize("key", ["sk-a b", "sk-é", "sk-a\nb", "sk-\x1b"])
-def test_a_key_that_cannot_be_one_is_refused_and_not_shown(key):
+def test_an_invalid_key_is_refused_and_not_shown(key):
     with pytest.raises(ServiceRefusedError) as raised:
         cloud.credentials_from({"VIDEO_DB_API_KEY": key})
     assert raised.value.error_id == "key-invalid"
     assert key not in raised.value.message + raised.value.hint
 
 
-def test_the_base_url_is_read_from_either_name_and_the_first_counts():
+def test_the_base_url_has_two_names_of_which_the_first_wins():
     def url(**environ):
         return cloud.credentials_from({"VIDEO_DB_API_KEY": "sk-x", **environ}).base_url
 
@@ -37,17 +37,17 @@ def test_the_base_url_is_read_from_either_name_and_the_first_counts():
     assert url(VIDEO_DB_BASE_URL="http://b", VIDEO_DB_API="https://a") == "https://a"
 
 
-def test_a_base_url_that_is_none_is_an_error_of_the_input():
+def test_an_invalid_base_url_is_refused():
     with pytest.raises(InputError, match="VIDEO_DB_API") as raised:
         cloud.credentials_from({"VIDEO_DB_API_KEY": "sk-x", "VIDEO_DB_API": "api.videodb.io"})
     assert raised.value.error_id == "base-url-invalid"
 
 
-def test_the_key_is_not_in_the_text_of_its_holder():
+def test_the_key_is_not_in_the_repr():
     assert "sk-secret" not in repr(cloud.Credentials("sk-secret"))
 
 
-def test_calls_go_on_side_by_side_and_a_thread_that_is_done_takes_another():
+def test_calls_run_in_parallel_and_threads_are_reused():
     threads, meet = cloud.DaemonThreads(), threading.Barrier(3)
     together = [threads.submit(lambda: (meet.wait(PATIENCE), threading.get_ident())) for _ in range(3)]
     first = {call.result(60)[1] for call in together}
@@ -58,7 +58,7 @@ def test_calls_go_on_side_by_side_and_a_thread_that_is_done_takes_another():
         assert threads.submit(threading.get_ident).result(60) in first
 
 
-def test_a_call_for_which_no_thread_can_be_started_is_not_made_later(monkeypatch):
+def test_a_call_without_a_thread_is_not_made_later(monkeypatch):
     def refuse(_):
         raise RuntimeError("can't start new thread")
 
@@ -72,7 +72,7 @@ def test_a_call_for_which_no_thread_can_be_started_is_not_made_later(monkeypatch
     assert made == ["made"]
 
 
-def test_of_one_thread_calls_have_it_in_turn_whatever_becomes_of_them():
+def test_one_thread_runs_calls_in_turn():
     threads, go_on, done = cloud.DaemonThreads(most=1), threading.Event(), []
     calls = [threads.submit(go_on.wait, 20), threads.submit(lambda: 1 // 0)]
     calls += [threads.submit(lambda number=number: done.append(number)) for number in range(5)]
@@ -86,7 +86,7 @@ def test_of_one_thread_calls_have_it_in_turn_whatever_becomes_of_them():
     assert len({threads.submit(threading.get_ident).result(20) for _ in range(10)}) == 1
 
 
-def test_a_call_that_hangs_is_left_behind_and_holds_up_nothing():
+def test_a_hanging_call_delays_nothing():
     release = threading.Event()
 
     async def ask():
@@ -103,15 +103,15 @@ def test_a_call_that_hangs_is_left_behind_and_holds_up_nothing():
     assert time.monotonic() - began < patient(30)
 
 
-def test_an_address_is_shown_without_the_password_in_it():
+def test_a_shown_url_has_no_password():
     assert cloud.shown_address("https://user:secret@api.example:8443/v1") == "https://api.example:8443"
 
 
-def test_a_key_in_the_place_of_the_address_is_not_shown():
+def test_a_key_in_place_of_the_base_url_is_not_shown():
     with pytest.raises(InputError) as raised:
         cloud.credentials_from({"VIDEO_DB_API_KEY": "sk-x", "VIDEO_DB_API": "sk-secret"})
     assert "sk-secret" not in raised.value.message + raised.value.hint
 
 
-def test_what_the_package_offers_is_there_and_is_its_own():
+def test_all_exported_names_are_defined_in_the_package():
     assert all(getattr(cloud, name).__module__.startswith("vdbevents.cloud.") for name in cloud.__all__)

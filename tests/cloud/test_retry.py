@@ -85,7 +85,7 @@ def test_any_other_error_is_transient_and_explained_by_its_cause(error, said):
 
 
 @pytest.mark.parametrize("wrap", [lambda error: error, caused_by])
-def test_a_certificate_that_does_not_verify_is_fatal(wrap):
+def test_an_invalid_certificate_is_fatal(wrap):
     error = ssl.SSLCertVerificationError(1, "certificate verify failed")
     error.verify_message = "self-signed certificate"
 
@@ -115,7 +115,7 @@ def test_a_certificate_that_does_not_verify_is_fatal(wrap):
     ],
 )
 @pytest.mark.parametrize("status", [429, 503])
-def test_retry_after_is_read_as_seconds_or_as_a_date_and_is_an_hour_at_most(status, value, seconds):
+def test_retry_after_may_be_seconds_or_a_date_up_to_an_hour(status, value, seconds):
     assert cloud.classify(answered(status, **{"Retry-After": value}), NOW).retry_after == seconds
     assert cloud.classify(refused_upgrade(status, **{"Retry-After": value}), NOW).retry_after == seconds
 
@@ -163,14 +163,14 @@ def failing(*errors):
 PASSING = ServiceUnreachableError("could not ask: no answer in time")
 
 
-def test_a_call_that_succeeds_is_made_once_and_waits_for_nothing():
+def test_a_successful_call_is_made_once():
     clock = Clock()
 
     assert cloud.persist(failing(), 10, pause=clock.pause, clock=clock) == "answer"
     assert clock.waits == []
 
 
-def test_what_passes_is_tried_again_after_waits_that_grow_to_five_seconds():
+def test_a_transient_error_is_retried_with_waits_up_to_five_seconds():
     clock = Clock()
 
     assert cloud.persist(failing(*[PASSING] * 9), 60, pause=clock.pause, clock=clock) == "answer"
@@ -180,7 +180,7 @@ def test_what_passes_is_tried_again_after_waits_that_grow_to_five_seconds():
 @pytest.mark.parametrize(
     "error", [ServiceRefusedError("no"), InputError("no"), CaptureError("no"), ValueError("no")]
 )
-def test_what_does_not_pass_is_not_tried_again(error):
+def test_a_final_error_is_not_retried(error):
     clock = Clock()
 
     with pytest.raises(type(error), match="no"):
@@ -189,7 +189,7 @@ def test_what_does_not_pass_is_not_tried_again(error):
 
 
 @pytest.mark.parametrize(("seconds", "waits"), [(0, 0), (0.25, 0), (0.3, 1), (4, 4), (60, 15)])
-def test_at_the_deadline_nothing_is_begun_any_more_and_the_last_error_is_raised(seconds, waits):
+def test_at_the_deadline_the_last_error_is_raised(seconds, waits):
     clock = Clock()
     errors = [ServiceUnreachableError(f"attempt {number}") for number in range(100)]
 
@@ -200,7 +200,7 @@ def test_at_the_deadline_nothing_is_begun_any_more_and_the_last_error_is_raised(
     assert clock.now <= 1000 + seconds
 
 
-def test_the_time_that_the_calls_take_counts_as_well():
+def test_the_duration_of_calls_counts():
     clock = Clock()
     made = []
 
@@ -214,7 +214,7 @@ def test_the_time_that_the_calls_take_counts_as_well():
     assert made == [1000.0, 1020.25]
 
 
-def test_a_pause_that_was_interrupted_ends_the_attempts():
+def test_an_interrupted_pause_ends_the_attempts():
     clock = Clock()
     answers = iter([None, False, True])
 
@@ -223,7 +223,7 @@ def test_a_pause_that_was_interrupted_ends_the_attempts():
     assert list(answers) == []
 
 
-def test_an_event_that_is_set_is_a_pause_that_was_interrupted():
+def test_a_set_event_interrupts_the_pause():
     asked_to_end = threading.Event()
     asked_to_end.set()
 
@@ -235,7 +235,7 @@ def busy(seconds):
     return ServiceUnreachableError("could not ask: the service answered 429", retry_after=seconds)
 
 
-def test_the_next_attempt_waits_for_as_long_as_the_service_asked_and_never_shorter_than_it_would():
+def test_the_next_attempt_waits_at_least_retry_after():
     clock = Clock()
     errors = [busy(7.0), busy(0.0), busy(None), busy(1.5), busy(30.0), PASSING]
 
@@ -244,7 +244,7 @@ def test_the_next_attempt_waits_for_as_long_as_the_service_asked_and_never_short
 
 
 @pytest.mark.parametrize("asked", [10.0, 10.5, 3600.0])
-def test_a_wait_that_would_not_end_before_the_deadline_is_not_begun(asked):
+def test_a_wait_beyond_the_deadline_is_not_started(asked):
     clock = Clock()
     error = busy(asked)
 
@@ -254,14 +254,14 @@ def test_a_wait_that_would_not_end_before_the_deadline_is_not_begun(asked):
     assert clock.waits == []
 
 
-def test_a_wait_that_just_ends_before_the_deadline_is_waited():
+def test_a_wait_up_to_the_deadline_is_waited():
     clock = Clock()
 
     assert cloud.persist(failing(busy(9.5)), 10, pause=clock.pause, clock=clock) == "answer"
     assert clock.waits == [9.5]
 
 
-def test_of_the_time_that_is_left_the_calls_have_taken_their_part_when_a_wait_is_to_fit():
+def test_the_duration_of_calls_counts_before_a_wait():
     clock = Clock()
 
     def slow():
@@ -273,7 +273,7 @@ def test_of_the_time_that_is_left_the_calls_have_taken_their_part_when_a_wait_is
     assert clock.waits == [3.0]
 
 
-def test_a_wait_that_the_service_asked_for_can_be_interrupted():
+def test_a_retry_after_wait_can_be_interrupted():
     clock = Clock()
     waits = []
 

@@ -103,7 +103,7 @@ def calls(service, text):
     return [it["request"] for it in service.state["recent_requests"] if text in it["request"]]
 
 
-def test_a_session_is_made_and_what_it_records_comes_into_the_journal(backend, record, service, state):
+def test_a_session_is_created_and_recorded(backend, record, service, state):
     serving = backend("--alert", "deploy=a latency alert is mentioned")
     made = serving.init_session()
     assert set(made) == {"session_id", "token", "webhook_url"}
@@ -138,7 +138,7 @@ def test_a_session_is_made_and_what_it_records_comes_into_the_journal(backend, r
         assert secret not in serving.out + serving.err + state.journal.read_text()
 
 
-def test_what_is_delivered_twice_or_comes_by_both_ways_is_one_line(backend, record, started, state, environ):
+def test_a_duplicate_by_webhook_or_websocket_is_one_line(backend, record, started, state, environ):
     listening = started(Listener(state, environ))
     listening.connected()
     serving = backend()
@@ -159,7 +159,7 @@ def test_what_is_delivered_twice_or_comes_by_both_ways_is_one_line(backend, reco
     assert len([e for e in serving.events() if "weather" in e]) == 1
 
 
-def test_who_is_stopped_before_it_was_active_gets_no_pipelines(backend, record, state):
+def test_a_session_stopped_before_it_was_active_gets_no_pipelines(backend, record, state):
     serving = backend()
     made = serving.init_session()
     # What goes on meanwhile is told to nobody.
@@ -180,7 +180,7 @@ def test_who_is_stopped_before_it_was_active_gets_no_pipelines(backend, record, 
 
 
 @pytest.mark.parametrize("is_killed", [False, True])
-def test_an_end_that_the_api_knows_nothing_of_is_not_believed(backend, record, service, is_killed):
+def test_an_end_that_the_api_does_not_confirm_is_not_believed(backend, record, service, is_killed):
     serving = backend()
     made = serving.init_session()
     asked = len(calls(service, made["session_id"]))
@@ -199,7 +199,7 @@ def test_an_end_that_the_api_knows_nothing_of_is_not_believed(backend, record, s
     recorder.stop()
 
 
-def test_a_session_that_is_gone_is_over_as_the_webhook_says(backend, service):
+def test_a_session_that_the_api_does_not_find_has_ended(backend, service):
     serving = backend()
     made = serving.init_session()
     service.fault(http={"status": 404, "path": "/collection"})
@@ -209,7 +209,7 @@ def test_a_session_that_is_gone_is_over_as_the_webhook_says(backend, service):
     assert ended["status"] == "stopped"
 
 
-def test_a_session_of_somebody_else_is_written_down_and_nothing_more(backend, service):
+def test_a_session_of_somebody_else_is_only_recorded(backend, service):
     serving = backend()
     forged = {
         "channel": "vdbevents",
@@ -227,7 +227,7 @@ def test_a_session_of_somebody_else_is_written_down_and_nothing_more(backend, se
     assert calls(service, "rts-1") == []
 
 
-def test_a_webhook_cannot_have_pipelines_started_on_other_streams(backend, record, service):
+def test_a_webhook_cannot_start_pipelines_on_other_streams(backend, record, service):
     serving = backend()
     made = serving.init_session()
     foreign = [{"rtstream_id": "rts-foreign", "name": "mic:default"}]
@@ -241,7 +241,7 @@ def test_a_webhook_cannot_have_pipelines_started_on_other_streams(backend, recor
     recorder.stop()
 
 
-def test_a_kill_between_answer_and_action_costs_no_pipeline(backend, record, service):
+def test_a_kill_between_answer_and_action_loses_no_pipeline(backend, record, service):
     serving = backend()
     made = serving.init_session()
     # Nothing can be started until it is killed.
@@ -299,7 +299,7 @@ def _indexes_of(service, stream_id):
         return json.load(answer)["data"]["scene_indexes"]
 
 
-def test_what_the_service_refuses_in_passing_is_tried_again(backend, record, service):
+def test_a_transient_refusal_of_the_service_is_retried(backend, record, service):
     serving = backend()
     made = serving.init_session()
     # Before it is recorded: the WebSocket may tell that it is active before the webhook does.
@@ -316,7 +316,7 @@ def test_what_the_service_refuses_in_passing_is_tried_again(backend, record, ser
     recorder.stop()
 
 
-def test_what_cannot_be_written_down_is_not_answered_as_received(backend, state):
+def test_a_webhook_that_cannot_be_stored_is_refused(backend, state):
     serving = backend()
     state.journal.unlink(missing_ok=True)
     state.journal.mkdir()
@@ -329,7 +329,7 @@ def test_what_cannot_be_written_down_is_not_answered_as_received(backend, state)
     assert len(serving.told("cap-1", "active")) == 1
 
 
-def test_a_service_that_makes_no_session_is_told_in_few_words(backend, service):
+def test_a_failed_session_is_answered_with_a_fixed_text(backend, service):
     serving = backend()
     service.fault(http={"status": 503, "path": "/collection"})
     status, told = serving.post("/init-session", token=serving.token)
@@ -340,7 +340,7 @@ def test_a_service_that_makes_no_session_is_told_in_few_words(backend, service):
     serving.says("402")
 
 
-def test_it_is_closed_to_who_has_no_credentials(backend, state):
+def test_without_credentials_everything_is_refused(backend, state):
     serving = backend()
 
     assert serving.post("/init-session")[0] == 401
@@ -360,12 +360,12 @@ def test_the_token_can_be_shown_before_and_while_it_serves(backend, state, envir
     assert first.returncode == second.returncode == 0
 
 
-def test_a_second_one_on_a_directory_is_refused(backend, state, environ):
+def test_a_second_backend_of_a_directory_is_refused(backend, state, environ):
     backend()
     assert_failed(run(["backend", state.path, "--port", 0], environ), 6, "already serves")
 
 
-def test_a_port_in_use_is_said(backend, tmp_path, environ):
+def test_a_port_in_use_is_reported(backend, tmp_path, environ):
     port = backend().url.rpartition(":")[2]
     assert_failed(run(["backend", tmp_path / "other", "--port", port], environ), 2, f"port {port}", "--port")
 
@@ -387,20 +387,20 @@ def test_a_port_in_use_is_said(backend, tmp_path, environ):
         (["--host", os.fsdecode(b"\xff")], "cannot serve"),
     ],
 )
-def test_what_makes_no_sense_is_refused(arguments, said, state, environ):
+def test_invalid_options_are_refused(arguments, said, state, environ):
     assert_failed(run(["backend", state.path, "--port", 0, *arguments], environ), 2, said)
 
 
-def test_without_cloudflared_the_command_that_installs_it_is_named(state, environ):
+def test_without_cloudflared_the_hint_says_how_to_install_it(state, environ):
     ended = run(["backend", state.path, "--tunnel"], {**environ, "PATH": str(state.path)})
     assert_failed(ended, 2, "brew install cloudflared", "winget install Cloudflare.cloudflared")
 
 
-def test_other_addresses_than_loopback_are_warned_of(backend):
+def test_a_host_other_than_loopback_gives_a_warning(backend):
     backend("--host", "0.0.0.0").says("whoever reaches this machine")
 
 
-def test_an_address_in_the_clear_is_warned_of(backend):
+def test_an_unencrypted_public_url_gives_a_warning(backend):
     backend("--public-url", "http://capture.example.com").says("is no https")
 
 
@@ -413,7 +413,7 @@ def test_without_a_token_it_serves_programs_of_this_machine_only(backend):
         urllib.request.urlopen(request, timeout=PATIENCE)
 
 
-def test_ctrl_c_ends_it(backend, state):
+def test_ctrl_c_ends_the_backend(backend, state):
     serving = backend()
     serving.process.send_signal(signal.SIGINT)
 

@@ -158,7 +158,7 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("faults", FAULTS.values(), ids=FAULTS)
-def test_a_whole_session_is_told_once_and_described_once(backend, record, service, client_state, faults):
+def test_a_whole_session_is_recorded_once(backend, record, service, client_state, faults):
     serving = with_listener(backend("--alert", "deploy=a latency alert is mentioned"))
     service.fault(**faults)
     client = record(serving, client_state)
@@ -197,7 +197,7 @@ def test_a_whole_session_is_told_once_and_described_once(backend, record, servic
     assert_no_secret(serving, client)
 
 
-def test_a_session_of_which_nothing_is_kept_ends_when_it_is_stopped(backend, record, service, client_state):
+def test_a_session_without_stored_channels_ends_when_stopped(backend, record, service, client_state):
     serving = with_listener(backend())
     client = record(serving, client_state, "--no-store", "all")
     session_id = session_of(serving)
@@ -217,7 +217,7 @@ def test_a_session_of_which_nothing_is_kept_ends_when_it_is_stopped(backend, rec
     assert_no_secret(serving, client)
 
 
-def test_the_token_of_a_client_is_known_by_its_form(service):
+def test_a_client_token_is_recognised_by_its_form(service):
     token = videodb.connect(api_key=KEY, base_url=service.url).generate_client_token()
     assert CLIENT_TOKEN.fullmatch(token)
 
@@ -257,7 +257,7 @@ def assert_whole(serving, service, client, session_id):
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
-def test_kills_at_any_moment_cost_no_webhook_and_no_pipeline(backend, record, service, tmp_path, seed):
+def test_kills_at_any_moment_lose_no_webhook_and_no_pipeline(backend, record, service, tmp_path, seed):
     moments = random.Random(seed)
     service.fault(webhook_duplicate={"copies": 2}, webhook_lost={"attempts": 1})
     service.fault(slow={"seconds": 0.05, "path": "/rtstream"})
@@ -281,7 +281,7 @@ def test_kills_at_any_moment_cost_no_webhook_and_no_pipeline(backend, record, se
     assert_no_secret(serving, client)
 
 
-def test_a_kill_between_two_attempts_of_a_webhook_costs_none(backend, record, service, tmp_path):
+def test_a_kill_between_two_attempts_of_a_webhook_loses_none(backend, record, service, tmp_path):
     def is_tried_again():
         return any(it["attempts"] and it["state"] == "waiting" for it in webhooks(service))
 
@@ -303,7 +303,7 @@ def test_a_kill_between_two_attempts_of_a_webhook_costs_none(backend, record, se
 
 
 @pytest.mark.parametrize("seconds", [0.1, 0.4, 0.8])
-def test_a_kill_of_backend_and_listener_leaves_each_pipeline_running_once_and_heard(
+def test_after_a_kill_of_backend_and_listener_each_pipeline_runs_once_and_is_recorded(
     backend, record, service, tmp_path, seconds
 ):
     def are_bound():
@@ -359,9 +359,7 @@ def alerts_in(serving):
 
 @pytest.mark.parametrize("service", [["--numbered", "--clock-rate", "10"]], indirect=True)
 @pytest.mark.parametrize("first", ["the WebSocket", "the webhook", "either"])
-def test_an_alert_that_comes_both_ways_is_one_line_and_the_next_one_another(
-    backend, record, service, tmp_path, first
-):
+def test_an_alert_by_webhook_and_websocket_is_one_line(backend, record, service, tmp_path, first):
     serving = backend()
     webhook_url = serving.init_session()["webhook_url"]
     client = record(serving, StateDirectory(tmp_path / "client"))
