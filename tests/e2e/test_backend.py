@@ -10,6 +10,7 @@ import urllib.error
 import urllib.request
 
 import pytest
+from support.messages import error_id_in
 from support.processes import (
     KEY,
     PATIENCE,
@@ -367,7 +368,9 @@ def test_a_second_backend_of_a_directory_is_refused(backend, state, environ):
 
 def test_a_port_in_use_is_reported(backend, tmp_path, environ):
     port = backend().url.rpartition(":")[2]
-    assert_failed(run(["backend", tmp_path / "other", "--port", port], environ), 2, f"port {port}", "--port")
+    ended = run(["backend", tmp_path / "other", "--port", port], environ)
+    assert_failed(ended, 2, f"port {port}", "--port")
+    assert error_id_in(ended.stderr) == "port-unusable"
 
 
 @pytest.mark.parametrize(
@@ -394,6 +397,7 @@ def test_invalid_options_are_refused(arguments, said, state, environ):
 def test_without_cloudflared_the_hint_says_how_to_install_it(state, environ):
     ended = run(["backend", state.path, "--tunnel"], {**environ, "PATH": str(state.path)})
     assert_failed(ended, 2, "brew install cloudflared", "winget install Cloudflare.cloudflared")
+    assert error_id_in(ended.stderr) == "cloudflared-missing"
 
 
 def test_a_host_other_than_loopback_gives_a_warning(backend):
