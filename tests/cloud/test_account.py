@@ -182,7 +182,7 @@ def test_an_unreachable_service_is_reported_by_its_cause():
         with pytest.raises(ServiceUnreachableError) as raised:
             account_at(f"http://127.0.0.1:{taken.getsockname()[1]}", "sk-secret").create_token(60)
 
-    assert raised.value.message == "could not create a client token: cannot connect: Connection refused"
+    assert raised.value.message == "could not create a client token: connection failed: Connection refused"
     assert "sk-secret" not in raised.value.message + raised.value.hint
 
 

@@ -140,7 +140,7 @@ def _describe(chain: list[BaseException]) -> str:
             return f"cannot resolve the service's host name: {error.strerror}"
     for error in chain:
         if isinstance(error, OSError) and error.strerror:
-            return f"cannot connect: {error.strerror}"
+            return f"connection failed: {error.strerror}"
     if any(isinstance(error, TimeoutError) or "Timeout" in type(error).__name__ for error in chain):
         return "no answer in time"
     text = str(chain[0]).strip() or type(chain[0]).__name__
