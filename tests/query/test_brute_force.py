@@ -1,15 +1,15 @@
 """Whatever is asked of whatever file, the answer is that of a few lines of Python that read it all."""
 
+import contextlib
 import dataclasses
 import json
 import unicodedata
 
-import duckdb
 from hypothesis import HealthCheck, example, given, settings, strategies as st
-from support.databases import shared_database
+from support.databases import search, shared_database
 
 from vdbevents.events import identity as events_identity
-from vdbevents.query import columns, engine
+from vdbevents.query import columns
 from vdbevents.query.cache import build
 from vdbevents.query.filters import Filters
 from vdbevents.times import Window
@@ -187,41 +187,43 @@ def lower(text):
     )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(lines, filters)
 def test_the_answer_is_the_one_that_reading_everything_gives(tmp_path, lines, asked):
     journal = tmp_path / "journal.jsonl"
     journal.write_text("".join(written(*line) + "\n" for line in lines), "utf-8")
-    with engine.search(journal, asked, shared=shared_database()) as answer:
+    with search(journal, asked) as answer:
         assert [text for batch in answer.lines() for text in batch] == brute_force(lines, asked)
         assert answer.skipped == sum(form in ("torn", "array") for _, form in lines)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(lines, filters, st.sampled_from([700, 3000]), st.sampled_from([None, None, 0, 400, 3000]))
-def test_the_answer_is_the_same_when_a_part_of_the_journal_is_sealed(
-    tmp_path, lines, asked, piece, around_ms
-):
+# Sealing costs more than a search, so each sealed journal is searched several times.
+searches = st.lists(
+    st.builds(dataclasses.replace, filters, around_ms=st.sampled_from([None, None, 0, 400, 3000])),
+    min_size=5,
+    max_size=5,
+)
+
+
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(lines, searches, st.sampled_from([700, 3000]))
+def test_the_answer_is_the_same_when_a_part_of_the_journal_is_sealed(tmp_path, lines, searches, piece):
     journal, root = tmp_path / "journal.jsonl", tmp_path / "cache"
     journal.write_text("".join(written(*line) + "\n" for line in lines), "utf-8")
     cache = build.seal(journal, root, piece=piece, part=900)
-    asked = dataclasses.replace(asked, around_ms=around_ms)
 
-    shared = shared_database()
-    with (
-        engine.search(journal, asked, shared=shared) as read,
-        engine.search(journal, asked, cache, shared=shared) as answer,
-    ):
-        assert [text for batch in answer.lines() for text in batch] == [
-            text for batch in read.lines() for text in batch
-        ]
-        assert list(answer.events()) == list(read.events())
-        assert (answer.count, answer.span, answer.breaks) == (read.count, read.span, read.breaks)
-        assert (answer.skipped, answer.gaps) == (read.skipped, read.gaps)
-        assert (answer.sealed_bytes, read.sealed_bytes) == (cache.end, 0)
+    for asked in searches:
+        with search(journal, asked) as read, search(journal, asked, cache) as answer:
+            assert [text for batch in answer.lines() for text in batch] == [
+                text for batch in read.lines() for text in batch
+            ]
+            assert list(answer.events()) == list(read.events())
+            assert (answer.count, answer.span, answer.breaks) == (read.count, read.span, read.breaks)
+            assert (answer.skipped, answer.gaps) == (read.skipped, read.gaps)
+            assert (answer.sealed_bytes, read.sealed_bytes) == (cache.end, 0)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(lines, filters, st.sampled_from([0, 400, 1000, 3000]))
 def test_around_what_matches_is_all_that_happened_so_long_before_and_after(tmp_path, lines, asked, around_ms):
     journal = tmp_path / "journal.jsonl"
@@ -237,8 +239,7 @@ def test_around_what_matches_is_all_that_happened_so_long_before_and_after(tmp_p
             expected.append(line)
             groups.append(sum(parted(chosen[: chosen.index(near[0]) + 1], around_ms)))
 
-    asked = dataclasses.replace(asked, around_ms=around_ms)
-    with engine.search(journal, asked, shared=shared_database()) as answer:
+    with search(journal, dataclasses.replace(asked, around_ms=around_ms)) as answer:
         assert [text for batch in answer.lines() for text in batch] == expected
         rows = range(1, len(groups))
         assert answer.breaks == {row for row in rows if groups[row] != groups[row - 1]}
@@ -323,19 +324,20 @@ anything = st.builds(
 )  # fmt: skip
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @example([{"channel": "transcript", "rtstream_id": "r", "start": AT, "text": "\x00"}])
-@given(st.lists(anything, min_size=20, max_size=60))
+@given(st.lists(anything, min_size=15, max_size=30))
 def test_an_event_is_known_by_the_same_in_a_query_as_everywhere(events):
-    database = duckdb.connect()
-    database.execute("CREATE TABLE lines (number INTEGER, line VARCHAR)")
-    database.executemany(
-        "INSERT INTO lines VALUES (?, ?)", [[n, json.dumps(e)] for n, e in enumerate(events)]
-    )
-    found = database.execute(
-        "SELECT number, coalesce(backfilled, false), channel, owner, start_ms, end_ms, told "
-        f"FROM ({columns.identities('lines')}) ORDER BY number"
-    ).fetchall()
+    with contextlib.closing(shared_database().connection(0)) as database:
+        database.execute("CREATE TEMP TABLE lines (number INTEGER, line VARCHAR)")
+        database.execute(
+            "INSERT INTO lines SELECT unnest(range(len(lines))), unnest(lines) FROM (SELECT ? AS lines)",
+            [[json.dumps(event) for event in events]],
+        )
+        found = database.execute(
+            "SELECT number, coalesce(backfilled, false), channel, owner, start_ms, end_ms, told "
+            f"FROM ({columns.identities('lines')}) ORDER BY number"
+        ).fetchall()
     expected = [
         (number, event.get("backfilled") is True, identity)
         for number, event in enumerate(events)
@@ -379,7 +381,7 @@ asked_of_them = st.builds(
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(moments, repeatable), max_size=30), asked_of_them)
 def test_what_was_received_and_fetched_is_shown_once(tmp_path, told, asked):
     lines = [json.dumps({"unix_ts": at_ms / 1000, **event}, separators=(",", ":")) for at_ms, event in told]
@@ -399,6 +401,6 @@ def test_what_was_received_and_fetched_is_shown_once(tmp_path, told, asked):
         if identities[place] not in fetched - {None} or identities[place] not in identities[:place]
     ]
 
-    with engine.search(journal, asked, shared=shared_database()) as answer:
+    with search(journal, asked) as answer:
         found = [text for batch in answer.lines() for text in batch]
     assert found == (expected if asked.limit is None else expected[-asked.limit :])

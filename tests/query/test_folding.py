@@ -7,9 +7,8 @@ from datetime import UTC, datetime
 
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
-from support.databases import shared_database
+from support.databases import search
 
-from vdbevents.query import engine
 from vdbevents.query.filters import Event, Filters
 
 SMALL = -3e10
@@ -21,7 +20,7 @@ def fold(directory, *lines):
     journal = directory / "journal.jsonl"
     texts = [text if isinstance(text, str) else json.dumps(text) for text in lines]
     journal.write_text("".join(f"{text}\n" for text in texts), "utf-8")
-    with engine.search(journal, Filters(interim=True), shared=shared_database()) as answer:
+    with search(journal, Filters(interim=True)) as answer:
         return [event for batch in answer.events() for event in batch]
 
 

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from hypothesis import given, strategies as st
 from markdown_it import MarkdownIt
-from support.databases import shared_database
+from support.databases import search
 
 from vdbevents.errors import InputError
 from vdbevents.query import engine
@@ -41,7 +41,7 @@ def written(journal, output, *, colour=False, width=None, fields=None, **filters
     """Return what is printed, how many events the caller is told were written, and how many were found."""
     chosen = Filters(**filters)
     stream = io.BytesIO()
-    with engine.search(journal, chosen, shared=shared_database()) as answer:
+    with search(journal, chosen) as answer:
         count = output_write.write(
             answer, output, stream, filters=chosen, colour=colour, width=width, zone=BERLIN, fields=fields
         )

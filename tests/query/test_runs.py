@@ -8,10 +8,9 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given, strategies as st
-from support.databases import shared_database
+from support.databases import search
 
 from vdbevents.errors import InputError
-from vdbevents.query import engine
 from vdbevents.query.collapse import PAUSE_MS, Run, find
 from vdbevents.query.filters import Event, Filters
 from vdbevents.query.output import rows, write
@@ -259,7 +258,7 @@ def journal(tmp_path):
 def printed(journal, output, *, colour=False, width=None, fields=None, **filters):
     chosen = Filters(**filters)
     stream = io.BytesIO()
-    with engine.search(journal, chosen, shared=shared_database()) as answer:
+    with search(journal, chosen) as answer:
         runs = find(answer, newest_first=chosen.newest_first)
         looks = {"colour": colour, "width": width, "zone": BERLIN, "fields": fields, "runs": runs}
         count = write.write(answer, output, stream, filters=chosen, **looks)

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from support.databases import search
 
 import vdbevents
 from vdbevents.errors import InputError
@@ -49,7 +50,7 @@ def found(path, **filters):
 
 
 def texts(path, **filters):
-    with engine.search(path, Filters(**filters)) as answer:
+    with search(path, Filters(**filters)) as answer:
         return [event.text for batch in answer.events() for event in batch]
 
 

@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 import duckdb
 import pytest
 from hypothesis import HealthCheck, assume, example, given, settings, strategies as st
-from support.databases import shared_database
+from support.databases import search
 
 from vdbevents.events.envelope import envelop
-from vdbevents.query import columns as query_columns, engine, snapshot
+from vdbevents.query import columns as query_columns, snapshot
 from vdbevents.query.cache import build, index
 from vdbevents.query.filters import Filters
 from vdbevents.times import Window
@@ -32,7 +32,7 @@ def said(text, at_ms=AT, *, final=True, start=None, end=None, stream="rts-1", **
 
 def answered(journal, asked, cache):
     """The answer; not one that was had from the journal because the cache could not be read."""
-    answer = engine.search(journal, asked, cache, shared=shared_database())
+    answer = search(journal, asked, cache)
     assert answer.snapshot.cache is cache or not (cache and cache.segments)
     return answer
 

@@ -3,12 +3,18 @@
 import atexit
 import functools
 
+from vdbevents.query import engine
 from vdbevents.query.duck import SharedDatabase
 
 
 @functools.cache
 def shared_database():
     """Return the database that the searches of this process can share; it is closed at the end."""
-    database = SharedDatabase()
+    database = SharedDatabase(threads=1)
     atexit.register(database.close)
     return database
+
+
+def search(journal, filters, cache=None):
+    """Search as `engine.search` does, in the shared database."""
+    return engine.search(journal, filters, cache, shared=shared_database())
