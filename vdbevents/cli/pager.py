@@ -1,8 +1,11 @@
-"""The pager: what is longer than the terminal is high is shown by `less`, as git does it."""
+"""Show long text in a pager, as git does.
+
+click's pager is not used: it needs a terminal on stdin, takes no shell command in $PAGER, kills the pager on
+an error before its text is read, and hides other broken pipes. 15 of the 37 tests fail with it.
+"""
 
 import contextlib
 import errno
-import io
 import os
 import shlex
 import shutil
@@ -11,72 +14,74 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, BinaryIO
+from typing import IO, TYPE_CHECKING, BinaryIO
 
 if TYPE_CHECKING:
     from types import FrameType
 
-    from _typeshed import ReadableBuffer
+    from vdbevents.query.output.rows import Sink
 
-# Unless the user has said otherwise: what fits is just printed, and colours are shown.
+# Unless the user has set them: print what fits on the screen, and show colours.
 _DEFAULTS = {"LESS": "FRX", "LV": "-c"}
-# What only a shell understands; words, quotes and backslashes need none.
+# Characters that need a shell; words, quotes and backslashes do not.
 _OF_THE_SHELL = frozenset("|&;<>()$`*?[#~=%\n")
 
 
 @contextlib.contextmanager
-def paged(output: BinaryIO, environ: Mapping[str, str], *, wanted: bool) -> Iterator[BinaryIO]:
-    """Gives where to write: the input of a pager if `wanted` and `output` is a terminal, else `output`.
+def paged(output: BinaryIO, environ: Mapping[str, str], *, wanted: bool) -> Iterator["Sink"]:
+    """Yield a pager's input if `wanted` and `output` is a terminal, else `output`; wait for the pager's end.
 
-    A pager has ended when the context is left. One that the user ends earlier ends the context's body where
-    it writes, and that is no error.
+    If the user quits the pager earlier, writing ends the context's body, without an error.
 
     Args:
-        output: where the pager shows it; what has been written to it comes first.
-        environ: names the pager, and is handed to it. `VDBEVENTS_PAGER`, else `PAGER`, else `less`; empty or
-            `cat`: none. It has to be the user's own, as it names a program to run.
-        wanted: False for none, whatever the environment says.
+        output: where the pager shows the text, after what was written there before.
+        environ: passed to the pager; `VDBEVENTS_PAGER`, else `PAGER`, else `less` names it; empty or `cat` for no
+            pager. It must be the user's own environment, as it names a program to run.
+        wanted: False for no pager.
     """
     command = pager_command(environ) if wanted and not output.closed and output.isatty() else None
-    pager = None if command is None else _start(command, output, environ)
-    if pager is None:
+    process = None if command is None else _start(command, output, environ)
+    if process is None or process.stdin is None:
         yield output
         return
     with _one_interrupt() as interrupts:
         try:
-            try:
-                yield pager.stream
-            finally:
-                interrupts.ignored = True
+            yield _PagerInput(process.stdin)
         except _PagerGoneError:
-            # The user has seen enough.
-            pass
+            pass  # the user has seen enough
         finally:
-            pager.finish()
+            interrupts.ignored = True
+            with contextlib.suppress(OSError):
+                process.stdin.close()
+            # Two programs must not read one terminal.
+            process.wait()
 
 
 def pager_command(environ: Mapping[str, str]) -> str | None:
-    """The pager that the environment asks for; None where there is to be none."""
-    # `less` can do nothing with such a terminal but complain. Windows needs no TERM.
+    """Return the pager that the environment names; None for no pager."""
+    # On such a terminal `less` would only complain. Windows needs no TERM.
     if environ.get("TERM", "" if os.name == "posix" else "windows") in ("", "dumb"):
         return None
-    chosen = environ.get("VDBEVENTS_PAGER", environ.get("PAGER"))
-    if chosen is None:
-        chosen = "less" if shutil.which("less", path=environ.get("PATH")) else ""
-    chosen = chosen.strip()
-    return None if chosen in ("", "cat") else chosen
+    command = environ.get("VDBEVENTS_PAGER", environ.get("PAGER"))
+    if command is None:
+        command = "less" if shutil.which("less", path=environ.get("PATH")) else ""
+    command = command.strip()
+    return None if command in ("", "cat") else command
 
 
 class _PagerGoneError(BrokenPipeError):
-    """The pager reads no more; nobody else's pipe raises this."""
+    """The pager has ended; no other broken pipe raises this."""
 
 
-class _PagerInput(io.FileIO):
-    def write(self, data: "ReadableBuffer", /) -> int:
+class _PagerInput:
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+
+    def write(self, data: bytes, /) -> int:
         try:
-            return super().write(data)
+            return self._stream.write(data)
         except OSError as error:
-            # Windows calls a pipe that nobody reads an invalid argument.
+            # Windows reports a pipe without a reader as an invalid argument.
             if isinstance(error, BrokenPipeError) or (
                 sys.platform == "win32" and error.errno == errno.EINVAL
             ):
@@ -84,45 +89,18 @@ class _PagerInput(io.FileIO):
             raise
 
 
-class _Pager:
-    def __init__(self, process: "subprocess.Popen[bytes]", writing: int) -> None:
-        self._process = process
-        self.stream = io.BufferedWriter(_PagerInput(writing, "wb"))
-
-    def finish(self) -> None:
-        """Hands over the rest, and waits: two programs must not read one terminal."""
-        try:
-            with contextlib.suppress(_PagerGoneError):
-                self.stream.close()
-        finally:
-            self._process.wait()
-
-
-def _start(command: str, output: BinaryIO, environ: Mapping[str, str]) -> _Pager | None:
-    """Starts a pager; None if that cannot be, and then all can still be printed."""
+def _start(command: str, output: BinaryIO, environ: Mapping[str, str]) -> "subprocess.Popen[bytes] | None":
+    """Start a pager; return None if that fails, so that the text is printed."""
     output.flush()
-    reading, writing = os.pipe()
-    try:
-        process = _run(command, reading, output, {**_DEFAULTS, **environ})
-    except (OSError, ValueError):
-        # There is no such program, or a quote is not closed.
-        os.close(writing)
-        return None
-    finally:
-        os.close(reading)
-    return _Pager(process, writing)
-
-
-def _run(
-    command: str, reading: int, output: BinaryIO, environ: Mapping[str, str]
-) -> "subprocess.Popen[bytes]":
-    arguments: str | list[str] = command
-    # Without a shell where none is needed, for only so is it known whether the program is there.
+    # Without a shell if possible: only then a missing program is noticed.
     shell = os.name == "posix" and not _OF_THE_SHELL.isdisjoint(command)
-    if os.name == "posix" and not shell:
-        arguments = shlex.split(command)
-    # On Windows the system itself takes the line apart: a backslash is part of a path there.
-    return subprocess.Popen(arguments, stdin=reading, stdout=output, env=environ, shell=shell)
+    environ = {**_DEFAULTS, **environ}
+    try:
+        # Windows splits the command itself: a backslash is part of a path there.
+        arguments = shlex.split(command) if os.name == "posix" and not shell else command
+        return subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=output, env=environ, shell=shell)
+    except (OSError, ValueError, IndexError):
+        return None  # no such program, or a quote that is not closed
 
 
 class _Interrupts:
@@ -131,22 +109,22 @@ class _Interrupts:
 
 @contextlib.contextmanager
 def _one_interrupt() -> Iterator[_Interrupts]:
-    """Has the first Ctrl-C end the writing, and ignores the others, or all once `ignored` is set.
+    """Let the first Ctrl-C end the writing, and ignore the others, or all once `ignored` is set.
 
-    Ctrl-C goes to the pager as well, which takes it for one of its keys and lives on. A second one that came
-    on the heels of the first would end the wait for it before that has begun.
+    The pager gets Ctrl-C as well, takes it for a key and lives on. A second one, right after the first, would
+    end the wait for the pager before it begins.
     """
     interrupts = _Interrupts()
     before = signal.getsignal(signal.SIGINT)
     if threading.current_thread() is not threading.main_thread() or not callable(before):
         yield interrupts
         return
-    raising = before
+    raise_interrupt = before
 
     def on_interrupt(number: int, frame: "FrameType | None") -> None:
         if not interrupts.ignored:
             interrupts.ignored = True
-            raising(number, frame)
+            raise_interrupt(number, frame)
 
     signal.signal(signal.SIGINT, on_interrupt)
     try:

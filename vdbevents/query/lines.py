@@ -13,8 +13,8 @@ class Statement(NamedTuple):
 
 # One column of whole lines. Without a delimiter or a quote, a line stays as it is; one that is not UTF-8 goes
 # to `reject_errors`. A line above the limit can be lost without an error. `compression` is set because a name
-# in `.gz` proves nothing: `query.decompress` looks into the file. `new_line` is set because DuckDB would guess
-# from the first line; with it, a line ends at any \n or \r, as in a sealed segment.
+# in `.gz` proves nothing: `query.decompress` looks into the file. Without `new_line`, DuckDB would guess from
+# the first line; with it, a line ends at any \n or \r, as in a sealed segment.
 _LINES: Final = """read_csv(?, delim = '', quote = '', escape = '', comment = '', header = false,
     columns = {'line': 'VARCHAR'}, auto_detect = false, strict_mode = false, ignore_errors = true,
     store_rejects = true, hive_partitioning = false, compression = 'none', new_line = '\\n',

@@ -26,6 +26,8 @@ RUN_FIELDS: Final = ("count", "until")
 HOST_FIELD: Final = "host"
 """The last column if there are several journals: the machine whose journal holds the event."""
 
+_QUOTED: Final = re.compile(r'[,"\r\n]|\A\Z')
+
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -143,10 +145,11 @@ def _time_text(moment: Value) -> str | None:
 
 
 def quoted(value: str) -> str:
-    """Quote a CSV field where RFC 4180 requires it, and an empty text, to tell it from NULL."""
-    if value == "" or any(character in value for character in ',"\r\n'):
-        return '"' + value.replace('"', '""') + '"'
-    return value
+    """Quote a CSV field where RFC 4180 requires it, and an empty text, to tell it from NULL.
+
+    The csv module of Python 3.11 can do neither for NULL nor for a lone carriage return.
+    """
+    return '"' + value.replace('"', '""') + '"' if _QUOTED.search(value) else value
 
 
 _TEXT_COLUMNS: Final = (
