@@ -25,6 +25,11 @@ class InputError(VdbeventsError):
     """Invalid input from the user: an argument, a file, a setting."""
 
 
+def options_conflict(option: str, other: str, hint: str = "leave out one of them") -> InputError:
+    """Return the error of two options, or an option and an argument, that exclude each other."""
+    return InputError(f"{option}: not allowed with {other}", hint, error_id="options-conflict")
+
+
 class ListenerStateError(VdbeventsError):
     """The listener is running and must not be, or is not running and must be."""
 

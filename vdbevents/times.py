@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
 from typing import Final
 
-from vdbevents.errors import InputError
+from vdbevents.errors import InputError, options_conflict
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,16 +82,10 @@ def parse_window(
     if on is not None:
         for option, value in (("last", last), ("since", since), ("until", until)):
             if value is not None:
-                raise InputError(
-                    f"--on: not allowed with --{option}",
-                    "leave out one of them",
-                    error_id="options-conflict",
-                )
+                raise options_conflict("--on", f"--{option}")
         return _day_window(on, now, zone)
     if last is not None and since is not None:
-        raise InputError(
-            "--last: not allowed with --since", "leave out one of them", error_id="options-conflict"
-        )
+        raise options_conflict("--last", "--since")
     until_ms = None if until is None else parse_moment("--until", until, now, zone)
     since_ms = None
     if last is not None:

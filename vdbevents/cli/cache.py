@@ -16,7 +16,7 @@ from vdbevents.cli.command import as_json, interrupts_held, put, reports
 from vdbevents.cli.diagnostics import Color, Diagnostics, ExitCode, exit_code_of, is_terminal, wants_colour
 from vdbevents.cli.options import ColorOption, JournalOptions
 from vdbevents.cli.tables import nothing, remark, table
-from vdbevents.errors import InputError, StorageError, VdbeventsError
+from vdbevents.errors import InputError, StorageError, VdbeventsError, options_conflict
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -130,9 +130,7 @@ def clear(
 
     root, journal = seal_policy.default_root(), options.journal
     if everything and journal is not None:
-        raise InputError(
-            "--all: not allowed with a journal", "leave out one of them", error_id="options-conflict"
-        )
+        raise options_conflict("--all", "a journal")
     if everything:
         folders = index.folders(root)
         none = f"no cache in {root}"

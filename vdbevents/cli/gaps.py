@@ -13,9 +13,9 @@ from vdbevents.cli.diagnostics import ExitCode
 from vdbevents.cli.localtime import SystemZone
 from vdbevents.cli.options import JournalOptions
 from vdbevents.cli.tables import nothing, remark, table, terminal_width
-from vdbevents.errors import InputError
 from vdbevents.events.envelope import parse_line
 from vdbevents.events.gaps import EVENT, Gap, Missing, fold
+from vdbevents.query.byte_ranges import unreadable_journal
 from vdbevents.terminal import cells, cut, harmless
 from vdbevents.times import format_duration
 
@@ -106,11 +106,7 @@ def read_gaps(journal: Path) -> JournalGaps:
             elif event.get("event") == EVENT:
                 events.append(event)
     except OSError as error:
-        raise InputError(
-            f"cannot read the journal {journal}: {error.strerror}",
-            "name the directory or the file of a journal; `vdbevents listen` records one",
-            error_id="journal-unreadable",
-        ) from None
+        raise unreadable_journal(journal, error) from None
     return JournalGaps(sorted(fold(events), key=lambda gap: gap.since_ms), unreadable)
 
 

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from vdbevents.cli.options import EnvironmentOptions
 from vdbevents.cli.query_options import SourceOptions
-from vdbevents.errors import InputError
+from vdbevents.errors import InputError, options_conflict
 from vdbevents.query import decompress, hostnames
+from vdbevents.query.byte_ranges import unreadable_journal
 
 if TYPE_CHECKING:
     from vdbevents.query.merge import HostJournal
@@ -67,11 +68,7 @@ def _refuse_argument(argument: Path | None) -> None:
     """
     if argument is not None:
         option = "--dir" if argument.is_dir() else "--file"
-        raise InputError(
-            f"--dir, --file: not allowed with the argument {argument}",
-            f"use {option} {argument}",
-            error_id="options-conflict",
-        )
+        raise options_conflict("--dir, --file", f"the argument {argument}", f"use {option} {argument}")
 
 
 def to_follow(named: SourceOptions) -> Path | None:
@@ -186,11 +183,7 @@ def _identity(source: JournalSource) -> object:
     try:
         status = source.path.stat()
     except OSError as error:
-        raise InputError(
-            f"cannot read the journal {source.path}: {error.strerror}",
-            "name an existing file",
-            error_id="journal-unreadable",
-        ) from None
+        raise unreadable_journal(source.path, error) from None
     return status.st_dev, status.st_ino
 
 

@@ -35,8 +35,8 @@ def paged(output: BinaryIO, environ: Mapping[str, str], *, wanted: bool) -> Iter
 
     Args:
         output: where the pager shows the text, after what was written there before.
-        environ: passed to the pager; `VDBEVENTS_PAGER`, else `PAGER`, else `less` names it; empty or `cat` for no
-            pager. It must be the user's own environment, as it names a program to run.
+        environ: passed to the pager; `VDBEVENTS_PAGER`, else `PAGER`, else `less` names it; empty or `cat`:
+            none. It must be the user's own environment, as it names a program to run.
         wanted: False for no pager.
     """
     command = pager_command(environ) if wanted and not output.closed and output.isatty() else None

@@ -22,7 +22,7 @@ from vdbevents.cli.query_follow import (
 )
 from vdbevents.cli.query_options import FilterOptions, OutputFormat, ResultOptions, SourceOptions
 from vdbevents.cli.tables import remark, terminal_width
-from vdbevents.errors import InputError
+from vdbevents.errors import InputError, options_conflict
 
 if TYPE_CHECKING:
     from datetime import tzinfo
@@ -120,9 +120,7 @@ def _refuse_conflicts(filtering: FilterOptions, printing: ResultOptions) -> None
         ("--unique", "-o parquet", printing.unique and printing.output is OutputFormat.PARQUET),
     ):
         if are_given:
-            raise InputError(
-                f"{option}: not allowed with {other}", "leave out one of them", error_id="options-conflict"
-            )
+            raise options_conflict(option, other)
     if printing.follow:
         refuse_with_follow(
             until=filtering.until,

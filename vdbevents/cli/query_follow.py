@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
 from vdbevents.cli.diagnostics import Color, wants_colour
 from vdbevents.cli.options import EnvironmentOptions
 from vdbevents.cli.tables import remark, terminal_width
-from vdbevents.errors import InputError
+from vdbevents.errors import InputError, options_conflict
 
 if TYPE_CHECKING:
     from datetime import tzinfo
@@ -34,15 +34,10 @@ def refuse_with_follow(*, output: str, **others: object) -> None:
     """
     for name, value in others.items():
         if value:
-            raise InputError(
-                f"--follow: not allowed with --{name}", "leave out one of them", error_id="options-conflict"
-            )
+            raise options_conflict("--follow", f"--{name}")
     if output not in _STREAMED:
-        raise InputError(
-            f"--follow: not allowed with -o {output}",
-            f"use -o {', '.join(_STREAMED[:-1])} or {_STREAMED[-1]}",
-            error_id="options-conflict",
-        )
+        hint = f"use -o {', '.join(_STREAMED[:-1])} or {_STREAMED[-1]}"
+        raise options_conflict("--follow", f"-o {output}", hint)
 
 
 def journal_to_follow(argument: Path | None, options: EnvironmentOptions, *, hint: str) -> Path:

@@ -11,7 +11,7 @@ from vdbevents.cli.diagnostics import ExitCode
 from vdbevents.cli.options import JournalOptions
 from vdbevents.cli.query_follow import remark_on_unreadable
 from vdbevents.cli.tables import remark, terminal_width
-from vdbevents.errors import InputError
+from vdbevents.errors import InputError, options_conflict
 
 HELP = """Query a journal in SQL: one SELECT, in DuckDB's dialect, over views of its events.
 
@@ -70,9 +70,7 @@ def sql(
 
     if describe:
         if query is not None:
-            raise InputError(
-                "--describe: not allowed with a query", "leave out one of them", error_id="options-conflict"
-            )
+            raise options_conflict("--describe", "a query")
         return _describe(output)
     if query is None:
         raise InputError(

@@ -8,6 +8,14 @@ from typing import Final, Self
 
 from vdbevents.errors import InputError
 
+JOURNAL_HINT: Final = "name the directory or the file of a journal; `vdbevents listen` records one"
+
+
+def unreadable_journal(journal: Path, error: OSError) -> InputError:
+    """Return the error of a journal that cannot be read."""
+    message = f"cannot read the journal {journal}: {error.strerror}"
+    return InputError(message, JOURNAL_HINT, error_id="journal-unreadable")
+
 
 def read_range(file: FileIO, start: int, size: int) -> bytes | None:
     """Return `size` bytes from `start` on; None if the file has fewer."""

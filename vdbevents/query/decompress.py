@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from vdbevents.errors import InputError, StorageError
+from vdbevents.query.byte_ranges import unreadable_journal
 from vdbevents.query.hostnames import ARCHIVES
 
 _GZIP: Final = b"\x1f\x8b"
@@ -39,11 +40,7 @@ def is_packed(path: Path) -> bool:
         with path.open("rb") as file:
             head = file.read(_PIECE)
     except OSError as error:
-        raise InputError(
-            f"cannot read the journal {path}: {error.strerror}",
-            "name a file that you may read",
-            error_id="journal-unreadable",
-        ) from None
+        raise unreadable_journal(path, error) from None
     if head.startswith(_GZIP) or _is_zstd(head):
         return True
     if path.suffix not in ARCHIVES:

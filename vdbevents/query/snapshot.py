@@ -7,7 +7,15 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from vdbevents.errors import InputError, StorageError
-from vdbevents.query.byte_ranges import BLOCK_BYTES, Closeable, literal, longest_line, read_range
+from vdbevents.query.byte_ranges import (
+    BLOCK_BYTES,
+    JOURNAL_HINT,
+    Closeable,
+    literal,
+    longest_line,
+    read_range,
+    unreadable_journal,
+)
 from vdbevents.query.cache.index import Cache, Segment
 
 _NEAR: Final = 1 << 16
@@ -15,7 +23,6 @@ _MOST: Final = 1 << 23
 _MOST_UNSEALED: Final = 1 << 29
 _HEAD: Final = 512
 _BOM: Final = b"\xef\xbb\xbf"
-_HINT: Final = "name the directory or the file of a journal; `vdbevents listen` records one"
 
 
 @dataclass(frozen=True)
@@ -106,9 +113,9 @@ def open_snapshot(
     try:
         file = FileIO(journal, "rb")
     except FileNotFoundError:
-        raise InputError(f"no journal at {journal}", _HINT, error_id="journal-missing") from None
+        raise InputError(f"no journal at {journal}", JOURNAL_HINT, error_id="journal-missing") from None
     except OSError as error:
-        raise _unreadable(journal, error) from None
+        raise unreadable_journal(journal, error) from None
     try:
         size = file.seek(0, 2) if end is None else min(file.seek(0, 2), end)
         unsealed, target = journal.absolute(), scratch / "unsealed.jsonl"
@@ -126,15 +133,9 @@ def open_snapshot(
     except BaseException as error:
         file.close()
         if isinstance(error, OSError):
-            raise _unreadable(journal, error) from None
+            raise unreadable_journal(journal, error) from None
         raise
     return JournalSnapshot(file, size, cache or Cache(scratch), unsealed, longest, head)
-
-
-def _unreadable(journal: Path, error: OSError) -> InputError:
-    return InputError(
-        f"cannot read the journal {journal}: {error.strerror}", _HINT, error_id="journal-unreadable"
-    )
 
 
 def _takes(cache: Cache, file: FileIO, size: int, target: Path) -> bool:

@@ -179,34 +179,37 @@ UNSEALED: Final = 1 << 60
 def events(filters: Filters) -> Statement:
     """Create the table `events`, a row for each candidate, with the columns `_KEPT`."""
     values: list[object] = []
-    made = _asked(filters, values)
-    asked = " ".join(made.values())
+    own = _filter_columns(filters, values)
+    asked = " ".join(own.values())
     columns = COLUMNS if filters.where else named(COLUMNS, f"{asked} channel is_final start_ms end_ms")
     numbered = f"(SELECT {UNSEALED} + rowid AS position, NULL::BIGINT AS length, line FROM candidates)"
     lines = folded(numbered, columns, "position", "length", "readable", f"{FETCHED} AS fetched")
-    sql = f"SELECT {_kept(made)} FROM {_with_names(f'({lines})', filters)}"
+    sql = f"SELECT {_kept(own)} FROM {_with_names(f'({lines})', filters)}"
     return Statement(f"CREATE TEMP TABLE events AS {sql}", values)
 
 
 def more_events(filters: Filters, files: Sequence[str]) -> Statement:
     """Add the matches in the sealed `files` to `events`."""
     values: list[object] = []
-    made = _asked(filters, values)
+    own = _filter_columns(filters, values)
     table = _with_names("(SELECT *, true AS readable FROM read_parquet(?))", filters)
-    sql = f"SELECT {_kept(made)} FROM {table} WHERE matched"
+    sql = f"SELECT {_kept(own)} FROM {table} WHERE matched"
     sql = f"INSERT INTO events {sql} AND position NOT IN (SELECT position FROM events)"
     return Statement(sql, [*values, list(files)])
 
 
 def more_finals(filters: Filters, files: Sequence[str]) -> Statement:
     """Add the final transcripts in the sealed `files` to `events`, as rows that do not match."""
-    made = {**_asked(Filters(window=filters.window, by_event=filters.by_event), []), "matched": "false"}
-    sql = f"""SELECT {_kept(made)} FROM (SELECT *, true AS readable FROM read_parquet(?))
+    own = {
+        **_filter_columns(Filters(window=filters.window, by_event=filters.by_event), []),
+        "matched": "false",
+    }
+    sql = f"""SELECT {_kept(own)} FROM (SELECT *, true AS readable FROM read_parquet(?))
         WHERE within AND transcript AND is_final AND position NOT IN (SELECT position FROM events)"""
     return Statement(f"INSERT INTO events {sql}", [list(files)])
 
 
-def _asked(filters: Filters, values: list[object]) -> dict[str, str]:
+def _filter_columns(filters: Filters, values: list[object]) -> dict[str, str]:
     """Return SQL for the columns of `events` that depend on the filters, and for those they shadow."""
     when = "coalesce(start_ms, time_ms)" if filters.by_event else "time_ms"
     within = f"readable AND {_between(filters.window, when)}"
@@ -244,8 +247,8 @@ def condition(where: str) -> str:
     return f"SELECT coalesce(({where}\n)::BOOLEAN, false) FROM (SELECT {none}) LIMIT 0"
 
 
-def _kept(made: Mapping[str, str]) -> str:
-    return ", ".join(f"{made[name]} AS {name}" if name in made else name for name in _KEPT)
+def _kept(own: Mapping[str, str]) -> str:
+    return ", ".join(f"{own[name]} AS {name}" if name in own else name for name in _KEPT)
 
 
 def _between(window: Window, moment: str) -> str:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from vdbevents.errors import InputError, StorageError
 from vdbevents.journal.files import remove_file, replace_file
-from vdbevents.query.byte_ranges import literal, longest_line, read_range
+from vdbevents.query.byte_ranges import literal, longest_line, read_range, unreadable_journal
 from vdbevents.query.cache import schema
 from vdbevents.query.cache.index import (
     PART,
@@ -89,11 +89,7 @@ def seal(
     try:
         file = FileIO(journal, "rb")
     except OSError as error:
-        raise InputError(
-            f"cannot read the journal {journal}: {error.strerror}",
-            "name the file of a journal",
-            error_id="journal-unreadable",
-        ) from None
+        raise unreadable_journal(journal, error) from None
     folder = folder_of(journal, root)
     try:
         with file, _locked(folder, lambda: progress(load(journal, root).end)):

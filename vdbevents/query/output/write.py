@@ -9,7 +9,7 @@ from functools import partial
 
 import orjson
 
-from vdbevents.errors import InputError
+from vdbevents.errors import options_conflict
 from vdbevents.query.collapse import Runs
 from vdbevents.query.filters import Filters
 from vdbevents.query.output.markdown import markdown_items
@@ -70,11 +70,8 @@ def write(
         InputError: `fields` are given with `md`, `srt` or `vtt`.
     """
     if fields is not None and output in ("md", "srt", "vtt"):
-        raise InputError(
-            f"--fields: not allowed with -o {output}",
-            "use -o text, csv, jsonl or json, or leave out --fields",
-            error_id="options-conflict",
-        )
+        hint = "use -o text, csv, jsonl or json, or leave out --fields"
+        raise options_conflict("--fields", f"-o {output}", hint)
     if output == "json":
         return put_array(stream, _objects(answer, fields, runs))
     head = ""

@@ -240,14 +240,14 @@ def _shown(kind: str, column: str) -> tuple[str, ValueKind]:
         return f"strftime({column} AT TIME ZONE 'UTC', '{_TIME_FORM}Z')", ValueKind.TEXT
     if kind.startswith("TIMESTAMP"):
         return f"strftime({column}::TIMESTAMP, '{_TIME_FORM}')", ValueKind.TEXT
-    told = (
+    value = (
         ValueKind.NUMBER
         if _NUMBER.fullmatch(kind)
         else ValueKind.BOOLEAN
         if kind == "BOOLEAN"
         else ValueKind.TEXT
     )
-    return f"{column}::VARCHAR", told
+    return f"{column}::VARCHAR", value
 
 
 def _only_reads(connection: "DuckDBPyConnection", sql: str) -> bool:
