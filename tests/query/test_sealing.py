@@ -16,8 +16,8 @@ import threading
 import time
 
 import pytest
-from support.processes import eventually
 from support.databases import search
+from support.processes import eventually
 
 from vdbevents.errors import InputError, StorageError
 from vdbevents.query import duck, engine, lines as query_lines
