@@ -614,7 +614,9 @@ def test_a_session_without_an_index_cannot_be_watched(call, service, streams):
 
 @pytest.mark.parametrize("wanted", ["invoice", "=an invoice", "invoice=", " = ", f"{'l' * 101}=x"])
 def test_an_alert_without_a_label_or_a_prompt_is_bad_input(call, pipelines, wanted):
-    assert_failed(call("alerts", "create", wanted), 2, "is no alert", "vdbevents alerts create 'invoice=")
+    assert_failed(
+        call("alerts", "create", wanted), 2, "an alert needs LABEL=TEXT", "vdbevents alerts create 'invoice="
+    )
 
 
 def test_alerts_are_listed_disabled_and_enabled(ask, call, service, streams, pipelines):

@@ -71,11 +71,11 @@ def test_an_id_after_a_reconnect_is_not_the_first_even_if_no_attempt_before_it_s
     bench = Bench()
     bench.started()
     bench.does(m.Failed(DOWN))
-    bench.does(m.TimeReached(), after=60)
+    bench.does(m.Woken(), after=60)
     assert of_type(bench.connected(), m.Announce) == [m.Announce("ws-1", first=True)]
 
     bench.does(m.Closed(1006, ""))
-    bench.does(m.TimeReached(), after=60)
+    bench.does(m.Woken(), after=60)
     assert of_type(bench.connected("ws-2"), m.Announce) == [m.Announce("ws-2", first=False)]
     assert bench.machine.reconnects == 1
 
@@ -91,7 +91,7 @@ def test_waits_grow_from_one_second_to_sixty_and_are_spread_over_their_whole_ran
         waits = []
         for _ in expected:
             waits.append(wait_after(bench.does(m.Failed(DOWN)), bench))
-            bench.does(m.TimeReached(), after=waits[-1])
+            bench.does(m.Woken(), after=waits[-1])
         assert waits == expected
 
 
@@ -102,7 +102,7 @@ def test_a_server_that_accepts_and_closes_does_not_reset_the_waits():
     for _ in range(4):
         bench.connected()
         waits.append(wait_after(bench.does(m.Closed(1000, ""), after=5), bench))
-        bench.does(m.TimeReached(), after=waits[-1])
+        bench.does(m.Woken(), after=waits[-1])
 
     assert waits == [2, 4, 8, 16]
 
@@ -112,7 +112,7 @@ def test_a_connection_that_was_stable_for_a_while_resets_the_waits():
     bench.started()
     for _ in range(5):
         bench.does(m.Failed(DOWN))
-        bench.does(m.TimeReached(), after=60)
+        bench.does(m.Woken(), after=60)
     bench.connected()
 
     assert wait_after(bench.does(m.Closed(1006, ""), after=60), bench) == 2
@@ -131,7 +131,7 @@ def test_it_tries_for_ever_unless_told_otherwise():
     bench.started()
     for _ in range(10_000):
         assert of_type(bench.does(m.Failed(DOWN)), m.End) == []
-        bench.does(m.TimeReached(), after=60)
+        bench.does(m.Woken(), after=60)
 
 
 @pytest.mark.parametrize("allowed", [0, 1, 3])
@@ -140,7 +140,7 @@ def test_it_gives_up_after_as_many_retries_as_were_allowed(allowed):
     bench.started()
     for _ in range(allowed):
         assert of_type(bench.does(m.Failed(DOWN)), m.End) == []
-        bench.does(m.TimeReached(), after=60)
+        bench.does(m.Woken(), after=60)
 
     (end,) = of_type(bench.does(m.Failed(DOWN)), m.End)
 
@@ -185,7 +185,7 @@ def test_a_service_that_sends_no_id_in_time_is_left_and_tried_again():
     bench.started()
     (limit,) = of_type(bench.does(m.Opened()), m.WakeAt)
 
-    actions = bench.does(m.TimeReached(), after=limit.monotonic)
+    actions = bench.does(m.Woken(), after=limit.monotonic)
 
     assert limit.monotonic == 20
     assert of_type(actions, m.Disconnect) == [m.Disconnect()]
@@ -208,9 +208,9 @@ def test_the_time_between_two_connections_is_a_gap_with_a_reason():
     bench.started()
     bench.connected("ws-1")
     lost = bench.does(m.Closed(1011, "internal error"), after=10)
-    bench.does(m.TimeReached(), after=1)
+    bench.does(m.Woken(), after=1)
     bench.does(m.Failed(DOWN), after=1)
-    bench.does(m.TimeReached(), after=1)
+    bench.does(m.Woken(), after=1)
     back = bench.connected("ws-2")
 
     assert own_events(lost)["listener.disconnected"] == {
@@ -234,7 +234,7 @@ def test_a_connection_that_went_silent_may_have_been_dead_since_its_last_sign_of
     bench.connected()
     bench.does(m.Received(b"{}"), after=100)
     bench.does(m.Closed(1006, "no answer to pings", silent=True), after=1000)
-    bench.does(m.TimeReached(), after=2)
+    bench.does(m.Woken(), after=2)
 
     gap = own_events(bench.connected("ws-2"))["listener.gap"]
 
@@ -264,7 +264,7 @@ def test_asked_to_end_it_ends_from_every_state_and_does_nothing_more(state):
     assert of_type(actions, m.Withdraw) == [m.Withdraw()]
     assert own_events(actions) == {"listener.stopped": {"by": "SIGTERM"}}
     assert bench.does(INIT) == []
-    assert bench.does(m.TimeReached()) == []
+    assert bench.does(m.Woken()) == []
 
 
 happenings = st.one_of(
@@ -273,7 +273,7 @@ happenings = st.one_of(
     st.builds(m.Received, st.binary(max_size=20)),
     st.builds(m.Closed, st.sampled_from([1000, 1006, 1011]), st.text(max_size=5), st.booleans()),
     st.just(m.Failed(DOWN)),
-    st.just(m.TimeReached()),
+    st.just(m.Woken()),
 )
 
 
@@ -316,21 +316,21 @@ def test_a_key_that_was_good_once_is_tried_again_when_it_is_refused():
     bench.started()
     bench.connected()
     bench.does(m.Closed(1006, ""), after=100)
-    bench.does(m.TimeReached(), after=1)
+    bench.does(m.Woken(), after=1)
 
     for _ in range(100):
         actions = bench.does(m.Failed(REFUSED), after=1)
         assert of_type(actions, m.End) == []
         (said,) = of_type(actions, m.ShowMessage)
         assert (said.problem, said.hint) == (True, "get a key")
-        assert of_type(bench.does(m.TimeReached(), after=60), m.Connect) == [m.Connect()]
+        assert of_type(bench.does(m.Woken(), after=60), m.Connect) == [m.Connect()]
 
 
 def test_a_key_that_was_never_good_is_the_end_however_often_the_network_failed_before():
     bench = Bench()
     bench.started()
     bench.does(m.Failed(DOWN))
-    bench.does(m.TimeReached(), after=60)
+    bench.does(m.Woken(), after=60)
 
     (end,) = of_type(bench.does(m.Failed(REFUSED)), m.End)
 
@@ -342,7 +342,7 @@ def test_a_key_that_was_good_once_is_given_up_after_as_many_retries_as_were_allo
     bench.started()
     bench.connected()
     bench.does(m.Closed(1006, ""), after=100)
-    bench.does(m.TimeReached(), after=60)
+    bench.does(m.Woken(), after=60)
 
     (end,) = of_type(bench.does(m.Failed(REFUSED)), m.End)
 
@@ -439,7 +439,7 @@ def test_a_time_that_was_waited_for_before_the_clocks_came_apart_connects_no_sec
     bench = in_state("waiting")
     bench.does(m.Ticked(), after=0.1, ahead=300)
 
-    assert bench.does(m.TimeReached(), after=1) == []
+    assert bench.does(m.Woken(), after=1) == []
 
 
 def test_an_attempt_after_clocks_came_apart_fails_like_any_other():
@@ -548,7 +548,7 @@ def closes(gap, status, **changes):
 def test_a_gap_is_open_until_it_is_told_what_became_of_it(status, unrecovered):
     bench = in_state("connected")
     bench.does(m.Closed(1006, ""), after=1)
-    bench.does(m.TimeReached(), after=60)
+    bench.does(m.Woken(), after=60)
     bench.connected("ws-2")
     counts = bench.machine.counts
     (gap,) = counts.open_gaps.values()
@@ -566,7 +566,7 @@ def test_gaps_are_counted_from_lines_as_they_are_counted_from_what_happens():
     for number in range(5):
         lines += bench.connected(f"ws-{number}")
         lines += bench.does(m.Closed(1006, ""), after=100)
-        lines += bench.does(m.TimeReached(), after=60)
+        lines += bench.does(m.Woken(), after=60)
     first, second, *_ = bench.machine.counts.open_gaps.values()
     lines += bench.does(closes(first, "recovered")) + bench.does(closes(second, "incomplete"))
     again = counters.ListenerCounts()
@@ -600,7 +600,7 @@ def test_an_event_that_was_known_is_a_sign_of_life_all_the_same():
     bench = in_state("connected", is_known=lambda _: True, ping_interval=20)
     bench.does(m.Received(b"{}"), after=100)
     bench.does(m.Closed(1006, "no answer to pings", silent=True), after=30)
-    bench.does(m.TimeReached(), after=60)
+    bench.does(m.Woken(), after=60)
 
     assert own_events(bench.connected("ws-2"))["listener.gap"]["seconds"] == 90
 
@@ -615,7 +615,7 @@ def test_what_comes_before_the_connection_has_its_id_is_nobody_s_to_know():
 def test_that_pipelines_have_to_be_started_anew_is_said_where_nobody_does_it(is_known, hint):
     bench = in_state("connected", is_known=is_known)
     bench.does(m.Closed(1006, ""), after=1)
-    bench.does(m.TimeReached(), after=60)
+    bench.does(m.Woken(), after=60)
     (said,) = (it for it in of_type(bench.connected("ws-2"), m.ShowMessage) if "connected as" in it.text)
 
     assert bool(said.hint) is hint
@@ -649,7 +649,7 @@ def test_whatever_happens_each_blindness_is_one_gap_and_nothing_that_came_is_los
         match what:
             case "time":
                 after = max(after, (pending or 0.0) - bench.seconds)
-                happening = m.TimeReached()
+                happening = m.Woken()
             case "event":
                 sent.append(number)
                 if data.draw(st.booleans()):

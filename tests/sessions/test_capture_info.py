@@ -5,8 +5,8 @@ from hypothesis import given, strategies as st
 
 from vdbevents.events import lifecycle
 from vdbevents.sessions import capture_info
-from vdbevents.sessions.capture_info import CaptureInfo, merge_bindings, objects_in
-from vdbevents.sessions.plan import Pipeline
+from vdbevents.sessions.capture_info import CaptureInfo, merge_bindings
+from vdbevents.sessions.plan import Pipeline, objects_in
 
 MIC = lifecycle.Stream("rts-mic", "mic:default", "mic", "audio")
 DISPLAY = lifecycle.Stream("rts-display", "display:1", "screen", "video")

@@ -467,7 +467,7 @@ def test_cut_short_at_any_call_each_time_for_another_connection_no_stray_index_r
 
 @pytest.mark.parametrize("made", [False, True])
 def test_a_transcript_that_was_cut_short_at_any_call_runs_in_the_end(service, bound, monkeypatch, made):
-    monkeypatch.setattr(p, "_PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr(p, "_RESTART_SECONDS", 0.0)
     before = bound("transcript")
 
     assert cut_at_every_call(lambda it: binds(it, before), service.account, made=made) == 2

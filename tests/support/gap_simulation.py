@@ -460,7 +460,7 @@ class World:
     def connects(self):
         machine = self.listener.machine
         if machine.state is m.ListenerState.WAITING:
-            self.listener.feed(m.TimeReached())
+            self.listener.feed(m.Woken())
         if machine.state is m.ListenerState.CONNECTING:
             self.connections += 1
             self.service.connection = f"ws-{self.connections}"

@@ -7,7 +7,8 @@ from typing import Any, Final
 
 from vdbevents.events import fields, lifecycle
 from vdbevents.journal import files
-from vdbevents.sessions.capture_info import CaptureInfo, objects_in
+from vdbevents.sessions.capture_info import CaptureInfo
+from vdbevents.sessions.plan import objects_in
 from vdbevents.sessions.progress import SessionProgress
 from vdbevents.sessions.recorded_session import REBOUND_EVENT, session_from_info
 

@@ -15,28 +15,10 @@ from vdbevents.cloud import DaemonThreads
 from vdbevents.cloud.backoff import Backoff
 from vdbevents.events import fields, identity
 from vdbevents.journal import append, files, locks, writer
+from vdbevents.listener import protocol
 from vdbevents.listener.listener_options import ListenerObserver, ListenerOptions
 from vdbevents.listener.listener_status import DiskState, status_of
 from vdbevents.listener.machine import ListenerMachine
-from vdbevents.listener.protocol import (
-    Action,
-    Announce,
-    Append,
-    Connect,
-    Disconnect,
-    End,
-    EventsDropped,
-    Input,
-    Moment,
-    Outage,
-    ShowMessage,
-    Started,
-    StopRequested,
-    Ticked,
-    TimeReached,
-    WakeAt,
-    Withdraw,
-)
 from vdbevents.listener.recovery_hook import RecoveryHost
 from vdbevents.listener.service_socket import ServiceSocket
 from vdbevents.listener.signals import stop_signals
@@ -77,7 +59,7 @@ class _Daemon:
         self._shows_events = observer.shows_events
         journal = append.Journal(self._directory, clock_ms=files.wall_ms, on_repair=self._repaired)
         startup = prepare(options, journal)
-        self._start = Started(os.getpid(), __version__, startup.outage, startup.cleared_ids)
+        self._start = protocol.Started(os.getpid(), __version__, startup.outage, startup.cleared_ids)
         self._recovery = options.recovery
         is_known = None if self._recovery is None else self._recovery.is_known
         draw = random.SystemRandom().random
@@ -126,48 +108,48 @@ class _Daemon:
 
     async def _stop(self, by: str) -> None:
         await self._socket.leave()
-        self._feed(StopRequested(by))
+        self._feed(protocol.StopRequested(by))
 
     # Inputs and actions.
 
     def _tick(self) -> None:
-        self._feed(Ticked())
+        self._feed(protocol.Ticked())
         self._tick_timer = self._loop.call_later(_TICK_SECONDS, self._tick)
 
-    def _feed(self, input_: Input) -> None:
-        actions = self._machine.handle(input_, Moment(time.monotonic(), files.wall_ms()))
+    def _feed(self, input_: protocol.Input) -> None:
+        actions = self._machine.handle(input_, protocol.Moment(time.monotonic(), files.wall_ms()))
         for action in actions:
             self._carry_out(action)
         if actions:
             self._write_status_in(max(0.0, self._status_at + 1.0 - time.monotonic()))
 
-    def _carry_out(self, action: Action) -> None:  # noqa: C901 - one case an action
+    def _carry_out(self, action: protocol.Action) -> None:  # noqa: C901 - one case an action
         match action:
-            case Append():
+            case protocol.Append():
                 self._append(action)
-            case ShowMessage(text, problem, hint):
+            case protocol.ShowMessage(text, problem, hint):
                 self._observer.say(text, problem=problem, hint=hint)
-            case Connect():
+            case protocol.Connect():
                 self._socket.connect().add_done_callback(self._task_ended)
-            case Disconnect():
+            case protocol.Disconnect():
                 self._socket.disconnect()
-            case Announce():
+            case protocol.Announce():
                 self._writer.run(partial(self._announce, action))
                 if self._recovery is not None:
                     self._recovery.connected(action.ws_id)
-            case Withdraw():
+            case protocol.Withdraw():
                 self._writer.run(self._files.withdraw)
                 if self._recovery is not None:
                     self._recovery.disconnected()
-            case WakeAt(monotonic):
+            case protocol.WakeAt(monotonic):
                 if self._wake_timer is not None:
                     self._wake_timer.cancel()
                 delay = max(0.0, monotonic - time.monotonic())
-                self._wake_timer = self._loop.call_later(delay, self._feed, TimeReached())
-            case End(error):
+                self._wake_timer = self._loop.call_later(delay, self._feed, protocol.Woken())
+            case protocol.End(error):
                 self._end(error)
 
-    def _append(self, action: Append) -> None:
+    def _append(self, action: protocol.Append) -> None:
         channel, record = action
         once = None
         # Without a backend in this directory there are no webhooks, and so no second copies.
@@ -182,7 +164,7 @@ class _Daemon:
             with contextlib.suppress(Exception):
                 self._observer.show(record, files.wall_ms())
 
-    def _announce(self, action: Announce) -> None:
+    def _announce(self, action: protocol.Announce) -> None:
         self._files.announce(action.ws_id)
         if action.first:
             # After the file: a program that reads the printed line must find it.
@@ -244,7 +226,7 @@ class _Daemon:
             problem=True,
             hint="raise --hold to keep more in memory",
         )
-        self._feed(EventsDropped(dropped.count, dropped.since_ms, dropped.until_ms))
+        self._feed(protocol.EventsDropped(dropped.count, dropped.since_ms, dropped.until_ms))
 
     # The end.
 
@@ -278,6 +260,6 @@ class _Daemon:
             reason = f"{unwritten} events could not be written: {self._writer.trouble or 'the disk hangs'}"
             self._observer.say(reason, problem=True)
             # The next run marks them as a gap, if the disk accepts at least this.
-            self._machine.outage = Outage(self._writer.waiting_since_ms or files.wall_ms(), reason)
+            self._machine.outage = protocol.Outage(self._writer.waiting_since_ms or files.wall_ms(), reason)
             last = self._loop.run_in_executor(None, self._files.write_status, self._status())
             await asyncio.wait({last}, timeout=0.2)

@@ -16,33 +16,9 @@ from vdbevents.cloud.backoff import Backoff
 from vdbevents.errors import ServiceRefusedError, ServiceUnreachableError, VdbeventsError
 from vdbevents.events import envelope, fields
 from vdbevents.events.gaps import EVENT as GAP_EVENT, Gap
+from vdbevents.listener import protocol
 from vdbevents.listener.counters import ListenerCounts
-from vdbevents.listener.protocol import (
-    Action,
-    Announce,
-    Append,
-    Closed,
-    Connect,
-    ConnectionSettings,
-    Disconnect,
-    End,
-    EventsDropped,
-    Failed,
-    Input,
-    ListenerState,
-    Moment,
-    Opened,
-    Outage,
-    Received,
-    ShowMessage,
-    Started,
-    StopRequested,
-    Supplied,
-    Ticked,
-    TimeReached,
-    WakeAt,
-    Withdraw,
-)
+from vdbevents.listener.protocol import Action, Append, ListenerState, Moment, Outage
 
 _CLOCK_JUMP_SECONDS = 5.0
 
@@ -63,7 +39,7 @@ class ListenerMachine:
 
     def __init__(
         self,
-        settings: ConnectionSettings,
+        settings: protocol.ConnectionSettings,
         random: Callable[[], float],
         counts: ListenerCounts | None = None,
         is_known: Callable[[Mapping[str, Any]], bool] | None = None,
@@ -100,31 +76,31 @@ class ListenerMachine:
         """How many connections were made after the first."""
         return max(0, self.connections - 1)
 
-    def handle(self, input_: Input, now: Moment) -> list[Action]:  # noqa: C901, PLR0911 - a case each
+    def handle(self, input_: protocol.Input, now: Moment) -> list[Action]:  # noqa: C901, PLR0911 - a case each
         """Return the actions for an input; none after `End`."""
         if self.state is ListenerState.STOPPED:
             return []
         match input_:
-            case Received(payload):
+            case protocol.Received(payload):
                 return self._received(payload, now)
-            case Started():
+            case protocol.Started():
                 return self._started(input_, now)
-            case Failed(failure):
+            case protocol.Failed(failure):
                 return self._failed(failure, now)
-            case Opened():
+            case protocol.Opened():
                 self._enter(ListenerState.OPENING, now)
-                return [WakeAt(now.monotonic + self.settings.step_limit)]
-            case Closed():
+                return [protocol.WakeAt(now.monotonic + self.settings.step_limit)]
+            case protocol.Closed():
                 return self._closed(input_, now)
-            case TimeReached():
+            case protocol.Woken():
                 return self._time_reached(now)
-            case Ticked():
+            case protocol.Ticked():
                 return self._tick(now)
-            case EventsDropped():
+            case protocol.EventsDropped():
                 return [self._dropped(input_, now)]
-            case Supplied(records):
+            case protocol.Supplied(records):
                 return [self._append(record, now) for record in records]
-            case StopRequested(by):
+            case protocol.StopRequested(by):
                 return self._end(None, by, now)
 
     def _enter(self, state: ListenerState, now: Moment) -> None:
@@ -137,7 +113,7 @@ class ListenerMachine:
     def _append(self, record: envelope.Record, now: Moment) -> Append:
         return Append(self.counts.note(record.event, now), record)
 
-    def _started(self, started: Started, now: Moment) -> list[Action]:
+    def _started(self, started: protocol.Started, now: Moment) -> list[Action]:
         self.counts.since_ms = self.counts.since_ms or now.wall_ms
         self._enter(ListenerState.CONNECTING, now)
         data: dict[str, Any] = {"pid": started.pid, "version": started.version}
@@ -146,7 +122,7 @@ class ListenerMachine:
         self.outage = started.outage
         actions: list[Action] = [self._own("listener.started", data, now)]
         actions += [self._dropped(dropped, now) for dropped in list(self.counts.unmarked.values())]
-        return [*actions, Connect()]
+        return [*actions, protocol.Connect()]
 
     def _received(self, payload: bytes, now: Moment) -> list[Action]:
         record = envelope.envelop(payload, now.wall_ms)
@@ -176,8 +152,8 @@ class ListenerMachine:
         return [
             self._own("listener.connected", data, now),
             *self._mark_outage(now),
-            Announce(ws_id, first=self.connections == 1),
-            ShowMessage(f"connected as {ws_id}", problem=bool(hint), hint=hint),
+            protocol.Announce(ws_id, first=self.connections == 1),
+            protocol.ShowMessage(f"connected as {ws_id}", problem=bool(hint), hint=hint),
         ]
 
     def _mark_outage(self, now: Moment) -> list[Action]:
@@ -189,7 +165,7 @@ class ListenerMachine:
         seconds = (now.wall_ms - since_ms) / 1000
         return [
             self._open_gap(since_ms, now.wall_ms, outage.reason, now),
-            ShowMessage(f"gap of {seconds:.1f} s: {outage.reason}", problem=True),
+            protocol.ShowMessage(f"gap of {seconds:.1f} s: {outage.reason}", problem=True),
         ]
 
     def _open_gap(self, since_ms: int, until_ms: int, reason: str, now: Moment, dropped: int = 0) -> Append:
@@ -200,7 +176,7 @@ class ListenerMachine:
         """Return a new id for a gap."""
         return f"gap-{int(self._random() * 2**48):012x}"
 
-    def _dropped(self, dropped: EventsDropped, now: Moment) -> Append:
+    def _dropped(self, dropped: protocol.EventsDropped, now: Moment) -> Append:
         reason = "the disk refused writes and the memory buffer was full"
         return self._open_gap(dropped.since_ms, dropped.until_ms, reason, now, dropped.count)
 
@@ -218,24 +194,24 @@ class ListenerMachine:
             # The last time it was awake, by the clock as it was; or as it is now, if it was set back.
             passed_ms = int((now.monotonic - before.monotonic) * 1000)
             outage = Outage(min(before.wall_ms, now.wall_ms - passed_ms), reason)
-            actions = self._disconnected(Closed(1006, reason), outage, now)
+            actions = self._disconnected(protocol.Closed(1006, reason), outage, now)
         if self.state is not ListenerState.WAITING:
-            actions.append(Disconnect())
+            actions.append(protocol.Disconnect())
         self._enter(ListenerState.CONNECTING, now)
         self.next_attempt_ms = None
         # The connection did not survive the sleep; a ping would notice only after its timeout.
-        return [ShowMessage(f"{reason}; reconnecting"), *actions, Connect()]
+        return [protocol.ShowMessage(f"{reason}; reconnecting"), *actions, protocol.Connect()]
 
-    def _disconnected(self, closed: Closed, outage: Outage, now: Moment) -> list[Action]:
+    def _disconnected(self, closed: protocol.Closed, outage: Outage, now: Moment) -> list[Action]:
         data = {"ws_id": self.ws_id, "code": closed.code, "reason": closed.reason}
         if now.monotonic - self._connected_at >= self.settings.stable_after:
             self.failures = 0
             self._longest_waits.reset()
         self.outage = outage
         self.ws_id, self.previous_ws_id = None, self.ws_id
-        return [self._own("listener.disconnected", data, now), Withdraw()]
+        return [self._own("listener.disconnected", data, now), protocol.Withdraw()]
 
-    def _closed(self, closed: Closed, now: Moment) -> list[Action]:
+    def _closed(self, closed: protocol.Closed, now: Moment) -> list[Action]:
         reason = f"{closed.reason} ({closed.code})" if closed.reason else f"closed with code {closed.code}"
         actions: list[Action] = []
         if self.state is ListenerState.CONNECTED:
@@ -266,8 +242,10 @@ class ListenerMachine:
         self._enter(ListenerState.WAITING, now)
         self.next_attempt_ms = now.wall_ms + int(wait * 1000)
         return [
-            ShowMessage(f"{failure.message}; retrying in {wait:.0f} s", problem=True, hint=failure.hint),
-            WakeAt(now.monotonic + wait),
+            protocol.ShowMessage(
+                f"{failure.message}; retrying in {wait:.0f} s", problem=True, hint=failure.hint
+            ),
+            protocol.WakeAt(now.monotonic + wait),
         ]
 
     def _wait_seconds(self) -> float:
@@ -278,14 +256,19 @@ class ListenerMachine:
         if self.state is ListenerState.WAITING:
             self._enter(ListenerState.CONNECTING, now)
             self.next_attempt_ms = None
-            return [Connect()]
+            return [protocol.Connect()]
         if self.state is ListenerState.OPENING:
             failure = Failure(f"no connection id within {self.settings.step_limit:g} s")
-            return [Disconnect(), *self._failed(failure, now)]
+            return [protocol.Disconnect(), *self._failed(failure, now)]
         return []
 
     def _end(self, error: VdbeventsError | None, by: str, now: Moment) -> list[Action]:
         data = {"by": by} if error is None else {"by": by, "error": error.message}
         self.ws_id = None
         self._enter(ListenerState.STOPPED, now)
-        return [self._own("listener.stopped", data, now), Withdraw(), Disconnect(), End(error)]
+        return [
+            self._own("listener.stopped", data, now),
+            protocol.Withdraw(),
+            protocol.Disconnect(),
+            protocol.End(error),
+        ]

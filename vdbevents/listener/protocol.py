@@ -109,7 +109,7 @@ class Closed:
 
 
 @dataclass(frozen=True, slots=True)
-class TimeReached:
+class Woken:
     """The time of the last `WakeAt` has come."""
 
 
@@ -142,16 +142,7 @@ class StopRequested:
 
 
 Input = (
-    Started
-    | Failed
-    | Opened
-    | Received
-    | Closed
-    | TimeReached
-    | Ticked
-    | EventsDropped
-    | Supplied
-    | StopRequested
+    Started | Failed | Opened | Received | Closed | Woken | Ticked | EventsDropped | Supplied | StopRequested
 )
 
 
@@ -190,7 +181,7 @@ class Withdraw:
 
 @dataclass(frozen=True, slots=True)
 class WakeAt:
-    """Answer with `TimeReached` at this time of the monotonic clock. Replaces an earlier `WakeAt`."""
+    """Answer with `Woken` at this time of the monotonic clock. Replaces an earlier `WakeAt`."""
 
     monotonic: float
 

@@ -9,8 +9,7 @@ from vdbevents.cloud import CloudSession
 from vdbevents.events import envelope
 from vdbevents.journal import files, locks
 from vdbevents.recovery.context import RecoveryContext
-from vdbevents.sessions.capture_info import objects_in
-from vdbevents.sessions.plan import Pipeline
+from vdbevents.sessions.plan import Pipeline, objects_in
 from vdbevents.sessions.recorded_session import RecordedSession, session_from_info
 
 _Change = Callable[[dict[str, Any]], Mapping[str, Any]]

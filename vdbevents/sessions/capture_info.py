@@ -1,24 +1,23 @@
-"""What is known of a capture, and how it is told: to programs in files and on stdout, to a live display."""
+"""Describe a capture, as its info file and its summary have it. Pure."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from vdbevents.cloud import Export
 from vdbevents.events import envelope
-from vdbevents.sessions import plan, progress
-from vdbevents.sessions.progress import ENDED, SessionProgress
+from vdbevents.sessions import plan
+from vdbevents.sessions.progress import ENDED, SessionProgress, SessionTally
 
 
 @dataclass(slots=True)
 class CaptureInfo:
-    """A capture as it goes.
+    """The state of a capture.
 
     Attributes:
         phase: `preparing`, `starting`, `recording`, `stopping`, `exporting`, `ended`, `failed`.
         recording_since: by the monotonic clock, once it records.
-        unended: (session, collection) of earlier captures that may still run on the server.
-        event_ids: of each alert's label, the id of its event.
+        unended: (session, collection) of earlier captures that may still run on the service.
+        event_ids: the id of each alert's event, by label.
     """
 
     end_user_id: str
@@ -39,7 +38,7 @@ class CaptureInfo:
     event_ids: dict[str, str] = field(default_factory=dict)
     unended: list[tuple[str, str]] = field(default_factory=list)
     life: SessionProgress = field(default_factory=SessionProgress)
-    tally: progress.SessionTally = field(default_factory=progress.SessionTally)
+    tally: SessionTally = field(default_factory=SessionTally)
 
     @property
     def streams(self) -> list[dict[str, Any]]:
@@ -47,14 +46,14 @@ class CaptureInfo:
         return [stream._asdict() for stream in self.life.streams]
 
     def update_pipeline(self, position: int, pipeline: plan.Pipeline) -> bool:
-        """Takes note of how a pipeline is; False where it is another one by now."""
+        """Replace a pipeline; return False if it was rebound meanwhile."""
         if self.pipelines[position].bindings > pipeline.bindings:
             return False
         self.pipelines[position] = pipeline
         return True
 
     def to_dict(self, *, pid: int, version: str, now_ms: int) -> dict[str, Any]:
-        """As `videodb_capture_info.json` has it; docs/events-format.md is the normative text."""
+        """Return the content of `videodb_capture_info.json`, which docs/events-format.md specifies."""
         return {
             "version": version,
             "pid": pid,
@@ -70,13 +69,7 @@ class CaptureInfo:
             },
             "token": {"expires": _text(self.token_expires_ms)},
             "channels": [
-                {
-                    "id": choice.channel.id,
-                    "name": choice.channel.name,
-                    "kind": choice.channel.kind,
-                    "store": choice.store,
-                    "primary": choice.primary,
-                }
+                {**asdict(choice.channel), "store": choice.store, "primary": choice.primary}
                 for choice in self.choices
             ],
             "streams": self.streams,
@@ -87,15 +80,15 @@ class CaptureInfo:
             ],
             "started": _text(self.began_ms),
             "ended": _text(self.ended_ms),
-            "export": _exported(self.life.export),
+            "export": {name: value or None for name, value in asdict(self.life.export).items()},
             "unended": [{"id": session, "collection_id": collection} for session, collection in self.unended],
             "error": self.error or None,
             "written": envelope.utc_text(now_ms),
         }
 
     def summary(self, journal: str) -> dict[str, Any]:
-        """As `vdbevents capture` prints it in the end."""
-        began, ended = self.began_ms, self.ended_ms
+        """Return what `vdbevents capture` prints at the end."""
+        began, ended, export = self.began_ms, self.ended_ms, self.life.export
         return {
             "session_id": self.session_id,
             "collection_id": self.collection_id or None,
@@ -114,49 +107,43 @@ class CaptureInfo:
                 for pipeline in self.pipelines
             ],
             "events": dict(sorted(self.tally.counts.items())),
-            "video_id": self.life.export.video_id or None,
-            "stream_url": self.life.export.stream_url or None,
-            "player_url": self.life.export.player_url or None,
+            "video_id": export.video_id or None,
+            "stream_url": export.stream_url or None,
+            "player_url": export.player_url or None,
             "journal": journal,
             "error": self.error or None,
         }
 
-    def apply_rebinding(self, told: Mapping[str, Any]) -> None:
-        """Takes note of a pipeline that the listener has bound anew, as its `listener.rebound` line tells."""
+    def apply_rebinding(self, data: Mapping[str, Any]) -> None:
+        """Replace a pipeline that the listener has rebound, from the data of its `listener.rebound` line."""
         streams = {stream.id: stream for stream in self.life.streams}
-        bound = (
-            plan.pipeline_from(told, streams) if told.get("capture_session_id") == self.session_id else None
-        )
+        bound = plan.pipeline_from(data, streams)
+        if bound is None or data.get("capture_session_id") != self.session_id:
+            return
         for position, pipeline in enumerate(self.pipelines):
-            same = bound is not None and (pipeline.kind, pipeline.stream) == (bound.kind, bound.stream)
-            if bound is not None and same and bound.bindings > pipeline.bindings:
+            is_same = (pipeline.kind, pipeline.stream) == (bound.kind, bound.stream)
+            if is_same and bound.bindings > pipeline.bindings:
                 self.pipelines[position] = bound
 
 
-def merge_bindings(mine: Mapping[str, Any], there: Mapping[str, Any]) -> dict[str, Any]:
-    """What an info file is to hold: `mine`, with the bindings of `there` where those are newer."""
-    if _session_id(mine) != _session_id(there):
+def merge_bindings(mine: Mapping[str, Any], written: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an info file's new content: `mine`, with the newer bindings of what is `written` there."""
+    if _session_id(mine) != _session_id(written):
         return dict(mine)
-    later = {_key(pipeline): pipeline for pipeline in objects_in(there, "pipelines")}
-    pipelines = [_newer(ours, later.get(_key(ours), {})) for ours in objects_in(mine, "pipelines")]
+    theirs = {_key(pipeline): pipeline for pipeline in plan.objects_in(written, "pipelines")}
+    pipelines = [_newer(ours, theirs.get(_key(ours), {})) for ours in plan.objects_in(mine, "pipelines")]
     return {**mine, "pipelines": pipelines}
 
 
 def _newer(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> Mapping[str, Any]:
     if _bindings(theirs) <= _bindings(ours):
         return ours
-    # What has ended is not begun again by who was late to see it.
+    # A listener that saw the end late must not restart a stopped pipeline.
     return {**theirs, "status": "stopped"} if ours.get("status") == "stopped" else theirs
 
 
-def objects_in(told: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
-    """The objects in a list that an info file has, whoever wrote it."""
-    found = told.get(name)
-    return [one for one in found if isinstance(one, Mapping)] if isinstance(found, list) else []
-
-
-def _session_id(told: Mapping[str, Any]) -> object:
-    session = told.get("session")
+def _session_id(info: Mapping[str, Any]) -> object:
+    session = info.get("session")
     return session.get("id") if isinstance(session, Mapping) else None
 
 
@@ -169,28 +156,20 @@ def _bindings(pipeline: Mapping[str, Any]) -> int:
     return bindings if type(bindings) is int else 0
 
 
-def unended_sessions(told: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """The sessions (id, collection) that an info file does not know to have ended, each once."""
-    return list(dict.fromkeys(_left_running(told)))
-
-
-def _left_running(told: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    unended = told.get("unended")
-    session = told.get("session")
-    ended = isinstance(session, Mapping) and str(session.get("status")) in ENDED
-    for one in [*(unended if isinstance(unended, list) else ()), *(() if ended else (session,))]:
-        if isinstance(one, Mapping) and isinstance(one.get("id"), str) and one["id"]:
-            collection = one.get("collection_id")
-            yield one["id"], collection if isinstance(collection, str) and collection else "default"
-
-
-def _exported(export: Export) -> dict[str, Any]:
-    return {
-        "status": export.status or None,
-        "video_id": export.video_id or None,
-        "stream_url": export.stream_url or None,
-        "player_url": export.player_url or None,
-    }
+def unended_sessions(info: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return the sessions (id, collection) that an info file does not know to have ended, each once."""
+    session = info.get("session")
+    sessions = plan.objects_in(info, "unended")
+    if isinstance(session, Mapping) and str(session.get("status")) not in ENDED:
+        sessions.append(session)
+    ids = ((it.get("id"), it.get("collection_id")) for it in sessions)
+    return list(
+        dict.fromkeys(
+            (session_id, collection if collection and isinstance(collection, str) else "default")
+            for session_id, collection in ids
+            if session_id and isinstance(session_id, str)
+        )
+    )
 
 
 def _text(milliseconds: int | None) -> str | None:

@@ -1,4 +1,4 @@
-"""Pipelines started and stopped over the API, so that a step may be repeated and nothing runs twice."""
+"""Start, rebind and stop pipelines over the API. Each step may be repeated: nothing runs twice."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -9,18 +9,17 @@ from vdbevents.errors import ServiceRefusedError
 from vdbevents.sessions.plan import Pipeline
 
 _ENABLED = "enabled"
-_PATIENCE_SECONDS = 30.0
-# What the service answers when an event is no more: the pipeline is worth more than its alert.
-_OF_THE_EVENT = (400, 404)
+_RESTART_SECONDS = 30.0
+# The service's answers for an event that was deleted: the pipeline is worth more than its alert.
+_EVENT_GONE = (400, 404)
 
 
 class AttachedAlert(NamedTuple):
     """An alert on an index.
 
     Attributes:
-        id: the alert's.
-        status: `enabled` or `disabled`, as the service tells it.
-        created: whether it was attached just now.
+        status: `enabled` or `disabled`.
+        created: whether this call has attached it.
     """
 
     id: str
@@ -31,20 +30,17 @@ class AttachedAlert(NamedTuple):
 def start_pipeline(
     account: Account, pipeline: Pipeline, *, ws_id: str | None, name: str, again: bool = False
 ) -> Pipeline:
-    """Starts a pipeline, whose results then come over the WebSocket with `ws_id`.
+    """Start a pipeline that sends its records to a WebSocket; return it as it runs.
 
     Args:
         account: the API.
-        pipeline: not yet running.
-        ws_id: None sends its results nowhere; they can still be fetched.
-        name: for an index; of no other index on the stream.
-        again: an attempt was made before, which may have succeeded without an answer.
-
-    Returns:
-        The pipeline, running.
+        pipeline: not running yet.
+        ws_id: None sends its records nowhere; they can still be fetched.
+        name: for an index; unique on the stream.
+        again: whether an earlier attempt may have succeeded without an answer.
 
     Raises:
-        ServiceRefusedError, ServiceUnreachableError: it may be called again, with `again`.
+        ServiceRefusedError, ServiceUnreachableError: call it again, with `again`.
     """
     running = replace(pipeline, ws_id=ws_id or "", status="running", error="")
     stream_id, settings = pipeline.stream.id, pipeline.settings
@@ -68,46 +64,43 @@ def start_pipeline(
 
 
 def index_name(kind: str, session_id: str) -> str:
-    """What the indexes that a capture starts are called; one that is bound anew has a suffix."""
+    """Return the name of a capture's index; a rebound one has a suffix."""
     return f"vdbevents {kind} {session_id}"
 
 
 def rebind_pipeline(
     account: Account, pipeline: Pipeline, *, ws_id: str, session_id: str, events: Sequence[tuple[str, str]]
 ) -> Pipeline:
-    """Has the results of a pipeline come over the WebSocket with `ws_id` from now on.
+    """Restart a pipeline so that it sends to another WebSocket; return it as it runs then.
 
-    The service binds what runs to an id for good. A transcript, of which a stream has one, is stopped and
-    started. An index is followed by a new one that asks the same, with the same alerts; `stop_former` is
-    next, once it is written down what that leaves behind: until then both make the same records.
+    The service binds what runs to one id for good. A transcript, of which a stream has one, is stopped and
+    started. An index gets a successor with the same prompt and alerts; write down the result, then call
+    `stop_former`: until then both make the same records.
 
     Args:
         account: the API.
-        pipeline: running, or thought to.
-        ws_id: of the connection that stands.
-        session_id: whose it is.
-        events: (label, event id) of the alerts that it has to have, beside those that it has.
-
-    Returns:
-        The pipeline as it runs now.
+        pipeline: running, as far as known.
+        ws_id: of the current connection.
+        session_id: the pipeline's.
+        events: (label, event id) of alerts that it must have besides those that it has.
 
     Raises:
-        ServiceRefusedError, ServiceUnreachableError: it may be called again, whatever was done of it.
+        ServiceRefusedError, ServiceUnreachableError: call it again, however far it came.
     """
     stream_id, bindings = pipeline.stream.id, pipeline.bindings + 1
     bound = replace(pipeline, bindings=bindings, alerts={})
     if pipeline.kind == "transcript":
         account.stop_transcript(stream_id, pipeline.settings.get("engine"))
-        # Nothing of what is said from here on is written down before it runs again.
-        return persist(lambda: start_pipeline(account, bound, ws_id=ws_id, name=""), _PATIENCE_SECONDS)
-    # First of all: of an index that is no more this is refused, and nothing is left behind.
-    there = account.list_alerts(stream_id, pipeline.id) if pipeline.id else []
+        # Nothing is transcribed until it runs again.
+        return persist(lambda: start_pipeline(account, bound, ws_id=ws_id, name=""), _RESTART_SECONDS)
+    # First: this is refused if the index was deleted, and nothing is left behind then.
+    present = account.list_alerts(stream_id, pipeline.id) if pipeline.id else []
     name = f"{index_name(pipeline.kind, session_id)} {ws_id} {bindings}"
     running = start_pipeline(account, bound, ws_id=ws_id, name=name, again=True)
     wanted = {event_id: {"label": label} for label, event_id in events if event_id}
-    wanted |= {str(alert["event_id"]): dict(alert) for alert in there if alert.get("event_id")}
+    wanted |= {str(alert["event_id"]): dict(alert) for alert in present if alert.get("event_id")}
     alerts = _copy_alerts(account, running, wanted)
-    # An attempt that was cut short may have left one that pushes to nobody, and is paid for.
+    # An interrupted attempt may have left an index that sends to nobody, and costs money.
     strays = [index.id for index in _running_beside(account, running, session_id)]
     former = dict.fromkeys([*pipeline.former, *filter(None, [pipeline.id]), *strays])
     former.pop(running.id, None)
@@ -115,10 +108,10 @@ def rebind_pipeline(
 
 
 def stop_former(account: Account, pipeline: Pipeline, session_id: str) -> None:
-    """Stops the indexes that came before the one of a pipeline that was bound anew.
+    """Stop the indexes that a rebound pipeline has replaced.
 
     Raises:
-        ServiceRefusedError, ServiceUnreachableError: it may be called again.
+        ServiceRefusedError, ServiceUnreachableError: call it again.
     """
     if pipeline.kind != "transcript":
         for index in _running_beside(account, pipeline, session_id):
@@ -139,30 +132,30 @@ def _running_beside(account: Account, pipeline: Pipeline, session_id: str) -> li
 def _copy_alerts(
     account: Account, pipeline: Pipeline, wanted: Mapping[str, Mapping[str, Any]]
 ) -> Mapping[str, str]:
-    stream_id, index_id, ws_id = pipeline.stream.id, pipeline.id, pipeline.ws_id
-    made = {str(alert.get("event_id")): alert for alert in account.list_alerts(stream_id, index_id)}
-    found: dict[str, str] = {}
+    stream_id, index_id = pipeline.stream.id, pipeline.id
+    present = {str(alert.get("event_id")): alert for alert in account.list_alerts(stream_id, index_id)}
+    ids: dict[str, str] = {}
     for event_id, alert in wanted.items():
-        alert_id = str(made.get(event_id, {}).get("alert_id") or "")
+        alert_id = str(present.get(event_id, {}).get("alert_id") or "")
         if not alert_id:
-            callback_url = alert.get("callback_url")
+            url = alert.get("callback_url")
             try:
-                alert_id = account.create_alert(stream_id, index_id, event_id, ws_id, callback_url)
+                alert_id = account.create_alert(stream_id, index_id, event_id, pipeline.ws_id, url)
             except ServiceRefusedError as error:
-                if error.status not in _OF_THE_EVENT:
+                if error.status not in _EVENT_GONE:
                     raise
                 continue
         if alert.get("status") not in (None, _ENABLED):
             account.set_alert(stream_id, index_id, alert_id, enabled=False)
-        found[str(alert.get("label") or event_id)] = alert_id
-    return found
+        ids[str(alert.get("label") or event_id)] = alert_id
+    return ids
 
 
 def stop_pipeline(account: Account, stream_id: str, index_id: str, *, engine: str | None = None) -> None:
-    """Stops an index of a stream or, where no index is named, its transcript, which an engine makes.
+    """Stop an index of a stream, or, without an id, the transcript of an engine.
 
     Raises:
-        ServiceRefusedError, ServiceUnreachableError: it may be called again.
+        ServiceRefusedError, ServiceUnreachableError: call it again.
     """
     if index_id:
         account.stop_index(stream_id, index_id)
@@ -171,10 +164,10 @@ def stop_pipeline(account: Account, stream_id: str, index_id: str, *, engine: st
 
 
 def find_event(account: Account, label: str, prompt: str) -> str:
-    """The id of the event with this label and prompt; it is created where there is none."""
+    """Find or create the event with a label and a prompt; return its id."""
     for event in account.list_events():
-        same = event.get("label") == label and event.get("event_prompt") == prompt
-        if same and isinstance(event.get("event_id"), str):
+        is_same = event.get("label") == label and event.get("event_prompt") == prompt
+        if is_same and isinstance(event.get("event_id"), str):
             return str(event["event_id"])
     return account.create_event(label, prompt)
 
@@ -182,9 +175,9 @@ def find_event(account: Account, label: str, prompt: str) -> str:
 def find_events(
     account: Account, alerts: Sequence[tuple[str, str]], known: dict[str, str]
 ) -> list[tuple[str, str]]:
-    """The (label, event id) of each alert (label, prompt).
+    """Find or create each event of some alerts (label, prompt); return (label, event id) pairs.
 
-    `known` has the ids that were found before, by their labels, and gets the others.
+    `known` has ids by label; new ones are added to it.
     """
     for label, prompt in alerts:
         if label not in known:
@@ -193,45 +186,33 @@ def find_events(
 
 
 def attach_alerts(
-    account: Account,
-    stream_id: str,
-    index_id: str,
-    events: Sequence[tuple[str, str]],
-    ws_id: str | None,
+    account: Account, stream_id: str, index_id: str, events: Sequence[tuple[str, str]], ws_id: str | None
 ) -> Mapping[str, str]:
-    """Watches an index for events as `watch_index` does; answers with the alert's id of each label."""
+    """Watch an index as `watch_index` does; return the alert ids by label."""
     attached = watch_index(account, stream_id, index_id, events, ws_id)
     return {label: alert.id for label, alert in attached.items()}
 
 
 def watch_index(
-    account: Account,
-    stream_id: str,
-    index_id: str,
-    events: Sequence[tuple[str, str]],
-    ws_id: str | None,
+    account: Account, stream_id: str, index_id: str, events: Sequence[tuple[str, str]], ws_id: str | None
 ) -> Mapping[str, AttachedAlert]:
-    """Watches an index for events, each once: an alert that is attached already stays as it is.
+    """Attach an alert for each event to an index, unless it has one; return the alerts by label.
 
     Args:
         account: the API.
         stream_id: the index's stream.
-        index_id: a scene index.
+        index_id: the index.
         events: (label, event id).
-        ws_id: the WebSocket that alerts are sent to.
-
-    Returns:
-        The alert of each label.
+        ws_id: the WebSocket that the alerts are sent to.
     """
-    known = {str(alert.get("event_id")): alert for alert in account.list_alerts(stream_id, index_id)}
-    found: dict[str, AttachedAlert] = {}
+    present = {str(alert.get("event_id")): alert for alert in account.list_alerts(stream_id, index_id)}
+    alerts: dict[str, AttachedAlert] = {}
     for label, event_id in events:
-        alert = known.get(event_id, {})
+        alert = present.get(event_id, {})
         if alert.get("alert_id"):
-            found[label] = AttachedAlert(
-                str(alert["alert_id"]), str(alert.get("status") or ""), created=False
-            )
+            status = str(alert.get("status") or "")
+            alerts[label] = AttachedAlert(str(alert["alert_id"]), status, created=False)
         else:
-            made = account.create_alert(stream_id, index_id, event_id, ws_id)
-            found[label] = AttachedAlert(made, _ENABLED, created=True)
-    return found
+            alert_id = account.create_alert(stream_id, index_id, event_id, ws_id)
+            alerts[label] = AttachedAlert(alert_id, _ENABLED, created=True)
+    return alerts

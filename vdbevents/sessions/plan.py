@@ -1,37 +1,37 @@
-"""What a capture is to record and to have made of it: choices, without any I/O.
+"""What to record, and which pipelines to run on it. Pure.
 
-Channels go in as the SDK lists them, streams and events as the service sends them; what comes out is which
-channels to record, which pipelines to start, and what `videodb_capture_info.json` says.
+Channels go in as the SDK lists them, streams as the service sends them; what comes out is which pipelines
+to start, and how `videodb_capture_info.json` describes them.
 """
 
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple, get_args
 
 from vdbevents.errors import InputError
 from vdbevents.events import lifecycle
 
-_BATCH: Final = re.compile(r"(\d{1,6})\s*(s|seconds?|words?|sentences?)")
+_BATCH: Final = re.compile(r"(\d{1,6})\s*(?:(?P<time>s|seconds?)|(?P<word>words?)|(?P<sentence>sentences?))")
 _LONGEST_LABEL: Final = 100
 
 
 class Batch(NamedTuple):
-    """How much of a stream goes into one record of an index.
+    """How much of a stream one record of an index covers.
 
     Attributes:
-        kind: of what there are `value`.
-        frames: how many pictures of such a span a visual index looks at.
+        kind: the unit of `value`: `time` (seconds), `word` or `sentence`.
+        frames: how many frames of it a visual index looks at.
     """
 
-    kind: Literal["time", "word", "sentence"]
+    kind: str
     value: int
     frames: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """As the SDK takes it: `type`, `value`, `frame_count`."""
-        every: dict[str, Any] = {"type": self.kind, "value": self.value}
-        return every if self.frames is None else {**every, "frame_count": self.frames}
+        """Return it as the SDK takes it: `type`, `value`, `frame_count`."""
+        batch: dict[str, Any] = {"type": self.kind, "value": self.value}
+        return batch if self.frames is None else {**batch, "frame_count": self.frames}
 
 
 AUDIO_BATCH: Final = Batch("time", 30)
@@ -42,7 +42,7 @@ PipelineKind = Literal["transcript", "audio_index", "visual_index"]
 
 @dataclass(frozen=True, slots=True)
 class Channel:
-    """Something on this machine that can be recorded, as the capture runtime lists it."""
+    """A device or screen that the capture runtime can record."""
 
     id: str
     name: str
@@ -51,7 +51,7 @@ class Channel:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """A channel that is going to be recorded."""
+    """A channel to record."""
 
     channel: Channel
     store: bool
@@ -60,14 +60,14 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class PipelineSettings:
-    """What is to be made of the streams.
+    """The pipelines to run on a session's streams.
 
     Attributes:
-        transcript, audio, visual: whether to start these at all.
-        engine: of the transcript; None is the service's own choice.
-        audio_prompt, visual_prompt: what the model is asked.
-        model: of both indexes; None is the service's own choice.
-        alerts: (label, what to look for), each watched for on every index.
+        transcript, audio, visual: whether to run these.
+        engine: of the transcript; None is the service's default.
+        audio_prompt, visual_prompt: of the indexes.
+        model: of both indexes; None is the service's default.
+        alerts: (label, prompt), each attached to every index.
     """
 
     transcript: bool = True
@@ -82,23 +82,16 @@ class PipelineSettings:
     alerts: tuple[tuple[str, str], ...] = ()
 
 
-_PIPELINE_KINDS: Final[dict[str, PipelineKind]] = {
-    "transcript": "transcript",
-    "audio_index": "audio_index",
-    "visual_index": "visual_index",
-}
-
-
 @dataclass(frozen=True, slots=True)
 class Pipeline:
-    """A transcript or an index of one stream, and how far it is.
+    """A transcript or an index of one stream, and its state.
 
     Attributes:
-        id: of an index; a transcript has none but its stream's.
+        id: of an index; empty for a transcript.
         status: `starting`, `running`, `failed`, `stopped`.
-        alerts: label and alert id of each alert that is attached.
-        former: ids of indexes that were stopped when it was bound anew, and may hold what was never received.
-        bindings: how often it was bound anew; of two tellings the one with more is the newer.
+        alerts: the ids of its alerts, by label.
+        former: ids of the indexes that rebinding replaced, whose records may not all be fetched.
+        bindings: how often it was rebound; of two descriptions the one with more is newer.
     """
 
     kind: PipelineKind
@@ -114,11 +107,11 @@ class Pipeline:
 
     @property
     def title(self) -> str:
-        """For a person: `transcript of mic:default`."""
+        """Its name in messages: `transcript of mic:default`."""
         return f"{self.kind.replace('_', ' ')} of {self.stream.name}"
 
     def to_dict(self) -> dict[str, Any]:
-        """As `videodb_capture_info.json` holds it."""
+        """Return it as `videodb_capture_info.json` has it."""
         return {
             "kind": self.kind,
             "id": self.id or None,
@@ -133,30 +126,34 @@ class Pipeline:
         }
 
 
-def pipeline_from(told: Mapping[str, Any], streams: Mapping[str, lifecycle.Stream]) -> Pipeline | None:
-    """The pipeline that `videodb_capture_info.json` describes; None where it makes no sense.
+def objects_in(info: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
+    """Return the objects in a list of an info file, which anybody may have written."""
+    items = info.get(name)
+    return [item for item in items if isinstance(item, Mapping)] if isinstance(items, list) else []
+
+
+def pipeline_from(entry: Mapping[str, Any], streams: Mapping[str, lifecycle.Stream]) -> Pipeline | None:
+    """Read what `Pipeline.to_dict` wrote; None if it makes no sense.
 
     Args:
-        told: as `Pipeline.to_dict` has it.
+        entry: of an info file, or the data of a `listener.rebound` line.
         streams: the session's, by their ids.
     """
-    kind, stream = _PIPELINE_KINDS.get(str(told.get("kind"))), streams.get(str(told.get("stream_id")))
-    settings, alerts, former = (told.get(name) for name in ("settings", "alerts", "former"))
+    kind = next((kind for kind in get_args(PipelineKind) if kind == entry.get("kind")), None)
+    stream = streams.get(str(entry.get("stream_id")))
     if kind is None or stream is None:
         return None
-    bindings = told.get("bindings")
+    settings, former, bindings = (entry.get(name) for name in ("settings", "former", "bindings"))
     return Pipeline(
         kind=kind,
         stream=stream,
         settings=settings if isinstance(settings, Mapping) else {},
-        id=_text(told.get("id")),
-        ws_id=_text(told.get("ws_id")),
-        status=_text(told.get("status")),
-        error=_text(told.get("error")),
+        id=_text(entry.get("id")),
+        ws_id=_text(entry.get("ws_id")),
+        status=_text(entry.get("status")),
+        error=_text(entry.get("error")),
         alerts={
-            _text(alert.get("label")): _text(alert.get("alert_id"))
-            for alert in (alerts if isinstance(alerts, list) else ())
-            if isinstance(alert, Mapping)
+            _text(alert.get("label")): _text(alert.get("alert_id")) for alert in objects_in(entry, "alerts")
         },
         former=tuple(map(str, former)) if isinstance(former, list) else (),
         bindings=bindings if type(bindings) is int else 0,
@@ -168,20 +165,20 @@ def _text(value: object) -> str:
 
 
 def pipelines_for(streams: Sequence[lifecycle.Stream], settings: PipelineSettings) -> list[Pipeline]:
-    """The pipelines to start on the streams of a session."""
-    found: list[Pipeline] = []
+    """Return the pipelines to start on the streams of a session."""
+    pipelines: list[Pipeline] = []
     for stream in streams:
         if stream.media == "video":
             if settings.visual:
-                made = _index_settings(settings.visual_prompt, settings.visual_batch, settings.model)
-                found.append(Pipeline("visual_index", stream, made))
+                index = _index_settings(settings.visual_prompt, settings.visual_batch, settings.model)
+                pipelines.append(Pipeline("visual_index", stream, index))
             continue
         if settings.transcript:
-            found.append(Pipeline("transcript", stream, {"engine": settings.engine}))
+            pipelines.append(Pipeline("transcript", stream, {"engine": settings.engine}))
         if settings.audio:
-            made = _index_settings(settings.audio_prompt, settings.audio_batch, settings.model)
-            found.append(Pipeline("audio_index", stream, made))
-    return found
+            index = _index_settings(settings.audio_prompt, settings.audio_batch, settings.model)
+            pipelines.append(Pipeline("audio_index", stream, index))
+    return pipelines
 
 
 def _index_settings(prompt: str, batch: Batch, model: str | None) -> dict[str, Any]:
@@ -189,42 +186,39 @@ def _index_settings(prompt: str, batch: Batch, model: str | None) -> dict[str, A
 
 
 def parse_batch(option: str, text: str, *, frames: int | None = None) -> Batch:
-    """`30s`, `50words` or `5sentences` as a batch; with `frames`, which pictures have, only seconds.
+    """Parse `30s`, `50words` or `5sentences`; with `frames`, only seconds.
 
     Raises:
-        InputError: it is none of them.
+        InputError: `text` is none of them.
     """
     match = _BATCH.fullmatch(text.strip().lower())
-    forms = "2s" if frames is not None else "30s, 50words, 5sentences"
-    if match is None or int(match[1]) < 1 or (frames is not None and not match[2].startswith("s")):
-        raise InputError(f"{option} {text!r} is no span of a recording", f"Accepted: {forms}.")
-    unit = match[2]
-    kind: Literal["time", "word", "sentence"] = "time"
-    if unit.startswith("w"):
-        kind = "word"
-    elif unit.startswith("sentence"):
-        kind = "sentence"
-        if frames is not None:
-            raise InputError(f"{option} {text!r} is no span of pictures", f"Accepted: {forms}.")
+    kind = match.lastgroup if match else None
+    if match is None or kind is None or int(match[1]) < 1 or (frames is not None and kind != "time"):
+        hint = "use seconds, for example 2s" if frames is not None else "for example 30s, 50words, 5sentences"
+        raise InputError(f"{option}: not a duration: {text!r}", hint, error_id="batch-invalid")
     return Batch(kind, int(match[1]), frames)
 
 
 def parse_alert(text: str, example: str = "--alert 'deploy=a deployment is mentioned'") -> tuple[str, str]:
-    """`label=what to look for` as its two halves.
+    """Split `LABEL=TEXT` into label and prompt.
 
     Args:
-        text: as it was given.
-        example: how it is given rightly, for the hint.
+        text: the user's.
+        example: for the hint.
 
     Raises:
-        InputError: one of them is missing, or the label is too long to be one.
+        InputError: one of them is missing, or the label is too long.
     """
     label, separator, prompt = (part.strip() for part in text.partition("="))
     if not separator or not label or not prompt or len(label) > _LONGEST_LABEL:
-        raise InputError(f"{text[:_LONGEST_LABEL]!r} is no alert", f"give it as: {example}")
+        raise InputError(
+            f"an alert needs LABEL=TEXT, got {text[:_LONGEST_LABEL]!r}",
+            f"for example {example}",
+            error_id="alert-invalid",
+        )
     return label, prompt
 
 
 def mark_stopped(pipeline: Pipeline) -> Pipeline:
-    """The same pipeline, when its session has ended."""
+    """Return a pipeline as it is when its session has ended."""
     return replace(pipeline, status="stopped") if pipeline.status in ("running", "starting") else pipeline

@@ -9,17 +9,17 @@ from vdbevents.events import fields, lifecycle
 _STEPS: Final = ("created", "starting", "active", "stopping", "stopped", "exported")
 _OVER: Final = frozenset({"stopping", "stopped", "exported", "failed"})
 ENDED: Final = frozenset({"stopped", "exported", "failed"})
-"""The statuses of a session that runs no more."""
+"""The statuses of a session that has ended."""
 
 
 class SessionProgress:
-    """One session's state.
+    """The state of a session. Events and API answers overtake each other; it only goes forward.
 
     Attributes:
         status: the service's word for it; empty before there is a session.
-        error: of a failed one, the server's reason.
-        streams: all that were ever listed, in the order of their coming.
-        export: how far its video is.
+        error: of a failed session, the service's reason.
+        streams: all that were ever listed, oldest first.
+        export: the export of its video.
         export_error: why there is none.
     """
 
@@ -32,23 +32,23 @@ class SessionProgress:
 
     @property
     def is_over(self) -> bool:
-        """Whether its end has begun."""
+        """Whether it is ending, or has ended."""
         return self.status in _OVER
 
     @property
     def is_ended(self) -> bool:
-        """Whether it runs no more."""
+        """Whether it has ended."""
         return self.status in ENDED
 
     @property
     def is_export_decided(self) -> bool:
-        """Whether there is a video, or it is known that there will be none."""
+        """Whether the video is exported, or its export has failed."""
         return self.export.status in ("exported", "failed")
 
     def take(
         self, status: str, streams: Iterable[lifecycle.Stream] = (), error: str = ""
     ) -> tuple[lifecycle.Stream, ...]:
-        """Takes note of a status, which only goes forward, and of streams; answers with the new ones."""
+        """Update the status and the streams; return the new streams."""
         if status == "failed":
             self.status, self.error = status, error or self.error
         elif status in _STEPS and self.status != "failed":
@@ -60,13 +60,13 @@ class SessionProgress:
         return new
 
     def take_export(self, export: Export, error: str = "") -> None:
-        """Takes note of how far the video is; one that is there stays."""
+        """Update the export status; never overwrite a finished export."""
         if self.export.status != "exported":
             self.export, self.export_error = export, error
 
 
 class SessionTally:
-    """What a session has brought so far: events a channel, and the last that was heard and seen."""
+    """Count the events of a session by channel; keep the last transcript and description."""
 
     def __init__(self) -> None:
         self.counts: dict[str, int] = {}
@@ -75,18 +75,17 @@ class SessionTally:
         self._streams: set[str] = set()
 
     def expect(self, streams: Iterable[lifecycle.Stream]) -> None:
-        """From now on events of these streams belong to the session."""
+        """Count events of these streams from now on."""
         self._streams.update(stream.id for stream in streams)
 
     def take(self, event: Mapping[str, Any], session_id: str) -> None:
-        """Counts an event of the journal, if it is one of the session's."""
-        channel = fields.channel_of(event)
-        stream_id = fields.stream_id_of(event)
+        """Count a journaled event if it belongs to the session."""
+        channel, stream_id = fields.channel_of(event), fields.stream_id_of(event)
         # The documented alert over the WebSocket names no stream.
-        nameless_alert = channel == "alert" and not stream_id and bool(self._streams)
-        if stream_id not in self._streams and not nameless_alert:
-            life = lifecycle.lifecycle_of(event)
-            if life is None or not session_id or life.session_id != session_id:
+        is_nameless_alert = channel == "alert" and not stream_id and bool(self._streams)
+        if stream_id not in self._streams and not is_nameless_alert:
+            step = lifecycle.lifecycle_of(event)
+            if step is None or not session_id or step.session_id != session_id:
                 return
         self.counts[channel] = self.counts.get(channel, 0) + 1
         text = fields.text_of(event)
