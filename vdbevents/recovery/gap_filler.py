@@ -1,8 +1,8 @@
 """Backfill gaps: fetch what the journal lacks, and journal what is missing for good."""
 
 import asyncio
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Final
 
@@ -16,7 +16,7 @@ from vdbevents.recovery.journal_tail import BACKFILL_EVENT, read_tail
 from vdbevents.recovery.known_sessions import KnownSessions
 from vdbevents.recovery.rebinding import Rebinder
 from vdbevents.recovery.session_follower import SessionFollower
-from vdbevents.recovery.stream_monitor import StreamMonitor
+from vdbevents.recovery.stale_streams import StaleStream
 from vdbevents.sessions.recorded_session import RecordedSession
 
 # What was said before the connection stood may become a record a little later.
@@ -25,43 +25,36 @@ _PAUSE_BETWEEN_PAGES_SECONDS: Final = 0.1
 _PAGES_PER_PROGRESS_LINE: Final = 10
 
 
+@dataclass(slots=True)
 class GapFiller:
-    """The open gaps, and the gaps of stale streams, which stay open until the stream is fresh."""
+    """The open gaps. Those of stale streams (`_lasting`) stay open until the stream is fresh."""
 
-    def __init__(
-        self,
-        context: RecoveryContext,
-        sessions: KnownSessions,
-        follower: SessionFollower,
-        rebinder: Rebinder,
-        monitor: StreamMonitor,
-    ) -> None:
-        self._context = context
-        self._sessions = sessions
-        self._follower = follower
-        self._rebinder = rebinder
-        self._monitor = monitor
-        self._lasting: set[str] = set()
+    context: RecoveryContext
+    sessions: KnownSessions
+    follower: SessionFollower
+    rebinder: Rebinder
+    stale: Mapping[str, StaleStream]
+    _lasting: set[str] = field(default_factory=set)
 
     async def fill(self) -> None:
         """Backfill all open gaps, if any can be closed."""
-        gaps = list(self._context.host.counts.open_gaps.values())
+        gaps = list(self.context.host.counts.open_gaps.values())
         if any(not self._is_lasting(gap) for gap in gaps):
             await self._fill(gaps)
 
     def _is_lasting(self, gap: Gap) -> bool:
         """Return whether a gap is that of streams that are still stale."""
-        session = self._sessions.current
-        runs = session is not None and session.may_run and session.id not in self._follower.ended_at
-        is_stale = all(stream_id in self._monitor.stale for stream_id in gap.streams)
+        session = self.sessions.current
+        runs = session is not None and session.may_run and session.id not in self.follower.ended_at
+        is_stale = all(stream_id in self.stale for stream_id in gap.streams)
         return runs and gap.id in self._lasting and is_stale
 
     async def _fill(self, gaps: Sequence[Gap]) -> None:
-        context = self._context
+        context = self.context
         context.duplicates.begin_pass()
         await context.flushed()
         since_ms = min(gap.since_ms for gap in gaps)
-        sessions = [session for session in self._sessions.by_id.values() if session.ran_after(since_ms)]
+        sessions = [session for session in self.sessions.by_id.values() if session.ran_after(since_ms)]
         sources = [source for session in sessions for source in session.sources]
         session_ids = [session.id for session in sessions]
         tail = await context.in_thread(
@@ -71,13 +64,13 @@ class GapFiller:
         context.duplicates.merge_received(tail.seen)
         # Another capture may have replaced the info file of the one that ran. This run would have noticed:
         # only what was before it can have gone unnoticed.
-        all_sessions = self._sessions.by_id.values()
+        all_sessions = self.sessions.by_id.values()
         is_known = context.connections > 1 or any(it.began_before(since_ms) for it in all_sessions)
         is_unknown = not all_sessions or (not is_known and not tail.begun_sources)
         backfill = Backfill(gaps, [*sources, *tail.begun_sources], tail, is_unknown=is_unknown)
         if backfill.sources:
             context.write(BACKFILL_EVENT, backfill.to_dict())
-            settled_at = max(context.connected_at, self._rebinder.rebound_at) + _SETTLING_SECONDS
+            settled_at = max(context.connected_at, self.rebinder.rebound_at) + _SETTLING_SECONDS
             is_settled = context.now() >= settled_at
             await self._fetch(backfill)
             if not is_settled:
@@ -89,7 +82,7 @@ class GapFiller:
             await self._close(sessions, backfill)
 
     async def _fetch(self, backfill: Backfill) -> None:
-        context = self._context
+        context = self.context
         pages, dropped = 0, context.host.counts.dropped
         while (request := backfill.next()) is not None:
             try:
@@ -113,7 +106,7 @@ class GapFiller:
             await asyncio.sleep(_PAUSE_BETWEEN_PAGES_SECONDS)
 
     def _page(self, request: PageRequest) -> Page:
-        account, source = self._context.account, request.source
+        account, source = self.context.account, request.source
         bounds = {"start": request.start, "end": request.end}
         if source.index_id:
             return account.get_records(source.stream_id, source.index_id, request.page, PAGE_SIZE, **bounds)
@@ -122,10 +115,10 @@ class GapFiller:
         )
 
     async def _close(self, sessions: Sequence[RecordedSession], backfill: Backfill) -> None:
-        context = self._context
+        context = self.context
         for session in sessions:
-            await self._follower.write_missing(session)
-        others = self._rebinder.take_missing()
+            await self.follower.write_missing(session)
+        others = self.rebinder.take_missing()
         if any(it.events or any(pipeline.alerts for pipeline in it.pipelines) for it in sessions):
             others.append(Missing("alerts", "the service keeps no record of sent alerts"))
         now_ms = files.wall_ms()
@@ -137,28 +130,28 @@ class GapFiller:
             context.write(GAP_EVENT, gap.told())
         self._report(backfill.recovered, sorted({it.what for gap in closed for it in gap.missing if it.lost}))
         await self._drop_former()
-        for stream_id, stale in self._monitor.stale.items():
+        for stream_id, stale in self.stale.items():
             # Fetch what is made until the stream is fresh again then.
             reason = f"no description of {stale.pipeline.stream.name} yet"
             self._lasting.add(context.open_gap(now_ms, now_ms, reason, (stream_id,)))
 
     def _report(self, recovered: int, lost: Sequence[str]) -> None:
-        context = self._context
+        context = self.context
         summary = f"backfilled {recovered:,} events" if recovered else ""
         if not lost:
             context.host.say(summary or "nothing to backfill")
             return
         hint = f"see: vdbevents gaps {context.directory.path}"
-        if not self._sessions.by_id:
+        if not self.sessions.by_id:
             hint = f"pipelines started with an earlier id still send to it: restart them with {context.ws_id}"
         parts = [*filter(None, [summary]), f"could not recover: {', '.join(lost)}"]
         context.host.say("; ".join(parts), problem=True, hint=hint)
 
     async def _drop_former(self) -> None:
         """Forget the replaced indexes: they are stopped, and all their records are in the journal."""
-        session = self._sessions.current
-        if session is None or not self._rebinder.is_settled or self._context.host.counts.open_gaps:
+        session = self.sessions.current
+        if session is None or not self.rebinder.is_settled or self.context.host.counts.open_gaps:
             return
         for pipeline in session.pipelines:
             if pipeline.former:
-                await self._sessions.save(session.id, replace(pipeline, former=()))
+                await self.sessions.save(session.id, replace(pipeline, former=()))

@@ -1,6 +1,6 @@
 """Rebind the pipelines of a session to the connection that stands now."""
 
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from vdbevents.errors import ServiceRefusedError
@@ -14,22 +14,18 @@ from vdbevents.sessions.plan import Pipeline
 from vdbevents.sessions.recorded_session import REBOUND_EVENT, RecordedSession, unbound
 
 
+@dataclass(slots=True)
 class Rebinder:
-    """The rebindings of this run.
+    """The rebindings of this run; `rebound_at` is the monotonic time of the last one."""
 
-    Attributes:
-        rebound_at: when the last one was done; seconds on the monotonic clock.
-    """
-
-    def __init__(self, context: RecoveryContext, sessions: KnownSessions, follower: SessionFollower) -> None:
-        self._context = context
-        self._sessions = sessions
-        self._follower = follower
-        self._unstopped: list[tuple[Pipeline, str]] = []
-        self._requested: set[tuple[str, str]] = set()
-        self._pauses: dict[str, float] = {}
-        self._refused: list[Missing] = []
-        self.rebound_at = 0.0
+    context: RecoveryContext
+    sessions: KnownSessions
+    follower: SessionFollower
+    rebound_at: float = 0.0
+    _unstopped: list[tuple[Pipeline, str]] = field(default_factory=list)
+    _requested: set[tuple[str, str]] = field(default_factory=set)
+    _pauses: dict[str, float] = field(default_factory=dict)
+    _refused: list[Missing] = field(default_factory=list)
 
     @property
     def is_settled(self) -> bool:
@@ -53,13 +49,13 @@ class Rebinder:
 
     async def rebind(self, session: RecordedSession) -> None:
         """Rebind all running pipelines that send to an earlier connection of this directory's listeners."""
-        context = self._context
+        context = self.context
         await self._stop_former()
         waiting = [it for it in unbound(session, context.ws_id) if await context.is_own(it.ws_id)]
         waiting += [
             it for it in session.pipelines if it not in waiting and (it.kind, it.stream.id) in self._requested
         ]
-        if not waiting or not await self._follower.is_running(session):
+        if not waiting or not await self.follower.is_running(session):
             return
         # Never bind to an id that the journal might not have: after a crash nobody would know whose it is.
         await context.flushed()
@@ -71,16 +67,16 @@ class Rebinder:
 
     def _open_gap(self, waiting: list[Pipeline]) -> None:
         """Open a gap for streams of which no gap is open: what they made went to a closed connection."""
-        known = list(self._context.host.counts.open_gaps.values())
+        known = list(self.context.host.counts.open_gaps.values())
         streams = dict.fromkeys(pipeline.stream.id for pipeline in waiting)
         unmarked = [it for it in streams if not any(it in (gap.streams or (it,)) for gap in known)]
         if unmarked:
             now_ms = files.wall_ms()
             reason = f"bound to {waiting[0].ws_id}, which was closed"
-            self._context.open_gap(now_ms, now_ms, reason, tuple(unmarked))
+            self.context.open_gap(now_ms, now_ms, reason, tuple(unmarked))
 
     async def _rebind(self, session: RecordedSession, pipeline: Pipeline) -> None:
-        context, began = self._context, self._context.now()
+        context, began = self.context, self.context.now()
         rebind = partial(
             p.rebind_pipeline,
             context.account,
@@ -97,7 +93,7 @@ class Rebinder:
             self._requested.discard((pipeline.kind, pipeline.stream.id))
             self._refused.append(Missing(f"{pipeline.title}, from then on", error.message))
             failed = replace(pipeline, status="failed", error=error.message, bindings=pipeline.bindings + 1)
-            await self._sessions.save(session.id, failed)
+            await self.sessions.save(session.id, failed)
             return
         self._requested.discard((bound.kind, bound.stream.id))
         self.rebound_at = context.now()
@@ -116,13 +112,13 @@ class Rebinder:
         context.write(REBOUND_EVENT, data)
         context.host.say(f"rebound {bound.title} to {context.ws_id}")
         # The old index is stopped once the file names it: its records are still to be fetched.
-        await self._sessions.save(session.id, bound)
+        await self.sessions.save(session.id, bound)
         await self._stop_former()
 
     async def _stop_former(self) -> None:
         for pipeline, session_id in list(self._unstopped):
             try:
-                await self._context.ask(partial(p.stop_former, self._context.account, pipeline, session_id))
+                await self.context.ask(partial(p.stop_former, self.context.account, pipeline, session_id))
             except ServiceRefusedError as error:
-                self._context.host.say(f"{pipeline.title}: {error.message}", problem=True, hint=error.hint)
+                self.context.host.say(f"{pipeline.title}: {error.message}", problem=True, hint=error.hint)
             self._unstopped.remove((pipeline, session_id))

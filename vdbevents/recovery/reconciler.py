@@ -19,6 +19,7 @@ from vdbevents.recovery.gap_filler import GapFiller
 from vdbevents.recovery.known_sessions import KnownSessions
 from vdbevents.recovery.rebinding import Rebinder
 from vdbevents.recovery.session_follower import SessionFollower
+from vdbevents.recovery.stale_streams import StaleWatch
 from vdbevents.recovery.stream_monitor import StreamMonitor
 
 _ROUND_SECONDS: Final = 1.0
@@ -42,44 +43,39 @@ class Reconciler:
             stale_seconds: how long a screen may go without a description; 0: forever.
             linger_seconds: how long after a fetch the live copy of an event may still arrive.
         """
-        self._context = RecoveryContext(directory, account, linger_seconds)
-        self._sessions = KnownSessions(self._context)
-        self._follower = SessionFollower(self._context, self._sessions)
-        self._rebinder = Rebinder(self._context, self._sessions, self._follower)
-        self._monitor = StreamMonitor(self._context, self._follower, self._rebinder, stale_seconds)
-        self._filler = GapFiller(self._context, self._sessions, self._follower, self._rebinder, self._monitor)
+        context = self._context = RecoveryContext(directory, account, linger_seconds)
+        sessions = self._sessions = KnownSessions(context)
+        follower = self._follower = SessionFollower(context, sessions)
+        rebinder = self._rebinder = Rebinder(context, sessions, follower)
+        watch = self._watch = StaleWatch(stale_seconds)
+        self._monitor = StreamMonitor(context, follower, rebinder, watch)
+        self._filler = GapFiller(context, sessions, follower, rebinder, watch.stale)
         self._connected = asyncio.Event()
         self._complaint = ""
 
-    # What the listener calls.
+    # `Recovery` says what these are for.
 
     def was_live(self, since_ms: int) -> bool:
-        """Return whether a session of this directory may have sent something after a time."""
         session = self._sessions.current
         if session is None or not any(pipeline.ws_id for pipeline in session.pipelines):
             return False
         return session.may_run or (session.ended_ms is not None and session.ended_ms > since_ms)
 
     def connected(self, ws_id: str) -> None:
-        """Take a new connection; what arrives over it is compared with what was fetched."""
         self._context.connected(ws_id)
         self._connected.set()
 
     def disconnected(self) -> None:
-        """Give up the connection, and with it every event on its way."""
         self._context.disconnected()
 
     def is_known(self, event: Mapping[str, Any]) -> bool:
-        """Return whether an event that arrives was fetched before, and is in the journal."""
         return self._context.duplicates.is_known(event)
 
     @property
     def stale(self) -> list[dict[str, Any]]:
-        """The stale streams, as the status file has them."""
         return self._monitor.to_dicts()
 
     async def run(self, host: RecoveryHost) -> None:
-        """Keep pipelines bound and gaps filled until cancelled."""
         context = self._context
         context.host = host
         backoff = Backoff(_SHORTEST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS)
@@ -126,7 +122,7 @@ class Reconciler:
             await self._monitor.check(session)
             await self._rebinder.rebind(session)
         else:
-            self._monitor.stale.clear()
+            self._watch.stale.clear()
         await self._filler.fill()
         await follower.poll()
         context.duplicates.expire(context.now())

@@ -1,5 +1,6 @@
 """Follow a session over the API: its events go to the connection that created it, and to no other."""
 
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
 
@@ -16,23 +17,19 @@ _POLL_AFTER_END_SECONDS: Final = 900.0
 _RUNNING: Final = ("starting", "active")
 
 
+@dataclass(slots=True)
 class SessionFollower:
-    """What the API says about the sessions of this directory.
+    """What the API says about the sessions; `ended_at` is when the end of each was noticed (monotonic)."""
 
-    Attributes:
-        ended_at: when this run noticed the end of each session; seconds on the monotonic clock.
-    """
-
-    def __init__(self, context: RecoveryContext, sessions: KnownSessions) -> None:
-        self._context = context
-        self._sessions = sessions
-        self._statuses: dict[str, set[str]] = {}
-        self._poll_at = 0.0
-        self.ended_at: dict[str, float] = {}
+    context: RecoveryContext
+    sessions: KnownSessions
+    ended_at: dict[str, float] = field(default_factory=dict)
+    _statuses: dict[str, set[str]] = field(default_factory=dict)
+    _poll_at: float = 0.0
 
     def note_end(self, session_id: str) -> None:
         """Note that a session has ended, or will."""
-        self.ended_at.setdefault(session_id, self._context.now())
+        self.ended_at.setdefault(session_id, self.context.now())
 
     async def is_running(self, session: RecordedSession) -> bool:
         """Return whether the API says that a session runs; one that has ended must not be touched."""
@@ -40,29 +37,29 @@ class SessionFollower:
         return answer is not None and answer.status in _RUNNING
 
     async def _get(self, session: RecordedSession) -> CloudSession | None:
-        get = partial(self._context.account.get_session, session.id, session.collection_id)
+        get = partial(self.context.account.get_session, session.id, session.collection_id)
         try:
-            answer = await self._context.ask(get)
+            answer = await self.context.ask(get)
         except ServiceRefusedError as error:
             if session.id not in self.ended_at:
-                self._context.host.say(error.message, problem=True, hint=error.hint)
+                self.context.host.say(error.message, problem=True, hint=error.hint)
             self.note_end(session.id)
             return None
         if answer.status not in ("created", *_RUNNING):
             self.note_end(session.id)
         if answer.status in ENDED and session.may_run:
-            await self._sessions.mark_ended(answer)
+            await self.sessions.mark_ended(answer)
         return answer
 
     async def poll(self) -> None:
         """Journal the current session's missing events, if it is time to ask again."""
-        session, now = self._sessions.current, self._context.now()
-        if session is None or session.ws_id in ("", self._context.ws_id) or now < self._poll_at:
+        session, now = self.sessions.current, self.context.now()
+        if session is None or session.ws_id in ("", self.context.ws_id) or now < self._poll_at:
             return
         if now > self.ended_at.get(session.id, now) + _POLL_AFTER_END_SECONDS:
             return
         self._poll_at = now + _POLL_SECONDS
-        if await self._context.is_own(session.ws_id):
+        if await self.context.is_own(session.ws_id):
             await self.write_missing(session)
 
     async def write_missing(self, session: RecordedSession) -> None:
@@ -73,12 +70,12 @@ class SessionFollower:
         known = self._statuses.setdefault(session.id, set())
         if not missing_events(answer, known):
             return
-        await self._context.flushed()
-        journal = self._context.directory.journal
-        known |= await self._context.in_thread(partial(journaled_statuses, journal, session.id))
+        await self.context.flushed()
+        journal = self.context.directory.journal
+        known |= await self.context.in_thread(partial(journaled_statuses, journal, session.id))
         events = missing_events(answer, known)
         known.update(event["status"] for event in events)
-        dropped = self._context.host.counts.dropped
-        self._context.write_fetched(events)
-        if self._context.host.counts.dropped != dropped:
+        dropped = self.context.host.counts.dropped
+        self.context.write_fetched(events)
+        if self.context.host.counts.dropped != dropped:
             del self._statuses[session.id]

@@ -47,7 +47,8 @@ class StaleWatch:
         running = {it.stream.id: it for it in pipelines if it.kind == "visual_index"}
         known = {} if was_paused else self._since
         self._since = {_binding(it): known.get(_binding(it), now) for it in running.values()}
-        self.stale = {stream_id: stale for stream_id, stale in self.stale.items() if stream_id in running}
+        for stream_id in self.stale.keys() - running.keys():
+            del self.stale[stream_id]
         fresh = [
             stale for stream_id, stale in self.stale.items() if last_seen.get(stream_id, 0.0) > stale.since
         ]
