@@ -11,7 +11,7 @@ from vdbevents import cloud
 from vdbevents.events import envelope, gaps, identity, lifecycle
 from vdbevents.recovery.backfill import Backfill
 from vdbevents.recovery.journal_tail import BACKFILL_EVENT, JournalTail
-from vdbevents.recovery.session_events import journaled_statuses, missing_events
+from vdbevents.recovery.session_follower import journaled_statuses, missing_events
 from vdbevents.recovery.stale_streams import StaleWatch
 from vdbevents.sessions import recorded_session
 from vdbevents.sessions.plan import Pipeline

@@ -6,7 +6,6 @@
 import contextlib
 import itertools
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from typing import Any, NamedTuple
 
 from vdbevents import __version__
@@ -73,25 +72,13 @@ def _text(milliseconds: int | None) -> str | None:
     return None if milliseconds is None else envelope.utc_text(milliseconds)
 
 
-def written_ms(status: Mapping[str, Any]) -> int | None:
-    """Return when a status was written."""
-    return _milliseconds(status.get("written"))
-
-
-def _milliseconds(text: object) -> int | None:
-    try:
-        return round(datetime.fromisoformat(str(text)).timestamp() * 1000)
-    except ValueError:
-        return None
-
-
 def unmarked_outage(status: Mapping[str, Any]) -> Outage | None:
     """Return the outage that no `listener.gap` line marks, from the last status of a run."""
-    since = [_milliseconds(status.get("blind_since"))]
+    since = [fields.unix_ms(status.get("blind_since"))]
     reason = str(status.get("blind_reason"))
     if status.get("state") not in (None, ListenerState.STOPPED):
         # What it held in memory is lost too, although it lived on for a while.
-        since += [_milliseconds(status.get("unwritten_since")), written_ms(status)]
+        since += [fields.unix_ms(status.get("unwritten_since")), fields.unix_ms(status.get("written"))]
         reason = f"the listener with PID {status.get('pid')} ended unexpectedly"
     known = [moment for moment in since if moment is not None]
     return Outage(min(known), reason) if known else None
@@ -100,9 +87,9 @@ def unmarked_outage(status: Mapping[str, Any]) -> Outage | None:
 def restore_counts(counts: ListenerCounts, status: Mapping[str, Any]) -> None:
     """Continue from the counts of the last run, as far as its status has them."""
     with contextlib.suppress(AttributeError, TypeError, KeyError, ValueError):
-        counts.since_ms = _milliseconds(status["events"]["since"]) or 0
+        counts.since_ms = fields.unix_ms(status["events"]["since"]) or 0
         for name, channel in status["events"]["channels"].items():
-            counts.channels[name] = ChannelCount(int(channel["count"]), _milliseconds(channel["last"]) or 0)
+            counts.channels[name] = ChannelCount(int(channel["count"]), fields.unix_ms(channel["last"]) or 0)
         counts.gaps = int(status["gaps"])
         counts.dropped = int(status["dropped"])
         counts.unrecovered = int(status["unrecovered"])

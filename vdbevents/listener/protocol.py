@@ -39,8 +39,7 @@ class ConnectionSettings:
     longest_wait: float = 60.0
 
 
-@dataclass(frozen=True, slots=True)
-class Outage:
+class Outage(NamedTuple):
     """A time since which nothing is received (ms since the epoch), and why."""
 
     since_ms: int
@@ -60,8 +59,7 @@ class ListenerState(StrEnum):
 # Inputs.
 
 
-@dataclass(frozen=True, slots=True)
-class Started:
+class Started(NamedTuple):
     """The listener holds its lock.
 
     Attributes:
@@ -75,8 +73,7 @@ class Started:
     ws_ids: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Failed:
+class Failed(NamedTuple):
     """An attempt to connect failed before the WebSocket was open."""
 
     failure: Failure
@@ -88,13 +85,12 @@ class Opened:
 
 
 class Received(NamedTuple):
-    """A text or binary message arrived. A tuple, as `Append` is: one is made per event."""
+    """A text or binary message arrived."""
 
     payload: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Closed:
+class Closed(NamedTuple):
     """The WebSocket is closed.
 
     Attributes:
@@ -127,15 +123,13 @@ class EventsDropped:
     until_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class Supplied:
+class Supplied(NamedTuple):
     """The recovery has lines for the journal: fetched events, and its own."""
 
     records: Sequence[Record]
 
 
-@dataclass(frozen=True, slots=True)
-class StopRequested:
+class StopRequested(NamedTuple):
     """The listener must stop; `by` names the signal, such as `SIGTERM`."""
 
     by: str
@@ -166,8 +160,7 @@ class Append(NamedTuple):
     record: Record
 
 
-@dataclass(frozen=True, slots=True)
-class Announce:
+class Announce(NamedTuple):
     """Write the connection's id to its file; print it if it is the `first` of this run."""
 
     ws_id: str
@@ -179,15 +172,13 @@ class Withdraw:
     """Remove the file with the connection's id."""
 
 
-@dataclass(frozen=True, slots=True)
-class WakeAt:
+class WakeAt(NamedTuple):
     """Answer with `Woken` at this time of the monotonic clock. Replaces an earlier `WakeAt`."""
 
     monotonic: float
 
 
-@dataclass(frozen=True, slots=True)
-class ShowMessage:
+class ShowMessage(NamedTuple):
     """Show a message to a person, as a warning if it is a `problem`."""
 
     text: str
@@ -195,8 +186,7 @@ class ShowMessage:
     hint: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class End:
+class End(NamedTuple):
     """Stop. `error` is None if that was requested."""
 
     error: VdbeventsError | None

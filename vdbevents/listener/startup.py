@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from vdbevents.errors import InputError, StorageError
+from vdbevents.events import fields
 from vdbevents.journal import append, files, reader
 from vdbevents.listener.counters import ListenerCounts
 from vdbevents.listener.listener_options import ListenerOptions
-from vdbevents.listener.listener_status import count_line, restore_counts, unmarked_outage, written_ms
+from vdbevents.listener.listener_status import count_line, restore_counts, unmarked_outage
 from vdbevents.listener.protocol import Outage
 
 _MOST_RECOUNTED_BYTES = 64 << 20
@@ -76,7 +77,7 @@ def _counts_so_far(options: ListenerOptions, size: int, status: Mapping[str, Any
 
 
 def _outage(options: ListenerOptions, status: Mapping[str, Any]) -> Outage | None:
-    outage, stopped_ms = unmarked_outage(status), written_ms(status)
+    outage, stopped_ms = unmarked_outage(status), fields.unix_ms(status.get("written"))
     if outage is not None or stopped_ms is None or options.recovery is None:
         return outage
     # After an orderly stop in the middle of a session its events are missing all the same.

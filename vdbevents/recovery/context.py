@@ -1,9 +1,8 @@
 """Share the current connection, API calls and journal lines between the parts of the recovery."""
 
 import asyncio
-import contextlib
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -101,13 +100,9 @@ class RecoveryContext:
         self.check()
         return result
 
-    @contextlib.contextmanager
-    def deferring(self) -> Iterator[None]:
+    def defer(self, error: ServiceUnreachableError) -> None:
         """Note a transient error, to raise it at the end of the round."""
-        try:
-            yield
-        except ServiceUnreachableError as error:
-            self.deferred = self.deferred or error
+        self.deferred = self.deferred or error
 
     async def flushed(self) -> None:
         """Wait until everything received is in the journal."""

@@ -91,7 +91,7 @@ class GapFiller:
                 backfill.refuse(error.message)
                 continue
             except ServiceUnreachableError as error:
-                context.deferred = context.deferred or error
+                context.defer(error)
                 backfill.skip()
                 continue
             context.write_fetched(backfill.take(page.records, more=page.more))

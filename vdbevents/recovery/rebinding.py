@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from vdbevents.errors import ServiceRefusedError
+from vdbevents.errors import ServiceRefusedError, ServiceUnreachableError
 from vdbevents.events.gaps import Missing
 from vdbevents.journal import files
 from vdbevents.recovery.context import RecoveryContext
@@ -62,8 +62,10 @@ class Rebinder:
         self._open_gap(waiting)
         # Transcripts last: each stands still until it is started again, and must not wait for an index.
         for pipeline in sorted(waiting, key=lambda it: it.kind == "transcript"):
-            with context.deferring():
+            try:
                 await self._rebind(session, pipeline)
+            except ServiceUnreachableError as error:
+                context.defer(error)
 
     def _open_gap(self, waiting: list[Pipeline]) -> None:
         """Open a gap for streams of which no gap is open: what they made went to a closed connection."""
