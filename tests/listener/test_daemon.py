@@ -22,7 +22,7 @@ class Silent:
         pass
 
 
-def test_a_bug_in_what_connects_ends_the_listener_and_is_not_swallowed(tmp_path, monkeypatch):
+def test_a_bug_while_connecting_ends_the_listener(tmp_path, monkeypatch):
     state = journal_state.StateDirectory(tmp_path / "state")
     state.create()
 

@@ -126,7 +126,7 @@ def test_a_wait_is_never_shorter_than_the_service_asked_for(asked, wait):
     assert wait_after(bench.does(m.Failed(Failure("busy", retry_after=asked))), bench) == wait
 
 
-def test_it_tries_for_ever_unless_told_otherwise():
+def test_it_retries_forever_by_default():
     bench = Bench()
     bench.started()
     for _ in range(10_000):
@@ -135,7 +135,7 @@ def test_it_tries_for_ever_unless_told_otherwise():
 
 
 @pytest.mark.parametrize("allowed", [0, 1, 3])
-def test_it_gives_up_after_as_many_retries_as_were_allowed(allowed):
+def test_it_gives_up_after_the_allowed_number_of_retries(allowed):
     bench = Bench(max_retries=allowed)
     bench.started()
     for _ in range(allowed):
@@ -148,7 +148,7 @@ def test_it_gives_up_after_as_many_retries_as_were_allowed(allowed):
     assert "Connection refused" in end.error.message
 
 
-def test_a_fatal_failure_ends_it_at_once_with_the_cure():
+def test_a_fatal_failure_ends_it_at_once_with_a_hint():
     bench = Bench()
     bench.started()
 
@@ -180,7 +180,7 @@ def test_frames_before_the_opening_message_are_kept_as_events():
     assert of_type(then, m.Announce) == [m.Announce("ws-1", first=True)]
 
 
-def test_a_service_that_sends_no_id_in_time_is_left_and_tried_again():
+def test_a_service_that_sends_no_id_in_time_is_retried():
     bench = Bench(step_limit=20)
     bench.started()
     (limit,) = of_type(bench.does(m.Opened()), m.WakeAt)
@@ -242,7 +242,7 @@ def test_a_connection_that_went_silent_may_have_been_dead_since_its_last_sign_of
     assert gap["seconds"] == 42.0
 
 
-def test_a_run_that_was_killed_left_a_gap_and_an_orderly_one_did_not():
+def test_a_killed_run_leaves_a_gap_and_an_orderly_stop_does_not():
     killed = Bench()
     killed.started(outage=m.Outage(WALL - 60_000, "the listener with PID 77 ended unexpectedly"))
     orderly = Bench()
@@ -255,7 +255,7 @@ def test_a_run_that_was_killed_left_a_gap_and_an_orderly_one_did_not():
 
 
 @pytest.mark.parametrize("state", ["connecting", "opening", "connected", "waiting"])
-def test_asked_to_end_it_ends_from_every_state_and_does_nothing_more(state):
+def test_a_stop_request_ends_it_in_every_state(state):
     bench = in_state(state)
 
     actions = bench.does(m.StopRequested("SIGTERM"))
@@ -278,7 +278,7 @@ happenings = st.one_of(
 
 
 @given(steps=st.lists(st.tuples(happenings, st.floats(0, 100)), max_size=40), draw=st.floats(0, 0.999))
-def test_whatever_happens_every_message_is_kept_and_it_never_rests_without_a_plan(steps, draw):
+def test_any_inputs_keep_every_message_and_schedule_the_next_attempt(steps, draw):
     bench = Bench(draw)
     bench.started()
     for happening, after in steps:
@@ -293,7 +293,7 @@ def test_whatever_happens_every_message_is_kept_and_it_never_rests_without_a_pla
             assert of_type(actions, m.Connect)
 
 
-def test_a_service_that_names_ever_new_kinds_does_not_fill_the_counts():
+def test_a_service_that_keeps_inventing_channels_does_not_fill_the_counts():
     bench = Bench()
     bench.started()
     bench.connected()
@@ -311,7 +311,7 @@ def test_a_service_that_names_ever_new_kinds_does_not_fill_the_counts():
 REFUSED = Failure("the service refused the API key (401)", fatal=True, hint="get a key")
 
 
-def test_a_key_that_was_good_once_is_tried_again_when_it_is_refused():
+def test_a_key_that_worked_is_retried_when_refused():
     bench = Bench(draw=0.0)
     bench.started()
     bench.connected()
@@ -326,7 +326,7 @@ def test_a_key_that_was_good_once_is_tried_again_when_it_is_refused():
         assert of_type(bench.does(m.Woken(), after=60), m.Connect) == [m.Connect()]
 
 
-def test_a_key_that_was_never_good_is_the_end_however_often_the_network_failed_before():
+def test_a_key_that_never_worked_ends_it_after_any_network_failures():
     bench = Bench()
     bench.started()
     bench.does(m.Failed(DOWN))
@@ -337,7 +337,7 @@ def test_a_key_that_was_never_good_is_the_end_however_often_the_network_failed_b
     assert isinstance(end.error, ServiceRefusedError)
 
 
-def test_a_key_that_was_good_once_is_given_up_after_as_many_retries_as_were_allowed():
+def test_a_key_that_worked_is_retried_only_as_often_as_allowed():
     bench = Bench(max_retries=1)
     bench.started()
     bench.connected()
@@ -372,7 +372,7 @@ STATES = ["connecting", "opening", "connected", "waiting"]
 
 @pytest.mark.parametrize("state", STATES)
 @pytest.mark.parametrize(("after", "ahead"), [(2, 300), (2, -300), (302, -300), (2, 5)])
-def test_when_one_clock_has_gone_on_without_the_other_it_connects_anew_at_once(state, after, ahead):
+def test_when_the_clocks_come_apart_it_reconnects_at_once(state, after, ahead):
     bench = in_state(state)
     before = bench.machine.state
 
@@ -388,21 +388,21 @@ def test_when_one_clock_has_gone_on_without_the_other_it_connects_anew_at_once(s
 
 @pytest.mark.parametrize("state", STATES)
 @pytest.mark.parametrize(("after", "ahead"), [(2, 0), (2, 4.9), (2, -4.9), (3600, 0)])
-def test_clocks_that_go_together_say_nothing_though_a_process_was_stopped(state, after, ahead):
+def test_clocks_that_agree_do_nothing_even_after_a_pause(state, after, ahead):
     bench = in_state(state)
 
     assert bench.does(m.Ticked(), after=after, ahead=ahead) == []
     assert bench.machine.state == state
 
 
-def test_the_first_look_at_the_clocks_has_nothing_to_compare():
+def test_the_first_tick_compares_nothing():
     bench = Bench()
     bench.started()
 
     assert bench.does(m.Ticked(), after=1, ahead=1000) == []
 
 
-def test_what_was_slept_through_is_a_gap_from_the_last_look_at_the_clocks():
+def test_a_sleep_is_a_gap_from_the_last_tick():
     bench = in_state("connected")
     slept = bench.does(m.Ticked(), after=2, ahead=300)
     back = bench.connected("ws-2")
@@ -414,7 +414,7 @@ def test_what_was_slept_through_is_a_gap_from_the_last_look_at_the_clocks():
     assert "slept" in gap["reason"]
 
 
-def test_sleep_in_a_gap_makes_it_longer_and_no_second_one():
+def test_a_sleep_within_a_gap_makes_it_longer():
     bench = in_state("connected")
     bench.does(m.Closed(1006, ""), after=1)
     bench.does(m.Ticked(), after=1, ahead=300)
@@ -426,7 +426,7 @@ def test_sleep_in_a_gap_makes_it_longer_and_no_second_one():
     assert bench.machine.counts.gaps == 1
 
 
-def test_a_clock_that_was_set_back_makes_a_gap_that_does_not_end_before_it_began():
+def test_a_clock_set_back_makes_no_gap_that_ends_before_it_starts():
     bench = in_state("connected")
     bench.does(m.Ticked(), after=2, ahead=-3600)
     gap = own_events(bench.connected("ws-2"))["listener.gap"]
@@ -435,7 +435,7 @@ def test_a_clock_that_was_set_back_makes_a_gap_that_does_not_end_before_it_began
     assert gap["since"] <= gap["until"]
 
 
-def test_a_time_that_was_waited_for_before_the_clocks_came_apart_connects_no_second_time():
+def test_a_wake_up_from_before_the_clocks_came_apart_does_not_connect_again():
     bench = in_state("waiting")
     bench.does(m.Ticked(), after=0.1, ahead=300)
 
@@ -452,7 +452,7 @@ def test_an_attempt_after_clocks_came_apart_fails_like_any_other():
 # What found no room
 
 
-def test_what_was_dropped_is_a_gap_of_its_own_though_the_connection_stood():
+def test_dropped_events_are_a_gap_of_their_own():
     bench = in_state("connected")
     actions = bench.does(m.EventsDropped(7, WALL + 1000, WALL + 5000), after=10)
 
@@ -471,7 +471,7 @@ def test_what_was_dropped_is_a_gap_of_its_own_though_the_connection_stood():
     assert bench.machine.state is m.ListenerState.CONNECTED
 
 
-def test_what_was_dropped_by_a_run_that_could_not_say_so_is_told_by_the_next():
+def test_dropped_events_of_the_last_run_get_a_gap_in_the_next():
     counts = counters.ListenerCounts()
     lost = {"count": 3, "since": envelope.utc_text(WALL), "until": envelope.utc_text(WALL + 1)}
     counts.note_own({"channel": "vdbevents", "event": "listener.dropped", "data": lost})
@@ -482,7 +482,7 @@ def test_what_was_dropped_by_a_run_that_could_not_say_so_is_told_by_the_next():
     assert counts.unmarked == {}
 
 
-def test_what_a_gap_tells_of_already_is_not_told_again():
+def test_dropped_events_that_have_a_gap_get_no_second_one():
     counts = counters.ListenerCounts()
     bench = Bench(counts=counts)
     lost = {"count": 3, "since": envelope.utc_text(WALL), "until": envelope.utc_text(WALL + 1)}
@@ -493,7 +493,7 @@ def test_what_a_gap_tells_of_already_is_not_told_again():
 
 
 @pytest.mark.parametrize("data", [None, {}, {"count": "3"}, {"count": 0, "since": "2026-01-01T00:00:00Z"}])
-def test_a_line_about_dropped_events_that_makes_no_sense_is_no_loss(data):
+def test_a_malformed_dropped_line_is_ignored(data):
     counts = counters.ListenerCounts()
     counts.note_own({"channel": "vdbevents", "event": "listener.dropped", "data": data})
 
@@ -508,7 +508,7 @@ def fetched(channel="transcript", stream_id="rts-1"):
 
 
 @pytest.mark.parametrize("state", STATES)
-def test_what_is_supplied_is_written_and_counted_in_every_state(state):
+def test_supplied_lines_are_written_and_counted_in_every_state(state):
     bench = in_state(state)
     own = envelope.own_record("listener.backfill", {}, WALL)
     actions = bench.does(m.Supplied([fetched(), own, fetched("visual_index")]), after=5)
@@ -522,7 +522,7 @@ def test_what_is_supplied_is_written_and_counted_in_every_state(state):
     assert {name: it.count for name, it in counts.items()} == {"transcript": 1, "visual_index": 1}
 
 
-def test_a_description_that_was_fetched_later_does_not_say_that_a_screen_is_seen():
+def test_a_backfilled_description_is_not_a_sign_of_life():
     bench = in_state("connected")
     bench.does(m.Supplied([fetched("visual_index")]))
     assert bench.machine.counts.last_seen == {}
@@ -531,7 +531,7 @@ def test_a_description_that_was_fetched_later_does_not_say_that_a_screen_is_seen
     assert bench.machine.counts.last_seen == {"rts-1": bench.seconds}
 
 
-def test_a_service_that_names_ever_new_streams_does_not_fill_the_memory():
+def test_a_service_that_keeps_inventing_streams_does_not_fill_the_memory():
     bench = in_state("connected")
     for number in range(500):
         bench.does(m.Received(b'{"channel":"visual_index","rtstream_id":"rts-%d"}' % number))
@@ -545,7 +545,7 @@ def closes(gap, status, **changes):
 
 
 @pytest.mark.parametrize(("status", "unrecovered"), [("recovered", 0), ("incomplete", 1)])
-def test_a_gap_is_open_until_it_is_told_what_became_of_it(status, unrecovered):
+def test_a_gap_is_open_until_a_line_closes_it(status, unrecovered):
     bench = in_state("connected")
     bench.does(m.Closed(1006, ""), after=1)
     bench.does(m.Woken(), after=60)
@@ -559,7 +559,7 @@ def test_a_gap_is_open_until_it_is_told_what_became_of_it(status, unrecovered):
     assert (counts.gaps, counts.unrecovered, dict(counts.open_gaps)) == (1, unrecovered, {})
 
 
-def test_gaps_are_counted_from_lines_as_they_are_counted_from_what_happens():
+def test_gaps_are_counted_from_lines_as_from_inputs():
     draws = random.Random(1)
     bench = Bench(draw=draws.random)
     lines = list(bench.started())
@@ -581,7 +581,7 @@ def test_gaps_are_counted_from_lines_as_they_are_counted_from_what_happens():
 # What is known
 
 
-def test_an_event_that_was_fetched_before_it_came_is_not_written_again_and_not_counted():
+def test_an_event_that_was_fetched_before_is_neither_written_nor_counted():
     asked = []
 
     def is_known(event):
@@ -596,7 +596,7 @@ def test_an_event_that_was_fetched_before_it_came_is_not_written_again_and_not_c
     assert bench.machine.counts.channels["unknown"].count == 2
 
 
-def test_an_event_that_was_known_is_a_sign_of_life_all_the_same():
+def test_a_known_event_is_a_sign_of_life():
     bench = in_state("connected", is_known=lambda _: True, ping_interval=20)
     bench.does(m.Received(b"{}"), after=100)
     bench.does(m.Closed(1006, "no answer to pings", silent=True), after=30)
@@ -605,14 +605,14 @@ def test_an_event_that_was_known_is_a_sign_of_life_all_the_same():
     assert own_events(bench.connected("ws-2"))["listener.gap"]["seconds"] == 90
 
 
-def test_what_comes_before_the_connection_has_its_id_is_nobody_s_to_know():
+def test_events_before_the_connection_id_are_never_known():
     bench = in_state("opening", is_known=lambda _: True)
 
     assert of_type(bench.does(m.Received(b'{"n":1}')), m.Append)
 
 
 @pytest.mark.parametrize(("is_known", "hint"), [(None, True), (lambda _: False, False)])
-def test_that_pipelines_have_to_be_started_anew_is_said_where_nobody_does_it(is_known, hint):
+def test_without_a_recovery_a_hint_says_to_restart_the_pipelines(is_known, hint):
     bench = in_state("connected", is_known=is_known)
     bench.does(m.Closed(1006, ""), after=1)
     bench.does(m.Woken(), after=60)
@@ -634,7 +634,7 @@ POSSIBLE = {
 
 @settings(deadline=None)
 @given(data=st.data(), seed=st.integers(0, 9), skew=st.sampled_from([0, -10_000_000]))
-def test_whatever_happens_each_blindness_is_one_gap_and_nothing_that_came_is_lost(data, seed, skew):
+def test_any_inputs_mark_each_outage_as_one_gap_and_lose_nothing_received(data, seed, skew):
     known, written, sent, connections = set(), [], [], 0
     bench = Bench(random.Random(seed).random, is_known=lambda event: event["n"] in known)
     bench.ahead_ms = skew

@@ -82,13 +82,13 @@ patient = settings(max_examples=200, deadline=None, suppress_health_check=[Healt
 
 @patient
 @given(story=any_of(HAPPENINGS), skew_ms=st.sampled_from([0, 7_200_000, -7_200_000]))
-def test_however_it_was_blind_the_journal_is_complete_in_the_end(story, skew_ms):
+def test_after_any_interruptions_the_journal_is_complete(story, skew_ms):
     ends_complete(story, skew_ms=skew_ms)
 
 
 @patient
 @given(story=any_of(HAPPENINGS | DISK))
-def test_whatever_the_disk_refuses_the_journal_is_complete_in_the_end(story):
+def test_after_any_disk_failures_the_journal_is_complete(story):
     ends_complete(story)
 
 
@@ -151,12 +151,12 @@ STORIES = {
 
 
 @pytest.mark.parametrize("name", STORIES)
-def test_it_is_complete_where(name):
+def test_the_journal_is_complete_after(name):
     ends_complete(STORIES[name])
 
 
 @pytest.mark.parametrize("call", [4, 6])
-def test_a_screen_whose_description_was_begun_anew_is_described_once_though_a_call_failed(call):
+def test_a_stale_screen_s_records_are_journaled_once_though_a_call_failed(call):
     with world(stale_seconds=30) as there:
         shows(there, 2)
         receives(there, 5)
@@ -169,7 +169,7 @@ def test_a_screen_whose_description_was_begun_anew_is_described_once_though_a_ca
         there.assert_complete()
 
 
-def test_what_a_capture_made_that_is_not_known_any_more_is_said_to_be_missing():
+def test_events_of_a_forgotten_capture_are_reported_missing():
     with world() as there:
         says(there, 5)
         receives(there, 5)

@@ -27,7 +27,7 @@ def told(*pipelines, session="s-1", **more):
 # Two writers
 
 
-def test_what_was_bound_anew_meanwhile_stays_so():
+def test_a_rebinding_made_meanwhile_is_kept():
     other = pipeline("transcript", "rts-mic")
     mine = told(other, pipeline(), status="recording")
 
@@ -36,32 +36,32 @@ def test_what_was_bound_anew_meanwhile_stays_so():
     assert merge_bindings(mine, there) == told(other, pipeline(**BOUND), status="recording")
 
 
-def test_what_i_know_newer_of_is_mine():
+def test_a_newer_state_of_mine_wins():
     assert merge_bindings(told(pipeline(**BOUND)), told(pipeline())) == told(pipeline(**BOUND))
     failed = pipeline(status="failed", error="no")
     assert merge_bindings(told(failed), told(pipeline())) == told(failed)
 
 
-def test_what_has_ended_stays_ended_though_it_was_bound_anew():
+def test_a_stopped_pipeline_stays_stopped_though_it_was_rebound():
     mine = told(pipeline(status="stopped"))
 
     assert merge_bindings(mine, told(pipeline(**BOUND))) == told(pipeline(**BOUND, status="stopped"))
 
 
-def test_a_pipeline_of_another_kind_or_stream_is_another():
+def test_pipelines_of_another_kind_or_stream_are_not_merged():
     mine = told(pipeline(), pipeline("audio_index", "rts-mic"))
     there = told(pipeline(stream_id="rts-mic", **BOUND), pipeline("audio_index", **BOUND))
 
     assert merge_bindings(mine, there) == mine
 
 
-def test_of_a_session_before_nothing_is_taken():
+def test_nothing_is_merged_from_an_earlier_session():
     mine = told(pipeline(), session="s-2")
 
     assert merge_bindings(mine, told(pipeline(**BOUND), session="s-1")) == mine
 
 
-def test_a_pipeline_that_only_the_other_knows_is_not_mine():
+def test_a_pipeline_that_only_the_file_has_is_not_added():
     assert merge_bindings(told(), told(pipeline(**BOUND))) == told()
 
 
@@ -77,14 +77,14 @@ def test_a_pipeline_that_only_the_other_knows_is_not_mine():
         told(pipeline(id="idx-9", bindings="9")),
     ],
 )
-def test_what_makes_no_sense_there_changes_nothing(there):
+def test_malformed_content_of_the_file_changes_nothing(there):
     mine = told(pipeline())
 
     assert merge_bindings(mine, there) == mine
 
 
 @given(mine=st.integers(0, 3), there=st.integers(0, 3), status=st.sampled_from(["running", "stopped"]))
-def test_merging_again_changes_nothing(mine, there, status):
+def test_merging_twice_changes_nothing(mine, there, status):
     ours = told(pipeline(id=f"mine-{mine}", bindings=mine, status=status))
     theirs = told(pipeline(id=f"there-{there}", bindings=there))
     once = merge_bindings(ours, theirs)
@@ -113,7 +113,7 @@ def rebound(**changes):
     return {"capture_session_id": "s-1", **pipeline(**BOUND), "settings": {"prompt": "?"}, **changes}
 
 
-def test_what_was_bound_anew_is_what_runs(capture):
+def test_a_rebound_index_replaces_the_pipeline(capture):
     transcript = capture.pipelines[0]
     capture.apply_rebinding(rebound())
 
@@ -123,7 +123,7 @@ def test_what_was_bound_anew_is_what_runs(capture):
     assert bound.status == "running"
 
 
-def test_a_transcript_is_bound_anew_without_an_id(capture):
+def test_a_rebound_transcript_has_no_id(capture):
     capture.apply_rebinding(rebound(kind="transcript", stream_id="rts-mic", id=None, former=[]))
 
     assert (capture.pipelines[0].id, capture.pipelines[0].ws_id) == ("", "ws-2")
@@ -141,21 +141,21 @@ def test_a_transcript_is_bound_anew_without_an_id(capture):
         {"kind": "dream"},
     ],
 )
-def test_what_is_older_or_of_something_else_is_left(capture, changes):
+def test_older_and_foreign_rebindings_are_ignored(capture, changes):
     before = list(capture.pipelines)
     capture.apply_rebinding(rebound(**changes))
 
     assert capture.pipelines == before
 
 
-def test_of_two_bindings_the_one_with_more_counts_in_whatever_order_they_come(capture):
+def test_the_rebinding_with_the_higher_count_wins_in_any_order(capture):
     capture.apply_rebinding(rebound(bindings=2, id="idx-3"))
     capture.apply_rebinding(rebound(bindings=1, id="idx-2"))
 
     assert capture.pipelines[1].id == "idx-3"
 
 
-def test_a_binding_survives_what_the_capture_writes_next(capture):
+def test_a_rebinding_survives_the_capture_s_next_write(capture):
     capture.apply_rebinding(rebound())
     mine = capture.to_dict(pid=1, version="1", now_ms=0)
 
@@ -177,7 +177,7 @@ def test_a_binding_survives_what_the_capture_writes_next(capture):
         ({"a": [1, None, "x", [], {}, {"x": 1}]}, [{}, {"x": 1}]),
     ],
 )
-def test_of_a_list_only_the_objects_count(found, expected):
+def test_only_objects_of_a_list_are_returned(found, expected):
     assert objects_in(found, "a") == expected
 
 
@@ -190,5 +190,5 @@ def test_of_a_list_only_the_objects_count(found, expected):
          [("s-0", "c"), ("s-1", "default")]),
     ],
 )  # fmt: skip
-def test_sessions_that_are_not_known_to_have_ended_are_each_named_once(found, expected):
+def test_each_unended_session_is_listed_once(found, expected):
     assert capture_info.unended_sessions(found) == expected

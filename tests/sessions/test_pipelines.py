@@ -76,7 +76,7 @@ def service():
         yield Service(url)
 
 
-def test_each_pipeline_is_started_with_the_connection_that_its_results_go_to(service):
+def test_each_pipeline_is_started_with_its_connection(service):
     pipelines = [service.transcript, service.audio, service.visual]
     started = [service.start(pipeline) for pipeline in pipelines]
 
@@ -92,7 +92,7 @@ def test_each_pipeline_is_started_with_the_connection_that_its_results_go_to(ser
     assert [it.id for it in started[1:]] == [it["id"] for it in service.state["pipelines"][1:]]
 
 
-def test_an_index_is_set_as_it_was_planned(service):
+def test_an_index_is_created_with_its_settings(service):
     for pipeline in (service.audio, service.visual):
         started = service.start(pipeline)
         (index,) = service.account.list_indexes(pipeline.stream.id)
@@ -102,7 +102,7 @@ def test_an_index_is_set_as_it_was_planned(service):
 
 
 @pytest.mark.parametrize("name", ["audio", "visual"])
-def test_an_index_whose_start_may_have_succeeded_is_found_and_not_made_twice(service, name):
+def test_a_retry_finds_an_index_whose_start_has_succeeded(service, name):
     pipeline = getattr(service, name)
     first = service.start(pipeline)
     second = service.start(pipeline, again=True)
@@ -111,14 +111,14 @@ def test_an_index_whose_start_may_have_succeeded_is_found_and_not_made_twice(ser
     assert len(service.pipelines) == 1
 
 
-def test_an_index_whose_start_was_never_heard_of_is_made_by_the_second_attempt(service):
+def test_a_retry_creates_an_index_whose_start_has_failed(service):
     started = service.start(service.visual, again=True)
 
     assert started.id
     assert service.pipelines == [("visual_index", "running", "ws-1")]
 
 
-def test_an_index_of_another_name_is_not_taken_for_the_one_that_was_tried(service):
+def test_a_retry_does_not_take_an_index_of_another_name(service):
     first = service.start(service.visual, name="for another connection", ws_id="ws-0")
     second = service.start(service.visual, again=True)
 
@@ -126,13 +126,13 @@ def test_an_index_of_another_name_is_not_taken_for_the_one_that_was_tried(servic
     assert service.pipelines == [("visual_index", "running", "ws-0"), ("visual_index", "running", "ws-1")]
 
 
-def test_a_first_attempt_does_not_look_for_what_is_there(service):
+def test_a_first_attempt_creates_an_index_without_looking(service):
     service.start(service.visual)
 
     assert not any("GET" in request and "/index" in request for request in service.state["requests"])
 
 
-def test_a_start_that_was_answered_with_an_error_is_repeated_and_makes_one_index(service):
+def test_a_start_that_failed_after_the_fact_leads_to_one_index(service):
     service.post("/emulator/faults", http={"status": 503, "times": 1, "path": "/rtstream", "method": "POST"})
     with pytest.raises(ServiceUnreachableError):
         service.start(service.audio)
@@ -141,21 +141,21 @@ def test_a_start_that_was_answered_with_an_error_is_repeated_and_makes_one_index
     assert [it["id"] for it in service.state["pipelines"]] == [started.id]
 
 
-def test_a_transcript_that_runs_already_is_started_twice_without_harm(service):
+def test_a_transcript_can_be_started_twice(service):
     for again in (False, True):
         assert service.start(service.transcript, again=again).status == "running"
 
     assert service.pipelines == [("transcript", "running", "ws-1")]
 
 
-def test_without_a_connection_a_pipeline_runs_and_is_sent_nowhere(service):
+def test_without_a_connection_a_pipeline_sends_nowhere(service):
     started = [service.start(pipeline, ws_id=None) for pipeline in (service.transcript, service.visual)]
 
     assert service.pipelines == [("transcript", "running", None), ("visual_index", "running", None)]
     assert [it.ws_id for it in started] == ["", ""]
 
 
-def test_each_pipeline_can_be_stopped_and_stopped_again(service):
+def test_each_pipeline_can_be_stopped_twice(service):
     started = [service.start(pipeline) for pipeline in (service.transcript, service.audio, service.visual)]
     for pipeline in started * 2:
         stop_pipeline(service.account, pipeline.stream.id, pipeline.id)
@@ -163,12 +163,12 @@ def test_each_pipeline_can_be_stopped_and_stopped_again(service):
     assert [status for _, status, _ in service.pipelines] == ["stopped"] * 3
 
 
-def test_what_the_service_does_not_know_is_refused(service):
+def test_an_unknown_pipeline_is_refused(service):
     with pytest.raises(ServiceRefusedError, match="There is no scene index"):
         stop_pipeline(service.account, service.visual.stream.id, "no")
 
 
-def test_an_event_is_made_once(service):
+def test_an_event_is_created_once(service):
     first = find_event(service.account, "deploy", "a deployment is mentioned")
     second = find_event(service.account, "deploy", "a deployment is mentioned")
 
@@ -214,7 +214,7 @@ def test_alerts_are_attached_once(service, watched):
     }
 
 
-def test_what_is_attached_already_stays_as_it_is_and_is_told_of(service, watched):
+def test_an_attached_alert_stays_as_it_is_and_is_returned(service, watched):
     stream_id, index_id, events = watched
     first = watch_index(service.account, stream_id, index_id, events[:1], "ws-1")
     service.account.set_alert(stream_id, index_id, first["deploy"].id, enabled=False)
@@ -227,7 +227,7 @@ def test_what_is_attached_already_stays_as_it_is_and_is_told_of(service, watched
     assert attached == {label: alert.id for label, alert in second.items()}
 
 
-def test_an_alert_that_is_missing_is_added_to_those_that_are_there(service, watched):
+def test_a_missing_alert_is_added(service, watched):
     stream_id, index_id, events = watched
     before = attach_alerts(service.account, stream_id, index_id, events[:1], "ws-1")
     after = attach_alerts(service.account, stream_id, index_id, events, "ws-1")
@@ -245,14 +245,14 @@ def test_the_alerts_of_another_index_do_not_count(service, watched):
     assert not set(first.values()) & set(second.values())
 
 
-def test_nothing_to_watch_for_attaches_nothing(service, watched):
+def test_without_events_no_alert_is_attached(service, watched):
     stream_id, index_id, _ = watched
 
     assert attach_alerts(service.account, stream_id, index_id, [], "ws-1") == {}
     assert service.state["totals"]["alerts"] == 0
 
 
-def test_attaching_that_failed_half_way_is_finished_by_the_next_attempt(service, watched):
+def test_a_retry_finishes_attaching_that_failed_half_way(service, watched):
     stream_id, index_id, events = watched
     service.post(
         "/emulator/faults", http={"status": 500, "times": 1, "skip": 1, "path": "/rtstream/*/index/*/alert",
@@ -312,7 +312,7 @@ def alerts_of(service, pipeline):
     return sorted((it["event_id"], it["status"], it["callback_url"]) for it in there)
 
 
-def test_a_transcript_that_is_bound_anew_runs_on_and_sends_to_the_new_connection(service, bound):
+def test_a_rebound_transcript_sends_to_the_new_connection(service, bound):
     before = bound("transcript")
     after = binds(service.account, before)
 
@@ -323,7 +323,7 @@ def test_a_transcript_that_is_bound_anew_runs_on_and_sends_to_the_new_connection
 
 
 @pytest.mark.parametrize("name", ["audio", "visual"])
-def test_an_index_that_is_bound_anew_runs_before_the_one_before_is_stopped(service, bound, name):
+def test_a_rebound_index_runs_before_its_predecessor_is_stopped(service, bound, name):
     before = bound(name)
     after = binds(service.account, before)
 
@@ -335,7 +335,7 @@ def test_an_index_that_is_bound_anew_runs_before_the_one_before_is_stopped(servi
 
 
 @pytest.mark.parametrize("name", ["audio", "visual"])
-def test_an_index_that_is_bound_anew_asks_the_same_of_the_stream(service, bound, name):
+def test_a_rebound_index_has_the_same_settings(service, bound, name):
     before = bound(name)
     after = binds(service.account, before)
     first, second = service.account.list_indexes(before.stream.id)
@@ -346,7 +346,7 @@ def test_an_index_that_is_bound_anew_asks_the_same_of_the_stream(service, bound,
     assert second.name == f"{index_name(before.kind, SESSION)} ws-2 1"
 
 
-def test_bound_again_and_again_it_remembers_all_that_came_before(service, bound):
+def test_a_pipeline_rebound_repeatedly_keeps_all_former_ids(service, bound):
     first = bound("visual")
     second = binds(service.account, first, "ws-2")
     stop_former(service.account, second, SESSION)
@@ -372,7 +372,7 @@ def alerted(service, bound):
     return replace(pipeline, alerts=dict(zip("abc", ids, strict=True))), events
 
 
-def test_an_index_that_is_bound_anew_is_watched_for_the_same_in_the_same_way(service, alerted):
+def test_a_rebound_index_has_the_same_alerts(service, alerted):
     before, events = alerted
     after = binds(service.account, before, events=events[:1])
 
@@ -384,7 +384,7 @@ def test_an_index_that_is_bound_anew_is_watched_for_the_same_in_the_same_way(ser
     assert not set(after.alerts.values()) & set(before.alerts.values())
 
 
-def test_an_alert_that_was_never_attached_is_attached_now(service, bound):
+def test_rebinding_attaches_alerts_that_were_missing(service, bound):
     before = bound("visual")
     event_id = find_event(service.account, "deploy", "a deployment is shown")
     after = binds(service.account, before, events=[("deploy", event_id), ("never made", "")])
@@ -393,7 +393,7 @@ def test_an_alert_that_was_never_attached_is_attached_now(service, bound):
     assert list(after.alerts) == ["deploy"]
 
 
-def test_of_an_index_that_is_no_more_nothing_is_left_behind(service, bound):
+def test_rebinding_a_deleted_index_leaves_nothing_behind(service, bound):
     before = replace(bound("visual"), id="scene-idx-gone")
     count = len(service.pipelines)
 
@@ -402,7 +402,7 @@ def test_of_an_index_that_is_no_more_nothing_is_left_behind(service, bound):
     assert len(service.pipelines) == count
 
 
-def test_the_indexes_of_another_session_or_of_nobody_go_on(service, bound):
+def test_rebinding_does_not_touch_foreign_indexes(service, bound):
     service.start(service.visual, name=index_name("visual_index", "s-10"))
     service.start(service.visual, name="my own")
     after = binds(service.account, bound("visual"))
@@ -430,7 +430,7 @@ def cut_at_every_call(work, account, *, made):
 
 
 @pytest.mark.parametrize("made", [False, True])
-def test_cut_short_at_any_call_and_repeated_there_is_one_index_in_the_end(service, alerted, made):
+def test_rebinding_interrupted_at_any_call_and_repeated_leads_to_one_index(service, alerted, made):
     before, events = alerted
 
     cuts = cut_at_every_call(lambda it: binds(it, before, events=events), service.account, made=made)
@@ -444,9 +444,7 @@ def test_cut_short_at_any_call_and_repeated_there_is_one_index_in_the_end(servic
 
 
 @pytest.mark.parametrize("made", [False, True])
-def test_cut_short_at_any_call_each_time_for_another_connection_no_stray_index_runs_on(
-    service, alerted, made
-):
+def test_rebinding_interrupted_for_several_connections_leaves_no_stray_index(service, alerted, made):
     before, events = alerted
     connections = (f"ws-{number}" for number in itertools.count(2))
 
@@ -466,7 +464,7 @@ def test_cut_short_at_any_call_each_time_for_another_connection_no_stray_index_r
 
 
 @pytest.mark.parametrize("made", [False, True])
-def test_a_transcript_that_was_cut_short_at_any_call_runs_in_the_end(service, bound, monkeypatch, made):
+def test_a_transcript_rebound_with_interruptions_runs_at_the_end(service, bound, monkeypatch, made):
     monkeypatch.setattr(p, "_RESTART_SECONDS", 0.0)
     before = bound("transcript")
 
@@ -474,7 +472,7 @@ def test_a_transcript_that_was_cut_short_at_any_call_runs_in_the_end(service, bo
     assert service.pipelines == [("transcript", "running", "ws-2")]
 
 
-def test_a_transcript_that_stands_still_is_started_again_before_anything_else(service, bound, monkeypatch):
+def test_a_stopped_transcript_is_restarted_before_anything_else(service, bound, monkeypatch):
     monkeypatch.setattr(cloud.retry, "_FIRST_WAIT_SECONDS", 0.0)
     cut = CutShort(service.account, 2, made=False)
     after = binds(cut, bound("transcript"))
@@ -484,7 +482,7 @@ def test_a_transcript_that_stands_still_is_started_again_before_anything_else(se
     assert service.pipelines == [("transcript", "running", "ws-2")]
 
 
-def test_what_cannot_be_stopped_is_told_and_can_be_stopped_later(service, bound):
+def test_a_failed_stop_is_reported_and_can_be_repeated(service, bound):
     after = binds(service.account, bound("visual"))
     service.post("/emulator/faults", http={"status": 503, "times": 1, "path": "/rtstream", "method": "PATCH"})
     with pytest.raises(ServiceUnreachableError):

@@ -44,7 +44,7 @@ def chosen_ids(wanted, available=EVERYTHING, denied=()):
 # Which channels
 
 
-def test_without_a_wish_the_first_of_each_kind_is_recorded_and_stored():
+def test_by_default_the_first_channel_of_each_kind_is_recorded_and_stored():
     assert choose(Wanted(), EVERYTHING, []) == (
         [
             Choice(MIC, store=True, primary=False),
@@ -80,14 +80,14 @@ def test_the_default_is_the_first_in_the_runtime_s_own_order():
         ),
     ],
 )
-def test_what_is_asked_for_by_name_is_recorded_and_nothing_else(wanted, expected):
+def test_only_channels_given_by_name_are_recorded(wanted, expected):
     chosen, remarks = choose(wanted, EVERYTHING, [])
 
     assert [choice.channel.id for choice in chosen] == expected
     assert remarks == []
 
 
-def test_a_number_that_two_displays_share_means_the_first():
+def test_a_number_that_two_displays_share_selects_the_first():
     displays = [Channel("display:1", "A", "display"), Channel("screen:1", "B", "display")]
 
     assert chosen_ids(Wanted(display="1"), displays) == ["display:1"]
@@ -99,14 +99,14 @@ def test_of_all_displays_only_the_first_is_the_primary_one():
     assert [choice.channel.id for choice in chosen if choice.primary] == ["display:1"]
 
 
-def test_a_single_display_is_the_primary_one_wherever_it_stands_in_the_list():
+def test_a_single_display_is_primary_wherever_it_is_listed():
     chosen, _ = choose(Wanted(mic=False, system_audio=False, display="2"), EVERYTHING, [])
 
     assert chosen == [Choice(SECOND, store=True, primary=True)]
 
 
 @pytest.mark.parametrize("stored", [[], ["mic"], ["display"], ["mic", "system_audio"]])
-def test_only_the_kinds_that_are_to_be_kept_are_stored(stored):
+def test_only_the_stored_kinds_are_marked(stored):
     chosen, _ = choose(Wanted(stored=frozenset(stored)), EVERYTHING, [])
 
     assert [choice.channel.kind for choice in chosen if choice.store] == stored
@@ -156,7 +156,7 @@ def test_only_the_kinds_that_are_to_be_kept_are_stored(stored):
         pytest.param(Wanted(mic=False), EVERYTHING, ["mic"], [], id="denied and not asked for"),
     ],
 )  # fmt: skip
-def test_what_is_left_out_is_said_in_words_that_name_it(wanted, available, denied, remarks):
+def test_skipped_channels_are_reported_by_name(wanted, available, denied, remarks):
     assert choose(wanted, available, denied)[1] == remarks
 
 
@@ -175,7 +175,7 @@ wishes = st.builds(
 
 
 @given(wishes, st.lists(channels, unique_by=lambda it: it.id, max_size=8), st.frozensets(kinds))
-def test_whatever_is_asked_for_only_what_is_there_and_permitted_is_chosen_once(wanted, available, denied):
+def test_any_selection_takes_available_and_permitted_channels_once(wanted, available, denied):
     chosen, remarks = choose(wanted, available, denied)
 
     ids = [choice.channel.id for choice in chosen]
@@ -197,7 +197,7 @@ def test_a_channel_that_the_runtime_lists_twice_is_recorded_once():
 # Which pipelines
 
 
-def test_what_is_heard_is_transcribed_and_indexed_and_what_is_seen_is_indexed():
+def test_audio_gets_a_transcript_and_an_index_and_video_an_index():
     found = pipelines_for([HEARD, SEEN, FILMED], PipelineSettings())
 
     assert [(pipeline.kind, pipeline.stream.id) for pipeline in found] == [
@@ -224,7 +224,7 @@ def test_each_pipeline_can_be_switched_off_by_itself(settings, kinds_started):
     assert [pipeline.kind for pipeline in pipelines_for([HEARD, SEEN], settings)] == kinds_started
 
 
-def test_pipelines_are_set_as_the_service_takes_it():
+def test_settings_have_the_service_s_form():
     settings = PipelineSettings(
         engine="deepgram",
         audio_prompt="What is decided?",
@@ -245,7 +245,7 @@ def test_pipelines_are_set_as_the_service_takes_it():
     ]
 
 
-def test_without_a_setting_the_documented_spans_are_used():
+def test_without_settings_the_documented_batches_are_used():
     settings = PipelineSettings(audio_prompt="What is said?", visual_prompt="What is shown?")
 
     assert [pipeline.settings for pipeline in pipelines_for([HEARD, SEEN], settings)] == [
@@ -263,11 +263,11 @@ def test_without_a_setting_the_documented_spans_are_used():
     ]
 
 
-def test_no_stream_makes_no_pipeline():
+def test_without_streams_there_are_no_pipelines():
     assert pipelines_for([], PipelineSettings()) == []
 
 
-def test_a_pipeline_that_has_not_begun_says_null_where_it_knows_nothing():
+def test_a_pipeline_that_is_starting_has_null_for_unknown_values():
     assert Pipeline("transcript", HEARD, {"engine": None}).to_dict() == {
         "kind": "transcript",
         "id": None,
@@ -282,7 +282,7 @@ def test_a_pipeline_that_has_not_begun_says_null_where_it_knows_nothing():
     }
 
 
-def test_a_pipeline_says_all_that_is_known_of_it():
+def test_a_pipeline_is_described_completely():
     alerts = {"deploy": "alert-1", "outage": "alert-2"}
     pipeline = Pipeline(
         "audio_index",
@@ -332,13 +332,13 @@ any_pipeline = st.builds(
 
 
 @given(any_pipeline)
-def test_a_pipeline_is_read_back_as_it_was_told(pipeline):
+def test_a_pipeline_is_read_back_as_it_was_written(pipeline):
     told = json.loads(json.dumps(pipeline.to_dict()))
 
     assert plan.pipeline_from(told, {HEARD.id: HEARD}) == pipeline
 
 
-def test_a_pipeline_that_an_older_capture_told_of_was_never_bound_anew():
+def test_a_pipeline_of_an_older_capture_has_no_bindings():
     told = Pipeline("transcript", HEARD, {}, ws_id="ws-1", status="running").to_dict()
     del told["former"], told["bindings"]
 
@@ -350,14 +350,14 @@ def test_a_pipeline_that_an_older_capture_told_of_was_never_bound_anew():
 @pytest.mark.parametrize(
     "changes", [{"kind": "dream"}, {"kind": None}, {"stream_id": "rts-other"}, {"stream_id": None}]
 )
-def test_a_pipeline_of_no_known_kind_or_stream_is_none(changes):
+def test_a_pipeline_of_an_unknown_kind_or_stream_is_skipped(changes):
     told = {**Pipeline("transcript", HEARD, {}).to_dict(), **changes}
 
     assert plan.pipeline_from(told, {HEARD.id: HEARD}) is None
 
 
 @pytest.mark.parametrize("wrong", [None, 5, True, "x", [], {}, [5], ["x"], [{}], [{"label": 5}]])
-def test_whatever_stands_where_something_is_told_of_a_pipeline_it_is_one(wrong):
+def test_a_pipeline_with_malformed_members_is_read(wrong):
     names = ["id", "ws_id", "status", "error", "settings", "alerts", "former", "bindings"]
     told = {"kind": "transcript", "stream_id": HEARD.id, **dict.fromkeys(names, wrong)}
 
@@ -370,7 +370,7 @@ def test_whatever_stands_where_something_is_told_of_a_pipeline_it_is_one(wrong):
     ("before", "after"),
     [("starting", "stopped"), ("running", "stopped"), ("failed", "failed"), ("stopped", "stopped")],
 )
-def test_with_its_session_a_pipeline_ends_unless_it_had_failed_before(before, after):
+def test_a_pipeline_stops_with_its_session_unless_it_has_failed(before, after):
     pipeline = Pipeline("transcript", HEARD, {}, ws_id="ws-1", status=before)
 
     assert plan.mark_stopped(pipeline) == Pipeline("transcript", HEARD, {}, ws_id="ws-1", status=after)
@@ -393,12 +393,12 @@ def test_with_its_session_a_pipeline_ends_unless_it_had_failed_before(before, af
         ("999999s", Batch("time", 999_999)),
     ],
 )
-def test_a_span_of_sound_is_given_in_seconds_words_or_sentences(text, batch):
+def test_an_audio_batch_is_in_seconds_words_or_sentences(text, batch):
     assert parse_batch("--audio-batch", text) == batch
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("2s", 2), ("1second", 1), (" 10 seconds", 10)])
-def test_a_span_of_pictures_is_given_in_seconds_and_has_pictures(text, seconds):
+def test_a_visual_batch_is_in_seconds_and_has_frames(text, seconds):
     assert parse_batch("--visual-batch", text, frames=5) == Batch("time", seconds, 5)
 
 
@@ -406,7 +406,7 @@ NO_SPANS = ["", "30", "s", "0s", "-1s", "1.5s", "30 minutes", "1000000s", "30s 5
 
 
 @pytest.mark.parametrize("text", NO_SPANS)
-def test_what_is_no_span_of_sound_is_refused_with_the_option_and_the_forms(text):
+def test_an_invalid_audio_batch_is_refused_with_the_option_and_examples(text):
     with pytest.raises(InputError) as raised:
         parse_batch("--audio-batch", text)
     assert raised.value.error_id == "batch-invalid"
@@ -415,7 +415,7 @@ def test_what_is_no_span_of_sound_is_refused_with_the_option_and_the_forms(text)
 
 
 @pytest.mark.parametrize("text", [*NO_SPANS, "50words", "1word", "5sentences", "1sentence"])
-def test_pictures_are_counted_in_seconds_only(text):
+def test_a_visual_batch_takes_only_seconds(text):
     with pytest.raises(InputError) as raised:
         parse_batch("--visual-batch", text, frames=5)
     assert raised.value.error_id == "batch-invalid"
@@ -427,7 +427,7 @@ spans = st.from_regex(r"\s*\d{0,8}\s*(s|seconds?|words?|sentences?|m)?\s*")
 
 
 @given(st.text() | spans, st.none() | st.integers(1, 30))
-def test_any_text_is_a_span_or_an_error_of_the_input(text, frames):
+def test_any_text_is_a_batch_or_an_input_error(text, frames):
     with contextlib.suppress(InputError):
         batch = parse_batch("--batch", text, frames=frames)
 
@@ -444,19 +444,19 @@ def test_any_text_is_a_span_or_an_error_of_the_input(text, frames):
         (f"{'l' * 100}=x", ("l" * 100, "x")),
     ],
 )
-def test_an_alert_is_a_label_and_what_to_look_for(text, alert):
+def test_an_alert_is_a_label_and_a_prompt(text, alert):
     assert parse_alert(text) == alert
 
 
 @pytest.mark.parametrize("text", ["", "=", "deploy", "deploy=", "=x", " = ", "deploy= ", f"{'l' * 101}=x"])
-def test_half_an_alert_is_refused_with_an_example(text):
+def test_an_incomplete_alert_is_refused_with_an_example(text):
     with pytest.raises(InputError) as raised:
         parse_alert(text)
     assert raised.value.error_id == "alert-invalid"
     assert "--alert 'deploy=a deployment is mentioned'" in raised.value.hint
 
 
-def test_an_alert_that_is_a_book_is_not_repeated_whole():
+def test_a_very_long_alert_is_not_repeated_in_full():
     with pytest.raises(InputError) as raised:
         parse_alert("x" * 100_000)
     assert len(raised.value.message) < 200
@@ -472,7 +472,7 @@ def test_an_alert_that_is_a_book_is_not_repeated_whole():
         (["empty="], {"empty": ""}),
     ],
 )
-def test_metadata_are_keys_and_values(texts, metadata):
+def test_metadata_is_keys_and_values(texts, metadata):
     assert parse_metadata(texts) == metadata
 
 
@@ -485,7 +485,7 @@ def test_metadata_are_keys_and_values(texts, metadata):
         (["a=1", " a =2"], "--metadata names 'a' twice"),
     ],
 )
-def test_metadata_without_a_key_or_with_one_twice_are_refused(texts, said):
+def test_metadata_without_a_key_or_with_a_repeated_key_is_refused(texts, said):
     with pytest.raises(InputError) as raised:
         parse_metadata(texts)
     assert raised.value.message == said
@@ -506,7 +506,7 @@ def test_metadata_without_a_key_or_with_one_twice_are_refused(texts, said):
         (["system_audio"], [], {"system_audio"}),
     ],
 )
-def test_what_is_stored_is_what_was_named_or_all_without_what_was_excluded(store, no_store, expected):
+def test_stored_kinds_are_those_named_or_all_but_those_excluded(store, no_store, expected):
     assert parse_kinds(store, no_store) == expected
 
 
@@ -518,7 +518,7 @@ def test_what_is_stored_is_what_was_named_or_all_without_what_was_excluded(store
         (["camera"], ["mic"], "--store 'camera' is no kind of channel"),
     ],
 )
-def test_a_kind_that_is_none_is_refused_with_the_option_that_named_it(store, no_store, said):
+def test_an_unknown_kind_is_refused_with_its_option(store, no_store, said):
     with pytest.raises(InputError) as raised:
         parse_kinds(store, no_store)
     assert raised.value.message == said
@@ -539,7 +539,7 @@ def tally():
     return one
 
 
-def test_events_of_the_session_s_streams_are_counted_a_channel(tally):
+def test_events_of_the_session_s_streams_are_counted_by_channel(tally):
     for event in (
         told("transcript", "rts-mic", "Hello"),
         told("transcript", "rts-mic", "Hello there", key="rtstreamId"),
@@ -567,7 +567,7 @@ def test_events_of_the_session_s_streams_are_counted_a_channel(tally):
         pytest.param({"raw": "rts-mic"}, id="raw"),
     ],
 )
-def test_what_is_of_another_session_is_not_counted(tally, event):
+def test_events_of_another_session_are_not_counted(tally, event):
     tally.take(event, "cap-1")
 
     assert (tally.counts, tally.heard, tally.seen) == ({}, "", "")
@@ -581,13 +581,13 @@ def test_what_is_of_another_session_is_not_counted(tally, event):
         {"channel": "capture_session", "status": "stopped", "session_id": "cap-1"},
     ],
 )
-def test_the_life_of_the_session_itself_is_counted(tally, event):
+def test_the_session_s_own_events_are_counted(tally, event):
     tally.take(event, "cap-1")
 
     assert tally.counts == {"capture_session": 1}
 
 
-def test_before_its_streams_are_known_nothing_is_counted_but_its_life():
+def test_before_the_streams_are_known_only_the_session_s_own_events_are_counted():
     tally = SessionTally()
     tally.take(told("transcript", "rts-mic", "early"), "cap-1")
     tally.take({"event": "capture_session.starting", "capture_session_id": "cap-1"}, "cap-1")
@@ -595,7 +595,7 @@ def test_before_its_streams_are_known_nothing_is_counted_but_its_life():
     assert tally.counts == {"capture_session": 1}
 
 
-def test_an_event_without_text_is_counted_and_leaves_what_was_heard_and_seen(tally):
+def test_an_event_without_text_is_counted_and_keeps_the_last_texts(tally):
     for event in (
         told("transcript", "rts-mic", "Hello"),
         told("visual_index", "rts-display", "An editor"),
@@ -609,13 +609,13 @@ def test_an_event_without_text_is_counted_and_leaves_what_was_heard_and_seen(tal
 
 
 @pytest.mark.parametrize("stream_id", [["rts-mic"], {"id": "rts-mic"}])
-def test_an_id_that_is_no_text_is_of_no_stream(tally, stream_id):
+def test_a_stream_id_that_is_not_a_text_matches_no_stream(tally, stream_id):
     tally.take(told("transcript", stream_id, "?"), "cap-1")
 
     assert tally.counts == {}
 
 
-def test_while_there_is_no_session_an_event_of_none_is_not_counted():
+def test_without_a_session_an_event_without_a_session_is_not_counted():
     tally = SessionTally()
     tally.take({"event": "capture_session.active", "data": {}}, "")
 

@@ -17,7 +17,7 @@ STATUSES = ["created", "starting", "active", "stopping", "stopped", "exported", 
 
 
 @given(st.lists(st.sampled_from([*STATUSES, "", "unheard of"])))
-def test_a_status_never_goes_back_whatever_overtakes_what(told):
+def test_a_status_never_goes_back(told):
     life, before = SessionProgress(), -1
     for status in told:
         life.take(status)
@@ -28,7 +28,7 @@ def test_a_status_never_goes_back_whatever_overtakes_what(told):
     assert life.status == (max(known, key=STATUSES.index) if known else "")
 
 
-def test_a_failure_keeps_its_reason_when_it_is_told_again_without_one():
+def test_a_failure_keeps_its_reason_when_reported_again_without_one():
     life = SessionProgress()
     life.take("failed", error="no credit")
     life.take("failed")
@@ -36,7 +36,7 @@ def test_a_failure_keeps_its_reason_when_it_is_told_again_without_one():
     assert (life.status, life.error, life.is_over, life.is_ended) == ("failed", "no credit", True, True)
 
 
-def test_streams_that_come_in_pieces_are_all_kept_and_the_new_ones_told():
+def test_all_streams_are_kept_and_new_ones_returned():
     life = SessionProgress()
 
     assert life.take("active", [MIC]) == (MIC,)
@@ -45,7 +45,7 @@ def test_streams_that_come_in_pieces_are_all_kept_and_the_new_ones_told():
     assert life.streams == (MIC, SCREEN)
 
 
-def test_a_video_that_is_there_stays_there():
+def test_a_finished_export_is_never_overwritten():
     life = SessionProgress()
     life.take_export(Export("exported", "m-1"))
     life.take_export(Export("failed"), "too late")
@@ -63,7 +63,7 @@ def info():
     return made
 
 
-def test_what_is_told_of_a_capture_can_be_written_and_names_what_runs(info):
+def test_the_info_file_names_what_runs(info):
     info.choices = [Choice(Channel("mic:default", "M", "mic"), store=True, primary=False)]
     info.pipelines = [Pipeline("transcript", MIC, {"engine": None}, status="running", ws_id="ws-1")]
     info.event_ids["deploy"] = "event-1"
@@ -88,7 +88,7 @@ def test_what_is_told_of_a_capture_can_be_written_and_names_what_runs(info):
     assert told["export"] == dict.fromkeys(("status", "video_id", "stream_url", "player_url"))
 
 
-def test_the_summary_tells_how_long_it_was_and_where_the_video_is(info):
+def test_the_summary_has_the_duration_and_the_video(info):
     info.began_ms, info.ended_ms = 1_000, 3_500
     info.life.take_export(Export("exported", "m-1", "s", "p"))
     info.tally.counts.update(transcript=3, alert=1)
@@ -105,16 +105,16 @@ def told_of(status, **more):
 
 
 @pytest.mark.parametrize("status", ["stopped", "exported", "failed"])
-def test_a_session_that_ended_is_not_left_running(status):
+def test_an_ended_session_is_not_unended(status):
     assert unended_sessions(told_of(status)) == []
 
 
 @pytest.mark.parametrize("status", ["created", "starting", "active", "stopping", "", None, 7])
-def test_any_other_may_still_run_whatever_the_capture_said_of_itself(status):
+def test_a_session_of_any_other_status_may_still_run(status):
     assert unended_sessions({**told_of(status), "status": "failed"}) == [("cap-1", "c-1")]
 
 
-def test_what_earlier_captures_could_not_end_is_handed_on_once():
+def test_unended_sessions_of_earlier_captures_are_passed_on_once():
     told = told_of("active", unended=[{"id": "cap-0"}, {"id": "cap-1", "collection_id": "c-1"}])
 
     assert unended_sessions(told) == [("cap-0", "default"), ("cap-1", "c-1")]
@@ -128,13 +128,13 @@ ANYTHING = st.recursive(
 
 
 @given(ANYTHING)
-def test_a_file_that_holds_anything_names_no_session_or_ids_that_are_texts(told):
+def test_any_info_file_gives_only_ids_that_are_texts(told):
     found = unended_sessions(told if isinstance(told, dict) else {"session": told, "unended": told})
 
     assert all(isinstance(part, str) and part for pair in found for part in pair)
 
 
-def test_what_is_told_without_a_session_is_still_an_object():
+def test_an_info_file_without_a_session_is_an_object():
     told = CaptureInfo("ada", "default", {}, []).to_dict(pid=1, version="0", now_ms=0)
 
     assert told["session"]["id"] == ""
