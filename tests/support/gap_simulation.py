@@ -1,8 +1,8 @@
-"""A listener that can be made blind in every way: its clock, its disk and its service are simulated.
+"""Simulate a listener with gaps of any kind: its clock, its disk and its service are stand-ins.
 
-The machine, the reconciler and all that they decide are the real ones. What is simulated is what a daemon
-does around them (`listener/daemon.py`), the thread that writes (`journal.JournalWriter`), and VideoDB.
-Nothing goes on by itself: every step of every part is taken by who drives it, in any order.
+The machine, the reconciler and all that they decide are the real ones. Simulated are the daemon around
+them (`listener/daemon.py`), the writing thread (`journal.JournalWriter`) and VideoDB.
+Nothing happens by itself: the test takes every step of every part, in any order.
 """
 
 import asyncio
@@ -35,8 +35,8 @@ DISPLAY = lifecycle.Stream("rts-display", "display:1", "screen", "video")
 
 
 @dataclass
-class Made:
-    """A pipeline at the service."""
+class ServicePipeline:
+    """A pipeline of the service."""
 
     id: str
     kind: str
@@ -48,62 +48,62 @@ class Made:
 
 
 class Service:
-    """What `cloud.Account` answers, as far as it is asked here."""
+    """Stand in for `cloud.Account`."""
 
     def __init__(self, world):
         self._world = world
-        self.pipelines: dict[str, Made] = {}
+        self.pipelines: dict[str, ServicePipeline] = {}
         self.streams: dict[str, tuple[lifecycle.Stream, ...]] = {}
         self.status: dict[str, str] = {}
         self.connection: str | None = None
-        self.on_its_way: deque[tuple[float, bytes]] = deque()
+        self.in_flight: deque[tuple[float, bytes]] = deque()
         self.made: set[events_identity.Identity] = set()
         self.calls = 0
         self.fails_at: set[int] = set()
-        self._unfinished: list[tuple[float, Made, tuple[int, int, str]]] = []
+        self._unfinished: list[tuple[float, ServicePipeline, tuple[int, int, str]]] = []
 
-    # What happens there.
+    # What happens at the service.
 
-    def says(self, source, seconds, late=0.0):
-        """All pipelines on a stream make a record of the next seconds, known that much after their end."""
+    def speak(self, source, seconds, late=0.0):
+        """Let all pipelines on a stream make a record of the next seconds, `late` seconds after their end."""
         stream = next(it for it in self._world.streams if it.source == source)
         start_ms = self._world.service_ms
-        self._world.passes(seconds)
+        self._world.advance(seconds)
         end_ms = self._world.service_ms
         for made in self.pipelines.values():
             if made.runs and made.stream_id == stream.id:
-                told = (start_ms, end_ms, f"{made.kind} of {stream.id} at {start_ms}")
-                self._unfinished.append((self._world.now + late, made, told))
-        self.finishes(self._world.now)
+                record = (start_ms, end_ms, f"{made.kind} of {stream.id} at {start_ms}")
+                self._unfinished.append((self._world.now + late, made, record))
+        self.finish_records(self._world.now)
 
-    def finishes(self, now):
+    def finish_records(self, now):
         for one in sorted((it for it in self._unfinished if it[0] <= now), key=lambda it: it[0]):
             self._unfinished.remove(one)
-            _, made, told = one
-            made.records = sorted([*made.records, told])
-            event = self._event(made, told)
+            _, made, record = one
+            made.records = sorted([*made.records, record])
+            event = self._event(made, record)
             identity = events_identity.identity_of(event)
             assert identity is not None
             self.made.add(identity)
             if self.connection is not None and made.ws_id == self.connection:
-                self.on_its_way.append((now, json.dumps(event).encode()))
+                self.in_flight.append((now, json.dumps(event).encode()))
 
     @property
-    def is_still(self):
-        return not self.on_its_way and not self._unfinished
+    def is_idle(self):
+        return not self.in_flight and not self._unfinished
 
     @property
     def next_finish(self):
         return min((it[0] for it in self._unfinished), default=None)
 
-    def _event(self, made, told):
-        start_ms, end_ms, text = told
+    def _event(self, made, record):
+        start_ms, end_ms, text = record
         final = {"is_final": True} if made.kind == "transcript" else {}
         data = {"text": text, **final, "start": start_ms, "end": end_ms}
         return {"channel": made.kind, "rtstream_id": made.stream_id, "rtstream_name": "…", "data": data}
 
     def add(self, kind, stream_id, ws_id, name=""):
-        made = Made(f"{kind}-{len(self.pipelines)}", kind, stream_id, ws_id, name)
+        made = ServicePipeline(f"{kind}-{len(self.pipelines)}", kind, stream_id, ws_id, name)
         self.pipelines[made.id] = made
         return made
 
@@ -111,7 +111,7 @@ class Service:
         found = (it for it in self.pipelines.values() if (it.kind, it.stream_id) == ("transcript", stream_id))
         return next(found, None)
 
-    # What can be asked.
+    # The API.
 
     def _called(self):
         self.calls += 1
@@ -180,16 +180,16 @@ class Service:
 
 
 class Writer:
-    """As `journal.JournalWriter`, written to a file when it is told to."""
+    """Stand in for `journal.JournalWriter`: flush on request."""
 
     def __init__(self, path, clock_ms):
         self._path, self._clock_ms = path, clock_ms
         self._lines: deque[bytes] = deque()
         self._dropped: writer.Dropped | None = None
         self.room: int | None = None
-        """How many lines are held while the disk takes none; None: it takes them."""
+        """How many lines are held while the disk is full; None: it is not."""
         self.put_bytes = self.done_bytes = 0
-        self.told: deque[writer.Dropped] = deque()
+        self.reported: deque[writer.Dropped] = deque()
 
     def put(self, line, *, keep):
         full = self.room is not None and len(self._lines) >= self.room
@@ -207,9 +207,9 @@ class Writer:
 
     @property
     def is_behind(self):
-        return bool(self._lines or self._dropped or self.told)
+        return bool(self._lines or self._dropped or self.reported)
 
-    def writes(self):
+    def flush(self):
         if self.room is not None or not (self._lines or self._dropped):
             return
         with self._path.open("ab") as handle:
@@ -218,14 +218,14 @@ class Writer:
         self._lines.clear()
         if self._dropped is not None:
             dropped, self._dropped = self._dropped, None
-            told = {"count": dropped.count, "since": envelope.utc_text(dropped.since_ms),
+            data = {"count": dropped.count, "since": envelope.utc_text(dropped.since_ms),
                     "until": envelope.utc_text(dropped.until_ms)}  # fmt: skip
-            self._hold(envelope.own_record("listener.dropped", told, self._clock_ms()).line)
-            self.told.append(dropped)
+            self._hold(envelope.own_record("listener.dropped", data, self._clock_ms()).line)
+            self.reported.append(dropped)
 
 
 class Wait:
-    """What a coroutine waits for, until it is told that it came."""
+    """What a coroutine waits for."""
 
     def __init__(self, kind, what=None):
         self.kind, self.what = kind, what
@@ -236,9 +236,9 @@ class Wait:
 
 
 class Listener:
-    """One run of a listener: what `daemon` does, one step at a time."""
+    """One run of a listener: what the daemon does, one step at a time."""
 
-    def __init__(self, world, blind):
+    def __init__(self, world, outage):
         self._world = world
         self.reconciler = Reconciler(
             world.directory, world.service, stale_seconds=world.stale_seconds, linger_seconds=60
@@ -254,15 +254,15 @@ class Listener:
         self.machine = listener_machine.ListenerMachine(
             m.ConnectionSettings(), draw, counts, self.reconciler.is_known
         )
-        self.feed(m.Started(1, "1", blind))
+        self.feed(m.Started(1, "1", outage))
         host = RecoveryHost(self.machine, self.feed, self._flushed, lambda *_, **__: None)
         self._running = self.reconciler.run(host)
         self._waits: Wait = self._running.send(None)
         self._until = world.monotonic + self._waits.what
 
-    def feed(self, happening):
+    def feed(self, input_):
         now = m.Moment(self._world.monotonic, self._world.wall_ms())
-        for action in self.machine.handle(happening, now):
+        for action in self.machine.handle(input_, now):
             match action:
                 case m.Append(_, made):
                     if not self.writer.put(made.line, keep=made.event.get("channel") == "vdbevents"):
@@ -279,10 +279,10 @@ class Listener:
     async def _flushed(self):
         await Wait("flush", self.writer.put_bytes)
 
-    # What is done with it.
+    # The steps.
 
-    def goes_on(self):
-        """The reconciler's next step: a call is made, its answer is heard, or a while is over."""
+    def step(self):
+        """Take the reconciler's next step: a call starts, a call returns, or a wait ends."""
         waits, outcome = self._waits, None
         if waits.kind == "thread" and waits.answer is None:
             waits.answer = _outcome(waits.what)
@@ -290,7 +290,7 @@ class Listener:
         if waits.kind == "flush" and self.writer.done_bytes < waits.what:
             return
         if waits.kind == "sleep" or (waits.kind == "wait" and not self.reconciler._connected.is_set()):
-            self._world.passes(max(0.0, self._until - self._world.monotonic))
+            self._world.advance(max(0.0, self._until - self._world.monotonic))
         if waits.kind == "wait":
             self.reconciler._connected.clear()
         if waits.answer is None:
@@ -298,27 +298,27 @@ class Listener:
         else:
             try:
                 outcome = waits.answer()
-            except Exception as error:  # noqa: BLE001 - whatever the call raised
+            except Exception as error:  # noqa: BLE001 - any error of the call
                 self._waits = self._running.throw(error)
             else:
                 self._waits = self._running.send(outcome)
         if self._waits.kind in ("sleep", "wait"):
             self._until = self._world.monotonic + self._waits.what
 
-    def is_told(self):
-        """The loop hears of what the writer's thread has dropped."""
-        while self.writer.told:
-            dropped = self.writer.told.popleft()
+    def report_dropped(self):
+        """Report to the loop what the writer's thread has dropped."""
+        while self.writer.reported:
+            dropped = self.writer.reported.popleft()
             self.feed(m.EventsDropped(dropped.count, dropped.since_ms, dropped.until_ms))
 
-    def ends(self):
+    def stop(self):
         self._running.close()
 
 
 def _outcome(call):
     try:
         answer = call()
-    except Exception as error:  # noqa: BLE001 - it is raised again where the answer is heard
+    except Exception as error:  # noqa: BLE001 - raised again where the call returns
         caught = error
 
         def fail():
@@ -329,7 +329,7 @@ def _outcome(call):
 
 
 class World:
-    """A session that runs, and a listener with the connection that its pipelines send to."""
+    """A running session, and a listener with the connection that its pipelines send to."""
 
     def __init__(self, path, *, skew_ms=0, seed=0, stale_seconds=0):
         self.now, self.stale_seconds = 0.0, stale_seconds
@@ -343,14 +343,14 @@ class World:
         self.connections = 0
         self.streams = (MIC, DISPLAY)
         self.listener = Listener(self, None)
-        self.connects()
-        # An id is made known once it is written down.
-        self.listener.writer.writes()
-        self.begins("s-1", self.streams)
+        self.connect()
+        # An id is announced once it is journaled.
+        self.listener.writer.flush()
+        self.start_session("s-1", self.streams)
 
-    def begins(self, session_id, streams):
-        """A capture starts a session and its pipelines, bound to the connection that stands."""
-        self.ends()
+    def start_session(self, session_id, streams):
+        """Start a session and its pipelines, bound to the current connection, as a capture does."""
+        self.end_session()
         ws_id = f"ws-{self.connections}"
         self.service.streams[session_id], self.service.status[session_id] = streams, "active"
         made = [
@@ -374,37 +374,37 @@ class World:
         }  # fmt: skip
         files.replace_file(self.directory.capture_info, json.dumps(info).encode())
 
-    def ends(self):
-        """The session that runs is over, and its pipelines with it."""
+    def end_session(self):
+        """End the running session and its pipelines."""
         for made in self.service.pipelines.values():
             made.runs = False
         self.service.status = dict.fromkeys(self.service.status, "stopped")
-        there = files.read_object(self.directory.capture_info)
-        if there:
-            there["session"]["status"], there["ended"] = "stopped", envelope.utc_text(self.wall_ms())
-            files.replace_file(self.directory.capture_info, json.dumps(there).encode())
+        info = files.read_object(self.directory.capture_info)
+        if info:
+            info["session"]["status"], info["ended"] = "stopped", envelope.utc_text(self.wall_ms())
+            files.replace_file(self.directory.capture_info, json.dumps(info).encode())
 
-    def begins_another(self):
-        """Another capture follows the one that ran, all of which is there, or is known to be missing."""
-        told = {
-            it
+    def start_another_session(self):
+        """Start another session, once the events of this one are journaled or known to be missing."""
+        reported = {
+            gap_id
             for event in self.lines
             if event.get("event") == "listener.backfill"
-            for it in event["data"]["gaps"]
+            for gap_id in event["data"]["gaps"]
         }
-        is_told = self.listener.open_gaps.keys() <= told and not self.listener.writer.is_behind
-        if self.is_connected and self.service.connection and self.service.is_still and is_told:
+        is_reported = self.listener.open_gaps.keys() <= reported and not self.listener.writer.is_behind
+        if self.is_connected and self.service.connection and self.service.is_idle and is_reported:
             self.listener.reconciler._sessions.refresh()
-            self.takes_its_place()
+            self.replace_session()
 
-    def takes_its_place(self):
-        """Another capture begins, and its info file is there instead of the one before."""
-        self.passes(1)
+    def replace_session(self):
+        """Start another session, whose info file replaces the one before."""
+        self.advance(1)
         number = len(self.service.streams) + 1
         self.streams = tuple(it._replace(id=f"{it.id}-{number}") for it in (MIC, DISPLAY))
-        self.begins(f"s-{number}", self.streams)
+        self.start_session(f"s-{number}", self.streams)
 
-    # Its clocks.
+    # The clocks.
 
     @property
     def service_ms(self):
@@ -417,21 +417,21 @@ class World:
     def monotonic(self):
         return 1000 + self.now - self.asleep
 
-    def passes(self, seconds):
-        """Time goes by, in which nothing stays on its way, or unfinished, for ever."""
+    def advance(self, seconds):
+        """Let time pass: events arrive and records are finished when due."""
         until = self.now + seconds
         while True:
-            on_its_way = self.service.on_its_way
-            arrives = on_its_way[0][0] + IN_FLIGHT_SECONDS if on_its_way else None
+            in_flight = self.service.in_flight
+            arrives = in_flight[0][0] + IN_FLIGHT_SECONDS if in_flight else None
             finishes = self.service.next_finish
             then = min((it for it in (arrives, finishes) if it is not None), default=None)
             if then is None or then > until:
                 break
             self.now = max(self.now, then)
             if then == finishes:
-                self.service.finishes(self.now)
+                self.service.finish_records(self.now)
             else:
-                self.receives()
+                self.receive()
         self.now = until
 
     # What can happen.
@@ -440,77 +440,77 @@ class World:
     def is_connected(self):
         return self.listener.machine.state is m.ListenerState.CONNECTED
 
-    def receives(self):
-        """The next event comes over the connection."""
-        if self.service.on_its_way and self.is_connected:
-            _, payload = self.service.on_its_way.popleft()
+    def receive(self):
+        """Deliver the next event."""
+        if self.service.in_flight and self.is_connected:
+            _, payload = self.service.in_flight.popleft()
             self.listener.feed(m.Received(payload))
 
-    def falls_silent(self):
-        """The connection is dead, and only the service would know."""
+    def go_silent(self):
+        """Break the connection without the listener's notice."""
         self.service.connection = None
-        self.service.on_its_way.clear()
+        self.service.in_flight.clear()
 
-    def loses(self):
-        """The connection is closed."""
+    def lose_connection(self):
+        """Close the connection."""
         if self.is_connected:
-            self.falls_silent()
+            self.go_silent()
             self.listener.feed(m.Closed(1006, "dropped"))
 
-    def connects(self):
+    def connect(self):
         machine = self.listener.machine
         if machine.state is m.ListenerState.WAITING:
             self.listener.feed(m.Woken())
         if machine.state is m.ListenerState.CONNECTING:
             self.connections += 1
             self.service.connection = f"ws-{self.connections}"
-            self.service.on_its_way.clear()
+            self.service.in_flight.clear()
             self.listener.feed(m.Opened())
-            told = {"connection_id": self.service.connection}
-            self.listener.feed(m.Received(json.dumps(told).encode()))
+            message = {"connection_id": self.service.connection}
+            self.listener.feed(m.Received(json.dumps(message).encode()))
 
-    def sleeps(self, seconds):
-        """The machine sleeps: the world goes on, its monotonic clock does not."""
+    def sleep(self, seconds):
+        """Let the machine sleep: its monotonic clock stands still."""
         self.listener.feed(m.Ticked())
-        self.falls_silent()
+        self.go_silent()
         self.asleep += seconds
-        self.passes(seconds)
+        self.advance(seconds)
         self.listener.feed(m.Ticked())
 
-    def is_killed(self, meanwhile=lambda: None):
-        """The listener is gone, with all that was in its memory, and another one begins, after a while."""
-        self.listener.ends()
-        self.falls_silent()
+    def kill(self, meanwhile=lambda: None):
+        """Kill the listener with all it holds in memory, and start another one."""
+        self.listener.stop()
+        self.go_silent()
         killed_ms = self.wall_ms()
         meanwhile()
         self.listener = Listener(self, m.Outage(killed_ms, "killed"))
 
-    def fills_up(self, room):
+    def fill_disk(self, room):
         self.listener.writer.room = room
 
-    def takes_lines_again(self):
+    def free_disk(self):
         self.listener.writer.room = None
 
-    def comes_to_rest(self):
-        """Nothing more goes wrong, until nothing more is to be done."""
-        self.takes_lines_again()
+    def settle(self):
+        """Let everything succeed until nothing is left to do."""
+        self.free_disk()
         self.service.fails_at.clear()
         if self.service.connection is None:
-            self.loses()
+            self.lose_connection()
         quiet = 0
         for _ in range(3000):
-            self.connects()
-            self.listener.writer.writes()
-            self.listener.is_told()
-            self.listener.goes_on()
+            self.connect()
+            self.listener.writer.flush()
+            self.listener.report_dropped()
+            self.listener.step()
             busy = self.listener.open_gaps or self.listener.reconciler._context.duplicates.is_active
             quiet = 0 if busy or not self.is_connected else quiet + 1
             if quiet > 20:
                 break
-        self.passes(2 * IN_FLIGHT_SECONDS)
-        self.listener.writer.writes()
+        self.advance(2 * IN_FLIGHT_SECONDS)
+        self.listener.writer.flush()
 
-    # What is left of it.
+    # The result.
 
     @property
     def lines(self):
@@ -522,9 +522,9 @@ class World:
             it for event in self.lines if (it := events_identity.identity_of(event)) is not None
         )
         missing = sorted(it.start_ms - EPOCH_MS for it in self.service.made - set(written))
-        assert missing == [], "these were made and are not there"
+        assert missing == [], "records that are not in the journal"
         twice = sorted((it.start_ms or EPOCH_MS) - EPOCH_MS for it, count in written.items() if count > 1)
-        assert twice == [], "these are there more than once"
+        assert twice == [], "records that are in the journal more than once"
         found = gaps.fold(self.lines)
         assert [gap for gap in found if gap.status != "recovered"] == []
         counts = self.listener.machine.counts
@@ -533,18 +533,18 @@ class World:
 
 @contextlib.contextmanager
 def world(**options):
-    """A world of its own, in whose time alone everything happens."""
+    """Return a context with a world, whose clock the whole package uses."""
     with tempfile.TemporaryDirectory() as path, contextlib.ExitStack() as patches:
-        there = None
+        sim = None
 
         def patch(owner, name, stand_in):
             patches.enter_context(mock.patch.object(owner, name, stand_in))
 
         patch(asyncio, "sleep", partial(Wait, "sleep"))
         patch(gap_filler, "_PAGES_PER_PROGRESS_LINE", 2)
-        patch(context, "time", mock.Mock(monotonic=lambda: 1000.0 if there is None else there.monotonic))
-        patch(files, "wall_ms", lambda: EPOCH_MS if there is None else there.wall_ms())
+        patch(context, "time", mock.Mock(monotonic=lambda: 1000.0 if sim is None else sim.monotonic))
+        patch(files, "wall_ms", lambda: EPOCH_MS if sim is None else sim.wall_ms())
         patch(os, "fsync", lambda _: None)
-        there = World(Path(path) / "state", **options)
-        yield there
-        there.listener.ends()
+        sim = World(Path(path) / "state", **options)
+        yield sim
+        sim.listener.stop()
