@@ -33,7 +33,7 @@ class RecoveryContext:
 
     Attributes:
         host: the listener, once `Reconciler.run` was called.
-        connected_id: of the connection that stands now; None while disconnected.
+        connected_id: of the current connection; None while disconnected.
         ws_id: the connection that this round works for.
         connected_at: when it was made; seconds on the monotonic clock.
         connections: how many this run has made.

@@ -19,7 +19,7 @@ from vdbevents.recovery.session_follower import SessionFollower
 from vdbevents.recovery.stale_streams import StaleStream
 from vdbevents.sessions.recorded_session import RecordedSession
 
-# What was said before the connection stood may become a record a little later.
+# Speech from before the connection may become a record a little later.
 _SETTLING_SECONDS: Final = 5.0
 _PAUSE_BETWEEN_PAGES_SECONDS: Final = 0.1
 _PAGES_PER_PROGRESS_LINE: Final = 10
@@ -131,7 +131,7 @@ class GapFiller:
         self._report(backfill.recovered, sorted({it.what for gap in closed for it in gap.missing if it.lost}))
         await self._drop_former()
         for stream_id, stale in self.stale.items():
-            # Fetch what is made until the stream is fresh again then.
+            # Backfill it again once the stream is fresh.
             reason = f"no description of {stale.pipeline.stream.name} yet"
             self._lasting.add(context.open_gap(now_ms, now_ms, reason, (stream_id,)))
 

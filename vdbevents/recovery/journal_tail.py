@@ -129,7 +129,7 @@ class JournalTail:
 
 
 def _marks(gap: Gap, name: object, data: Mapping[str, Any]) -> bool:
-    """Return whether a line stands where the events of a gap are missing."""
+    """Return whether a line is where the events of a gap are missing."""
     if gap.dropped:
         return name == "listener.dropped" and fields.unix_ms(data.get("since")) == gap.since_ms
     return data.get("id") == gap.id and data.get("status") == "open"

@@ -1,4 +1,4 @@
-"""Rebind the pipelines of a session to the connection that stands now."""
+"""Rebind the pipelines of a session to the current connection."""
 
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -33,7 +33,7 @@ class Rebinder:
         return not self._unstopped
 
     def request(self, pipeline: Pipeline) -> None:
-        """Rebind a pipeline in the next round, though it sends to the connection that stands."""
+        """Rebind a pipeline in the next round, though it sends to the current connection."""
         self._requested.add((pipeline.kind, pipeline.stream.id))
 
     def take_missing(self) -> list[Missing]:
@@ -60,7 +60,7 @@ class Rebinder:
         # Never bind to an id that the journal might not have: after a crash nobody would know whose it is.
         await context.flushed()
         self._open_gap(waiting)
-        # Transcripts last: each stands still until it is started again, and must not wait for an index.
+        # Transcripts last: each is stopped until it is started again, and must not wait for an index.
         for pipeline in sorted(waiting, key=lambda it: it.kind == "transcript"):
             try:
                 await self._rebind(session, pipeline)
@@ -68,7 +68,7 @@ class Rebinder:
                 context.defer(error)
 
     def _open_gap(self, waiting: list[Pipeline]) -> None:
-        """Open a gap for streams of which no gap is open: what they made went to a closed connection."""
+        """Open a gap for streams of which no gap is open: their events went to a closed connection."""
         known = list(self.context.host.counts.open_gaps.values())
         streams = dict.fromkeys(pipeline.stream.id for pipeline in waiting)
         unmarked = [it for it in streams if not any(it in (gap.streams or (it,)) for gap in known)]

@@ -12,10 +12,9 @@ from vdbevents.events import envelope, lifecycle
 from vdbevents.journal import reader
 from vdbevents.recovery.context import RecoveryContext
 from vdbevents.recovery.known_sessions import KnownSessions
-from vdbevents.sessions.progress import ENDED
+from vdbevents.sessions.progress import ENDED, STEPS
 from vdbevents.sessions.recorded_session import RecordedSession
 
-_STEPS: Final = ("created", "starting", "active", "stopping", "stopped", "exported")
 _POLL_SECONDS: Final = 15.0
 _POLL_AFTER_END_SECONDS: Final = 900.0
 _RUNNING: Final = ("starting", "active")
@@ -95,7 +94,7 @@ def missing_events(session: CloudSession, known: Iterable[str]) -> list[dict[str
     statuses = set(known)
     events: list[dict[str, Any]] = []
     furthest = max(map(_step, statuses), default=-1)
-    step = len(_STEPS) if session.status == "failed" else _step(session.status)
+    step = len(STEPS) if session.status == "failed" else _step(session.status)
     if step > furthest and session.status not in statuses:
         events.append(_event(session, session.status, _data(session)))
     if session.export_status == "exported" and session.video_id and "exported" not in statuses:
@@ -104,7 +103,7 @@ def missing_events(session: CloudSession, known: Iterable[str]) -> list[dict[str
 
 
 def _step(status: str) -> int:
-    return _STEPS.index(status) if status in _STEPS else -1
+    return STEPS.index(status) if status in STEPS else -1
 
 
 def _event(session: CloudSession, status: str, data: Mapping[str, Any]) -> dict[str, Any]:

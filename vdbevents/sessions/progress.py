@@ -6,7 +6,8 @@ from typing import Any, Final
 from vdbevents.cloud import Export
 from vdbevents.events import fields, lifecycle
 
-_STEPS: Final = ("created", "starting", "active", "stopping", "stopped", "exported")
+STEPS: Final = ("created", "starting", "active", "stopping", "stopped", "exported")
+"""The statuses of a session in their order; `failed` may follow any."""
 _OVER: Final = frozenset({"stopping", "stopped", "exported", "failed"})
 ENDED: Final = frozenset({"stopped", "exported", "failed"})
 """The statuses of a session that has ended."""
@@ -51,9 +52,9 @@ class SessionProgress:
         """Update the status and the streams; return the new streams."""
         if status == "failed":
             self.status, self.error = status, error or self.error
-        elif status in _STEPS and self.status != "failed":
-            known = _STEPS.index(self.status) if self.status in _STEPS else -1
-            self.status = _STEPS[max(known, _STEPS.index(status))]
+        elif status in STEPS and self.status != "failed":
+            known = STEPS.index(self.status) if self.status in STEPS else -1
+            self.status = STEPS[max(known, STEPS.index(status))]
         known_ids = {stream.id for stream in self.streams}
         new = tuple(stream for stream in streams if stream.id not in known_ids)
         self.streams += new
