@@ -47,7 +47,7 @@ def written(path, events):
     return path
 
 
-def test_what_is_there_once_is_as_it_should_be():
+def test_an_event_that_is_there_once_is_right():
     made = records(range(1, 6))
     found = count([*lines(made[:2]), *lines(made[3:]), *lines(made[2:3], backfilled=True)], made)
 
@@ -64,7 +64,7 @@ def test_a_missing_event_is_lost():
     assert found.failures == [f"1 lost: {found.lost[0]}"]
 
 
-def test_an_event_that_came_and_was_fetched_is_there_twice():
+def test_an_event_received_and_fetched_is_doubled():
     made = records(range(1, 4))
     found = count([*lines(made), *lines(made[1:2], backfilled=True)], made)
 
@@ -73,7 +73,7 @@ def test_an_event_that_came_and_was_fetched_is_there_twice():
     assert found.recovered == 0
 
 
-def test_an_event_that_was_written_down_with_two_beginnings_is_there_twice():
+def test_an_event_with_two_start_times_is_doubled():
     made = records(range(1, 4))
     late = [{**made[1], "start": made[1]["start"] + 0.001}]
     found = count([*lines(made), *lines(late, backfilled=True)], made)
@@ -82,7 +82,7 @@ def test_an_event_that_was_written_down_with_two_beginnings_is_there_twice():
     assert len(found.foreign) == 1
 
 
-def test_a_step_of_a_session_is_told_once():
+def test_a_session_event_is_expected_once():
     active = {"event": "capture_session.active", "capture_session_id": "cap-1", "status": "active"}
 
     assert len(count([active, active], []).duplicates) == 1
@@ -90,7 +90,7 @@ def test_a_step_of_a_session_is_told_once():
 
 
 @pytest.mark.parametrize("cut", [1, 40])
-def test_a_torn_line_is_damaged_at_the_end_and_where_the_next_one_is_glued_to_it(cut, tmp_path):
+def test_a_torn_line_is_damaged_at_the_end_and_within_a_line(cut, tmp_path):
     made = records(range(1, 4))
     path = written(tmp_path / "journal", lines(made))
     whole = path.read_bytes()
@@ -105,14 +105,14 @@ def test_a_torn_line_is_damaged_at_the_end_and_where_the_next_one_is_glued_to_it
     assert glued.damaged == [3]
 
 
-def test_a_line_that_is_no_object_is_damaged(tmp_path):
+def test_a_line_that_is_not_an_object_is_damaged(tmp_path):
     path = tmp_path / "journal"
     path.write_bytes(b'{"a":1}\n[]\n{"b":\n\xff\xfe\n{"c":2}\n')
 
     assert count(lines_of(path), []).damaged == [2, 3, 4]
 
 
-def test_a_file_that_is_not_there_has_no_lines(tmp_path):
+def test_a_missing_file_has_no_lines(tmp_path):
     assert list(lines_of(tmp_path / "journal")) == []
 
 
@@ -131,7 +131,7 @@ def test_an_event_with_the_beginning_of_another_one_is_out_of_place():
     assert found.misplaced == ["visual_index rts-1: 2 after 3", "visual_index rts-1: 1 after 2"]
 
 
-def test_what_the_service_did_not_make_is_not_lost_and_is_told_apart():
+def test_events_the_service_never_made_are_not_lost():
     made = records([1, 2, 5, 6])
     found = count(lines(made), made)
 
@@ -139,7 +139,7 @@ def test_what_the_service_did_not_make_is_not_lost_and_is_told_apart():
     assert found.unmade == 2
 
 
-def test_numbers_count_by_channel_and_stream():
+def test_numbers_are_counted_by_channel_and_stream():
     made = [
         *records(range(1, 4)),
         *records(range(1, 3), "transcript", period=6.0),
@@ -158,7 +158,7 @@ def test_interim_transcripts_are_not_counted():
     assert len(count([interim], made).lost) == 1
 
 
-def test_the_longest_blindness_is_that_of_all_streams_together():
+def test_the_longest_silence_is_that_of_all_streams_together():
     made = records(range(1, 11))
     heard = records([2], "transcript", "rts-2", period=6.0)
     found = count([*lines(made[:2]), *lines(heard), *lines(made[2:8], backfilled=True)], made + heard)
@@ -185,7 +185,7 @@ STARTED, CONNECTED = own("listener.started", NOON), own("listener.connected", NO
 LOST, BACK = own("listener.disconnected", NOON + 50), own("listener.connected", NOON + 90)
 
 
-def test_a_lost_connection_has_to_be_in_a_gap():
+def test_a_lost_connection_must_be_in_a_gap():
     told = [STARTED, CONNECTED, LOST, BACK]
 
     assert [one.why for one in untold(told)] == ["disconnected"]
@@ -195,7 +195,7 @@ def test_a_lost_connection_has_to_be_in_a_gap():
     assert list(untold([*told, gap(NOON + 40, NOON + 70), {**gap(NOON + 70, NOON + 95)}])) != []
 
 
-def test_a_run_that_was_killed_has_to_be_in_a_gap():
+def test_a_killed_run_must_be_in_a_gap():
     event = {"unix_ts": NOON + 40, "channel": "transcript", "data": {}}
     told = [STARTED, CONNECTED, event, own("listener.started", NOON + 80), BACK]
 
@@ -205,7 +205,7 @@ def test_a_run_that_was_killed_has_to_be_in_a_gap():
     assert list(untold([*told, gap(NOON + 41, NOON + 90)])) == []
 
 
-def test_a_run_that_ended_in_order_was_not_blind_unless_it_was_before():
+def test_an_orderly_stop_needs_a_gap_only_while_disconnected():
     stopped = own("listener.stopped", NOON + 60)
     again = own("listener.started", NOON + 80)
 
@@ -213,7 +213,7 @@ def test_a_run_that_ended_in_order_was_not_blind_unless_it_was_before():
     assert len(list(untold([STARTED, CONNECTED, LOST, stopped, again, BACK]))) == 1
 
 
-def test_of_a_gap_in_which_the_clock_was_set_one_end_is_looked_for():
+def test_a_gap_with_a_clock_change_is_matched_by_one_end():
     back = own("listener.connected", NOON - 900)
     told = [STARTED, CONNECTED, LOST, back]
     steps = [(0, 0), ((NOON + 60) * 1000, -1_000_000)]
@@ -223,7 +223,7 @@ def test_of_a_gap_in_which_the_clock_was_set_one_end_is_looked_for():
     assert list(untold([*told, gap(NOON - 900, NOON - 900)], steps)) == []
 
 
-def test_the_faults_follow_from_the_seed_and_each_kind_comes():
+def test_the_seed_determines_the_faults_and_each_kind_occurs():
     first, again, other = (list(itertools.islice(schedule(seed, 60.0), 60)) for seed in (7, 7, 8))
 
     assert first == again

@@ -21,7 +21,7 @@ def seeds():
 
 @pytest.mark.timeout(patient(600))
 @pytest.mark.parametrize("seed", seeds())
-def test_nothing_is_lost_doubled_or_damaged_whatever_goes_wrong(seed, tmp_path):
+def test_nothing_is_lost_doubled_or_damaged_by_random_faults(seed, tmp_path):
     from support.chaos import run
 
     report = run(tmp_path, seed=seed, seconds=SECONDS, longest=LONGEST, patience=120.0)

@@ -34,7 +34,7 @@ def test_a_message_that_cannot_be_shown_is_recorded_and_the_next_run_starts(serv
         assert not listener.state.ws_pid.exists()
 
 
-def test_stamps_of_other_recorders_that_are_no_times_keep_nobody_from_starting(listen, state):
+def test_malformed_stamps_of_other_recorders_do_not_keep_it_from_starting(listen, state):
     odd = ["1e400", "1772446530123456", "1e300", "-1e12", '"x"', "null", "[]"]
     state.journal.write_text("".join(f'{{"unix_ts":{stamp},"channel":"x"}}\n' for stamp in odd))
     listener = listen()
@@ -46,7 +46,7 @@ def test_stamps_of_other_recorders_that_are_no_times_keep_nobody_from_starting(l
     assert told["events"]["channels"]["x"]["count"] == len(odd)
 
 
-def test_a_gap_that_no_run_could_mark_is_marked_by_the_first_that_connects(service, listen):
+def test_a_gap_is_marked_by_the_first_run_that_connects(service, listen):
     killed = listen()
     killed.connected()
     killed.kill()
@@ -62,7 +62,7 @@ def test_a_gap_that_no_run_could_mark_is_marked_by_the_first_that_connects(servi
     assert f"PID {killed.pid} " in gap["reason"]
 
 
-def test_what_a_killed_run_had_in_memory_is_within_the_gap(service, listen, state):
+def test_the_gap_of_a_killed_run_includes_what_it_held_in_memory(service, listen, state):
     status = {"state": "connected", "pid": 7, "written": "2026-03-02T10:15:30.000Z",
               "unwritten_since": "2026-03-02T10:15:20.000Z"}  # fmt: skip
     replace_file(state.listener_status, json.dumps(status).encode())
@@ -89,7 +89,7 @@ def test_an_id_that_could_not_be_written_is_written_later(service, listen, state
     listener.connected()
 
 
-def test_an_id_is_printed_whatever_the_terminal_can_show(service, listen, environ):
+def test_an_id_is_printed_in_any_terminal_encoding(service, listen, environ):
     service.fault(init={"mode": "preceded", "frames": ['{"connection_id":"wé😀"}']})
     listener = listen(environ={**environ, "PYTHONIOENCODING": "ascii"})
 

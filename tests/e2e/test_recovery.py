@@ -1,6 +1,6 @@
-"""What a listener makes good after a time in which it heard nothing: the real program on a real server.
+"""How a listener rebinds and backfills after a gap: the real program on a real server.
 
-The service says numbered events, and its clock runs fast: an hour that nobody heard is a request away.
+The service makes numbered events, and its clock runs fast: an hour of gap is a request away.
 """
 
 import json
@@ -30,7 +30,7 @@ KINDS = ["transcript", "audio_index", "visual_index"]
 HOURS = 3600
 SCENES = "/rtstream/*/index/scene/*"
 TRANSCRIPTS = "/rtstream/*/transcription"
-# After how long a listener that is well has made everything good, with a margin for a slow machine.
+# How long a backfill may take, with a margin for a slow machine.
 PATIENCE = patient(120.0)
 
 
@@ -253,10 +253,10 @@ def assert_each_once(listener, recording, *, gaps=1):
     return counts
 
 
-# Binding anew, and fetching what was missed.
+# Rebinding and backfilling.
 
 
-def test_after_a_reconnect_every_pipeline_sends_to_the_new_connection_and_what_was_missed_is_fetched(
+def test_after_a_reconnect_every_pipeline_is_rebound_and_the_gap_is_backfilled(
     service, listen, recording, state
 ):
     listener = listen()
@@ -292,9 +292,7 @@ def test_after_a_reconnect_every_pipeline_sends_to_the_new_connection_and_what_w
     assert counts.recovered >= 300 / 2 + 300 / 6 + 300 / 30
 
 
-def test_a_listener_that_finds_a_live_session_takes_it_over_and_fetches_what_it_made_meanwhile(
-    service, listen, recording, state
-):
+def test_a_new_listener_takes_over_a_live_session_and_backfills_it(service, listen, recording, state):
     killed = listen()
     session = recording(killed)
     heard(killed)
@@ -310,9 +308,7 @@ def test_a_listener_that_finds_a_live_session_takes_it_over_and_fetches_what_it_
     assert assert_each_once(listener, session).recovered >= 300 / 2
 
 
-def test_a_session_that_has_ended_meanwhile_is_left_alone_and_what_it_made_is_fetched(
-    service, listen, recording, state
-):
+def test_a_session_that_has_ended_is_not_touched_and_is_backfilled(service, listen, recording, state):
     before = listen()
     session = recording(before)
     heard(before)
@@ -331,9 +327,7 @@ def test_a_session_that_has_ended_meanwhile_is_left_alone_and_what_it_made_is_fe
     assert assert_each_once(listener, session).recovered >= 300 / 2
 
 
-def test_a_listener_that_is_started_after_the_end_of_a_session_has_missed_nothing(
-    service, listen, capture, state
-):
+def test_a_listener_started_after_the_end_of_a_session_has_no_gap(service, listen, capture, state):
     before = listen()
     before.connected()
     recorder = capture()
@@ -348,7 +342,7 @@ def test_a_listener_that_is_started_after_the_end_of_a_session_has_missed_nothin
     assert gaps_of(state) == []
 
 
-def test_alerts_follow_their_index_and_what_they_told_meanwhile_is_said_to_be_lost(
+def test_alerts_follow_their_index_and_those_of_the_gap_are_reported_lost(
     service, listen, recording, state, environ
 ):
     listener = listen()
@@ -387,7 +381,7 @@ def status(state, environ):
 
 
 @pytest.mark.parametrize("interruption", ["SIGKILL", "a lost connection"])
-def test_hours_are_fetched_page_by_page_and_an_interruption_neither_begins_anew_nor_doubles(
+def test_hours_are_fetched_page_by_page_and_an_interruption_neither_restarts_nor_doubles(
     service, listen, recording, state, interruption
 ):
     listener = listen()
@@ -419,7 +413,7 @@ def test_hours_are_fetched_page_by_page_and_an_interruption_neither_begins_anew_
     assert pages[-1] - pages[0] > 0.1 * 18, "the service is asked without a pause"
 
 
-def test_what_is_fetched_while_its_live_copy_is_stalled_is_written_once(service, listen, recording, state):
+def test_an_event_fetched_while_its_live_copy_is_stalled_is_written_once(service, listen, recording, state):
     listener = listen()
     session = recording(listener)
     heard(listener)
@@ -456,7 +450,7 @@ WORDS = [
 
 
 @pytest.mark.parametrize("events", [LIVES, WORDS], ids=["lives", "words"])
-def test_what_the_service_itself_sends_twice_is_kept_twice(service, listen, state, events):
+def test_an_event_that_the_service_sends_twice_is_kept_twice(service, listen, state, events):
     listener = listen()
     listener.connected()
     for event in events:
@@ -471,7 +465,7 @@ def test_what_the_service_itself_sends_twice_is_kept_twice(service, listen, stat
 # Gaps.
 
 
-def test_a_source_that_the_service_refuses_is_said_to_be_missing_and_the_others_are_fetched(
+def test_a_refused_source_is_reported_missing_and_the_others_are_fetched(
     service, listen, recording, state, environ
 ):
     listener = listen()
@@ -512,7 +506,7 @@ def lifted(service, faults):
 
 
 @pytest.mark.parametrize("faults", ERRORS, ids=["down and 401", "503", "hang"])
-def test_an_api_that_cannot_be_asked_for_a_while_leaves_the_gap_open_until_it_can(  # noqa: PLR0917
+def test_the_gap_stays_open_while_the_api_fails(  # noqa: PLR0917
     service, listen, recording, state, environ, faults
 ):
     listener = listen()
@@ -536,10 +530,10 @@ def test_an_api_that_cannot_be_asked_for_a_while_leaves_the_gap_open_until_it_ca
     assert assert_each_once(listener, session).recovered >= 60 / 2
 
 
-# Streams that should be talking.
+# Stale streams.
 
 
-def test_a_screen_that_is_not_described_any_more_is_told_once_and_bound_anew_once_for_each_silence(  # noqa: PLR0917
+def test_a_stale_screen_is_reported_once_and_rebound_once(  # noqa: PLR0917
     service, listen, recording, state, environ, tmp_path
 ):
     elsewhere = StateDirectory(tmp_path / "elsewhere")
@@ -592,7 +586,7 @@ class Stepped(Listener):
         super().__init__(state, environ)
 
 
-def test_a_clock_that_jumps_as_after_a_sleep_makes_it_connect_at_once_and_fetch(  # noqa: PLR0917
+def test_after_a_clock_jump_it_reconnects_at_once_and_backfills(  # noqa: PLR0917
     service, started, recording, state, environ, tmp_path
 ):
     clock = tmp_path / "clock"
@@ -620,9 +614,7 @@ def test_a_clock_that_jumps_as_after_a_sleep_makes_it_connect_at_once_and_fetch(
 # Whose pipelines.
 
 
-def test_pipelines_that_no_listener_of_the_directory_has_had_are_left_alone(
-    service, listen, recording, state
-):
+def test_pipelines_bound_elsewhere_are_not_touched(service, listen, recording, state):
     listener = listen()
     foreign = recording(listener, told_ws_id="ws-elsewhere")
     heard(listener)
@@ -659,7 +651,7 @@ def test_two_listeners_keep_to_the_sessions_of_their_directories(service, listen
     assert_each_once(other, their_session)
 
 
-def test_a_journal_that_is_cleared_in_the_middle_of_a_session_is_recorded_on_and_nothing_comes_back(
+def test_after_clear_in_a_session_recording_goes_on_and_old_events_stay_out(
     service, listen, recording, state
 ):
     # What has happened before the journal was cleared is told by our clock.
@@ -689,7 +681,7 @@ def test_a_journal_that_is_cleared_in_the_middle_of_a_session_is_recorded_on_and
 # Keys, and no recovery.
 
 
-def test_a_key_that_is_refused_in_the_middle_of_a_run_is_tried_again(service, listen, recording, state):
+def test_a_key_refused_in_the_middle_of_a_run_is_retried(service, listen, recording, state):
     listener = listen()
     session = recording(listener)
     heard(listener)
@@ -701,7 +693,7 @@ def test_a_key_that_is_refused_in_the_middle_of_a_run_is_tried_again(service, li
     assert service.state["faults"] == {}
 
 
-def test_a_key_that_is_refused_at_the_start_of_a_run_ends_it(service, listen, recording, state):
+def test_a_key_refused_at_the_start_of_a_run_ends_it(service, listen, recording, state):
     before = listen()
     recording(before)
     heard(before)
@@ -711,7 +703,7 @@ def test_a_key_that_is_refused_at_the_start_of_a_run_ends_it(service, listen, re
     assert listen().ends() == 4
 
 
-def test_without_recovery_pipelines_and_gaps_are_left_alone_until_a_listener_with_it_comes(
+def test_without_recovery_gaps_stay_open_until_a_listener_with_recovery_runs(
     service, listen, recording, state
 ):
     listener = listen("--no-recover")
@@ -737,9 +729,7 @@ def test_without_recovery_pipelines_and_gaps_are_left_alone_until_a_listener_wit
 # A capture that runs on.
 
 
-def test_a_capture_that_runs_on_while_the_listener_reconnects_tells_rightly_what_runs_and_what_ran(
-    service, listen, capture, state
-):
+def test_a_capture_describes_its_pipelines_correctly_after_reconnects(service, listen, capture, state):
     listener = listen()
     listener.connected()
     recorder = capture("--alert", "seven=seven is seen")
@@ -776,9 +766,7 @@ def test_a_capture_that_runs_on_while_the_listener_reconnects_tells_rightly_what
     assert assert_each_once(listener, session, gaps=2).recovered >= 300
 
 
-def test_a_pipeline_that_is_started_with_the_id_before_in_the_moment_of_a_reconnect_is_bound_anew(
-    service, listen, capture, state
-):
+def test_a_pipeline_started_with_the_old_id_during_a_reconnect_is_rebound(service, listen, capture, state):
     listener = listen()
     listener.connected()
     service.fault(slow={"seconds": 4, "method": "POST", "path": "/rtstream/*/index/scene"})
@@ -797,9 +785,7 @@ def test_a_pipeline_that_is_started_with_the_id_before_in_the_moment_of_a_reconn
     assert_each_once(listener, session)
 
 
-def test_alerts_that_are_attached_in_the_moment_of_a_reconnect_watch_what_runs_after_it(
-    service, listen, capture, state
-):
+def test_alerts_attached_during_a_reconnect_watch_the_rebound_index(service, listen, capture, state):
     listener = listen()
     listener.connected()
     service.fault(slow={"seconds": 5, "method": "POST", "path": "/rtstream/*/index/*/alert"})
@@ -827,9 +813,7 @@ def test_alerts_that_are_attached_in_the_moment_of_a_reconnect_watch_what_runs_a
 
 
 @linux_only
-def test_what_was_fetched_and_found_no_room_while_the_disk_was_full_is_fetched_again(
-    service, listen, recording, state
-):
+def test_fetched_events_dropped_by_a_full_disk_are_fetched_again(service, listen, recording, state):
     listener = listen("--hold", 0.002)
     session = recording(listener)
     heard(listener)
@@ -849,9 +833,7 @@ def test_what_was_fetched_and_found_no_room_while_the_disk_was_full_is_fetched_a
 
 @linux_only
 @pytest.mark.parametrize("reconnected", [False, True], ids=["at rest", "after a reconnect"])
-def test_what_found_no_room_in_memory_while_the_disk_was_full_is_fetched(
-    service, listen, recording, state, reconnected
-):
+def test_live_events_dropped_by_a_full_disk_are_fetched(service, listen, recording, state, reconnected):
     listener = listen("--hold", 0.002)
     session = recording(listener)
     heard(listener)
@@ -874,9 +856,7 @@ def test_what_found_no_room_in_memory_while_the_disk_was_full_is_fetched(
     assert_each_once(listener, session, gaps=len(known))
 
 
-def test_a_file_that_cannot_be_written_in_the_moment_of_a_reconnect_is_written_later(
-    service, listen, recording, state
-):
+def test_an_info_file_that_cannot_be_written_is_written_later(service, listen, recording, state):
     listener = listen()
     session = recording(listener)
     heard(listener)
@@ -889,7 +869,7 @@ def test_a_file_that_cannot_be_written_in_the_moment_of_a_reconnect_is_written_l
     eventually(lambda: session.is_bound(second), PATIENCE)
 
 
-def test_a_pipeline_that_cannot_be_bound_anew_is_told_of_in_the_journal_and_the_others_go_on(
+def test_a_pipeline_that_cannot_be_rebound_is_reported_and_the_others_go_on(
     service, listen, recording, state
 ):
     listener = listen()
@@ -918,7 +898,7 @@ def test_a_pipeline_that_cannot_be_bound_anew_is_told_of_in_the_journal_and_the_
     [("POST", ["audio_index", "visual_index"]), ("GET", KINDS)],
     ids=["binding", "fetching"],
 )
-def test_a_call_that_keeps_failing_holds_up_nothing_else(  # noqa: PLR0917
+def test_a_call_that_keeps_failing_does_not_hold_up_the_others(  # noqa: PLR0917
     service, listen, recording, state, method, bound
 ):
     listener = listen()
@@ -947,7 +927,7 @@ def test_a_call_that_keeps_failing_holds_up_nothing_else(  # noqa: PLR0917
     ],
     ids=["fetching", "binding", "asking", "fetching for long"],
 )
-def test_a_signal_ends_it_within_two_seconds_whatever_it_waits_for(  # noqa: PLR0917
+def test_a_signal_ends_it_within_two_seconds_in_any_wait(  # noqa: PLR0917
     service, listen, recording, state, fault, asked
 ):
     listener = listen()
@@ -986,7 +966,7 @@ def odd(info):
     return {**info, "pipelines": pipelines, "alerts": alerts, "ended": "1e400", "unended": 7}
 
 
-def test_an_odd_info_file_ends_no_listener(service, listen, recording, state):
+def test_a_malformed_info_file_does_not_end_the_listener(service, listen, recording, state):
     listener = listen()
     session = recording(listener)
     heard(listener)
