@@ -1,7 +1,6 @@
 """`vdbevents alerts`: creates, lists, enables and disables the alerts of a session."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
@@ -174,7 +173,6 @@ Examples:
 """
 
 
-@dataclass(kw_only=True)
 class _AlertOptions(SessionOptions):
     alert: Annotated[
         str | None, typer.Argument(metavar="ALERT_ID", help="Which alert.", show_default=False)

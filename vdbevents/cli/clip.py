@@ -4,7 +4,6 @@ import io
 import math
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -51,7 +50,6 @@ Exit codes: 0 all were made, 1 stdin tells of no moment, 4 or 5 some failed.
 """
 
 
-@dataclass(kw_only=True)
 class _ClipOptions(SessionOptions):
     session: Annotated[
         str | None, typer.Option(metavar="ID", help="A session's id.", show_default="the one recorded then")
@@ -275,7 +273,7 @@ class _Chooser:
 
     def _ask(self, session: str | None) -> list[Stream]:
         if session not in self._asked:
-            options = replace(self._options, session=session)
+            options = self._options.replace(session=session)
             self._asked[session] = find_streams(self._service, self._state, options, self._stream)
         return self._asked[session]
 

@@ -1,6 +1,5 @@
 """The options that describe a new session and its pipelines."""
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,7 +11,6 @@ if TYPE_CHECKING:
     from vdbevents.sessions.plan import PipelineSettings
 
 
-@dataclass(kw_only=True)
 class PipelineOptions(OptionGroup):
     """Which transcripts and indexes run on a session's streams."""
 
@@ -66,7 +64,6 @@ class PipelineOptions(OptionGroup):
         )
 
 
-@dataclass(kw_only=True)
 class NewSessionOptions(OptionGroup):
     """What a new session is created with."""
 

@@ -1,6 +1,5 @@
 """The options of `vdbevents query`."""
 
-from dataclasses import dataclass
 from datetime import datetime, tzinfo
 from enum import StrEnum
 from pathlib import Path
@@ -42,7 +41,6 @@ class TimeBasis(StrEnum):
     EVENT = "event"
 
 
-@dataclass(kw_only=True)
 class SourceOptions(OptionGroup):
     """The journals to read."""
 
@@ -77,7 +75,6 @@ class SourceOptions(OptionGroup):
         return bool(self.directories or self.files)
 
 
-@dataclass(kw_only=True)
 class FilterOptions(OptionGroup):
     """The filters."""
 
@@ -213,7 +210,6 @@ class FilterOptions(OptionGroup):
         )
 
 
-@dataclass(kw_only=True)
 class ResultOptions(OptionGroup):
     """How the matches are read and printed."""
 

@@ -1,6 +1,5 @@
 """Capture sessions step by step, for scripts and agents: `session …`, `token`, `streams`."""
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
@@ -208,7 +207,6 @@ Exit codes: 0 it is there, 6 the export failed, or is not there in time.
 """
 
 
-@dataclass(kw_only=True)
 class _ExportOptions(SessionArgumentOptions):
     timeout: TimeoutOption = 300.0
 
