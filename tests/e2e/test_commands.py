@@ -87,9 +87,9 @@ def everything_in(state):
     return b"".join(file.read_bytes() for file in state.path.iterdir() if file.is_file()).decode()
 
 
-def assert_refused(listener, said):
+def assert_refused(listener, error_id):
     assert listener.ends() == 4
-    assert said in listener.err
+    assert error_id_in(listener.err) == error_id
     assert "https://console.videodb.io" in listener.err
     assert "export VIDEO_DB_API_KEY=sk-…" in listener.err
     assert "Traceback" not in listener.err
@@ -102,7 +102,8 @@ def test_a_wrong_key_ends_it_at_once_with_4_and_a_hint_and_is_never_shown(servic
     environ = {**environ, **service.environ, "VIDEO_DB_API_KEY": WRONG_KEY}
     listener = started(Listener(state, environ))
 
-    assert_refused(listener, "refused the API key (401)")
+    assert_refused(listener, "key-refused")
+    assert "401" in listener.err
     assert len(calls(service)) == 1
 
 
@@ -113,22 +114,21 @@ def test_a_missing_or_malformed_key_ends_it_before_any_request(service, started,
         del environ["VIDEO_DB_API_KEY"]
     listener = started(Listener(state, environ))
 
-    assert_refused(listener, "VIDEO_DB_API_KEY")
+    assert_refused(listener, "key-invalid" if (key or "").strip() else "key-missing")
+    assert "VIDEO_DB_API_KEY" in listener.err
     assert calls(service) == []
 
 
 @pytest.mark.parametrize(
-    ("faults", "said"),
-    [
-        ({"http": {"status": 403}}, "no right to this (403)"),
-        ({"upgrade": {"status": 401}}, "refused the API key (401)"),
-        ({"upgrade": {"status": 403}}, "no right to this (403)"),
-    ],
+    ("step", "status", "error_id"),
+    [("http", 403, "key-forbidden"), ("upgrade", 401, "key-refused"), ("upgrade", 403, "key-forbidden")],
 )
-def test_a_key_without_the_right_ends_it_at_once(service, listen, faults, said):
-    service.fault(**faults)
+def test_a_key_without_the_right_ends_it_at_once(service, listen, step, status, error_id):
+    service.fault(**{step: {"status": status}})
+    listener = listen()
 
-    assert_refused(listen(), said)
+    assert_refused(listener, error_id)
+    assert f"({status})" in listener.err
 
 
 def test_a_certificate_that_does_not_verify_ends_it_at_once(started, state, environ):
@@ -136,7 +136,7 @@ def test_a_certificate_that_does_not_verify_ends_it_at_once(started, state, envi
     listener = started(Listener(state, {**environ, **service.environ}))
 
     assert listener.ends() == 4
-    assert "cannot verify the service's certificate" in listener.err
+    assert error_id_in(listener.err) == "certificate-invalid"
     assert "SSL_CERT_FILE, REQUESTS_CA_BUNDLE" in listener.err
     assert "retrying" not in listener.err
 
@@ -160,7 +160,7 @@ def test_the_seconds_that_the_service_asks_to_wait_are_waited(service, listen, k
 
     first, second = (call["unix_ts"] for call in calls(service) if call["request"].startswith("GET"))
     assert second - first >= 2.4
-    listener.says(f"answered {status}")
+    listener.says(str(status))
 
 
 def test_the_date_that_the_service_names_is_waited_for(service, listen):
@@ -937,24 +937,32 @@ def test_an_empty_journal_ends_with_1(environ, state, output):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "error_id", "shown"),
     [
-        (["--since", "tomorrowish"], "2026-03-02T10:15:30Z"),
-        (["--until", "25:00"], "2026-03-02T10:15:30Z"),
-        (["--last", "10 parsecs"], "90s, 10m, 2h, 3d, 1w"),
-        (["--last", "10m", "--since", "10:15"], "Give one of them"),
-        (["--since", "2026-01-02", "--until", "2026-01-01"], "window is empty"),
-        (["-F", "-E", "--grep", "x"], "-F and -E contradict each other"),
-        (["-E", "--grep", "("], "regular expression"),
-        (["-n", "0"], "-n"),
-        (["-o", "xml"], "xml"),
+        (["--since", "tomorrowish"], "time-invalid", "2026-03-02T10:15:30Z"),
+        (["--until", "25:00"], "time-invalid", "2026-03-02T10:15:30Z"),
+        (["--last", "10 parsecs"], "duration-invalid", "90s, 10m, 2h, 3d, 1w"),
+        (["--last", "10m", "--since", "10:15"], "options-conflict", "--since"),
+        (["--since", "2026-01-02", "--until", "2026-01-01"], "window-empty", "2026-01-02"),
+        (["-F", "-E", "--grep", "x"], "options-conflict", "--extended-regexp"),
+        (["-E", "--grep", "("], "pattern-invalid", "'('"),
     ],
 )
-def test_invalid_filters_end_with_2(environ, recording, arguments, said):
+def test_invalid_filters_end_with_2(environ, recording, arguments, error_id, shown):
     done = run(["query", recording.path, *arguments], environ)
 
     assert (done.returncode, done.stdout) == (2, "")
-    assert said in done.stderr
+    assert error_id_in(done.stderr) == error_id
+    assert shown in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(("option", "value", "shown"), [("-n", "0", "-n"), ("-o", "xml", "xml")])
+def test_invalid_values_of_query_options_are_usage_errors(environ, recording, option, value, shown):
+    done = run(["query", recording.path, option, value], environ)
+
+    assert (done.returncode, done.stdout) == (2, "")
+    assert shown in done.stderr
     assert "Traceback" not in done.stderr
 
 
