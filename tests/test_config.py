@@ -393,9 +393,9 @@ def test_a_mistake_with_one_command_stops_no_other(call, capfd):
 
     assert call("shop", "order", toml=toml) == {"count": 2}
     assert call("paint", toml=toml) is None
-    said = capfd.readouterr().err
-    assert "config.toml: layers in [paint]: invalid value: 20 is not in the range 1<=x<=9\n" in said
-    assert "  → see: vdbevents paint --help, and: vdbevents config\n" in said
+    output = capfd.readouterr().err
+    assert "config.toml: layers in [paint]: invalid value: 20 is not in the range 1<=x<=9\n" in output
+    assert "  → see: vdbevents paint --help, and: vdbevents config\n" in output
 
 
 def test_a_valid_variable_does_not_hide_a_mistake_in_the_file(call, capfd):
@@ -467,9 +467,9 @@ def test_text_from_elsewhere_is_harmless_on_a_terminal(gathered):
 
 def test_the_help_shows_the_default_in_force_and_its_source_and_is_harmless(call, capfd):
     call("paint", "--help", toml='[paint]\nuntil = "\\u009b31m"\nshine = false', VDBEVENTS_PAINT_LAYERS="3")
-    said = " ".join(capfd.readouterr().out.split())
+    output = " ".join(capfd.readouterr().out.split())
 
-    assert "[default: (3, VDBEVENTS_PAINT_LAYERS); 1<=x<=9]" in said
-    assert "[default: (false, config.toml)]" in said
-    assert '[default: ("�31m", config.toml)]' in said
-    assert "[default: red]" in said
+    assert "[default: (3, VDBEVENTS_PAINT_LAYERS); 1<=x<=9]" in output
+    assert "[default: (false, config.toml)]" in output
+    assert '[default: ("�31m", config.toml)]' in output
+    assert "[default: red]" in output

@@ -75,7 +75,7 @@ def mistakes_in(line):
         while rest and f"{name} {rest[0]}" in COMMANDS:
             name = f"{name} {rest.pop(0)}"
         if rest and hasattr(COMMANDS[name], "commands") and re.fullmatch(r"[a-z][\w-]*", rest[0]):
-            yield f"there is no command {name} {rest[0]}"
+            yield f"no command {name} {rest[0]}"
             continue
         options = options_of(COMMANDS[name])
         takes_value = False
@@ -171,7 +171,7 @@ def test_every_command_in_a_fence_can_be_typed(page):
         ("VIDEODB_EVENTS_DIR=/tmp/x .venv/bin/vdbevents stop --timeout=5", []),
         ("vdbevents emulator --no-autoplay --fault 'http={\"status\": 503}'", []),
         ("vdbevents query --grep --weird", []),
-        ("  vdbevents oops", ["there is no command vdbevents oops"]),
+        ("  vdbevents oops", ["no command vdbevents oops"]),
         ("true && vdbevents listen --oops=1", ["vdbevents listen has no option --oops"]),
         ("vdbevents query -z", ["vdbevents query has no option -z"]),
         ("vdbevents: cannot write", []),
@@ -215,8 +215,8 @@ def test_each_command_of_a_group_has_a_section_after_that_of_its_group():
         ("vdbevents cabinet drawer open --wide", []),
         ("vdbevents cabinet drawer list-all --limit 3 | head", []),
         ("vdbevents cabinet drawer", []),
-        ("vdbevents cabinet oops", ["there is no command vdbevents cabinet oops"]),
-        ("vdbevents cabinet drawer open-all", ["there is no command vdbevents cabinet drawer open-all"]),
+        ("vdbevents cabinet oops", ["no command vdbevents cabinet oops"]),
+        ("vdbevents cabinet drawer open-all", ["no command vdbevents cabinet drawer open-all"]),
         ("vdbevents cabinet --wide", ["vdbevents cabinet has no option --wide"]),
         (
             "vdbevents cabinet drawer open --limit 3",

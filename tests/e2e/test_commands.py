@@ -149,7 +149,7 @@ def test_an_own_certificate_authority_can_be_named(started, state, environ):
     listener.connected()
 
 
-# Retry-After: the first wait of our own is 2 s at most, so a longer one is the service's.
+# Retry-After: our own first wait is at most 2 s, so a longer one is the service's.
 
 
 @pytest.mark.parametrize(("kind", "status"), [("http", 429), ("http", 503), ("upgrade", 429)])
@@ -177,7 +177,7 @@ def test_the_date_that_the_service_names_is_waited_for(service, listen):
 
 
 def test_a_half_open_connection_is_noticed_left_and_marked(service, listen):
-    # So long that no answer is late because the machine is busy.
+    # Long enough that a busy machine does not delay an answer too much.
     listener = listen("--ping-interval", 4)
     first = listener.connected()
     service.send(json=transcript("before"))
@@ -204,8 +204,8 @@ def test_a_half_open_connection_is_noticed_left_and_marked(service, listen):
 def test_a_second_signal_ends_it_at_once(service, listen):
     listener = listen()
     listener.connected()
-    service.fault(mute={})  # nobody answers the farewell, for which it would wait a moment
-    # Both are there before it goes on with either, however long we take to send them.
+    service.fault(mute={})  # no answer to its close frame, for which it would wait a moment
+    # Both arrive before it handles either, however long sending takes.
     listener.process.send_signal(signal.SIGSTOP)
     listener.process.send_signal(signal.SIGINT)
     listener.process.send_signal(signal.SIGTERM)
@@ -434,7 +434,7 @@ def test_stop_never_signals_a_process_that_is_not_a_listener(state, environ):
         foreign.wait()
 
 
-# What the documents of VideoDB's skill show.
+# The examples in the documents of VideoDB's skill.
 
 READING_EVENTS = """
 import json
@@ -469,9 +469,9 @@ def test_the_documented_way_to_read_events_works_on_a_recording(service, started
     service.request("replay", speed=0, wait=True)
     listener.receives(lambda e: e.get("event") == "capture_session.exported")
 
-    told = READING_EVENTS + "print(len(transcripts), len(recent), len(visual))"
+    program = READING_EVENTS + "print(len(transcripts), len(recent), len(visual))"
     read = subprocess.run(
-        [sys.executable, "-c", told], check=False, env=environ, capture_output=True, text=True
+        [sys.executable, "-c", program], check=False, env=environ, capture_output=True, text=True
     )
 
     played = [json.loads(line) for line in SESSION.read_text(encoding="utf-8").splitlines()]
@@ -565,7 +565,7 @@ def test_a_base_url_that_is_not_a_url_is_reported(environ, state, url):
     assert url not in done.stderr
 
 
-# What must not be lost.
+# Nothing is lost.
 
 
 def test_after_sigkill_everything_is_there_counts_go_on_and_the_gap_is_marked(
@@ -634,7 +634,7 @@ def test_of_two_that_are_started_at_the_same_instant_one_records(service, listen
 
     assert loser.ends() == 3
     winner.connected()
-    # Its PID is told by who has had the time to write it down.
+    # The message names the winner's PID only if it was written in time.
     assert f"already records into {state.path}" in loser.err
     assert state.ws_pid.read_text() == str(winner.pid)
     assert [e["pid"] for e in winner.own("listener.started")] == [winner.pid]
@@ -663,7 +663,7 @@ def test_without_streams_their_numbers_are_not_given_to_the_recording(service, s
     process = without_streams(state, {**environ, **service.environ})
     eventually(state.ws_id.exists)
 
-    # What a library or the interpreter itself writes to descriptor 2 would be in the journal.
+    # Otherwise text that a library writes to descriptor 2 would end up in the journal.
     opened = [Path(f"/proc/{process.pid}/fd/{number}").readlink() for number in (0, 1, 2)]
     process.terminate()
     process.wait(PATIENCE)
@@ -761,7 +761,7 @@ def test_the_demo_records_and_queries_and_leaves_nothing_behind(environ, tmp_pat
     shown, _ = demo.communicate(timeout=3 * PATIENCE)
 
     assert demo.returncode == 0
-    # It takes little longer than this where the machine does nothing else.
+    # On an idle machine it takes little longer than this.
     assert "--duration 10s" in shown
     asked = [line for line in shown.splitlines() if line.startswith("$ vdbevents query")]
     assert len(asked) == 3
@@ -1016,7 +1016,7 @@ def on_a_terminal(arguments, environ):
     """What a command prints when its stdout is a terminal."""
     master, slave = os.openpty()
     try:
-        # A pager says things of its own.
+        # Without a pager's own output.
         environ = {**environ, "PAGER": "cat"}
         done = run(arguments, environ, stdout=slave, stderr=subprocess.PIPE, capture_output=False)
     finally:

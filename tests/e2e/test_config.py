@@ -144,12 +144,12 @@ def test_the_other_variables_of_the_program_are_not_mistakes(environ):
 
 def test_the_advice_on_how_to_set_an_option_works(environ, tmp_path):
     file = tmp_path / ".config" / "vdbevents" / "config.toml"
-    said = run(["config"], environ).stdout
+    output = run(["config"], environ).stdout
 
-    assert said.startswith(f"file: {file} (does not exist)\n\nNothing is set")
-    assert "export VDBEVENTS_LISTEN_HOLD=256" in said
+    assert output.startswith(f"file: {file} (does not exist)\n\nNothing is set")
+    assert "export VDBEVENTS_LISTEN_HOLD=256" in output
     file.parent.mkdir(parents=True)
-    file.write_text(re.search(r"\[listen\]\n *hold.*\n", said)[0])
+    file.write_text(re.search(r"\[listen\]\n *hold.*\n", output)[0])
     assert lines_of(run(["config"], environ))[2:] == ["vdbevents listen", "  hold  256.0  config.toml"]
 
 
@@ -212,7 +212,7 @@ def test_the_page_about_it_is_true(file, environ):
     (one,) = re.findall(r"```json\n(.*?)```", page, re.DOTALL)
     environ |= {"VDBEVENTS_QUERY_INTERIM": "no"}
 
-    said = run(["config"], environ).stdout
-    assert said.replace(str(file), "/home/ada/.config/vdbevents/config.toml") == shown
+    output = run(["config"], environ).stdout
+    assert output.replace(str(file), "/home/ada/.config/vdbevents/config.toml") == shown
     assert run(["listen"], environ | {"VDBEVENTS_LISTEN_HODL": "3"}).stderr == refused
     assert json.loads(one) in json.loads(run(["config", "--json"], environ).stdout)["settings"]
