@@ -213,7 +213,7 @@ def test_the_source_is_read_from_the_stream_s_name(name, source):
         ({"raw": "e"}, "e"),
         ({"data": None}, ""),
         ({"data": "text"}, ""),
-        ({"data": {"text": 5}}, ""),
+        ({"data": {"text": 5}}, "5"),
     ],
 )
 def test_the_text_of_an_event_is_found_where_services_put_it(event, text):
@@ -567,7 +567,7 @@ def test_an_own_line_is_of_the_recorder_s_channel_unless_another_is_named():
         ("display:1", "screen"),
         ("screen:1", "screen"),
         ("camera:0", "camera"),
-        ("microphone", None),
+        ("microphone", "mic"),
         ("", None),
         (":", None),
     ],
@@ -687,6 +687,7 @@ FINISHED = {"event": "capture_session.stopped", "capture_session_id": "cap-1"}
             {**SAID, "data": {"description": "hi\ud800", "start": 5, "end": 6}},
             {**SAID, "data": {"text": " ", "description": "hi\ufffd", "start": 5, "end": "6"}},
         ),
+        ({**SAID, "rtstream_id": 5}, {**SAID, "rtstream_id": "5"}),
         (FINISHED, {"channel": "capture_session", "status": "stopped", "data": {"session_id": "cap-1"}}),
         (FINISHED, {**FINISHED, "data": {"start": 5}, "timestamp": 7, "status": "active"}),
     ],
@@ -717,7 +718,6 @@ def test_what_differs_in_one_thing_is_another(one, other):
     [
         {},
         {**SAID, "rtstream_id": ""},
-        {**SAID, "rtstream_id": 5},
         {**SAID, "data": {"text": "hi"}},
         {**SAID, "data": {"text": "hi", "start": "soon"}},
         {**SAID, "data": {"text": "hi", "start": 5, "is_final": False}},

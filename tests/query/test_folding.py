@@ -4,11 +4,13 @@ import json
 import math
 import re
 from datetime import UTC, datetime
+from itertools import pairwise
 
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 from support.databases import search
 
+from vdbevents.events import fields
 from vdbevents.query.filters import Event, Filters
 
 SMALL = -3e10
@@ -83,24 +85,31 @@ def moment_ms(text):
 
 
 def source(*names):
-    prefix = r"(?:capture )?(mic|system[_ ]audio|display|screen|camera)(?:rophone)?(?:[^a-z]|$)"
     for name in names:
-        if name is not None and (found := re.match(prefix, name.lower())):
-            device = found[1].replace(" ", "_")
-            return "screen" if device == "display" else device
+        words = re.findall(r"[A-Za-z]+", name or "")
+        words = [word.lower() for word in words]
+        for device, signs in (
+            ("mic", ["mic", "microphone"]),
+            ("system_audio", [["system", "audio"]]),
+            ("camera", ["camera"]),
+            ("screen", ["display", "screen"]),
+        ):
+            if any(sign in words or sign in map(list, pairwise(words)) for sign in signs):
+                return device
     return None
 
 
 def reference(event):
     names = [at(event, name) for name in ("channel", "type", "event_type", "event")]
-    kind = next((name for name in names if isinstance(name, str)), None)
+    names = [name if isinstance(name, str) and name else None for name in names]
+    kind = next((name for name in names if name is not None), None)
     if kind is not None and kind.startswith("capture_session."):
         kind = "capture_session"
     channel = {"scene_index": "visual_index", "spoken_index": "audio_index"}.get(kind, kind)
     label = first(event, "data.event_label", "data.label", "label")
     if kind is None and label is not None and at(event, "event_id") is not None:
         channel = "alert"
-    happened = next((name for name in names[:0:-1] if isinstance(name, str) and name != kind), None)
+    happened = next((name for name in names[:0:-1] if name is not None and name != kind), None)
     stream = first(event, "rtstream_id", "rtstreamId", "data.rtstream_id", "data.rtstreamId")
     names = ("rtstream_name", "rtstreamName", "data.rtstream_name", "data.rtstreamName")
     stream_name = first(event, *names, "channel_id", "data.channel_id")
@@ -131,9 +140,10 @@ def reference(event):
 
 def text_of(event, channel, happened):
     names = ("text", "description", "explanation")
-    said = first(event, *(path for name in names for path in (f"data.{name}", name)), "raw")
-    if said is not None:
-        return said
+    paths = [*(path for name in names for path in (f"data.{name}", name)), "raw"]
+    texts = [plain(at(event, path)) for path in paths if at(event, path) is not None]
+    if texts:
+        return next((text for text in texts if text.strip()), texts[0])
     rest = plain(at(event, "data"))
     rest = None if rest in ("", "{}") else rest
     if channel == "capture_session":
@@ -313,13 +323,45 @@ def test_a_failed_session_says_why(tmp_path, data, text):
         *(("system_audio:default", "system_audio"), ("Capture system audio - cap-1", "system_audio")),
         *(("display:1", "screen"), ("screen:1", "screen"), ("Capture screen - cap-1", "screen")),
         *(("camera:front", "camera"), ("Capture camera - cap-1", "camera")),
-        *(("micro:1", None), ("displays:1", None), ("my mic", None), ("", None)),
+        *(("Alice's screen", "screen"), ("my camera", "camera"), ("main display", "screen")),
+        *(("front mic", "mic"), ("mic1", "mic"), ("microphone:1", "mic"), ("screen-1", "screen")),
+        *(
+            ("display_1", "screen"),
+            ("my mic", "mic"),
+            ("MICROPHONE", "mic"),
+            ("system-audio", "system_audio"),
+        ),
+        *(
+            ("Studio Display Camera", "camera"),
+            ("Microphone (HD Camera)", "mic"),
+            ("camera:1 screen", "camera"),
+        ),
+        *(("micro:1", None), ("displays:1", None), ("system:1 audio", "system_audio"), ("audio", None)),
+        *(("systemaudio", None), ("dynamic", None), ("m\u0130c", None), ("di\u017fplay", None), ("", None)),
     ],
 )
 def test_a_stream_s_name_or_id_tells_its_source(tmp_path, name, expected):
     members = ["rtstream_name", "rtstreamName", "channel_id", "rtstream_id"]
     events = fold(tmp_path, *({member: name} for member in members))
     assert [event.source for event in events] == [expected] * 4
+    assert fields.source_named(name) == expected
+
+
+@pytest.mark.parametrize(
+    ("message", "text"),
+    [
+        ({"text": "A", "data": {"description": "B"}}, "A"),
+        ({"description": "A", "data": {"explanation": "B"}}, "A"),
+        ({"text": "A", "data": {"text": "B"}}, "B"),
+        ({"text": " ", "data": {"description": "B"}}, "B"),
+        ({"text": " ", "data": {"text": ""}}, ""),
+        ({"raw": "\u2003", "explanation": None}, "\u2003"),
+        ({"text": {"app": ["Slack", 1, True, None]}, "description": "B"}, '{"app":["Slack",1,true,null]}'),
+        ({"text": False, "data": {"text": "\n"}}, "false"),
+    ],
+)
+def test_the_first_text_that_is_not_blank_counts(tmp_path, message, text):
+    assert folded(tmp_path, message)["text"] == fields.text_of(message) == text
 
 
 @pytest.mark.parametrize(
@@ -415,3 +457,62 @@ def test_whatever_an_event_looks_like_it_is_folded_as_the_reference_does(tmp_pat
         for line, columns in sorted(zip(lines, map(reference, events), strict=True), key=key)
     ]
     assert fold(tmp_path, *lines) == expected
+
+
+# -- One rule in Python and in SQL -----------------------------------------------------------------------
+
+NAMED = ["mic", "Microphone", "system", "audio", "display", "SCREEN", "camera", "my", "1", "-", ":", "_", "é"]
+stream_names = st.lists(st.sampled_from(NAMED), min_size=1, max_size=4).flatmap(
+    lambda words: st.sampled_from(["", " ", "_", ":"]).map(lambda between: between.join(words))
+)
+kinds = st.sampled_from(
+    ["", "transcript", "scene_index", "spoken_index", "capture_session.active", "alert", None, 5]
+)
+simple = st.sampled_from([None, "", " ", "A", "b\u2003", 5, 0, True, False, "false", ["x", {"y": 1}], {}])
+moments = times | st.none() | st.integers(-(10**12), 10**12) | st.just("2026-03-02 10:15:30.1235+01:00")
+finals = st.sampled_from([True, False, None, "true", "false", 0])
+
+
+def under(member, values):
+    """Values for the names of one member, beside `data` and in it."""
+    names = [path.removeprefix("data.") for path in member.paths]
+    return dict.fromkeys(names, values)
+
+
+KNOWN = {
+    **under(fields.TEXT, simple),
+    **under(fields.STREAM, simple | stream_names),
+    **under(fields.STREAM_NAME, simple | stream_names),
+    **under(fields.SESSION, simple),
+    **under(fields.START, moments),
+    **under(fields.END, moments),
+    **under(fields.FINAL, finals),
+    **under(fields.LABEL, simple),
+    "event_id": simple,
+}
+known = st.fixed_dictionaries({}, optional=KNOWN)
+any_event = st.builds(
+    lambda head, top, data: {**top, **data, **head},
+    st.fixed_dictionaries({}, optional=dict.fromkeys(fields.KIND_KEYS, kinds | simple)),
+    known,
+    st.fixed_dictionaries({}, optional={"data": known | simple}),
+)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.lists(any_event, min_size=20, max_size=60))
+def test_python_and_sql_read_the_same_from_any_event(tmp_path, events):
+    found = fold(tmp_path, *({"unix_ts": number, **event} for number, event in enumerate(events)))
+    for event, row in zip(events, found, strict=True):
+        assert (row.channel or "unknown") == fields.channel_of(event)
+        assert row.source == fields.source_of(event)
+        assert (row.stream or "") == fields.stream_id_of(event)
+        assert (row.stream_name or "") == fields.STREAM_NAME.text_in(event)
+        assert (row.session or "") == fields.SESSION.text_in(event)
+        assert (row.start_ms, row.end_ms) == fields.span_of(event)
+        assert (row.is_final is False) == fields.is_interim(event)
+        # Without a text the query shows the status or the data of some events instead.
+        has_text = fields.TEXT.value_in(event) is not None
+        is_substituted = row.channel == "capture_session" or isinstance(event.get("data"), str)
+        if has_text or not is_substituted:
+            assert (row.text or "") == fields.text_of(event)

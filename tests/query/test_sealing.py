@@ -353,7 +353,10 @@ def test_a_manifest_of_whatever_nonsense_is_none(journal, root):
     cache = build.seal(journal, root, piece=PIECE)
     manifest = json.loads(cache.manifest.read_bytes())
     texts = [b"", b"{", b"[]", b"null", b"5", b'"x"', b"\xff", b"{}", b'{"version":1}', b"[" * 5000]
-    texts += [json.dumps({**manifest, "version": version}).encode() for version in (0, 2, "1", None)]
+    texts += [
+        json.dumps({**manifest, "version": version}).encode()
+        for version in (0, index.VERSION - 1, index.VERSION + 1, str(index.VERSION), None)
+    ]
     texts += [json.dumps({**manifest, "segments": one}).encode() for one in NONSENSE]
     texts += [
         cache.manifest.read_bytes().replace(b'"start":0', b'"start":1', 1),

@@ -1,39 +1,111 @@
-"""What an event says: its channel, source, stream, text and times. Pure."""
+"""Read what an event says: its channel, source, stream, text and times. Pure.
 
+Services name the same thing in several ways. The tables here list all known names;
+`vdbevents.query.columns` builds its SQL from them, and docs/events-format.md documents them.
+"""
+
+import json
 import math
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Final
 
-OWN_CHANNEL = "vdbevents"
-"""The channel of the lines that tell what happened to the recorder itself."""
+OWN_CHANNEL: Final = "vdbevents"
+"""The channel of the recorder's own lines."""
 
-# One name for what services send under two: docs/events-format.md, the kinds of events.
-_CHANNEL_ALIASES = {"scene_index": "visual_index", "spoken_index": "audio_index"}
 
-_DOCUMENTED_CHANNELS = frozenset({"transcript", "visual_index", "audio_index", "capture_session", "alert"})
+class Member:
+    """A value that events carry under one of several paths; the first that is present and not null counts.
 
-# A stream's kind is the first of these that its name begins with, or holds as a word.
-_SOURCES = {
-    "mic": "mic",
-    "system_audio": "system_audio",
-    "display": "screen",
-    "screen": "screen",
-    "camera": "camera",
-}
+    Attributes:
+        paths: member names in order of preference; `data.x` is member `x` of the object `data`.
+    """
 
-# The first of these that is there, and not null, is the member's value: docs/events-format.md, the columns.
-_START = (
+    def __init__(self, *paths: str) -> None:
+        self.paths = paths
+        self._keys = tuple((path.startswith("data."), path.removeprefix("data.")) for path in paths)
+
+    def value_in(self, event: Mapping[str, Any]) -> object:
+        """Return the value, or None."""
+        data = event.get("data")
+        inner = data if isinstance(data, Mapping) else {}
+        for is_inner, key in self._keys:
+            value = (inner if is_inner else event).get(key)
+            if value is not None:
+                return value
+        return None
+
+    def text_in(self, event: Mapping[str, Any]) -> str:
+        """Return the value as text, compact JSON for anything but a string; empty if there is none."""
+        return _as_text(self.value_in(event))
+
+
+_MOMENT_PATHS = ("data.timestamp", "timestamp")
+_START_PATHS = (
     *("data.start", "data.startMs", "data.start_ms", "data.start_time", "data.timestamp"),
     *("start", "startMs", "start_ms", "start_time", "timestamp"),
 )
-END_PATHS = (
-    *("data.end", "data.endMs", "data.end_ms", "data.end_time"),
-    *("end", "endMs", "end_ms", "end_time"),
+
+STREAM: Final = Member("rtstream_id", "rtstreamId", "data.rtstream_id", "data.rtstreamId")
+STREAM_NAME: Final = Member(
+    *("rtstream_name", "rtstreamName", "data.rtstream_name", "data.rtstreamName"),
+    *("channel_id", "data.channel_id"),
 )
-MOMENT_PATHS = ("data.timestamp", "timestamp")
-SPAN_PATHS = tuple(name for name in _START if name not in MOMENT_PATHS)
+SESSION: Final = Member("capture_session_id", "session_id", "data.capture_session_id", "data.session_id")
+TEXT: Final = Member(
+    *("data.text", "text", "data.description", "description", "data.explanation", "explanation", "raw")
+)
+FINAL: Final = Member("data.is_final", "data.isFinal", "is_final", "isFinal")
+START: Final = Member(*_START_PATHS)
+END: Final = Member(
+    *("data.end", "data.endMs", "data.end_ms", "data.end_time", "end", "endMs", "end_ms", "end_time")
+)
+LABEL: Final = Member("data.event_label", "data.label", "label")
+SPEAKER: Final = Member("data.speaker", "speaker")
+CONFIDENCE: Final = Member("data.confidence", "confidence")
+WEBHOOK_ID: Final = Member("event_id")
+
+MOMENT: Final = Member(*_MOMENT_PATHS)
+SPAN_START: Final = Member(*(path for path in _START_PATHS if path not in _MOMENT_PATHS))
+
+KIND_KEYS: Final = ("channel", "type", "event_type", "event")
+"""The members that may name an event's kind; the first that is a string and not empty counts."""
+
+LIFECYCLE_PREFIX: Final = "capture_session."
+
+CHANNEL_ALIASES: Final = {"scene_index": "visual_index", "spoken_index": "audio_index"}
+
+SOURCE_WORDS: Final = {
+    "mic": ("mic", "microphone"),
+    "system_audio": ("system audio",),
+    "camera": ("camera",),
+    "screen": ("screen", "display"),
+}
+"""The words that give a stream's source away, by source; of a name that has several, the first source counts.
+
+A device is named after what it is part of, such as "Studio Display Camera" or "Webcam Microphone".
+"""
+
+
+def _word_pattern(words: tuple[str, ...]) -> str:
+    # Letters are spelled out: the ways in which engines ignore case differ outside of ASCII.
+    spelled = (
+        "[^A-Za-z]+".join("".join(f"[{letter}{letter.upper()}]" for letter in part) for part in word.split())
+        for word in words
+    )
+    return f"(?:^|[^A-Za-z])(?:{'|'.join(spelled)})(?:[^A-Za-z]|$)"
+
+
+SOURCE_PATTERNS: Final = {source: _word_pattern(words) for source, words in SOURCE_WORDS.items()}
+"""For each source a regular expression, valid in Python and RE2, that finds one of its words in a name."""
+
+_SOURCES = tuple((source, re.compile(pattern)) for source, pattern in SOURCE_PATTERNS.items())
+
+_DOCUMENTED_CHANNELS = frozenset({"transcript", "visual_index", "audio_index", "capture_session", "alert"})
+_LONGEST_NAME = 100
+_LONGEST_ID = 256
+
 _LEAST_MS = 1e11
 _MOST_MS = 2.5e14
 _LEAST_SECONDS = -3e10
@@ -45,24 +117,21 @@ _ISO_8601 = re.compile(
 )
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
-LIFECYCLE_PREFIX = "capture_session."
-_LONGEST_NAME = 100
-_LONGEST_ID = 256
-
 
 def channel_of(event: Mapping[str, Any]) -> str:
-    """What kind of event it is, under one name: `channel`, else `type`, `event_type`, `event`.
+    """Return the kind of an event under its one name, at most 100 characters; `unknown` if it has none.
 
-    `scene_index` is `visual_index`, `spoken_index` is `audio_index`, and every `capture_session.…` is
-    `capture_session`. What has no kind is `unknown`.
+    `scene_index` becomes `visual_index`, `spoken_index` becomes `audio_index`, each `capture_session.…`
+    becomes `capture_session`, and a webhook that has an `event_id` and a label but no kind is an `alert`.
     """
-    for key in ("channel", "type", "event_type", "event"):
+    for key in KIND_KEYS:
         kind = event.get(key)
         if isinstance(kind, str) and kind:
             if kind.startswith(LIFECYCLE_PREFIX):
                 return "capture_session"
-            return _CHANNEL_ALIASES.get(kind) or _presentable(kind[:_LONGEST_NAME])
-    return "unknown"
+            return CHANNEL_ALIASES.get(kind) or _presentable(kind[:_LONGEST_NAME])
+    is_alert = WEBHOOK_ID.value_in(event) is not None and LABEL.value_in(event) is not None
+    return "alert" if is_alert else "unknown"
 
 
 def _presentable(name: str) -> str:
@@ -71,76 +140,76 @@ def _presentable(name: str) -> str:
 
 
 def is_own(event: Mapping[str, Any]) -> bool:
-    """Whether it is the recorder's own line. What comes by a webhook can call itself whatever it likes."""
+    """Return whether an event is the recorder's own; a webhook cannot pass for one."""
     return event.get("channel") == OWN_CHANNEL and "via" not in event
 
 
 def source_of(event: Mapping[str, Any]) -> str | None:
-    """Which sense it comes from: `mic`, `system_audio`, `screen`, `camera`, or None where it is not said."""
-    name = event.get("rtstream_name") or event.get("rtstreamName")
-    return source_named(name) if isinstance(name, str) else None
-
-
-def stream_id_of(event: Mapping[str, Any]) -> str:
-    """The id of the stream that an event is of; empty where it does not say."""
-    keys = ("rtstream_id", "rtstreamId")
-    data = event.get("data")
-    return first_text(event, *keys) or (first_text(data, *keys) if isinstance(data, Mapping) else "")
+    """Return the source that the event's stream name gives away, else its stream id; None if neither does."""
+    return source_named(STREAM_NAME.text_in(event)) or source_named(STREAM.text_in(event))
 
 
 def source_named(name: str) -> str | None:
-    """The same from the name of a stream or the id of a channel: `mic:default`, `Capture mic - cap-83e6`."""
-    words = name.lower().replace(":", " ").replace("system audio", "system_audio").split()
-    return next((source for prefix, source in _SOURCES.items() if prefix in words), None)
+    """Return `mic`, `system_audio`, `camera`, `screen` or None, from the name of a stream or channel.
+
+    A word is a run of the letters A to Z in either case: `mic:default`, `Alice's screen`, `mic1`.
+    """
+    return next((source for source, pattern in _SOURCES if pattern.search(name)), None)
+
+
+def stream_id_of(event: Mapping[str, Any]) -> str:
+    """Return the id of the event's stream; empty if the event has none."""
+    return STREAM.text_in(event)
 
 
 def first_text(holder: Mapping[str, Any], *keys: str) -> str:
+    """Return the first member of `keys` that is a string and not empty, else an empty string."""
     return next((value for key in keys if isinstance(value := holder.get(key), str) and value), "")
 
 
 def text_of(event: Mapping[str, Any]) -> str:
-    """What was said or shown, for a person to read; empty where the event has no text."""
-    data = event.get("data")
-    for holder in (data, event):
-        if isinstance(holder, Mapping):
-            for key in ("text", "description", "explanation"):
-                text = holder.get(key)
-                if isinstance(text, str) and text.strip():
-                    return text
-    raw = event.get("raw")
-    return raw if isinstance(raw, str) else ""
+    """Return the event's text for a person to read: the first that is not blank; empty if it has none."""
+    value = TEXT.value_in(event)
+    if value is None:
+        return ""
+    first = _as_text(value)
+    if first.strip():
+        return first
+    texts = (member.text_in(event) for member in _TEXTS)
+    return next((text for text in texts if text.strip()), first)
+
+
+_TEXTS = tuple(Member(path) for path in TEXT.paths)
+
+
+def _as_text(value: object) -> str:
+    if isinstance(value, str):
+        return value
+    if value is None:
+        return ""
+    try:
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    except RecursionError:
+        return ""
 
 
 def is_interim(event: Mapping[str, Any]) -> bool:
-    """Whether it is a transcript that a later one will replace."""
-    data = event.get("data")
-    for holder in (data, event):
-        if isinstance(holder, Mapping):
-            for key in ("is_final", "isFinal"):
-                if key in holder:
-                    return holder[key] is False
-    return False
+    """Return whether an event is an unfinished transcript, which a later one replaces."""
+    value = FINAL.value_in(event)
+    return value is False or value == "false"
 
 
 def span_of(event: Mapping[str, Any]) -> tuple[int | None, int | None]:
-    """From when to when an event is, in milliseconds since the epoch; None where it does not say."""
-    return unix_ms(first_member(event, _START)), unix_ms(first_member(event, END_PATHS))
-
-
-def first_member(event: Mapping[str, Any], names: tuple[str, ...]) -> object:
-    data = event.get("data")
-    for name in names:
-        holder, _, key = name.rpartition(".")
-        value = (data.get(key) if isinstance(data, Mapping) else None) if holder else event.get(key)
-        if value is not None:
-            return value
-    return None
+    """Return the event's start and end in milliseconds since the epoch; None for what it does not have."""
+    return unix_ms(START.value_in(event)), unix_ms(END.value_in(event))
 
 
 def unix_ms(value: object) -> int | None:
-    """Milliseconds of a number, of seconds if it is small, or of an ISO 8601 time; else None.
+    """Return a time in milliseconds since the epoch, rounded half up; None if `value` is not a time.
 
-    The number may be a text. It is rounded half up.
+    Args:
+        value: a number, or a text with one (from 1e11 to 2.5e14 milliseconds, else seconds), or an ISO 8601
+            time.
     """
     if isinstance(value, str):
         try:

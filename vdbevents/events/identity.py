@@ -7,11 +7,12 @@ from typing import Any, NamedTuple
 
 from vdbevents.events.envelope import BY_WEBHOOK, Record, parse_line
 from vdbevents.events.fields import (
-    END_PATHS,
-    MOMENT_PATHS,
-    SPAN_PATHS,
+    CONFIDENCE,
+    END,
+    LABEL,
+    MOMENT,
+    SPAN_START,
     channel_of,
-    first_member,
     is_interim,
     span_of,
     stream_id_of,
@@ -69,7 +70,8 @@ def identity_of(event: Mapping[str, Any]) -> Identity | None:
         stream, (start_ms, end_ms) = _mended(stream_id_of(event)), span_of(event)
         if not stream or start_ms is None or is_interim(event):
             return None
-        return Identity(channel, stream, start_ms, end_ms, _digest(text_of(event)))
+        text = text_of(event)
+        return Identity(channel, stream, start_ms, end_ms, _digest(text if text.strip() else ""))
     life = lifecycle_of(event) if channel == "capture_session" else None
     if life is None or not life.session_id:
         return None
@@ -155,18 +157,14 @@ class _Alert(NamedTuple):
 
 
 def _alert_of(event: Mapping[str, Any]) -> _Alert | None:
-    channel = channel_of(event)
-    # Flat, as a webhook has it, it does not say what it is.
-    if channel != "alert" and not (channel == "unknown" and event.get("event_id")):
+    if channel_of(event) != "alert":
         return None
-    label = first_member(event, ("data.event_label", "data.label", "label"))
-    moment = unix_ms(first_member(event, MOMENT_PATHS))
-    span = unix_ms(first_member(event, SPAN_PATHS)), unix_ms(first_member(event, END_PATHS))
+    label = LABEL.value_in(event)
+    moment = unix_ms(MOMENT.value_in(event))
+    span = unix_ms(SPAN_START.value_in(event)), unix_ms(END.value_in(event))
     if not isinstance(label, str) or not label or (moment is None and span[0] is None):
         return None
-    return _Alert(
-        label, moment, span, stream_id_of(event), first_member(event, ("data.confidence", "confidence"))
-    )
+    return _Alert(label, moment, span, stream_id_of(event), CONFIDENCE.value_in(event))
 
 
 def _is_same_alert(one: _Alert | None, other: _Alert | None) -> bool:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from vdbevents.events.fields import LIFECYCLE_PREFIX, first_text, source_named
+from vdbevents.events.fields import LIFECYCLE_PREFIX, SESSION, first_text, source_named
 
 _DEEPEST_REASON = 10
 
@@ -82,10 +82,8 @@ def lifecycle_of(event: Mapping[str, Any]) -> Lifecycle | None:
         status = first_text(event, "status") or first_text(data, "status")
     if not status:
         return None
-    keys = ("capture_session_id", "session_id")
-    session_id = first_text(event, *keys) or first_text(data, *keys)
     error = error_in(event.get("data") or event) if status == "failed" else ""
-    return Lifecycle(session_id, status, streams_of(data), data, error)
+    return Lifecycle(SESSION.text_in(event), status, streams_of(data), data, error)
 
 
 def error_in(told: object) -> str:

@@ -10,54 +10,35 @@ import re
 from collections.abc import Iterable
 from typing import Final, TypeVar
 
+from vdbevents.events import fields
 from vdbevents.times import LEAST_MS
 
 _Definition = TypeVar("_Definition")
 
-ALIASES: Final = {
-    "scene_index": "visual_index",
-    "visual": "visual_index",
-    "spoken_index": "audio_index",
-    "audio": "audio_index",
-}
+# A channel's other names in filters and events.
+ALIASES: Final = {**fields.CHANNEL_ALIASES, "visual": "visual_index", "audio": "audio_index"}
 
-# The first of these that is there, and not null, is the member's value.
+# A member's value is that of the first of these paths that is present and not null.
 _MEMBERS: Final = {
-    "unix_ts": ["unix_ts"],
-    "ts": ["ts"],
-    "kind_1": ["channel"],
-    "kind_2": ["type"],
-    "kind_3": ["event_type"],
-    "kind_4": ["event"],
-    "webhook": ["event_id"],
-    "given_stream": ["rtstream_id", "rtstreamId", "data.rtstream_id", "data.rtstreamId"],
-    "given_stream_name": [
-        *("rtstream_name", "rtstreamName", "data.rtstream_name", "data.rtstreamName"),
-        *("channel_id", "data.channel_id"),
-    ],
-    "given_session": ["capture_session_id", "session_id", "data.capture_session_id", "data.session_id"],
-    "said": [
-        "data.text",
-        "text",
-        "data.description",
-        "description",
-        "data.explanation",
-        "explanation",
-        "raw",
-    ],
-    "status": ["status", "data.status"],
-    "error": ["data.error.message", "data.error", "data.message", "error.message", "error"],
-    "final": ["data.is_final", "data.isFinal", "is_final", "isFinal"],
-    "begin": [
-        *("data.start", "data.startMs", "data.start_ms", "data.start_time", "data.timestamp"),
-        *("start", "startMs", "start_ms", "start_time", "timestamp"),
-    ],
-    "finish": [
-        *("data.end", "data.endMs", "data.end_ms", "data.end_time", "end", "endMs", "end_ms", "end_time"),
-    ],
-    "given_label": ["data.event_label", "data.label", "label"],
-    "given_speaker": ["data.speaker", "speaker"],
-    "sure": ["data.confidence", "confidence"],
+    "unix_ts": ("unix_ts",),
+    "ts": ("ts",),
+    **{f"kind_{number}": (key,) for number, key in enumerate(fields.KIND_KEYS, 1)},
+    "webhook": fields.WEBHOOK_ID.paths,
+    "given_stream": fields.STREAM.paths,
+    "given_stream_name": fields.STREAM_NAME.paths,
+    "given_session": fields.SESSION.paths,
+    "said": fields.TEXT.paths,
+    "status": ("status", "data.status"),
+    "status_1": ("status",),
+    "status_2": ("data.status",),
+    "mark": ("backfilled",),
+    "error": ("data.error.message", "data.error", "data.message", "error.message", "error"),
+    "final": fields.FINAL.paths,
+    "begin": fields.START.paths,
+    "finish": fields.END.paths,
+    "given_label": fields.LABEL.paths,
+    "given_speaker": fields.SPEAKER.paths,
+    "sure": fields.CONFIDENCE.paths,
 }
 
 
@@ -83,35 +64,40 @@ def _moment_ms(number: str) -> str:
     return _seconds_ms(f"({milliseconds})")
 
 
-_SOURCE_PREFIX: Final = (
-    r"(?m)^(?:capture )?(mic|system[_ ]audio|display|screen|camera)(?:rophone)?(?:[^a-z]|$)"
-)
-SOURCE: Final = f"""CASE left(regexp_extract(lower(concat_ws(chr(10), given_stream_name, given_stream)),
-    '{_SOURCE_PREFIX}', 1), 3) WHEN 'mic' THEN 'mic' WHEN 'sys' THEN 'system_audio' WHEN 'dis' THEN 'screen'
-    WHEN 'scr' THEN 'screen' WHEN 'cam' THEN 'camera' END"""
+def _source_named(name: str) -> str:
+    """Return SQL for `fields.source_named`."""
+    cases = (f"WHEN regexp_matches({name}, '{pattern}') THEN '{source}'"
+             for source, pattern in fields.SOURCE_PATTERNS.items())  # fmt: skip
+    return f"CASE {' '.join(cases)} END"
+
+
+def _unaliased(kind: str) -> str:
+    cases = (f"WHEN '{alias}' THEN '{channel}'" for alias, channel in fields.CHANNEL_ALIASES.items())
+    return f"CASE {kind} {' '.join(cases)} ELSE {kind} END"
+
+
+SOURCE: Final = f"coalesce({_source_named('given_stream_name')}, {_source_named('given_stream')})"
 
 # Columns built from the members, each level from those before it: the names that are strings, the kind, the
 # kind without a lifecycle's step, channel and event, and the fallbacks for a text. `data` is read only where
 # there is no text.
 _LEVELS: Final = (
     {
-        "name_1": "CASE WHEN types[1] = 'VARCHAR' THEN kind_1 END",
-        "name_2": "CASE WHEN types[2] = 'VARCHAR' THEN kind_2 END",
-        "name_3": "CASE WHEN types[3] = 'VARCHAR' THEN kind_3 END",
-        "name_4": "CASE WHEN types[4] = 'VARCHAR' THEN kind_4 END",
+        f"name_{number}": f"CASE WHEN types[{number}] = 'VARCHAR' THEN nullif(kind_{number}, '') END"
+        for number in range(1, 5)
     },
     {"kind": "coalesce(name_1, name_2, name_3, name_4)"},
     {
-        "plain": "CASE WHEN starts_with(kind, 'capture_session.') THEN 'capture_session' ELSE kind END",
+        "plain": f"""CASE WHEN starts_with(kind, '{fields.LIFECYCLE_PREFIX}') THEN 'capture_session'
+            ELSE kind END""",
         "begin_number": "try_cast(begin AS DOUBLE)",
         "finish_number": "try_cast(finish AS DOUBLE)",
         "unix_number": "try_cast(unix_ts AS DOUBLE)",
         "sure_number": "try_cast(sure AS DOUBLE)",
     },
     {
-        "channel": """CASE plain WHEN 'scene_index' THEN 'visual_index'
-            WHEN 'spoken_index' THEN 'audio_index' ELSE coalesce(plain,
-            CASE WHEN webhook IS NOT NULL AND given_label IS NOT NULL THEN 'alert' END) END""",
+        "channel": f"""coalesce({_unaliased("plain")},
+            CASE WHEN webhook IS NOT NULL AND given_label IS NOT NULL THEN 'alert' END)""",
         "event": "coalesce(nullif(name_4, plain), nullif(name_3, plain), nullif(name_2, plain))",
     },
     {
@@ -161,13 +147,22 @@ def folded(table: str, columns: Iterable[str], *others: str) -> str:
 
     `table` is SQL with a column `line`. Each event's JSON is parsed once, for the members that are needed.
     """
-    made, levels, members = _needed({name: COLUMNS.get(name, name) for name in columns}, _LEVELS)
+    made = {name: COLUMNS.get(name, name) for name in columns}
+    return f"SELECT {', '.join([_aliased(made), *others])} FROM {_parsed(table, ' '.join(made.values()))}"
+
+
+def _parsed(table: str, wanted: str, typed: tuple[str, ...] = ()) -> str:
+    """Return SQL of `table` with `json`, `readable`, and those members and levels that `wanted` names.
+
+    It also has `types`: the types of the members that may name the kind, then of the paths `typed`.
+    """
+    levels, members = _needed(wanted, _LEVELS)
     paths = list(dict.fromkeys(path for member in members.values() for path in member))
     value = {path: f"v[{index}]" for index, path in enumerate(paths, 1)}
-    sql = f"(SELECT *, {_JSON} AS json FROM {table})"
+    kinds = [f"$.{path}" for path in (*fields.KIND_KEYS, *typed)]
     sql = f"""(SELECT *, json_extract_string(json, {[f"$.{path}" for path in paths]}) AS v,
-        json_type(json, ['$.channel', '$.type', '$.event_type', '$.event']) AS types FROM {sql})"""
-    return _leveled(sql, [{"readable": "v IS NOT NULL", **_read(members, value)}, *levels], made, others)
+        json_type(json, {kinds}) AS types FROM (SELECT *, {_JSON} AS json FROM {table}))"""
+    return _leveled(sql, [{"readable": "v IS NOT NULL", **_read(members, value)}, *levels])
 
 
 # The members of most lines, with the types that are read fastest.
@@ -241,10 +236,12 @@ FETCHED: Final = "(ends_with(line, '\"backfilled\":true}') OR ends_with(line, '\
 
 def folded_usual(table: str, columns: Iterable[str], *others: str) -> str:
     """Return the same as `folded`, for a `table` of lines for which `is_usual` holds."""
+    made = {name: _USUALLY.get(name, COLUMNS[name]) for name in columns}
     levels = tuple({**level, **named(_USUALLY, " ".join(level))} for level in _LEVELS)
-    made, needed, members = _needed({name: _USUALLY.get(name, COLUMNS[name]) for name in columns}, levels)
+    needed, members = _needed(" ".join(made.values()), levels)
     value = {path: _usual_path(path) for path in _USUAL}
-    return _leveled(table, [{"readable": "true", **_read(members, value)}, *needed], made, others)
+    sql = _leveled(table, [{"readable": "true", **_read(members, value)}, *needed])
+    return f"SELECT {', '.join([_aliased(made), *others])} FROM {sql}"
 
 
 def _usual_path(path: str) -> str:
@@ -254,32 +251,35 @@ def _usual_path(path: str) -> str:
 _Level = dict[str, str]
 
 
-def _needed(
-    columns: _Level, all_levels: tuple[_Level, ...]
-) -> tuple[_Level, list[_Level], dict[str, list[str]]]:
-    """Return the columns, and the parts of levels and the members that they need."""
+def _needed(wanted: str, all_levels: tuple[_Level, ...]) -> tuple[list[_Level], dict[str, tuple[str, ...]]]:
+    """Return the parts of levels and the members that the SQL `wanted` needs."""
     levels: list[_Level] = []
-    wanted = " ".join(columns.values())
     for level in reversed(all_levels):
         needed = named(level, wanted)
         levels.insert(0, needed)
         wanted = " ".join([wanted, *needed.values()])
-    return columns, levels, named(_MEMBERS, wanted)
+    return levels, named(_MEMBERS, wanted)
 
 
-def _read(members: dict[str, list[str]], value: dict[str, str]) -> _Level:
+def _read(members: dict[str, tuple[str, ...]], value: dict[str, str]) -> _Level:
     """Return SQL for each member's value: that of the first of its paths that has one."""
-    known = {name: [value[path] for path in paths if path in value] for name, paths in members.items()}
-    return {
-        name: f"coalesce({', '.join(values)})" if values else "NULL::VARCHAR"
-        for name, values in known.items()
-    }
+    level = {}
+    for name, paths in members.items():
+        values = [value[path] for path in paths if path in value]
+        if name == "said" and len(values) > 1:
+            values = [*map(_not_blank, values), *values]
+        level[name] = f"coalesce({', '.join(values)})" if values else "NULL::VARCHAR"
+    return level
 
 
-def _leveled(sql: str, levels: Iterable[_Level], columns: _Level, others: tuple[str, ...]) -> str:
+def _not_blank(text: str) -> str:
+    return f"CASE WHEN regexp_matches({text}, '[^{_BLANK}]') THEN {text} END"
+
+
+def _leveled(sql: str, levels: Iterable[_Level]) -> str:
     for level in filter(None, levels):
         sql = f"(SELECT *, {_aliased(level)} FROM {sql})"
-    return f"SELECT {', '.join([_aliased(columns), *others])} FROM {sql}"
+    return sql
 
 
 def named(definitions: dict[str, _Definition], sql: str) -> dict[str, _Definition]:
@@ -294,9 +294,6 @@ def _aliased(columns: dict[str, str]) -> str:
 
 # -- The identity of an event, to find those received and backfilled ---------------------------------------
 
-_NAMES: Final = ("event", "type", "event_type", "channel")
-_LIFECYCLE: Final = "capture_session."
-
 # Python's white space.
 _BLANK: Final = "".join(
     rf"\x{{{code:x}}}"
@@ -307,93 +304,41 @@ _BLANK: Final = "".join(
 )
 
 
-class _Members:
-    """SQL for members of a line's JSON; each is extracted once, its text into `v`, its type into `t`."""
-
-    def __init__(self) -> None:
-        self.paths: list[str] = []
-
-    def value(self, path: str) -> str:
-        return f"v[{self._place(path)}]"
-
-    def type(self, path: str) -> str:
-        return f"t[{self._place(path)}]"
-
-    def text(self, path: str) -> str:
-        """Return SQL for a text that is not empty, or NULL."""
-        return f"CASE WHEN {self.type(path)} = 'VARCHAR' THEN nullif({self.value(path)}, '') END"
-
-    def first_text(self, paths: Iterable[str]) -> str:
-        return f"coalesce({', '.join(map(self.text, paths))})"
-
-    def first(self, paths: Iterable[str]) -> str:
-        return f"coalesce({', '.join(map(self.value, paths))})"
-
-    def _place(self, path: str) -> int:
-        if path not in self.paths:
-            self.paths.append(path)
-        return self.paths.index(path) + 1
-
-
 def identities(table: str) -> str:
     """Return a SELECT of the lines that have an identity, as `events.identity.identity_of` defines it.
 
-    `table` is SQL with a column `line`. More columns are added: backfilled, channel, owner (a stream or a
-    session), told (a text or a status), start_ms, end_ms.
+    `table` is SQL with a column `line`. The SELECT has its columns and these: backfilled, channel, owner (a
+    stream or a session), told (a text or a status), start_ms, end_ms.
     """
-    members = _Members()
-    said = [members.text(f"{holder}{name}") for holder in ("data.", "")
-            for name in ("text", "description", "explanation")]  # fmt: skip
-    levels = (
+    steps = ", ".join(
+        f"CASE WHEN starts_with(name_{number}, '{fields.LIFECYCLE_PREFIX}') THEN name_{number} END"
+        for number in (4, 2, 3, 1)  # as `lifecycle.lifecycle_of` looks for them
+    )
+    statuses = ", ".join(
+        f"CASE WHEN types[{number + 4}] = 'VARCHAR' THEN nullif(status_{number}, '') END" for number in (1, 2)
+    )
+    levels: list[_Level] = [
         {
-            "backfilled": _says(members, "backfilled", "true"),
-            "kind": members.first_text(["channel", "type", "event_type", "event"]),
-            "step": f"coalesce({', '.join(_step(members.text(name)) for name in _NAMES)})",
-            "status": f"CASE {members.text('channel')} WHEN 'capture_session'"
-            f" THEN {members.first_text(['status', 'data.status'])} END",
-            "stream": members.first_text(_MEMBERS["given_stream"]),
-            "session": members.first_text(_MEMBERS["given_session"]),
-            "said": f"coalesce({', '.join(map(_not_blank, said))}, {members.text('raw')}, '')",
-            "interim": f"CASE {' '.join(_says_interim(members, path) for path in _MEMBERS['final'])} END",
-            "begin": members.first(_MEMBERS["begin"]),
-            "finish": members.first(_MEMBERS["finish"]),
+            "backfilled": "coalesce(types[7] = 'BOOLEAN' AND mark = 'true', false)",
+            "step": f"coalesce({steps})",
+            "given_status": f"CASE WHEN name_1 = 'capture_session' THEN coalesce({statuses}) END",
+            "recorded": "channel IN ('transcript', 'visual_index', 'audio_index')",
         },
         {
-            "begin_number": "try_cast(begin AS DOUBLE)",
-            "finish_number": "try_cast(finish AS DOUBLE)",
-            "channel": f"""CASE WHEN starts_with(kind, '{_LIFECYCLE}') THEN 'capture_session'
-                WHEN kind = 'scene_index' THEN 'visual_index'
-                WHEN kind = 'spoken_index' THEN 'audio_index' ELSE kind END""",
+            "life": f"""CASE WHEN step IS NOT NULL
+                THEN nullif(substr(step, {len(fields.LIFECYCLE_PREFIX) + 1}), '') ELSE given_status END""",
         },
-        {"recorded": "channel IN ('transcript', 'visual_index', 'audio_index')"},
         {
-            "owner": "CASE WHEN recorded THEN stream WHEN channel = 'capture_session' THEN session END",
-            "told": f"""CASE WHEN recorded THEN said WHEN step IS NOT NULL
-                THEN nullif(substr(step, {len(_LIFECYCLE) + 1}), '') ELSE status END""",
+            "owner": """nullif(CASE WHEN recorded THEN given_stream
+                WHEN channel = 'capture_session' THEN given_session END, '')""",
+            "told": f"CASE WHEN recorded THEN coalesce({_not_blank('said')}, '') ELSE life END",
             "start_ms": f"CASE WHEN recorded THEN {COLUMNS['start_ms']} END",
             "end_ms": f"CASE WHEN recorded THEN {COLUMNS['end_ms']} END",
         },
-    )
-    paths = [f"$.{path}" for path in members.paths]
-    sql = f"(SELECT *, {_JSON} AS json FROM {table})"
-    sql = f"(SELECT *, json_extract_string(json, {paths}) AS v, json_type(json, {paths}) AS t FROM {sql})"
-    for level in levels:
-        sql = f"(SELECT *, {_aliased(level)} FROM {sql})"
-    return f"""SELECT * FROM {sql} WHERE owner IS NOT NULL AND told IS NOT NULL
-        AND (NOT recorded OR (start_ms IS NOT NULL AND interim IS DISTINCT FROM true))"""
-
-
-def _step(text: str) -> str:
-    return f"CASE WHEN starts_with({text}, '{_LIFECYCLE}') THEN {text} END"
-
-
-def _not_blank(text: str) -> str:
-    return f"CASE WHEN regexp_matches({text}, '[^{_BLANK}]') THEN {text} END"
-
-
-def _says(members: _Members, path: str, value: str) -> str:
-    return f"{members.type(path)} = 'BOOLEAN' AND {members.value(path)} = '{value}'"
-
-
-def _says_interim(members: _Members, path: str) -> str:
-    return f"WHEN {members.type(path)} IS NOT NULL THEN {_says(members, path, 'false')}"
+    ]
+    wanted = " ".join(sql for level in levels for sql in level.values())
+    parsed = _parsed(table, f"{wanted} final", (*_MEMBERS["status"], *_MEMBERS["mark"]))
+    # Materialized: DuckDB would put the levels into the condition, each as often as it is named there.
+    return f"""WITH known AS MATERIALIZED (SELECT * FROM {_leveled(parsed, levels)})
+        SELECT * FROM known WHERE owner IS NOT NULL AND CASE WHEN recorded
+        THEN start_ms IS NOT NULL AND final IS DISTINCT FROM 'false' ELSE life IS NOT NULL END"""
