@@ -14,7 +14,7 @@ from support.patience import PATIENCE
 
 from vdbevents import cloud
 from vdbevents.capture import runtime as runtime_module
-from vdbevents.capture.runtime import Runtime, where_to_grant
+from vdbevents.capture.runtime import CaptureRuntime, where_to_grant
 from vdbevents.errors import CaptureError
 from vdbevents.sessions.plan import Channel, Choice
 
@@ -45,7 +45,7 @@ def status_of(pid):
 
 @pytest.fixture
 def impatient(monkeypatch):
-    monkeypatch.setattr(runtime_module, "_FAREWELL_SECONDS", 0.2)
+    monkeypatch.setattr(runtime_module, "_EXIT_SECONDS", 0.2)
 
 
 # With a stand-in for the client: what is made of its answers
@@ -112,7 +112,7 @@ def with_client(client, steps, told=None):
 
     async def run():
         heard = [] if told is None else told
-        return await steps(Runtime(client, lambda name, payload: heard.append((name, payload))))
+        return await steps(CaptureRuntime(client, lambda name, payload: heard.append((name, payload))))
 
     return asyncio.run(run())
 
@@ -393,7 +393,7 @@ class Program:
 
         async def run():
             client = cloud.capture_client(cloud.Token("st-1", 0), "http://127.0.0.1:9")
-            runtime = Runtime(client, lambda *event: self.told.append(event))
+            runtime = CaptureRuntime(client, lambda *event: self.told.append(event))
             try:
                 return await steps(runtime)
             finally:

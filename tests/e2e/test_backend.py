@@ -62,11 +62,11 @@ import asyncio, sys
 from pathlib import Path
 from vdbevents import cloud
 from vdbevents.capture import selection
-from vdbevents.capture.runtime import Runtime
+from vdbevents.capture.runtime import CaptureRuntime
 cloud.find_runtime(Path({environ["VDBEVENTS_CAPTURE_RUNTIME"]!r}))
 async def main():
     token = cloud.Token({made["token"]!r}, 0)
-    runtime = Runtime(cloud.capture_client(token, {service.url!r}), lambda *_: None)
+    runtime = CaptureRuntime(cloud.capture_client(token, {service.url!r}), lambda *_: None)
     choices, _ = selection.choose(selection.Wanted(), await runtime.channels(60), [])
     await runtime.start({made["session_id"]!r}, choices, 60)
     print("recording", flush=True)

@@ -1,177 +1,172 @@
-"""The end of a session: its runtime is closed, it is stopped, and its video waited for, whatever fails."""
+"""The end of a capture: close the runtime, stop the session, wait for the video."""
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
-from vdbevents.capture.runtime import Runtime
-from vdbevents.cloud import Account, Export
+from vdbevents.capture.capture_context import CaptureContext
+from vdbevents.cloud import Account, CloudSession, Export
 from vdbevents.errors import CaptureError, ServiceRefusedError, ServiceUnreachableError, VdbeventsError
-from vdbevents.sessions.capture_info import CaptureInfo
-from vdbevents.sessions.interfaces import Reporter
-from vdbevents.sessions.waiting import Waiting
 
 _Answer = TypeVar("_Answer")
 
 _HURRIED_SECONDS = 2.0
-_FAREWELL_SECONDS = 5.0
+_CLOSE_SECONDS = 5.0
 _PAUSE_SECONDS = 0.5
 _POLL_SECONDS = 2.0
 # A start that the runtime sent before it was closed may still arrive.
 _LATE_START_SECONDS = 3.0
-# The service exports by itself; asked for too early, it would do so twice.
-_EXPORT_BY_ITSELF_SECONDS = 5.0
+# The service exports by itself; asked too early, it would export twice.
+_OWN_EXPORT_SECONDS = 5.0
 
 
-async def end_runtime(
-    runtime: Runtime | None, waiting: Waiting, say: Reporter, seconds: float, *, recording: bool
-) -> bool:
-    """Has the runtime stop what it records, and closes it.
+async def end_runtime(context: CaptureContext, *, recording: bool) -> bool:
+    """Stop the recording and close the runtime; a second signal shortens that.
 
     Args:
-        runtime: None where none was ever started.
-        waiting: a second signal shortens it.
-        say: is told of a runtime that does not stop.
-        seconds: for it to stop.
-        recording: it has said that it records, and the session has not ended by itself.
+        context: of the capture; without a runtime this is a no-op.
+        recording: the runtime has confirmed that it records, and the session has not ended.
 
     Returns:
-        Whether it has said that it stopped.
+        Whether the runtime has confirmed that it stopped the session.
     """
+    runtime, waiting = context.runtime, context.waiting
     if runtime is None:
         return False
     asked = False
     if runtime.runs and recording:
         try:
-            asked = await waiting.unless_hurried(runtime.stop(seconds))
+            asked = await waiting.unless_hurried(runtime.stop(context.limits.step))
         except CaptureError as error:
-            say(error.message, problem=True)
-    await runtime.close(_HURRIED_SECONDS if waiting.hurried else _FAREWELL_SECONDS)
+            context.say(error.message, problem=True)
+    await runtime.close(_HURRIED_SECONDS if waiting.hurried else _CLOSE_SECONDS)
     return asked
 
 
-@dataclass(frozen=True, slots=True)
 class SessionEnd:
-    """Ends one session.
+    """Stops a session over the API, and waits for its video."""
 
-    Attributes:
-        step_seconds: for each step of it.
-        export_seconds: for the video.
-        command: makes the command that does a step of it later: `command("session end")`.
-    """
-
-    info: CaptureInfo
-    account: Account
-    waiting: Waiting
-    say: Reporter
-    step_seconds: float
-    export_seconds: float
-    command: Callable[[str], str]
+    def __init__(self, context: CaptureContext, account: Account) -> None:
+        """Make no request yet."""
+        self._account = account
+        self._info = context.info
+        self._life = context.info.life
+        self._limits = context.limits
+        self._say = context.say
+        self._waiting = context.waiting
 
     async def stop(self, *, asked: bool) -> None:
-        """Stops a session that may run on the server; its runtime is closed.
+        """Stop a session that may run on the server, after its runtime is closed.
 
         Args:
-            asked: the runtime has said that it stopped it.
+            asked: the runtime has confirmed that it stopped the session.
 
         Raises:
-            VdbeventsError: it may still run, or has not stopped in time.
+            VdbeventsError: the session may still run, or has not stopped in time.
         """
-        life = self.info.life
-        if asked or life.is_over:
-            done = await self.waiting.until(lambda: self.waiting.hurried or life.is_ended, self.step_seconds)
-            if done:
-                return
-        await self._stop_over_api()
-
-    async def _stop_over_api(self) -> None:
-        life, clock = self.info.life, asyncio.get_running_loop().time
-        deadline, may_start_until = clock() + self.step_seconds, clock() + _LATE_START_SECONDS
-        trouble: VdbeventsError | None = None
+        life, waiting = self._life, self._waiting
+        if (asked or life.is_over) and await waiting.until(self._is_stopped_or_hurried, self._limits.step):
+            return
+        clock = asyncio.get_running_loop().time
+        deadline, may_start_until = clock() + self._limits.step, clock() + _LATE_START_SECONDS
+        error: VdbeventsError | None = None
         while not life.is_ended:
             try:
                 status = await self._stop_once()
-                trouble = None
-                if status == "created" and (clock() >= may_start_until or self.waiting.hurried):
+                error = None
+                if status == "created" and (clock() >= may_start_until or waiting.hurried):
                     return
-            except (ServiceRefusedError, ServiceUnreachableError) as error:
-                trouble = error
-            if self.waiting.hurried or clock() >= deadline:
+            except (ServiceRefusedError, ServiceUnreachableError) as refusal:
+                error = refusal
+            if waiting.hurried or clock() >= deadline:
                 break
-            await self.waiting.until(lambda: life.is_ended or self.waiting.hurried, _PAUSE_SECONDS)
+            await waiting.until(self._is_stopped_or_hurried, _PAUSE_SECONDS)
         if not life.is_ended:
-            self._say_what_is_left(trouble)
+            self._report_unended(error)
+
+    def _is_stopped_or_hurried(self) -> bool:
+        return self._waiting.hurried or self._life.is_ended
 
     async def _stop_once(self) -> str:
-        session = await self._ask(
-            partial(self.account.get_session, self.info.session_id, self.info.collection_id)
-        )
-        self.info.life.take(session.status, session.streams, session.error)
+        session = await self._call(self._get_session)
+        self._life.take(session.status, session.streams, session.error)
         if session.status in ("starting", "active"):
-            await self._ask(partial(self.account.stop_session, self.info.session_id))
+            await self._call(partial(self._account.stop_session, self._info.session_id))
         return session.status
 
-    async def _ask(self, call: Callable[[], _Answer]) -> _Answer:
-        limit = _HURRIED_SECONDS if self.waiting.hurried else max(self.step_seconds / 2, _HURRIED_SECONDS)
-        return await self.waiting.within(call, limit)
+    def _get_session(self) -> CloudSession:
+        return self._account.get_session(self._info.session_id, self._info.collection_id)
 
-    def _say_what_is_left(self, trouble: VdbeventsError | None) -> None:
-        session_id, hint = self.info.session_id, f"end it with: {self.command('session end')}"
-        if trouble is not None:
-            message = f"the session {session_id} may still run on the server: {trouble.message}"
-            kind = (
-                ServiceRefusedError if isinstance(trouble, ServiceRefusedError) else ServiceUnreachableError
+    async def _call(self, call: Callable[[], _Answer]) -> _Answer:
+        limit = _HURRIED_SECONDS if self._waiting.hurried else max(self._limits.step / 2, _HURRIED_SECONDS)
+        return await self._waiting.within(call, limit)
+
+    def _command(self, name: str) -> str:
+        """Return the command that makes a step later."""
+        collection = self._info.collection_id
+        option = "" if collection == "default" else f" --collection {collection}"
+        return f"vdbevents {name} {self._info.session_id}{option}"
+
+    def _report_unended(self, error: VdbeventsError | None) -> None:
+        hint = f"end it with: {self._command('session end')}"
+        if error is not None:
+            kind = ServiceRefusedError if isinstance(error, ServiceRefusedError) else ServiceUnreachableError
+            raise kind(
+                f"session {self._info.session_id} may still run on the server: {error.message}",
+                hint,
+                error_id="session-may-run",
             )
-            raise kind(message, hint)
-        if not self.waiting.hurried:
-            status = self.info.life.status
+        if not self._waiting.hurried:
             raise CaptureError(
-                f"the session has not stopped in {self.step_seconds:g} s: it is {status}", hint
+                f"the session has not stopped in {self._limits.step:g} s: its status is {self._life.status}",
+                hint,
+                error_id="session-not-stopped",
             )
 
     async def export(self) -> None:
-        """Waits for the video of a session that has stopped.
+        """Wait for the video of a session that has stopped.
 
         Raises:
-            CaptureError: there is none.
+            CaptureError: the export failed, or takes too long.
         """
-        life, clock = self.info.life, asyncio.get_running_loop().time
+        life, waiting, clock = self._life, self._waiting, asyncio.get_running_loop().time
+
+        def is_over() -> bool:
+            return life.is_export_decided or waiting.hurried
+
         began = clock()
-        deadline = began + self.export_seconds
-        self.say("the session has stopped; waiting for its video")
-        while not (life.is_export_decided or self.waiting.hurried):
-            pause = min(_POLL_SECONDS, deadline - clock())
-            if pause <= 0:
-                break
-            if not await self.waiting.until(lambda: life.is_export_decided or self.waiting.hurried, pause):
-                await self._ask_for_export(by_itself=clock() - began < _EXPORT_BY_ITSELF_SECONDS)
-        self._say_export()
+        deadline = began + self._limits.export
+        self._say("the session has stopped; waiting for its video")
+        while not is_over() and (pause := min(_POLL_SECONDS, deadline - clock())) > 0:
+            if not await waiting.until(is_over, pause):
+                await self._ask_for_export(may_request=clock() - began >= _OWN_EXPORT_SECONDS)
+        self._report_export()
 
-    async def _ask_for_export(self, *, by_itself: bool) -> None:
-        info = self.info
+    async def _ask_for_export(self, *, may_request: bool) -> None:
+        info, life = self._info, self._life
         try:
-            session = await self._ask(partial(self.account.get_session, info.session_id, info.collection_id))
+            session = await self._call(self._get_session)
             if session.export_status == "failed":
-                info.life.take_export(Export("failed"))
-            elif session.export_status == "exported" or session.video_id or not by_itself:
-                export = partial(self.account.export_session, info.session_id, info.collection_id)
-                info.life.take_export(await self._ask(export))
+                life.take_export(Export("failed"))
+            elif session.export_status == "exported" or session.video_id or may_request:
+                export = partial(self._account.export_session, info.session_id, info.collection_id)
+                life.take_export(await self._call(export))
         except ServiceRefusedError as error:
-            info.life.take_export(Export("failed"), error.message)
+            life.take_export(Export("failed"), error.message)
         except ServiceUnreachableError:
-            # Asked again, until the time is over.
-            return
+            return  # the next poll asks again
 
-    def _say_export(self) -> None:
-        export, later = self.info.life.export, self.command("session export")
+    def _report_export(self) -> None:
+        export, later = self._life.export, self._command("session export")
         if export.status == "exported":
-            self.say(f"exported: video {export.video_id}, {export.player_url}")
+            self._say(f"exported: video {export.video_id}, {export.player_url}")
         elif export.status == "failed":
-            reason = f": {self.info.life.export_error}" if self.info.life.export_error else ""
-            raise CaptureError(f"the export of the video failed{reason}", f"try it again: {later}")
-        elif not self.waiting.hurried:
+            reason = f": {self._life.export_error}" if self._life.export_error else ""
+            raise CaptureError(f"export failed{reason}", f"retry with: {later}", error_id="export-failed")
+        elif not self._waiting.hurried:
             raise CaptureError(
-                f"the video has not been exported in {self.export_seconds:g} s", f"ask for it later: {later}"
+                f"no video after {self._limits.export:g} s",
+                f"export it later: {later}",
+                error_id="export-timeout",
             )

@@ -1,7 +1,7 @@
-"""VideoDB's capture runtime, held by the SDK's `CaptureClient`, with what that lacks: limits and a watch.
+"""VideoDB's capture runtime: a process behind the SDK's `CaptureClient`, with time limits and a watch.
 
-The SDK waits for ever when the runtime dies or does not answer, starts a second one without a word when the
-first is gone, and goes deaf after a line of more than 64 KiB. docs/capture.md says what is done about it.
+The SDK waits for ever when the runtime dies or does not answer, silently starts a second one when the first
+is gone, and stops reading after a line of more than 64 KiB. docs/capture.md says how that is handled.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ from typing import Any
 from vdbevents.errors import CaptureError
 from vdbevents.sessions.plan import Channel, Choice
 
-_FAREWELL_SECONDS = 2.0
+_EXIT_SECONDS = 2.0
 _WATCH_SECONDS = 0.05
 _LONGEST_REASON = 300
 _NEW_PROCESS_GROUP = 0x200  # Windows' CREATE_NEW_PROCESS_GROUP
@@ -27,22 +27,25 @@ _PERMISSIONS = {
 
 
 def where_to_grant(permission: str) -> str:
-    """The place in the system's settings where a permission is given."""
-    return f"grant it to this terminal in {_PERMISSIONS[permission]}, then start anew"
+    """Return a hint: where in the system's settings a permission is granted."""
+    return f"grant it to this terminal in {_PERMISSIONS[permission]}, then start again"
 
 
-class Runtime:
-    """One runtime process from its start, which the first call makes, to `close`.
+class CaptureRuntime:
+    """One runtime process, from the first call, which starts it, to `close`.
 
-    Each call raises CaptureError when the runtime refuses, has ended, or does not answer in time.
+    Each call raises CaptureError if the runtime refuses, has ended, or does not answer in time.
+
+    Attributes:
+        ended: done when the process has ended, with its exit code.
     """
 
     def __init__(self, client: Any, on_event: Callable[[str, Any], None]) -> None:  # noqa: ANN401 - the SDK's
-        """Starts nothing yet.
+        """Start nothing yet.
 
         Args:
             client: a `CaptureClient`, from `cloud.capture_client`.
-            on_event: called with the name and the payload of each event of the runtime.
+            on_event: called with the name and payload of each event of the runtime.
         """
         self._client = client
         self._on_event = on_event
@@ -52,23 +55,22 @@ class Runtime:
         self._watches: list[asyncio.Task[Any]] = []
         self._transport: asyncio.SubprocessTransport | None = None
         self.ended: asyncio.Future[int | None] = asyncio.get_running_loop().create_future()
-        """Done when the process has ended by itself or by `close`, with its exit code."""
         self._read_output = getattr(client, "_read_stdout_loop", None)
         self._read_errors = getattr(client, "_read_stderr_loop", None)
         if self._read_output is not None and self._read_errors is not None:
-            # The SDK makes tasks of these two as soon as it has started the process.
+            # The SDK runs these two as tasks as soon as it has started the process.
             client._read_stdout_loop = self._watch_output  # noqa: SLF001 - there is no public way
             client._read_stderr_loop = self._watch_errors  # noqa: SLF001
 
     @property
     def pid(self) -> int | None:
-        """The process id, once it runs."""
+        """The process id; None before the start."""
         process = self._process
         return None if process is None else process.pid
 
     @property
     def runs(self) -> bool:
-        """Whether there is a process to ask."""
+        """Whether the process is running."""
         process = self._process
         return process is not None and process.returncode is None and not self.ended.done()
 
@@ -77,38 +79,42 @@ class Runtime:
         return getattr(self._client, "_proc", None)
 
     async def permit(self, permission: str, seconds: float) -> bool:
-        """Asks the system for a permission, `microphone` or `screen_capture`; whether it is granted."""
+        """Request a permission, `microphone` or `screen_capture`; return whether it is granted."""
         call = self._client.request_permission
         return (
-            await self._ask(f"ask for the permission {permission}", lambda: call(permission), seconds) is True
+            await self._ask(f"request the permission {permission}", lambda: call(permission), seconds) is True
         )
 
     async def channels(self, seconds: float) -> list[Channel]:
-        """What can be recorded here, each kind's default first."""
-        found = await self._ask("list the channels", self._client.list_channels, seconds)
-        groups = (("mic", found.mics), ("system_audio", found.system_audio), ("display", found.displays),
-                  ("camera", found.cameras))  # fmt: skip
+        """Return what can be recorded here, each kind's default first."""
+        listed = await self._ask("list the channels", self._client.list_channels, seconds)
+        groups = (
+            ("mic", listed.mics),
+            ("system_audio", listed.system_audio),
+            ("display", listed.displays),
+            ("camera", listed.cameras),
+        )
         self._channels = {channel.id: channel for _, group in groups for channel in group}
         return [Channel(channel.id, channel.name, kind) for kind, group in groups for channel in group]
 
     async def start(self, session_id: str, choices: Sequence[Choice], seconds: float) -> None:
-        """Begins to record channels that `channels` has listed."""
+        """Start to record channels that `channels` has listed."""
         chosen = []
         for choice in choices:
             channel = self._channels[choice.channel.id]
             channel.store, channel.is_primary = choice.store, choice.primary
             chosen.append(channel)
-        # The document's name for it, and today's.
+        # The name in VideoDB's documentation, and the one in the SDK.
         start = getattr(self._client, "start_session", None) or self._client.start_capture_session
         await self._ask("start the recording", lambda: start(session_id, chosen), seconds)
 
     async def stop(self, seconds: float) -> None:
-        """Ends the recording."""
+        """Stop the recording."""
         stop = getattr(self._client, "stop_session", None) or self._client.stop_capture
         await self._ask("stop the recording", stop, seconds)
 
     async def close(self, seconds: float) -> None:
-        """Ends the process: it is asked, then told, then killed. Nothing of it is left."""
+        """End the process: ask it to, then terminate it, then kill it."""
         if self.runs:
             with contextlib.suppress(Exception):
                 await asyncio.wait_for(self._client.shutdown(), seconds)
@@ -119,58 +125,62 @@ class Runtime:
             with contextlib.suppress(ProcessLookupError):
                 getattr(process, end)()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(process.wait(), _FAREWELL_SECONDS)
+                await asyncio.wait_for(process.wait(), _EXIT_SECONDS)
         if self._watches:
-            await asyncio.wait(self._watches, timeout=_FAREWELL_SECONDS)
+            await asyncio.wait(self._watches, timeout=_EXIT_SECONDS)
         if self._events is not None:
             self._events.cancel()
             await asyncio.wait({self._events})
         if self._transport is not None:
-            # A child of the dead runtime may hold the other ends of its pipes.
+            # A child of the dead runtime may keep the other ends of its pipes open.
             self._transport.close()
 
     async def _ask(self, what: str, call: Callable[[], Awaitable[Any]], seconds: float) -> Any:  # noqa: ANN401
         process = self._process
         if self.ended.done() or (process is not None and process.returncode is not None):
-            # Asked now, the SDK would start another process, which knows of no recording.
+            # The SDK would start another process, which does not know the recording.
             raise self._death(what)
         with self._own_group():
-            asked = asyncio.ensure_future(call())
+            answer = asyncio.ensure_future(call())
             try:
-                done = {asked, self.ended}
-                await asyncio.wait(done, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-                if not asked.done():
-                    # What the runtime said before it ended may just have been read.
+                pending = {answer, self.ended}
+                await asyncio.wait(pending, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+                if not answer.done():
+                    # The answer may have been read just now, before the process ended.
                     await asyncio.sleep(0)
-                if asked.done():
-                    return asked.result()
+                if answer.done():
+                    return answer.result()
             except Exception as error:
-                raise CaptureError(f"could not {what}: {self._reason(error)}") from error
+                raise CaptureError(
+                    f"cannot {what}: {self._reason(error)}", error_id="runtime-refused"
+                ) from error
             finally:
-                asked.cancel()
-                await asyncio.wait({asked}, timeout=_FAREWELL_SECONDS)
-                if asked.done() and not asked.cancelled():
-                    asked.exception()
+                answer.cancel()
+                await asyncio.wait({answer}, timeout=_EXIT_SECONDS)
+                if answer.done() and not answer.cancelled():
+                    answer.exception()
         if self.ended.done():
             raise self._death(what)
         raise CaptureError(
-            f"could not {what}: the capture runtime has not answered in {seconds:g} s",
-            "try again; if it happens again, end the processes of other recorders on this machine",
+            f"cannot {what}: the capture runtime has not answered in {seconds:g} s",
+            "try again; if that fails, end other recorders on this machine",
+            error_id="runtime-timeout",
         )
 
     def _death(self, what: str) -> CaptureError:
         code = self.ended.result() if self.ended.done() else self._process.returncode
         return CaptureError(
-            f"could not {what}: the capture runtime has ended (exit code {code})",
-            "start the recording anew",
+            f"cannot {what}: the capture runtime has ended (exit code {code})",
+            "start the recording again",
+            error_id="runtime-ended",
         )
 
     @contextlib.contextmanager
     def _own_group(self) -> Iterator[None]:
-        """A process that is started meanwhile gets a process group of its own.
+        """Start processes in a group of their own, within the context.
 
-        Ctrl-C on a terminal reaches every process of the group in its foreground: the runtime has to live on
-        until it is asked to end.
+        Ctrl-C on a terminal reaches its whole foreground group; the runtime must outlive it until it is
+        asked to end.
         """
         loop: Any = asyncio.get_running_loop()
         start = loop.subprocess_exec
@@ -191,12 +201,12 @@ class Runtime:
         self._note_watch()
         self._events = self._events or asyncio.create_task(self._forward_events())
         reading = asyncio.ensure_future(self._until_closed(self._read_output))
-        # Its output may outlive it, in the hands of a child of its own, and `wait` may wait for that.
+        # A child of the process may keep its output open, and `wait` would wait for that.
         while not reading.done() and process.returncode is None:
             await asyncio.wait({reading}, timeout=_WATCH_SECONDS)
         if process.returncode is None:
             await self._await_exit(process)
-        # What it said last is still to be read.
+        # Read its last output.
         await asyncio.wait({reading}, timeout=_WATCH_SECONDS)
         reading.cancel()
         if not self.ended.done():
@@ -204,14 +214,14 @@ class Runtime:
 
     @staticmethod
     async def _await_exit(process: Any) -> None:  # noqa: ANN401 - asyncio's Process
-        """Its output is closed: nobody can ask it to end any more, if it does not by itself."""
-        for _ in range(round(_FAREWELL_SECONDS / _WATCH_SECONDS)):
+        """Wait for the exit of a process that has closed its output, and cannot be asked to; then kill it."""
+        for _ in range(round(_EXIT_SECONDS / _WATCH_SECONDS)):
             await asyncio.sleep(_WATCH_SECONDS)
             if process.returncode is not None:
                 return
         with contextlib.suppress(ProcessLookupError):
             process.kill()
-        while process.returncode is None:  # noqa: ASYNC110 - asyncio tells nobody but `wait`
+        while process.returncode is None:  # noqa: ASYNC110 - asyncio notifies only `wait`
             await asyncio.sleep(_WATCH_SECONDS)
 
     def _note_watch(self) -> None:
@@ -228,11 +238,11 @@ class Runtime:
             try:
                 await read()
             except ValueError:
-                # A line of more than 64 KiB: asyncio has thrown away its beginning, the rest has no prefix.
+                # A line of more than 64 KiB: asyncio has dropped its beginning.
                 if read is self._read_output:
                     self._on_event("runtime:overlong_line", {})
             except AttributeError:
-                return  # the SDK's `shutdown` took the process away under its own loop
+                return  # the SDK's `shutdown` has removed the process
             else:
                 return
 
@@ -244,16 +254,16 @@ class Runtime:
                 )
 
     def _without_token(self, payload: Any) -> Any:  # noqa: ANN401 - any JSON value
-        """What the runtime says is written down; the token that it was given is not."""
-        told = json.dumps(payload)
-        return json.loads(told.replace(self._token, "…")) if self._token and self._token in told else payload
+        """Remove the client token from a payload, which is journaled."""
+        text = json.dumps(payload)
+        return json.loads(text.replace(self._token, "…")) if self._token and self._token in text else payload
 
     def _reason(self, error: Exception) -> str:
         if isinstance(error, OSError):
             return f"the capture runtime cannot be started or reached: {error.strerror or error}"
         if not isinstance(error, RuntimeError):
-            # The SDK takes for granted what an answer holds; what the runtime refuses is a RuntimeError.
-            return "the capture runtime's answer makes no sense"
-        text = str(error).strip() or "it gives no reason"
+            # The SDK does not check answers; a refusal of the runtime is a RuntimeError.
+            return "the capture runtime's answer is malformed"
+        text = str(error).strip() or "no reason given"
         text = text.replace(self._token, "…") if self._token else text
         return f"the capture runtime says: {text.splitlines()[0][:_LONGEST_REASON]}"

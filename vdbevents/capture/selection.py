@@ -1,4 +1,4 @@
-"""Chooses the channels to record from those that the runtime offers. Pure."""
+"""Choose the channels to record from those that the runtime offers. Pure."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -8,20 +8,20 @@ from vdbevents.errors import InputError
 from vdbevents.sessions.plan import Channel, Choice
 
 KINDS: Final = ("mic", "system_audio", "display")
-"""What can be recorded. A kind is the beginning of a channel's id; `screen:…` is a display, too."""
+"""The kinds of channel that can be recorded."""
 
 _NAMES: Final = {"mic": "microphone", "system_audio": "system audio", "display": "display"}
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """Which channels are asked for.
+class WantedChannels:
+    """Which channels to record.
 
     Attributes:
-        mic, system_audio: whether at all.
-        mic_device: the id of the microphone; None is the default one.
-        display: an id, `all`, `none`, or None for the default one.
-        stored: the kinds whose recording is kept for the exported video.
+        mic, system_audio: whether to record it.
+        mic_device: the microphone's id; None: the default one.
+        display: an id, `all`, `none`, or None: the default one.
+        stored: the kinds kept for the exported video.
     """
 
     mic: bool = True
@@ -32,14 +32,14 @@ class Wanted:
 
 
 def choose(
-    wanted: Wanted, available: Sequence[Channel], denied: Iterable[str]
+    wanted: WantedChannels, available: Sequence[Channel], denied: Iterable[str]
 ) -> tuple[list[Choice], list[str]]:
-    """The channels to record, and what is to be said of those that were asked for and are not there.
+    """Return the channels to record, and a remark for each that is wanted but missing.
 
     Args:
-        wanted: what is asked for.
+        wanted: which channels to record.
         available: in the runtime's order: the first of a kind is its default.
-        denied: the kinds for which the system gives no permission.
+        denied: the kinds without a permission.
     """
     without_permission = set(denied)
     known: dict[str, Channel] = {}
@@ -49,24 +49,24 @@ def choose(
     remarks: list[str] = []
     for kind in KINDS:
         devices = [channel for channel in known.values() if channel.kind == kind]
-        asked, selector = _asked(wanted, kind)
-        if not asked:
+        is_wanted, selector = _selector(wanted, kind)
+        if not is_wanted:
             continue
         if kind in without_permission:
-            remarks.append(f"the {_NAMES[kind]} is left out: its permission was denied")
+            remarks.append(f"{_NAMES[kind]}: permission denied, not recorded")
             continue
-        found = _select(devices, selector)
-        if not found:
-            what = f"no {_NAMES[kind]} {selector}" if selector not in (None, "all") else f"no {_NAMES[kind]}"
-            others = f"; there is {', '.join(channel.id for channel in devices)}" if devices else ""
-            remarks.append(f"there is {what} to record: left out{others}")
-        for position, channel in enumerate(found):
+        selected = _select(devices, selector)
+        if not selected:
+            device = f" {selector}" if selector not in (None, "all") else ""
+            others = f"; available: {', '.join(channel.id for channel in devices)}" if devices else ""
+            remarks.append(f"no {_NAMES[kind]}{device} to record{others}")
+        for position, channel in enumerate(selected):
             primary = kind == "display" and position == 0
             chosen.append(Choice(channel, kind in wanted.stored, primary))
     return chosen, remarks
 
 
-def _asked(wanted: Wanted, kind: str) -> tuple[bool, str | None]:
+def _selector(wanted: WantedChannels, kind: str) -> tuple[bool, str | None]:
     match kind:
         case "mic":
             return wanted.mic, wanted.mic_device
@@ -85,42 +85,52 @@ def _select(devices: list[Channel], selector: str | None) -> list[Channel]:
 
 
 def parse_metadata(texts: Iterable[str]) -> dict[str, str]:
-    """`key=value` texts as a mapping.
+    """Return the mapping of `key=value` texts.
 
     Raises:
-        InputError: one has no key, or comes twice.
+        InputError: a text has no key, or a key is repeated.
     """
-    found: dict[str, str] = {}
+    metadata: dict[str, str] = {}
     for text in texts:
         key, separator, value = text.partition("=")
         if not separator or not key.strip():
-            raise InputError(f"--metadata {text!r} is no key=value", "for example: --metadata project=apollo")
-        if key.strip() in found:
-            raise InputError(f"--metadata names {key.strip()!r} twice", "give each key once")
-        found[key.strip()] = value.strip()
-    return found
+            raise InputError(
+                f"--metadata: not KEY=VALUE, got {text!r}",
+                "write it like --metadata project=apollo",
+                error_id="metadata-invalid",
+            )
+        if key.strip() in metadata:
+            raise InputError(
+                f"--metadata: repeated key, got {key.strip()!r} twice",
+                "give each key once",
+                error_id="metadata-repeated",
+            )
+        metadata[key.strip()] = value.strip()
+    return metadata
 
 
 def parse_kinds(store: Iterable[str], no_store: Iterable[str]) -> frozenset[str]:
-    """The kinds of channel to store: those of `--store` (all, unless given) without those of `--no-store`.
+    """Return the kinds of channel to store: those of `--store` (default: all) without those of `--no-store`.
 
     Raises:
-        InputError: a name is no kind of channel.
+        InputError: a name is not a kind of channel.
     """
     wanted, unwanted = _kinds("--store", store), _kinds("--no-store", no_store)
     return (wanted or frozenset(KINDS)) - unwanted
 
 
 def _kinds(option: str, names: Iterable[str]) -> frozenset[str]:
-    found: set[str] = set()
+    kinds: set[str] = set()
     for name in names:
         kind = name.strip().lower().replace("-", "_")
         if kind == "all":
-            found.update(KINDS)
+            kinds.update(KINDS)
         elif kind in KINDS:
-            found.add(kind)
+            kinds.add(kind)
         else:
             raise InputError(
-                f"{option} {name!r} is no kind of channel", "Accepted: mic, system-audio, display, all."
+                f"{option}: not a kind of channel, got {name!r}",
+                "use mic, system-audio, display or all",
+                error_id="channel-kind-invalid",
             )
-    return frozenset(found)
+    return frozenset(kinds)

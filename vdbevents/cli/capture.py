@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.live import Live
 
-    from vdbevents.capture.recording import Observer, Options, Outcome
+    from vdbevents.capture.capture_context import CaptureObserver, CaptureOptions, CaptureOutcome
     from vdbevents.sessions.capture_info import CaptureInfo
 
 
@@ -150,7 +150,7 @@ def capture(
 ) -> ExitCode:
     """Record this desktop."""
     from vdbevents import cloud
-    from vdbevents.capture import backend_session, own_session, recording, selection
+    from vdbevents.capture import backend_session, capture_context, own_session, selection
     from vdbevents.times import parse_duration
 
     require_finite(
@@ -161,12 +161,12 @@ def capture(
     )
     state = options.state
     seconds = None if duration is None else parse_duration("--duration", duration) / 1000
-    wanted = selection.Wanted(
+    wanted = selection.WantedChannels(
         mic, system_audio, mic_device, display, selection.parse_kinds(store or (), no_store or ())
     )
     observer = messages.diagnostics(_CaptureObserver)
     environ = options.environ
-    begin: Callable[[Options, Observer], Outcome]
+    begin: Callable[[CaptureOptions, CaptureObserver], CaptureOutcome]
     if backend is not None:
         _refuse_what_is_the_backends(context)
         token = _backend_token(backend_token_file, environ, observer)
@@ -193,14 +193,14 @@ def capture(
             listener=listener,
         )
         begin = partial(own_session.capture, own)
-    plan = recording.Options(
+    plan = capture_context.CaptureOptions(
         directory=state,
         base_url=cloud.base_url_from(environ),
         runtime=runtime_of(environ),
         wanted=wanted,
         require_all=require_all,
         duration=seconds,
-        limits=recording.Limits(timeout, permission_timeout, active_timeout, export_timeout),
+        limits=capture_context.CaptureLimits(timeout, permission_timeout, active_timeout, export_timeout),
     )
     state.create()
     prepare_for_runtime()
@@ -211,7 +211,7 @@ def capture(
     return _tell(outcome, observer)
 
 
-def _tell(outcome: "Outcome", observer: Diagnostics) -> ExitCode:
+def _tell(outcome: "CaptureOutcome", observer: Diagnostics) -> ExitCode:
     """Prints the summary, and is the exit code; raises what went wrong."""
     unprinted = None if outcome.summary is None else _print_summary(outcome.summary)
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):

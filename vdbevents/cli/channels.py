@@ -32,7 +32,7 @@ def channels(
     import asyncio
 
     from vdbevents import cloud
-    from vdbevents.capture.runtime import Runtime
+    from vdbevents.capture.runtime import CaptureRuntime
     from vdbevents.terminal import harmless
 
     service = Service(options)
@@ -41,7 +41,7 @@ def channels(
     prepare_for_runtime()
 
     async def ask() -> list[Any]:
-        runtime = Runtime(cloud.capture_client(token, service.base_url), lambda _, __: None)
+        runtime = CaptureRuntime(cloud.capture_client(token, service.base_url), lambda _, __: None)
         try:
             return await runtime.channels(options.timeout)
         finally:
