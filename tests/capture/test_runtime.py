@@ -183,7 +183,7 @@ def test_where_a_permission_is_given_is_said_for_each(permission):
     [
         (RuntimeError("The microphone is in use."), "says: The microphone is in use."),
         (RuntimeError("first line\nsecond line"), "says: first line"),
-        (RuntimeError(), "says: it gives no reason"),
+        (RuntimeError(), "says: no reason given"),
         (RuntimeError("x" * 1000), "says: " + "x" * 300),
         (FileNotFoundError(2, "No such file or directory"), "No such file or directory"),
     ],

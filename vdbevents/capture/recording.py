@@ -216,7 +216,7 @@ class SessionRecording(ABC):
             self._info.ended_ms = files.wall_ms()
         failure = self._context.failure
         if failure is not None and self._info.session_id:
-            self._say(f"{failure.message}: stopping", problem=True)
+            self._say(f"{failure.message}: ending the capture", problem=True)
         self._context.set_phase("stopping")
         steps = (
             self._end_pipelines,

@@ -82,7 +82,7 @@ class CaptureRuntime:
         """Request a permission, `microphone` or `screen_capture`; return whether it is granted."""
         call = self._client.request_permission
         return (
-            await self._ask(f"request the permission {permission}", lambda: call(permission), seconds) is True
+            await self._ask(f"ask for the permission {permission}", lambda: call(permission), seconds) is True
         )
 
     async def channels(self, seconds: float) -> list[Channel]:
@@ -152,7 +152,7 @@ class CaptureRuntime:
                     return answer.result()
             except Exception as error:
                 raise CaptureError(
-                    f"cannot {what}: {self._reason(error)}", error_id="runtime-refused"
+                    f"could not {what}: {self._reason(error)}", error_id="runtime-refused"
                 ) from error
             finally:
                 answer.cancel()
@@ -162,7 +162,7 @@ class CaptureRuntime:
         if self.ended.done():
             raise self._death(what)
         raise CaptureError(
-            f"cannot {what}: the capture runtime has not answered in {seconds:g} s",
+            f"could not {what}: the capture runtime has not answered in {seconds:g} s",
             "try again; if that fails, end other recorders on this machine",
             error_id="runtime-timeout",
         )
@@ -170,7 +170,7 @@ class CaptureRuntime:
     def _death(self, what: str) -> CaptureError:
         code = self.ended.result() if self.ended.done() else self._process.returncode
         return CaptureError(
-            f"cannot {what}: the capture runtime has ended (exit code {code})",
+            f"could not {what}: the capture runtime has ended (exit code {code})",
             "start the recording again",
             error_id="runtime-ended",
         )

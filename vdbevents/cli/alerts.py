@@ -23,16 +23,16 @@ from vdbevents.cli.pipelines import IndexOption, indexes_of, no_index
 
 _ALERT_COLUMNS: Final = ("alert_id", "status", "stream_name", "index_id", "label", "prompt")
 alerts_app = typer.Typer(
-    help="What is watched for in a session's indexes.",
+    help="Manage alerts.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
 
 
-_CREATE_HELP = """Watch the indexes of a session for something: an alert tells when it is seen or heard.
+_CREATE_HELP = """Create an alert: it sends an event when something is seen or heard.
 
-It is attached to the index given, else to every index of the session's streams; where it is already, it stays
-the one it was. What it finds is told to the WebSocket of --ws-id, else of the listener in --dir.
+Attaches it to --index, else to every index of the session's streams; an alert that is already attached stays.
+Its events go to the WebSocket of --ws-id, else of the listener in --dir.
 
 \b
 Examples:
@@ -40,7 +40,7 @@ Examples:
   vdbevents alerts create 'standup=the daily standup begins' --index scene-idx-7 --json
 
 \b
-Exit codes: 0 it is attached, 1 the session has no index.
+Exit codes: 0 attached, 1 the session has no index.
 """
 
 
@@ -49,7 +49,7 @@ Exit codes: 0 it is attached, 1 the session has no index.
 def create_alert(
     wanted: Annotated[
         str,
-        typer.Argument(metavar="LABEL=PROMPT", help="Its name, and what to look for.", show_default=False),
+        typer.Argument(metavar="LABEL=PROMPT", help="Its label, and what to look for.", show_default=False),
     ],
     *,
     index: IndexOption = None,
@@ -61,7 +61,7 @@ def create_alert(
 
     label, prompt = parse_alert(wanted, "vdbevents alerts create 'invoice=an invoice is on screen'")
     service, state = begin(options)
-    told = bound_ws_id(ws_id, state)
+    bound = bound_ws_id(ws_id, state)
     streams = find_streams(service, state, options)
     watched = [(stream, one) for stream in streams for one in indexes_of(service, stream)
                if index in (None, one.id)]  # fmt: skip
@@ -69,19 +69,19 @@ def create_alert(
         raise no_index(index)
     if not watched:
         return nothing(
-            "the session has no index that could be watched",
+            "the session has no index",
             "start one: vdbevents pipelines start, with --visual-prompt or --audio-prompt",
         )
     event_id = service.ask(lambda: find_event(service.account, label, prompt))
     attempts = Attempts(service)
     event = {"event_id": event_id, "label": label, "prompt": prompt}
-    rows = attempts.each([_attaching(service, *one, event, told) for one in watched])
+    rows = attempts.each([_attaching(service, *one, event, bound) for one in watched])
     show_rows(rows, _ALERT_COLUMNS, as_json=options.as_json)
     if any(row["status"] == "disabled" for row in rows):
-        remark("what is disabled was attached before", f"enable it: vdbevents alerts enable --label {label}")
-    if told is None and any(row["created"] for row in rows):
+        remark(f"alert {label} is disabled", f"enable it: vdbevents alerts enable --label {label}")
+    if bound is None and any(row["created"] for row in rows):
         remark(
-            f"no listener is connected in {state.path}: nobody will be told what the alert finds",
+            f"no listener is connected in {state.path}: no events of the alert will arrive",
             f"start one before the alert: vdbevents listen --daemon {state.path}",
         )
     return attempts.code
@@ -94,7 +94,7 @@ def _attaching(
 
     label = event["label"]
 
-    # Asked and done in one step: an attempt that got no answer may have succeeded.
+    # Looks first: an attempt without an answer may have succeeded.
     def call() -> dict[str, Any]:
         events = [(label, event["event_id"])]
         alert = watch_index(service.account, stream.id, index.id, events, ws_id)[label]
@@ -130,7 +130,7 @@ def _alerts_on(service: Service, stream: Stream, index: "Index") -> list[Mapping
     return service.ask(lambda: service.account.list_alerts(stream.id, index.id))
 
 
-_ALERTS_LIST_HELP = """List what a session is watched for: alert's id, status, stream, index, label, prompt.
+_ALERTS_LIST_HELP = """List the alerts of a session: id, status, stream, index, label, prompt.
 
 \b
 Examples:
@@ -138,7 +138,7 @@ Examples:
   vdbevents alerts list cap-5f1d9c20 --json | jq -r '.[] | select(.status == "disabled") | .alert_id'
 
 \b
-Exit codes: 0 there are some, 1 there are none.
+Exit codes: 0 some listed, 1 none.
 """
 
 
@@ -154,17 +154,17 @@ def list_alerts(
     show_rows(rows, _ALERT_COLUMNS, as_json=options.as_json)
     if rows:
         return ExitCode.DONE
-    return nothing("nothing is watched for in this session", "see: vdbevents alerts create --help")
+    return nothing("the session has no alerts", "create one: vdbevents alerts create --help")
 
 
-_ENABLE_HELP = """Have alerts tell again what they find: one by its id, or all that have a label.
+_ENABLE_HELP = """Enable alerts: one by its id, or all with a label.
 
 \b
 Examples:
   vdbevents alerts enable alert-3
   vdbevents alerts enable --label invoice --session cap-5f1d9c20
 """
-_DISABLE_HELP = """Have alerts tell nothing until they are enabled: one by its id, or all that have a label.
+_DISABLE_HELP = """Disable alerts: one by its id, or all with a label.
 
 \b
 Examples:
@@ -175,7 +175,7 @@ Examples:
 
 class _AlertOptions(SessionOptions):
     alert: Annotated[
-        str | None, typer.Argument(metavar="ALERT_ID", help="Which alert.", show_default=False)
+        str | None, typer.Argument(metavar="ALERT_ID", help="An alert's id.", show_default=False)
     ] = None
     label: Annotated[
         str | None, typer.Option("--label", metavar="LABEL", help="All alerts with this label.")

@@ -1,4 +1,4 @@
-"""`vdbevents backend`: what it asks for, and what a person sees of it."""
+"""`vdbevents backend`: serves clients that record without an API key."""
 
 import signal
 from typing import TYPE_CHECKING, Annotated
@@ -23,23 +23,22 @@ if TYPE_CHECKING:
 
 _LISTENER_SECONDS = 30.0
 
-HELP = """Serve clients that record without an API key: their sessions, VideoDB's webhooks, the pipelines.
+HELP = """Serve clients that record without an API key: create sessions, take webhooks, start pipelines.
 
-The first line on stdout is BACKEND_URL=<address>, as soon as requests to it are answered; one more follows
-when a tunnel gets another address. Whoever knows the address and the token of --show-token may record. Every
-webhook is a line of the journal before it is answered. A listener is started where none runs. Runs until a
-signal asks to end.
+Prints BACKEND_URL=<address> on stdout as soon as it answers requests, and again if a tunnel changes its
+address. A client needs the address and the token of --show-token. Each webhook is written to the journal
+before it is answered. Starts a listener if none runs. Runs until SIGTERM or Ctrl-C.
 
 \b
 Examples:
-  vdbevents backend --tunnel                          a public address, by cloudflared
-  vdbevents backend --public-url https://capture.example.com     behind a proxy of one's own
+  vdbevents backend --tunnel                          a public address by cloudflared
+  vdbevents backend --public-url https://capture.example.com     behind your own proxy
   vdbevents backend --show-token                      what a client sends as "Authorization: Bearer …"
   vdbevents backend --show-token | sed 's/^/Authorization: Bearer /' |
       curl -X POST -H @- http://127.0.0.1:5002/init-session
 
 \b
-Exit codes: 0 ended by SIGTERM, 2 wrong input or the port is in use, 4 there is no key, 6 another one serves
+Exit codes: 0 ended by SIGTERM, 2 invalid input or the port is in use, 4 no API key, 6 another backend serves
 this directory, 74 the journal cannot be written, 130 ended by Ctrl-C.
 """
 
@@ -48,27 +47,29 @@ this directory, 74 the journal cannot be written, 130 ended by Ctrl-C.
 def backend(
     *,
     host: Annotated[
-        str, typer.Option(metavar="ADDRESS", help="Where to listen; others than loopback let the network in.")
+        str,
+        typer.Option(metavar="ADDRESS", help="Address to listen on; only loopback is closed to the network."),
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, metavar="PORT", help="0: a free one.")] = 5002,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, metavar="PORT", help="Port to listen on; 0: any free port.")
+    ] = 5002,
     public_url: Annotated[
-        str | None, typer.Option(metavar="URL", help="How VideoDB reaches this: a proxy of your own.")
+        str | None, typer.Option(metavar="URL", help="Public address of your own proxy, for VideoDB.")
     ] = None,
     tunnel: Annotated[
-        bool, typer.Option("--tunnel", help="Have an installed cloudflared give it a public address.")
+        bool, typer.Option("--tunnel", help="Get a public address from an installed cloudflared.")
     ] = False,
     show_token: Annotated[
-        bool, typer.Option("--show-token", help="Print the token that clients need, and nothing else.")
+        bool, typer.Option("--show-token", help="Print the token for clients, and exit.")
     ] = False,
     insecure_no_auth: Annotated[
-        bool, typer.Option("--insecure-no-auth", help="Ask for no token; on loopback only.")
+        bool, typer.Option("--insecure-no-auth", help="Require no token; on loopback only.")
     ] = False,
     pipelines: PipelineOptions,
     new_session: NewSessionOptions,
     options: StateOptions,
     messages: MessageOptions,
 ) -> ExitCode:
-    """Serve clients that record without an API key."""
     from vdbevents import cloud
 
     environ, state = options.environ, options.state
@@ -77,7 +78,7 @@ def backend(
         put(_token(state))
         return ExitCode.DONE
     address = _public_address(public_url)
-    token_lives = new_session.token_seconds()
+    lifetime = new_session.token_seconds()
     settings = pipelines.settings()
     metadata = new_session.parsed_metadata()
 
@@ -85,12 +86,15 @@ def backend(
     from vdbevents.backend.supervisor import SupervisorOptions
 
     if address and tunnel:
-        raise InputError("--public-url and --tunnel contradict each other", "give one of them")
+        raise InputError(
+            "--public-url: not allowed with --tunnel", "give one of them", error_id="options-conflict"
+        )
     is_local = cloud.is_loopback(host)
     if insecure_no_auth and (not is_local or address or tunnel):
         raise InputError(
-            "--insecure-no-auth is for this machine alone",
-            "leave it out, or --public-url, --tunnel and a --host that is not loopback",
+            "--insecure-no-auth: only allowed on loopback",
+            "leave out --public-url, --tunnel and --host, or require the token",
+            error_id="no-auth-not-local",
         )
     credentials = cloud.credentials_from(environ)
     cloudflared = tunnels.find_cloudflared(environ) if tunnel else None
@@ -104,7 +108,7 @@ def backend(
             listener=BackgroundListener(state, _LISTENER_SECONDS, observer, options.as_arguments()),
             collection_id=new_session.collection,
             metadata=metadata,
-            token_seconds=token_lives,
+            token_seconds=lifetime,
             pipelines=settings,
         ),
         host=host,
@@ -119,16 +123,16 @@ def backend(
         observer.say(f"serving {state.path} at {url}")
         if not address and not tunnel:
             observer.say(
-                f"webhooks go to {url}/webhook/…, which VideoDB's cloud cannot reach: what becomes of the "
-                "sessions comes over the WebSocket alone",
-                hint="for a public address: --tunnel, or --public-url",
+                f"VideoDB cannot send webhooks to {url}/webhook/…: events of the sessions come over the "
+                "WebSocket alone",
+                hint="give --tunnel or --public-url for a public address",
             )
 
     if address.startswith("http://") and not cloud.is_loopback(urlsplit(address).hostname or ""):
         observer.say(
-            f"{address} is no https: tokens and the webhooks' secret address go in the clear",
+            "--public-url: not https, tokens and the secret webhook address are sent unencrypted",
             problem=True,
-            hint="have the proxy speak https",
+            hint="use https in the proxy",
         )
     _warn(observer, host, is_local=is_local, has_token=not insecure_no_auth)
     try:
@@ -141,13 +145,13 @@ def backend(
 def _warn(observer: Diagnostics, host: str, *, is_local: bool, has_token: bool) -> None:
     if not is_local:
         observer.say(
-            f"listening on {host}: whoever reaches this machine can send requests, in the clear",
+            f"listening on {host}: anyone in the network can send requests, unencrypted",
             problem=True,
-            hint="put a proxy that speaks https before it, or listen on 127.0.0.1",
+            hint="put an https proxy in front, or listen on 127.0.0.1",
         )
     if not has_token:
         observer.say(
-            "no token is asked for: every program and every user of this machine may record on this account",
+            "no token required: all programs and users of this machine can record with this account",
             problem=True,
         )
 
@@ -167,19 +171,20 @@ def _token(state: "StateDirectory") -> str:
 
 
 def _public_address(url: str | None) -> str:
-    """A base address without its last slash; empty where none is given."""
+    """Return the address without its last slash; empty if none is given."""
     if url is None:
         return ""
     try:
         parts = urlsplit(url.strip())
-        is_one = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        is_http = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
-        is_one = False
+        is_http = False
     is_plain = url.isprintable() and not set(url.strip()) & set(' \\"<>')
-    if not is_one or parts.query or parts.fragment or "@" in parts.netloc or not is_plain:
+    if not is_http or parts.query or parts.fragment or "@" in parts.netloc or not is_plain:
         raise InputError(
-            "--public-url is no http:// or https:// address that something can be added to",
-            "for example: --public-url https://capture.example.com",
+            "--public-url: not an http:// or https:// base address",
+            "write it like https://capture.example.com",
+            error_id="public-url-invalid",
         )
     return url.strip().rstrip("/")
 
@@ -188,10 +193,10 @@ def _announce(url: str) -> None:
     try:
         put(f"BACKEND_URL={url}")
     except (OSError, ValueError):
-        # Whoever read our output has had enough; stderr tells it, too.
+        # The reader is gone; stderr has the address, too.
         silence_stdout()
 
 
 def add_to(app: typer.Typer) -> None:
-    """Adds what is here."""
+    """Add the command to the application."""
     app.command(help=HELP)(backend)

@@ -1,4 +1,4 @@
-"""`vdbevents capture` and `vdbevents channels`: what they ask for, and what a person sees meanwhile."""
+"""`vdbevents capture`: records a session, and shows its state meanwhile."""
 
 import contextlib
 import os
@@ -45,34 +45,36 @@ if TYPE_CHECKING:
 
 TOKEN_SECONDS = 60
 _LONGEST_TOKEN_FILE = 8192
-_LIVE_STATUS_A_SECOND = 4
+_LONGEST_SHOWN = 500
+_NOT_RUNNING = ("starting", "failed")
+_REFRESHES_PER_SECOND = 4
 
-# What --backend leaves to the backend, or what there is nothing to wait for without an account.
-_OF_THE_BACKEND = frozenset(
+# Options that --backend leaves to the backend, and time limits that only apply with an own account.
+_BACKEND_OPTIONS = frozenset(
     (
         *(option.name for group in (PipelineOptions, NewSessionOptions) for option in group.parameters()),
         *("listen", "active_timeout", "export_timeout"),
     )
 )
 
-HELP = """Record this desktop: session, permissions, channels, pipelines, and in the end the video.
+HELP = """Record this desktop: create a session, start its pipelines, record, and export the video.
 
-Runs until Ctrl-C or SIGTERM, --duration, or until the session ends by itself; then it ends everything in
-order and waits for the video (a second Ctrl-C skips the waiting). A listener is started where none runs, and
-ended with it. Prints one JSON object, the summary; what happens is told on stderr.
+Runs until Ctrl-C or SIGTERM, --duration, or the end of the session; then stops the session and waits for the
+video (a second Ctrl-C skips waiting). Starts a listener if none runs, and stops it in the end. Prints a
+summary as one JSON object on stdout, and progress on stderr.
 
 \b
 Examples:
   vdbevents capture                                   screen, microphone and system audio, until Ctrl-C
   vdbevents capture --duration 30m --no-system-audio
-  vdbevents capture --display all --no-store all      described and transcribed, and no video kept
-  vdbevents capture --backend https://backend.example    a backend's session: no API key here
+  vdbevents capture --display all --no-store all      transcribed and described, but no video kept
+  vdbevents capture --backend https://backend.example    a backend's session, without an API key
   vdbevents capture --alert 'deploy=a deployment is mentioned' --visual-prompt 'Which program is used?'
   kill "$(cat ~/.local/state/videodb/videodb_capture_pid)"    ends it
 
 \b
-Exit codes: 0 recorded and ended in order, 2 wrong input, 3 no listener (--no-listen), 4 the service refused,
-5 the service was not reachable, 6 the recording failed or another one runs, 130 the waiting was skipped.
+Exit codes: 0 recorded, 2 invalid input, 3 no listener (--no-listen), 4 the service refused, 5 the service is
+not reachable, 6 the recording failed or another one runs, 130 waiting for the end was skipped.
 """
 
 
@@ -84,14 +86,14 @@ def capture(
         str | None,
         typer.Option(
             metavar="URL",
-            help="Have this backend make the session, and do all but the recording. Its token is in "
-            "VDBEVENTS_BACKEND_TOKEN; the API key is not used.",
-            show_default="the own account",
+            help="Record a session of this backend. Its token is read from VDBEVENTS_BACKEND_TOKEN; the API "
+            "key is not used.",
+            show_default="your own account",
         ),
     ] = None,
     backend_token_file: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Holds the backend's token, instead of that variable."),
+        typer.Option(metavar="FILE", help="Read the backend's token from this file instead."),
     ] = None,
     duration: Annotated[
         str | None, typer.Option(metavar="TIME", help="Record for 90s, 30m, 2h.", show_default="until Ctrl-C")
@@ -100,24 +102,24 @@ def capture(
     mic_device: Annotated[
         str | None,
         typer.Option(
-            metavar="ID", help="Which one; see: vdbevents channels.", show_default="the default one"
+            metavar="ID", help="Microphone; see: vdbevents channels.", show_default="the default one"
         ),
     ] = None,
-    system_audio: Annotated[bool, typer.Option(help="Record what the machine plays.")] = True,
+    system_audio: Annotated[bool, typer.Option(help="Record system audio.")] = True,
     display: Annotated[
         str | None,
-        typer.Option(metavar="ID|all|none", help="Which screen to record.", show_default="the default one"),
+        typer.Option(metavar="ID|all|none", help="Screen to record.", show_default="the default one"),
     ] = None,
     store: Annotated[
         list[str] | None,
         typer.Option(
             metavar="KIND",
-            help="Keep mic, system-audio, display or all for the video; repeatable.",
+            help="Channels to keep for the video: mic, system-audio, display, all; repeatable.",
             show_default="all",
         ),
     ] = None,
     no_store: Annotated[
-        list[str] | None, typer.Option(metavar="KIND", help="Do not keep these; repeatable.")
+        list[str] | None, typer.Option(metavar="KIND", help="Channels not to keep for the video; repeatable.")
     ] = None,
     require_all: Annotated[
         bool, typer.Option("--require-all", help="Fail if a permission is denied or a channel is missing.")
@@ -126,29 +128,28 @@ def capture(
     new_session: NewSessionOptions,
     listen: Annotated[
         bool,
-        typer.Option("--listen/--no-listen", help="Start a listener where none runs, or refuse (exit 3)."),
+        typer.Option("--listen/--no-listen", help="Start a listener if none runs, or fail (exit 3)."),
     ] = True,
     timeout: Annotated[
         float,
         typer.Option(
             min=0.1,
             metavar="SECONDS",
-            help="For each step without a limit of its own; what fails in passing is tried again in it.",
+            help="Timeout of each other step; transient errors are retried within it.",
         ),
     ] = 30.0,
     permission_timeout: Annotated[
-        float, typer.Option(min=0.1, metavar="SECONDS", help="For a person to grant a permission.")
+        float, typer.Option(min=0.1, metavar="SECONDS", help="Timeout for granting a permission.")
     ] = 120.0,
     active_timeout: Annotated[
-        float, typer.Option(min=0.1, metavar="SECONDS", help="For the session to become active.")
+        float, typer.Option(min=0.1, metavar="SECONDS", help="Timeout for the session to become active.")
     ] = 60.0,
     export_timeout: Annotated[
-        float, typer.Option(min=0.1, metavar="SECONDS", help="For the video in the end.")
+        float, typer.Option(min=0.1, metavar="SECONDS", help="Timeout for the video.")
     ] = 600.0,
     options: StateOptions,
     messages: MessageOptions,
 ) -> ExitCode:
-    """Record this desktop."""
     from vdbevents import cloud
     from vdbevents.capture import backend_session, capture_context, own_session, selection
     from vdbevents.times import parse_duration
@@ -168,18 +169,21 @@ def capture(
     environ = options.environ
     begin: Callable[[CaptureOptions, CaptureObserver], CaptureOutcome]
     if backend is not None:
-        _refuse_what_is_the_backends(context)
+        _refuse_backend_options(context)
         token = _backend_token(backend_token_file, environ, observer)
         begin = partial(backend_session.capture, cloud.BackendClient(backend, token, _call_seconds(timeout)))
     else:
         if _is_given(context, "backend_token_file"):
-            raise InputError("--backend-token-file is for a backend", "name that, too, with --backend")
-        token_lives = new_session.token_seconds()
-        settings = pipelines.settings()
-        if seconds is not None and seconds >= token_lives:
             raise InputError(
-                f"--duration {duration} is longer than the runtime's token is good",
-                "give a longer --token-ttl",
+                "--backend-token-file: no backend given", "give --backend, too", error_id="backend-not-given"
+            )
+        lifetime = new_session.token_seconds()
+        settings = pipelines.settings()
+        if seconds is not None and seconds >= lifetime:
+            raise InputError(
+                f"--duration: longer than the runtime's token is valid, got {duration}",
+                "raise --token-ttl",
+                error_id="duration-beyond-token",
             )
         metadata = new_session.parsed_metadata()
         listener = BackgroundListener(state, timeout, observer, options.as_arguments()) if listen else None
@@ -188,7 +192,7 @@ def capture(
             new_session.end_user,
             collection_id=new_session.collection,
             metadata=metadata,
-            token_seconds=token_lives,
+            token_seconds=lifetime,
             pipelines=settings,
             listener=listener,
         )
@@ -208,47 +212,48 @@ def capture(
         outcome = begin(plan, observer)
     finally:
         observer.flush()
-    return _tell(outcome, observer)
+    return _report(outcome, observer)
 
 
-def _tell(outcome: "CaptureOutcome", observer: Diagnostics) -> ExitCode:
-    """Prints the summary, and is the exit code; raises what went wrong."""
-    unprinted = None if outcome.summary is None else _print_summary(outcome.summary)
+def _report(outcome: "CaptureOutcome", observer: Diagnostics) -> ExitCode:
+    """Print the summary; return the exit code, or raise the capture's failure."""
+    print_error = None if outcome.summary is None else _print_summary(outcome.summary)
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):
-        # All is said and done. Python gives up its own handlers before it ends, and this stays.
+        # Python removes its own handlers before it exits, but not this one.
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
     if outcome.failure is not None:
-        if unprinted is not None:
-            observer.say(unprinted.message, problem=True)
+        if print_error is not None:
+            observer.say(print_error.message, problem=True)
             observer.flush()
         raise outcome.failure
-    if unprinted is not None:
-        raise unprinted
+    if print_error is not None:
+        raise print_error
     return ExitCode.INTERRUPTED if outcome.interrupted else ExitCode.DONE
 
 
 def _call_seconds(timeout: float) -> float:
-    # Half of the time, so that a call that is not answered can be made once more.
+    # Half of the time, which leaves time for a retry.
     return min(max(timeout / 2, 1.0), timeout, LONGEST_CALL_SECONDS)
 
 
 def _is_given(context: typer.Context, name: str) -> bool:
-    """Whether an option stands on the command line, and is not a default of the user's."""
+    """Return whether an option is on the command line, not in the configuration."""
     source = context.get_parameter_source(name)
     return source is not None and source.name == "COMMANDLINE"
 
 
-def _refuse_what_is_the_backends(context: typer.Context) -> None:
+def _refuse_backend_options(context: typer.Context) -> None:
     given = [
         _as_typed(option, context.params[option.name])
         for option in context.command.params
-        if option.name in _OF_THE_BACKEND and _is_given(context, option.name)
+        if option.name in _BACKEND_OPTIONS and _is_given(context, option.name)
     ]
     if given:
         raise InputError(
-            f"with --backend this is the backend's to say: {', '.join(given)}",
-            "leave it out, or leave out --backend to record with an API key of one's own",
+            f"--backend: the backend decides on {', '.join(given)}",
+            "leave that out, or leave out --backend to record with your own API key",
+            error_id="backend-option",
         )
 
 
@@ -258,7 +263,7 @@ def _as_typed(option: Any, value: object) -> str:  # noqa: ANN401 - click's Para
 
 
 def _backend_token(file: Path | None, environ: "Mapping[str, str]", observer: Diagnostics) -> str:
-    """The token for the backend, or nothing: there are backends that want none."""
+    """Return the token for the backend; empty if there is none, since some backends need none."""
     if file is None:
         return environ.get("VDBEVENTS_BACKEND_TOKEN", "").strip()
     try:
@@ -267,56 +272,60 @@ def _backend_token(file: Path | None, environ: "Mapping[str, str]", observer: Di
             token = opened.read(_LONGEST_TOKEN_FILE).decode("ascii", "replace").strip()
     except OSError as error:
         raise InputError(
-            f"cannot read the backend's token from {file}: {error.strerror or error}",
-            "write it there on the backend's machine: vdbevents backend --show-token > FILE",
+            f"--backend-token-file: cannot read {file}: {error.strerror or error}",
+            "write it on the backend's machine: vdbevents backend --show-token > FILE",
+            error_id="backend-token-unreadable",
         ) from error
     if not token:
         raise InputError(
-            f"there is no token in {file}", "write it there: vdbevents backend --show-token > FILE"
+            f"--backend-token-file: no token in {file}",
+            "write it with: vdbevents backend --show-token > FILE",
+            error_id="backend-token-missing",
         )
     if os.name == "posix" and stat.S_ISREG(mode) and mode & 0o077:
         observer.say(
-            f"others on this machine may read the backend's token in {file}",
+            f"other users of this machine can read the backend's token in {file}",
             problem=True,
-            hint=f"keep it to yourself: chmod 600 {file}",
+            hint=f"protect it: chmod 600 {file}",
         )
     return token
 
 
 def _print_summary(summary: "Mapping[str, Any]") -> StorageError | None:
-    """Prints it; answers with the error of a stdout that does not take it."""
+    """Print the summary; return the error if stdout cannot be written."""
     try:
         put(json_text(summary))
     except BrokenPipeError:
-        # Nobody reads it. What went wrong is still to be said.
+        # The reader is gone; a failure of the capture is still reported.
         silence_stdout()
     except OSError as error:
         silence_stdout()
         return StorageError(
             f"cannot write the summary to stdout: {error.strerror or error}",
-            "the recording itself is in order; what is known of it is in the journal, on channel vdbevents",
+            "the recording itself succeeded; see the journal, channel vdbevents",
+            error_id="stdout-unwritable",
         )
     return None
 
 
 def prepare_for_runtime() -> None:
-    """The SDK starts the runtime with this process's environment: from now on no secret is in it."""
+    """Remove secrets from this process's environment, which the runtime inherits."""
     for secret in ("VIDEO_DB_API_KEY", "VDBEVENTS_BACKEND_TOKEN"):
         os.environ.pop(secret, None)
     import logging
 
-    # Of a process that ends while the SDK tells it to, asyncio says that it knows no such child.
+    # asyncio warns of an unknown child if the runtime exits while the SDK signals it.
     logging.getLogger("asyncio").setLevel(logging.ERROR)
 
 
 def runtime_of(environ: "Mapping[str, str]") -> Path | None:
-    """The capture runtime that the environment names instead of VideoDB's own."""
+    """Return the capture runtime that the environment names instead of VideoDB's."""
     named = environ.get("VDBEVENTS_CAPTURE_RUNTIME")
     return Path(named).expanduser() if named else None
 
 
 class _CaptureObserver(Diagnostics):
-    """Plain lines; on a terminal, below them, how things are."""
+    """Shows messages; on a terminal also a live status below them."""
 
     _live: "Live | None" = None
     _info: "CaptureInfo | None" = None
@@ -326,7 +335,7 @@ class _CaptureObserver(Diagnostics):
             self._info = info
 
     def _write(self, text: str) -> None:
-        # In the thread that may be held up by a terminal: whoever records goes on.
+        # Runs in the thread of messages: a slow terminal must not delay the recording.
         if self._info is None:
             super()._write(text)
             return
@@ -338,7 +347,7 @@ class _CaptureObserver(Diagnostics):
         self._live.console.print(Text.from_ansi(text.rstrip("\n")), soft_wrap=True)
 
     def abandon(self) -> None:
-        """The process ends at once: the cursor is shown again, if the terminal takes that without waiting."""
+        """Show the cursor again, without waiting for the terminal: the process exits now."""
         if self._live is None:
             return
         with contextlib.suppress(OSError, ValueError):
@@ -365,7 +374,7 @@ def _live_status(info: "CaptureInfo", *, colour: bool) -> "Live":
     return Live(
         console=console,
         get_renderable=lambda: _status(info),
-        refresh_per_second=_LIVE_STATUS_A_SECOND,
+        refresh_per_second=_REFRESHES_PER_SECOND,
         transient=True,
         redirect_stdout=False,
         redirect_stderr=False,
@@ -382,7 +391,7 @@ def _status(info: "CaptureInfo") -> "RenderableType":
     elapsed = "" if since is None else f" {_clock(time.monotonic() - since)}"
     channels = ", ".join(choice.channel.id for choice in info.choices)
     lines = [Text(f"● {info.phase}{elapsed}  ", style="bold") + Text(harmless(channels), style="not bold")]
-    missing = [pipeline.title for pipeline in list(info.pipelines) if pipeline.status in _NOT_YET]
+    missing = [pipeline.title for pipeline in list(info.pipelines) if pipeline.status in _NOT_RUNNING]
     counts = ", ".join(f"{name} {count}" for name, count in sorted(info.tally.counts.items()))
     if since is not None:
         lines.append(Text(f"  events  {counts or 'none yet'}"))
@@ -396,15 +405,11 @@ def _status(info: "CaptureInfo") -> "RenderableType":
     return Group(*lines)
 
 
-_LONGEST_SHOWN = 500
-_NOT_YET = ("starting", "failed")
-
-
 def _clock(seconds: float) -> str:
     minutes, rest = divmod(int(seconds), 60)
     return f"{minutes // 60:02d}:{minutes % 60:02d}:{rest:02d}"
 
 
 def add_to(app: typer.Typer) -> None:
-    """Adds what is here."""
+    """Add the command to the application."""
     app.command(help=HELP)(capture)

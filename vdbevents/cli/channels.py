@@ -12,9 +12,9 @@ from vdbevents.cli.diagnostics import (
 )
 from vdbevents.cli.options import CloudOptions
 
-HELP = """Show what the capture runtime finds here: microphones, system audio, displays, cameras.
+HELP = """List what can be recorded here: microphones, system audio, displays, cameras.
 
-Cameras are listed, and not recorded.
+Cameras are listed, but not recorded.
 
 \b
 Examples:
@@ -28,7 +28,6 @@ def channels(
     *,
     options: CloudOptions,
 ) -> ExitCode:
-    """Show what can be recorded here."""
     import asyncio
 
     from vdbevents import cloud
@@ -40,21 +39,21 @@ def channels(
     token = service.ask(lambda: service.account.create_token(TOKEN_SECONDS))
     prepare_for_runtime()
 
-    async def ask() -> list[Any]:
+    async def list_channels() -> list[Any]:
         runtime = CaptureRuntime(cloud.capture_client(token, service.base_url), lambda _, __: None)
         try:
             return await runtime.channels(options.timeout)
         finally:
             await runtime.close(5.0)
 
-    found = asyncio.run(ask())
+    available = asyncio.run(list_channels())
     if options.as_json:
-        put(as_json([{"id": it.id, "name": it.name, "kind": it.kind} for it in found]))
+        put(as_json([{"id": one.id, "name": one.name, "kind": one.kind} for one in available]))
     else:
-        width = max((len(harmless(it.id)) for it in found), default=0)
-        for it in found:
-            put(f"{it.kind:<12}  {harmless(it.id):<{width}}  {harmless(it.name)}")
-    return ExitCode.DONE if found else ExitCode.NO_MATCH
+        width = max((len(harmless(one.id)) for one in available), default=0)
+        for one in available:
+            put(f"{one.kind:<12}  {harmless(one.id):<{width}}  {harmless(one.name)}")
+    return ExitCode.DONE if available else ExitCode.NO_MATCH
 
 
 def add_to(app: typer.Typer) -> None:

@@ -1,4 +1,4 @@
-"""What the commands that ask the service share: options, a time limit, and how answers are shown."""
+"""Calls of VideoDB from a command: one timeout for all, retries, and the session that is meant."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -10,6 +10,7 @@ from vdbevents.cli.options import (
     CloudOptions,
     SessionOptions,
 )
+from vdbevents.cli.tables import as_text
 from vdbevents.errors import InputError, ServiceRefusedError, ServiceUnreachableError
 from vdbevents.events.fields import source_named
 from vdbevents.events.lifecycle import Stream
@@ -17,19 +18,18 @@ from vdbevents.events.lifecycle import Stream
 if TYPE_CHECKING:
     from vdbevents.cloud import Account, CloudSession
     from vdbevents.journal.state import StateDirectory
-from vdbevents.cli.tables import as_text
 
 _Answer = TypeVar("_Answer")
 
 _SHORTEST_CALL_SECONDS: Final = 0.1
-_ENOUGH_FOR_A_CALL_SECONDS: Final = 1.0
+_USEFUL_CALL_SECONDS: Final = 1.0
 _FIRST_PAUSE_SECONDS: Final = 0.1
 _LONGEST_PAUSE_SECONDS: Final = 5.0
-_DEFAULT_COLLECTION: Final = "default"
+DEFAULT_COLLECTION: Final = "default"
 
 
 class Service:
-    """The service, asked within a time limit, and again while it fails for a reason that passes."""
+    """VideoDB's API within one timeout; transient errors are retried."""
 
     def __init__(self, options: CloudOptions) -> None:
         """Make no request yet.
@@ -46,33 +46,33 @@ class Service:
 
     @property
     def base_url(self) -> str:
-        """Where the service is."""
+        """The address of the API."""
         return self._credentials.base_url
 
     @property
     def left(self) -> float:
-        """How many seconds are left; less than none when the limit is over."""
+        """The seconds left; negative after the timeout."""
         return self._deadline - time.monotonic()
 
     @property
     def account(self) -> "Account":
-        """The API's calls, the next of which leaves time to be made again, and ends with the limit."""
+        """The API; the next call ends within the timeout, and leaves time for a retry."""
         from vdbevents.cloud import Account
 
         left = max(self._call_deadline - time.monotonic(), _SHORTEST_CALL_SECONDS)
-        share = max(left / 2, min(left, _ENOUGH_FOR_A_CALL_SECONDS))
+        share = max(left / 2, min(left, _USEFUL_CALL_SECONDS))
         return Account(self._credentials, min(share, LONGEST_CALL_SECONDS))
 
     def renew(self) -> None:
-        """Begins the time limit anew."""
+        """Restart the timeout."""
         self._deadline = time.monotonic() + self.seconds
 
     def ask(self, call: Callable[[], _Answer], *, share: int = 1) -> _Answer:
-        """Makes a call, and makes it again while it fails for a reason that passes.
+        """Return what a call returns; retry transient errors.
 
         Args:
-            call: uses `account`, once for each call of the API.
-            share: of the time that is left, it may take one part of so many.
+            call: reads `account` for each request.
+            share: the call may take 1/share of the time left.
         """
         from vdbevents.cloud import persist
 
@@ -81,12 +81,12 @@ class Service:
         return persist(call, seconds)
 
     def until(self, call: Callable[[], _Answer], is_done: Callable[[_Answer], bool]) -> _Answer:
-        """Asks until the answer is the wanted one, or the limit is over; answers with the last answer."""
+        """Repeat a call until its answer is the wanted one, or the timeout; return the last answer."""
         wait = _FIRST_PAUSE_SECONDS
         while True:
-            found = self.ask(call)
-            if is_done(found) or self.left <= wait:
-                return found
+            answer = self.ask(call)
+            if is_done(answer) or self.left <= wait:
+                return answer
             time.sleep(wait)
             wait = min(2 * wait, _LONGEST_PAUSE_SECONDS)
 
@@ -97,28 +97,28 @@ def begin(options: SessionOptions) -> tuple[Service, "StateDirectory"]:
 
 
 class Attempts:
-    """Things asked one after the other, where one that fails does not keep the others from being asked.
+    """Calls one after the other; a failed call is reported, and the others are still made.
 
     Attributes:
-        code: what the command is to exit with.
-        last: what it would be to exit with for the last one alone.
+        code: the exit code of all calls so far.
+        last: the exit code of the last call.
     """
 
     def __init__(self, service: Service) -> None:
-        """Asks nothing yet."""
+        """Make no call yet."""
         self.code = self.last = ExitCode.DONE
         self._service = service
 
     def each(self, calls: Sequence[Callable[[], _Answer]]) -> list[_Answer]:
-        """Answers with what those calls did that did not fail; none takes the time that others need."""
-        made = (self.make(call, share=len(calls) - number) for number, call in enumerate(calls))
-        return [answer for answer in made if answer is not None]
+        """Return the answers of the calls that succeed; the time left is shared among the calls."""
+        answers = (self.make(call, share=len(calls) - number) for number, call in enumerate(calls))
+        return [answer for answer in answers if answer is not None]
 
     def make(self, call: Callable[[], _Answer], *, share: int = 1) -> _Answer | None:
-        """Answers with what a call does, as `Service.ask`; None if it failed, which is said.
+        """Return the answer of a call, as `Service.ask`; report a failure, and return None.
 
         Raises:
-            ServiceRefusedError: for a reason that has a cure: it is about the account, not about this call.
+            ServiceRefusedError: the refusal has a hint, so it concerns the account, not this call.
         """
         self.last = ExitCode.DONE
         try:
@@ -134,52 +134,48 @@ class Attempts:
         return None
 
 
-class Target(NamedTuple):
-    """A session, by the two ids that the service wants."""
+class SessionIds(NamedTuple):
+    """The two ids that the API needs for a session."""
 
     session_id: str
     collection_id: str
 
 
-def find_session(options: SessionOptions, directory: "StateDirectory") -> Target:
-    """The session that is meant: the one named, else that of the capture in a state directory.
+def find_session(options: SessionOptions, directory: "StateDirectory") -> SessionIds:
+    """Return the session of the options, else the one captured in a state directory.
 
     Raises:
-        InputError: there is none.
+        InputError: neither exists.
     """
     from vdbevents.journal.files import read_object
 
-    told = read_object(directory.capture_info).get("session")
-    captured = told if isinstance(told, dict) else {}
+    session = read_object(directory.capture_info).get("session")
+    captured = session if isinstance(session, dict) else {}
     session_id = options.session or as_text(captured.get("id"))
     if not session_id:
         raise InputError(
-            f"nothing says which session is meant: none is captured in {directory.path}",
-            "name one of those that vdbevents session list shows, with --session where it is no argument",
+            f"no session given, and none was captured in {directory.path}",
+            "name a session, as SESSION or --session: vdbevents session list shows them",
+            error_id="session-not-given",
         )
     known = as_text(captured.get("collection_id")) if session_id == captured.get("id") else ""
-    return Target(session_id, options.collection or known or _DEFAULT_COLLECTION)
+    return SessionIds(session_id, options.collection or known or DEFAULT_COLLECTION)
 
 
-def collection_or_default(collection: str | None) -> str:
-    """The collection that is meant where no session is."""
-    return collection or _DEFAULT_COLLECTION
-
-
-def get_session(service: Service, target: Target) -> "CloudSession":
-    """Asks for a session."""
+def get_session(service: Service, target: SessionIds) -> "CloudSession":
+    """Return a session."""
     return service.ask(lambda: service.account.get_session(*target))
 
 
 def find_streams(
     service: Service, directory: "StateDirectory", options: SessionOptions, stream: str | None = None
 ) -> list[Stream]:
-    """The streams of the session that is meant, or of them the one named by its id, name or source.
+    """Return the streams of a command's session, or of them the one with an id, name or source.
 
-    A stream that is none of the session's is taken for the id of another session's, if no session was named.
+    If no session was given, a stream that the session does not have is taken for the id of another one.
 
     Raises:
-        InputError: nothing says which session is meant, or it has no such stream.
+        InputError: there is no session, or it has no such stream.
     """
     by_id = None if options.session is not None or stream is None else stream_by_id(stream)
     try:
@@ -192,34 +188,35 @@ def find_streams(
     return streams if stream is None else [pick_stream(target.session_id, streams, stream, by_id)]
 
 
-def stream_by_id(named: str) -> Stream | None:
-    """A stream of which nothing but its id is known; None for the name of a source, which is no id."""
-    return None if source_named(named) == named else Stream(named, named, None, "")
+def stream_by_id(stream_id: str) -> Stream | None:
+    """Return a stream of which only the id is known; None for the name of a source."""
+    return None if source_named(stream_id) == stream_id else Stream(stream_id, stream_id, None, "")
 
 
 def pick_stream(
-    session_id: str, streams: Sequence[Stream], named: str, otherwise: Stream | None = None
+    session_id: str, streams: Sequence[Stream], wanted: str, otherwise: Stream | None = None
 ) -> Stream:
-    """The stream of a session with this id, name or source; without one, another.
+    """Return the stream of a session with this id, name or source; without one, another stream.
 
     Raises:
-        InputError: it has no such stream, and there is no other.
+        InputError: the session has no such stream, and no other is given.
     """
     for member in ("id", "name", "source"):
         for one in streams:
-            if getattr(one, member) == named:
+            if getattr(one, member) == wanted:
                 return one
     if otherwise is not None:
         return otherwise
-    there = ", ".join(one.name for one in streams)
+    names = ", ".join(one.name for one in streams)
     raise InputError(
-        f"the session {session_id} has no stream {named}",
-        f"it has: {there}" if there else "it has none: it is not active yet, or was never started",
+        f"session {session_id} has no stream {wanted}",
+        f"use one of: {names}" if names else "the session has no streams: it has not started yet",
+        error_id="stream-missing",
     )
 
 
 def bound_ws_id(given: str | None, directory: "StateDirectory") -> str | None:
-    """The id of the WebSocket to send to: the one given, else that of a listener that is connected."""
+    """Return the WebSocket id to send to: the one given, else the connected listener's, else None."""
     from vdbevents.journal.files import read_small_file
     from vdbevents.journal.locks import listener_runs
 

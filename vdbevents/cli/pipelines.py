@@ -1,4 +1,4 @@
-"""What runs on a session's streams, and what is watched for in it: `pipelines …` and `alerts …`."""
+"""`vdbevents pipelines`: starts, lists and stops the transcripts and indexes of a session."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
@@ -27,19 +27,17 @@ _TRANSCRIPT: Final = "transcript"
 _ENDED: Final = ("stopped", "not_configured")
 _PIPELINE_COLUMNS: Final = ("stream_name", "kind", "id", "status", "prompt")
 
-IndexOption = Annotated[
-    str | None, typer.Option("--index", metavar="ID", help="A scene index of the session.")
-]
+IndexOption = Annotated[str | None, typer.Option("--index", metavar="ID", help="An index of the session.")]
 
 pipelines_app = typer.Typer(
-    help="Transcripts and indexes of a session's streams.",
+    help="Manage the transcripts and indexes of a session's streams.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
 
 
 class _Running(NamedTuple):
-    """A pipeline as the service tells of it, and how it is shown."""
+    """A pipeline on the server."""
 
     stream: Stream
     kind: str
@@ -61,25 +59,25 @@ class _Running(NamedTuple):
 
 
 def _pipelines_of(service: Service, streams: Iterable[Stream]) -> list[_Running]:
-    found = []
+    pipelines = []
     for stream in streams:
         if stream.media != "video":
             try:
-                found.append(_transcript_of(service, stream))
+                pipelines.append(_transcript_of(service, stream))
             except ServiceRefusedError:
-                # Of a stream that is known by its id alone, nobody knows whether it can be transcribed.
+                # A stream given by its id may have no audio.
                 if stream.media:
                     raise
-        found += [
+        pipelines += [
             _Running(stream, index.channel, index.id, index.status, index.prompt)
             for index in indexes_of(service, stream)
         ]
-    return found
+    return pipelines
 
 
 def _transcript_of(service: Service, stream: Stream) -> _Running:
-    told = service.ask(lambda: service.account.transcript_status(stream.id))
-    status, engine = as_text(told.get("status")), as_text(told.get("engine"))
+    transcript = service.ask(lambda: service.account.transcript_status(stream.id))
+    status, engine = as_text(transcript.get("status")), as_text(transcript.get("engine"))
     return _Running(stream, _TRANSCRIPT, "", status, "", engine)
 
 
@@ -87,10 +85,10 @@ def indexes_of(service: Service, stream: Stream) -> "list[Index]":
     return service.ask(lambda: service.account.list_indexes(stream.id))
 
 
-_START_HELP = """Start the transcripts and descriptions of a session's streams.
+_START_HELP = """Start the transcripts and indexes of a session's streams.
 
-On each audio stream a transcript and a description of what is said, on each video stream a description of
-what is shown. Their results are told to the WebSocket of --ws-id, else of the listener in --dir.
+A transcript and an audio index on each audio stream, a visual index on each video stream. Their events go to
+the WebSocket of --ws-id, else of the listener in --dir.
 
 \b
 Examples:
@@ -99,7 +97,7 @@ Examples:
   vdbevents pipelines start --stream screen --alert 'invoice=an invoice is on screen' --json
 
 \b
-Exit codes: 0 all of them were started, 1 there is no stream for any.
+Exit codes: 0 all started, 1 no stream fits.
 """
 
 
@@ -119,11 +117,11 @@ def start(
     streams = find_streams(service, state, options, stream)
     wanted = pipelines_for(streams, settings)
     if not wanted:
-        return nothing("the session has no stream for what is wanted", "see: vdbevents streams")
+        return nothing("the session has no stream for these pipelines", "see: vdbevents streams")
     bound = bound_ws_id(ws_id, state)
     if bound is None:
         remark(
-            "nobody listens: what is found can be fetched, and is told to no one",
+            "no listener is connected: no events will arrive",
             "start a listener first: vdbevents listen --daemon",
         )
     attempts = Attempts(service)
@@ -139,13 +137,13 @@ def _starting(
 
     from vdbevents.sessions.pipelines import attach_alerts, find_event, start_pipeline
 
-    # One of this name is ours, whatever became of the answer to an earlier attempt.
+    # A retry finds by this name an index that an attempt without an answer has created.
     name = f"vdbevents {wanted.kind} {secrets.token_hex(4)}"
-    tried = False
+    is_retry = False
 
     def call() -> dict[str, Any]:
-        nonlocal tried
-        again, tried = tried, True
+        nonlocal is_retry
+        again, is_retry = is_retry, True
         running = start_pipeline(service.account, wanted, ws_id=ws_id, name=name, again=again)
         if alerts and running.id:
             events = [(label, find_event(service.account, label, prompt)) for label, prompt in alerts]
@@ -157,7 +155,7 @@ def _starting(
     return call
 
 
-_LIST_HELP = """List what runs, or ran, on the streams of a session: stream, kind, id, status, prompt.
+_LIST_HELP = """List the pipelines of a session: stream, kind, id, status, prompt.
 
 \b
 Examples:
@@ -165,7 +163,7 @@ Examples:
   vdbevents pipelines list cap-5f1d9c20 --json | jq -r '.[] | select(.kind == "visual_index") | .id'
 
 \b
-Exit codes: 0 there is something, 1 there is nothing.
+Exit codes: 0 some listed, 1 none.
 """
 
 
@@ -183,12 +181,12 @@ def list_pipelines(
         return ExitCode.DONE
     if not streams:
         return nothing("the session has no streams: it is not active yet, or was never started")
-    return nothing("nothing runs on the session's streams")
+    return nothing("no pipelines on the session's streams")
 
 
-_STOP_HELP = """Stop what runs on the streams of a session, and say what was stopped.
+_STOP_HELP = """Stop the pipelines of a session, and list them.
 
-All of it, or what runs on one stream, or one index. What was recorded stays.
+Stops all, or those of one --stream, or one --index. Recorded events are kept.
 
 \b
 Examples:
@@ -197,7 +195,7 @@ Examples:
   vdbevents pipelines stop cap-5f1d9c20 --index scene-idx-7
 
 \b
-Exit codes: 0 something was stopped, 1 nothing ran.
+Exit codes: 0 some stopped, 1 none was running.
 """
 
 
@@ -211,17 +209,17 @@ def stop(
 ) -> ExitCode:
     service, state = begin(options)
     streams = find_streams(service, state, options, stream)
-    found = _pipelines_of(service, streams)
+    pipelines = _pipelines_of(service, streams)
     if index is not None:
-        found = [one for one in found if one.id == index]
-        if not found:
+        pipelines = [one for one in pipelines if one.id == index]
+        if not pipelines:
             raise no_index(index)
-    running = [one for one in found if one.status not in _ENDED]
+    running = [one for one in pipelines if one.status not in _ENDED]
     attempts = Attempts(service)
     rows = attempts.each([_stopping(service, one) for one in running])
     show_rows(rows, _PIPELINE_COLUMNS, as_json=options.as_json)
     if not running:
-        return nothing("nothing runs that could be stopped")
+        return nothing("no pipeline is running")
     return attempts.code
 
 
@@ -236,9 +234,13 @@ def _stopping(service: Service, one: _Running) -> Callable[[], dict[str, Any]]:
 
 
 def no_index(index: str) -> InputError:
-    return InputError(f"the session has no index {index}", "see: vdbevents pipelines list")
+    return InputError(
+        f"--index: not an index of the session, got {index}",
+        "see: vdbevents pipelines list",
+        error_id="index-missing",
+    )
 
 
 def add_to(app: typer.Typer) -> None:
-    """Adds what is here."""
+    """Add the commands to the application."""
     app.add_typer(pipelines_app, name="pipelines")

@@ -1,4 +1,4 @@
-"""`vdbevents search`: finds moments of recorded videos by meaning."""
+"""`vdbevents search`: finds moments of recorded videos by their meaning."""
 
 import math
 import os
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from vdbevents.query.filters import Event
 
 
-HELP = """Search what was said and shown by its meaning, with VideoDB's semantic search over indexes.
+HELP = """Search speech and screen by meaning, with VideoDB's semantic search over indexes.
 
-Oldest first, as vdbevents query prints it; -n keeps what fits the question best.
+Prints the best -n matches, oldest first, like vdbevents query.
 
 \b
 Examples:
@@ -36,48 +36,52 @@ Examples:
   vdbevents search "the budget" --json | jq -r '.[].text'
 
 \b
-Exit codes: 0 something was found, 1 nothing was.
+Exit codes: 0 found, 1 nothing found.
 """
 
 
 @reports
 def search(
     question: Annotated[
-        str, typer.Argument(metavar="QUESTION", help="In your own words.", show_default=False)
+        str, typer.Argument(metavar="QUESTION", help="A question in your own words.", show_default=False)
     ],
     *,
     limit: Annotated[
-        int, typer.Option("-n", "--limit", min=1, metavar="N", help="The N best results only.")
+        int, typer.Option("-n", "--limit", min=1, metavar="N", help="Only the N best matches.")
     ] = 10,
     stream: StreamOption = None,
     options: SessionOptions,
     color: ColorOption = Color.AUTO,
 ) -> ExitCode:
     if not question.strip():
-        raise InputError("the question is empty", 'for example: vdbevents search "the invoice"')
+        raise InputError(
+            "QUESTION: must not be empty",
+            'ask like: vdbevents search "the invoice"',
+            error_id="question-empty",
+        )
     service, state = begin(options)
     streams = find_streams(service, state, options, stream)
     channels: dict[str, str] = {}
-    found: list[tuple[Stream, Shot]] = []
+    matches: list[tuple[Stream, Shot]] = []
     for one in streams:
         indexes = service.ask(_listing(service, one))
         channels |= {index.id: index.channel for index in indexes}
         if indexes:
             shots = service.ask(_searching(service, one, question, limit))
-            found += [(one, shot) for shot in shots]
-    # The best of all, in the order of their times.
-    found.sort(key=lambda pair: -math.inf if pair[1].score is None else pair[1].score, reverse=True)
-    found = sorted(found[:limit], key=lambda pair: pair[1].start or 0.0)
+            matches += [(one, shot) for shot in shots]
+    # The best matches, in the order of their times.
+    matches.sort(key=lambda pair: -math.inf if pair[1].score is None else pair[1].score, reverse=True)
+    matches = sorted(matches[:limit], key=lambda pair: pair[1].start or 0.0)
     if options.as_json:
-        put(as_json([_found(*pair) for pair in found]))
-    elif found:
-        _print_page([_event(*pair, channels) for pair in found], color)
-    if found:
+        put(as_json([_to_dict(*pair) for pair in matches]))
+    elif matches:
+        _print_page([_event(*pair, channels) for pair in matches], color)
+    if matches:
         return ExitCode.DONE
     if channels:
-        return nothing("nothing was found")
+        return nothing("nothing found")
     return nothing(
-        "nothing could be searched: no stream of the session has an index",
+        "nothing to search: no stream of the session has an index",
         "start one: vdbevents pipelines start, with --visual-prompt or --audio-prompt",
     )
 
@@ -90,7 +94,7 @@ def _searching(service: Service, stream: Stream, question: str, most: int) -> "C
     return lambda: service.account.search(stream.id, question, most=most)
 
 
-def _found(stream: Stream, shot: "Shot") -> dict[str, Any]:
+def _to_dict(stream: Stream, shot: "Shot") -> dict[str, Any]:
     return {
         "stream_id": stream.id,
         "stream_name": stream.name,

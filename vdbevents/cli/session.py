@@ -1,14 +1,14 @@
-"""Capture sessions step by step, for scripts and agents: `session …`, `token`, `streams`."""
+"""`vdbevents session`: creates, lists, shows, ends and exports capture sessions."""
 
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 from vdbevents.cli.cloud_client import (
+    DEFAULT_COLLECTION,
     Service,
     begin,
     bound_ws_id,
-    collection_or_default,
     find_session,
     get_session,
 )
@@ -31,18 +31,17 @@ if TYPE_CHECKING:
     from vdbevents.cloud import CloudSession, Export
 
 
-# That of a session that is stopping is none: it changes once more by itself.
-_LAST_STATUSES: Final = ("stopped", "exported", "failed")
+_FINAL_STATUSES: Final = ("stopped", "exported", "failed")
 
 session_app = typer.Typer(
-    help="Capture sessions, one step at a time.",
+    help="Manage capture sessions, step by step.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
 
 _CREATE_HELP = """Create a capture session, and print its id.
 
-What happens to it is told to the WebSocket of --ws-id, else of the listener in DIR, if it is connected.
+Its events go to the WebSocket of --ws-id, else of the listener in DIR, if that is connected.
 
 \b
 Examples:
@@ -59,9 +58,8 @@ def create(
     *,
     end_user_id: EndUserOption = None,
     collection: Annotated[
-        str | None,
-        typer.Option(metavar="ID", help="Where the recording will be kept.", show_default="default"),
-    ] = None,
+        str, typer.Option(metavar="ID", help="Where the recording is stored.")
+    ] = DEFAULT_COLLECTION,
     metadata: MetadataOption = None,
     ws_id: WsIdOption = None,
     options: CloudOptions,
@@ -70,34 +68,32 @@ def create(
 
     kept = parse_metadata(metadata or ())
     service, state = Service(options), options.state_at(directory)
-    told = bound_ws_id(ws_id, state)
+    bound = bound_ws_id(ws_id, state)
     end_user = end_user_id or default_end_user()
-    made = service.ask(
-        lambda: service.account.create_session(end_user, collection_or_default(collection), told, kept)
-    )
-    if told is None:
+    session = service.ask(lambda: service.account.create_session(end_user, collection, bound, kept))
+    if bound is None:
         remark(
-            f"no listener is connected in {state.path}: no event of this session will arrive",
+            f"no listener is connected in {state.path}: no events of this session will arrive",
             f"start one before the session: vdbevents listen --daemon {state.path}",
         )
     if not options.as_json:
-        put(harmless(made.id))
+        put(harmless(session.id))
         return
     put(
         json_text(
             {
-                "session_id": made.id,
-                "status": made.status,
-                "collection_id": made.collection_id,
-                "end_user_id": made.end_user_id or end_user,
-                "ws_id": told,
-                "metadata": made.metadata or kept,
+                "session_id": session.id,
+                "status": session.status,
+                "collection_id": session.collection_id,
+                "end_user_id": session.end_user_id or end_user,
+                "ws_id": bound,
+                "metadata": session.metadata or kept,
             }
         )
     )
 
 
-_LIST_HELP = """List the capture sessions of a collection: id, status, when it was created, end user, video.
+_LIST_HELP = """List the capture sessions of a collection: id, status, creation time, end user, video.
 
 \b
 Examples:
@@ -105,7 +101,7 @@ Examples:
   vdbevents session list --json | jq -r '.[] | select(.video_id != "") | .session_id'
 
 \b
-Exit codes: 0 there are some, 1 there are none.
+Exit codes: 0 some listed, 1 none.
 """
 
 
@@ -114,22 +110,22 @@ Exit codes: 0 there are some, 1 there are none.
 def list_sessions(
     *,
     collection: Annotated[
-        str | None, typer.Option(metavar="ID", help="Which collection.", show_default="default")
-    ] = None,
+        str, typer.Option(metavar="ID", help="Collection of the sessions.")
+    ] = DEFAULT_COLLECTION,
     status: Annotated[
-        str | None, typer.Option(metavar="STATUS", help="Only such as active, stopped, failed.")
+        str | None,
+        typer.Option(metavar="STATUS", help="Only sessions with this status: active, stopped, failed, …"),
     ] = None,
     options: CloudOptions,
 ) -> ExitCode:
     service = Service(options)
-    wanted = collection_or_default(collection)
-    found = service.ask(lambda: service.account.list_sessions(wanted, status))
+    sessions = service.ask(lambda: service.account.list_sessions(collection, status))
     columns = ("session_id", "status", "created", "end_user_id", "video_id")
-    show_rows([_described(one) for one in found], columns, as_json=options.as_json)
-    if found:
+    show_rows([_to_dict(session) for session in sessions], columns, as_json=options.as_json)
+    if sessions:
         return ExitCode.DONE
-    which = f" that is {status}" if status else ""
-    return nothing(f"the collection {wanted} has no session{which}", "create one: vdbevents session create")
+    which = f" with status {status}" if status else ""
+    return nothing(f"collection {collection} has no session{which}", "create one: vdbevents session create")
 
 
 _SHOW_HELP = """Show a capture session: its status, its streams, its video.
@@ -148,13 +144,12 @@ def show(
     options: SessionArgumentOptions,
 ) -> None:
     service, state = begin(options)
-    found = get_session(service, find_session(options, state))
-    _show(found, as_json=options.as_json)
+    _show(get_session(service, find_session(options, state)), as_json=options.as_json)
 
 
 _END_HELP = """End a capture session on the server, and wait until it is stopped, exported or failed.
 
-A capture that still runs on this machine is better ended by a signal, which ends its session, too.
+To end a capture that runs on this machine, send it SIGTERM instead: it ends its session itself.
 
 \b
 Examples:
@@ -162,7 +157,7 @@ Examples:
   vdbevents session end cap-5f1d9c20 --no-wait
 
 \b
-Exit codes: 0 it is over, 6 it failed, or is not over in time.
+Exit codes: 0 ended, 6 failed, or not ended in time.
 """
 
 
@@ -170,32 +165,33 @@ Exit codes: 0 it is over, 6 it failed, or is not over in time.
 @reports
 def end(
     *,
-    wait: Annotated[bool, typer.Option(help="Whether to wait until it is over.")] = True,
+    wait: Annotated[bool, typer.Option(help="Wait for the end.")] = True,
     options: SessionArgumentOptions,
 ) -> None:
     service, state = begin(options)
     target = find_session(options, state)
-    found = get_session(service, target)
-    if found.status not in _LAST_STATUSES:
-        if found.status != "stopping":
+    session = get_session(service, target)
+    if session.status not in _FINAL_STATUSES:
+        if session.status != "stopping":
             service.ask(lambda: service.account.stop_session(target.session_id))
-        found = service.until(
+        session = service.until(
             lambda: service.account.get_session(*target),
-            lambda asked: not wait or asked.status in _LAST_STATUSES,
+            lambda latest: not wait or latest.status in _FINAL_STATUSES,
         )
-    _show(found, as_json=options.as_json)
-    if found.status == "failed":
-        reason = f": {found.error}" if found.error else ""
-        raise CaptureError(f"the session {target.session_id} failed{reason}")
-    if wait and found.status not in _LAST_STATUSES:
+    _show(session, as_json=options.as_json)
+    if session.status == "failed":
+        reason = f": {session.error}" if session.error else ""
+        raise CaptureError(f"session {target.session_id} failed{reason}", error_id="session-failed")
+    if wait and session.status not in _FINAL_STATUSES:
+        status = session.status or "not ended"
         raise CaptureError(
-            f"session {target.session_id} is still {found.status or 'not over'} after {options.timeout:g} s",
+            f"session {target.session_id} is still {status} after {options.timeout:g} s",
             f"check later: vdbevents session show {target.session_id}",
             error_id="session-not-stopped",
         )
 
 
-_EXPORT_HELP = """Have the video of a stopped session made, wait for it, and print its id and its addresses.
+_EXPORT_HELP = """Export the video of a stopped session, wait for it, and print its id and addresses.
 
 \b
 Examples:
@@ -203,7 +199,7 @@ Examples:
   vdbevents session export cap-5f1d9c20 --json | jq -r .player_url
 
 \b
-Exit codes: 0 it is there, 6 the export failed, or is not there in time.
+Exit codes: 0 exported, 6 failed, or not exported in time.
 """
 
 
@@ -219,40 +215,41 @@ def export(
 ) -> None:
     service, state = begin(options)
     target = find_session(options, state)
-    made: Export = service.until(
+    export: Export = service.until(
         lambda: service.account.export_session(*target),
-        lambda asked: asked.status in ("exported", "failed"),
+        lambda latest: latest.status in ("exported", "failed"),
     )
-    if made.status == "failed":
+    if export.status == "failed":
         raise CaptureError(
-            f"the export of the session {target.session_id} failed",
+            f"export of session {target.session_id} failed",
             f"see: vdbevents session show {target.session_id}",
+            error_id="export-failed",
         )
-    if made.status != "exported":
+    if export.status != "exported":
         raise CaptureError(
-            f"the export of the session {target.session_id} is not there after {options.timeout:g} s",
-            "ask again later, or wait longer with --timeout: it goes on",
+            f"no video of session {target.session_id} after {options.timeout:g} s",
+            "retry later, or raise --timeout: the export goes on",
+            error_id="export-timeout",
         )
-    shown = {"video_id": made.video_id, "stream_url": made.stream_url, "player_url": made.player_url}
+    shown = {"video_id": export.video_id, "stream_url": export.stream_url, "player_url": export.player_url}
     if options.as_json:
-        put(json_text({"session_id": target.session_id, "status": made.status, **shown}))
+        put(json_text({"session_id": target.session_id, "status": export.status, **shown}))
     else:
         put(table(list(shown.items()), None))
 
 
 def _show(session: "CloudSession", *, as_json: bool) -> None:
-    told = _described(session)
+    values = _to_dict(session)
     if as_json:
-        put(json_text(told))
+        put(json_text(values))
         return
-    rows = [(name, str(value)) for name, value in told.items() if value and isinstance(value, str)]
+    rows = [(name, str(value)) for name, value in values.items() if value and isinstance(value, str)]
     rows += [(f"metadata.{key}", str(value)) for key, value in session.metadata.items()]
-    rows += [("stream", " ".join(str(value or "-") for value in one))
-             for one in session.streams]  # fmt: skip
+    rows += [("stream", " ".join(str(value or "-") for value in stream)) for stream in session.streams]
     put(table(rows, terminal_width()))
 
 
-def _described(session: "CloudSession") -> dict[str, Any]:
+def _to_dict(session: "CloudSession") -> dict[str, Any]:
     return {
         "session_id": session.id,
         "status": session.status,
@@ -268,5 +265,5 @@ def _described(session: "CloudSession") -> dict[str, Any]:
 
 
 def add_to(app: typer.Typer) -> None:
-    """Adds what is here."""
+    """Add the commands to the application."""
     app.add_typer(session_app, name="session")

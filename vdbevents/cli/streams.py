@@ -22,7 +22,7 @@ Examples:
   vdbevents streams cap-5f1d9c20 --json | jq -r '.[] | select(.media == "video") | .id'
 
 \b
-Exit codes: 0 there are some, 1 there are none (yet).
+Exit codes: 0 some listed, 1 none yet.
 """
 
 
@@ -32,12 +32,14 @@ def streams(
     options: SessionArgumentOptions,
 ) -> ExitCode:
     service, state = begin(options)
-    found = get_session(service, find_session(options, state))
-    rows = [stream._asdict() for stream in found.streams]
+    session = get_session(service, find_session(options, state))
+    rows = [stream._asdict() for stream in session.streams]
     show_rows(rows, ("id", "name", "source", "media"), as_json=options.as_json)
     if rows:
         return ExitCode.DONE
-    return nothing(f"the session {found.id} is {found.status or 'of unknown status'}, and has no streams")
+    if session.status in ("created", "starting"):
+        return nothing(f"session {session.id} has not started: no streams yet")
+    return nothing(f"session {session.id} has no streams, its status is {session.status or 'unknown'}")
 
 
 def add_to(app: typer.Typer) -> None:

@@ -1,4 +1,4 @@
-"""Answers of the cloud as tables and text."""
+"""Print tables, JSON and remarks."""
 
 import contextlib
 import shutil
@@ -12,30 +12,30 @@ from vdbevents.terminal import cells, cut, harmless, padded
 
 
 def as_text(value: object) -> str:
-    """A text, or an empty one where there is none."""
+    """Return a text; empty for anything else."""
     return value if isinstance(value, str) else ""
 
 
 def remark(text: str, hint: str = "") -> None:
-    """Says on stderr what is amiss."""
+    """Show a warning on stderr."""
     diagnostics = Diagnostics()
     diagnostics.say(text, problem=True, hint=hint)
     diagnostics.flush()
 
 
 def nothing(text: str, hint: str = "") -> ExitCode:
-    """Says on stderr what was not found, and is the exit code of that."""
+    """Show on stderr that nothing was found; return the exit code for that."""
     remark(text, hint)
     return ExitCode.NO_MATCH
 
 
 def terminal_width() -> int | None:
-    """In cells; None where stdout is no terminal."""
+    """Return the terminal's width in cells; None if stdout is not a terminal."""
     return shutil.get_terminal_size().columns if is_terminal(sys.stdout) else None
 
 
 def table(rows: Sequence[Sequence[str]], width: int | None) -> str:
-    """Rows whose columns are aligned; nothing is shown as -, and a line is cut to a terminal's width."""
+    """Return rows with aligned columns; empty values are shown as -, lines are cut to the width."""
     shown = [[harmless(value) or "-" for value in row] for row in rows]
     widths = [max(map(cells, column)) for column in zip(*shown, strict=True)]
     lines = [
@@ -46,7 +46,7 @@ def table(rows: Sequence[Sequence[str]], width: int | None) -> str:
 
 
 def show_rows(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, as_json: bool) -> None:
-    """Prints rows: all of each as JSON, or some columns of it for a person."""
+    """Print rows: whole as JSON, or some columns as a table."""
     if as_json:
         put(json_text(rows))
     elif rows:
@@ -54,7 +54,7 @@ def show_rows(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, as_j
 
 
 def iso(seconds: float | None) -> str | None:
-    """A moment in Unix seconds as UTC with milliseconds; None where it is no time."""
+    """Format Unix seconds as UTC with milliseconds; return None for an invalid time."""
     from vdbevents.events.envelope import utc_text
 
     if seconds is None:

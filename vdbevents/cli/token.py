@@ -13,10 +13,10 @@ from vdbevents.cli.options import (
 )
 from vdbevents.terminal import harmless
 
-HELP = """Print a client token: with it a capture runtime may record, and do nothing else.
+HELP = """Print a client token, which allows a capture runtime to record and nothing else.
 
-It is the one command that prints a secret: whoever has the token can record into your account until it
-expires. The API key is not in it.
+The token is a secret: with it anyone can record into your account until it expires. It does not contain the
+API key.
 
 \b
 Examples:
@@ -28,18 +28,18 @@ Examples:
 @reports
 def token(
     *,
-    ttl: Annotated[str, typer.Option(metavar="TIME", help="How long it is good: 30m, 24h, 7d.")] = "24h",
+    ttl: Annotated[str, typer.Option(metavar="TIME", help="How long it is valid: 30m, 24h, 7d.")] = "24h",
     options: CloudOptions,
 ) -> None:
     from vdbevents.events.envelope import utc_text
 
     seconds = token_seconds("--ttl", ttl)
     service = Service(options)
-    made = service.ask(lambda: service.account.create_token(seconds))
+    client_token = service.ask(lambda: service.account.create_token(seconds))
     if options.as_json:
-        put(as_json({"token": made.value, "expires": utc_text(made.expires_ms)}))
+        put(as_json({"token": client_token.value, "expires": utc_text(client_token.expires_ms)}))
     else:
-        put(harmless(made.value))
+        put(harmless(client_token.value))
 
 
 def add_to(app: typer.Typer) -> None:

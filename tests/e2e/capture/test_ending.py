@@ -98,11 +98,11 @@ def test_a_second_signal_does_not_wait_for_a_call_that_hangs(capture, service, l
     recorder.records()
     service.fault(hang={"method": "POST", "path": path})
     os.kill(recorder.info["runtime_pid"], signal.SIGKILL)
-    recorder.says("ending what was begun")
+    recorder.says("ending the capture")
     asked = path.replace("*", "[^/]+")
     eventually(lambda: any(re.fullmatch(f"POST {asked}", it) for it in service.state["requests"]))
     recorder.process.send_signal(signal.SIGINT)
-    recorder.says("asked to end")
+    recorder.says("stopping …")
     begun = time.monotonic()
 
     assert recorder.stop() == 6
@@ -114,7 +114,7 @@ def test_a_second_signal_while_the_runtime_does_not_stop_still_ends_the_session(
     recorder.records()
     service.fault(runtime={"hang_at": "stopRecording"})
     recorder.process.send_signal(signal.SIGINT)
-    recorder.says("asked to end")
+    recorder.says("stopping …")
     begun = time.monotonic()
 
     assert recorder.stop() == 130
@@ -128,10 +128,10 @@ def test_a_second_signal_does_not_wait_for_a_service_that_is_gone(capture, servi
     recorder.records()
     service.fault(down={"for": 60})
     os.kill(recorder.info["runtime_pid"], signal.SIGKILL)
-    recorder.says("ending what was begun")
+    recorder.says("ending the capture")
     begun = time.monotonic()
     recorder.process.send_signal(signal.SIGINT)
-    recorder.says("asked to end")
+    recorder.says("stopping …")
 
     assert recorder.stop() == 6
     assert time.monotonic() - begun < patient(15), "not the 30 s of a step"
@@ -145,7 +145,7 @@ def test_a_third_signal_ends_it_at_once_and_its_listener_too(capture, service, s
     recorder = capture()
     recorder.records()
     service.fault(runtime={"hang_at": "*", "ignore_sigterm": True})
-    for said in ("asked to end", "skipping the waiting"):
+    for said in ("stopping …", "skipping waiting"):
         recorder.process.send_signal(signal.SIGTERM)
         recorder.says(said)
     recorder.process.send_signal(signal.SIGTERM)
@@ -170,7 +170,7 @@ def test_a_terminal_that_closes_does_not_end_what_ignores_it(started, state, env
     service.send(json={"event": "capture_session.active", "capture_session_id": "cap-other"})
     eventually(lambda: any(e.get("capture_session_id") == "cap-other" for e in recorder.events()))
     assert recorder.process.poll() is None
-    assert "asked to end" not in recorder.err
+    assert "stopping …" not in recorder.err
     assert recorder.stop() == 0
 
 
@@ -263,7 +263,7 @@ def test_a_listener_that_was_started_in_place_of_its_own_is_left_running(started
     recorder = capture()
     recorder.records()
     os.kill(listener_pid(state), signal.SIGKILL)
-    recorder.says("nothing is written down")
+    recorder.says("no events are recorded")
     other = started(Listener(state, environ))
     other.connected()
 
@@ -329,11 +329,11 @@ def test_nothing_is_started_any_more_once_the_end_has_begun(capture, service):
     recorder = capture()
     recorder.says("trying again")
     recorder.process.send_signal(signal.SIGINT)
-    recorder.says("asked to end")
+    recorder.says("stopping …")
     service.fault(http=None)
 
     assert recorder.ends() == 0
-    assert "started the transcript" not in recorder.err.split("asked to end")[1]
+    assert "started the transcript" not in recorder.err.split("stopping …")[1]
 
 
 def test_an_export_that_the_service_refuses_is_said_with_its_reason_at_once(capture, service):
@@ -345,7 +345,7 @@ def test_an_export_that_the_service_refuses_is_said_with_its_reason_at_once(capt
 
     assert recorder.ends() == 6
     assert time.monotonic() - begun < patient(30)
-    assert "the export of the video failed: could not export the session" in recorder.err
+    assert "export failed: could not export the session" in recorder.err
     assert "Export is not in your plan." in recorder.err
 
 
@@ -373,7 +373,7 @@ def test_a_stdout_that_nobody_reads_hides_no_failure(started, state, environ, se
     os.close(writer)
 
     assert recorder.ends() == 6
-    assert "the export of the video failed" in recorder.err
+    assert "export failed" in recorder.err
 
 
 @linux_only
@@ -397,7 +397,7 @@ def test_a_failure_is_the_last_word_also_where_stdout_takes_nothing(
     assert recorder.ends() == 6
     assert "cannot write the summary" in recorder.err
     assert "in order" not in recorder.err.split("cannot write")[1]
-    assert recorder.err.rstrip().endswith("the session failed: no node is free")
+    assert recorder.err.rstrip().endswith("session failed: no node is free")
 
 
 def test_a_journal_that_cannot_be_read_any_more_is_said_without_a_traceback(capture, state, listener):

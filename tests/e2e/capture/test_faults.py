@@ -90,7 +90,7 @@ def test_an_export_that_cannot_be_asked_for_is_not_waited_for_for_ever(capture, 
     recorder = capture("--duration", "0.2s", *SHORT, "--export-timeout", 8)
 
     assert recorder.ends() == 6
-    assert "has not been exported in 8 s" in recorder.err
+    assert "no video after 8 s" in recorder.err
     assert f"vdbevents session export {recorder.summary['session_id']}" in recorder.err
     assert_left_in_order(recorder, service, listening=True)
 

@@ -220,7 +220,7 @@ def test_a_permission_that_is_denied_is_told_with_its_cure_and_the_rest_is_recor
     recorder = capture("--duration", "0.2s")
 
     assert recorder.ends() == 0
-    assert "the permission microphone is denied" in recorder.err
+    assert "permission microphone: denied" in recorder.err
     assert "Privacy & Security > Microphone" in recorder.err
     assert [s["source"] for s in recorder.summary["streams"]] == ["system_audio", "screen"]
 
@@ -317,7 +317,7 @@ def test_a_machine_without_a_display_records_what_it_has(capture, service):
     recorder = capture("--duration", "0.2s")
 
     assert recorder.ends() == 0
-    assert "there is no display to record" in recorder.err
+    assert "no display to record" in recorder.err
     assert [stream["name"] for stream in recorder.summary["streams"]] == ["mic:default"]
 
 
@@ -387,7 +387,7 @@ def test_a_session_that_fails_ends_it_with_the_server_s_reason(capture, service)
     recorder = capture()
 
     assert recorder.ends() == 6
-    assert "the session failed: no ingest node is free" in recorder.err
+    assert "session failed: no ingest node is free" in recorder.err
     assert recorder.summary["error"].endswith("no ingest node is free")
     assert_left_in_order(recorder, service)
 
@@ -561,7 +561,7 @@ def test_ctrl_c_on_a_terminal_which_reaches_the_runtime_too_ends_it_in_order(cap
 
     assert recorder.ends() == 0
     assert recorder.summary["status"] == "exported"
-    assert "runtime has ended by itself" not in recorder.err
+    assert "runtime has ended" not in recorder.err
 
 
 def test_a_signal_before_anything_is_recorded_ends_it_too(capture, service):
@@ -589,7 +589,7 @@ def test_a_session_that_ends_by_itself_ends_it_without_an_error(capture, service
     service.request("session", do="stop")
 
     assert recorder.ends() == 0
-    assert "the session has ended by itself" in recorder.err
+    assert "the session has ended" in recorder.err
     assert recorder.summary["status"] == "exported"
     assert_left_in_order(recorder, service)
 
@@ -600,7 +600,7 @@ def test_a_session_that_fails_while_it_is_recorded_ends_it_with_6_and_the_reason
     service.request("session", do="fail", error="the credit is used up")
 
     assert recorder.ends() == 6
-    assert "the session failed: the credit is used up" in recorder.err
+    assert "session failed: the credit is used up" in recorder.err
     assert_left_in_order(recorder, service)
 
 
@@ -626,7 +626,7 @@ def test_a_runtime_that_dies_ends_the_session_properly_and_the_exit_code_says_so
     os.kill(recorder.info["runtime_pid"], signal.SIGKILL)
 
     assert recorder.ends() == 6
-    assert "the capture runtime has ended by itself (exit code -9)" in recorder.err
+    assert "the capture runtime has ended (exit code -9)" in recorder.err
     assert own_events(recorder, "capture_client")[-1] == "runtime:ended"
     assert recorder.summary["status"] == "exported"
     assert recorder.summary["video_id"]
@@ -649,7 +649,7 @@ def test_a_listener_that_dies_while_recording_is_said(capture, service, listener
     recorder.records()
     listener.process.kill()
     listener.ends()
-    recorder.says("nothing is written down")
+    recorder.says("no events are recorded")
 
     assert recorder.stop() == 0
 
@@ -662,7 +662,7 @@ def test_a_video_that_is_never_exported_is_not_waited_for_for_ever(capture, serv
     recorder = capture("--duration", "0.2s", "--export-timeout", 1)
 
     assert recorder.ends() == 6
-    assert "has not been exported in 1 s" in recorder.err
+    assert "no video after 1 s" in recorder.err
     assert f"vdbevents session export {recorder.summary['session_id']}" in recorder.err
     assert recorder.summary["status"] == "stopped"
     assert_left_in_order(recorder, service)
@@ -673,7 +673,7 @@ def test_an_export_that_fails_is_said(capture, service):
     recorder = capture("--duration", "0.2s")
 
     assert recorder.ends() == 6
-    assert "the export of the video failed" in recorder.err
+    assert "export failed" in recorder.err
     assert_left_in_order(recorder, service)
 
 
