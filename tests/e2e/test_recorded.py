@@ -116,10 +116,18 @@ def test_what_is_no_moment_is_bad_input(call, recorded):
     assert_failed(call("clip", "--at", "soon"), 2, "--at 'soon'", "10:15")
     assert_failed(call("clip", "--at", "@1", "--for", "long"), 2, "--for 'long'")
     assert_failed(call("clip", "--at", "@1", "--pad", "wide"), 2, "--pad 'wide'")
-    assert_failed(call("clip", "--at", "2999-01-01"), 2, "in the future")
-    assert_failed(call("clip", "--for", "10s"), 2, "--at")
-    assert_failed(call("clip", "--at", "@1", "--video", "--stream", "mic"), 2, "--stream and --video")
-    assert_failed(call("clip", "--at", "@1", "--stream", "camera"), 2, "no stream camera", "display:1")
+    assert_failed(call("clip", "--at", "2999-01-01"), 2, "2999-01-01", error_id="moment-in-future")
+    assert_failed(call("clip", "--for", "10s"), 2, "--at", error_id="moment-not-given")
+    assert_failed(
+        call("clip", "--at", "@1", "--video", "--stream", "mic"),
+        2,
+        "--stream",
+        "--video",
+        error_id="options-conflict",
+    )
+    assert_failed(
+        call("clip", "--at", "@1", "--stream", "camera"), 2, "camera", "display:1", error_id="stream-missing"
+    )
 
 
 def test_a_stream_that_there_is_not_is_refused_in_the_services_words(call, recorded):
@@ -138,9 +146,8 @@ def test_who_types_it_without_a_moment_is_told_how_to_name_one(environ):
     os.close(terminal)
     os.close(other)
 
-    assert_failed(
-        ended, 2, "which moment", "--at", "vdbevents query --grep invoice -o jsonl | vdbevents clip"
-    )
+    hint = "vdbevents query --grep invoice -o jsonl | vdbevents clip"
+    assert_failed(ended, 2, "--at", hint, error_id="moment-not-given")
 
 
 # clip --at, of a session before the last
@@ -226,7 +233,7 @@ def test_a_session_that_is_named_is_asked_whatever_the_time_is(two_sessions, cho
 def test_what_the_session_then_does_not_have_is_bad_input(two_sessions, call):
     ended = call("clip", "--at", f"@{DAY:.0f}", "--stream", "camera")
 
-    assert_failed(ended, 2, "the session cap-earlier has no stream camera", "mic:headset, display:2")
+    assert_failed(ended, 2, "cap-earlier", "camera", "mic:headset, display:2", error_id="stream-missing")
 
 
 def test_a_time_when_nothing_was_recorded_is_bad_input_and_names_the_recording_before(
@@ -240,9 +247,9 @@ def test_a_time_when_nothing_was_recorded_is_bad_input_and_names_the_recording_b
 
     earlier = "cap-earlier, from 2026-11-20 03:05:40 until 2026-11-20 03:15:40"
     assert_failed(
-        between, 2, "nothing was recorded at 2026-11-20 04:00:00", f"before it was the session {earlier}"
+        between, 2, "2026-11-20 04:00:00", f"before it is {earlier}", error_id="moment-not-recorded"
     )
-    assert_failed(too_early, 2, "nothing was recorded", f"the first of all was the session {earlier}")
+    assert_failed(too_early, 2, f"the earliest session is {earlier}", error_id="moment-not-recorded")
     assert_failed(too_late, 2, SESSION, "until 2026-11-21 03:06:40")
     assert service.state["requests"] == before
 
@@ -274,7 +281,12 @@ def test_what_was_on_screen_at_a_line_is_seen_in_the_session_of_the_line(call):
     of_nothing = event((DAY + 3600) * 1000, stream="rts-elsewhere")
     ended = call("clip", "--video", "--json", lines=[of_its_stream, of_its_time, of_nothing])
 
-    assert_failed(ended, 4, "make a clip of rts-8", "1 line tells of a time when nothing was recorded")
+    assert_failed(
+        ended,
+        4,
+        "make a clip of rts-8",
+        "no clip for 1 of the lines, which are from a time when nothing was recorded",
+    )
     assert [json.loads(line)["stream_id"] for line in ended.stdout.splitlines()] == [SCREEN]
 
 
@@ -304,7 +316,7 @@ def test_the_journal_itself_can_be_piped_in_and_what_makes_no_clip_is_counted(ca
     assert ended.returncode == 0
     assert len({span(clip) for clip in made}) == len(made) > 5
     assert {clip["stream_id"] for clip in made} == {SCREEN}
-    assert "lines tell of no stream and time" in ended.stderr
+    assert "have no stream or no time" in ended.stderr
 
 
 def test_a_clip_is_padded_in_whole_seconds_and_is_never_empty(clips):
@@ -353,16 +365,16 @@ def test_of_lines_without_a_stream_or_a_time_nothing_is_made(call, recorded):
     ]
     ended = call("clip", lines=useless)
 
-    assert_failed(ended, 1, "7 lines tell of no stream and time", "vdbevents query")
+    assert_failed(ended, 1, "no clip for 7 of the lines, which have no stream or no time", "vdbevents query")
     assert ended.stdout == ""
     ended = call("clip", lines=[*useless[:1], event(AT_MS)])
-    assert_failed(ended, 0, "1 line tells")
+    assert_failed(ended, 0, "no clip for 1 of the lines")
     assert ended.stdout.count("\n") == 1
 
 
 @pytest.mark.parametrize("arguments", [(), ("--video",), ("--json",)])
 def test_nothing_on_stdin_is_nothing_found(call, arguments):
-    assert_failed(call("clip", *arguments, lines=[]), 1, "stdin told of no moment")
+    assert_failed(call("clip", *arguments, lines=[]), 1, "no events on stdin")
 
 
 def test_a_clip_is_printed_as_soon_as_it_is_made(recorded, started, environ):
@@ -394,7 +406,12 @@ def test_a_session_without_video_says_so(call, recorded, service, state):
     with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
         session = json.load(answer)["data"]["session_id"]
 
-    assert_failed(call("clip", "--at", "@1", "--session", session), 2, "no streams", "vdbevents session list")
+    assert_failed(
+        call("clip", "--at", "@1", "--session", session),
+        2,
+        "vdbevents session list",
+        error_id="session-without-streams",
+    )
 
 
 def test_a_clip_that_is_refused_is_said_and_the_others_are_made(call, recorded):
@@ -422,7 +439,7 @@ def test_a_service_that_does_not_answer_is_not_asked_for_every_clip(call, record
     ended = call("clip", "--timeout", 1, lines=[event(AT_MS + 10_000 * n) for n in range(50)])
     over = time.time()
 
-    assert_failed(ended, 5, f"make a clip of {MIC}", "the rest was left out")
+    assert_failed(ended, 5, f"make a clip of {MIC}", "skipping the rest")
     assert ended.stderr.count("could not") == 2
     # How long a program takes to start says nothing of its limit.
     assert over - service.state["recent_requests"][before]["unix_ts"] < 20
@@ -508,13 +525,13 @@ def test_one_stream_can_be_searched(call, recorded):
 
     assert {one["stream_id"] for one in found} == {SCREEN}
     assert call("search", "latency", "--stream", SCREEN, "--session", SESSION).returncode == 0
-    assert_failed(call("search", "latency", "--stream", "camera"), 2, "no stream camera")
+    assert_failed(call("search", "latency", "--stream", "camera"), 2, "camera", error_id="stream-missing")
 
 
 def test_nothing_found_is_told_of_by_the_exit_code(call, recorded):
     ended = call("search", "xylophone", "--json")
 
-    assert_failed(ended, 1, "nothing was found")
+    assert_failed(ended, 1, "nothing found")
     assert json.loads(ended.stdout) == []
     assert call("search", "xylophone").stdout == ""
 
@@ -526,7 +543,12 @@ def test_without_an_index_nothing_can_be_searched(call, service):
     with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
         session = json.load(answer)["data"]["session_id"]
 
-    assert_failed(call("search", "x", "--session", session), 1, "has an index", "vdbevents pipelines start")
+    assert_failed(
+        call("search", "x", "--session", session),
+        1,
+        "no stream of the session has an index",
+        "vdbevents pipelines start",
+    )
 
 
 @pytest.mark.parametrize("arguments", [("",), (" ",), ("x", "-n", "0"), ("x", "--timeout", "nan"), ()])

@@ -14,6 +14,7 @@ import urllib.request
 from pathlib import Path
 
 from support import forkserver
+from support.messages import error_id_in
 from support.patience import PATIENCE, patient
 from vdbevents.emulator.application import EmulatorSettings, installed_path, running
 from vdbevents.journal.locks import listener_pid, listener_runs
@@ -39,13 +40,15 @@ def run(arguments, environ, **options):
     return forkserver.run(command, env=environ, check=False, **settings)
 
 
-def assert_failed(ended, code, *said):
-    """That a `vdbevents` ended with a code and said why, without a traceback and without the key."""
+def assert_failed(ended, code, *said, error_id=None):
+    """Assert that a `vdbevents` ended with a code and an error, without a traceback and without the key."""
     assert ended.returncode == code, ended.stderr
     assert "Traceback" not in ended.stderr
     assert KEY not in ended.stdout + ended.stderr
     for text in said:
         assert text in ended.stderr
+    if error_id is not None:
+        assert error_id_in(ended.stderr) == error_id
 
 
 def events_of(state):

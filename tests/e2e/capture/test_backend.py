@@ -283,7 +283,7 @@ def test_what_the_backend_decides_is_refused_by_its_name(record, backend, given)
     recorder = record(*given)
 
     assert recorder.ends() == 2
-    assert f"the backend's to say: {given[0]}\n" in recorder.err
+    assert f"the backend decides on {given[0]}\n" in recorder.err
     assert backend.asked == 0
 
 
@@ -291,7 +291,7 @@ def test_all_that_is_refused_is_named_at_once(record):
     recorder = record("--no-transcript", "--alert", "a=b", "--alert", "c=d")
 
     assert recorder.ends() == 2
-    assert "to say: --no-transcript, --alert\n" in recorder.err
+    assert "decides on --no-transcript, --alert\n" in recorder.err
 
 
 def test_defaults_for_what_the_backend_decides_are_passed_over(record, environ, tmp_path):
