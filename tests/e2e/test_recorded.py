@@ -114,8 +114,12 @@ def test_another_stream_can_be_named(call, recorded, stream):
 
 def test_what_is_no_moment_is_bad_input(call, recorded):
     assert_failed(call("clip", "--at", "soon"), 2, "--at", "'soon'", "10:15", error_id="time-invalid")
-    assert_failed(call("clip", "--at", "@1", "--for", "long"), 2, "--for", "'long'", error_id="duration-invalid")
-    assert_failed(call("clip", "--at", "@1", "--pad", "wide"), 2, "--pad", "'wide'", error_id="duration-invalid")
+    assert_failed(
+        call("clip", "--at", "@1", "--for", "long"), 2, "--for", "'long'", error_id="duration-invalid"
+    )
+    assert_failed(
+        call("clip", "--at", "@1", "--pad", "wide"), 2, "--pad", "'wide'", error_id="duration-invalid"
+    )
     assert_failed(call("clip", "--at", "2999-01-01"), 2, "2999-01-01", error_id="moment-in-future")
     assert_failed(call("clip", "--for", "10s"), 2, "--at", error_id="moment-not-given")
     assert_failed(

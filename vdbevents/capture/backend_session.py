@@ -7,8 +7,8 @@ journal if the backend writes the same one. `videodb_capture_info.json` is the b
 from typing import Final
 
 from vdbevents import cloud
-from vdbevents.capture.capture_context import CaptureContext, CaptureObserver, CaptureOptions, CaptureOutcome
-from vdbevents.capture.recording import SessionRecording, run_capture
+from vdbevents.capture.capture_context import CaptureContext, CaptureObserver, CaptureOptions
+from vdbevents.capture.recording import SessionRecording
 from vdbevents.capture.runtime import CaptureRuntime
 from vdbevents.errors import CaptureError
 from vdbevents.sessions.capture_info import CaptureInfo
@@ -16,22 +16,13 @@ from vdbevents.sessions.capture_info import CaptureInfo
 _LAST_EVENT_SECONDS: Final = 5.0
 
 
-def capture(
-    backend: cloud.BackendClient, options: CaptureOptions, observer: CaptureObserver
-) -> CaptureOutcome:
-    """Record a backend's session until its duration is over, a signal comes, or the session ends.
+class BackendRecording(SessionRecording):
+    """Records a session that a backend creates."""
 
-    Raises:
-        CaptureError: there is no runtime, or another capture has this directory. Nothing was touched.
-        InputError: the directory's files cannot be written.
-    """
-    return run_capture(options, lambda: _BackendRecording(options, backend, observer))
-
-
-class _BackendRecording(SessionRecording):
     def __init__(
-        self, options: CaptureOptions, backend: cloud.BackendClient, observer: CaptureObserver
+        self, backend: cloud.BackendClient, options: CaptureOptions, observer: CaptureObserver
     ) -> None:
+        """Begin as `SessionRecording`; ask the backend for nothing yet."""
         super().__init__(CaptureContext(options, CaptureInfo("", "", {}, ()), observer))
         self._backend = backend
 

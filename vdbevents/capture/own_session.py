@@ -8,12 +8,12 @@ from functools import partial
 from typing import Final
 
 from vdbevents import cloud
-from vdbevents.capture.capture_context import CaptureContext, CaptureObserver, CaptureOptions, CaptureOutcome
+from vdbevents.capture.capture_context import CaptureContext, CaptureObserver, CaptureOptions
 from vdbevents.capture.ending import SessionEnd
 from vdbevents.capture.info_file import InfoFile
 from vdbevents.capture.listener_control import ListenerControl
 from vdbevents.capture.pipeline_tasks import PipelineTasks
-from vdbevents.capture.recording import SessionRecording, run_capture
+from vdbevents.capture.recording import SessionRecording
 from vdbevents.capture.runtime import CaptureRuntime
 from vdbevents.errors import (
     CaptureError,
@@ -50,18 +50,11 @@ class OwnSession:
     listener: OwnListener | None = None
 
 
-def capture(own: OwnSession, options: CaptureOptions, observer: CaptureObserver) -> CaptureOutcome:
-    """Record a session until its duration is over, a signal comes, or the session ends.
+class OwnRecording(SessionRecording):
+    """Records a new session."""
 
-    Raises:
-        CaptureError: there is no runtime, or another capture has this directory. Nothing was touched.
-        InputError: the directory's files cannot be written.
-    """
-    return run_capture(options, lambda: _OwnRecording(options, own, observer))
-
-
-class _OwnRecording(SessionRecording):
-    def __init__(self, options: CaptureOptions, own: OwnSession, observer: CaptureObserver) -> None:
+    def __init__(self, own: OwnSession, options: CaptureOptions, observer: CaptureObserver) -> None:
+        """Begin as `SessionRecording`; create nothing yet."""
         info = CaptureInfo(own.end_user_id, own.collection_id, own.metadata, own.pipelines.alerts)
         context = CaptureContext(options, info, observer)
         super().__init__(context)

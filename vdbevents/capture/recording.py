@@ -13,7 +13,13 @@ from typing import TYPE_CHECKING, Final
 
 from vdbevents import cloud
 from vdbevents.capture import selection
-from vdbevents.capture.capture_context import CaptureContext, CaptureOptions, CaptureOutcome, cancel_tasks
+from vdbevents.capture.capture_context import (
+    CaptureContext,
+    CaptureObserver,
+    CaptureOptions,
+    CaptureOutcome,
+    cancel_tasks,
+)
 from vdbevents.capture.capture_events import CaptureEvents
 from vdbevents.capture.capture_log import CaptureLog
 from vdbevents.capture.ending import end_runtime
@@ -32,8 +38,12 @@ if TYPE_CHECKING:
 _FOR_EVER: Final = 1e9
 
 
-def run_capture(options: CaptureOptions, make: Callable[[], "SessionRecording"]) -> CaptureOutcome:
-    """Run a recording to its end; one at a time in a directory.
+def run_capture(
+    options: CaptureOptions,
+    observer: CaptureObserver,
+    make: Callable[[CaptureOptions, CaptureObserver], "SessionRecording"],
+) -> CaptureOutcome:
+    """Record a session until its duration is over, a signal comes, or the session ends.
 
     Raises:
         CaptureError: there is no runtime, or another capture has this directory. Nothing was touched.
@@ -45,7 +55,7 @@ def run_capture(options: CaptureOptions, make: Callable[[], "SessionRecording"])
 
     async def run() -> CaptureOutcome:
         asyncio.get_running_loop().set_default_executor(cloud.DaemonThreads())
-        return await make().run()
+        return await make(options, observer).run()
 
     try:
         return asyncio.run(run())

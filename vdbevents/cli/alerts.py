@@ -8,11 +8,7 @@ import typer
 from vdbevents.cli.cloud_client import Attempts, Service, begin, bound_ws_id, find_streams
 from vdbevents.cli.command import reports
 from vdbevents.cli.diagnostics import ExitCode
-from vdbevents.cli.options import (
-    SessionArgumentOptions,
-    SessionOptions,
-    WsIdOption,
-)
+from vdbevents.cli.options import SessionArgumentOptions, SessionOptions, WsIdOption
 from vdbevents.cli.tables import as_text, nothing, remark, show_rows
 from vdbevents.errors import InputError
 from vdbevents.events.lifecycle import Stream
@@ -22,11 +18,7 @@ if TYPE_CHECKING:
 from vdbevents.cli.pipelines import IndexOption, indexes_of, no_index
 
 _ALERT_COLUMNS: Final = ("alert_id", "status", "stream_name", "index_id", "label", "prompt")
-alerts_app = typer.Typer(
-    help="Manage alerts.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-)
+alerts_app = typer.Typer(help="Manage alerts.", no_args_is_help=True, rich_markup_mode=None)
 
 
 _CREATE_HELP = """Create an alert: it sends an event when something is seen or heard.
@@ -144,10 +136,7 @@ Exit codes: 0 some listed, 1 none.
 
 @alerts_app.command("list", help=_ALERTS_LIST_HELP)
 @reports
-def list_alerts(
-    *,
-    options: SessionArgumentOptions,
-) -> ExitCode:
+def list_alerts(*, options: SessionArgumentOptions) -> ExitCode:
     service, state = begin(options)
     streams = find_streams(service, state, options)
     rows = _alerts_of(service, streams)
@@ -222,8 +211,3 @@ def _changing(service: Service, row: Mapping[str, Any], *, enabled: bool) -> Cal
         return {**row, "status": "enabled" if enabled else "disabled"}
 
     return call
-
-
-def add_to(app: typer.Typer) -> None:
-    """Add the commands to the application."""
-    app.add_typer(alerts_app, name="alerts")

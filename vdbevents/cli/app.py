@@ -29,7 +29,10 @@ COMMANDS: Final = (
     *("listen", "status", "stop", "query", "sql", "gaps", "cache", "capture", "channels", "backend"),
     *("session", "token", "streams", "pipelines", "alerts", "clip", "search", "emulator", "demo", "config"),
 )
-"""The commands and groups of commands, in the order of `--help`: each is a module of `vdbevents.cli`."""
+"""The commands and groups of commands, in the order of `--help`: each is a module of `vdbevents.cli`.
+
+The module `x` has a function `x`, and its `HELP`, or a group of commands `x_app`.
+"""
 
 
 def run() -> None:
@@ -55,7 +58,11 @@ def _add_commands(names: Iterable[str]) -> None:
     app.registered_commands.clear()
     app.registered_groups.clear()
     for name in names:
-        importlib.import_module(f"vdbevents.cli.{name}").add_to(app)
+        module = importlib.import_module(f"vdbevents.cli.{name}")
+        if group := getattr(module, f"{name}_app", None):
+            app.add_typer(group, name=name)
+        else:
+            app.command(help=getattr(module, "HELP", None))(getattr(module, name))
 
 
 def _is_completing() -> bool:

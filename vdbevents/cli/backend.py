@@ -7,12 +7,7 @@ from urllib.parse import urlsplit
 import typer
 
 from vdbevents.cli.background import BackgroundListener
-from vdbevents.cli.command import (
-    LONGEST_CALL_SECONDS,
-    put,
-    reports,
-    silence_stdout,
-)
+from vdbevents.cli.command import LONGEST_CALL_SECONDS, put, reports, silence_stdout
 from vdbevents.cli.diagnostics import Diagnostics, ExitCode
 from vdbevents.cli.options import MessageOptions, StateOptions
 from vdbevents.cli.pipeline_options import NewSessionOptions, PipelineOptions
@@ -195,8 +190,3 @@ def _announce(url: str) -> None:
     except (OSError, ValueError):
         # The reader is gone; stderr has the address, too.
         silence_stdout()
-
-
-def add_to(app: typer.Typer) -> None:
-    """Add the command to the application."""
-    app.command(help=HELP)(backend)

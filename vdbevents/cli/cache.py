@@ -296,8 +296,3 @@ def _size(count: int) -> str:
         if size >= _KIB:
             size, unit = size / _KIB, larger
     return f"{count} B" if unit == "B" else f"{size:.1f} {unit}"
-
-
-def add_to(app: typer.Typer) -> None:
-    """Add the command group `cache`."""
-    app.add_typer(cache_app, name="cache")

@@ -20,16 +20,8 @@ from vdbevents.cli.command import (
     require_finite,
     silence_stdout,
 )
-from vdbevents.cli.diagnostics import (
-    Diagnostics,
-    ExitCode,
-    LogFormat,
-    is_terminal,
-)
-from vdbevents.cli.options import (
-    MessageOptions,
-    StateOptions,
-)
+from vdbevents.cli.diagnostics import Diagnostics, ExitCode, LogFormat, is_terminal
+from vdbevents.cli.options import MessageOptions, StateOptions
 from vdbevents.cli.pipeline_options import NewSessionOptions, PipelineOptions
 from vdbevents.errors import InputError, StorageError
 
@@ -92,8 +84,7 @@ def capture(
         ),
     ] = None,
     backend_token_file: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Read the backend's token from this file instead."),
+        Path | None, typer.Option(metavar="FILE", help="Read the backend's token from this file instead.")
     ] = None,
     duration: Annotated[
         str | None, typer.Option(metavar="TIME", help="Record for 90s, 30m, 2h.", show_default="until Ctrl-C")
@@ -127,8 +118,7 @@ def capture(
     pipelines: PipelineOptions,
     new_session: NewSessionOptions,
     listen: Annotated[
-        bool,
-        typer.Option("--listen/--no-listen", help="Start a listener if none runs, or fail (exit 3)."),
+        bool, typer.Option("--listen/--no-listen", help="Start a listener if none runs, or fail (exit 3).")
     ] = True,
     timeout: Annotated[
         float,
@@ -151,7 +141,7 @@ def capture(
     messages: MessageOptions,
 ) -> ExitCode:
     from vdbevents import cloud
-    from vdbevents.capture import backend_session, capture_context, own_session, selection
+    from vdbevents.capture import backend_session, capture_context, own_session, recording, selection
     from vdbevents.times import parse_duration
 
     require_finite(
@@ -167,11 +157,13 @@ def capture(
     )
     observer = messages.diagnostics(_CaptureObserver)
     environ = options.environ
-    begin: Callable[[CaptureOptions, CaptureObserver], CaptureOutcome]
+    make: Callable[[CaptureOptions, CaptureObserver], recording.SessionRecording]
     if backend is not None:
         _refuse_backend_options(context)
         token = _backend_token(backend_token_file, environ, observer)
-        begin = partial(backend_session.capture, cloud.BackendClient(backend, token, _call_seconds(timeout)))
+        make = partial(
+            backend_session.BackendRecording, cloud.BackendClient(backend, token, _call_seconds(timeout))
+        )
     else:
         if _is_given(context, "backend_token_file"):
             raise InputError(
@@ -196,7 +188,7 @@ def capture(
             pipelines=settings,
             listener=listener,
         )
-        begin = partial(own_session.capture, own)
+        make = partial(own_session.OwnRecording, own)
     plan = capture_context.CaptureOptions(
         directory=state,
         base_url=cloud.base_url_from(environ),
@@ -209,7 +201,7 @@ def capture(
     state.create()
     prepare_for_runtime()
     try:
-        outcome = begin(plan, observer)
+        outcome = recording.run_capture(plan, observer, make)
     finally:
         observer.flush()
     return _report(outcome, observer)
@@ -408,8 +400,3 @@ def _status(info: "CaptureInfo") -> "RenderableType":
 def _clock(seconds: float) -> str:
     minutes, rest = divmod(int(seconds), 60)
     return f"{minutes // 60:02d}:{minutes % 60:02d}:{rest:02d}"
-
-
-def add_to(app: typer.Typer) -> None:
-    """Add the command to the application."""
-    app.command(help=HELP)(capture)

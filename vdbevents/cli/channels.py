@@ -2,14 +2,10 @@
 
 from typing import Any
 
-import typer
-
 from vdbevents.cli.capture import TOKEN_SECONDS, prepare_for_runtime, runtime_of
 from vdbevents.cli.cloud_client import Service
 from vdbevents.cli.command import as_json, put, reports
-from vdbevents.cli.diagnostics import (
-    ExitCode,
-)
+from vdbevents.cli.diagnostics import ExitCode
 from vdbevents.cli.options import CloudOptions
 
 HELP = """List what can be recorded here: microphones, system audio, displays, cameras.
@@ -24,10 +20,7 @@ Examples:
 
 
 @reports
-def channels(
-    *,
-    options: CloudOptions,
-) -> ExitCode:
+def channels(*, options: CloudOptions) -> ExitCode:
     import asyncio
 
     from vdbevents import cloud
@@ -54,8 +47,3 @@ def channels(
         for one in available:
             put(f"{one.kind:<12}  {harmless(one.id):<{width}}  {harmless(one.name)}")
     return ExitCode.DONE if available else ExitCode.NO_MATCH
-
-
-def add_to(app: typer.Typer) -> None:
-    """Add the command to the application."""
-    app.command(help=HELP)(channels)

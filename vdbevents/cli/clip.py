@@ -14,10 +14,7 @@ import typer
 from vdbevents.cli.cloud_client import Attempts, Service, begin, find_streams, pick_stream, stream_by_id
 from vdbevents.cli.command import as_json, put, reports
 from vdbevents.cli.diagnostics import ExitCode, is_terminal
-from vdbevents.cli.options import (
-    SessionOptions,
-    StreamOption,
-)
+from vdbevents.cli.options import SessionOptions, StreamOption
 from vdbevents.cli.tables import as_text, nothing, remark
 from vdbevents.errors import InputError
 from vdbevents.events import envelope, fields
@@ -72,8 +69,7 @@ def clip(
         str | None, typer.Option("--at", metavar="TIME", help="Start, like 10:15; see vdbevents query.")
     ] = None,
     length: Annotated[
-        str | None,
-        typer.Option("--for", metavar="TIME", help="Length, from --at.", show_default="30s"),
+        str | None, typer.Option("--for", metavar="TIME", help="Length, from --at.", show_default="30s")
     ] = None,
     pad: Annotated[
         str | None,
@@ -429,8 +425,3 @@ def _moment_of(event: Mapping[str, Any]) -> _Moment | None:
     if not stream_id or start is None or start < 0:
         return None
     return _Moment(stream_id, start, max(start, start if end is None else end), fields.text_of(event))
-
-
-def add_to(app: typer.Typer) -> None:
-    """Add the command to the application."""
-    app.command(help=HELP)(clip)

@@ -6,10 +6,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 from vdbevents.cli.command import LONGEST_CALL_SECONDS, require_finite
 from vdbevents.cli.diagnostics import Diagnostics, ExitCode, exit_code_of
-from vdbevents.cli.options import (
-    CloudOptions,
-    SessionOptions,
-)
+from vdbevents.cli.options import CloudOptions, SessionOptions
 from vdbevents.cli.tables import as_text
 from vdbevents.errors import InputError, ServiceRefusedError, ServiceUnreachableError
 from vdbevents.events.fields import source_named

@@ -118,8 +118,3 @@ def config(
     if not as_json:
         report(configuration.problems)
     return ExitCode.BAD_INPUT
-
-
-def add_to(app: typer.Typer) -> None:
-    """Add the command to the application."""
-    app.command(help=HELP)(config)

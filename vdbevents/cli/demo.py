@@ -142,8 +142,3 @@ def demo(
     else:
         _say("\nThe recording was deleted; demo --keep keeps it. With a key, record from VideoDB:")
         _say(f"  export VIDEO_DB_API_KEY=sk-…\n  {_command('listen', '--clear')} &\n  {_command('capture')}")
-
-
-def add_to(app: typer.Typer) -> None:
-    """Add the command to the application."""
-    app.command()(demo)

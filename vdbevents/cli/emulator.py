@@ -119,8 +119,3 @@ def _parse_fault(text: str) -> tuple[str, Any]:
         raise InputError(
             f"--fault: must be NAME=JSON, got {text!r}", hint, error_id="fault-invalid"
         ) from None
-
-
-def add_to(app: typer.Typer) -> None:
-    """Add the command to the application."""
-    app.command(help=HELP)(emulator)

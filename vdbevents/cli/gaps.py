@@ -252,8 +252,3 @@ def command_line(journal: Path | None, **options: object) -> str:
         if value is not None:
             words += [f"--{name.replace('_', '-')}", str(value)]
     return shlex.join(words)
-
-
-def add_to(app: typer.Typer) -> None:
-    """Add the command `gaps`."""
-    app.command(help=HELP)(gaps)

@@ -155,8 +155,3 @@ def _listener_arguments(options: Mapping[str, Any]) -> list[str]:
         f"--log-format={options['messages'].log_format}",
         *options["options"].as_arguments(),
     ]
-
-
-def add_to(app: typer.Typer) -> None:
-    """Add the command to the application."""
-    app.command(help=HELP)(listen)

@@ -75,20 +75,17 @@ DirectoryOption = Annotated[
     ),
 ]
 EndUserOption = Annotated[
-    str | None,
-    typer.Option(metavar="ID", help="The session's end user.", show_default="user@host"),
+    str | None, typer.Option(metavar="ID", help="The session's end user.", show_default="user@host")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 MetadataOption = Annotated[
     list[str] | None, typer.Option(metavar="KEY=VALUE", help="Kept with the session; repeatable.")
 ]
 SessionOption = Annotated[
-    str | None,
-    typer.Option(metavar="ID", help="A session's id.", show_default="the captured session"),
+    str | None, typer.Option(metavar="ID", help="A session's id.", show_default="the captured session")
 ]
 StreamOption = Annotated[
-    str | None,
-    typer.Option(metavar="ID|NAME|SOURCE", help="Such as rts-1, mic:default, or screen."),
+    str | None, typer.Option(metavar="ID|NAME|SOURCE", help="Such as rts-1, mic:default, or screen.")
 ]
 TimeoutOption = Annotated[
     float,

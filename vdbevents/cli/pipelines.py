@@ -8,11 +8,7 @@ import typer
 from vdbevents.cli.cloud_client import Attempts, Service, begin, bound_ws_id, find_streams
 from vdbevents.cli.command import reports
 from vdbevents.cli.diagnostics import ExitCode
-from vdbevents.cli.options import (
-    SessionArgumentOptions,
-    StreamOption,
-    WsIdOption,
-)
+from vdbevents.cli.options import SessionArgumentOptions, StreamOption, WsIdOption
 from vdbevents.cli.pipeline_options import PipelineOptions
 from vdbevents.cli.tables import as_text, nothing, remark, show_rows
 from vdbevents.errors import InputError, ServiceRefusedError
@@ -169,10 +165,7 @@ Exit codes: 0 some listed, 1 none.
 
 @pipelines_app.command("list", help=_LIST_HELP)
 @reports
-def list_pipelines(
-    *,
-    options: SessionArgumentOptions,
-) -> ExitCode:
+def list_pipelines(*, options: SessionArgumentOptions) -> ExitCode:
     service, state = begin(options)
     streams = find_streams(service, state, options)
     rows = [one.row() for one in _pipelines_of(service, streams)]
@@ -202,10 +195,7 @@ Exit codes: 0 some stopped, 1 none was running.
 @pipelines_app.command(help=_STOP_HELP)
 @reports
 def stop(
-    *,
-    stream: StreamOption = None,
-    index: IndexOption = None,
-    options: SessionArgumentOptions,
+    *, stream: StreamOption = None, index: IndexOption = None, options: SessionArgumentOptions
 ) -> ExitCode:
     service, state = begin(options)
     streams = find_streams(service, state, options, stream)
@@ -239,8 +229,3 @@ def no_index(index: str) -> InputError:
         "see: vdbevents pipelines list",
         error_id="index-missing",
     )
-
-
-def add_to(app: typer.Typer) -> None:
-    """Add the commands to the application."""
-    app.add_typer(pipelines_app, name="pipelines")

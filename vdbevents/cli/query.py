@@ -6,8 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
-import typer
-
 from vdbevents.cli import gaps, journals as cli_journals
 from vdbevents.cli.cache import SealDisplay
 from vdbevents.cli.command import put, reports
@@ -279,8 +277,3 @@ def _remark_on(
 def _remark_on_left_out(count: int, output: OutputFormat, noun: str) -> None:
     left_out = f"{noun} is" if count == 1 else f"{noun}s are"
     remark(f"{count} {left_out} not in the {output}: without a text or a start time")
-
-
-def add_to(app: typer.Typer) -> None:
-    """Add the command `query`."""
-    app.command(help=HELP)(query)

@@ -11,11 +11,7 @@ import typer
 from vdbevents.cli.cloud_client import Service, begin, find_streams
 from vdbevents.cli.command import as_json, put, reports
 from vdbevents.cli.diagnostics import Color, ExitCode, wants_colour
-from vdbevents.cli.options import (
-    ColorOption,
-    SessionOptions,
-    StreamOption,
-)
+from vdbevents.cli.options import ColorOption, SessionOptions, StreamOption
 from vdbevents.cli.tables import iso, nothing, terminal_width
 from vdbevents.errors import InputError
 from vdbevents.events.lifecycle import Stream
@@ -145,8 +141,3 @@ def _print_page(events: "list[Event]", color: Color) -> None:
     )
     page.widen(events)
     put("".join(map(page.line, events)).removesuffix("\n"))
-
-
-def add_to(app: typer.Typer) -> None:
-    """Add the command to the application."""
-    app.command(help=HELP)(search)

@@ -34,9 +34,7 @@ if TYPE_CHECKING:
 _FINAL_STATUSES: Final = ("stopped", "exported", "failed")
 
 session_app = typer.Typer(
-    help="Manage capture sessions, step by step.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
+    help="Manage capture sessions, step by step.", no_args_is_help=True, rich_markup_mode=None
 )
 
 _CREATE_HELP = """Create a capture session, and print its id.
@@ -70,7 +68,9 @@ def create(
     service, state = Service(options), options.state_at(directory)
     bound = bound_ws_id(ws_id, state)
     end_user = end_user_id or default_end_user()
-    session = service.ask(lambda: service.account.create_session(end_user, collection, bound, kept))
+    session = service.ask(
+        lambda: service.account.create_session(end_user, collection or DEFAULT_COLLECTION, bound, kept)
+    )
     if bound is None:
         remark(
             f"no listener is connected in {state.path}: no events of this session will arrive",
@@ -119,6 +119,7 @@ def list_sessions(
     options: CloudOptions,
 ) -> ExitCode:
     service = Service(options)
+    collection = collection or DEFAULT_COLLECTION
     sessions = service.ask(lambda: service.account.list_sessions(collection, status))
     columns = ("session_id", "status", "created", "end_user_id", "video_id")
     show_rows([_to_dict(session) for session in sessions], columns, as_json=options.as_json)
@@ -139,10 +140,7 @@ Examples:
 
 @session_app.command(help=_SHOW_HELP)
 @reports
-def show(
-    *,
-    options: SessionArgumentOptions,
-) -> None:
+def show(*, options: SessionArgumentOptions) -> None:
     service, state = begin(options)
     _show(get_session(service, find_session(options, state)), as_json=options.as_json)
 
@@ -164,9 +162,7 @@ Exit codes: 0 ended, 6 failed, or not ended in time.
 @session_app.command(help=_END_HELP)
 @reports
 def end(
-    *,
-    wait: Annotated[bool, typer.Option(help="Wait for the end.")] = True,
-    options: SessionArgumentOptions,
+    *, wait: Annotated[bool, typer.Option(help="Wait for the end.")] = True, options: SessionArgumentOptions
 ) -> None:
     service, state = begin(options)
     target = find_session(options, state)
@@ -209,10 +205,7 @@ class _ExportOptions(SessionArgumentOptions):
 
 @session_app.command(help=_EXPORT_HELP)
 @reports
-def export(
-    *,
-    options: _ExportOptions,
-) -> None:
+def export(*, options: _ExportOptions) -> None:
     service, state = begin(options)
     target = find_session(options, state)
     export: Export = service.until(
@@ -262,8 +255,3 @@ def _to_dict(session: "CloudSession") -> dict[str, Any]:
         "error": session.error,
         "metadata": dict(session.metadata),
     }
-
-
-def add_to(app: typer.Typer) -> None:
-    """Add the commands to the application."""
-    app.add_typer(session_app, name="session")

@@ -157,8 +157,3 @@ def _pages() -> str:
             )
         pages.append(page)
     return "\n".join(pages).rstrip("\n")
-
-
-def add_to(app: typer.Typer) -> None:
-    """Add the command `sql`."""
-    app.command(help=HELP)(sql)

@@ -5,8 +5,6 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any, NamedTuple
 
-import typer
-
 from vdbevents.cli.command import as_json as json_text, put, reports
 from vdbevents.cli.diagnostics import ExitCode
 from vdbevents.cli.options import JsonOption, StateOptions
@@ -252,8 +250,3 @@ def status(*, as_json: JsonOption = False, options: StateOptions) -> ExitCode:
     put(json_text(shown) if as_json else render(shown))
     codes = {_CONNECTED: ExitCode.DONE, _NOT_RUNNING: ExitCode.LISTENER_STATE}
     return codes.get(shown["state"], ExitCode.UNREACHABLE)
-
-
-def add_to(app: typer.Typer) -> None:
-    """Add the command to the application."""
-    app.command(help=HELP)(status)

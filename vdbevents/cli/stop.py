@@ -21,8 +21,3 @@ def stop(
 
     require_finite(timeout=timeout)
     put(stop_listener(options.state, timeout))
-
-
-def add_to(app: typer.Typer) -> None:
-    """Add the command to the application."""
-    app.command()(stop)

@@ -1,17 +1,9 @@
 """`vdbevents streams`: lists the streams of a session."""
 
-import typer
-
-from vdbevents.cli.cloud_client import (
-    begin,
-    find_session,
-    get_session,
-)
+from vdbevents.cli.cloud_client import begin, find_session, get_session
 from vdbevents.cli.command import reports
 from vdbevents.cli.diagnostics import ExitCode
-from vdbevents.cli.options import (
-    SessionArgumentOptions,
-)
+from vdbevents.cli.options import SessionArgumentOptions
 from vdbevents.cli.tables import nothing, show_rows
 
 HELP = """List the streams of a session: id, name, source (mic, system_audio, screen, camera), media.
@@ -27,10 +19,7 @@ Exit codes: 0 some listed, 1 none yet.
 
 
 @reports
-def streams(
-    *,
-    options: SessionArgumentOptions,
-) -> ExitCode:
+def streams(*, options: SessionArgumentOptions) -> ExitCode:
     service, state = begin(options)
     session = get_session(service, find_session(options, state))
     rows = [stream._asdict() for stream in session.streams]
@@ -40,8 +29,3 @@ def streams(
     if session.status in ("created", "starting"):
         return nothing(f"session {session.id} has not started: no streams yet")
     return nothing(f"session {session.id} has no streams, its status is {session.status or 'unknown'}")
-
-
-def add_to(app: typer.Typer) -> None:
-    """Add the command to the application."""
-    app.command(help=HELP)(streams)

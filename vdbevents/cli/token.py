@@ -4,13 +4,9 @@ from typing import Annotated
 
 import typer
 
-from vdbevents.cli.cloud_client import (
-    Service,
-)
+from vdbevents.cli.cloud_client import Service
 from vdbevents.cli.command import as_json, put, reports, token_seconds
-from vdbevents.cli.options import (
-    CloudOptions,
-)
+from vdbevents.cli.options import CloudOptions
 from vdbevents.terminal import harmless
 
 HELP = """Print a client token, which allows a capture runtime to record and nothing else.
@@ -40,8 +36,3 @@ def token(
         put(as_json({"token": client_token.value, "expires": utc_text(client_token.expires_ms)}))
     else:
         put(harmless(client_token.value))
-
-
-def add_to(app: typer.Typer) -> None:
-    """Add the command to the application."""
-    app.command(help=HELP)(token)
