@@ -191,7 +191,8 @@ def test_where_a_permission_is_given_is_said_for_each(permission):
 def test_a_refusal_is_quoted_in_one_line(error, said):
     with pytest.raises(CaptureError) as raised:
         with_client(Today(error), lambda runtime: runtime.channels(PATIENCE))
-    assert raised.value.message.startswith("could not list the channels: the capture runtime ")
+    assert raised.value.error_id == "runtime-refused"
+    assert "list the channels" in raised.value.message
     assert raised.value.message.endswith(said)
 
 
@@ -213,7 +214,9 @@ def test_a_call_without_an_answer_ends_at_its_limit_and_says_what_was_asked(what
 
     error = with_client(Today(), steps)
 
-    assert error.message == f"could not {what}: the capture runtime has not answered in 0.02 s"
+    assert error.error_id == "runtime-timeout"
+    assert what in error.message
+    assert "0.02 s" in error.message
     assert error.hint
 
 
@@ -249,14 +252,15 @@ def test_when_the_process_ends_the_call_in_flight_and_all_later_ones_say_so():
         for call in (asked, runtime.stop(3600), runtime.permit("microphone", 3600)):
             with pytest.raises(CaptureError) as raised:
                 await call
-            errors.append(raised.value.message)
+            errors.append(raised.value)
         return errors
 
-    assert with_client(client, steps) == [
-        "could not list the channels: the capture runtime has ended (exit code 9)",
-        "could not stop the recording: the capture runtime has ended (exit code 9)",
-        "could not ask for the permission microphone: the capture runtime has ended (exit code 9)",
-    ]
+    errors = with_client(client, steps)
+
+    for error, step in zip(errors, ("list the channels", "stop the recording", "microphone"), strict=True):
+        assert error.error_id == "runtime-ended"
+        assert step in error.message
+        assert "exit code 9" in error.message
     assert client.calls == [("list_channels",)]
 
 
@@ -420,9 +424,17 @@ def program(tmp_path, monkeypatch):
 
 
 async def refused(call):
+    """Return the error of a call that has to fail."""
     with pytest.raises(CaptureError) as raised:
         await call
-    return raised.value.message
+    return raised.value
+
+
+def assert_ended(error, code):
+    """Assert that the channels could not be listed, because the runtime had ended with an exit code."""
+    assert error.error_id == "runtime-ended"
+    assert "list the channels" in error.message
+    assert f"exit code {code})" in error.message
 
 
 @posix
@@ -495,13 +507,15 @@ def test_what_the_runtime_refuses_with_is_quoted_and_it_can_be_asked_again(progr
     async def steps(runtime):
         await runtime.channels(PATIENCE)
         choices = [Choice(MIC, store=True, primary=False)]
-        said = await refused(runtime.start("cap-1", choices, PATIENCE))
-        return said, await runtime.channels(PATIENCE)
+        error = await refused(runtime.start("cap-1", choices, PATIENCE))
+        return error, await runtime.channels(PATIENCE)
 
-    said, found = program.run(steps)
+    error, channels = program.run(steps)
 
-    assert said == "could not start the recording: the capture runtime says: The screen is locked."
-    assert found == [MIC, DISPLAY]
+    assert error.error_id == "runtime-refused"
+    assert "start the recording" in error.message
+    assert "The screen is locked." in error.message
+    assert channels == [MIC, DISPLAY]
 
 
 @posix
@@ -510,15 +524,15 @@ def test_a_call_that_is_not_answered_ends_at_its_limit_and_the_next_one_is(progr
 
     async def steps(runtime):
         await runtime.channels(PATIENCE)
-        said = await refused(runtime.permit("microphone", 0.1))
-        return said, await runtime.channels(PATIENCE)
+        error = await refused(runtime.permit("microphone", 0.1))
+        return error, await runtime.channels(PATIENCE)
 
-    said, found = program.run(steps)
+    error, channels = program.run(steps)
 
-    assert said == (
-        "could not ask for the permission microphone: the capture runtime has not answered in 0.1 s"
-    )
-    assert found == [MIC, DISPLAY]
+    assert error.error_id == "runtime-timeout"
+    assert "permission microphone" in error.message
+    assert "0.1 s" in error.message
+    assert channels == [MIC, DISPLAY]
     assert len(program.pids) == 1
 
 
@@ -531,7 +545,7 @@ def test_a_runtime_that_dies_while_it_is_asked_is_noticed_with_its_exit_code(pro
         async with asyncio.timeout(PATIENCE):
             return await refused(runtime.channels(3600))
 
-    assert program.run(steps) == "could not list the channels: the capture runtime has ended (exit code 7)"
+    assert_ended(program.run(steps), 7)
 
 
 @posix
@@ -553,9 +567,9 @@ def test_after_its_death_no_second_process_is_started(program):
         calls = [runtime.channels(PATIENCE), runtime.stop(PATIENCE), runtime.permit("microphone", PATIENCE)]
         return [await refused(call) for call in calls]
 
-    said = program.run(steps)
-
-    assert all(message.endswith("has ended (exit code 7)") for message in said)
+    for error in program.run(steps):
+        assert error.error_id == "runtime-ended"
+        assert "exit code 7" in error.message
     assert len(program.pids) == 1
 
 
@@ -565,7 +579,7 @@ def test_no_second_process_is_started_while_a_child_of_the_dead_one_lives(progra
 
     async def steps(runtime):
         try:
-            said = [await refused(runtime.channels(PATIENCE))]
+            error = await refused(runtime.channels(PATIENCE))
             await until(lambda: not runtime.runs)
             with contextlib.suppress(CaptureError):
                 await runtime.permit("microphone", PATIENCE)
@@ -574,11 +588,9 @@ def test_no_second_process_is_started_while_a_child_of_the_dead_one_lives(progra
                 os.kill(pid, signal.SIGKILL)
             async with asyncio.timeout(PATIENCE):
                 await runtime.ended
-        return said
+        return error
 
-    said = program.run(steps)
-
-    assert said == ["could not list the channels: the capture runtime has ended (exit code 7)"]
+    assert_ended(program.run(steps), 7)
     assert len(program.pids) == 1
 
 
@@ -652,9 +664,7 @@ def test_what_the_runtime_says_as_it_is_closed_is_handed_on_whole(program):
 def test_a_runtime_that_closed_its_output_and_lives_on_is_ended(program, impatient):
     program.plan(getChannels={"deaf": True})
 
-    said = program.run(lambda runtime: refused(runtime.channels(PATIENCE)))
-
-    assert said == "could not list the channels: the capture runtime has ended (exit code -9)"
+    assert_ended(program.run(lambda runtime: refused(runtime.channels(PATIENCE))), -9)
 
 
 @posix
@@ -667,10 +677,10 @@ def test_a_runtime_that_ignores_shutdown_and_sigterm_is_killed(program, impatien
         await runtime.close(2)
         return runtime.runs, await runtime.ended, await refused(runtime.channels(PATIENCE))
 
-    runs, code, said = program.run(steps)
+    runs, code, error = program.run(steps)
 
     assert (runs, code) == (False, -signal.SIGKILL)
-    assert said == "could not list the channels: the capture runtime has ended (exit code -9)"
+    assert_ended(error, -9)
     assert ("shutdown", {}) in program.commands
 
 
@@ -691,12 +701,15 @@ def test_a_runtime_that_hangs_from_the_start_is_closed_as_well(program, impatien
     program.plan(stubborn=True, init={"hang": True})
 
     async def steps(runtime):
-        said = await refused(runtime.channels(3))
+        error = await refused(runtime.channels(3))
         await until(lambda: program.pids)
         await runtime.close(0.1)
-        return said
+        return error
 
-    assert program.run(steps).endswith("has not answered in 3 s")
+    error = program.run(steps)
+
+    assert error.error_id == "runtime-timeout"
+    assert "3 s" in error.message
 
 
 @posix
@@ -755,11 +768,12 @@ def test_a_program_that_cannot_be_started_is_said_and_leaves_the_loop_as_it_was(
     program.path.write_text("#!/nowhere/python\n")
 
     async def steps(runtime):
-        said = await refused(runtime.channels(PATIENCE))
-        return said, vars(asyncio.get_running_loop()).get("subprocess_exec")
+        error = await refused(runtime.channels(PATIENCE))
+        return error, vars(asyncio.get_running_loop()).get("subprocess_exec")
 
-    said, left = program.run(steps)
+    error, left = program.run(steps)
 
-    assert said.startswith("could not list the channels: ")
-    assert "No such file or directory" in said
+    assert error.error_id == "runtime-refused"
+    assert "list the channels" in error.message
+    assert "No such file or directory" in error.message
     assert left is None

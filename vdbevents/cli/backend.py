@@ -10,7 +10,7 @@ from vdbevents.cli.background import BackgroundListener
 from vdbevents.cli.command import LONGEST_CALL_SECONDS, put, reports, silence_stdout
 from vdbevents.cli.diagnostics import Diagnostics, ExitCode
 from vdbevents.cli.options import MessageOptions, StateOptions
-from vdbevents.cli.pipeline_options import NewSessionOptions, PipelineOptions
+from vdbevents.cli.pipeline_options import PipelineOptions, RecordingOptions
 from vdbevents.errors import InputError
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def backend(
         bool, typer.Option("--insecure-no-auth", help="Require no token; on loopback only.")
     ] = False,
     pipelines: PipelineOptions,
-    new_session: NewSessionOptions,
+    new_session: RecordingOptions,
     options: StateOptions,
     messages: MessageOptions,
 ) -> ExitCode:

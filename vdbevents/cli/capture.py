@@ -22,7 +22,7 @@ from vdbevents.cli.command import (
 )
 from vdbevents.cli.diagnostics import Diagnostics, ExitCode, LogFormat, is_terminal
 from vdbevents.cli.options import MessageOptions, StateOptions
-from vdbevents.cli.pipeline_options import NewSessionOptions, PipelineOptions
+from vdbevents.cli.pipeline_options import PipelineOptions, RecordingOptions
 from vdbevents.errors import InputError, StorageError
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ _REFRESHES_PER_SECOND = 4
 # Options that --backend leaves to the backend, and time limits that only apply with an own account.
 _BACKEND_OPTIONS = frozenset(
     (
-        *(option.name for group in (PipelineOptions, NewSessionOptions) for option in group.parameters()),
+        *(option.name for group in (PipelineOptions, RecordingOptions) for option in group.parameters()),
         *("listen", "active_timeout", "export_timeout"),
     )
 )
@@ -116,7 +116,7 @@ def capture(
         bool, typer.Option("--require-all", help="Fail if a permission is denied or a channel is missing.")
     ] = False,
     pipelines: PipelineOptions,
-    new_session: NewSessionOptions,
+    new_session: RecordingOptions,
     listen: Annotated[
         bool, typer.Option("--listen/--no-listen", help="Start a listener if none runs, or fail (exit 3).")
     ] = True,

@@ -32,8 +32,6 @@ _Diagnostics = TypeVar("_Diagnostics", bound=Diagnostics)
 _Result = TypeVar("_Result")
 _Parameter = inspect.Parameter
 
-# Arguments.
-
 DirectoryArgument = Annotated[
     Path | None,
     typer.Argument(
@@ -43,47 +41,9 @@ DirectoryArgument = Annotated[
         show_default=False,
     ),
 ]
-JournalArgument = Annotated[
-    Path | None,
-    typer.Argument(
-        metavar="DIR|FILE",
-        help="A state directory, or any journal. Default: as for listen.",
-        show_default=False,
-    ),
-]
-SessionArgument = Annotated[
-    str | None,
-    typer.Argument(
-        metavar="SESSION", help="A session's id. Default: the captured session.", show_default=False
-    ),
-]
 
-# Options.
-
-CollectionOption = Annotated[
-    str | None,
-    typer.Option(metavar="ID", help="The session's collection.", show_default="the captured session's"),
-]
 ColorOption = Annotated[Color, typer.Option(help="When to use colour.")]
-DirectoryOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--dir",
-        metavar="DIR",
-        help="State directory of the capture and its listener.",
-        show_default="as for listen",
-    ),
-]
-EndUserOption = Annotated[
-    str | None, typer.Option(metavar="ID", help="The session's end user.", show_default="user@host")
-]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-MetadataOption = Annotated[
-    list[str] | None, typer.Option(metavar="KEY=VALUE", help="Kept with the session; repeatable.")
-]
-SessionOption = Annotated[
-    str | None, typer.Option(metavar="ID", help="A session's id.", show_default="the captured session")
-]
 StreamOption = Annotated[
     str | None, typer.Option(metavar="ID|NAME|SOURCE", help="Such as rts-1, mic:default, or screen.")
 ]
@@ -251,7 +211,14 @@ class StateOptions(EnvironmentOptions):
 class JournalOptions(EnvironmentOptions):
     """A journal, as an argument."""
 
-    journal: JournalArgument = None
+    journal: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="DIR|FILE",
+            help="A state directory, or any journal. Default: as for listen.",
+            show_default=False,
+        ),
+    ] = None
 
     def find_journal(self) -> Path:
         """Return the journal's path.
@@ -287,12 +254,30 @@ class CloudOptions(EnvironmentOptions):
 class SessionOptions(CloudOptions):
     """A capture session, as an option."""
 
-    session: SessionOption = None
-    collection: CollectionOption = None
-    directory: DirectoryOption = None
+    session: Annotated[
+        str | None, typer.Option(metavar="ID", help="A session's id.", show_default="the captured session")
+    ] = None
+    collection: Annotated[
+        str | None,
+        typer.Option(metavar="ID", help="The session's collection.", show_default="the captured session's"),
+    ] = None
+    directory: Annotated[
+        Path | None,
+        typer.Option(
+            "--dir",
+            metavar="DIR",
+            help="State directory of the capture and its listener.",
+            show_default="as for listen",
+        ),
+    ] = None
 
 
 class SessionArgumentOptions(SessionOptions):
     """A capture session, as an argument."""
 
-    session: SessionArgument = None
+    session: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="SESSION", help="A session's id. Default: the captured session.", show_default=False
+        ),
+    ] = None

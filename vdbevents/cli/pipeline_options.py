@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vdbevents.cli.command import default_end_user, require_text, token_seconds
-from vdbevents.cli.options import EndUserOption, MetadataOption, OptionGroup
+from vdbevents.cli.options import OptionGroup
 
 if TYPE_CHECKING:
     from vdbevents.sessions.plan import PipelineSettings
@@ -67,25 +67,18 @@ class PipelineOptions(OptionGroup):
 class NewSessionOptions(OptionGroup):
     """What a new session is created with."""
 
-    end_user_id: EndUserOption = None
+    end_user_id: Annotated[
+        str | None, typer.Option(metavar="ID", help="The session's end user.", show_default="user@host")
+    ] = None
     collection: Annotated[str, typer.Option(metavar="ID", help="Where the video is stored.")] = "default"
-    metadata: MetadataOption = None
-    token_ttl: Annotated[
-        str, typer.Option(metavar="TIME", help="How long the capture runtime's token is valid.")
-    ] = "24h"  # noqa: S105 - a duration
+    metadata: Annotated[
+        list[str] | None, typer.Option(metavar="KEY=VALUE", help="Kept with the session; repeatable.")
+    ] = None
 
     @property
     def end_user(self) -> str:
         """The session's end user."""
         return self.end_user_id or default_end_user()
-
-    def token_seconds(self) -> int:
-        """Return the lifetime of the runtime's token.
-
-        Raises:
-            InputError: it is not a duration, or out of range.
-        """
-        return token_seconds("--token-ttl", self.token_ttl)
 
     def parsed_metadata(self) -> dict[str, str]:
         """Return the metadata; also check that all texts can be sent.
@@ -97,3 +90,20 @@ class NewSessionOptions(OptionGroup):
 
         require_text(self.end_user_id, self.collection, *(self.metadata or ()))
         return parse_metadata(self.metadata or ())
+
+
+@dataclass(kw_only=True)
+class RecordingOptions(NewSessionOptions):
+    """What a new session that is recorded is created with."""
+
+    token_ttl: Annotated[
+        str, typer.Option(metavar="TIME", help="How long the capture runtime's token is valid.")
+    ] = "24h"  # noqa: S105 - a duration
+
+    def token_seconds(self) -> int:
+        """Return the lifetime of the runtime's token.
+
+        Raises:
+            InputError: it is not a duration, or out of range.
+        """
+        return token_seconds("--token-ttl", self.token_ttl)

@@ -12,17 +12,16 @@ from vdbevents.cli.cloud_client import (
     find_session,
     get_session,
 )
-from vdbevents.cli.command import as_json as json_text, default_end_user, put, reports
+from vdbevents.cli.command import as_json as json_text, put, reports
 from vdbevents.cli.diagnostics import ExitCode
 from vdbevents.cli.options import (
     CloudOptions,
     DirectoryArgument,
-    EndUserOption,
-    MetadataOption,
     SessionArgumentOptions,
     TimeoutOption,
     WsIdOption,
 )
+from vdbevents.cli.pipeline_options import NewSessionOptions
 from vdbevents.cli.tables import nothing, remark, show_rows, table, terminal_width
 from vdbevents.errors import CaptureError
 from vdbevents.terminal import harmless
@@ -54,23 +53,15 @@ Examples:
 def create(
     directory: DirectoryArgument = None,
     *,
-    end_user_id: EndUserOption = None,
-    collection: Annotated[
-        str, typer.Option(metavar="ID", help="Where the recording is stored.")
-    ] = DEFAULT_COLLECTION,
-    metadata: MetadataOption = None,
+    new_session: NewSessionOptions,
     ws_id: WsIdOption = None,
     options: CloudOptions,
 ) -> None:
-    from vdbevents.capture.selection import parse_metadata
-
-    kept = parse_metadata(metadata or ())
+    metadata = new_session.parsed_metadata()
     service, state = Service(options), options.state_at(directory)
     bound = bound_ws_id(ws_id, state)
-    end_user = end_user_id or default_end_user()
-    session = service.ask(
-        lambda: service.account.create_session(end_user, collection or DEFAULT_COLLECTION, bound, kept)
-    )
+    end_user, collection = new_session.end_user, new_session.collection or DEFAULT_COLLECTION
+    session = service.ask(lambda: service.account.create_session(end_user, collection, bound, metadata))
     if bound is None:
         remark(
             f"no listener is connected in {state.path}: no events of this session will arrive",
@@ -87,7 +78,7 @@ def create(
                 "collection_id": session.collection_id,
                 "end_user_id": session.end_user_id or end_user,
                 "ws_id": bound,
-                "metadata": session.metadata or kept,
+                "metadata": session.metadata or metadata,
             }
         )
     )
