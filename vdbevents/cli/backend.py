@@ -11,7 +11,7 @@ from vdbevents.cli.command import LONGEST_CALL_SECONDS, put, reports, silence_st
 from vdbevents.cli.diagnostics import Diagnostics, ExitCode
 from vdbevents.cli.options import MessageOptions, StateOptions
 from vdbevents.cli.pipeline_options import PipelineOptions, RecordingOptions
-from vdbevents.errors import InputError
+from vdbevents.errors import InputError, options_conflict
 
 if TYPE_CHECKING:
     from vdbevents.journal.state import StateDirectory
@@ -81,9 +81,7 @@ def backend(
     from vdbevents.backend.supervisor import SupervisorOptions
 
     if address and tunnel:
-        raise InputError(
-            "--public-url: not allowed with --tunnel", "give one of them", error_id="options-conflict"
-        )
+        raise options_conflict("--public-url", "--tunnel")
     is_local = cloud.is_loopback(host)
     if insecure_no_auth and (not is_local or address or tunnel):
         raise InputError(

@@ -16,7 +16,7 @@ from vdbevents.cli.command import as_json, put, reports
 from vdbevents.cli.diagnostics import ExitCode, is_terminal
 from vdbevents.cli.options import SessionOptions, StreamOption
 from vdbevents.cli.tables import as_text, nothing, remark
-from vdbevents.errors import InputError
+from vdbevents.errors import InputError, options_conflict
 from vdbevents.events import envelope, fields
 from vdbevents.events.lifecycle import Stream
 from vdbevents.terminal import cut, harmless, padded
@@ -94,9 +94,7 @@ def clip(
             error_id="moment-not-given",
         )
     if stream is not None and video:
-        raise InputError(
-            "--stream: not allowed with --video", "give one of them", error_id="options-conflict"
-        )
+        raise options_conflict("--stream", "--video")
     service, state = begin(options)
     chooser = _Chooser(service, state, options, stream, video=video)
     output = _Output(service, as_json=options.as_json)

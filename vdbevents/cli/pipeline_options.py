@@ -92,7 +92,6 @@ class NewSessionOptions(OptionGroup):
         return parse_metadata(self.metadata or ())
 
 
-@dataclass(kw_only=True)
 class RecordingOptions(NewSessionOptions):
     """What a new session that is recorded is created with."""
 
