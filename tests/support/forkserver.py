@@ -38,14 +38,17 @@ _STATUS = struct.Struct("=i")
 # Shown by `ps` in place of the server's own: room for the arguments of a child.
 _ROOM_FOR_ARGUMENTS = 1 << 12
 _LOCALE = "C.UTF-8"
+# What the commands load where they use it.
 _PRELOADED = (
-    "duckdb",
-    "h11",
-    "orjson",
-    "rich.live",
-    "rich.progress",
-    "starlette.applications",
-    "uvicorn.server",
+    *("duckdb", "filelock", "h11", "orjson", "videodb.exceptions", "zstandard", "dotenv", "encodings.idna"),
+    *(
+        "requests.adapters",
+        "rich.live",
+        "rich.progress",
+        "typer._click.decorators",
+        "websockets.asyncio.client",
+    ),
+    *("starlette.applications", "uvicorn.server", "uvicorn.lifespan.off", "getpass", "tomllib", "csv"),
 )
 # Set up when the interpreter starts; a fork cannot take them over.
 _READ_AT_START = ("PYTHON", "LC_", "LD_", "DYLD_", "MALLOC_", "COVERAGE_", "GLIBC_")
@@ -321,7 +324,8 @@ def _preload():
         if not module.name.endswith("__main__"):
             importlib.import_module(module.name)
     for name in _PRELOADED:
-        importlib.import_module(name)
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)
     gc.collect()
     gc.freeze()
 
