@@ -5,7 +5,7 @@ import re
 import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final, TypeVar
 
@@ -89,28 +89,29 @@ def _answer_of(error: BaseException) -> tuple[int | None, Mapping[str, str]]:
 
 
 def _classify_status(status: int, retry_after: float | None) -> Failure:
+    if status == 429:  # noqa: PLR2004
+        message = "the service limits the request rate (429)"
+        return Failure(message, retry_after=retry_after, error_id="rate-limited")
+    if status >= 500 or status in (408, 425):  # noqa: PLR2004
+        return Failure(
+            f"the service answered {status}", retry_after=retry_after, error_id="service-unavailable"
+        )
     match status:
         case 401:
-            message, hint, error_id = "the service refused the API key (401)", KEY_HINT, "key-refused"
+            failure = Failure("the service refused the API key (401)", hint=KEY_HINT, error_id="key-refused")
         case 402:
-            message, error_id = "the account has no credit left (402)", "credit-exhausted"
             hint = "check your balance at https://console.videodb.io"
+            failure = Failure("the account has no credit left (402)", hint=hint, error_id="credit-exhausted")
         case 403:
-            message, hint, error_id = (
-                "the API key has no permission for this (403)",
-                KEY_HINT,
-                "key-forbidden",
-            )
-        case 429:
-            message = "the service limits the request rate (429)"
-            return Failure(message, retry_after=retry_after, error_id="rate-limited")
-        case _ if status >= 500 or status in (408, 425):  # noqa: PLR2004
-            message = f"the service answered {status}"
-            return Failure(message, retry_after=retry_after, error_id="service-unavailable")
+            forbidden = "the API key has no permission for this (403)"
+            failure = Failure(forbidden, hint=KEY_HINT, error_id="key-forbidden")
         case _:
-            message, error_id = f"the service refused the request ({status})", "request-refused"
-            hint = "check VIDEO_DB_API, the base URL of the service"
-    return Failure(message, fatal=True, hint=hint, error_id=error_id)
+            failure = Failure(
+                f"the service refused the request ({status})",
+                hint="check VIDEO_DB_API, the base URL of the service",
+                error_id="request-refused",
+            )
+    return replace(failure, fatal=True)
 
 
 def _retry_after(headers: Any, now: datetime) -> float | None:  # noqa: ANN401 - of either library
