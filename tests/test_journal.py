@@ -17,7 +17,7 @@ from hypothesis import given, settings, strategies as st
 from support.patience import PATIENCE
 
 from vdbevents.errors import CaptureError, InputError, ListenerStateError
-from vdbevents.events import envelope, identity
+from vdbevents.events import duplicate_check, envelope
 from vdbevents.journal import files, locks, reader
 from vdbevents.journal.append import Journal
 from vdbevents.journal.state import StateDirectory, locate_state
@@ -1105,7 +1105,9 @@ def webhook(number, **more):
 
 def append_once(state, *made):
     opened = open_journal(state)
-    left_out = opened.append([it.line for it in made], {it.line: identity.once_delivered(it) for it in made})
+    left_out = opened.append(
+        [it.line for it in made], {it.line: duplicate_check.check_delivered(it) for it in made}
+    )
     opened.close()
     return left_out
 
@@ -1156,7 +1158,7 @@ def test_what_a_writer_is_given_once_is_left_out_where_it_is_told(state):
     made = envelope.envelop(json.dumps({"channel": "capture_session", **active}).encode(), 2)
     other = envelope.envelop(b'{"channel":"transcript"}', 2)
     writer = writer_of(state)
-    writer.put(made.line, "capture_session", once=identity.once_received(made.event))
+    writer.put(made.line, "capture_session", duplicate=duplicate_check.check_received(made.event))
     writer.put(other.line, "transcript")
 
     assert writer.close(5.0) == 0

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given, strategies as st
 
 import vdbevents
-from vdbevents.events import envelope, fields, identity, lifecycle
+from vdbevents.events import duplicate_check, envelope, fields, identity, lifecycle
 
 AT = 1772446530123  # 2026-03-02T10:15:30.123Z
 HEAD = '{"ts":"2026-03-02T10:15:30.123Z","unix_ts":1772446530.123'
@@ -779,7 +779,7 @@ ALERT_WITH_TIME = {
 
 
 def is_told(once, line):
-    return once.needle in line and once.is_told_by(line)
+    return once.needle in line and once.matches(line)
 
 
 def delivered(event):
@@ -794,8 +794,8 @@ def received(event):
     ("hook", "event"), [(ACTIVE, BY_SOCKET), (FLAT_ALERT, ALERT_WITH_SPAN), (FLAT_ALERT, ALERT_WITH_TIME)]
 )
 def test_what_came_by_one_way_is_told_already_when_it_comes_by_the_other(hook, event):
-    assert is_told(identity.once_delivered(delivered(hook)), received(event).line)
-    assert is_told(identity.once_received(received(event).event), delivered(hook).line)
+    assert is_told(duplicate_check.check_delivered(delivered(hook)), received(event).line)
+    assert is_told(duplicate_check.check_received(received(event).event), delivered(hook).line)
 
 
 @pytest.mark.parametrize(
@@ -808,8 +808,8 @@ def test_what_came_by_one_way_is_told_already_when_it_comes_by_the_other(hook, e
 def test_a_time_that_is_cut_by_one_way_and_finer_by_the_other_is_the_same(hook, event):
     flat = delivered({**FLAT_ALERT, **hook})
 
-    assert is_told(identity.once_delivered(flat), received(event).line)
-    assert is_told(identity.once_received(received(event).event), flat.line)
+    assert is_told(duplicate_check.check_delivered(flat), received(event).line)
+    assert is_told(duplicate_check.check_received(received(event).event), flat.line)
 
 
 def changed(event, **changes):
@@ -830,30 +830,30 @@ def changed(event, **changes):
     ],
 )
 def test_what_differs_is_another(hook, event):
-    assert not is_told(identity.once_delivered(delivered(hook)), received(event).line)
-    assert not is_told(identity.once_received(received(event).event), delivered(hook).line)
+    assert not is_told(duplicate_check.check_delivered(delivered(hook)), received(event).line)
+    assert not is_told(duplicate_check.check_received(received(event).event), delivered(hook).line)
 
 
 @pytest.mark.parametrize("hook", [ACTIVE, FLAT_ALERT, {"weather": "rain"}, [1], "text"])
 def test_the_same_webhook_delivered_again_is_told_already(hook):
     again = json.dumps(hook, indent=2).encode() if isinstance(hook, dict) else json.dumps(hook).encode()
 
-    assert is_told(identity.once_delivered(envelope.delivered_record(again, 5)), delivered(hook).line)
+    assert is_told(duplicate_check.check_delivered(envelope.delivered_record(again, 5)), delivered(hook).line)
 
 
 def test_of_one_label_and_time_another_webhook_is_another_alert():
     other = delivered({**FLAT_ALERT, "stream_url": "https://other.example"})
 
-    assert not is_told(identity.once_delivered(other), delivered(FLAT_ALERT).line)
+    assert not is_told(duplicate_check.check_delivered(other), delivered(FLAT_ALERT).line)
 
 
 def test_what_only_looks_like_a_part_of_another_is_not_the_same():
-    assert not is_told(identity.once_delivered(delivered({"b": 1})), delivered({"a": 0, "b": 1}).line)
+    assert not is_told(duplicate_check.check_delivered(delivered({"b": 1})), delivered({"a": 0, "b": 1}).line)
 
 
 @pytest.mark.parametrize("event", [ACTIVE, ALERT_WITH_SPAN])
 def test_what_the_socket_brings_twice_stays_twice(event):
-    assert not is_told(identity.once_received(event), received(event).line)
+    assert not is_told(duplicate_check.check_received(event), received(event).line)
 
 
 @pytest.mark.parametrize(
@@ -862,7 +862,7 @@ def test_what_the_socket_brings_twice_stays_twice(event):
      {"channel": "capture_session", "data": {}}, {"channel": "transcript", "data": {"text": "x"}}],
 )  # fmt: skip
 def test_what_says_too_little_of_itself_is_never_left_out(event):
-    assert identity.once_received(event) is None
+    assert duplicate_check.check_received(event) is None
 
 
 @pytest.mark.parametrize("label", ['say "deploy"', "back\\slash", "line\nbreak", "tête", "\ud83d"])
@@ -870,4 +870,4 @@ def test_a_label_may_be_written_in_any_way(label):
     hook = json.dumps({**FLAT_ALERT, "label": label}, ensure_ascii=True).encode()
     event = received(changed(ALERT_WITH_SPAN, label=label))
 
-    assert is_told(identity.once_received(event.event), envelope.delivered_record(hook, 1).line)
+    assert is_told(duplicate_check.check_received(event.event), envelope.delivered_record(hook, 1).line)

@@ -21,7 +21,8 @@ from unittest import mock
 from vdbevents import cloud
 from vdbevents.errors import ServiceUnreachableError
 from vdbevents.events import envelope, fields, gaps, identity as events_identity, lifecycle
-from vdbevents.journal import files, state, writer
+from vdbevents.journal import files, state
+from vdbevents.journal.dropped_events import DroppedEvents
 from vdbevents.listener import counters, machine as listener_machine, protocol as m
 from vdbevents.listener.recovery_hook import RecoveryHost
 from vdbevents.recovery import context, gap_filler
@@ -185,16 +186,16 @@ class Writer:
     def __init__(self, path, clock_ms):
         self._path, self._clock_ms = path, clock_ms
         self._lines: deque[bytes] = deque()
-        self._dropped: writer.Dropped | None = None
+        self._dropped: DroppedEvents | None = None
         self.room: int | None = None
         """How many lines are held while the disk is full; None: it is not."""
         self.put_bytes = self.done_bytes = 0
-        self.reported: deque[writer.Dropped] = deque()
+        self.reported: deque[DroppedEvents] = deque()
 
     def put(self, line, *, keep):
         full = self.room is not None and len(self._lines) >= self.room
         if not keep and (self._dropped is not None or full):
-            self._dropped = self._dropped or writer.Dropped(since_ms=self._clock_ms())
+            self._dropped = self._dropped or DroppedEvents(since_ms=self._clock_ms())
             self._dropped.count += 1
             self._dropped.until_ms = self._clock_ms()
             return False

@@ -19,7 +19,7 @@ from vdbevents.backend.credentials import BackendCredentials, make_credentials
 from vdbevents.backend.supervisor import Supervisor, SupervisorOptions
 from vdbevents.backend.tunnel import Tunnel
 from vdbevents.errors import InputError, ServiceRefusedError, StorageError, VdbeventsError
-from vdbevents.events import envelope, identity
+from vdbevents.events import duplicate_check, envelope
 from vdbevents.journal import append as journal_append, files, locks, state as journal_state
 from vdbevents.sessions.interfaces import Reporter
 
@@ -101,7 +101,7 @@ class _LockedJournal:
         if not self._guard.acquire(timeout=_APPEND_SECONDS):
             raise TimeoutError("the disk does not respond")
         try:
-            duplicates = {record.line: identity.once_delivered(record)} if once else None
+            duplicates = {record.line: duplicate_check.check_delivered(record)} if once else None
             self._journal.append([record.line], duplicates)
             self._journal.sync()
         finally:

@@ -25,7 +25,7 @@ from vdbevents.errors import (
     StorageError,
     VdbeventsError,
 )
-from vdbevents.events import envelope, fields as events_fields
+from vdbevents.events import envelope
 from vdbevents.terminal import cut, harmless
 
 _WAITING_LINES = 2000
@@ -140,21 +140,20 @@ class Diagnostics:
 
     def show(self, record: envelope.Record, received_ms: int) -> None:
         """Write the text of an event; skip interim transcripts and events without text."""
-        event = record.event
-        if self._quiet or events_fields.is_interim(event):
+        if self._quiet or record.is_interim:
             return
-        channel, name = events_fields.channel_of(event), event.get("event")
-        text = events_fields.text_of(event) or (name if isinstance(name, str) else "")
+        name = record.event.get("event")
+        text = record.text or (name if isinstance(name, str) else "")
         if not text.strip():
             return
         # An event may be a megabyte.
         text = text[:_LONGEST_SHOWN]
-        source = events_fields.source_of(event) or ""
+        source = record.source or ""
         if self._format is LogFormat.JSON:
-            fields = {"level": "event", "channel": channel, "source": source, "message": text}
+            fields = {"level": "event", "channel": record.channel, "source": source, "message": text}
             self._put(_json_line(received_ms, fields))
             return
-        label = f"{source or channel:<15}"
+        label = f"{source or record.channel:<15}"
         clock = time.strftime("%H:%M:%S", time.localtime(received_ms / 1000))
         text = harmless(text)
         if self._width:

@@ -1,30 +1,31 @@
-"""The envelope of an event: from a message as it came to a line of the journal, and what a line says.
+"""Turn messages into lines of the journal, and lines back into events. Pure.
 
-Pure: time goes in as milliseconds since the epoch. `docs/events-format.md` is the normative text.
+Times are in milliseconds since the epoch. docs/events-format.md is normative.
 """
 
 import base64
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, Final
 
 import orjson
 
-from vdbevents.events.fields import OWN_CHANNEL
+from vdbevents.events import fields
+from vdbevents.events.lifecycle import Lifecycle, lifecycle_of
 
 CAPTURE_CHANNEL = "capture_client"
-"""The channel of what the capture runtime on this machine tells, which never passes through the cloud."""
+"""The channel of messages from the capture runtime on this machine, which the service never sees."""
 
 _STAMPS = ("ts", "unix_ts")
 BY_WEBHOOK = b',"via":"webhook"}\n'
 
 _TOKEN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[^\s"]++')
 _KEY_OR_BRACKET = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+":?|[{}\[\]]')
-# Runs of escapes that stand for characters which JSON takes as they are; the two that have a shorter escape;
-# and any other escape, of which `\u` alone is taken, so that its digits stay as they are.
+# Runs of escapes of characters that JSON allows unescaped; two escapes that have a shorter form; and any
+# other escape, of which only `\u` is matched, so that its digits stay as they are.
 _ESCAPES = re.compile(
     rb"(?:\\u(?:(?!00[01]|0022|005[cC]|007[fF]|00[89]|202[89]|[dD][89a-fA-F])[0-9a-fA-F]{4}"
     rb"|[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}))++|\\u0022|\\u005[cC]|\\.",
@@ -34,20 +35,57 @@ _SHORTER = {rb"\/": b"/", rb"\u0022": rb"\"", rb"\u005c": rb"\\", rb"\u005C": rb
 _HARMLESS_DEPTH = 500
 
 
-class Record(NamedTuple):
-    """A message on its way to the journal.
+_CLASSIFIERS: Final[dict[str, Callable[[Mapping[str, Any]], object]]] = {
+    "source": fields.source_of,
+    "stream_id": fields.stream_id_of,
+    "text": fields.text_of,
+    "is_interim": fields.is_interim,
+    "lifecycle": lifecycle_of,
+}
+
+
+class Record:
+    """A message on its way to the journal, and its classification, which is looked up once.
 
     Attributes:
         line: the whole line, UTF-8, newline included.
-        event: the message's members; for a message that is no JSON object, `raw` or `raw_base64` alone.
+        event: the message's members; only `raw` or `raw_base64` if the message is not a JSON object.
+        channel: the kind of event, as `fields.channel_of` returns it.
+        source, stream_id, text, is_interim: as the functions of `fields` return them.
+        lifecycle: the step of a capture session that the event reports, if any.
     """
 
-    line: bytes
-    event: Mapping[str, Any]
+    __slots__ = ("channel", "event", "is_interim", "lifecycle", "line", "source", "stream_id", "text")
+    source: str | None
+    stream_id: str
+    text: str
+    is_interim: bool
+    lifecycle: Lifecycle | None
+
+    def __init__(self, line: bytes, event: Mapping[str, Any]) -> None:
+        """Classify the event by its channel; the rest is looked up when it is first used."""
+        self.line = line
+        self.event = event
+        self.channel = fields.channel_of(event)
+
+    def __eq__(self, other: object) -> bool:
+        """Return whether both have the same line; lines include all members."""
+        return isinstance(other, Record) and self.line == other.line
+
+    def __hash__(self) -> int:
+        return hash(self.line)
+
+    def __getattr__(self, name: str) -> object:
+        """Look up an attribute that has no value yet."""
+        if name not in _CLASSIFIERS:
+            raise AttributeError(name)
+        value = _CLASSIFIERS[name](self.event)
+        setattr(self, name, value)
+        return value
 
 
 def utc_text(milliseconds: int) -> str:
-    """A moment as RFC 3339 in UTC with milliseconds: `2026-03-02T10:15:30.123Z`."""
+    """Return a time as RFC 3339 in UTC with milliseconds: `2026-03-02T10:15:30.123Z`."""
     seconds, rest = divmod(milliseconds, 1000)
     return f"{_utc_seconds(seconds)}.{rest:03d}Z"
 
@@ -65,14 +103,14 @@ def _head(milliseconds: int) -> bytes:
 
 
 def envelop(message: bytes, received_ms: int) -> Record:
-    """Makes the journal's line of one message.
+    """Turn a received message into a line of the journal. Never fails.
 
-    Numbers, text, duplicate keys and the order of keys stay as they came; what is no JSON object is kept
-    as text under `raw`, and bytes that are no UTF-8 under `raw_base64`. Never fails.
+    Numbers, texts, duplicate keys and the order of keys are preserved. A message that is not a JSON object is
+    kept as text under `raw`, one that is not UTF-8 under `raw_base64`.
 
     Args:
         message: the frame's payload, of any size and content.
-        received_ms: the time of receipt, milliseconds since the epoch.
+        received_ms: the time of receipt.
     """
     event = _parse(message)
     if type(event) is not dict or _is_too_deep(message):
@@ -86,7 +124,7 @@ def envelop(message: bytes, received_ms: int) -> Record:
 
 
 def _is_too_deep(message: bytes) -> bool:
-    # A line that Python's own reader refuses would end every script that reads the journal with it.
+    # A line that Python's `json` refuses would break every script that reads the journal with it.
     if message.count(b"[") + message.count(b"{") < _HARMLESS_DEPTH:
         return False
     try:
@@ -97,8 +135,8 @@ def _is_too_deep(message: bytes) -> bool:
 
 
 def _is_compact(message: bytes, event: Mapping[str, Any]) -> bool:
-    # Most of what comes is, and writing it again proves it for less than making it so. What orjson cannot
-    # write (a lone surrogate, a deep nest, a large integer) is no proof.
+    # Most messages are, and comparing costs less than compacting. orjson cannot write lone surrogates, deep
+    # nesting or large integers.
     try:
         return b'": ' not in message and orjson.dumps(event) == message
     except TypeError:
@@ -106,35 +144,35 @@ def _is_compact(message: bytes, event: Mapping[str, Any]) -> bool:
 
 
 def _compact(message: bytes) -> bytes:
-    # Valid JSON comes in here, so that without a backslash every quote begins or ends a string, and
-    # outside of strings there is no NUL: splitting at both is several times as fast as finding tokens.
+    # In valid JSON without a backslash every quote begins or ends a string, and there is no NUL outside of
+    # strings: splitting at both is several times as fast as finding tokens.
     if b"\\" in message:
-        # Backslashes occur within strings only, so the whole text can be treated as one.
+        # Backslashes occur only in strings, so the whole text can be treated as one.
         return _ESCAPES.sub(_unescape_run, b"".join(_TOKEN.findall(message)))
     pieces = message.split(b'"')
     pieces[::2] = b"\0".join(pieces[::2]).translate(None, b" \t\r\n").split(b"\0")
     return b'"'.join(pieces)
 
 
-def own_record(event: str, data: Any, at_ms: int, channel: str = OWN_CHANNEL) -> Record:  # noqa: ANN401
-    """Makes a line about the recorder itself: `channel` is `vdbevents`, `event` tells what happened.
+def own_record(event: str, data: Any, at_ms: int, channel: str = fields.OWN_CHANNEL) -> Record:  # noqa: ANN401
+    """Return a line of the recorder's own.
 
     Args:
-        event: such as `listener.connected`; `docs/events-format.md` lists them.
-        data: what is to be said of it, in JSON's types.
-        at_ms: when, milliseconds since the epoch.
-        channel: `CAPTURE_CHANNEL` for what the capture runtime tells.
+        event: such as `listener.connected`; docs/events-format.md lists them.
+        data: the facts, in JSON's types.
+        at_ms: the time of the event.
+        channel: `CAPTURE_CHANNEL` for messages from the capture runtime.
     """
     content = {"channel": channel, "event": event, "data": data}
     return Record(b"%b,%b\n" % (_head(at_ms), orjson.dumps(content)[1:]), content)
 
 
 def backfilled_record(message: Mapping[str, Any], written_ms: int) -> Record:
-    """Makes the line of an event that was not received as it came, and was fetched later.
+    """Return the line of an event that was missed and fetched later.
 
     Args:
-        message: the event as it would have come, in JSON's types.
-        written_ms: when it is written, milliseconds since the epoch.
+        message: the event as it would have been received, in JSON's types.
+        written_ms: the time of writing.
     """
     content = {name: value for name, value in message.items() if name != "backfilled"}
     content["backfilled"] = True  # the last member: readers find it there without parsing the line
@@ -150,26 +188,26 @@ def backfilled_record(message: Mapping[str, Any], written_ms: int) -> Record:
 
 
 def delivered_record(body: bytes, received_ms: int) -> Record:
-    """Makes the line of a webhook: what `envelop` makes of its body, with `via` as the last member."""
-    made = envelop(body, received_ms)
-    line = made.line[:-1]
-    if "via" in made.event:
+    """Return the line of a webhook: that of `envelop`, with `via` as the last member."""
+    received = envelop(body, received_ms)
+    line = received.line[:-1]
+    if "via" in received.event:
         line = _rename(line, ("via",))
-    return Record(line[:-1] + BY_WEBHOOK, {**made.event, "via": "webhook"})
+    return Record(line[:-1] + BY_WEBHOOK, {**received.event, "via": "webhook"})
 
 
 def parse_line(line: bytes) -> dict[str, Any] | None:
-    """The members of a journal's line, or None where it is no JSON object (torn, or foreign)."""
+    """Return the members of a journal's line; None if it is not a JSON object (torn, or foreign)."""
     event = _parse(line)
     return event if type(event) is dict else None
 
 
-def _parse(message: bytes) -> Any:  # noqa: ANN401 - any JSON value, None for what is none
+def _parse(message: bytes) -> Any:  # noqa: ANN401 - any JSON value, None if it is not JSON
     try:
         return orjson.loads(message)
     except ValueError:
         pass
-    # orjson refuses what JSON allows and a line can keep: 1e400, and lone surrogates as escapes.
+    # orjson refuses 1e400 and escaped lone surrogates, which JSON allows.
     try:
         return json.loads(message.decode("utf-8"), parse_constant=_refuse, parse_int=_parse_integer)
     except (ValueError, RecursionError):
@@ -177,11 +215,11 @@ def _parse(message: bytes) -> Any:  # noqa: ANN401 - any JSON value, None for wh
 
 
 def _refuse(constant: str) -> None:
-    raise ValueError(f"{constant} is no JSON")
+    raise ValueError(f"{constant} is not JSON")
 
 
 def _parse_integer(digits: str) -> int | float:
-    # Python refuses to convert more than 4,300 digits; who looks at such a number here wants its size only.
+    # Python refuses to convert more than 4,300 digits; only the size of such a number matters here.
     return int(digits) if len(digits) < 4000 else float(digits)  # noqa: PLR2004 - see above
 
 
@@ -221,7 +259,7 @@ def _rename(body: bytes, names: tuple[str, ...]) -> bytes:
 
 
 def _member_keys(body: bytes) -> Iterator[tuple[int, int]]:
-    """Where the keys of the outermost object of compact JSON stand: (start, end), quotes included."""
+    """Yield (start, end) of each key of the outermost object of compact JSON, quotes included."""
     depth = 0
     for token in _KEY_OR_BRACKET.finditer(body):
         text = token[0]

@@ -168,15 +168,11 @@ def first_text(holder: Mapping[str, Any], *keys: str) -> str:
 
 
 def text_of(event: Mapping[str, Any]) -> str:
-    """Return the event's text for a person to read: the first that is not blank; empty if it has none."""
-    value = TEXT.value_in(event)
-    if value is None:
+    """Return the event's text for a person to read: the first that is not blank, else an empty string."""
+    if TEXT.value_in(event) is None:
         return ""
-    first = _as_text(value)
-    if first.strip():
-        return first
     texts = (member.text_in(event) for member in _TEXTS)
-    return next((text for text in texts if text.strip()), first)
+    return next((text for text in texts if text.strip()), "")
 
 
 _TEXTS = tuple(Member(path) for path in TEXT.paths)

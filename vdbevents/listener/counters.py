@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from vdbevents.events import fields
+from vdbevents.events.envelope import Record
 from vdbevents.events.gaps import Gap, gap_from
-from vdbevents.events.lifecycle import lifecycle_of
 from vdbevents.listener.protocol import EventsDropped, Moment
 
 # A service that keeps inventing channels or streams must not fill the status file, or the memory.
@@ -50,11 +50,11 @@ class ListenerCounts:
     last_seen: dict[str, float] = field(default_factory=dict)
     ended_sessions: deque[str] = field(default_factory=lambda: deque(maxlen=_MOST_STREAMS))
 
-    def note(self, event: Mapping[str, Any], now: Moment) -> str:
+    def note(self, record: Record, now: Moment) -> str:
         """Count an event that is journaled now; return its channel."""
-        channel = fields.channel_of(event)
+        channel = record.channel
         if channel == fields.OWN_CHANNEL:
-            self.note_own(event)
+            self.note_own(record.event)
             return channel
         count = self.channels.get(channel)
         if count is None:
@@ -63,12 +63,12 @@ class ListenerCounts:
             count = self.channels.setdefault(channel, ChannelCount())
         count.count += 1
         count.last_ms = now.wall_ms
-        if channel == "visual_index" and "backfilled" not in event:
-            stream_id = fields.stream_id_of(event)
+        if channel == "visual_index" and "backfilled" not in record.event:
+            stream_id = record.stream_id
             if stream_id in self.last_seen or len(self.last_seen) < _MOST_STREAMS:
                 self.last_seen[stream_id] = now.monotonic
         elif channel == "capture_session":
-            step = lifecycle_of(event)
+            step = record.lifecycle
             if step is not None and step.status in ("stopping", "stopped", "failed"):
                 self.ended_sessions.append(step.session_id)
         return channel

@@ -13,8 +13,9 @@ from typing import Any
 from vdbevents import __version__
 from vdbevents.cloud import DaemonThreads
 from vdbevents.cloud.backoff import Backoff
-from vdbevents.events import fields, identity
+from vdbevents.events import duplicate_check, fields
 from vdbevents.journal import append, files, locks, writer
+from vdbevents.journal.dropped_events import DroppedEvents
 from vdbevents.listener import protocol
 from vdbevents.listener.listener_options import ListenerObserver, ListenerOptions
 from vdbevents.listener.listener_status import DiskState, status_of
@@ -151,13 +152,13 @@ class _Daemon:
 
     def _append(self, action: protocol.Append) -> None:
         channel, record = action
-        once = None
+        duplicate = None
         # Without a backend in this directory there are no webhooks, and so no second copies.
-        if channel in identity.SHARED_CHANNELS and self._directory.backend_credentials.exists():
-            once = identity.once_received(record.event)
+        if channel in duplicate_check.SHARED_CHANNELS and self._directory.backend_credentials.exists():
+            duplicate = duplicate_check.check_received(record.event)
         # The recorder's own lines are never dropped: without them nobody would know what is missing, or why.
         is_own = channel == fields.OWN_CHANNEL
-        if not self._writer.put(record.line, channel, keep=is_own, once=once):
+        if not self._writer.put(record.line, channel, keep=is_own, duplicate=duplicate):
             self._machine.counts.dropped += 1
         if self._shows_events and not is_own:
             # An event that cannot be shown is recorded all the same.
@@ -219,7 +220,7 @@ class _Daemon:
             )
         self._write_status_in(0)
 
-    def _lines_dropped(self, dropped: writer.Dropped) -> None:
+    def _lines_dropped(self, dropped: DroppedEvents) -> None:
         self._observer.say(
             f"dropped {dropped.count} events ({dropped.size} bytes) while the disk refused writes: "
             "see the listener.dropped line in the journal",

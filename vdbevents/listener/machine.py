@@ -111,7 +111,7 @@ class ListenerMachine:
         return self._append(envelope.own_record(event, data, now.wall_ms), now)
 
     def _append(self, record: envelope.Record, now: Moment) -> Append:
-        return Append(self.counts.note(record.event, now), record)
+        return Append(self.counts.note(record, now), record)
 
     def _started(self, started: protocol.Started, now: Moment) -> list[Action]:
         self.counts.since_ms = self.counts.since_ms or now.wall_ms
