@@ -173,7 +173,7 @@ def own(name, at, **data):
 
 
 def gap(since, until, at=None):
-    told = Gap("g", round(since * 1000), round(until * 1000), "why").told()
+    told = Gap("g", round(since * 1000), round(until * 1000), "why").data()
     return {
         "ts": utc_text(round(until * 1000)),
         **own("listener.gap", until if at is None else at),

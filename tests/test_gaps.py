@@ -28,7 +28,7 @@ INCOMPLETE = Gap(
 
 def line_of(gap):
     """The members of a gap's line, as a reader of the journal gets them."""
-    return envelope.parse_line(envelope.own_record(gaps.EVENT, gap.told(), UNTIL).line)
+    return envelope.parse_line(envelope.own_record(gaps.EVENT, gap.data(), UNTIL).line)
 
 
 def event(data, channel="vdbevents", name="listener.gap"):
@@ -45,7 +45,7 @@ def test_a_gap_is_read_as_it_was_written(gap):
 
 
 def test_an_open_gap_says_nothing_of_what_became_of_it():
-    assert OPEN.told() == {
+    assert OPEN.data() == {
         "id": "gap-1",
         "since": "2026-03-02T10:15:30.000Z",
         "until": "2026-03-02T10:17:02.500Z",
@@ -56,7 +56,7 @@ def test_an_open_gap_says_nothing_of_what_became_of_it():
 
 
 def test_a_gap_that_is_over_says_what_was_fetched_and_what_is_missing():
-    assert list(INCOMPLETE.told().items())[5:] == [
+    assert list(INCOMPLETE.data().items())[5:] == [
         ("status", "incomplete"),
         ("streams", ["rts-1"]),
         ("dropped", 5),
@@ -69,7 +69,7 @@ def test_a_gap_that_is_over_says_what_was_fetched_and_what_is_missing():
             ],
         ),
     ]
-    assert json.dumps(INCOMPLETE.told())
+    assert json.dumps(INCOMPLETE.data())
 
 
 @pytest.mark.parametrize(
@@ -84,9 +84,9 @@ def test_a_gap_that_is_over_says_what_was_fetched_and_what_is_missing():
         told(until="soon"),
         told(since=-4e10),
         told(until=True),
-        event(OPEN.told(), channel="transcript"),
-        event(OPEN.told(), name="listener.connected"),
-        {**event(OPEN.told()), "channel": ["vdbevents"]},
+        event(OPEN.data(), channel="transcript"),
+        event(OPEN.data(), name="listener.connected"),
+        {**event(OPEN.data()), "channel": ["vdbevents"]},
     ],
 )
 def test_a_line_that_makes_no_sense_tells_of_no_gap(other):
@@ -139,9 +139,9 @@ def test_the_last_line_about_a_gap_counts_and_the_first_says_where_it_is_listed(
     other = Gap("gap-2", SINCE - 5, SINCE - 4, "")
     lines = [OPEN, other, RECOVERED, INCOMPLETE]
 
-    assert gaps.fold(map(line_of, lines)) == [INCOMPLETE, other]
-    assert gaps.fold([event(None), line_of(OPEN), {"channel": "transcript"}]) == [OPEN]
-    assert gaps.fold([]) == []
+    assert gaps.latest_gaps(map(line_of, lines)) == [INCOMPLETE, other]
+    assert gaps.latest_gaps([event(None), line_of(OPEN), {"channel": "transcript"}]) == [OPEN]
+    assert gaps.latest_gaps([]) == []
 
 
 @pytest.mark.parametrize(
@@ -170,7 +170,7 @@ def test_a_gap_of_no_length_is_still_a_moment(until):
     assert moment.touches(None, None)
     assert not moment.touches(SINCE + 1, None)
     assert not moment.touches(None, SINCE)
-    assert moment.told()["seconds"] == 0
+    assert moment.data()["seconds"] == 0
 
 
 def test_only_what_is_recovered_is_so():
@@ -189,7 +189,7 @@ NAMES = ("id", "since", "until", "reason", "status", "streams", "dropped", "reco
 def test_whatever_a_line_holds_what_is_read_of_it_can_be_told_again(data):
     gap = gaps.gap_from(event(data))
 
-    assert gap is None or gaps.gap_from(event(gap.told())) == gap
+    assert gap is None or gaps.gap_from(event(gap.data())) == gap
 
 
 def test_what_a_webhook_says_of_a_gap_is_none():

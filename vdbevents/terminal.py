@@ -1,6 +1,6 @@
-"""Text from a screen or a server, made fit for a terminal: harmless, one line, and as wide as there is room.
+"""Make text from a screen or a server fit for a terminal: harmless, on one line, cut to a width. Pure.
 
-Pure. Whoever prints text that it did not write itself, prints it through `harmless`.
+All text that is not our own must be printed through `harmless`.
 """
 
 import re
@@ -17,7 +17,7 @@ _SHOWN: Final = {
     0x85: "⏎",
     0x2028: "⏎",
     0x2029: "⏎",
-    # What turns the writing's direction could make a line read as another.
+    # Characters that change the writing direction could disguise a line.
     **dict.fromkeys((0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A)), "�"),
     **dict.fromkeys((*range(0xFFF9, 0xFFFC), *range(0xE0000, 0xE0080)), "�"),
     **dict.fromkeys((0x200B, 0x2060, 0xFEFF), ""),
@@ -26,14 +26,14 @@ _PLAIN: Final = re.compile(r"[ -~]*")
 
 
 def harmless(text: str) -> str:
-    """Return `text` on one line, with nothing in it that a terminal would obey."""
+    """Return `text` on one line, without control characters."""
     if _PLAIN.fullmatch(text):
         return text
     return text.replace("\r\n", "\n").translate(_SHOWN)
 
 
 def cells(text: str) -> int:
-    """Return how many cells `text` takes in a terminal; never less than it does."""
+    """Return how many cells `text` takes in a terminal at most."""
     return len(text) if text.isascii() else sum(map(_cell, text))
 
 
@@ -57,9 +57,9 @@ def cut(text: str, room: int) -> str:
 
 
 def part(text: str, room: int, match: tuple[int, int]) -> tuple[int, int]:
-    """Return where a part of `text` begins and ends that takes at most `room` cells, each … included.
+    """Return the begin and end of a part of `text` that fits into `room` cells, with an … at each cut.
 
-    It begins at the start if the match ends within it, else a little before the match.
+    It begins at the start of `text` if the match is within the room, else a little before the match.
     """
     last = _reach(text, 0, room - 1)
     if match[1] <= last:
@@ -72,12 +72,12 @@ def part(text: str, room: int, match: tuple[int, int]) -> tuple[int, int]:
 
 
 def _reach(text: str, first: int, room: int) -> int:
-    """Return the end of the longest part from `first` on that takes at most `room` cells."""
+    """Return the end of the longest part from `first` on that fits into `room` cells."""
     return first + _count(iter(text[first : first + 4 * max(room, 0) + 8]), room)
 
 
 def _back(text: str, last: int, room: int) -> int:
-    """Return the start of the longest part up to `last` that takes at most `room` cells."""
+    """Return the start of the longest part up to `last` that fits into `room` cells."""
     return last - _count(reversed(text[max(0, last - 4 * max(room, 0) - 8) : last]), room)
 
 

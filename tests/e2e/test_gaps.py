@@ -26,7 +26,7 @@ def gap(name, seconds=90, *, after=0, status="open", reason="closed with code 10
 
 def line(one):
     """The line of a gap, written a second after its end."""
-    return envelope.own_record(gaps.EVENT, one.told(), one.until_ms + 1000).line
+    return envelope.own_record(gaps.EVENT, one.data(), one.until_ms + 1000).line
 
 
 def said(text, at_ms=AT, *, fetched=False, start=AT - 500):
@@ -232,7 +232,7 @@ def test_what_a_gap_holds_reaches_no_terminal_unescaped(environ, journal):
         missing=(Missing("\x1b[1m", "\x9b2J"),),
         streams=("\ud800",),
     )
-    event = {"channel": "vdbevents", "event": gaps.EVENT, "data": bad.told()}
+    event = {"channel": "vdbevents", "event": gaps.EVENT, "data": bad.data()}
     directory = journal(envelope.envelop(json.dumps(event).encode(), AT).line)
 
     for arguments in (

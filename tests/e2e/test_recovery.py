@@ -196,7 +196,7 @@ class Captured(Recording):
 
 
 def gaps_of(state):
-    return gaps.fold(events_of(state))
+    return gaps.latest_gaps(events_of(state))
 
 
 def closed(state, number=1):

@@ -86,7 +86,7 @@ def test_lines_of_other_runs_are_counted():
     gap = gaps.Gap("gap-1", WALL, WALL + 1, "closed")
     for record in (
         envelope.envelop(b'{"channel":"transcript"}', WALL),
-        envelope.own_record(gaps.EVENT, gap.told(), WALL),
+        envelope.own_record(gaps.EVENT, gap.data(), WALL),
     ):
         count_line(counts, record.line)
     count_line(counts, b"torn\n")

@@ -540,7 +540,7 @@ def test_a_service_that_keeps_inventing_streams_does_not_fill_the_memory():
 
 
 def closes(gap, status, **changes):
-    told = {**gap.told(), "status": status, **changes}
+    told = {**gap.data(), "status": status, **changes}
     return m.Supplied([envelope.own_record(gaps.EVENT, told, WALL)])
 
 

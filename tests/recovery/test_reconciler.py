@@ -179,4 +179,4 @@ def test_events_of_a_forgotten_capture_are_reported_missing():
         sim.kill(sim.replace_session)
         sim.settle()
 
-        assert gaps.fold(sim.lines)[0].status == "incomplete"
+        assert gaps.latest_gaps(sim.lines)[0].status == "incomplete"

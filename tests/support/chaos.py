@@ -395,7 +395,7 @@ def untold(events, steps=((0, 0),)):
         events: the lines, parsed.
         steps: when the listener's clock was set, in true milliseconds, and how far it was off from then on.
     """
-    known = sorted((gap.since_ms, gap.until_ms) for gap in gaps.fold(filter(None, events)))
+    known = sorted((gap.since_ms, gap.until_ms) for gap in gaps.latest_gaps(filter(None, events)))
     for stretch in stretches(events):
         if _on_one_clock(stretch, steps):
             told = _covers(known, stretch)
@@ -736,7 +736,7 @@ class Run:
             self._until(lambda: self._is_connected() and not self._open_gaps(), patience, when)
         except ChaosError:
             state = self._status().get("state")
-            still = _some([f"{gap.told()['since']} {gap.reason}" for gap in self._open_gaps()])
+            still = _some([f"{gap.data()['since']} {gap.reason}" for gap in self._open_gaps()])
             self.report.failures.append(
                 f"{patience:.0f} s {when} and without faults: {state}, open gaps: {still or 'none'}"
             )
@@ -758,7 +758,7 @@ class Run:
     def _open_gaps(self):
         with self.state.journal.open("rb") as lines:
             told = [json.loads(line) for line in lines if b'"listener.gap"' in line and line.endswith(b"}\n")]
-        return [gap for gap in gaps.fold(told) if gap.status == "open"]
+        return [gap for gap in gaps.latest_gaps(told) if gap.status == "open"]
 
     def conclude(self):
         """Ends the listeners, and counts."""
@@ -771,7 +771,7 @@ class Run:
         report.ours = count(events, ours)
         report.theirs = count(lines_of(self._their_journal), theirs)
         report.starts = (len(self._listener.codes) + 1, len(self._reference.codes) + 1)
-        report.gaps = Counter(gap.status for gap in gaps.fold(filter(None, events)))
+        report.gaps = Counter(gap.status for gap in gaps.latest_gaps(filter(None, events)))
         report.failures += report.ours.failures
         blind = [
             f"{envelope.utc_text(one.since_ms)} to {envelope.utc_text(one.until_ms)} ({one.why})"

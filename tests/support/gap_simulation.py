@@ -526,7 +526,7 @@ class World:
         assert missing == [], "records that are not in the journal"
         twice = sorted((it.start_ms or EPOCH_MS) - EPOCH_MS for it, count in written.items() if count > 1)
         assert twice == [], "records that are in the journal more than once"
-        found = gaps.fold(self.lines)
+        found = gaps.latest_gaps(self.lines)
         assert [gap for gap in found if gap.status != "recovered"] == []
         counts = self.listener.machine.counts
         assert (dict(counts.open_gaps), counts.unrecovered, counts.gaps) == ({}, 0, len(found))

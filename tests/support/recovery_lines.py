@@ -34,7 +34,7 @@ def own(event, **data):
 
 
 def opens(gap):
-    return own(gaps.EVENT, **gap.told())
+    return own(gaps.EVENT, **gap.data())
 
 
 def closes(gap):

@@ -14,7 +14,7 @@ from vdbevents.cli.localtime import SystemZone
 from vdbevents.cli.options import JournalOptions
 from vdbevents.cli.tables import nothing, remark, table, terminal_width
 from vdbevents.events.envelope import parse_line
-from vdbevents.events.gaps import EVENT, Gap, Missing, fold
+from vdbevents.events.gaps import EVENT, Gap, Missing, latest_gaps
 from vdbevents.query.byte_ranges import unreadable_journal
 from vdbevents.terminal import cells, cut, harmless
 from vdbevents.times import format_duration
@@ -107,7 +107,7 @@ def read_gaps(journal: Path) -> JournalGaps:
                 events.append(event)
     except OSError as error:
         raise unreadable_journal(journal, error) from None
-    return JournalGaps(sorted(fold(events), key=lambda gap: gap.since_ms), unreadable)
+    return JournalGaps(sorted(latest_gaps(events), key=lambda gap: gap.since_ms), unreadable)
 
 
 def _lines_about_gaps(journal: Path) -> Iterator[bytes]:
@@ -142,7 +142,7 @@ def _lines_within(content: bytes, end: int) -> Iterator[bytes]:
 def _in_full(gap: Gap) -> dict[str, Any]:
     """Return all members, so that a program need not check which are there."""
     members: dict[str, Any] = {"streams": [], "dropped": 0, "recovered": {}, "missing": []}
-    told = gap.told()
+    told = gap.data()
     return {**{name: told[name] for name in told if name not in members}, **members, **told}
 
 

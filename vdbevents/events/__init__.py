@@ -1,1 +1,1 @@
-"""Events: one message as a line of the journal, and what a line says."""
+"""Events: messages as lines of the journal, and what they say."""

@@ -221,10 +221,10 @@ def unix_ms(value: object) -> int | None:
 
 
 def _iso_ms(text: str) -> int | None:
-    found = _ISO_8601.fullmatch(text)
-    if found is None:
+    match = _ISO_8601.fullmatch(text)
+    if match is None:
         return None
-    day, clock, second, fraction, zone = found.groups()
+    day, clock, second, fraction, zone = match.groups()
     try:
         moment = datetime.fromisoformat(f"{day}T{clock}{second or ':00'}{(zone or 'Z').upper()}")
     except ValueError:
@@ -234,10 +234,10 @@ def _iso_ms(text: str) -> int | None:
 
 
 def connection_id_of(event: Mapping[str, Any]) -> str | None:
-    """The connection's id if the message is the one that opens a connection, else None.
+    """Return the connection's id from the first message of a connection; None for other messages.
 
-    It is a message with a `connection_id`, and of none of the documented kinds. An id that would not
-    survive a file of one line is none.
+    It is a message with a `connection_id` and without a documented kind. An id that does not fit into a file
+    of one word is ignored.
     """
     identifier = event.get("connection_id")
     if not isinstance(identifier, str) or not identifier or channel_of(event) in _DOCUMENTED_CHANNELS:

@@ -1,7 +1,7 @@
-"""Stretches of time in which the recorder was blind, as lines of the journal tell of them. Pure.
+"""Gaps: stretches of time in which no events were received, as the journal's lines report them. Pure.
 
-A gap is opened by a `listener.gap` line whose status is `open`, and closed by another with the same `id`.
-`docs/events-format.md` is the normative text.
+A `listener.gap` line with the status `open` begins a gap; a later one with the same `id` settles it.
+docs/events-format.md is normative.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -18,13 +18,13 @@ _STATUSES: Final[dict[str, Status]] = {"open": "open", "recovered": "recovered",
 
 
 class Missing(NamedTuple):
-    """Something that a gap has cost.
+    """Something that is missing because of a gap.
 
     Attributes:
         what: such as `alerts`.
-        reason: why it could not be had later.
-        lost: the service made it, or may have made it. False for what only interrupts: a preliminary form of
-            what is there, or a moment in which nothing was made.
+        reason: why it could not be fetched later.
+        lost: whether the service made it, or may have. False for a mere interruption: an interim form of
+            something in the journal, or a time in which nothing was made.
     """
 
     what: str
@@ -34,19 +34,19 @@ class Missing(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """A stretch of time whose events were not received as they came.
+    """A stretch of time whose events were not received.
 
     Attributes:
-        id: of no other gap in the journal; the same in all lines of this one.
+        id: unique in the journal; the same in all lines about this gap.
         since_ms, until_ms: by the recorder's clock, in milliseconds since the epoch.
         reason: why nothing was received.
-        status: `open` while it is to be filled, `recovered` when all that the service keeps of it is in the
-            journal, `incomplete` when some of it is not and will not be.
-        streams: ids of the streams that it is about; empty for all.
-        dropped: how many events had been received and found no room; the place of their loss is a
-            `listener.dropped` line with this `since`.
-        recovered: how many events a channel were fetched later.
-        missing: what could not be had.
+        status: `open` until it is backfilled; `recovered` if the journal has all that the service keeps;
+            `incomplete` if something is missing for good.
+        streams: ids of the affected streams; empty for all.
+        dropped: how many events were received but dropped; a `listener.dropped` line with this `since` marks
+            their place.
+        recovered: how many events of each channel were fetched.
+        missing: what could not be fetched.
     """
 
     id: str
@@ -61,12 +61,12 @@ class Gap:
 
     @property
     def is_recovered(self) -> bool:
-        """Whether all that the service keeps of it is in the journal."""
+        """Whether the journal has all that the service keeps of it."""
         return self.status == "recovered"
 
-    def told(self) -> dict[str, Any]:
-        """The `data` of its line."""
-        told: dict[str, Any] = {
+    def data(self) -> dict[str, Any]:
+        """Return the `data` of the gap's line."""
+        data: dict[str, Any] = {
             "id": self.id,
             "since": envelope.utc_text(self.since_ms),
             "until": envelope.utc_text(self.until_ms),
@@ -75,77 +75,77 @@ class Gap:
             "status": self.status,
         }
         if self.streams:
-            told["streams"] = list(self.streams)
+            data["streams"] = list(self.streams)
         if self.dropped:
-            told["dropped"] = self.dropped
+            data["dropped"] = self.dropped
         if self.status != "open":
-            told["recovered"] = dict(sorted(self.recovered.items()))
-            told["missing"] = [one._asdict() for one in self.missing]
-        return told
+            data["recovered"] = dict(sorted(self.recovered.items()))
+            data["missing"] = [part._asdict() for part in self.missing]
+        return data
 
     def touches(self, since_ms: int | None, until_ms: int | None) -> bool:
-        """Whether a window, half-open and unbounded where it is None, holds a part of it."""
-        # A gap of no length is still a moment.
+        """Return whether it overlaps a half-open window; None is unbounded."""
+        # A gap without length still counts as a moment.
         end_ms = max(self.until_ms, self.since_ms + 1)
         return (since_ms is None or end_ms > since_ms) and (until_ms is None or self.since_ms < until_ms)
 
 
 def gap_from(event: Mapping[str, Any]) -> Gap | None:
-    """The gap that a line tells of; None for every other line, and for one that makes no sense.
+    """Return the gap that a line reports; None for other lines, and for malformed ones.
 
-    A line without a status is of a recorder that filled no gaps: what was missed then is not there. A status
-    that is not known counts as `incomplete`.
+    A line without a status was written by a recorder that did not backfill: everything is missing. An unknown
+    status counts as `incomplete`.
     """
-    told = event.get("data")
-    if not fields.is_own(event) or event.get("event") != EVENT or type(told) is not dict:
+    data = event.get("data")
+    if not fields.is_own(event) or event.get("event") != EVENT or type(data) is not dict:
         return None
-    since_ms, until_ms = fields.unix_ms(told.get("since")), fields.unix_ms(told.get("until"))
+    since_ms, until_ms = fields.unix_ms(data.get("since")), fields.unix_ms(data.get("until"))
     if since_ms is None or until_ms is None:
         return None
-    status = _STATUSES.get(str(told.get("status")), "incomplete")
-    missing = tuple(_missing(told.get("missing")))
-    if told.get("status") is None:
+    status = _STATUSES.get(str(data.get("status")), "incomplete")
+    missing = tuple(_missing(data.get("missing")))
+    if data.get("status") is None:
         missing = (Missing("everything", "it was never asked for"),)
-    streams = told.get("streams")
+    streams = data.get("streams")
     return Gap(
-        id=str(told.get("id") or told["since"]),
+        id=str(data.get("id") or data["since"]),
         since_ms=since_ms,
         until_ms=until_ms,
-        reason=str(told.get("reason") or ""),
+        reason=str(data.get("reason") or ""),
         status=status,
         streams=tuple(map(str, streams)) if isinstance(streams, list) else (),
-        dropped=_count(told.get("dropped")),
-        recovered={} if status == "open" else _counts(told.get("recovered")),
+        dropped=_count(data.get("dropped")),
+        recovered={} if status == "open" else _counts(data.get("recovered")),
         missing=() if status == "open" else missing,
     )
 
 
-def fold(events: Iterable[Mapping[str, Any]]) -> list[Gap]:
-    """The gaps that lines tell of, each as its last line has it, in the order of their first."""
-    found: dict[str, Gap] = {}
+def latest_gaps(events: Iterable[Mapping[str, Any]]) -> list[Gap]:
+    """Return the gaps that lines report, each as its last line has it, in the order of their first lines."""
+    gaps: dict[str, Gap] = {}
     for event in events:
         gap = gap_from(event)
         if gap is not None:
-            found[gap.id] = gap
-    return list(found.values())
+            gaps[gap.id] = gap
+    return list(gaps.values())
 
 
-def told_by(lines: Iterable[str]) -> list[Gap]:
-    """The gaps that a journal's own lines tell of, as `fold` has them; other lines do no harm."""
-    told = (envelope.parse_line(line.encode()) for line in lines if EVENT in line)
-    return fold(event for event in told if event is not None)
+def gaps_in(lines: Iterable[str]) -> list[Gap]:
+    """Return the gaps in the lines of a journal, as `latest_gaps` does; skip other lines."""
+    events = (envelope.parse_line(line.encode()) for line in lines if EVENT in line)
+    return latest_gaps(event for event in events if event is not None)
 
 
-def _missing(told: object) -> Iterator[Missing]:
-    for one in told if isinstance(told, list) else ():
-        if isinstance(one, Mapping):
-            yield Missing(str(one.get("what") or "something"), str(one.get("reason") or ""),
-                          one.get("lost") is not False)  # fmt: skip
+def _missing(parts: object) -> Iterator[Missing]:
+    for part in parts if isinstance(parts, list) else ():
+        if isinstance(part, Mapping):
+            yield Missing(str(part.get("what") or "something"), str(part.get("reason") or ""),
+                          part.get("lost") is not False)  # fmt: skip
 
 
-def _counts(told: object) -> dict[str, int]:
-    return {str(name): _count(it) for name, it in told.items()} if isinstance(told, Mapping) else {}
+def _counts(counts: object) -> dict[str, int]:
+    return {str(name): _count(value) for name, value in counts.items()} if isinstance(counts, Mapping) else {}
 
 
-def _count(told: object) -> int:
-    return told if type(told) is int and told > 0 else 0
+def _count(value: object) -> int:
+    return value if type(value) is int and value > 0 else 0

@@ -1,4 +1,4 @@
-"""The steps in the life of a capture session, as events report them. Pure."""
+"""Read the state and the streams of a capture session from its events. Pure."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -9,12 +9,12 @@ _DEEPEST_REASON = 10
 
 
 class Stream(NamedTuple):
-    """A live stream of a capture session, as an event or an answer of the service tells of it.
+    """A live stream of a capture session, from an event or an answer of the service.
 
     Attributes:
         id: such as `rts-…`.
-        name: the channel that it carries, such as `mic:default`.
-        source: `mic`, `system_audio`, `screen`, `camera`, or None where neither name nor id tells.
+        name: the captured channel, such as `mic:default`.
+        source: `mic`, `system_audio`, `screen`, `camera`, or None if no name gives it away.
         media: `audio` or `video`.
     """
 
@@ -25,14 +25,14 @@ class Stream(NamedTuple):
 
 
 class Lifecycle(NamedTuple):
-    """A step in the life of a capture session.
+    """A change of a capture session's status.
 
     Attributes:
-        session_id: whose; empty where the event does not say.
+        session_id: empty if the event does not have it.
         status: `created`, `starting`, `active`, `stopping`, `stopped`, `exported`, `failed`.
-        streams: of an `active` one.
-        data: the event's own `data`, or the event.
-        error: of a `failed` one, the server's reason.
+        streams: of an `active` session.
+        data: the event's `data`, or the event.
+        error: the server's reason, of a `failed` session.
     """
 
     session_id: str
@@ -43,20 +43,20 @@ class Lifecycle(NamedTuple):
 
 
 def streams_of(holder: Mapping[str, Any]) -> tuple[Stream, ...]:
-    """The streams that an event's `data`, or a session in an answer, lists under any of the known names.
+    """Return the streams that an event's `data`, or a session in an answer, lists under a known name.
 
-    What has no id is no stream; of an id that comes twice the first one counts.
+    Entries without an id are skipped; of several with one id the first counts.
     """
-    found: dict[str, Stream] = {}
+    streams: dict[str, Stream] = {}
     for key in ("rtstreams", "streams", "rt_streams", "channels"):
         items = holder.get(key)
         for item in items if isinstance(items, list) else ():
             stream = _stream_from(item) if isinstance(item, Mapping) else None
             if stream is not None:
-                found.setdefault(stream.id, stream)
-        if found:
+                streams.setdefault(stream.id, stream)
+        if streams:
             break
-    return tuple(found.values())
+    return tuple(streams.values())
 
 
 def _stream_from(item: Mapping[str, Any]) -> Stream | None:
@@ -66,13 +66,13 @@ def _stream_from(item: Mapping[str, Any]) -> Stream | None:
     names = [first_text(item, key) for key in ("name", "rtstream_name", "channel_id", "channel_name")]
     source = next((source for name in names if name and (source := source_named(name))), None)
     kinds = item.get("media_types")
-    told = kinds if isinstance(kinds, list) else [item.get("type"), item.get("media_type")]
-    media = "video" if source in ("screen", "camera") or (source is None and "video" in told) else "audio"
+    kinds = kinds if isinstance(kinds, list) else [item.get("type"), item.get("media_type")]
+    media = "video" if source in ("screen", "camera") or (source is None and "video" in kinds) else "audio"
     return Stream(stream_id, next((name for name in names if name), stream_id), source, media)
 
 
 def lifecycle_of(event: Mapping[str, Any]) -> Lifecycle | None:
-    """What an event says of a capture session's life, in any of the known shapes; None for other events."""
+    """Return the status change that an event reports in any known shape; None for other events."""
     name = next((kind for key in ("event", "type", "event_type", "channel")
                  if (kind := first_text(event, key)).startswith(LIFECYCLE_PREFIX)), "")  # fmt: skip
     data = event.get("data")
@@ -86,12 +86,13 @@ def lifecycle_of(event: Mapping[str, Any]) -> Lifecycle | None:
     return Lifecycle(SESSION.text_in(event), status, streams_of(data), data, error)
 
 
-def error_in(told: object) -> str:
-    """The reason in what a service or a runtime says of a failure: a text, or an object around one."""
+def error_in(answer: object) -> str:
+    """Return the reason of a failure from a service's or runtime's answer: a text, or an object with one."""
     for _ in range(_DEEPEST_REASON):
-        if not isinstance(told, Mapping):
+        if not isinstance(answer, Mapping):
             break
-        told = next((told[key] for key in ("error", "message", "reason", "detail") if told.get(key)), None)
-    if isinstance(told, Mapping | list):
-        return "it is not said in words"
-    return str(told).strip() if told else ""
+        keys = ("error", "message", "reason", "detail")
+        answer = next((answer[key] for key in keys if answer.get(key)), None)
+    if isinstance(answer, Mapping | list):
+        return "no reason given in words"
+    return str(answer).strip() if answer else ""

@@ -1,1 +1,1 @@
-"""All that is kept on disk."""
+"""The files of a state directory: the journal, locks, process ids and status files."""

@@ -1,4 +1,4 @@
-"""Small files: atomic replacement, bounded reads, and errors that name the file."""
+"""Replace and read small files; read and write parts of large ones."""
 
 import json
 import os
@@ -12,17 +12,17 @@ _BLOCK = 1 << 16
 
 
 def wall_ms() -> int:
-    """Milliseconds since the epoch, by the system's clock."""
+    """Return milliseconds since the epoch, by the system's clock."""
     return time.time_ns() // 1_000_000
 
 
 def replace_file(path: Path, content: bytes) -> None:
-    """Writes a small file so that a reader sees the old content or the new, whatever happens. Mode 0600.
+    """Replace a small file atomically, with mode 0600.
 
     Raises:
-        OSError: the old content stands.
+        OSError: the file is unchanged.
     """
-    # One writer a directory (it holds the listener's lock), so one name for what is not finished is enough.
+    # Each file has one writer at a time, so one temporary name is enough.
     unfinished = path.with_name(f".{path.name}.tmp")
     descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     try:
@@ -38,12 +38,12 @@ def replace_file(path: Path, content: bytes) -> None:
 
 
 def remove_file(path: Path) -> None:
-    """Removes a file that may be gone already."""
+    """Remove a file; no-op if it does not exist."""
     path.unlink(missing_ok=True)
 
 
 def read_small_file(path: Path) -> str | None:
-    """The text of a state file without surrounding space, or None where there is none that can be read."""
+    """Return the text of a state file without surrounding space; None if it cannot be read."""
     try:
         return path.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError):
@@ -51,18 +51,22 @@ def read_small_file(path: Path) -> str | None:
 
 
 def read_object(path: Path) -> dict[str, Any]:
-    """The JSON object in a state file, such as a listener's status; empty where none can be read."""
+    """Return the JSON object in a state file, such as a listener's status; empty if it cannot be read."""
     try:
-        told = json.loads(read_small_file(path) or "{}")
+        content = json.loads(read_small_file(path) or "{}")
     except (ValueError, RecursionError):
         return {}
-    return told if isinstance(told, dict) else {}
+    return content if isinstance(content, dict) else {}
 
 
 def unusable(path: Path, error: OSError) -> InputError:
-    """The error of a state file that cannot be opened or written."""
+    """Return the error of a state file that cannot be opened or written."""
     reason = error.strerror or str(error)
-    return InputError(f"cannot use {path}: {reason}", "see who owns it, or name another directory")
+    return InputError(
+        f"cannot use {path}: {reason}",
+        "check its owner, or choose another directory",
+        error_id="state-file-unusable",
+    )
 
 
 def same_file(descriptor: int, path: Path) -> bool:

@@ -1,4 +1,4 @@
-"""Locks and PID files: who runs on a state directory."""
+"""Locks and PID files: which programs run on a state directory."""
 
 import errno
 import json
@@ -19,15 +19,15 @@ _LONGEST_PID = 19
 def change_object(
     path: Path, lock: Path, change: Callable[[dict[str, Any]], Mapping[str, Any] | None]
 ) -> None:
-    """Replaces the JSON object in a state file that several processes write.
+    """Change the JSON object in a state file that several processes write.
 
     Args:
-        path: the file; one that cannot be read counts as an empty object.
-        lock: held meanwhile.
-        change: from what is there to what is to be there; None leaves it.
+        path: the file; an unreadable one counts as an empty object.
+        lock: held during the change.
+        change: takes the object and returns the new one; None leaves the file.
 
     Raises:
-        OSError: what was there stands.
+        OSError: the file is unchanged.
     """
     from filelock import unlock_descriptor
 
@@ -47,33 +47,33 @@ def change_object(
 
 
 def read_pid(path: Path) -> int | None:
-    """The process id in a file; what it says counts only while the lock that belongs to it is held."""
-    content = read_small_file(path)
-    is_one = content and len(content) <= _LONGEST_PID and content.isascii() and content.isdigit()
-    return int(content) if content and is_one else None
+    """Return the process id in a file; it is valid only while the matching lock is held."""
+    content = read_small_file(path) or ""
+    is_number = len(content) <= _LONGEST_PID and content.isascii() and content.isdigit()
+    return int(content) if is_number else None
 
 
 def listener_pid(directory: StateDirectory) -> int | None:
-    """The process id that the listener wrote down; what it says counts only while `listener_runs`."""
+    """Return the listener's process id; it is valid only while `listener_runs`."""
     return read_pid(directory.ws_pid)
 
 
 def listener_runs(directory: StateDirectory) -> bool:
-    """Whether a process holds the listener's lock; the kernel drops it with the process.
+    """Return whether a process holds the listener's lock, which the kernel releases with the process.
 
     Raises:
-        InputError: the lock may not be looked at.
+        InputError: the lock file cannot be opened.
     """
     return _is_held(directory.listener_lock)
 
 
 def capture_runs(directory: StateDirectory) -> bool:
-    """Whether a process holds the capture's lock; raises as `listener_runs`."""
+    """Return whether a process holds the capture's lock; raises as `listener_runs`."""
     return _is_held(directory.capture_lock)
 
 
 def backend_runs(directory: StateDirectory) -> bool:
-    """Whether a process holds the backend's lock; raises as `listener_runs`."""
+    """Return whether a process holds the backend's lock; raises as `listener_runs`."""
     return _is_held(directory.backend_lock)
 
 
@@ -95,7 +95,7 @@ def _can_be_locked(descriptor: int) -> bool:
         import fcntl
     except ImportError:
         return _takes_lock(descriptor, seconds=0.05)
-    # Shared, so that two who ask at once do not take each other for a listener.
+    # Shared, so that two simultaneous checks do not take each other for a listener.
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except OSError:
@@ -104,7 +104,7 @@ def _can_be_locked(descriptor: int) -> bool:
 
 
 def _takes_lock(descriptor: int, seconds: float) -> bool:
-    """Whether the lock was taken. Whoever asks if it is held holds it for an instant: that is waited out."""
+    """Take the lock if it is free within `seconds`; `_is_held` of another process holds it for an instant."""
     from filelock import lock_descriptor
 
     deadline = time.monotonic() + seconds
@@ -116,40 +116,43 @@ def _takes_lock(descriptor: int, seconds: float) -> bool:
 
 
 def already_listening(directory: StateDirectory) -> ListenerStateError:
-    """The error of who would be the second listener of a directory."""
+    """Return the error of a second listener of a directory."""
     pid = listener_pid(directory)
     return ListenerStateError(
         f"a listener{f' (PID {pid})' if pid else ''} already records into {directory.path}",
         f"end it with: vdbevents stop {directory.path}",
+        error_id="listener-running",
     )
 
 
 def already_capturing(directory: StateDirectory) -> CaptureError:
-    """The error of who would be the second capture of a directory."""
+    """Return the error of a second capture of a directory."""
     pid = read_pid(directory.capture_pid)
     return CaptureError(
         f"a capture{f' (PID {pid})' if pid else ''} already records into {directory.path}",
-        f"end it with: kill {pid}" if pid else "find it among the processes, and send it SIGTERM",
+        f"end it with: kill {pid}" if pid else "find its process, and send it SIGTERM",
+        error_id="capture-running",
     )
 
 
 def already_serving(directory: StateDirectory) -> CaptureError:
-    """The error of who would be the second backend of a directory."""
+    """Return the error of a second backend of a directory."""
     return CaptureError(
         f"a backend already serves {directory.path}",
-        "end that one, or name another directory",
+        "end it, or choose another directory",
+        error_id="backend-running",
     )
 
 
 class ProcessLock:
-    """One process of a kind a directory: held until `release`, or until the process ends."""
+    """A lock that one process holds until `release`, or until it ends."""
 
     def __init__(self, path: Path, taken: Callable[[], VdbeventsError]) -> None:
-        """Takes the lock.
+        """Take the lock.
 
         Args:
-            path: its file, which is made where it is not there.
-            taken: makes the error for when another process holds it. Nothing was touched then.
+            path: its file, which is created if needed.
+            taken: returns the error to raise if another process holds it.
 
         Raises:
             InputError: its file cannot be opened.
@@ -163,5 +166,5 @@ class ProcessLock:
             raise taken()
 
     def release(self) -> None:
-        """Lets the next one start."""
+        """Release the lock."""
         os.close(self._descriptor)

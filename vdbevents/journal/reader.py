@@ -1,4 +1,4 @@
-"""Reading a journal: following it, and backward from its end."""
+"""Read a journal: follow it, or read it backward from its end."""
 
 import contextlib
 import os
@@ -15,14 +15,14 @@ _FOLLOWED_BLOCK = 1 << 20
 def follow(
     path: Path, *, from_end: bool, wait: Callable[[], bool], start: int | None = None
 ) -> Iterator[bytes]:
-    """The lines of a journal as they are written, each whole and with its newline.
+    """Yield the lines of a journal as they are written, each whole and with its newline.
 
-    A journal that is cleared goes on from its new beginning, one that is replaced with the new file.
+    After the journal is cleared or replaced, go on from the new beginning.
 
     Args:
         path: the journal; it need not exist yet.
-        from_end: whether to pass over what is in it already.
-        wait: called whenever there is no more for now; it should pause. True goes on, False ends.
+        from_end: whether to skip the lines that it has already.
+        wait: called when there are no more lines yet; it should pause, and return False to end.
         start: the byte to begin at, instead of the beginning or end.
     """
     for lines in follow_batches(path, from_end=from_end, wait=wait, start=start):
@@ -37,21 +37,21 @@ def follow_batches(
     start: int | None = None,
     tail: "Tail | None" = None,
 ) -> Iterator[list[bytes]]:
-    """The lines as `follow` has them, together with those that came meanwhile; about a MiB at most.
+    """Yield lines as `follow` does, in batches of about a MiB at most.
 
-    A `tail` of the journal, where there is one already, goes on from where it is, and is closed at the end.
+    A `tail` of the journal, if given, goes on from where it is; it is closed at the end.
     """
     seen = None
     try:
         while True:
-            # Before it is read: what comes meanwhile is a change.
+            # Before reading, so that lines written meanwhile count as a change.
             state = _state_of(path)
             if state is None or state != seen:
                 seen = state
                 if tail is None:
                     with contextlib.suppress(FileNotFoundError):
                         tail = Tail(path, None if from_end else start or 0)
-                # Whatever file comes later is new from its first line.
+                # A file that appears later is new from its first line.
                 from_end, start = False, None
                 if tail is not None:
                     while lines := tail.read():
@@ -67,9 +67,9 @@ def follow_batches(
 
 
 def _state_of(path: Path) -> tuple[int, ...] | None:
-    """What is another whenever a file was written or replaced; None where that cannot be told so cheaply."""
+    """Return a value that changes when a file is written or replaced; None if there is no cheap one."""
     if os.name != "posix":
-        # Windows tells the size of a file that is open elsewhere late.
+        # Windows updates the size of a file that is open elsewhere late.
         return None
     try:
         state = os.stat(path)  # noqa: PTH116 - a hundred times a second, at a third of the cost
@@ -79,7 +79,7 @@ def _state_of(path: Path) -> tuple[int, ...] | None:
 
 
 class Tail:
-    """The whole lines of a journal from an offset on; from its beginning where it was cleared meanwhile.
+    """The whole lines of a journal from an offset on, or from its beginning after it was cleared.
 
     Attributes:
         offset: the byte up to which it was read.
@@ -88,12 +88,12 @@ class Tail:
     MARK_BYTES = 64
 
     def __init__(self, path: Path, offset: int | None) -> None:
-        """Opens it; without an offset after the last line that is whole.
+        """Open it; without an offset, after its last whole line.
 
         Raises:
             OSError: it cannot be read.
         """
-        # Without a buffer: one would go on showing what was there before the file was cleared.
+        # Unbuffered: a buffer would still hold the bytes from before a clear.
         self._file = path.open("rb", buffering=0)
         size = self._file.seek(0, os.SEEK_END)
         self.offset = last_line_start(self._file.fileno(), size) if offset is None else offset
@@ -101,15 +101,15 @@ class Tail:
         self._remember()
 
     def read(self) -> list[bytes]:
-        """What came since, up to the last line that is whole; the rest may yet be cut off and replaced."""
+        """Return the whole lines since the last call; a torn end may still be repaired."""
         lines = self._whole_lines()
-        # Looked at after the reading: what was read stands behind what was there before only if that holds.
+        # Checked after reading: the lines follow the earlier ones only if the file was not cleared by then.
         if self.is_cleared():
             self.offset, self._mark = 0, b""
             lines = self._whole_lines()
         if lines:
             self.offset += sum(map(len, lines))
-            # A line begins with its time of receipt: in a cleared file none begins so at the same place.
+            # A line begins with its time of receipt, so a cleared file has other bytes at this place.
             self._mark_at, self._mark = self.offset - len(lines[-1]), lines[-1][: self.MARK_BYTES]
         return lines
 
@@ -118,15 +118,15 @@ class Tail:
         self._mark = self._bytes(self._mark_at, self.offset - self._mark_at)
 
     def is_cleared(self) -> bool:
-        """Whether other bytes are where we were: a cleared file may have grown to the same size since."""
+        """Return whether the file was cleared, even if it has grown to the same size since."""
         return self._bytes(self._mark_at, len(self._mark)) != self._mark
 
     def is_of(self, path: Path) -> bool:
-        """Whether the file is the one at `path` still."""
+        """Return whether the file is still the one at `path`."""
         return same_file(self._file.fileno(), path)
 
     def close(self) -> None:
-        """Closes the file. Harmless when repeated."""
+        """Close the file; no-op if it is closed."""
         self._file.close()
 
     def _whole_lines(self) -> list[bytes]:
@@ -143,9 +143,9 @@ class Tail:
 
 
 def backward(path: Path, needles: Sequence[bytes]) -> Iterator[bytes]:
-    """The whole lines of a journal that hold any of some texts, from its end to its beginning.
+    """Yield the whole lines of a journal that contain a needle, from the last to the first.
 
-    What is written while it is read is left out, and a journal that is not there has no lines.
+    Lines written meanwhile are skipped; a missing journal has no lines.
 
     Raises:
         OSError: it cannot be read.
@@ -159,10 +159,10 @@ def backward(path: Path, needles: Sequence[bytes]) -> Iterator[bytes]:
 
 
 def lines_backward(descriptor: int, needles: Sequence[bytes], most: int | None = None) -> Iterator[bytes]:
-    """The same of an open file, and of its last so many bytes; without their newlines."""
+    """Yield the same from an open file's last `most` bytes, without newlines."""
     end = os.lseek(descriptor, 0, os.SEEK_END)
     oldest = 0 if most is None else max(0, end - most)
-    # What stands before the first newline of a block goes on in the block before it.
+    # The part before a block's first newline continues a line of the block before it.
     rest: list[bytes] = []
     torn = True
     while end > oldest:
@@ -177,23 +177,23 @@ def lines_backward(descriptor: int, needles: Sequence[bytes], most: int | None =
         across = block[last + 1 :] + b"".join(reversed(rest))
         rest = [block[:first]]
         if not torn:
-            yield from _that_hold(needles, [across])
+            yield from _containing(needles, [across])
         torn = False
-        # Most blocks hold none, and need not be taken apart.
+        # Most blocks contain no needle, and need not be split.
         if first < last and any(block.find(needle, first, last) >= 0 for needle in needles):
-            yield from _that_hold(needles, reversed(block[first + 1 : last].split(b"\n")))
+            yield from _containing(needles, reversed(block[first + 1 : last].split(b"\n")))
     if not torn and end == 0:
-        yield from _that_hold(needles, [b"".join(reversed(rest))])
+        yield from _containing(needles, [b"".join(reversed(rest))])
 
 
-def _that_hold(needles: Sequence[bytes], lines: Iterable[bytes]) -> Iterator[bytes]:
+def _containing(needles: Sequence[bytes], lines: Iterable[bytes]) -> Iterator[bytes]:
     return (line for line in lines if any(needle in line for needle in needles))
 
 
 def connection_ids(path: Path) -> Iterator[str]:
-    """The ids that a journal's listeners have had, newest first.
+    """Yield the ids of the connections that a journal's listeners had, newest first.
 
-    A journal that was cleared tells in its first line of the connections before.
+    The first line of a cleared journal has the ids of earlier connections.
 
     Raises:
         OSError: it cannot be read.

@@ -1,4 +1,4 @@
-"""The state directory: where it is, and the names of its files."""
+"""The state directory: its location, and the names of its files."""
 
 import os
 from collections.abc import Mapping
@@ -21,17 +21,17 @@ class StateDirectory:
 
     @property
     def journal_lock(self) -> Path:
-        """Held for the length of one append."""
+        """Held during one append."""
         return self.path / "videodb_events.lock"
 
     @property
     def torn(self) -> Path:
-        """What was found of lines that a crash cut short, one piece a line."""
+        """Lines that a crash cut short, one on each line."""
         return self.path / "videodb_events.torn"
 
     @property
     def ws_id(self) -> Path:
-        """The id of the connection that stands, nothing else."""
+        """The id of the open connection, nothing else."""
         return self.path / "videodb_ws_id"
 
     @property
@@ -41,17 +41,17 @@ class StateDirectory:
 
     @property
     def listener_status(self) -> Path:
-        """What the listener says of itself, a JSON object."""
+        """The listener's status, a JSON object."""
         return self.path / "videodb_listener.json"
 
     @property
     def listener_lock(self) -> Path:
-        """Held by the listener for as long as it lives."""
+        """Held by the listener while it runs."""
         return self.path / "videodb_listener.lock"
 
     @property
     def listener_log(self) -> Path:
-        """What a listener that runs in the background would say on a terminal."""
+        """The messages of a listener in the background."""
         return self.path / "videodb_listener.log"
 
     @property
@@ -61,50 +61,58 @@ class StateDirectory:
 
     @property
     def capture_info(self) -> Path:
-        """What the capture records and what runs on it, a JSON object."""
+        """The capture's session, streams and pipelines, a JSON object."""
         return self.path / "videodb_capture_info.json"
 
     @property
     def capture_info_lock(self) -> Path:
-        """Held for the length of one change of `capture_info`, which the capture and the listener write."""
+        """Held during one change of `capture_info`, which the capture and the listener write."""
         return self.path / "videodb_capture_info.lock"
 
     @property
     def capture_lock(self) -> Path:
-        """Held by the capture for as long as it lives."""
+        """Held by the capture while it runs."""
         return self.path / "videodb_capture.lock"
 
     @property
     def backend_lock(self) -> Path:
-        """Held by the backend for as long as it lives."""
+        """Held by the backend while it runs."""
         return self.path / "videodb_backend.lock"
 
     @property
     def backend_credentials(self) -> Path:
-        """What callers of the backend have to know, a JSON object."""
+        """The secrets of the backend's callers, a JSON object."""
         return self.path / "videodb_backend_credentials.json"
 
     def create(self) -> None:
-        """Makes the folder, mode 0700; one that exists keeps its mode.
+        """Create the folder with mode 0700; an existing one keeps its mode.
 
         Raises:
-            InputError: it cannot be made, or is no folder that one can write to.
+            InputError: it cannot be created, or is not a writable folder.
         """
-        hint = "name another directory, or set VIDEODB_EVENTS_DIR"
+        hint = "choose another directory, or set VIDEODB_EVENTS_DIR"
         try:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
         except FileExistsError:
-            raise InputError(f"{self.path} is a file, not a directory", hint) from None
+            raise InputError(
+                f"{self.path} is a file, not a directory", hint, error_id="state-directory-is-file"
+            ) from None
         except OSError as error:
-            raise InputError(f"cannot create the directory {self.path}: {error.strerror}", hint) from error
+            raise InputError(
+                f"cannot create the directory {self.path}: {error.strerror}",
+                hint,
+                error_id="state-directory-unusable",
+            ) from error
         if not os.access(self.path, os.W_OK | os.X_OK):
-            raise InputError(f"the directory {self.path} is not writable", hint)
+            raise InputError(
+                f"the directory {self.path} is not writable", hint, error_id="state-directory-unusable"
+            )
 
 
 def locate_state(argument: Path | None, environ: Mapping[str, str], home: Path) -> StateDirectory:
-    """The state directory: the argument, else `VIDEODB_EVENTS_DIR`, else `$XDG_STATE_HOME/videodb`.
+    """Return the directory `argument`, else `VIDEODB_EVENTS_DIR`, else `$XDG_STATE_HOME/videodb`.
 
-    Without `XDG_STATE_HOME` (or with a relative one, which the XDG specification says to ignore) that is
+    If `XDG_STATE_HOME` is unset or relative (the XDG specification ignores that), the last one is
     `~/.local/state/videodb`.
     """
     if argument is not None:

@@ -56,7 +56,7 @@ def status_of(
         },
         "gaps": counts.gaps,
         "unrecovered": counts.unrecovered,
-        "open_gaps": [gap.told() for gap in itertools.islice(counts.open_gaps.values(), _MOST_GAPS)],
+        "open_gaps": [gap.data() for gap in itertools.islice(counts.open_gaps.values(), _MOST_GAPS)],
         "stale": stale,
         "dropped": counts.dropped,
         "disk_trouble": disk.trouble,

@@ -170,7 +170,7 @@ class ListenerMachine:
 
     def _open_gap(self, since_ms: int, until_ms: int, reason: str, now: Moment, dropped: int = 0) -> Append:
         gap = Gap(self.new_gap_id(), since_ms, until_ms, reason, dropped=dropped)
-        return self._own(GAP_EVENT, gap.told(), now)
+        return self._own(GAP_EVENT, gap.data(), now)
 
     def new_gap_id(self) -> str:
         """Return a new id for a gap."""

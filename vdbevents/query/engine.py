@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vdbevents.events.gaps import told_by
+from vdbevents.events.gaps import gaps_in
 from vdbevents.query import statements
 from vdbevents.query.byte_ranges import literal
 from vdbevents.query.cache.index import (
@@ -110,7 +110,7 @@ class _Search:
             skipped=unreadable + rejected + sum(segment.unreadable for segment in segments),
             count=count,
             span=None if first is None else (first, last),
-            gaps=told_by([*self._cache.gap_lines, *own_lines]),
+            gaps=gaps_in([*self._cache.gap_lines, *own_lines]),
             breaks=breaks,
             resources=resources.pop_all(),
         )

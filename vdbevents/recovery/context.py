@@ -129,7 +129,7 @@ class RecoveryContext:
     def open_gap(self, since_ms: int, until_ms: int, reason: str, streams: tuple[str, ...]) -> str:
         """Append an open gap of some streams; return its id."""
         gap = gaps.Gap(self.host.machine.new_gap_id(), since_ms, until_ms, reason, streams=streams)
-        self.write(gaps.EVENT, gap.told())
+        self.write(gaps.EVENT, gap.data())
         return gap.id
 
 

@@ -127,7 +127,7 @@ class GapFiller:
             for gap in backfill.close(others)
         ]
         for gap in closed:
-            context.write(GAP_EVENT, gap.told())
+            context.write(GAP_EVENT, gap.data())
         self._report(backfill.recovered, sorted({it.what for gap in closed for it in gap.missing if it.lost}))
         await self._drop_former()
         for stream_id, stale in self.stale.items():

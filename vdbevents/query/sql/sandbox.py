@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from vdbevents.errors import InputError, StorageError
-from vdbevents.events.gaps import told_by
+from vdbevents.events.gaps import gaps_in
 from vdbevents.query.byte_ranges import Closeable, literal
 from vdbevents.query.cache import schema
 from vdbevents.query.cache.index import Cache, CacheUnreadableError
@@ -319,7 +319,7 @@ def _fill(connection: "DuckDBPyConnection", source: JournalSnapshot) -> None:
     for statement in statements:
         connection.execute(statement.sql, statement.values)
     own_lines = [line for (line,) in connection.execute(schema.OURS).fetchall()]
-    for gap in told_by([*source.cache.gap_lines, *own_lines]):
+    for gap in gaps_in([*source.cache.gap_lines, *own_lines]):
         row = [gap.id, gap.since_ms, gap.until_ms, gap.reason, gap.status, sum(gap.recovered.values())]
         connection.execute(views.GAP, row)
 
