@@ -3,7 +3,7 @@
 Both are read and checked before the command line, and given to it as click's `default_map`. So flags win over
 variables, and variables over the file. A mistake stops the commands that it concerns, and no other.
 
-click's `auto_envvar_prefix` is not used: it would rename the variables of 45 of 233 options (`AS_JSON` for
+click's `auto_envvar_prefix` is not used: it would rename the variables of 43 of 231 options (`AS_JSON` for
 `JSON`), split the lists of 20 at blanks, accept a variable for `--help`, and find no mistake in a variable's
 name. It would save four lines: those that look a variable up.
 """
@@ -44,12 +44,8 @@ _Path = tuple[str, ...]
 class OptionSetting(NamedTuple):
     """The value of an option without a flag.
 
-    Attributes:
-        command: the command as typed after `vdbevents`.
-        option: the long name, without dashes.
-        value: the value, as in JSON.
-        source: `default`, `config.toml`, or the variable's name.
-        variable: the variable that sets it.
+    `command` is as typed after `vdbevents`, `option` the long name without dashes, `value` as in JSON;
+    `source` is `default`, `config.toml` or a variable's name, `variable` the variable that sets it.
     """
 
     command: str
