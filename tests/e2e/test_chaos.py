@@ -6,7 +6,10 @@ import sys
 import pytest
 from support.patience import patient
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="limits of another process are Linux'")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform != "linux", reason="limits of another process are Linux'"),
+]
 
 SECONDS = 35.0
 LONGEST = 6.0

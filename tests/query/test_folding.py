@@ -9,6 +9,7 @@ from itertools import pairwise
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 from support.databases import search
+from support.effort import examples
 
 from vdbevents.events import fields
 from vdbevents.query.filters import Event, Filters
@@ -446,7 +447,9 @@ messages = st.builds(lambda head, top, data: head | top | data, heads, members, 
 ))  # fmt: skip
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=examples(25), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(st.lists(messages, min_size=20, max_size=80))
 def test_whatever_an_event_looks_like_it_is_folded_as_the_reference_does(tmp_path, events):
     def key(pair):
@@ -500,7 +503,7 @@ any_event = st.builds(
 )
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(25), deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.lists(any_event, min_size=20, max_size=60))
 def test_python_and_sql_read_the_same_from_any_event(tmp_path, events):
     found = fold(tmp_path, *({"unix_ts": number, **event} for number, event in enumerate(events)))

@@ -6,6 +6,7 @@ from datetime import UTC
 
 import pytest
 from hypothesis import given, settings, strategies as st
+from support.effort import examples
 
 from vdbevents.query import collapse, engine, hostnames, merge
 from vdbevents.query.filters import Event, Filters
@@ -350,7 +351,7 @@ def test_a_name_that_was_given_is_kept_and_no_other_is_called_so():
 
 
 @given(st.lists(st.lists(st.sampled_from("abc"), min_size=1, max_size=4).map(tuple), max_size=8))
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 def test_two_places_are_never_called_alike(paths):
     names = hostnames.names([hostnames.Place(path) for path in paths])
 

@@ -8,6 +8,7 @@ import duckdb
 import pytest
 from hypothesis import HealthCheck, example, given, settings, strategies as st
 from support.databases import search
+from support.effort import examples
 
 from vdbevents.events.envelope import envelop
 from vdbevents.query import columns as query_columns, snapshot
@@ -253,7 +254,7 @@ LINES = (
 )
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(20), deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.lists(LINES, min_size=5, max_size=12))
 @example(['{"ts":"","unix_ts":2,"channel":"transcript","data":{"text":"","is_final":1e400}}'])
 @example(['{"ts":"","unix_ts":true,"channel":"transcript","data":{"text":""}}'])
@@ -397,7 +398,7 @@ filters = st.builds(
 )
 
 
-@settings(max_examples=5, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(5), deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     journals,
     st.lists(filters, min_size=4, max_size=4),

@@ -2,6 +2,7 @@
 
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
+from support.effort import examples
 from support.gap_simulation import world
 
 from vdbevents.events import gaps
@@ -77,7 +78,7 @@ def assert_complete_after(story, **options):
 
 
 # An interpreter that is slow to begin with makes a slow example: that mic nothing.
-patient = settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+patient = settings(max_examples=examples(200), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 @patient

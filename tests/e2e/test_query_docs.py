@@ -16,7 +16,7 @@ from test_docs import COMMANDS
 
 from vdbevents.query.sql.views import VIEWS
 
-DOCS = Path(__file__).parent.parent / "docs"
+DOCS = Path(__file__).parents[2] / "docs"
 
 
 def examples(page):
