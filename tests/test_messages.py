@@ -1,6 +1,7 @@
-"""Errors are recognised by their id, whatever they are worded like."""
+"""Every error has an id, and one file shows how all errors are worded."""
 
 import json
+import re
 
 import pytest
 from support import messages
@@ -12,11 +13,12 @@ KNOWN = (
     Message("request-failed", f"could not {VALUE}: {VALUE}", "", "a.py:3"),
     Message("key-refused", f"could not {VALUE}: {VALUE}", "", "a.py:4"),
     Message("session-failed", VALUE, "", "a.py:5"),
-    Message("", f"there is no journal in {VALUE} at all", "", "a.py:6"),
+    Message(None, f"there is no journal in {VALUE} at all", "", "a.py:6"),
+    Message(VALUE, f"gave up after {VALUE} attempts: {VALUE}", "", "a.py:7"),
 )
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def known(monkeypatch):
     monkeypatch.setattr(messages, "messages", lambda: KNOWN)
 
@@ -30,10 +32,11 @@ def known(monkeypatch):
         ("vdbevents: waiting\nvdbevents: there is no journal in /a at all\n", "journal-missing"),
         ("vdbevents: there is no journal in /a\nvdbevents: gone\n", "journal-missing"),
         ("vdbevents: started\nvdbevents: gone\n", "session-failed"),
+        ("vdbevents: gave up after 5 attempts: a: there is no journal in /a\n", "journal-missing"),
         (json.dumps({"level": "error", "error_id": "other", "message": "x"}) + "\n", "other"),
     ],
 )
-def test_the_id_of_the_last_error_is_found_by_its_most_fixed_wording(stderr, error_id):
+def test_the_id_of_the_last_error_is_found_by_its_most_fixed_wording(known, stderr, error_id):
     assert error_id_in(stderr) == error_id
 
 
@@ -45,7 +48,7 @@ def test_the_id_of_the_last_error_is_found_by_its_most_fixed_wording(stderr, err
         ("vdbevents: could not read: gone\n", "several errors look like this"),
     ],
 )
-def test_an_error_that_cannot_be_told_from_others_is_refused(stderr, complaint):
+def test_an_error_that_cannot_be_told_from_others_is_refused(known, stderr, complaint):
     with pytest.raises(AssertionError, match=complaint):
         error_id_in(stderr)
 
@@ -65,7 +68,6 @@ def test_templates_are_read_from_calls_variables_and_choices(tmp_path, monkeypat
         "    def __init__(self, message, error_id=''):\n"
         "        super().__init__(message, error_id=error_id)\n"
     )
-    monkeypatch.undo()
     monkeypatch.setattr(messages, "PACKAGE", tmp_path)
     monkeypatch.setattr(messages, "ROOT", tmp_path)
 
@@ -74,3 +76,9 @@ def test_templates_are_read_from_calls_variables_and_choices(tmp_path, monkeypat
         Message("value-invalid", "nothing given", "look", "module.py:7"),
         Message("made", VALUE, "", "module.py:9"),
     )
+
+
+def test_every_error_has_an_id():
+    assert [message.place for message in messages.messages() if message.error_id is None] == []
+    ids = {message.error_id for message in messages.messages()} - {VALUE}
+    assert [error_id for error_id in ids if not re.fullmatch("[a-z]+(-[a-z0-9]+)+", error_id)] == []

@@ -25,7 +25,7 @@ _PREFIX = "vdbevents: "
 
 
 class Message(NamedTuple):
-    """One way to raise an error: its id ("" if it has none) and its templates."""
+    """One way to raise an error: its id (None without one, `VALUE` if it is computed) and its templates."""
 
     error_id: str
     message: str
@@ -56,15 +56,34 @@ def error_id_in(stderr):
         if line.startswith("{") and (error_id := json.loads(line).get("error_id")):
             return error_id
     texts = [line.removeprefix(_PREFIX) for line in reversed(lines) if line.startswith(_PREFIX)]
-    known = sorted((it for it in messages() if it.error_id), key=lambda it: -it.literal_length)
     # A message that is only a variable matches anything: it counts last.
     for is_fixed, text in itertools.product((True, False), texts):
-        fitting = [it for it in known if bool(it.literal_length) is is_fixed and it.matches(text)]
-        ids = {it.error_id for it in fitting if it.literal_length == fitting[0].literal_length}
+        fitting = [it for it in _fitting(text) if bool(it.literal_length) is is_fixed]
+        longest = max((it.literal_length for it in fitting), default=0)
+        ids = {it.error_id for it in fitting if it.literal_length == longest}
         assert len(ids) <= 1, f"several errors look like this, check the exit code: {ids}: {text}"
         if ids:
             return ids.pop()
     raise AssertionError(f"no error with an id in: {stderr}")
+
+
+def _fitting(text):
+    """Yield the messages with a fixed id that a text may be.
+
+    An error that takes over the id of another ends with the other's message: `could not X: no such Y`.
+    """
+    known = [it for it in messages() if it.error_id not in (None, VALUE)]
+    yield from (it for it in known if it.matches(text))
+    if any(it.matches(text) for it in messages() if it.error_id == VALUE and it.literal_length):
+        _, *endings = _endings(text)
+        yield from (it for it in known for ending in endings if it.literal_length and it.matches(ending))
+
+
+def _endings(text):
+    """Yield a text, and what is left of it after each colon."""
+    while text:
+        yield text
+        text = text.partition(": ")[2]
 
 
 @functools.cache
@@ -82,7 +101,9 @@ def messages():
 def snapshot():
     """Return the text of the snapshot: every id with its messages and hints, sorted."""
     parts = []
-    by_id = sorted((it.error_id, it.message, it.hint) for it in messages() if it.error_id)
+    by_id = sorted(
+        (it.error_id, it.message, it.hint) for it in messages() if it.error_id not in (None, VALUE)
+    )
     for error_id, entries in itertools.groupby(by_id, key=lambda entry: entry[0]):
         lines = [error_id]
         for (_, message, hint), _ in itertools.groupby(entries):
@@ -132,15 +153,16 @@ class _Collector(ast.NodeVisitor):
         # A function that builds an error takes its id as an error does.
         if not (is_error or "error_id" in named) or "super()" in ast.unparse(node.func):
             return
-        error_ids = self._texts(named["error_id"]) if "error_id" in named else [""]
+        error_ids = self._texts(named["error_id"]) if "error_id" in named else [None]
         positional = [it for it in node.args if not isinstance(it, ast.Starred)]
         message = named.get("message", positional[0] if positional else None)
         hint = named.get("hint", positional[1] if len(positional) > 1 else None)
         for error_id, text, advice in itertools.product(
             error_ids, self._texts(message), self._texts(hint) if hint is not None else [""]
         ):
-            constant_id = "" if VALUE in error_id else error_id
-            self._found.append(Message(constant_id, text, advice, f"{self._file}:{node.lineno}"))
+            computed = error_id is not None and VALUE in error_id
+            place = f"{self._file}:{node.lineno}"
+            self._found.append(Message(VALUE if computed else error_id, text, advice, place))
 
     def _texts(self, node, depth=0):
         """Every text that an expression can have, with `VALUE` for what is not known."""
