@@ -2,7 +2,7 @@
 
 import json
 import secrets
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 from vdbevents.errors import InputError
 from vdbevents.journal import files, state
@@ -57,9 +57,8 @@ def make_credentials(directory: state.StateDirectory) -> BackendCredentials:
     if existing is not None:
         return existing
     created = BackendCredentials(secrets.token_urlsafe(32), secrets.token_urlsafe(32))
-    content = json.dumps({"token": created.token, "webhook_secret": created.webhook_secret}, indent=1)
     try:
-        files.replace_file(directory.backend_credentials, content.encode())
+        files.replace_file(directory.backend_credentials, json.dumps(asdict(created), indent=1).encode())
     except OSError as error:
         raise files.unusable(directory.backend_credentials, error) from error
     return created

@@ -26,10 +26,6 @@ class InfoFile:
         self._own_sessions = own_sessions
         self._guard = asyncio.Lock()
 
-    def read(self) -> _Content:
-        """Return the file's content; empty without a file."""
-        return files.read_object(self._path)
-
     async def write(self, session: ServedSession, *, take_over: bool) -> None:
         """Write a session's state; replace another session's only if `take_over`."""
         ours = _content(session)

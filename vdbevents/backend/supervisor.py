@@ -89,7 +89,7 @@ class Supervisor:
         for event in await asyncio.to_thread(self._journal.read_past):
             self._take(event)
         self._is_restored = True
-        self._sessions.restore_info(self._info_file.read())
+        self._sessions.restore_info(files.read_object(self._options.directory.capture_info))
         kept = [session.to_dict() for session in self._sessions if session.is_remembered]
         await self._record(SERVING_EVENT, {**serving, "sessions": kept})
 
