@@ -6,8 +6,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from vdbevents import cloud
-from vdbevents.backend.info_file import InfoFile
 from vdbevents.backend.listener_keeper import ListenerKeeper
+from vdbevents.backend.served_info import ServedInfoFile
 from vdbevents.backend.served_session import STARTED_EVENT, ServedSession
 from vdbevents.errors import ServiceUnreachableError, VdbeventsError
 from vdbevents.journal import files
@@ -25,7 +25,7 @@ class PipelineStarter:
     account: cloud.Account
     settings: plan.PipelineSettings
     listener: ListenerKeeper
-    info_file: InfoFile
+    info_file: ServedInfoFile
     record: Record
     say: Reporter
     event_guard: asyncio.Lock = field(default_factory=asyncio.Lock)

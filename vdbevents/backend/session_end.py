@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from vdbevents.backend.info_file import InfoFile
 from vdbevents.backend.pipeline_starter import Record
+from vdbevents.backend.served_info import ServedInfoFile
 from vdbevents.backend.served_session import ENDED_EVENT, ServedSession
 from vdbevents.journal import files
 from vdbevents.sessions import plan
@@ -17,7 +17,7 @@ LONGEST_SHOWN = 500
 class EndRecorder:
     """Write what a session has come to into the info file and the journal; raise OSError if that fails."""
 
-    info_file: InfoFile
+    info_file: ServedInfoFile
     record: Record
     say: Reporter
 

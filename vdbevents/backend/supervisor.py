@@ -12,10 +12,10 @@ from functools import partial
 from typing import Any, Final
 
 from vdbevents import cloud
-from vdbevents.backend.info_file import InfoFile
 from vdbevents.backend.journal_follower import JournalFollower
 from vdbevents.backend.listener_keeper import ListenerKeeper
 from vdbevents.backend.pipeline_starter import PipelineStarter
+from vdbevents.backend.served_info import ServedInfoFile
 from vdbevents.backend.served_session import SERVING_EVENT, SESSION_EVENT, ServedSession, SessionRegistry
 from vdbevents.backend.session_end import LONGEST_SHOWN, EndRecorder
 from vdbevents.backend.status_checks import StatusChecks
@@ -65,7 +65,7 @@ class Supervisor:
         self._tasks = BackgroundTasks(say)
         self._sessions = SessionRegistry(options.end_user_id, options.metadata, options.pipelines.alerts)
         self._journal = JournalFollower(options.directory.journal, say, self._stopped)
-        self._info_file = InfoFile(options.directory, self._sessions)
+        self._info_file = ServedInfoFile(options.directory, self._sessions)
         self._listener = ListenerKeeper(
             options.directory, options.listener, options.step_seconds, say, self._stopped
         )

@@ -13,7 +13,7 @@ from vdbevents.sessions.capture_info import merge_bindings, unended_sessions
 _Content = dict[str, Any]
 
 
-class InfoFile:
+class ServedInfoFile:
     """Write a session into the info file, which has room for one: that which became active last.
 
     The methods that write raise OSError.
