@@ -16,8 +16,10 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from vdbevents.events.gaps import Gap
+    from vdbevents.query.cache.index import Cache
     from vdbevents.query.search_result import SearchResult
     from vdbevents.query.sql.sandbox import SqlRows
+    from vdbevents.times import Window
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -96,53 +98,32 @@ class OpenJournal:
     ) -> "QueryResult":
         """Return the events that match all arguments, which are the options of `vdbevents query`.
 
-        Args:
-            last: a duration until now, or until `until`, such as `10m`.
-            since: a text as `vdbevents query` takes it, or a `datetime`, in `tz` if it names no zone.
-            until: the same.
-            on: a day.
-            tz: the zone of times that name none: a name, an offset, or a `tzinfo`.
-            by: compare the time of receipt, or of the event itself.
-            grep: texts that must all match.
-            any_of: texts of which at least one must match.
-            none_of: texts that must not match.
-            ignore_case: None ignores case for each text without an upper-case letter.
-            extended: the texts are regular expressions (RE2).
-            whole_words: the texts match whole words only.
-            channel: any of these; the next five are lists of alternatives, too.
-            source: `mic`, `system_audio`, `screen`, `camera`.
-            stream: ids or names.
-            session: ids.
-            event: such as `capture_session.active`.
-            label: labels of alerts, exactly.
-            min_confidence: the confidence is at least this.
-            where: a SQL condition over the columns of the view `events`.
-            around: also all events within this duration before and after each match, such as `15s`.
-            limit: the newest N only.
-            offset: skip the newest N.
-            newest_first: the order.
-            interim: also unfinished transcripts that a final one replaced.
+        - `last`: a duration until now, or until `until`, such as `10m`.
+        - `since`, `until`, `on`: times, which may be `datetime`s in `tz` if they name no zone, or a day.
+        - `tz`: the zone of times that name none: a name, an offset, or a `tzinfo`.
+        - `by`: compare the time of receipt, or of the event itself.
+        - `grep`, `any_of`, `none_of`: texts of which all, at least one, or none must match.
+        - `ignore_case`: None ignores case for each text without an upper-case letter.
+        - `extended`, `whole_words`: the texts are regular expressions (RE2), or match whole words only.
+        - `channel`, `source`, `stream`, `session`, `event`, `label`: any of these.
+        - `min_confidence`: the confidence is at least this.
+        - `where`: a SQL condition over the columns of the view `events`.
+        - `around`: also all events within this duration before and after each match, such as `15s`.
+        - `limit`, `offset`: the newest N only, after the newest M were skipped.
+        - `newest_first`: the order.
+        - `interim`: also unfinished transcripts that a final one replaced.
 
         Raises:
             InputError: an argument cannot be parsed, or the journal cannot be read.
             StorageError: memory and temporary space are used up.
         """
-        from vdbevents.query.cache.seal_policy import present_cache
         from vdbevents.query.engine import search
         from vdbevents.query.filters import Filters
-        from vdbevents.times import parse_duration, parse_window, parse_zone
+        from vdbevents.times import parse_duration, parse_zone
 
         zone = parse_zone(tz) if isinstance(tz, str) else tz
-        window = parse_window(
-            last=last,
-            since=_as_text(since, zone),
-            until=_as_text(until, zone),
-            on=on,
-            now=datetime.now(UTC),
-            zone=zone,
-        )
         filters = Filters(
-            window=window,
+            window=_window(zone, last=last, since=since, until=until, on=on),
             by_event=by == "event",
             grep=_texts(grep),
             any_of=_texts(any_of),
@@ -164,7 +145,7 @@ class OpenJournal:
             newest_first=newest_first,
             interim=interim,
         )
-        return QueryResult(search(self.journal, filters, present_cache(self.journal, self._cache_root)))
+        return QueryResult(search(self.journal, filters, self._cache()))
 
     def sql(self, query: str) -> list[dict[str, Any]]:
         """Return the rows of one SELECT over the views that `vdbevents sql --describe` lists, as dicts.
@@ -175,11 +156,15 @@ class OpenJournal:
             InputError: it is not a SELECT, it fails, or the journal cannot be read.
             StorageError: memory and temporary space are used up.
         """
-        from vdbevents.query.cache.seal_policy import present_cache
         from vdbevents.query.sql.sandbox import SqlTables
 
-        with SqlTables(self.journal, present_cache(self.journal, self._cache_root)) as tables:
+        with SqlTables(self.journal, self._cache()) as tables:
             return _dicts(tables.ask(query))
+
+    def _cache(self) -> "Cache | None":
+        from vdbevents.query.cache.seal_policy import present_cache
+
+        return present_cache(self.journal, self._cache_root)
 
 
 class QueryResult(Closeable):
@@ -282,6 +267,20 @@ def _moment(milliseconds: int | None) -> datetime | None:
 
 def _texts(given: Texts) -> tuple[str, ...]:
     return (given,) if isinstance(given, str) else tuple(given)
+
+
+def _window(
+    zone: tzinfo,
+    *,
+    last: str | None,
+    since: str | datetime | None,
+    until: str | datetime | None,
+    on: str | None,
+) -> "Window":
+    from vdbevents.times import parse_window
+
+    texts = [_as_text(moment, zone) for moment in (since, until)]
+    return parse_window(last=last, since=texts[0], until=texts[1], on=on, now=datetime.now(UTC), zone=zone)
 
 
 def _as_text(moment: str | datetime | None, zone: tzinfo) -> str | None:

@@ -12,9 +12,9 @@ from vdbevents.cli.command import put, reports
 from vdbevents.cli.diagnostics import ExitCode, is_terminal, wants_colour
 from vdbevents.cli.options import EnvironmentOptions
 from vdbevents.cli.query_follow import (
+    Unbuffered,
     following,
     journal_to_follow,
-    print_following,
     refuse_with_follow,
     remark_on_unreadable,
 )
@@ -29,8 +29,9 @@ if TYPE_CHECKING:
     from vdbevents.query.collapse import Runs
     from vdbevents.query.filters import Filters
     from vdbevents.query.merge import HostJournal, MergedResult
-    from vdbevents.query.output.rows import Output
+    from vdbevents.query.output.rows import Output, Sink
     from vdbevents.query.search_result import SearchResult
+    from vdbevents.query.statements import EventBatches
     from vdbevents.times import Window
 
 HELP = """Find events by time of receipt, text, and place.
@@ -144,9 +145,7 @@ def _follow(path: Path, filters: "Filters", style: _Style, gaps_command: Callabl
     with duck.interruptible(), following(path, filters, cache_of) as followed:
         if followed.found:
             _remark_on(followed.found, str(path), filters.window, gaps_command(path))
-        print_following(
-            followed, options.output.value, filters, style.fields, zone=style.zone, color=options.color
-        )
+        _write(followed, Unbuffered(sys.stdout.buffer), filters, style)
     return ExitCode.DONE
 
 
@@ -187,30 +186,42 @@ def _print(
 ) -> int:
     """Print the answer; return the number of events printed."""
     from vdbevents.cli.pager import paged
-    from vdbevents.query.output import write
 
     options = style.options
     if options.output is OutputFormat.PARQUET:
         return _print_parquet(answer, style.fields)
     use_pager = options.pager and options.output is OutputFormat.TEXT
-    colour = wants_colour(options.color, sys.stdout, os.environ)
     # The pager may be closed before all is written: that counts as shown.
     shown = answer.count - (runs.merged if runs else 0)
     with paged(sys.stdout.buffer, os.environ, wanted=use_pager) as stream:
-        shown = write.write(
-            answer,
-            cast("Output", options.output.value),
-            stream,
-            filters=filters,
-            colour=colour,
-            width=terminal_width(),
-            zone=style.zone,
-            fields=style.fields,
-            runs=runs,
-            hosts=hosts,
-        )
+        shown = _write(answer, stream, filters, style, runs, hosts=hosts)
     sys.stdout.flush()
     return shown
+
+
+def _write(
+    answer: "EventBatches",
+    stream: "Sink",
+    filters: "Filters",
+    style: _Style,
+    runs: "Runs | None" = None,
+    *,
+    hosts: bool = False,
+) -> int:
+    from vdbevents.query.output import write
+
+    return write.write(
+        answer,
+        cast("Output", style.options.output.value),
+        stream,
+        filters=filters,
+        colour=wants_colour(style.options.color, sys.stdout, os.environ),
+        width=terminal_width(),
+        zone=style.zone,
+        fields=style.fields,
+        runs=runs,
+        hosts=hosts,
+    )
 
 
 def _print_parquet(answer: "MergedResult", fields: tuple[str, ...] | None) -> int:

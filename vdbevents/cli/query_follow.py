@@ -1,25 +1,20 @@
 """`vdbevents query --follow`: the options it allows, and how it waits."""
 
-import os
 import select
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
-from vdbevents.cli.diagnostics import Color, wants_colour
 from vdbevents.cli.options import EnvironmentOptions
-from vdbevents.cli.tables import remark, terminal_width
+from vdbevents.cli.tables import remark
 from vdbevents.errors import InputError, options_conflict
 
 if TYPE_CHECKING:
-    from datetime import tzinfo
-
     from vdbevents.query.cache.index import Cache
     from vdbevents.query.filters import Filters
     from vdbevents.query.follow import Followed
-    from vdbevents.query.output.rows import Output
 
 
 _POLL_SECONDS: Final = 0.01
@@ -75,37 +70,15 @@ def following(journal: Path, filters: "Filters", cache_of: "Callable[[Path], Cac
     )
 
 
-def print_following(
-    followed: "Followed",
-    output: str,
-    filters: "Filters",
-    fields: tuple[str, ...] | None,
-    *,
-    zone: "tzinfo",
-    color: Color,
-) -> None:
-    """Print each batch as soon as it is read."""
-    from vdbevents.query.output import write as output_write
-
-    output_write.write(
-        followed,
-        cast("Output", output),
-        _Unbuffered(sys.stdout.buffer),
-        filters=filters,
-        colour=wants_colour(color, sys.stdout, os.environ),
-        width=terminal_width(),
-        zone=zone,
-        fields=fields,
-    )
-
-
 def remark_on_unreadable(count: int, journal: Path | str) -> None:
     """Print a remark with the number of unreadable lines."""
     lines = "line is" if count == 1 else "lines are"
     remark(f"{count} {lines} unreadable and left out, in {journal}")
 
 
-class _Unbuffered:
+class Unbuffered:
+    """Write each batch to a stream as soon as it is read."""
+
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
 
