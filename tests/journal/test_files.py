@@ -1,0 +1,91 @@
+"""State files are replaced whole, and read whole or not at all."""
+
+import errno
+import json
+import os
+import stat
+
+import pytest
+
+from vdbevents.journal import files, locks
+
+
+def test_a_state_file_is_replaced_whole_or_not_at_all(state, monkeypatch):
+    files.replace_file(state.ws_id, b"old")
+
+    def refuse(descriptor, content):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "write", refuse)
+    with pytest.raises(OSError, match="No space"):
+        files.replace_file(state.ws_id, b"new")
+    assert state.ws_id.read_bytes() == b"old"
+
+
+def test_a_state_file_that_could_not_be_replaced_leaves_nothing_behind(state, monkeypatch):
+    def refuse(descriptor):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    with pytest.raises(OSError, match="No space left"):
+        files.replace_file(state.ws_id, b"ws-1")
+
+    assert list(state.path.iterdir()) == []
+
+
+def capture_lock(state):
+    return locks.ProcessLock(state.capture_lock, lambda: locks.already_capturing(state))
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b'{"status":"recording"}', {"status": "recording"}),
+        (b' {"a":1}\n', {"a": 1}),
+        ('{"name":"名前"}'.encode(), {"name": "名前"}),
+        (b"{}", {}),
+        (b"", {}),
+        (b"\n", {}),
+        (b"null", {}),
+        (b"[]", {}),
+        (b'"text"', {}),
+        (b"5", {}),
+        (b'{"status":"reco', {}),
+        (b'{"a":1}{"b":2}', {}),
+        (b"\xff\xfe", {}),
+        (b'{"a":"\xff"}', {}),
+        (b"\0" * 100, {}),
+        (b'{"a":' + b"9" * 5000 + b"}", {}),
+        (None, {}),
+    ],
+)
+def test_an_object_is_read_whole_or_not_at_all(state, content, told):
+    if content is not None:
+        state.capture_info.write_bytes(content)
+
+    assert files.read_object(state.capture_info) == told
+
+
+def test_an_object_that_is_cut_at_any_byte_is_none(state):
+    whole = json.dumps({"status": "recording", "session": {"id": "cap-1"}}).encode()
+    for cut in range(len(whole)):
+        state.capture_info.write_bytes(whole[:cut])
+        assert files.read_object(state.capture_info) == {}, cut
+
+
+@pytest.mark.parametrize("content", [b"[" * 100_000, b'{"a":' * 100_000])
+def test_an_object_that_is_too_deep_to_be_read_is_none(state, content):
+    state.capture_info.write_bytes(content)
+
+    assert files.read_object(state.capture_info) == {}
+
+
+def test_the_files_of_a_capture_are_private_and_have_the_documented_names(state):
+    lock = capture_lock(state)
+    files.replace_file(state.capture_pid, b"1")
+    files.replace_file(state.capture_info, b"{}")
+    lock.release()
+
+    assert {path.name: stat.S_IMODE(path.stat().st_mode) for path in state.path.iterdir()} == dict.fromkeys(
+        ["videodb_capture.lock", "videodb_capture_info.json", "videodb_capture_pid"], 0o600
+    )

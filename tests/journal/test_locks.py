@@ -1,0 +1,319 @@
+"""Locks show which programs run on a state directory, and guard changes of its files."""
+
+import multiprocessing
+import os
+import signal
+import stat
+import subprocess
+import sys
+import threading
+
+import pytest
+from support.patience import PATIENCE
+
+from vdbevents.errors import CaptureError, InputError, ListenerStateError
+from vdbevents.journal import files, locks
+from vdbevents.journal.state import StateDirectory
+
+
+def listener_lock(state):
+    return locks.ProcessLock(state.listener_lock, lambda: locks.already_listening(state))
+
+
+def test_a_second_listener_is_told_the_pid_of_the_first(state):
+    lock = listener_lock(state)
+    files.replace_file(state.ws_pid, b"4711")
+
+    assert locks.listener_runs(state)
+    with pytest.raises(ListenerStateError, match=r"PID 4711") as raised:
+        listener_lock(state)
+    assert "vdbevents stop" in raised.value.hint
+    lock.release()
+    assert not locks.listener_runs(state)
+
+
+def test_a_pid_file_alone_makes_no_listener(state):
+    files.replace_file(state.ws_pid, str(os.getpid()).encode())
+
+    assert not locks.listener_runs(state)
+
+
+@pytest.mark.parametrize("content", [b"", b"abc", b"-1", b"12 13", b"\xff", "١٢".encode()])
+def test_a_pid_file_with_something_else_in_it_tells_nothing(state, content):
+    state.ws_pid.write_bytes(content)
+
+    assert locks.listener_pid(state) is None
+
+
+def test_who_asks_whether_a_listener_runs_is_not_taken_for_one(state):
+    listener_lock(state).release()
+    asked = []
+
+    def ask():
+        asked.extend(locks.listener_runs(state) for _ in range(2000))
+
+    askers = [threading.Thread(target=ask) for _ in range(3)]
+    for asker in askers:
+        asker.start()
+    for asker in askers:
+        asker.join()
+
+    assert not any(asked)
+
+
+def test_a_lock_that_cannot_be_used_is_an_error_with_a_cure(state):
+    state.listener_lock.mkdir()
+
+    with pytest.raises(InputError, match="cannot use"):
+        listener_lock(state)
+
+
+HOLD = """
+import sys
+from pathlib import Path
+from vdbevents.errors import CaptureError
+from vdbevents.journal.locks import ProcessLock, already_capturing
+from vdbevents.journal.state import StateDirectory
+directory = StateDirectory(Path(sys.argv[1]))
+try:
+    lock = ProcessLock(directory.capture_lock, lambda: already_capturing(directory))
+except CaptureError as error:
+    print(error.message, flush=True)
+    raise SystemExit(3)
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+def capture_lock(state):
+    return locks.ProcessLock(state.capture_lock, lambda: locks.already_capturing(state))
+
+
+def start_capture(state):
+    """A process that holds the capture's lock until its stdin is closed, and the first line that it said."""
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    process = subprocess.Popen([sys.executable, "-c", HOLD, str(state.path)], text=True, **pipes)
+    return process, process.stdout.readline().strip()
+
+
+def test_a_capture_runs_while_its_lock_is_held_and_not_a_moment_longer(state):
+    assert not locks.capture_runs(state)
+    lock = capture_lock(state)
+    assert locks.capture_runs(state)
+    lock.release()
+    assert not locks.capture_runs(state)
+
+
+def test_who_holds_one_lock_does_not_hold_the_other(state):
+    lock = capture_lock(state)
+    assert not locks.listener_runs(state)
+    lock.release()
+    lock = listener_lock(state)
+    assert not locks.capture_runs(state)
+    lock.release()
+
+
+def test_there_is_no_capture_where_there_is_no_directory(tmp_path):
+    (tmp_path / "file").touch()
+
+    assert not locks.capture_runs(StateDirectory(tmp_path / "nowhere"))
+    assert not locks.capture_runs(StateDirectory(tmp_path / "file"))
+
+
+def test_who_asks_whether_a_capture_runs_makes_no_file(state):
+    locks.capture_runs(state)
+
+    assert list(state.path.iterdir()) == []
+
+
+def test_a_pid_file_without_a_lock_is_no_capture(state):
+    state.capture_pid.write_text(str(os.getpid()))
+
+    assert not locks.capture_runs(state)
+    capture_lock(state).release()
+
+
+def test_the_second_capture_of_a_directory_is_refused_with_the_pid_of_the_first(state):
+    first, said = start_capture(state)
+    state.capture_pid.write_text(f"{first.pid}\n")
+    with pytest.raises(CaptureError) as raised:
+        capture_lock(state)
+    second, refusal = start_capture(state)
+    code = second.wait(PATIENCE)
+    for process in (first, second):
+        process.communicate(timeout=PATIENCE)
+
+    assert said == "held"
+    assert raised.value.message == f"a capture (PID {first.pid}) already records into {state.path}"
+    assert raised.value.hint == f"end it with: kill {first.pid}"
+    assert (refusal, code) == (raised.value.message, 3)
+    assert state.capture_pid.read_text() == f"{first.pid}\n"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL is POSIX's")
+def test_a_capture_that_is_killed_lets_the_next_one_begin(state):
+    process, said = start_capture(state)
+    assert (said, locks.capture_runs(state)) == ("held", True)
+    process.send_signal(signal.SIGKILL)
+    process.communicate(timeout=PATIENCE)
+
+    assert not locks.capture_runs(state)
+    capture_lock(state).release()
+
+
+@pytest.mark.parametrize("content", [None, "", "0", "no number", "-5", "1.5", "٣"])
+def test_a_capture_whose_pid_is_not_known_is_to_be_looked_for(state, content):
+    if content is not None:
+        state.capture_pid.write_text(content, encoding="utf-8")
+
+    error = locks.already_capturing(state)
+
+    assert error.message == f"a capture already records into {state.path}"
+    assert "kill" not in error.hint
+    assert "SIGTERM" in error.hint
+
+
+@pytest.mark.parametrize(
+    ("content", "pid"),
+    [
+        (b"123", 123),
+        (b" 123\n", 123),
+        (b"", None),
+        (b"\n", None),
+        (b"-1", None),
+        (b"1.5", None),
+        (b"12 34", None),
+        (b"abc", None),
+        (b"\xff\xfe", None),
+        ("٣".encode(), None),
+        (None, None),
+    ],
+)
+def test_a_process_id_is_read_or_there_is_none(state, content, pid):
+    if content is not None:
+        state.capture_pid.write_bytes(content)
+
+    assert locks.read_pid(state.capture_pid) == pid
+
+
+def test_what_cannot_be_opened_has_no_process_id(state):
+    state.capture_pid.mkdir()
+
+    assert locks.read_pid(state.capture_pid) is None
+    assert files.read_object(state.capture_pid) == {}
+
+
+def test_a_number_of_five_thousand_digits_is_no_process_id(state):
+    state.capture_pid.write_text("1" * 5000)
+
+    assert locks.read_pid(state.capture_pid) is None
+
+
+def test_a_capture_s_lock_that_cannot_be_used_is_an_error_with_a_cure(state):
+    state.capture_lock.mkdir()
+
+    with pytest.raises(InputError, match=f"cannot use {state.capture_lock}") as raised:
+        capture_lock(state)
+    assert raised.value.hint
+
+
+def changed(state, change):
+    locks.change_object(state.capture_info, state.capture_info_lock, change)
+    return files.read_object(state.capture_info)
+
+
+def test_a_change_sees_what_is_there_and_leaves_what_it_answers(state):
+    assert changed(state, lambda there: {**there, "é": 1}) == {"é": 1}
+    assert changed(state, lambda there: {**there, "b": 2}) == {"é": 1, "b": 2}
+    assert stat.S_IMODE(state.capture_info.stat().st_mode) == 0o600
+    assert stat.S_IMODE(state.capture_info_lock.stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[1]", b"\xff", b"null"])
+def test_what_cannot_be_read_counts_as_an_empty_object(state, content):
+    state.capture_info.write_bytes(content)
+    seen = []
+
+    assert changed(state, lambda there: seen.append(there) or {"a": 1}) == {"a": 1}
+    assert seen == [{}]
+
+
+def test_a_change_that_answers_nothing_leaves_the_file_as_it_is(state):
+    changed(state, lambda _: {"a": 1})
+    before = state.capture_info.stat()
+
+    changed(state, lambda _: None)
+
+    after = state.capture_info.stat()
+    assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+
+
+def test_a_change_that_answers_nothing_makes_no_file(state):
+    changed(state, lambda _: None)
+
+    assert not state.capture_info.exists()
+
+
+def test_half_a_surrogate_pair_does_not_stop_a_change(state):
+    assert changed(state, lambda _: {"a": "x\ud800"}) == {"a": "x?"}
+
+
+def test_a_change_that_fails_leaves_the_file_and_the_lock_free(state):
+    def fail(there):
+        raise ValueError(there)
+
+    changed(state, lambda _: {"a": 1})
+    with pytest.raises(ValueError, match="a"):
+        changed(state, fail)
+
+    assert changed(state, lambda there: {**there, "b": 2}) == {"a": 1, "b": 2}
+
+
+def test_a_lock_that_is_held_for_too_long_is_an_error_and_what_was_there_stands(state, monkeypatch):
+    import filelock
+
+    monkeypatch.setattr(locks, "LOCK_PATIENCE_SECONDS", 0.05)
+    changed(state, lambda _: {"a": 1})
+    with filelock.FileLock(state.capture_info_lock), pytest.raises(OSError, match="another process"):
+        changed(state, lambda _: {"a": 2})
+
+    assert files.read_object(state.capture_info) == {"a": 1}
+
+
+# However slow the disk is: who waits for a lock may be passed over until all others are done.
+LONG_PATIENCE_SECONDS = 300
+
+
+def test_threads_that_change_at_once_lose_no_change(state, monkeypatch):
+    monkeypatch.setattr(locks, "LOCK_PATIENCE_SECONDS", LONG_PATIENCE_SECONDS)
+
+    def add(name):
+        for _ in range(25):
+            changed(state, lambda there: {**there, name: there.get(name, 0) + 1})
+
+    threads = [threading.Thread(target=add, args=(name,)) for name in "abcd"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert files.read_object(state.capture_info) == dict.fromkeys("abcd", 25)
+
+
+def _add(path, name):
+    locks.LOCK_PATIENCE_SECONDS = LONG_PATIENCE_SECONDS
+    state = StateDirectory(path)
+    for _ in range(25):
+        changed(state, lambda there: {**there, name: there.get(name, 0) + 1})
+
+
+def test_processes_that_change_at_once_lose_no_change(state):
+    spawn = multiprocessing.get_context("spawn")
+    processes = [spawn.Process(target=_add, args=(state.path, name)) for name in "abc"]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(LONG_PATIENCE_SECONDS)
+
+    assert [process.exitcode for process in processes] == [0, 0, 0]
+    assert files.read_object(state.capture_info) == dict.fromkeys("abc", 25)

@@ -1,0 +1,238 @@
+"""A slow or full disk does not stop the receiver, and no loss goes unmarked."""
+
+import errno
+import json
+import os
+import threading
+import time
+
+from support.journals import AT, LINE, append_once, lines_of, open_journal
+from support.patience import PATIENCE
+
+from vdbevents.events import duplicate_check, envelope
+from vdbevents.journal.append import Journal
+from vdbevents.journal.writer import JournalWriter
+
+
+def wait_until(condition, seconds=PATIENCE):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.005)
+
+
+def writer_of(state, **options):
+    defaults = {"hold_bytes": 1 << 20, "sync_seconds": 0.01, "clock_ms": lambda: AT}
+    return JournalWriter(open_journal(state), **{**defaults, **options})
+
+
+def test_what_is_put_is_written_in_its_order(state):
+    writer = writer_of(state)
+    for number in range(5000):
+        writer.put(b'{"n":%d}\n' % number, "c")
+
+    assert writer.close(10) == 0
+    assert [e["n"] for e in lines_of(state)] == list(range(5000))
+
+
+def test_while_the_disk_refuses_lines_are_held_and_then_written_in_order(state):
+    troubles = []
+    writer = writer_of(state, on_trouble=troubles.append)
+    writer.RETRY_SECONDS = 0.01
+    away = state.path.rename(state.path.with_name("away"))
+    for number in range(100):
+        assert writer.put(b'{"n":%d}\n' % number, "c")
+    wait_until(lambda: troubles)
+    away.rename(state.path)
+    wait_until(lambda: len(troubles) == 2)
+    writer.put(b'{"n":100}\n', "c")
+    writer.close(10)
+
+    assert troubles == ["No such file or directory", None]
+    assert [e["n"] for e in lines_of(state)] == list(range(101))
+
+
+def test_what_was_dropped_is_written_down_at_its_place_with_how_many_and_when(state):
+    times = iter(range(1000, 10**9, 1000))
+    dropped, troubles = [], []
+    writer = writer_of(
+        state,
+        hold_bytes=100,
+        clock_ms=lambda: next(times),
+        on_dropped=dropped.append,
+        on_trouble=troubles.append,
+    )
+    writer.RETRY_SECONDS = 0.01
+    away = state.path.rename(state.path.with_name("away"))
+    kept = [writer.put(b'{"n":0}\n', "a")]
+    wait_until(lambda: troubles)
+    kept += [writer.put(b'{"n":%d}\n' % number, "ab"[number % 2]) for number in range(1, 20)]
+    away.rename(state.path)
+    wait_until(lambda: dropped)
+    assert writer.put(b'{"n":"after"}\n', "a")
+    writer.close(10)
+
+    held = kept.count(True)
+    events = lines_of(state)
+    assert kept == [True] * held + [False] * (20 - held)
+    assert [e["n"] for e in events[:held]] == list(range(held))
+    assert events[held]["event"] == "listener.dropped"
+    data = events[held]["data"]
+    assert data["count"] == 20 - held
+    assert data["channels"] == {"a": 10 - held + held // 2, "b": 10 - held // 2}
+    assert data["since"] < data["until"]
+    assert events[held + 1]["n"] == "after"
+
+
+def test_a_line_larger_than_the_bound_is_written_while_the_disk_takes_lines(state):
+    writer = writer_of(state, hold_bytes=100)
+
+    writer.last_progress -= 3600
+    assert writer.put(b'"' + b"x" * 10_000 + b'"\n', "c")
+    assert writer.close(10) == 0
+    assert state.journal.stat().st_size == 10_003
+
+
+def test_closing_tells_how_much_could_not_be_written(state):
+    writer = writer_of(state)
+    writer.RETRY_SECONDS = 0.01
+    state.path.rename(state.path.with_name("away"))
+    for _ in range(7):
+        writer.put(LINE, "c")
+
+    assert writer.close(0.2) == 7
+
+
+def test_closing_waits_longer_for_a_disk_that_is_only_slow(state, monkeypatch):
+    begun, go_on = threading.Event(), threading.Event()
+    really_sync = os.fsync
+
+    def sync(descriptor):
+        begun.set()
+        go_on.wait()
+        really_sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", sync)
+    writer = writer_of(state, sync_seconds=0)
+    writer.put(LINE, "c")
+    begun.wait()
+    writer.put(LINE, "c")
+
+    assert writer.close(0.05, 0.05) == 1
+    threading.Timer(0.2, go_on.set).start()
+    assert writer.close(0.05, 60) == 0
+    assert state.journal.read_bytes() == LINE * 2
+
+
+def test_closing_waits_no_longer_for_a_disk_that_begins_to_refuse(state, monkeypatch):
+    begun, go_on = threading.Event(), threading.Event()
+
+    def refuse(_):
+        begun.set()
+        go_on.wait()
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    writer = writer_of(state, sync_seconds=0)
+    writer.put(LINE, "c")
+    begun.wait()
+    writer.put(LINE, "c")
+    threading.Timer(0.2, go_on.set).start()
+    asked = time.monotonic()
+
+    writer.close(0.05, 600)
+
+    assert time.monotonic() - asked < 300
+
+
+def test_lines_are_synced_within_the_time_that_was_set(state, monkeypatch):
+    synced = threading.Event()
+    really_sync = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda descriptor: (really_sync(descriptor), synced.set()))
+    writer = writer_of(state, sync_seconds=0.05)
+    writer.put(LINE, "c")
+
+    assert synced.wait(PATIENCE)
+    writer.close(5)
+
+
+def test_a_disk_that_cannot_sync_is_trouble_that_passes(state, monkeypatch):
+    troubles = []
+    failing = threading.Event()
+    failing.set()
+    really_sync = os.fsync
+
+    def sync(descriptor):
+        if failing.is_set():
+            raise OSError(errno.EIO, "Input/output error")
+        really_sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", sync)
+    writer = writer_of(state, sync_seconds=0, on_trouble=troubles.append)
+    writer.RETRY_SECONDS = 0.01
+    writer.put(LINE, "c")
+    wait_until(lambda: troubles == ["Input/output error"])
+    failing.clear()
+    wait_until(lambda: troubles == ["Input/output error", None])
+    writer.close(5)
+
+    assert state.journal.read_bytes() == LINE
+
+
+def test_an_error_that_nobody_foresaw_is_told_and_not_swallowed(state, monkeypatch):
+    crashed = []
+    writer = writer_of(state, on_crash=crashed.append)
+    monkeypatch.setattr(Journal, "append", lambda self, *_: 1 / 0)
+    writer.put(LINE, "c")
+
+    wait_until(lambda: crashed)
+    assert isinstance(crashed[0], ZeroDivisionError)
+
+
+def test_the_size_to_come_counts_what_waits_as_if_it_were_written(state):
+    opened = open_journal(state)
+    opened.append([LINE])
+    writer = JournalWriter(opened, hold_bytes=1 << 20, sync_seconds=1, clock_ms=lambda: AT)
+    expected = []
+    for number in range(500):
+        writer.put(LINE, "c")
+        expected.append(writer.expected_size == (number + 2) * len(LINE))
+    writer.close(10)
+
+    assert all(expected)
+    assert state.journal.stat().st_size == writer.expected_size
+
+
+def test_lines_that_sync_do_not_say_that_lines_can_be_written(state, monkeypatch):
+    troubles = []
+    writer = writer_of(state, sync_seconds=0.05, on_trouble=troubles.append)
+    writer.RETRY_SECONDS = 0.02
+    writer.put(LINE, "c")
+    wait_until(state.journal.exists)
+    synced = threading.Event()
+    really_sync = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda descriptor: (really_sync(descriptor), synced.set()))
+    away = state.path.rename(state.path.with_name("away"))
+    writer.put(LINE, "c")
+    wait_until(lambda: troubles)
+    synced.wait(0.5)
+    assert troubles == ["No such file or directory"]
+    away.rename(state.path)
+    wait_until(lambda: len(troubles) == 2)
+    writer.close(5)
+
+    assert state.journal.read_bytes() == LINE * 2
+
+
+def test_what_a_writer_is_given_once_is_left_out_where_it_is_told(state):
+    active = {"event": "capture_session.active", "capture_session_id": "cap-1"}
+    append_once(state, envelope.delivered_record(json.dumps(active).encode(), 1))
+    made = envelope.envelop(json.dumps({"channel": "capture_session", **active}).encode(), 2)
+    other = envelope.envelop(b'{"channel":"transcript"}', 2)
+    writer = writer_of(state)
+    writer.put(made.line, "capture_session", duplicate=duplicate_check.check_received(made.event))
+    writer.put(other.line, "transcript")
+
+    assert writer.close(5.0) == 0
+    assert [line.get("channel") for line in lines_of(state)] == [None, "transcript"]
+    assert writer.backlog_bytes == 0
