@@ -34,14 +34,7 @@ class ServiceSocket:
         feed: Callable[[Input], None],
         is_behind: Callable[[], bool],
     ) -> None:
-        """Connect to nothing yet.
-
-        Args:
-            credentials: for the service.
-            settings: times.
-            feed: takes an input.
-            is_behind: whether to read nothing for a moment: memory must stay flat in a flood.
-        """
+        """Connect to nothing yet. While `is_behind`, read nothing: memory must stay flat in a flood."""
         self._credentials = credentials
         self._settings = settings
         self._feed = feed

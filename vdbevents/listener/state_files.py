@@ -12,12 +12,7 @@ class StateFiles:
     """For one thread at a time: the one that writes the journal, until it has ended."""
 
     def __init__(self, directory: StateDirectory, report: Callable[[str], object]) -> None:
-        """Write nothing yet.
-
-        Args:
-            directory: where the files are.
-            report: called when a file cannot be written, once for each reason.
-        """
+        """Write nothing yet; call `report` when a file cannot be written, once for each reason."""
         self._directory = directory
         self._report = report
         self._unwritten_id: bytes | None = None

@@ -13,11 +13,7 @@ class DuplicateFilter:
     """
 
     def __init__(self, linger_seconds: float) -> None:
-        """Know nothing.
-
-        Args:
-            linger_seconds: how long after a fetch a live copy may still arrive.
-        """
+        """Know nothing; keep what is fetched for as long as a live copy may arrive."""
         self._linger_seconds = linger_seconds
         self._known: set[int] | None = None
         self._doubled: set[str] = set()

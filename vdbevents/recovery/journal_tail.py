@@ -33,13 +33,7 @@ class JournalTail:
     def __init__(
         self, gaps: Iterable[Gap], keys: Iterable[StreamChannel], session_ids: Iterable[str] = ()
     ) -> None:
-        """Have no line yet.
-
-        Args:
-            gaps: the open ones.
-            keys: whose records matter.
-            session_ids: the sessions of these.
-        """
+        """Take no line yet; only the records of `keys`, in sessions of these ids, matter."""
         self._unmarked = {gap.id: gap for gap in gaps}
         self._passed: dict[str, int] = {}
         self._newest: list[dict[StreamChannel, int]] = [{}]

@@ -85,12 +85,7 @@ class SessionFollower:
 
 
 def missing_events(session: CloudSession, known: Iterable[str]) -> list[dict[str, Any]]:
-    """Return the `capture_session` events that go further than the journal.
-
-    Args:
-        session: as the API returns it.
-        known: the statuses that the journal has.
-    """
+    """Return the `capture_session` events of a session that go further than the known statuses."""
     statuses = set(known)
     events: list[dict[str, Any]] = []
     furthest = max(map(_step, statuses), default=-1)

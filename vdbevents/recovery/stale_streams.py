@@ -23,11 +23,7 @@ class StaleWatch:
     """The screens that an index runs on, and those of them that are stale."""
 
     def __init__(self, seconds: float) -> None:
-        """Watch nothing yet.
-
-        Args:
-            seconds: how long a screen may go without a description; 0: forever.
-        """
+        """Let a screen go without a description for some seconds; 0: forever."""
         self._seconds = seconds
         self._since: dict[tuple[str, str, int], float] = {}
         self._looked = 0.0
@@ -40,8 +36,8 @@ class StaleWatch:
 
         Args:
             pipelines: all that run and are bound to the current connection.
-            last_seen: when the last description of each stream arrived.
-            now: seconds on the same clock.
+            last_seen: when the last description of each stream arrived, on the clock of `now`.
+            now: seconds on the monotonic clock.
         """
         was_paused, self._looked = now - self._looked > _LONGEST_PAUSE_SECONDS, now
         running = {it.stream.id: it for it in pipelines if it.kind == "visual_index"}

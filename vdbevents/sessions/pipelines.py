@@ -196,15 +196,7 @@ def attach_alerts(
 def watch_index(
     account: Account, stream_id: str, index_id: str, events: Sequence[tuple[str, str]], ws_id: str | None
 ) -> Mapping[str, AttachedAlert]:
-    """Attach an alert for each event to an index, unless it has one; return the alerts by label.
-
-    Args:
-        account: the API.
-        stream_id: the index's stream.
-        index_id: the index.
-        events: (label, event id).
-        ws_id: the WebSocket that the alerts are sent to.
-    """
+    """Attach an alert for each event (label, id) to an index, unless it has one; return them by label."""
     present = {str(alert.get("event_id")): alert for alert in account.list_alerts(stream_id, index_id)}
     alerts: dict[str, AttachedAlert] = {}
     for label, event_id in events:

@@ -133,12 +133,7 @@ def objects_in(info: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
 
 
 def pipeline_from(entry: Mapping[str, Any], streams: Mapping[str, lifecycle.Stream]) -> Pipeline | None:
-    """Read what `Pipeline.to_dict` wrote; None if it makes no sense.
-
-    Args:
-        entry: of an info file, or the data of a `listener.rebound` line.
-        streams: the session's, by their ids.
-    """
+    """Read what `Pipeline.to_dict` wrote, with the session's streams by id; None if it makes no sense."""
     kind = next((kind for kind in get_args(PipelineKind) if kind == entry.get("kind")), None)
     stream = streams.get(str(entry.get("stream_id")))
     if kind is None or stream is None:
@@ -201,10 +196,6 @@ def parse_batch(option: str, text: str, *, frames: int | None = None) -> Batch:
 
 def parse_alert(text: str, example: str = "--alert 'deploy=a deployment is mentioned'") -> tuple[str, str]:
     """Split `LABEL=TEXT` into label and prompt.
-
-    Args:
-        text: the user's.
-        example: for the hint.
 
     Raises:
         InputError: one of them is missing, or the label is too long.
