@@ -9,8 +9,8 @@ from typing import Final
 
 from vdbevents import cloud
 from vdbevents.capture.capture_context import CaptureContext, CaptureObserver, CaptureOptions
+from vdbevents.capture.capture_info_file import CaptureInfoFile
 from vdbevents.capture.ending import SessionEnd
-from vdbevents.capture.info_file import InfoFile
 from vdbevents.capture.listener_control import ListenerControl
 from vdbevents.capture.pipeline_tasks import PipelineTasks
 from vdbevents.capture.recording import SessionRecording
@@ -62,7 +62,7 @@ class OwnRecording(SessionRecording):
         self._account = own.account
         self._control = self._listener = ListenerControl(context, own.listener)
         self._pipelines = PipelineTasks(context, own.account, own.pipelines)
-        context.write_info = InfoFile(context, self._log).write
+        context.write_info = CaptureInfoFile(context, self._log).write
 
     async def _obtain_session(self) -> cloud.Token:
         journal_size = self._events.journal_size()

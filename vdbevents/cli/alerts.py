@@ -1,6 +1,7 @@
 """`vdbevents alerts`: creates, lists, enables and disables the alerts of a session."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
@@ -67,7 +68,7 @@ def create_alert(
     event_id = service.ask(lambda: find_event(service.account, label, prompt))
     attempts = Attempts(service)
     event = {"event_id": event_id, "label": label, "prompt": prompt}
-    rows = attempts.each([_attaching(service, *one, event, bound) for one in watched])
+    rows = attempts.each([partial(_attach, service, *one, event, bound) for one in watched])
     show_rows(rows, _ALERT_COLUMNS, as_json=options.as_json)
     if any(row["status"] == "disabled" for row in rows):
         remark(f"alert {label} is disabled", f"enable it: vdbevents alerts enable --label {label}")
@@ -79,21 +80,15 @@ def create_alert(
     return attempts.code
 
 
-def _attaching(
+def _attach(
     service: Service, stream: Stream, index: "Index", event: Mapping[str, str], ws_id: str | None
-) -> Callable[[], dict[str, Any]]:
+) -> dict[str, Any]:
     from vdbevents.sessions.pipelines import watch_index
 
     label = event["label"]
-
-    # Looks first: an attempt without an answer may have succeeded.
-    def call() -> dict[str, Any]:
-        events = [(label, event["event_id"])]
-        alert = watch_index(service.account, stream.id, index.id, events, ws_id)[label]
-        made = {**event, "alert_id": alert.id, "status": alert.status}
-        return {**_alert_row(stream, index, made), "created": alert.created}
-
-    return call
+    alert = watch_index(service.account, stream.id, index.id, [(label, event["event_id"])], ws_id)[label]
+    row = _alert_row(stream, index, {**event, "alert_id": alert.id, "status": alert.status})
+    return {**row, "created": alert.created}
 
 
 def _alert_row(stream: Stream, index: "Index", alert: Mapping[str, Any]) -> dict[str, Any]:
@@ -200,14 +195,11 @@ def _change_alerts(options: _AlertOptions, *, enabled: bool) -> ExitCode:
             f"the session has no {wanted}", "see: vdbevents alerts list", error_id="alert-missing"
         )
     attempts = Attempts(service)
-    changed = attempts.each([_changing(service, row, enabled=enabled) for row in rows])
+    changed = attempts.each([partial(_change, service, row, enabled=enabled) for row in rows])
     show_rows(changed, _ALERT_COLUMNS, as_json=options.as_json)
     return attempts.code
 
 
-def _changing(service: Service, row: Mapping[str, Any], *, enabled: bool) -> Callable[[], dict[str, Any]]:
-    def call() -> dict[str, Any]:
-        service.account.set_alert(row["stream_id"], row["index_id"], row["alert_id"], enabled=enabled)
-        return {**row, "status": "enabled" if enabled else "disabled"}
-
-    return call
+def _change(service: Service, row: Mapping[str, Any], *, enabled: bool) -> dict[str, Any]:
+    service.account.set_alert(row["stream_id"], row["index_id"], row["alert_id"], enabled=enabled)
+    return {**row, "status": "enabled" if enabled else "disabled"}

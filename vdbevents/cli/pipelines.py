@@ -1,6 +1,7 @@
 """`vdbevents pipelines`: starts, lists and stops the transcripts and indexes of a session."""
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
 
 import typer
@@ -206,21 +207,18 @@ def stop(
             raise no_index(index)
     running = [one for one in pipelines if one.status not in _ENDED]
     attempts = Attempts(service)
-    rows = attempts.each([_stopping(service, one) for one in running])
+    rows = attempts.each([partial(_stop, service, one) for one in running])
     show_rows(rows, _PIPELINE_COLUMNS, as_json=options.as_json)
     if not running:
         return nothing("no pipeline is running")
     return attempts.code
 
 
-def _stopping(service: Service, one: _Running) -> Callable[[], dict[str, Any]]:
+def _stop(service: Service, one: _Running) -> dict[str, Any]:
     from vdbevents.sessions.pipelines import stop_pipeline
 
-    def call() -> dict[str, Any]:
-        stop_pipeline(service.account, one.stream.id, one.id, engine=one.engine or None)
-        return one._replace(status="stopped").row()
-
-    return call
+    stop_pipeline(service.account, one.stream.id, one.id, engine=one.engine or None)
+    return one._replace(status="stopped").row()
 
 
 def no_index(index: str) -> InputError:

@@ -3,7 +3,7 @@
 import math
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -12,12 +12,13 @@ from vdbevents.cli.cloud_client import Service, begin, find_streams
 from vdbevents.cli.command import as_json, put, reports
 from vdbevents.cli.diagnostics import Color, ExitCode, wants_colour
 from vdbevents.cli.options import ColorOption, SessionOptions, StreamOption
+from vdbevents.cli.pipelines import indexes_of
 from vdbevents.cli.tables import iso, nothing, terminal_width
 from vdbevents.errors import InputError
 from vdbevents.events.lifecycle import Stream
 
 if TYPE_CHECKING:
-    from vdbevents.cloud import Index, Shot
+    from vdbevents.cloud import Shot
     from vdbevents.query.filters import Event
 
 
@@ -60,11 +61,10 @@ def search(
     channels: dict[str, str] = {}
     matches: list[tuple[Stream, Shot]] = []
     for one in streams:
-        indexes = service.ask(_listing(service, one))
+        indexes = indexes_of(service, one)
         channels |= {index.id: index.channel for index in indexes}
         if indexes:
-            shots = service.ask(_searching(service, one, question, limit))
-            matches += [(one, shot) for shot in shots]
+            matches += [(one, shot) for shot in _search(service, one, question, limit)]
     # The best matches, in the order of their times.
     matches.sort(key=lambda pair: -math.inf if pair[1].score is None else pair[1].score, reverse=True)
     matches = sorted(matches[:limit], key=lambda pair: pair[1].start or 0.0)
@@ -82,12 +82,8 @@ def search(
     )
 
 
-def _listing(service: Service, stream: Stream) -> "Callable[[], list[Index]]":
-    return lambda: service.account.list_indexes(stream.id)
-
-
-def _searching(service: Service, stream: Stream, question: str, most: int) -> "Callable[[], list[Shot]]":
-    return lambda: service.account.search(stream.id, question, most=most)
+def _search(service: Service, stream: Stream, question: str, most: int) -> "list[Shot]":
+    return service.ask(lambda: service.account.search(stream.id, question, most=most))
 
 
 def _to_dict(stream: Stream, shot: "Shot") -> dict[str, Any]:

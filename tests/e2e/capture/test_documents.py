@@ -145,12 +145,12 @@ def start_ai_pipelines(session):
     for rtstream in mics + system_audios:
         q = queue.Queue()
         start_ws_listener(q, name="TranscriptWatcher")
-        ws_id = q.get(timeout=PATIENCE)
+        ws_id = q.get(timeout=60)
         rtstream.start_transcript(ws_connection_id=ws_id)
 
         q = queue.Queue()
         start_ws_listener(q, name="AudioIndexWatcher")
-        ws_id = q.get(timeout=PATIENCE)
+        ws_id = q.get(timeout=60)
         rtstream.index_audio(
             prompt="Summarize what is being discussed",
             ws_connection_id=ws_id,
@@ -159,7 +159,7 @@ def start_ai_pipelines(session):
     for rtstream in displays:
         q = queue.Queue()
         start_ws_listener(q, name="VisualWatcher")
-        ws_id = q.get(timeout=PATIENCE)
+        ws_id = q.get(timeout=60)
         rtstream.index_visuals(
             prompt="In one sentence, describe what is on screen",
             ws_connection_id=ws_id,

@@ -12,7 +12,7 @@ from vdbevents.journal import files, locks
 from vdbevents.sessions.capture_info import merge_bindings
 
 
-class InfoFile:
+class CaptureInfoFile:
     """Writes the file in the journal's thread: a slow disk must not delay the handling of signals."""
 
     def __init__(self, context: CaptureContext, log: CaptureLog) -> None:
