@@ -69,7 +69,7 @@ def received(event):
 @pytest.mark.parametrize(
     ("hook", "event"), [(ACTIVE, BY_SOCKET), (FLAT_ALERT, ALERT_WITH_SPAN), (FLAT_ALERT, ALERT_WITH_TIME)]
 )
-def test_what_came_by_one_way_is_told_already_when_it_comes_by_the_other(hook, event):
+def test_an_event_that_comes_both_ways_is_a_duplicate(hook, event):
     assert is_told(duplicate_check.check_delivered(delivered(hook)), received(event).line)
     assert is_told(duplicate_check.check_received(received(event).event), delivered(hook).line)
 
@@ -105,13 +105,13 @@ def changed(event, **changes):
         (changed(FLAT_ALERT, timestamp="2026-03-02T10:15:30.125Z"), ALERT_WITH_TIME),
     ],
 )
-def test_what_differs_is_another(hook, event):
+def test_events_that_differ_are_not_duplicates(hook, event):
     assert not is_told(duplicate_check.check_delivered(delivered(hook)), received(event).line)
     assert not is_told(duplicate_check.check_received(received(event).event), delivered(hook).line)
 
 
 @pytest.mark.parametrize("hook", [ACTIVE, FLAT_ALERT, {"weather": "rain"}, [1], "text"])
-def test_the_same_webhook_delivered_again_is_told_already(hook):
+def test_a_webhook_delivered_again_is_a_duplicate(hook):
     again = json.dumps(hook, indent=2).encode() if isinstance(hook, dict) else json.dumps(hook).encode()
 
     assert is_told(duplicate_check.check_delivered(envelope.delivered_record(again, 5)), delivered(hook).line)
@@ -123,12 +123,12 @@ def test_of_one_label_and_time_another_webhook_is_another_alert():
     assert not is_told(duplicate_check.check_delivered(other), delivered(FLAT_ALERT).line)
 
 
-def test_what_only_looks_like_a_part_of_another_is_not_the_same():
+def test_a_part_of_another_event_is_not_a_duplicate():
     assert not is_told(duplicate_check.check_delivered(delivered({"b": 1})), delivered({"a": 0, "b": 1}).line)
 
 
 @pytest.mark.parametrize("event", [ACTIVE, ALERT_WITH_SPAN])
-def test_what_the_socket_brings_twice_stays_twice(event):
+def test_an_event_that_the_websocket_sends_twice_is_kept_twice(event):
     assert not is_told(duplicate_check.check_received(event), received(event).line)
 
 
@@ -137,7 +137,7 @@ def test_what_the_socket_brings_twice_stays_twice(event):
     [{"channel": "alert", "data": {}}, {"channel": "alert", "data": {"label": "x"}},
      {"channel": "capture_session", "data": {}}, {"channel": "transcript", "data": {"text": "x"}}],
 )  # fmt: skip
-def test_what_says_too_little_of_itself_is_never_left_out(event):
+def test_an_event_that_cannot_be_identified_is_never_skipped(event):
     assert duplicate_check.check_received(event) is None
 
 

@@ -36,7 +36,7 @@ def test_a_line_begins_with_the_time_of_receipt_and_goes_on_with_the_message():
         (4102444800000, '{"ts":"2100-01-01T00:00:00.000Z","unix_ts":4102444800.000}\n'),
     ],
 )
-def test_both_stamps_tell_the_same_moment_to_the_millisecond(milliseconds, expected):
+def test_both_stamps_are_the_same_time_to_the_millisecond(milliseconds, expected):
     assert line("{}", milliseconds) == expected
 
 
@@ -98,7 +98,7 @@ def test_the_server_s_own_stamps_are_kept_beside_ours(message, members):
     ["", " ", "[1, 2]", '"text"', "42", "1e400", "null", "true", "hello", "NaN", '{"a":NaN}', '{"a":', "{}{}",
      '{"a":1,}', "a\nb\r\nc", "\ufeff{}", "[" * 3000 + "]" * 3000, '{"a":' * 3000 + "1" + "}" * 3000],
 )  # fmt: skip
-def test_what_is_no_object_is_kept_as_the_text_it_was(message):
+def test_a_message_that_is_not_an_object_is_kept_as_text(message):
     made = line(message)
 
     assert made.startswith(HEAD + ',"raw":')
@@ -109,7 +109,7 @@ def test_what_is_no_object_is_kept_as_the_text_it_was(message):
 @pytest.mark.parametrize(
     "message", [b"\xff\xfe", b"\x80", b'{"a":"\xff"}', bytes(range(256)), b"\xed\xa0\x80"]
 )
-def test_bytes_that_are_no_text_are_kept_as_base64(message):
+def test_bytes_that_are_not_text_are_kept_as_base64(message):
     assert base64.b64decode(json.loads(line(message))["raw_base64"]) == message
 
 
@@ -177,7 +177,7 @@ def test_a_line_of_the_real_session_is_made_again_from_its_message():
         ('{"t":"\\ud83d\\ud83d\\ude00"}', '"t":"\\ud83d😀"'),
     ],
 )
-def test_what_stays_escaped_stays_as_it_was_among_what_does_not(message, members):
+def test_escapes_that_must_stay_do_so_beside_others(message, members):
     assert line(message) == f"{HEAD},{members}}}\n"
 
 
@@ -225,7 +225,7 @@ def test_an_event_that_was_fetched_is_written_with_a_mark_that_comes_last():
         ({"deep": json.loads("[" * 400 + "]" * 400)}, '"deep":' + "[" * 400 + "]" * 400),
     ],
 )
-def test_whatever_was_fetched_becomes_a_line_like_those_that_were_received(message, members):
+def test_any_fetched_event_becomes_a_line_like_a_received_one(message, members):
     assert backfilled(message) == f'{HEAD},{members},"backfilled":true}}\n'
 
 

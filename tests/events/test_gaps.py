@@ -44,7 +44,7 @@ def test_a_gap_is_read_as_it_was_written(gap):
     assert gaps.gap_from(line_of(gap)) == gap
 
 
-def test_an_open_gap_says_nothing_of_what_became_of_it():
+def test_an_open_gap_has_no_recovered_or_missing_events():
     assert OPEN.data() == {
         "id": "gap-1",
         "since": "2026-03-02T10:15:30.000Z",
@@ -89,11 +89,11 @@ def test_a_gap_that_is_over_says_what_was_fetched_and_what_is_missing():
         {**event(OPEN.data()), "channel": ["vdbevents"]},
     ],
 )
-def test_a_line_that_makes_no_sense_tells_of_no_gap(other):
+def test_a_malformed_line_reports_no_gap(other):
     assert gaps.gap_from(other) is None
 
 
-def test_a_line_without_a_status_is_of_a_recorder_that_fetched_nothing():
+def test_a_line_without_a_status_is_from_a_recorder_that_did_not_backfill():
     old = event({"since": "2026-03-02T10:15:30.000Z", "until": "2026-03-02T10:17:02.500Z", "reason": "gone"})
 
     assert gaps.gap_from(old) == Gap(
@@ -106,13 +106,13 @@ def test_a_line_without_a_status_is_of_a_recorder_that_fetched_nothing():
     )
 
 
-def test_a_status_of_a_recorder_to_come_counts_as_incomplete_and_tells_what_it_tells():
+def test_an_unknown_status_counts_as_incomplete():
     gap = gaps.gap_from(told(status="abandoned", missing=[{"what": "alerts"}]))
 
     assert (gap.status, gap.missing) == ("incomplete", (Missing("alerts", ""),))
 
 
-def test_members_of_other_types_than_expected_are_no_matter():
+def test_members_of_unexpected_types_are_ignored():
     gap = gaps.gap_from(
         told(
             id=7,
@@ -158,7 +158,7 @@ def test_the_last_line_about_a_gap_counts_and_the_first_says_where_it_is_listed(
         (SINCE - 10, UNTIL + 10, True),
     ],
 )
-def test_a_window_touches_a_gap_of_which_it_holds_a_part(since, until, touched):
+def test_a_window_touches_the_gaps_that_it_overlaps(since, until, touched):
     assert OPEN.touches(since, until) is touched
 
 
@@ -173,7 +173,7 @@ def test_a_gap_of_no_length_is_still_a_moment(until):
     assert moment.data()["seconds"] == 0
 
 
-def test_only_what_is_recovered_is_so():
+def test_only_a_recovered_gap_is_recovered():
     assert [gap.is_recovered for gap in (OPEN, RECOVERED, INCOMPLETE)] == [False, True, False]
 
 
@@ -186,13 +186,13 @@ NAMES = ("id", "since", "until", "reason", "status", "streams", "dropped", "reco
 
 
 @given(st.fixed_dictionaries({}, optional=dict.fromkeys(NAMES, json_values | st.sampled_from(["open", 5]))))
-def test_whatever_a_line_holds_what_is_read_of_it_can_be_told_again(data):
+def test_any_gap_that_is_read_can_be_written_again(data):
     gap = gaps.gap_from(event(data))
 
     assert gap is None or gaps.gap_from(event(gap.data())) == gap
 
 
-def test_what_a_webhook_says_of_a_gap_is_none():
+def test_a_gap_in_a_webhook_is_ignored():
     told = {"id": "gap-1", "since": "2026-03-02T10:15:30Z", "until": "2026-03-02T10:15:31Z", "status": "open"}
     line = {"channel": "vdbevents", "event": "listener.gap", "data": told}
 

@@ -27,7 +27,7 @@ FINISHED = {"event": "capture_session.stopped", "capture_session_id": "cap-1"}
         (FINISHED, {**FINISHED, "data": {"start": 5}, "timestamp": 7, "status": "active"}),
     ],
 )
-def test_what_tells_of_the_same_thing_is_known_by_the_same(one, same):
+def test_copies_of_an_event_have_the_same_identity(one, same):
     assert identity.identity_of(one) == identity.identity_of(same) is not None
 
 
@@ -44,7 +44,7 @@ def test_what_tells_of_the_same_thing_is_known_by_the_same(one, same):
         (FINISHED, {**FINISHED, "capture_session_id": "cap-2"}),
     ],
 )
-def test_what_differs_in_one_thing_is_another(one, other):
+def test_events_that_differ_have_different_identities(one, other):
     assert identity.identity_of(one) != identity.identity_of(other)
 
 
@@ -65,11 +65,11 @@ def test_what_differs_in_one_thing_is_another(one, other):
         {"type": "capture_session", "status": "active", "capture_session_id": "cap-1"},
     ],
 )
-def test_an_interim_transcript_and_what_is_never_fetched_are_known_by_nothing(event):
+def test_interim_transcripts_and_events_that_are_never_fetched_have_no_identity(event):
     assert identity.identity_of(event) is None
 
 
-def test_an_event_without_a_text_is_known_by_its_times():
+def test_an_event_without_text_is_identified_by_its_times():
     silent = {**SAID, "data": {"start": 5, "end": 6}}
 
     assert identity.identity_of(silent) == identity.identity_of(

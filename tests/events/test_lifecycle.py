@@ -92,7 +92,7 @@ def test_a_stream_is_read_under_every_name_that_services_give_it(key, item, stre
         ({"channels": [{"id": "rts-1"}, {"id": "rts-2"}]}, ["rts-1", "rts-2"]),
     ],
 )
-def test_what_has_no_id_is_no_stream_and_the_first_list_with_any_counts(holder, ids):
+def test_entries_without_an_id_are_skipped_and_the_first_list_with_streams_counts(holder, ids):
     assert [stream.id for stream in lifecycle.streams_of(holder)] == ids
 
 
@@ -163,7 +163,7 @@ def test_of_a_stream_that_is_listed_twice_the_first_counts():
         ),
     ],
 )
-def test_a_step_of_a_session_s_life_is_read_in_every_shape(shape, status):
+def test_a_lifecycle_event_is_read_in_every_shape(shape, status):
     life = lifecycle.lifecycle_of(shape(status))
 
     assert (life.session_id, life.status, life.streams) == ("cap-1", status, ())
@@ -184,7 +184,7 @@ def test_a_step_of_a_session_s_life_is_read_in_every_shape(shape, status):
         {"data": {"event": "capture_session.active"}},
     ],
 )
-def test_an_event_of_anything_else_is_no_step_of_a_session_s_life(event):
+def test_other_events_are_not_lifecycle_events(event):
     assert lifecycle.lifecycle_of(event) is None
 
 
@@ -199,7 +199,7 @@ def test_an_event_of_anything_else_is_no_step_of_a_session_s_life(event):
         {"event": "capture_session.active", "data": None, "rtstreams": [STREAM]},
     ],
 )
-def test_an_active_session_tells_its_streams(event):
+def test_an_active_session_has_its_streams(event):
     assert lifecycle.lifecycle_of(event).streams == (HEARD,)
 
 
@@ -264,7 +264,7 @@ hostile = st.recursive(
     {"event": "capture_session.active", "data": {"rtstreams": [{"id": "a", "media_types": [[], {}]}]}}, {}
 )
 @example({"channel": ["capture_session"], "event": {}, "rtstreams": [[[]]]}, float("nan"))
-def test_whatever_an_event_holds_it_is_read_without_an_error(event, told):
+def test_any_event_is_read_without_an_error(event, told):
     life = lifecycle.lifecycle_of(event)
     streams = lifecycle.streams_of(event)
 

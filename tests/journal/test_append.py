@@ -67,7 +67,7 @@ def test_a_torn_line_longer_than_a_block_is_set_aside_whole(state):
     assert state.journal.read_bytes().startswith(LINE)
 
 
-def test_what_cannot_be_set_aside_stays_in_the_journal(state):
+def test_a_torn_line_that_cannot_be_set_aside_stays_in_the_journal(state):
     state.journal.write_bytes(LINE + b'{"torn')
     state.torn.mkdir()
 
@@ -106,7 +106,7 @@ def test_clearing_keeps_the_file_so_that_a_reader_goes_on(state):
     assert (state.journal.stat().st_ino, state.journal.stat().st_size) == (inode, 0)
 
 
-def test_a_journal_that_was_removed_or_replaced_is_taken_up_where_it_is_now(state):
+def test_append_goes_on_with_a_new_file_after_the_journal_was_removed_or_replaced(state):
     opened = open_journal(state)
     opened.append([LINE])
     state.journal.rename(state.path / "old.jsonl")
@@ -117,7 +117,7 @@ def test_a_journal_that_was_removed_or_replaced_is_taken_up_where_it_is_now(stat
     assert len(lines_of(state)) == 2
 
 
-def test_a_directory_that_is_gone_is_an_error_and_is_not_made_anew(state):
+def test_a_missing_directory_is_an_error_and_is_not_created(state):
     opened = open_journal(state)
     opened.append([LINE])
     away = state.path.rename(state.path.with_name("away"))
@@ -207,7 +207,7 @@ def test_every_line_that_was_written_is_there_after_sigkill(state):
         assert numbers[-1] == "after"
 
 
-def test_an_append_waits_for_the_one_who_holds_the_lock_and_no_longer_than_it_says(state, monkeypatch):
+def test_an_append_waits_for_the_lock_up_to_its_limit(state, monkeypatch):
     from filelock import lock_descriptor
 
     open_journal(state).append([LINE])
@@ -246,7 +246,7 @@ def webhook(number, **more):
     return envelope.delivered_record(json.dumps({"number": number, **more}).encode(), 1)
 
 
-def test_a_line_that_the_journal_tells_already_is_left_out_and_the_others_are_written(state):
+def test_a_duplicate_line_is_skipped_and_the_others_are_written(state):
     assert append_once(state, webhook(1)) == 0
     assert append_once(state, webhook(1), webhook(2)) == 1
 
@@ -254,7 +254,7 @@ def test_a_line_that_the_journal_tells_already_is_left_out_and_the_others_are_wr
 
 
 @pytest.mark.parametrize("distance", [0, 1 << 19, 1 << 20, (1 << 20) + 1, 5 << 20])
-def test_it_is_found_however_the_blocks_that_are_read_cut_it(state, distance):
+def test_a_duplicate_is_found_across_block_borders(state, distance):
     open_journal(state).append([b'{"first":1}\n'])
     append_once(state, webhook(1, text="x" * 100_000))
     open_journal(state).append([b'{"x":"%b"}\n' % (b"y" * distance)])
@@ -262,7 +262,7 @@ def test_it_is_found_however_the_blocks_that_are_read_cut_it(state, distance):
     assert append_once(state, webhook(1, text="x" * 100_000)) == 1
 
 
-def test_of_what_is_longer_ago_than_that_it_is_written_again(state, monkeypatch):
+def test_a_duplicate_beyond_the_look_back_is_written_again(state, monkeypatch):
     monkeypatch.setattr("vdbevents.journal.append._LOOK_BACK_BYTES", 1000)
     append_once(state, webhook(1))
     open_journal(state).append([b'{"x":"%b"}\n' % (b"y" * 1000)])
@@ -275,7 +275,7 @@ def _append_once_many(path, count):
         append_once(StateDirectory(path), webhook(number))
 
 
-def test_two_processes_that_write_the_same_write_it_once(state):
+def test_two_processes_write_a_shared_event_once(state):
     spawn = multiprocessing.get_context("spawn")
     writers = [spawn.Process(target=_append_once_many, args=(state.path, 200)) for _ in range(2)]
     for writer in writers:

@@ -66,7 +66,7 @@ def test_an_object_is_read_whole_or_not_at_all(state, content, told):
     assert files.read_object(state.capture_info) == told
 
 
-def test_an_object_that_is_cut_at_any_byte_is_none(state):
+def test_an_object_that_is_cut_at_any_byte_reads_as_empty(state):
     whole = json.dumps({"status": "recording", "session": {"id": "cap-1"}}).encode()
     for cut in range(len(whole)):
         state.capture_info.write_bytes(whole[:cut])
@@ -74,7 +74,7 @@ def test_an_object_that_is_cut_at_any_byte_is_none(state):
 
 
 @pytest.mark.parametrize("content", [b"[" * 100_000, b'{"a":' * 100_000])
-def test_an_object_that_is_too_deep_to_be_read_is_none(state, content):
+def test_an_object_that_is_too_deep_reads_as_empty(state, content):
     state.capture_info.write_bytes(content)
 
     assert files.read_object(state.capture_info) == {}

@@ -20,32 +20,33 @@ def listener_lock(state):
     return locks.ProcessLock(state.listener_lock, lambda: locks.already_listening(state))
 
 
-def test_a_second_listener_is_told_the_pid_of_the_first(state):
+def test_a_second_listener_is_refused_with_the_pid_of_the_first(state):
     lock = listener_lock(state)
     files.replace_file(state.ws_pid, b"4711")
 
     assert locks.listener_runs(state)
     with pytest.raises(ListenerStateError, match=r"PID 4711") as raised:
         listener_lock(state)
+    assert raised.value.error_id == "listener-running"
     assert "vdbevents stop" in raised.value.hint
     lock.release()
     assert not locks.listener_runs(state)
 
 
-def test_a_pid_file_alone_makes_no_listener(state):
+def test_a_pid_file_without_a_lock_is_not_a_listener(state):
     files.replace_file(state.ws_pid, str(os.getpid()).encode())
 
     assert not locks.listener_runs(state)
 
 
 @pytest.mark.parametrize("content", [b"", b"abc", b"-1", b"12 13", b"\xff", "١٢".encode()])
-def test_a_pid_file_with_something_else_in_it_tells_nothing(state, content):
+def test_a_malformed_pid_file_has_no_pid(state, content):
     state.ws_pid.write_bytes(content)
 
     assert locks.listener_pid(state) is None
 
 
-def test_who_asks_whether_a_listener_runs_is_not_taken_for_one(state):
+def test_a_check_for_a_listener_is_not_taken_for_one(state):
     listener_lock(state).release()
     asked = []
 
@@ -61,11 +62,13 @@ def test_who_asks_whether_a_listener_runs_is_not_taken_for_one(state):
     assert not any(asked)
 
 
-def test_a_lock_that_cannot_be_used_is_an_error_with_a_cure(state):
+def test_an_unusable_lock_is_an_error_with_a_hint(state):
     state.listener_lock.mkdir()
 
-    with pytest.raises(InputError, match="cannot use"):
+    with pytest.raises(InputError) as raised:
         listener_lock(state)
+    assert raised.value.error_id == "state-file-unusable"
+    assert raised.value.hint
 
 
 HOLD = """
@@ -104,7 +107,7 @@ def test_a_capture_runs_while_its_lock_is_held_and_not_a_moment_longer(state):
     assert not locks.capture_runs(state)
 
 
-def test_who_holds_one_lock_does_not_hold_the_other(state):
+def test_the_listener_s_and_the_capture_s_locks_are_independent(state):
     lock = capture_lock(state)
     assert not locks.listener_runs(state)
     lock.release()
@@ -113,20 +116,20 @@ def test_who_holds_one_lock_does_not_hold_the_other(state):
     lock.release()
 
 
-def test_there_is_no_capture_where_there_is_no_directory(tmp_path):
+def test_a_missing_directory_has_no_capture(tmp_path):
     (tmp_path / "file").touch()
 
     assert not locks.capture_runs(StateDirectory(tmp_path / "nowhere"))
     assert not locks.capture_runs(StateDirectory(tmp_path / "file"))
 
 
-def test_who_asks_whether_a_capture_runs_makes_no_file(state):
+def test_a_check_for_a_capture_creates_no_file(state):
     locks.capture_runs(state)
 
     assert list(state.path.iterdir()) == []
 
 
-def test_a_pid_file_without_a_lock_is_no_capture(state):
+def test_a_pid_file_without_a_lock_is_not_a_capture(state):
     state.capture_pid.write_text(str(os.getpid()))
 
     assert not locks.capture_runs(state)
@@ -144,8 +147,10 @@ def test_the_second_capture_of_a_directory_is_refused_with_the_pid_of_the_first(
         process.communicate(timeout=PATIENCE)
 
     assert said == "held"
-    assert raised.value.message == f"a capture (PID {first.pid}) already records into {state.path}"
-    assert raised.value.hint == f"end it with: kill {first.pid}"
+    assert raised.value.error_id == "capture-running"
+    assert f"PID {first.pid}" in raised.value.message
+    assert str(state.path) in raised.value.message
+    assert f"kill {first.pid}" in raised.value.hint
     assert (refusal, code) == (raised.value.message, 3)
     assert state.capture_pid.read_text() == f"{first.pid}\n"
 
@@ -162,13 +167,15 @@ def test_a_capture_that_is_killed_lets_the_next_one_begin(state):
 
 
 @pytest.mark.parametrize("content", [None, "", "0", "no number", "-5", "1.5", "٣"])
-def test_a_capture_whose_pid_is_not_known_is_to_be_looked_for(state, content):
+def test_a_capture_without_a_pid_file_has_a_hint_to_find_its_process(state, content):
     if content is not None:
         state.capture_pid.write_text(content, encoding="utf-8")
 
     error = locks.already_capturing(state)
 
-    assert error.message == f"a capture already records into {state.path}"
+    assert error.error_id == "capture-running"
+    assert "PID" not in error.message
+    assert str(state.path) in error.message
     assert "kill" not in error.hint
     assert "SIGTERM" in error.hint
 
@@ -189,31 +196,33 @@ def test_a_capture_whose_pid_is_not_known_is_to_be_looked_for(state, content):
         (None, None),
     ],
 )
-def test_a_process_id_is_read_or_there_is_none(state, content, pid):
+def test_a_process_id_is_a_plain_number(state, content, pid):
     if content is not None:
         state.capture_pid.write_bytes(content)
 
     assert locks.read_pid(state.capture_pid) == pid
 
 
-def test_what_cannot_be_opened_has_no_process_id(state):
+def test_a_file_that_cannot_be_opened_has_no_process_id(state):
     state.capture_pid.mkdir()
 
     assert locks.read_pid(state.capture_pid) is None
     assert files.read_object(state.capture_pid) == {}
 
 
-def test_a_number_of_five_thousand_digits_is_no_process_id(state):
+def test_a_number_of_five_thousand_digits_is_not_a_process_id(state):
     state.capture_pid.write_text("1" * 5000)
 
     assert locks.read_pid(state.capture_pid) is None
 
 
-def test_a_capture_s_lock_that_cannot_be_used_is_an_error_with_a_cure(state):
+def test_an_unusable_capture_lock_is_an_error_with_a_hint(state):
     state.capture_lock.mkdir()
 
-    with pytest.raises(InputError, match=f"cannot use {state.capture_lock}") as raised:
+    with pytest.raises(InputError) as raised:
         capture_lock(state)
+    assert raised.value.error_id == "state-file-unusable"
+    assert str(state.capture_lock) in raised.value.message
     assert raised.value.hint
 
 
@@ -222,7 +231,7 @@ def changed(state, change):
     return files.read_object(state.capture_info)
 
 
-def test_a_change_sees_what_is_there_and_leaves_what_it_answers(state):
+def test_a_change_gets_the_object_and_its_result_replaces_it(state):
     assert changed(state, lambda there: {**there, "é": 1}) == {"é": 1}
     assert changed(state, lambda there: {**there, "b": 2}) == {"é": 1, "b": 2}
     assert stat.S_IMODE(state.capture_info.stat().st_mode) == 0o600
@@ -230,7 +239,7 @@ def test_a_change_sees_what_is_there_and_leaves_what_it_answers(state):
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[1]", b"\xff", b"null"])
-def test_what_cannot_be_read_counts_as_an_empty_object(state, content):
+def test_an_unreadable_file_counts_as_an_empty_object(state, content):
     state.capture_info.write_bytes(content)
     seen = []
 
@@ -238,7 +247,7 @@ def test_what_cannot_be_read_counts_as_an_empty_object(state, content):
     assert seen == [{}]
 
 
-def test_a_change_that_answers_nothing_leaves_the_file_as_it_is(state):
+def test_a_change_that_returns_none_leaves_the_file(state):
     changed(state, lambda _: {"a": 1})
     before = state.capture_info.stat()
 
@@ -248,7 +257,7 @@ def test_a_change_that_answers_nothing_leaves_the_file_as_it_is(state):
     assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
 
 
-def test_a_change_that_answers_nothing_makes_no_file(state):
+def test_a_change_that_returns_none_creates_no_file(state):
     changed(state, lambda _: None)
 
     assert not state.capture_info.exists()

@@ -92,7 +92,7 @@ def test_following_gives_what_came_meanwhile_at_once(state):
     assert list(batches) == [[b"1\n", b"2\n"], [b"3\n"]]
 
 
-def test_following_does_not_begin_anew_when_a_torn_line_is_cut_off(state):
+def test_following_does_not_restart_when_a_torn_line_is_cut_off(state):
     opened = open_journal(state)
 
     def tear():
@@ -125,7 +125,7 @@ def test_only_lines_that_hold_one_of_the_texts_come(state):
     ("content", "lines"),
     [(b"", []), (b"\n", [b""]), (b"torn", []), (b"whole\ntorn", [b"whole"]), (b"\n\nx", [b"", b""])],
 )
-def test_what_is_no_whole_line_is_none(state, content, lines):
+def test_a_part_of_a_line_is_not_a_line(state, content, lines):
     assert held(state, content) == lines
 
 
@@ -158,7 +158,7 @@ def test_lines_longer_than_a_block_come_whole(state):
     assert held(state, b"".join(line + b"\n" for line in lines)) == lines[::-1]
 
 
-def test_what_is_written_while_it_is_read_is_left_out(state):
+def test_lines_written_during_a_backward_read_are_skipped(state):
     state.journal.write_bytes(b"one\ntwo\n")
     reading = reader.backward(state.journal, [b""])
     first = next(reading)

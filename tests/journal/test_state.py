@@ -35,11 +35,12 @@ def test_a_new_directory_is_private_and_an_old_one_keeps_its_mode(tmp_path):
     assert stat.S_IMODE(old.stat().st_mode) == 0o755
 
 
-def test_a_file_in_the_place_of_the_directory_is_an_error_with_a_cure(tmp_path):
+def test_a_file_instead_of_the_directory_is_an_error_with_a_hint(tmp_path):
     (tmp_path / "file").touch()
 
-    with pytest.raises(InputError, match="is a file, not a directory") as raised:
+    with pytest.raises(InputError) as raised:
         StateDirectory(tmp_path / "file").create()
+    assert raised.value.error_id == "state-directory-is-file"
     assert "VIDEODB_EVENTS_DIR" in raised.value.hint
 
 

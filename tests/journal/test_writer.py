@@ -26,7 +26,7 @@ def writer_of(state, **options):
     return JournalWriter(open_journal(state), **{**defaults, **options})
 
 
-def test_what_is_put_is_written_in_its_order(state):
+def test_lines_are_written_in_the_order_of_put(state):
     writer = writer_of(state)
     for number in range(5000):
         writer.put(b'{"n":%d}\n' % number, "c")
@@ -52,7 +52,7 @@ def test_while_the_disk_refuses_lines_are_held_and_then_written_in_order(state):
     assert [e["n"] for e in lines_of(state)] == list(range(101))
 
 
-def test_what_was_dropped_is_written_down_at_its_place_with_how_many_and_when(state):
+def test_dropped_events_are_marked_at_their_place_with_count_and_time(state):
     times = iter(range(1000, 10**9, 1000))
     dropped, troubles = [], []
     writer = writer_of(
@@ -93,7 +93,7 @@ def test_a_line_larger_than_the_bound_is_written_while_the_disk_takes_lines(stat
     assert state.journal.stat().st_size == 10_003
 
 
-def test_closing_tells_how_much_could_not_be_written(state):
+def test_closing_returns_how_many_lines_could_not_be_written(state):
     writer = writer_of(state)
     writer.RETRY_SECONDS = 0.01
     state.path.rename(state.path.with_name("away"))
@@ -179,7 +179,7 @@ def test_a_disk_that_cannot_sync_is_trouble_that_passes(state, monkeypatch):
     assert state.journal.read_bytes() == LINE
 
 
-def test_an_error_that_nobody_foresaw_is_told_and_not_swallowed(state, monkeypatch):
+def test_an_unexpected_error_is_reported(state, monkeypatch):
     crashed = []
     writer = writer_of(state, on_crash=crashed.append)
     monkeypatch.setattr(Journal, "append", lambda self, *_: 1 / 0)
@@ -189,7 +189,7 @@ def test_an_error_that_nobody_foresaw_is_told_and_not_swallowed(state, monkeypat
     assert isinstance(crashed[0], ZeroDivisionError)
 
 
-def test_the_size_to_come_counts_what_waits_as_if_it_were_written(state):
+def test_the_expected_size_includes_queued_lines(state):
     opened = open_journal(state)
     opened.append([LINE])
     writer = JournalWriter(opened, hold_bytes=1 << 20, sync_seconds=1, clock_ms=lambda: AT)
@@ -224,7 +224,7 @@ def test_lines_that_sync_do_not_say_that_lines_can_be_written(state, monkeypatch
     assert state.journal.read_bytes() == LINE * 2
 
 
-def test_what_a_writer_is_given_once_is_left_out_where_it_is_told(state):
+def test_a_duplicate_put_into_the_writer_is_skipped(state):
     active = {"event": "capture_session.active", "capture_session_id": "cap-1"}
     append_once(state, envelope.delivered_record(json.dumps(active).encode(), 1))
     made = envelope.envelop(json.dumps({"channel": "capture_session", **active}).encode(), 2)
