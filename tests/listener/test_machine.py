@@ -17,7 +17,7 @@ INIT = m.Received(b'{"connection_id":"ws-1"}')
 
 
 class Bench:
-    """A machine, and a clock that moves when it is told to."""
+    """A machine, and a clock that the test moves."""
 
     def __init__(self, draw=0.5, is_known=None, counts=None, **settings):
         draws = draw if callable(draw) else lambda: draw
@@ -29,11 +29,11 @@ class Bench:
     def wall_ms(self):
         return WALL + int(self.seconds * 1000) + self.ahead_ms
 
-    def does(self, happening, after=0.0, ahead=0.0):
-        """Something happens so many seconds later, when the wall's clock has gone so many more."""
+    def does(self, input_, after=0.0, ahead=0.0):
+        """Handle an input `after` some seconds, in which the wall clock has gone `ahead` some more."""
         self.seconds += after
         self.ahead_ms += int(ahead * 1000)
-        return self.machine.handle(happening, m.Moment(self.seconds, self.wall_ms))
+        return self.machine.handle(input_, m.Moment(self.seconds, self.wall_ms))
 
     def started(self, **options):
         return self.does(m.Started(pid=1, version="1", **options))
@@ -267,7 +267,7 @@ def test_a_stop_request_ends_it_in_every_state(state):
     assert bench.does(m.Woken()) == []
 
 
-happenings = st.one_of(
+inputs = st.one_of(
     st.just(m.Opened()),
     st.just(INIT),
     st.builds(m.Received, st.binary(max_size=20)),
@@ -277,14 +277,14 @@ happenings = st.one_of(
 )
 
 
-@given(steps=st.lists(st.tuples(happenings, st.floats(0, 100)), max_size=40), draw=st.floats(0, 0.999))
+@given(steps=st.lists(st.tuples(inputs, st.floats(0, 100)), max_size=40), draw=st.floats(0, 0.999))
 def test_any_inputs_keep_every_message_and_schedule_the_next_attempt(steps, draw):
     bench = Bench(draw)
     bench.started()
-    for happening, after in steps:
+    for input_, after in steps:
         state = bench.machine.state
-        actions = bench.does(happening, after)
-        if isinstance(happening, m.Received):
+        actions = bench.does(input_, after)
+        if isinstance(input_, m.Received):
             assert of_type(actions, m.Append), "a message went unrecorded"
         if bench.machine.state is m.ListenerState.WAITING and state is not m.ListenerState.WAITING:
             wait = wait_after(actions, bench)
@@ -321,8 +321,8 @@ def test_a_key_that_worked_is_retried_when_refused():
     for _ in range(100):
         actions = bench.does(m.Failed(REFUSED), after=1)
         assert of_type(actions, m.End) == []
-        (said,) = of_type(actions, m.ShowMessage)
-        assert (said.problem, said.hint) == (True, "get a key")
+        (message,) = of_type(actions, m.ShowMessage)
+        assert (message.problem, message.hint) == (True, "get a key")
         assert of_type(bench.does(m.Woken(), after=60), m.Connect) == [m.Connect()]
 
 
@@ -449,7 +449,7 @@ def test_an_attempt_after_clocks_came_apart_fails_like_any_other():
     assert wait_after(bench.does(m.Failed(DOWN)), bench) == 1
 
 
-# What found no room
+# Dropped events
 
 
 def test_dropped_events_are_a_gap_of_their_own():
@@ -540,8 +540,8 @@ def test_a_service_that_keeps_inventing_streams_does_not_fill_the_memory():
 
 
 def closes(gap, status, **changes):
-    told = {**gap.data(), "status": status, **changes}
-    return m.Supplied([envelope.own_record(gaps.EVENT, told, WALL)])
+    data = {**gap.data(), "status": status, **changes}
+    return m.Supplied([envelope.own_record(gaps.EVENT, data, WALL)])
 
 
 @pytest.mark.parametrize(("status", "unrecovered"), [("recovered", 0), ("incomplete", 1)])
@@ -616,10 +616,10 @@ def test_without_a_recovery_a_hint_says_to_restart_the_pipelines(is_known, hint)
     bench = in_state("connected", is_known=is_known)
     bench.does(m.Closed(1006, ""), after=1)
     bench.does(m.Woken(), after=60)
-    (said,) = (it for it in of_type(bench.connected("ws-2"), m.ShowMessage) if "connected as" in it.text)
+    (message,) = (it for it in of_type(bench.connected("ws-2"), m.ShowMessage) if "connected as" in it.text)
 
-    assert bool(said.hint) is hint
-    assert said.problem is hint
+    assert bool(message.hint) is hint
+    assert message.problem is hint
 
 
 # Whatever happens
@@ -649,28 +649,28 @@ def test_any_inputs_mark_each_outage_as_one_gap_and_lose_nothing_received(data, 
         match what:
             case "time":
                 after = max(after, (pending or 0.0) - bench.seconds)
-                happening = m.Woken()
+                input_ = m.Woken()
             case "event":
                 sent.append(number)
                 if data.draw(st.booleans()):
                     known.add(number)
-                happening = m.Received(b'{"n":%d}' % number)
+                input_ = m.Received(b'{"n":%d}' % number)
                 expects = state is m.ListenerState.OPENING or number not in known
                 written += [number] * expects
             case "id":
                 connections += 1
-                happening = m.Received(b'{"connection_id":"ws-%d"}' % connections)
+                input_ = m.Received(b'{"connection_id":"ws-%d"}' % connections)
             case _:
-                happening = {
+                input_ = {
                     "opened": m.Opened(), "failed": m.Failed(DOWN), "refused": m.Failed(REFUSED),
                     "closed": m.Closed(1006, ""), "silent": m.Closed(1006, "", silent=True),
                     "tick": m.Ticked(), "sleep": m.Ticked(), "supply": m.Supplied([fetched()]),
                     "drop": m.EventsDropped(1, bench.wall_ms, bench.wall_ms + number + 1),
                 }[what]  # fmt: skip
-        actions = bench.does(happening, after, ahead=1000.0 if what == "sleep" else 0.0)
+        actions = bench.does(input_, after, ahead=1000.0 if what == "sleep" else 0.0)
         pending = next((it.monotonic for it in of_type(actions, m.WakeAt)), pending)
-        told = [gaps.gap_from(it.record.event) for it in of_type(actions, m.Append)]
-        opened = [gap for gap in told if gap is not None]
+        marked = [gaps.gap_from(it.record.event) for it in of_type(actions, m.Append)]
+        opened = [gap for gap in marked if gap is not None]
         ids += [gap.id for gap in opened]
         kept = [it.record.event["n"] for it in of_type(actions, m.Append) if "n" in it.record.event]
         assert kept == [it for it in written[-1:] if what == "event" and it == number]
@@ -678,11 +678,11 @@ def test_any_inputs_mark_each_outage_as_one_gap_and_lose_nothing_received(data, 
         if state is m.ListenerState.CONNECTED and bench.machine.state is not m.ListenerState.CONNECTED:
             assert lost_ms is None
             lost_ms = bench.wall_ms
-        blindness = [gap for gap in opened if not gap.dropped]
+        outages = [gap for gap in opened if not gap.dropped]
         if state is not m.ListenerState.CONNECTED and bench.machine.state is m.ListenerState.CONNECTED:
-            assert len(blindness) == (lost_ms is not None)
-            assert all(gap.since_ms <= lost_ms <= gap.until_ms == bench.wall_ms for gap in blindness)
+            assert len(outages) == (lost_ms is not None)
+            assert all(gap.since_ms <= lost_ms <= gap.until_ms == bench.wall_ms for gap in outages)
             lost_ms = None
         else:
-            assert blindness == []
+            assert outages == []
     assert len(ids) == len(set(ids))

@@ -12,12 +12,12 @@ from support.recovery_lines import (
     SCENES,
     SPEECH,
     T,
+    arrived,
     fetched,
     filling,
     opens,
     own,
     read,
-    said,
     seconds,
 )
 
@@ -32,12 +32,12 @@ def filled(lines, wanted=(GAP,), sources=(SPEECH,), **options):
 
 
 def takes(backfill, pages):
-    """Gives it pages; answers with when what it wants to have written begins."""
-    found = []
+    """Give it pages; return the start times of the events to journal, in seconds."""
+    written = []
     for position, page in enumerate(pages):
         events = backfill.take(page, more=position + 1 < len(pages))
-        found += [(identity.identity_of(event).start_ms - T) / 1000 for event in events]
-    return found
+        written += [(identity.identity_of(event).start_ms - T) / 1000 for event in events]
+    return written
 
 
 def asks(backfill):
@@ -48,7 +48,7 @@ def asks(backfill):
     return (fetch.source.channel, fetch.page, *bounds)
 
 
-JOURNAL = [BEGUN, said(10), said(90), opens(GAP), said(210)]
+JOURNAL = [BEGUN, arrived(10), arrived(90), opens(GAP), arrived(210)]
 
 
 def test_it_asks_page_by_page_from_before_the_gap_until_after_it():
@@ -72,9 +72,9 @@ def test_each_source_is_asked_from_its_first_page():
 def test_journaled_records_are_skipped_and_repeated_ones_written_once():
     backfill = filled(JOURNAL)
 
-    found = takes(backfill, [[fetched(90), fetched(100), fetched(100)], [fetched(100), fetched(210)]])
+    written = takes(backfill, [[fetched(90), fetched(100), fetched(100)], [fetched(100), fetched(210)]])
 
-    assert found == [100]
+    assert written == [100]
     assert backfill.recovered == 1
 
 
@@ -91,7 +91,7 @@ def test_the_same_record_of_two_indexes_is_written_once():
 def test_a_record_that_arrived_live_meanwhile_is_not_written_again():
     tail, _ = read(JOURNAL)
     backfill = Backfill((GAP,), (SPEECH,), tail)
-    tail.seen.add(hash(identity.identity_of(said(100))))
+    tail.seen.add(hash(identity.identity_of(arrived(100))))
 
     assert takes(backfill, [[fetched(100), fetched(103)]]) == [103]
 
@@ -107,7 +107,7 @@ def test_a_record_becomes_the_event_it_was_sent_as_with_all_its_fields():
         "data": {"text": "at 100", "is_final": True, "start": T / 1000 + 100, "end": T / 1000 + 103,
                  "word_timestamps": [1]},
     }  # fmt: skip
-    assert identity.identity_of(made) == identity.identity_of(said(100))
+    assert identity.identity_of(made) == identity.identity_of(arrived(100))
     assert "is_final" not in seen["data"]
     assert seen["data"]["text"] == "at 100"
 
@@ -154,7 +154,7 @@ def test_a_complete_gap_is_recovered_despite_losses_that_only_interrupt():
     backfill = filled(JOURNAL)
     takes(backfill, [[fetched(100)]])
 
-    (gap,) = backfill.close([gaps.Missing("a moment", "bound anew", lost=False)])
+    (gap,) = backfill.close([gaps.Missing("a moment", "rebound", lost=False)])
 
     assert (gap.id, gap.status, gap.recovered) == ("gap-1", "recovered", {"transcript": 1})
     assert [one.what for one in gap.missing] == ["interim transcripts", "a moment"]
@@ -176,7 +176,7 @@ def test_without_a_source_everything_is_missing_unless_nothing_can_have_been_sen
 
 
 def test_a_record_counts_for_the_gap_it_was_missed_in():
-    lines = [BEGUN, said(90), opens(GAP), said(210), said(290), opens(NEXT), said(410)]
+    lines = [BEGUN, arrived(90), opens(GAP), arrived(210), arrived(290), opens(NEXT), arrived(410)]
     backfill = filled(lines, wanted=(NEXT, GAP))
     takes(backfill, [[fetched(it) for it in (80, 90, 100, 150, 200)], [fetched(300), fetched(401)]])
 
@@ -188,8 +188,8 @@ def test_a_record_counts_for_the_gap_it_was_missed_in():
 
 def test_a_gap_of_one_stream_asks_for_that_stream_only_and_without_an_end():
     silent = replace(GAP, streams=("rts-display",))
-    shown = [said(it, source=SCENES) for it in (10, 90)]
-    lines = [BEGUN, *shown, said(95), opens(silent), said(200, source=SCENES), said(210)]
+    shown = [arrived(it, source=SCENES) for it in (10, 90)]
+    lines = [BEGUN, *shown, arrived(95), opens(silent), arrived(200, source=SCENES), arrived(210)]
     backfill = filled(lines, wanted=(silent,), sources=(SPEECH, SCENES))
 
     assert asks(backfill) == ("visual_index", 1, 60, None)
@@ -200,17 +200,17 @@ def test_a_gap_of_one_stream_asks_for_that_stream_only_and_without_an_end():
 
 
 def test_a_stream_without_earlier_records_is_fetched_from_the_session_s_beginning():
-    assert asks(filled([BEGUN, opens(GAP), said(210)])) == ("transcript", 1, None, 240)
+    assert asks(filled([BEGUN, opens(GAP), arrived(210)])) == ("transcript", 1, None, 240)
 
 
 def test_records_from_before_the_journal_was_cleared_are_not_fetched():
-    assert asks(filled([said(90), opens(GAP), said(210)])) == ("transcript", 1, 90, 240)
-    assert asks(filled([said(10), said(90), opens(GAP), said(210)])) == ("transcript", 1, 60, 240)
+    assert asks(filled([arrived(90), opens(GAP), arrived(210)])) == ("transcript", 1, 90, 240)
+    assert asks(filled([arrived(10), arrived(90), opens(GAP), arrived(210)])) == ("transcript", 1, 60, 240)
 
 
 def test_a_stream_without_records_is_fetched_from_the_beginning_of_a_cleared_journal():
-    assert asks(filled([opens(GAP), said(210)])) == ("transcript", 1, 0, 240)
-    assert asks(filled([said(150), said(210)])) == ("transcript", 1, 0, 180)
+    assert asks(filled([opens(GAP), arrived(210)])) == ("transcript", 1, 0, 240)
+    assert asks(filled([arrived(150), arrived(210)])) == ("transcript", 1, 0, 180)
 
 
 def test_it_continues_a_margin_before_where_the_last_backfill_stopped():
@@ -224,7 +224,7 @@ def test_progress_is_journaled_so_that_another_run_can_continue():
     backfill.take([fetched(100), fetched(103)], more=True)
     line = own(BACKFILL_EVENT, **backfill.to_dict())
 
-    written = [said(it, backfilled=True) for it in (100, 103)]
+    written = [arrived(it, backfilled=True) for it in (100, 103)]
     again = filled([*JOURNAL, *written, line], sources=(SPEECH, SCENES))
 
     assert backfill.to_dict()["gaps"] == ["gap-1"]
@@ -234,14 +234,14 @@ def test_progress_is_journaled_so_that_another_run_can_continue():
 def test_pages_in_descending_order_complete_nothing():
     backfill = filled(JOURNAL)
     backfill.take([fetched(203), fetched(200)], more=True)
-    told = backfill.to_dict()["sources"]
-    found = takes(backfill, [[fetched(103), fetched(100)]])
+    progress = backfill.to_dict()["sources"]
+    written = takes(backfill, [[fetched(103), fetched(100)]])
 
-    assert [it["done"] for it in told] == [None]
-    assert found == [103, 100]
+    assert [it["done"] for it in progress] == [None]
+    assert written == [103, 100]
 
 
-def test_a_page_that_starts_far_behind_completes_nothing():
+def test_a_page_that_writtenfar_behind_completes_nothing():
     backfill = filled(JOURNAL)
     backfill.take([fetched(150), fetched(153)], more=True)
     backfill.take([fetched(100), fetched(190)], more=True)
@@ -270,8 +270,8 @@ def test_a_restart_continues_each_source_where_it_is_complete():
 def test_any_pages_interrupted_anywhere_give_every_record_once(starts, live, size, **of):
     """The journal has some of what the service keeps: a pass, cut short, and then a whole one."""
     kept = sorted(starts, reverse=of["descending"])
-    lines = [BEGUN, *(said(it) for it in sorted(live & set(starts)) if it < 100), opens(GAP)]
-    lines += [said(it) for it in sorted(starts) if it >= 200]
+    lines = [BEGUN, *(arrived(it) for it in sorted(live & set(starts)) if it < 100), opens(GAP)]
+    lines += [arrived(it) for it in sorted(starts) if it >= 200]
     for most in (of["cut"], None):
         backfill = filled(lines)
         lines.append(own(BACKFILL_EVENT, **backfill.to_dict()))
@@ -280,9 +280,9 @@ def test_any_pages_interrupted_anywhere_give_every_record_once(starts, live, siz
             if fetch is None:
                 break
             first, last = fetch.start or 0, fetch.end or 1e11
-            found = [it for it in kept if first <= fetched(it)["start"] <= last]
-            page = [fetched(it) for it in found[(fetch.page - 1) * size : fetch.page * size]]
-            events = backfill.take(page, more=fetch.page * size < len(found))
+            matching = [it for it in kept if first <= fetched(it)["start"] <= last]
+            page = [fetched(it) for it in matching[(fetch.page - 1) * size : fetch.page * size]]
+            events = backfill.take(page, more=fetch.page * size < len(matching))
             lines += [{**event, "backfilled": True} for event in events]
             lines.append(own(BACKFILL_EVENT, **backfill.to_dict()))
     written = [seconds(it.start_ms) for event in lines if (it := identity.identity_of(event)) is not None]

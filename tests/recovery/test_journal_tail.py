@@ -10,13 +10,13 @@ from support.recovery_lines import (
     SCENES,
     SPEECH,
     T,
+    arrived,
     closes,
     filling,
     opens,
     own,
     read,
     remembered,
-    said,
     seconds,
 )
 
@@ -27,9 +27,9 @@ from vdbevents.recovery.session_follower import journaled_statuses
 
 def test_the_tail_reads_back_past_the_gap_as_far_as_lines_may_be_out_of_order():
     lines = [
-        *(said(it) for it in range(0, 100, 3)),
+        *(arrived(it) for it in range(0, 100, 3)),
         opens(GAP),
-        said(200),
+        arrived(200),
     ]
     tail, taken = read(lines, session_ids=())
 
@@ -42,11 +42,11 @@ def test_the_tail_reads_back_past_the_gap_as_far_as_lines_may_be_out_of_order():
 def test_events_of_other_streams_and_without_identity_are_not_remembered():
     lines = [
         BEGUN,
-        said(1, rtstream_id="another"),
-        said(2, channel="audio_index"),
+        arrived(1, rtstream_id="another"),
+        arrived(2, channel="audio_index"),
         {"channel": "alert", "rtstream_id": "rts-mic", "data": {"text": "x", "start": T}},
         {"raw": "?"},
-        said(3, data={"text": "half a", "start": T, "is_final": False}),
+        arrived(3, data={"text": "half a", "start": T, "is_final": False}),
         opens(GAP),
     ]
     tail, _ = read(lines)
@@ -64,7 +64,7 @@ def test_events_of_other_streams_and_without_identity_are_not_remembered():
     ],
 )
 def test_the_tail_stops_at_the_session_s_beginning_though_a_stream_has_no_record(lines):
-    before = [said(it, source=SCENES) for it in range(50)]
+    before = [arrived(it, source=SCENES) for it in range(50)]
     tail, taken = read([*before, *lines, opens(GAP)], sources=(SPEECH, SCENES))
 
     assert taken == 2
@@ -72,21 +72,30 @@ def test_the_tail_stops_at_the_session_s_beginning_though_a_stream_has_no_record
 
 
 def test_the_tail_reads_past_the_beginning_for_an_older_gap():
-    tail, taken = read([said(1), opens(GAP), BEGUN, said(250)])
+    tail, taken = read([arrived(1), opens(GAP), BEGUN, arrived(250)])
 
     assert taken == 3
     assert seconds(tail.until_ms(SPEECH.key)) == 280
 
 
 def test_another_session_s_start_is_not_the_beginning():
-    tail, taken = read([own("capture.started", capture_session_id="other"), said(1), opens(GAP)])
+    tail, taken = read([own("capture.started", capture_session_id="other"), arrived(1), opens(GAP)])
 
     assert taken == 3
     assert not tail.has_beginning
 
 
 def test_each_gap_starts_at_the_last_record_before_it():
-    lines = [BEGUN, said(10), said(90), opens(GAP), said(210), said(290), opens(NEXT), said(410)]
+    lines = [
+        BEGUN,
+        arrived(10),
+        arrived(90),
+        opens(GAP),
+        arrived(210),
+        arrived(290),
+        opens(NEXT),
+        arrived(410),
+    ]
     tail, _ = read(lines, wanted=(GAP, NEXT))
 
     assert seconds(tail.since_ms(GAP, SPEECH.key)) == 90
@@ -95,14 +104,23 @@ def test_each_gap_starts_at_the_last_record_before_it():
 
 
 def test_a_gap_has_no_start_for_a_stream_without_a_record_before_it():
-    tail, _ = read([BEGUN, said(90), opens(GAP)], sources=(SPEECH, SCENES))
+    tail, _ = read([BEGUN, arrived(90), opens(GAP)], sources=(SPEECH, SCENES))
 
     assert tail.since_ms(GAP, SCENES.key) is None
     assert tail.until_ms(SCENES.key) is None
 
 
 def test_closing_lines_and_lines_of_other_gaps_do_not_mark_a_gap():
-    lines = [BEGUN, said(90), opens(GAP), said(210), closes(NEXT), opens(NEXT), closes(GAP), said(410)]
+    lines = [
+        BEGUN,
+        arrived(90),
+        opens(GAP),
+        arrived(210),
+        closes(NEXT),
+        opens(NEXT),
+        closes(GAP),
+        arrived(410),
+    ]
     tail, _ = read(lines)
 
     assert seconds(tail.since_ms(GAP, SPEECH.key)) == 90
@@ -113,7 +131,7 @@ def test_dropped_events_are_missing_at_their_dropped_line_not_at_the_gap_line():
     dropped = gaps.Gap("gap-d", T + 120_000, T + 130_000, "no room", dropped=4)
     lost = own("listener.dropped", since=envelope.utc_text(T + 120_000), count=4)
     other = own("listener.dropped", since=envelope.utc_text(T + 119_999), count=4)
-    lines = [BEGUN, said(90), other, said(119), lost, said(131), opens(dropped), said(140)]
+    lines = [BEGUN, arrived(90), other, arrived(119), lost, arrived(131), opens(dropped), arrived(140)]
     tail, _ = read(lines, wanted=(dropped,))
 
     assert seconds(tail.since_ms(dropped, SPEECH.key)) == 119
@@ -121,7 +139,14 @@ def test_dropped_events_are_missing_at_their_dropped_line_not_at_the_gap_line():
 
 
 def test_backfilled_lines_do_not_count_as_live():
-    lines = [BEGUN, said(90), opens(GAP), said(110, backfilled=True), said(210), said(190, backfilled=True)]
+    lines = [
+        BEGUN,
+        arrived(90),
+        opens(GAP),
+        arrived(110, backfilled=True),
+        arrived(210),
+        arrived(190, backfilled=True),
+    ]
     tail, _ = read(lines)
 
     assert seconds(tail.until_ms(SPEECH.key)) == 240
@@ -130,14 +155,14 @@ def test_backfilled_lines_do_not_count_as_live():
 
 def test_the_tail_reads_through_backfilled_lines_to_live_ones_before_them():
     # They came as they were made, before what had been missed was written.
-    came = [said(it) for it in range(200, 240, 3)]
+    came = [arrived(it) for it in range(200, 240, 3)]
     lines = [
-        *(said(it) for it in range(0, 100, 3)),
+        *(arrived(it) for it in range(0, 100, 3)),
         opens(GAP),
         *came,
-        *(said(it, backfilled=True) for it in range(100, 200, 3)),
+        *(arrived(it, backfilled=True) for it in range(100, 200, 3)),
         closes(GAP),
-        said(240),
+        arrived(240),
         opens(NEXT),
     ]
     tail, _ = read(lines, wanted=(NEXT,), session_ids=())
@@ -146,7 +171,7 @@ def test_the_tail_reads_through_backfilled_lines_to_live_ones_before_them():
 
 
 def test_a_journal_cleared_since_the_gap_is_read_whole():
-    tail, taken = read([said(it) for it in range(200, 400)])
+    tail, taken = read([arrived(it) for it in range(200, 400)])
 
     assert taken == 200
     assert tail.since_ms(GAP, SPEECH.key) is None
@@ -171,7 +196,7 @@ def test_the_statuses_of_a_session_are_found_in_every_form(tmp_path):
 
 
 def test_an_unfinished_backfill_continues_from_its_last_progress_line():
-    lines = [BEGUN, said(90), opens(GAP), filling(None), filling(120), filling(150, sources=(SCENES,))]
+    lines = [BEGUN, arrived(90), opens(GAP), filling(None), filling(120), filling(150, sources=(SCENES,))]
     tail, _ = read(lines)
 
     assert {it.channel: seconds(done) for it, done in tail.begun_sources.items()} == {
@@ -181,20 +206,20 @@ def test_an_unfinished_backfill_continues_from_its_last_progress_line():
 
 
 def test_a_backfill_from_before_the_gap_does_not_count_for_it():
-    tail, _ = read([BEGUN, said(90), filling(50, wanted=(NEXT,)), opens(GAP), said(210)])
+    tail, _ = read([BEGUN, arrived(90), filling(50, wanted=(NEXT,)), opens(GAP), arrived(210)])
 
     assert tail.begun_sources == {}
 
 
 def test_progress_for_another_gap_does_not_count_for_one_that_was_already_open():
-    lines = [BEGUN, said(90), opens(GAP), said(210), opens(NEXT), filling(150, wanted=(GAP,))]
+    lines = [BEGUN, arrived(90), opens(GAP), arrived(210), opens(NEXT), filling(150, wanted=(GAP,))]
     tail, _ = read(lines, wanted=(GAP, NEXT))
 
     assert list(tail.begun_sources.values()) == [0]
 
 
 def test_a_later_gap_does_not_undo_earlier_progress():
-    lines = [BEGUN, said(90), opens(GAP), filling(150), said(210), opens(NEXT), said(410)]
+    lines = [BEGUN, arrived(90), opens(GAP), filling(150), arrived(210), opens(NEXT), arrived(410)]
     tail, _ = read(lines, wanted=(GAP, NEXT))
 
     assert [seconds(it) for it in tail.begun_sources.values()] == [150]

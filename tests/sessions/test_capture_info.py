@@ -1,4 +1,4 @@
-"""What is told of a capture: two write it, the capture and the listener, and each knows something newer."""
+"""The info file has two writers, the capture and the listener: each has something newer."""
 
 import pytest
 from hypothesis import given, strategies as st
@@ -20,7 +20,7 @@ def pipeline(kind="visual_index", stream_id="rts-display", **changes):
 BOUND = {"id": "idx-2", "ws_id": "ws-2", "bindings": 1, "former": ["idx-1"]}
 
 
-def told(*pipelines, session="s-1", **more):
+def info(*pipelines, session="s-1", **more):
     return {"session": {"id": session}, "pipelines": list(pipelines), **more}
 
 
@@ -29,84 +29,84 @@ def told(*pipelines, session="s-1", **more):
 
 def test_a_rebinding_made_meanwhile_is_kept():
     other = pipeline("transcript", "rts-mic")
-    mine = told(other, pipeline(), status="recording")
+    mine = info(other, pipeline(), status="recording")
 
-    there = told(pipeline("transcript", "rts-mic"), pipeline(**BOUND), status="starting")
+    written = info(pipeline("transcript", "rts-mic"), pipeline(**BOUND), status="starting")
 
-    assert merge_bindings(mine, there) == told(other, pipeline(**BOUND), status="recording")
+    assert merge_bindings(mine, written) == info(other, pipeline(**BOUND), status="recording")
 
 
 def test_a_newer_state_of_mine_wins():
-    assert merge_bindings(told(pipeline(**BOUND)), told(pipeline())) == told(pipeline(**BOUND))
+    assert merge_bindings(info(pipeline(**BOUND)), info(pipeline())) == info(pipeline(**BOUND))
     failed = pipeline(status="failed", error="no")
-    assert merge_bindings(told(failed), told(pipeline())) == told(failed)
+    assert merge_bindings(info(failed), info(pipeline())) == info(failed)
 
 
 def test_a_stopped_pipeline_stays_stopped_though_it_was_rebound():
-    mine = told(pipeline(status="stopped"))
+    mine = info(pipeline(status="stopped"))
 
-    assert merge_bindings(mine, told(pipeline(**BOUND))) == told(pipeline(**BOUND, status="stopped"))
+    assert merge_bindings(mine, info(pipeline(**BOUND))) == info(pipeline(**BOUND, status="stopped"))
 
 
 def test_pipelines_of_another_kind_or_stream_are_not_merged():
-    mine = told(pipeline(), pipeline("audio_index", "rts-mic"))
-    there = told(pipeline(stream_id="rts-mic", **BOUND), pipeline("audio_index", **BOUND))
+    mine = info(pipeline(), pipeline("audio_index", "rts-mic"))
+    written = info(pipeline(stream_id="rts-mic", **BOUND), pipeline("audio_index", **BOUND))
 
-    assert merge_bindings(mine, there) == mine
+    assert merge_bindings(mine, written) == mine
 
 
 def test_nothing_is_merged_from_an_earlier_session():
-    mine = told(pipeline(), session="s-2")
+    mine = info(pipeline(), session="s-2")
 
-    assert merge_bindings(mine, told(pipeline(**BOUND), session="s-1")) == mine
+    assert merge_bindings(mine, info(pipeline(**BOUND), session="s-1")) == mine
 
 
 def test_a_pipeline_that_only_the_file_has_is_not_added():
-    assert merge_bindings(told(), told(pipeline(**BOUND))) == told()
+    assert merge_bindings(info(), info(pipeline(**BOUND))) == info()
 
 
 @pytest.mark.parametrize(
-    "there",
+    "written",
     [
         {},
         {"session": None},
         {"session": {"id": "s-1"}},
         {"session": {"id": "s-1"}, "pipelines": {}},
         {"session": {"id": "s-1"}, "pipelines": [None, 5, {}, {"kind": []}]},
-        told(pipeline(id="idx-9", bindings=True)),
-        told(pipeline(id="idx-9", bindings="9")),
+        info(pipeline(id="idx-9", bindings=True)),
+        info(pipeline(id="idx-9", bindings="9")),
     ],
 )
-def test_malformed_content_of_the_file_changes_nothing(there):
-    mine = told(pipeline())
+def test_malformed_content_of_the_file_changes_nothing(written):
+    mine = info(pipeline())
 
-    assert merge_bindings(mine, there) == mine
+    assert merge_bindings(mine, written) == mine
 
 
-@given(mine=st.integers(0, 3), there=st.integers(0, 3), status=st.sampled_from(["running", "stopped"]))
-def test_merging_twice_changes_nothing(mine, there, status):
-    ours = told(pipeline(id=f"mine-{mine}", bindings=mine, status=status))
-    theirs = told(pipeline(id=f"there-{there}", bindings=there))
+@given(mine=st.integers(0, 3), written=st.integers(0, 3), status=st.sampled_from(["running", "stopped"]))
+def test_merging_twice_changes_nothing(mine, written, status):
+    ours = info(pipeline(id=f"mine-{mine}", bindings=mine, status=status))
+    theirs = info(pipeline(id=f"written-{written}", bindings=written))
     once = merge_bindings(ours, theirs)
 
     assert merge_bindings(once, theirs) == once
-    assert once["pipelines"][0]["bindings"] == max(mine, there)
+    assert once["pipelines"][0]["bindings"] == max(mine, written)
     assert once["pipelines"][0]["status"] == status
 
 
-# What the listener tells
+# What the listener reports
 
 
 @pytest.fixture
 def capture():
-    found = CaptureInfo("user", "default", {}, [])
-    found.session_id = "s-1"
-    found.life.streams = (MIC, DISPLAY)
-    found.pipelines = [
+    capture = CaptureInfo("user", "default", {}, [])
+    capture.session_id = "s-1"
+    capture.life.streams = (MIC, DISPLAY)
+    capture.pipelines = [
         Pipeline("transcript", MIC, {}, ws_id="ws-1", status="running"),
         Pipeline("visual_index", DISPLAY, {}, id="idx-1", ws_id="ws-1", status="running"),
     ]
-    return found
+    return capture
 
 
 def rebound(**changes):
@@ -160,14 +160,14 @@ def test_a_rebinding_survives_the_capture_s_next_write(capture):
     mine = capture.to_dict(pid=1, version="1", now_ms=0)
 
     assert mine["pipelines"][1]["bindings"] == 1
-    assert merge_bindings(mine, told(pipeline(bindings=0)))["pipelines"][1]["id"] == "idx-2"
+    assert merge_bindings(mine, info(pipeline(bindings=0)))["pipelines"][1]["id"] == "idx-2"
 
 
 # Lists in a file that anybody may have written
 
 
 @pytest.mark.parametrize(
-    ("found", "expected"),
+    ("content", "expected"),
     [
         ({}, []),
         ({"a": None}, []),
@@ -177,12 +177,12 @@ def test_a_rebinding_survives_the_capture_s_next_write(capture):
         ({"a": [1, None, "x", [], {}, {"x": 1}]}, [{}, {"x": 1}]),
     ],
 )
-def test_only_objects_of_a_list_are_returned(found, expected):
-    assert objects_in(found, "a") == expected
+def test_only_objects_of_a_list_are_returned(content, expected):
+    assert objects_in(content, "a") == expected
 
 
 @pytest.mark.parametrize(
-    ("found", "expected"),
+    ("content", "expected"),
     [
         ({"session": {"id": "s-1", "status": "active"}}, [("s-1", "default")]),
         ({"session": {"id": "s-1", "status": "stopped"}}, []),
@@ -190,5 +190,5 @@ def test_only_objects_of_a_list_are_returned(found, expected):
          [("s-0", "c"), ("s-1", "default")]),
     ],
 )  # fmt: skip
-def test_each_unended_session_is_listed_once(found, expected):
-    assert capture_info.unended_sessions(found) == expected
+def test_each_unended_session_is_listed_once(content, expected):
+    assert capture_info.unended_sessions(content) == expected

@@ -212,15 +212,15 @@ def test_a_channel_that_the_runtime_lists_twice_is_recorded_once():
 
 
 def test_audio_gets_a_transcript_and_an_index_and_video_an_index():
-    found = pipelines_for([HEARD, SEEN, FILMED], PipelineSettings())
+    pipelines = pipelines_for([HEARD, SEEN, FILMED], PipelineSettings())
 
-    assert [(pipeline.kind, pipeline.stream.id) for pipeline in found] == [
+    assert [(pipeline.kind, pipeline.stream.id) for pipeline in pipelines] == [
         ("transcript", "rts-mic"),
         ("audio_index", "rts-mic"),
         ("visual_index", "rts-display"),
         ("visual_index", "rts-camera"),
     ]
-    assert {(pipeline.id, pipeline.ws_id, pipeline.status, pipeline.error) for pipeline in found} == {
+    assert {(pipeline.id, pipeline.ws_id, pipeline.status, pipeline.error) for pipeline in pipelines} == {
         ("", "", "starting", "")
     }
 
@@ -347,16 +347,16 @@ any_pipeline = st.builds(
 
 @given(any_pipeline)
 def test_a_pipeline_is_read_back_as_it_was_written(pipeline):
-    told = json.loads(json.dumps(pipeline.to_dict()))
+    entry = json.loads(json.dumps(pipeline.to_dict()))
 
-    assert plan.pipeline_from(told, {HEARD.id: HEARD}) == pipeline
+    assert plan.pipeline_from(entry, {HEARD.id: HEARD}) == pipeline
 
 
 def test_a_pipeline_of_an_older_capture_has_no_bindings():
-    told = Pipeline("transcript", HEARD, {}, ws_id="ws-1", status="running").to_dict()
-    del told["former"], told["bindings"]
+    entry = Pipeline("transcript", HEARD, {}, ws_id="ws-1", status="running").to_dict()
+    del entry["former"], entry["bindings"]
 
-    pipeline = plan.pipeline_from(told, {HEARD.id: HEARD})
+    pipeline = plan.pipeline_from(entry, {HEARD.id: HEARD})
 
     assert (pipeline.former, pipeline.bindings, pipeline.ws_id) == ((), 0, "ws-1")
 
@@ -365,17 +365,17 @@ def test_a_pipeline_of_an_older_capture_has_no_bindings():
     "changes", [{"kind": "dream"}, {"kind": None}, {"stream_id": "rts-other"}, {"stream_id": None}]
 )
 def test_a_pipeline_of_an_unknown_kind_or_stream_is_skipped(changes):
-    told = {**Pipeline("transcript", HEARD, {}).to_dict(), **changes}
+    entry = {**Pipeline("transcript", HEARD, {}).to_dict(), **changes}
 
-    assert plan.pipeline_from(told, {HEARD.id: HEARD}) is None
+    assert plan.pipeline_from(entry, {HEARD.id: HEARD}) is None
 
 
 @pytest.mark.parametrize("wrong", [None, 5, True, "x", [], {}, [5], ["x"], [{}], [{"label": 5}]])
 def test_a_pipeline_with_malformed_members_is_read(wrong):
     names = ["id", "ws_id", "status", "error", "settings", "alerts", "former", "bindings"]
-    told = {"kind": "transcript", "stream_id": HEARD.id, **dict.fromkeys(names, wrong)}
+    entry = {"kind": "transcript", "stream_id": HEARD.id, **dict.fromkeys(names, wrong)}
 
-    pipeline = plan.pipeline_from(told, {HEARD.id: HEARD})
+    pipeline = plan.pipeline_from(entry, {HEARD.id: HEARD})
 
     assert plan.pipeline_from(pipeline.to_dict(), {HEARD.id: HEARD}) == pipeline
 
@@ -542,7 +542,7 @@ def test_an_unknown_kind_is_refused_with_its_option(store, no_store, option, val
 # What came of it
 
 
-def told(channel, stream_id, text=None, key="rtstream_id"):
+def event_of(channel, stream_id, text=None, key="rtstream_id"):
     return {"channel": channel, key: stream_id, "data": {"text": text}}
 
 
@@ -555,11 +555,11 @@ def tally():
 
 def test_events_of_the_session_s_streams_are_counted_by_channel(tally):
     for event in (
-        told("transcript", "rts-mic", "Hello"),
-        told("transcript", "rts-mic", "Hello there", key="rtstreamId"),
-        told("scene_index", "rts-display", "An editor"),
-        told("audio_index", "rts-mic", "A greeting"),
-        told("alert", "rts-mic", "A deployment"),
+        event_of("transcript", "rts-mic", "Hello"),
+        event_of("transcript", "rts-mic", "Hello there", key="rtstreamId"),
+        event_of("scene_index", "rts-display", "An editor"),
+        event_of("audio_index", "rts-mic", "A greeting"),
+        event_of("alert", "rts-mic", "A deployment"),
     ):
         tally.take(event, "cap-1")
 
@@ -571,7 +571,7 @@ def test_events_of_the_session_s_streams_are_counted_by_channel(tally):
 @pytest.mark.parametrize(
     "event",
     [
-        pytest.param(told("transcript", "rts-other", "Elsewhere"), id="another stream"),
+        pytest.param(event_of("transcript", "rts-other", "Elsewhere"), id="another stream"),
         pytest.param({"channel": "transcript", "data": {"text": "Nowhere"}}, id="no stream"),
         pytest.param({"channel": "vdbevents", "event": "listener.connected", "data": {}}, id="the recorder"),
         pytest.param(
@@ -603,7 +603,7 @@ def test_the_session_s_own_events_are_counted(tally, event):
 
 def test_before_the_streams_are_known_only_the_session_s_own_events_are_counted():
     tally = SessionTally()
-    tally.take(told("transcript", "rts-mic", "early"), "cap-1")
+    tally.take(event_of("transcript", "rts-mic", "early"), "cap-1")
     tally.take({"event": "capture_session.starting", "capture_session_id": "cap-1"}, "cap-1")
 
     assert tally.counts == {"capture_session": 1}
@@ -611,10 +611,10 @@ def test_before_the_streams_are_known_only_the_session_s_own_events_are_counted(
 
 def test_an_event_without_text_is_counted_and_keeps_the_last_texts(tally):
     for event in (
-        told("transcript", "rts-mic", "Hello"),
-        told("visual_index", "rts-display", "An editor"),
-        told("transcript", "rts-mic", " "),
-        told("visual_index", "rts-display"),
+        event_of("transcript", "rts-mic", "Hello"),
+        event_of("visual_index", "rts-display", "An editor"),
+        event_of("transcript", "rts-mic", " "),
+        event_of("visual_index", "rts-display"),
     ):
         tally.take(event, "cap-1")
 
@@ -624,7 +624,7 @@ def test_an_event_without_text_is_counted_and_keeps_the_last_texts(tally):
 
 @pytest.mark.parametrize("stream_id", [["rts-mic"], {"id": "rts-mic"}])
 def test_a_stream_id_that_is_not_a_text_matches_no_stream(tally, stream_id):
-    tally.take(told("transcript", stream_id, "?"), "cap-1")
+    tally.take(event_of("transcript", stream_id, "?"), "cap-1")
 
     assert tally.counts == {}
 

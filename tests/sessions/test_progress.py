@@ -1,4 +1,4 @@
-"""How far a session is, and what is told of a capture: whatever comes, in whatever order."""
+"""The progress of a session, and the info file of a capture."""
 
 import json
 
@@ -17,14 +17,14 @@ STATUSES = ["created", "starting", "active", "stopping", "stopped", "exported", 
 
 
 @given(st.lists(st.sampled_from([*STATUSES, "", "unheard of"])))
-def test_a_status_never_goes_back(told):
+def test_a_status_never_goes_back(statuses):
     life, before = SessionProgress(), -1
-    for status in told:
+    for status in statuses:
         life.take(status)
         now = STATUSES.index(life.status) if life.status else -1
         assert now >= before
         before = now
-    known = [status for status in told if status in STATUSES]
+    known = [status for status in statuses if status in STATUSES]
     assert life.status == (max(known, key=STATUSES.index) if known else "")
 
 
@@ -68,10 +68,10 @@ def test_the_info_file_names_what_runs(info):
     info.pipelines = [Pipeline("transcript", MIC, {"engine": None}, status="running", ws_id="ws-1")]
     info.event_ids["deploy"] = "event-1"
     info.token_expires_ms, info.began_ms = 1_772_446_530_123, 1_772_446_500_000
-    told = json.loads(json.dumps(info.to_dict(pid=7, version="1.2.3", now_ms=1_772_446_531_000)))
+    content = json.loads(json.dumps(info.to_dict(pid=7, version="1.2.3", now_ms=1_772_446_531_000)))
 
-    assert (told["pid"], told["version"], told["status"]) == (7, "1.2.3", "preparing")
-    assert told["session"] == {
+    assert (content["pid"], content["version"], content["status"]) == (7, "1.2.3", "preparing")
+    assert content["session"] == {
         "id": "cap-1",
         "collection_id": "default",
         "end_user_id": "ada",
@@ -79,13 +79,13 @@ def test_the_info_file_names_what_runs(info):
         "ws_id": "ws-1",
         "status": "active",
     }
-    assert told["token"] == {"expires": "2026-03-02T10:15:30.123Z"}
-    assert [channel["id"] for channel in told["channels"]] == ["mic:default"]
-    assert [stream["id"] for stream in told["streams"]] == ["rts-1", "rts-2"]
-    assert [(it["kind"], it["status"]) for it in told["pipelines"]] == [("transcript", "running")]
-    assert told["alerts"] == [{"label": "deploy", "prompt": "a deployment", "event_id": "event-1"}]
-    assert (told["started"], told["ended"]) == ("2026-03-02T10:15:00.000Z", None)
-    assert told["export"] == dict.fromkeys(("status", "video_id", "stream_url", "player_url"))
+    assert content["token"] == {"expires": "2026-03-02T10:15:30.123Z"}
+    assert [channel["id"] for channel in content["channels"]] == ["mic:default"]
+    assert [stream["id"] for stream in content["streams"]] == ["rts-1", "rts-2"]
+    assert [(it["kind"], it["status"]) for it in content["pipelines"]] == [("transcript", "running")]
+    assert content["alerts"] == [{"label": "deploy", "prompt": "a deployment", "event_id": "event-1"}]
+    assert (content["started"], content["ended"]) == ("2026-03-02T10:15:00.000Z", None)
+    assert content["export"] == dict.fromkeys(("status", "video_id", "stream_url", "player_url"))
 
 
 def test_the_summary_has_the_duration_and_the_video(info):
@@ -100,24 +100,24 @@ def test_the_summary_has_the_duration_and_the_video(info):
     assert summary["journal"] == "/j"
 
 
-def told_of(status, **more):
+def info_of(status, **more):
     return {"session": {"id": "cap-1", "collection_id": "c-1", "status": status}, **more}
 
 
 @pytest.mark.parametrize("status", ["stopped", "exported", "failed"])
 def test_an_ended_session_is_not_unended(status):
-    assert unended_sessions(told_of(status)) == []
+    assert unended_sessions(info_of(status)) == []
 
 
 @pytest.mark.parametrize("status", ["created", "starting", "active", "stopping", "", None, 7])
 def test_a_session_of_any_other_status_may_still_run(status):
-    assert unended_sessions({**told_of(status), "status": "failed"}) == [("cap-1", "c-1")]
+    assert unended_sessions({**info_of(status), "status": "failed"}) == [("cap-1", "c-1")]
 
 
 def test_unended_sessions_of_earlier_captures_are_passed_on_once():
-    told = told_of("active", unended=[{"id": "cap-0"}, {"id": "cap-1", "collection_id": "c-1"}])
+    content = info_of("active", unended=[{"id": "cap-0"}, {"id": "cap-1", "collection_id": "c-1"}])
 
-    assert unended_sessions(told) == [("cap-0", "default"), ("cap-1", "c-1")]
+    assert unended_sessions(content) == [("cap-0", "default"), ("cap-1", "c-1")]
 
 
 NAMES = st.sampled_from(["session", "unended", "id", "status", "collection_id"])
@@ -128,14 +128,16 @@ ANYTHING = st.recursive(
 
 
 @given(ANYTHING)
-def test_any_info_file_gives_only_ids_that_are_texts(told):
-    found = unended_sessions(told if isinstance(told, dict) else {"session": told, "unended": told})
+def test_any_info_file_gives_only_ids_that_are_texts(content):
+    sessions = unended_sessions(
+        content if isinstance(content, dict) else {"session": content, "unended": content}
+    )
 
-    assert all(isinstance(part, str) and part for pair in found for part in pair)
+    assert all(isinstance(part, str) and part for pair in sessions for part in pair)
 
 
 def test_an_info_file_without_a_session_is_an_object():
-    told = CaptureInfo("ada", "default", {}, []).to_dict(pid=1, version="0", now_ms=0)
+    content = CaptureInfo("ada", "default", {}, []).to_dict(pid=1, version="0", now_ms=0)
 
-    assert told["session"]["id"] == ""
-    assert unended_sessions(told) == []
+    assert content["session"]["id"] == ""
+    assert unended_sessions(content) == []

@@ -8,7 +8,7 @@ from vdbevents.events import envelope
 from vdbevents.sessions import recorded_session
 
 
-def told(**changes):
+def info(**changes):
     return {
         "session": {"id": "s-1", "collection_id": "c-1", "ws_id": "ws-1", "status": "active"},
         "streams": [MIC._asdict(), DISPLAY._asdict()],
@@ -25,7 +25,7 @@ def told(**changes):
 
 
 def test_an_info_file_is_read_as_a_session():
-    session = recorded_session.session_from_info(told())
+    session = recorded_session.session_from_info(info())
 
     assert session is not None
     assert (session.id, session.collection_id, session.ws_id) == ("s-1", "c-1", "ws-1")
@@ -49,7 +49,7 @@ def test_an_info_file_without_a_session_id_has_no_session(content):
         st.none() | st.booleans() | st.integers() | st.text(max_size=3),
         lambda inner: (
             st.lists(inner, max_size=3)
-            | st.dictionaries(st.sampled_from([*told(), "id", "kind", "stream_id"]), inner, max_size=5)
+            | st.dictionaries(st.sampled_from([*info(), "id", "kind", "stream_id"]), inner, max_size=5)
         ),
         max_leaves=20,
     )
@@ -63,9 +63,9 @@ def test_any_content_of_an_info_file_gives_a_session_or_none(content):
 
 
 def test_the_sources_are_the_started_transcripts_and_each_index_once():
-    found = told()
-    found["pipelines"][1]["former"] = ["idx-1", "idx-2", "idx-1"]
-    session = recorded_session.session_from_info(found)
+    content = info()
+    content["pipelines"][1]["former"] = ["idx-1", "idx-2", "idx-1"]
+    session = recorded_session.session_from_info(content)
 
     assert [(it.channel, it.stream_id, it.index_id, it.engine) for it in session.sources] == [
         ("transcript", "rts-mic", "", "deepgram"),
@@ -75,10 +75,10 @@ def test_the_sources_are_the_started_transcripts_and_each_index_once():
 
 
 def test_a_transcript_that_was_never_started_is_not_a_source():
-    found = told()
-    found["pipelines"][0]["ws_id"] = None
+    content = info()
+    content["pipelines"][0]["ws_id"] = None
 
-    assert [it.channel for it in recorded_session.session_from_info(found).sources] == ["visual_index"] * 2
+    assert [it.channel for it in recorded_session.session_from_info(content).sources] == ["visual_index"] * 2
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_a_transcript_that_was_never_started_is_not_a_source():
     ],
 )
 def test_events_of_a_session_may_follow_for_a_while_after_its_end(status, ended, since_ms, expected):
-    session = recorded_session.session_from_info(told(session={"id": "s-1", "status": status}, ended=ended))
+    session = recorded_session.session_from_info(info(session={"id": "s-1", "status": status}, ended=ended))
 
     assert session.ran_after(since_ms) is expected
 
@@ -110,7 +110,7 @@ def test_events_of_a_session_may_follow_for_a_while_after_its_end(status, ended,
     ],
 )
 def test_running_pipelines_of_another_connection_are_unbound(status, ws_id, expected):
-    found = told()
-    found["pipelines"] = [{**found["pipelines"][0], "status": status, "ws_id": ws_id}]
+    content = info()
+    content["pipelines"] = [{**content["pipelines"][0], "status": status, "ws_id": ws_id}]
 
-    assert len(recorded_session.unbound(recorded_session.session_from_info(found), "ws-2")) == expected
+    assert len(recorded_session.unbound(recorded_session.session_from_info(content), "ws-2")) == expected

@@ -16,15 +16,15 @@ GAP = gaps.Gap("gap-1", T + 100_000, T + 200_000, "closed")
 NEXT = gaps.Gap("gap-2", T + 300_000, T + 400_000, "closed again")
 
 
-def said(seconds, text=None, source=SPEECH, **more):
-    """An event as it comes, of three seconds from so many after the beginning."""
+def arrived(seconds, text=None, source=SPEECH, **more):
+    """Return a live event of three seconds, `seconds` after the beginning."""
     start_ms = T + round(seconds * 1000)
     data = {"text": text or f"at {seconds}", "start": start_ms, "end": start_ms + 3000}
     return {"channel": source.channel, "rtstream_id": source.stream_id, "data": data, **more}
 
 
 def fetched(seconds, text=None, name="text"):
-    """The same as the service keeps it."""
+    """Return the record that the service keeps of it."""
     start = (T + round(seconds * 1000)) / 1000
     return {"start": start, "end": start + 3, name: text or f"at {seconds}"}
 
@@ -45,7 +45,7 @@ BEGUN = own("capture.started", capture_session_id="s-1")
 
 
 def read(lines, wanted=(GAP,), sources=(SPEECH,), session_ids=("s-1",)):
-    """What a tail makes of a journal, and how many of its last lines that took."""
+    """Read some lines backward; return the tail and how many lines it took."""
     tail = JournalTail(wanted, {source.key for source in sources}, session_ids)
     for taken, line in enumerate(reversed(lines), 1):
         if not tail.take(line):
@@ -55,7 +55,7 @@ def read(lines, wanted=(GAP,), sources=(SPEECH,), session_ids=("s-1",)):
 
 
 def remembered(tail, lines):
-    """When those of some lines begin that it has seen."""
+    """Return the start times, in seconds, of those lines that the tail has seen."""
     known = (it for event in lines if (it := identity.identity_of(event)) and hash(it) in tail.seen)
     return sorted((it.start_ms - T) / 1000 for it in known)
 
@@ -65,5 +65,5 @@ def seconds(milliseconds):
 
 
 def filling(done, *, wanted=(GAP,), sources=(SPEECH,)):
-    told = [{**it._asdict(), "done": None if done is None else (T / 1000) + done} for it in sources]
-    return own(BACKFILL_EVENT, gaps=[gap.id for gap in wanted], sources=told)
+    entries = [{**it._asdict(), "done": None if done is None else (T / 1000) + done} for it in sources]
+    return own(BACKFILL_EVENT, gaps=[gap.id for gap in wanted], sources=entries)
