@@ -41,12 +41,6 @@ class Member:
         return _as_text(self.value_in(event))
 
 
-_MOMENT_PATHS = ("data.timestamp", "timestamp")
-_START_PATHS = (
-    *("data.start", "data.startMs", "data.start_ms", "data.start_time", "data.timestamp"),
-    *("start", "startMs", "start_ms", "start_time", "timestamp"),
-)
-
 STREAM: Final = Member("rtstream_id", "rtstreamId", "data.rtstream_id", "data.rtstreamId")
 STREAM_NAME: Final = Member(
     *("rtstream_name", "rtstreamName", "data.rtstream_name", "data.rtstreamName"),
@@ -57,17 +51,19 @@ TEXT: Final = Member(
     *("data.text", "text", "data.description", "description", "data.explanation", "explanation", "raw")
 )
 FINAL: Final = Member("data.is_final", "data.isFinal", "is_final", "isFinal")
-START: Final = Member(*_START_PATHS)
+START: Final = Member(
+    *("data.start", "data.startMs", "data.start_ms", "data.start_time", "data.timestamp"),
+    *("start", "startMs", "start_ms", "start_time", "timestamp"),
+)
 END: Final = Member(
     *("data.end", "data.endMs", "data.end_ms", "data.end_time", "end", "endMs", "end_ms", "end_time")
 )
 LABEL: Final = Member("data.event_label", "data.label", "label")
 SPEAKER: Final = Member("data.speaker", "speaker")
 CONFIDENCE: Final = Member("data.confidence", "confidence")
-WEBHOOK_ID: Final = Member("event_id")
 
-MOMENT: Final = Member(*_MOMENT_PATHS)
-SPAN_START: Final = Member(*(path for path in _START_PATHS if path not in _MOMENT_PATHS))
+MOMENT: Final = Member("data.timestamp", "timestamp")
+SPAN_START: Final = Member(*(path for path in START.paths if path not in MOMENT.paths))
 
 KIND_KEYS: Final = ("channel", "type", "event_type", "event")
 """The members that may name an event's kind; the first that is a string and not empty counts."""
@@ -118,6 +114,9 @@ _ISO_8601 = re.compile(
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
+stream_id_of: Final = STREAM.text_in
+
+
 def channel_of(event: Mapping[str, Any]) -> str:
     """Return the kind of an event under its one name, at most 100 characters; `unknown` if it has none.
 
@@ -130,7 +129,7 @@ def channel_of(event: Mapping[str, Any]) -> str:
             if kind.startswith(LIFECYCLE_PREFIX):
                 return "capture_session"
             return CHANNEL_ALIASES.get(kind) or _presentable(kind[:_LONGEST_NAME])
-    is_alert = WEBHOOK_ID.value_in(event) is not None and LABEL.value_in(event) is not None
+    is_alert = event.get("event_id") is not None and LABEL.value_in(event) is not None
     return "alert" if is_alert else "unknown"
 
 
@@ -155,11 +154,6 @@ def source_named(name: str) -> str | None:
     A word is a run of the letters A to Z in either case: `mic:default`, `Alice's screen`, `mic1`.
     """
     return next((source for source, pattern in _SOURCES if pattern.search(name)), None)
-
-
-def stream_id_of(event: Mapping[str, Any]) -> str:
-    """Return the id of the event's stream; empty if the event has none."""
-    return STREAM.text_in(event)
 
 
 def first_text(holder: Mapping[str, Any], *keys: str) -> str:

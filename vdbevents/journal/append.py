@@ -19,6 +19,10 @@ class Journal:
 
     Several processes may write the same journal: each `append` is one write under a lock, which is held only
     for that long. Not thread-safe.
+
+    Attributes:
+        size: the journal's size in bytes after our last `append`.
+        unsynced: whether lines were appended since the last `sync`.
     """
 
     def __init__(
@@ -39,14 +43,8 @@ class Journal:
         self._clock_ms = clock_ms
         self._on_repair = on_repair
         self._file = LockedFile(directory.journal, directory.journal_lock)
-        self._unsynced = False
+        self.unsynced = False
         self.size = 0
-        """The journal's size in bytes after our last `append`."""
-
-    @property
-    def unsynced(self) -> bool:
-        """Whether lines were appended since the last `sync`."""
-        return self._unsynced
 
     def append(self, lines: Sequence[bytes], checks: Mapping[bytes, DuplicateCheck] | None = None) -> int:
         """Append all lines, or none of them; repair a torn last line first.
@@ -93,9 +91,9 @@ class Journal:
         Raises:
             OSError: it may not be on the disk.
         """
-        if self._unsynced:
+        if self.unsynced:
             self._file.sync()
-            self._unsynced = False
+            self.unsynced = False
 
     def close(self) -> None:
         """Close the files; `append` opens them again."""
@@ -111,7 +109,7 @@ class Journal:
             with contextlib.suppress(OSError):
                 os.ftruncate(descriptor, size)
             raise
-        self._unsynced = True
+        self.unsynced = True
 
 
 def _is_journaled(descriptor: int, check: DuplicateCheck) -> bool:

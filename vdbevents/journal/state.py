@@ -8,81 +8,50 @@ from pathlib import Path
 from vdbevents.errors import InputError
 
 
+class _File:
+    """The path of a file in a state directory."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __get__(self, directory: "StateDirectory", owner: object) -> Path:
+        return directory.path / self._name
+
+
 @dataclass(frozen=True, slots=True)
 class StateDirectory:
-    """The folder of one recording, and the names of the files in it."""
+    """The folder of one recording, and the paths of its files."""
 
     path: Path
 
-    @property
-    def journal(self) -> Path:
-        """The events, one JSON object a line."""
-        return self.path / "videodb_events.jsonl"
-
-    @property
-    def journal_lock(self) -> Path:
-        """Held during one append."""
-        return self.path / "videodb_events.lock"
-
-    @property
-    def torn(self) -> Path:
-        """Lines that a crash cut short, one on each line."""
-        return self.path / "videodb_events.torn"
-
-    @property
-    def ws_id(self) -> Path:
-        """The id of the open connection, nothing else."""
-        return self.path / "videodb_ws_id"
-
-    @property
-    def ws_pid(self) -> Path:
-        """The listener's process id, nothing else."""
-        return self.path / "videodb_ws_pid"
-
-    @property
-    def listener_status(self) -> Path:
-        """The listener's status, a JSON object."""
-        return self.path / "videodb_listener.json"
-
-    @property
-    def listener_lock(self) -> Path:
-        """Held by the listener while it runs."""
-        return self.path / "videodb_listener.lock"
-
-    @property
-    def listener_log(self) -> Path:
-        """The messages of a listener in the background."""
-        return self.path / "videodb_listener.log"
-
-    @property
-    def capture_pid(self) -> Path:
-        """The capture's process id, nothing else."""
-        return self.path / "videodb_capture_pid"
-
-    @property
-    def capture_info(self) -> Path:
-        """The capture's session, streams and pipelines, a JSON object."""
-        return self.path / "videodb_capture_info.json"
-
-    @property
-    def capture_info_lock(self) -> Path:
-        """Held during one change of `capture_info`, which the capture and the listener write."""
-        return self.path / "videodb_capture_info.lock"
-
-    @property
-    def capture_lock(self) -> Path:
-        """Held by the capture while it runs."""
-        return self.path / "videodb_capture.lock"
-
-    @property
-    def backend_lock(self) -> Path:
-        """Held by the backend while it runs."""
-        return self.path / "videodb_backend.lock"
-
-    @property
-    def backend_credentials(self) -> Path:
-        """The secrets of the backend's callers, a JSON object."""
-        return self.path / "videodb_backend_credentials.json"
+    journal = _File("videodb_events.jsonl")
+    """The events, one JSON object a line."""
+    journal_lock = _File("videodb_events.lock")
+    """Held during one append."""
+    torn = _File("videodb_events.torn")
+    """Lines that a crash cut short, one on each line."""
+    ws_id = _File("videodb_ws_id")
+    """The id of the open connection, nothing else."""
+    ws_pid = _File("videodb_ws_pid")
+    """The listener's process id, nothing else."""
+    listener_status = _File("videodb_listener.json")
+    """The listener's status, a JSON object."""
+    listener_lock = _File("videodb_listener.lock")
+    """Held by the listener while it runs."""
+    listener_log = _File("videodb_listener.log")
+    """The messages of a listener in the background."""
+    capture_pid = _File("videodb_capture_pid")
+    """The capture's process id, nothing else."""
+    capture_info = _File("videodb_capture_info.json")
+    """The capture's session, streams and pipelines, a JSON object."""
+    capture_info_lock = _File("videodb_capture_info.lock")
+    """Held during one change of `capture_info`, which the capture and the listener write."""
+    capture_lock = _File("videodb_capture.lock")
+    """Held by the capture while it runs."""
+    backend_lock = _File("videodb_backend.lock")
+    """Held by the backend while it runs."""
+    backend_credentials = _File("videodb_backend_credentials.json")
+    """The secrets of the backend's callers, a JSON object."""
 
     def create(self) -> None:
         """Create the folder with mode 0700; an existing one keeps its mode.

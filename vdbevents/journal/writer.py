@@ -20,6 +20,11 @@ class JournalWriter:
     Lines are written in the order of `put`. While the disk refuses, they are held in memory up to a limit.
     Lines beyond it are dropped and counted; once the disk accepts lines again, a `listener.dropped` event
     marks their place.
+
+    Attributes:
+        put_bytes: how many bytes were queued so far.
+        done_bytes: how many of them are written.
+        last_progress: when the queue was last written or empty, by the monotonic clock.
     """
 
     RETRY_SECONDS = 0.5
@@ -61,8 +66,7 @@ class JournalWriter:
         self._tasks: deque[Callable[[], None]] = deque()
         self._sync_at = 0.0
         # Each counter has one writer, the receiver or the thread: their difference needs no lock.
-        self._bytes_put = 0
-        self._bytes_done = 0
+        self.put_bytes = self.done_bytes = 0
         self._taken_ms = self._waiting_since_ms = 0
         self._mark = (journal.size, 0)
         self._dropped = DroppedEvents()
@@ -72,8 +76,7 @@ class JournalWriter:
         self._stop = False
         self._finished = threading.Event()
         self.last_progress = time.monotonic()
-        self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
-        self._thread.start()
+        threading.Thread(target=self._run, name="journal", daemon=True).start()
 
     @property
     def trouble(self) -> str | None:
@@ -83,17 +86,7 @@ class JournalWriter:
     @property
     def backlog_bytes(self) -> int:
         """How many bytes are queued and not yet written."""
-        return self._bytes_put - self._bytes_done
-
-    @property
-    def put_bytes(self) -> int:
-        """How many bytes were queued so far."""
-        return self._bytes_put
-
-    @property
-    def done_bytes(self) -> int:
-        """How many of them are written."""
-        return self._bytes_done
+        return self.put_bytes - self.done_bytes
 
     @property
     def waiting_since_ms(self) -> int | None:
@@ -104,7 +97,7 @@ class JournalWriter:
     def expected_size(self) -> int:
         """The journal's size once the queue is written, if no other process appends."""
         size, done = self._mark
-        return size + self._bytes_put - done
+        return size + self.put_bytes - done
 
     @property
     def flows(self) -> bool:
@@ -124,7 +117,7 @@ class JournalWriter:
         """
         if duplicate is not None:
             self._checks[line] = duplicate
-        backlog = self._bytes_put - self._bytes_done
+        backlog = self.backlog_bytes
         if not backlog:
             self.last_progress = time.monotonic()
             self._waiting_since_ms = self._clock_ms()
@@ -141,7 +134,7 @@ class JournalWriter:
         return True
 
     def _queue(self, line: bytes) -> None:
-        self._bytes_put += len(line)
+        self.put_bytes += len(line)
         self._lines.append(line)
 
     def run(self, task: Callable[[], None]) -> None:
@@ -230,8 +223,8 @@ class JournalWriter:
         self._batch = []
         # The lines still queued arrived before this batch was taken, but hardly long before.
         self._waiting_since_ms, self._taken_ms = self._taken_ms, 0
-        self._bytes_done += size
-        self._mark = (self._journal.size, self._bytes_done)
+        self.done_bytes += size
+        self._mark = (self._journal.size, self.done_bytes)
         self.last_progress = time.monotonic()
         if self._dropping:
             self._queue_dropped()

@@ -23,7 +23,7 @@ _MEMBERS: Final = {
     "unix_ts": ("unix_ts",),
     "ts": ("ts",),
     **{f"kind_{number}": (key,) for number, key in enumerate(fields.KIND_KEYS, 1)},
-    "webhook": fields.WEBHOOK_ID.paths,
+    "webhook": ("event_id",),
     "given_stream": fields.STREAM.paths,
     "given_stream_name": fields.STREAM_NAME.paths,
     "given_session": fields.SESSION.paths,
