@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from support.databases import search
+from support.databases import search, shared_database
 
 import vdbevents
 from vdbevents.errors import InputError
@@ -45,7 +45,7 @@ def journal(tmp_path):
 
 def found(path, **filters):
     """The lines that are found, and how many could not be read."""
-    with engine.search(path, Filters(**filters)) as answer:
+    with engine.search(path, Filters(**filters), shared=shared_database()) as answer:
         return [one for batch in answer.lines() for one in batch], answer.skipped
 
 
