@@ -79,13 +79,14 @@ class Service:
 
     def until(self, call: Callable[[], _Answer], is_done: Callable[[_Answer], bool]) -> _Answer:
         """Repeat a call until its answer is the wanted one, or the timeout; return the last answer."""
-        wait = _FIRST_PAUSE_SECONDS
+        from vdbevents.cloud.backoff import Backoff
+
+        backoff = Backoff(_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS)
         while True:
             answer = self.ask(call)
-            if is_done(answer) or self.left <= wait:
+            if is_done(answer) or self.left <= (wait := backoff.next()):
                 return answer
             time.sleep(wait)
-            wait = min(2 * wait, _LONGEST_PAUSE_SECONDS)
 
 
 def begin(options: SessionOptions) -> tuple[Service, "StateDirectory"]:

@@ -10,6 +10,7 @@ import threading
 import pytest
 import videodb
 from support.capturing import assert_left_in_order
+from support.messages import error_id_in
 from support.processes import KEY, Listener, eventually, run
 
 TOKEN = "bt-very-secret"
@@ -401,7 +402,8 @@ def test_a_runtime_that_dies_ends_it_with_6_and_says_who_can_end_the_session(rec
 
     assert recorder.ends() == 6
     session_id = backend.made[0]["session_id"]
-    assert "the capture runtime has ended (exit code 7)" in recorder.err
+    assert error_id_in(recorder.err) == "runtime-ended"
+    assert "exit code 7" in recorder.err
     assert f"session {session_id} may still run on the server" in recorder.err
     assert f"vdbevents session end {session_id}" in recorder.err
     assert "exit code 7" in recorder.summary["error"]
@@ -499,7 +501,7 @@ def test_a_session_that_fails_ends_it_with_the_server_s_reason(record, backend, 
     recorder = record()
 
     assert recorder.ends() == 6
-    assert "session failed" in recorder.err
+    assert error_id_in(recorder.err) == "session-failed"
     assert "may still run" not in recorder.err
     assert_left_in_order(recorder, service, listening=True)
 

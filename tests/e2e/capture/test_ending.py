@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from support.capturing import assert_left_in_order
+from support.messages import error_id_in
 from support.patience import PATIENCE, patient
 from support.processes import Capture, Listener, events_of, eventually
 
@@ -345,7 +346,8 @@ def test_an_export_that_the_service_refuses_is_said_with_its_reason_at_once(capt
 
     assert recorder.ends() == 6
     assert time.monotonic() - begun < patient(30)
-    assert "export failed: could not export the session" in recorder.err
+    assert error_id_in(recorder.err) == "export-failed"
+    assert "could not export the session" in recorder.err
     assert "Export is not in your plan." in recorder.err
 
 

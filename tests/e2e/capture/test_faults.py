@@ -6,6 +6,7 @@ import time
 
 import pytest
 from support.capturing import assert_left_in_order
+from support.messages import error_id_in
 from support.processes import eventually
 
 from vdbevents.journal.state import StateDirectory
@@ -90,7 +91,8 @@ def test_an_export_that_cannot_be_asked_for_is_not_waited_for_for_ever(capture, 
     recorder = capture("--duration", "0.2s", *SHORT, "--export-timeout", 8)
 
     assert recorder.ends() == 6
-    assert "no video after 8 s" in recorder.err
+    assert error_id_in(recorder.err) == "export-timeout"
+    assert "after 8 s" in recorder.err
     assert f"vdbevents session export {recorder.summary['session_id']}" in recorder.err
     assert_left_in_order(recorder, service, listening=True)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from support.capturing import assert_left_in_order
+from support.messages import error_id_in
 from support.processes import Capture, Listener, ServiceInThread, eventually, run
 
 from vdbevents.journal.locks import listener_runs
@@ -248,7 +249,7 @@ def test_where_everything_is_denied_there_is_nothing_to_record(capture, service)
     recorder = capture()
 
     assert recorder.ends() == 6
-    assert "nothing to record" in recorder.err
+    assert error_id_in(recorder.err) == "channels-none"
     assert_left_in_order(recorder, service)
 
 
@@ -326,7 +327,7 @@ def test_a_machine_without_any_channel_has_nothing_to_record(capture, service):
     recorder = capture()
 
     assert recorder.ends() == 6
-    assert "nothing to record" in recorder.err
+    assert error_id_in(recorder.err) == "channels-none"
     assert_left_in_order(recorder, service)
 
 
@@ -377,7 +378,8 @@ def test_a_session_that_never_becomes_active_ends_it_in_time(capture, service):
     recorder = capture("--active-timeout", 1)
 
     assert recorder.ends() == 6
-    assert "not active after 1 s" in recorder.err
+    assert error_id_in(recorder.err) == "session-not-active"
+    assert "after 1 s" in recorder.err
     assert "--active-timeout" in recorder.err
     assert_left_in_order(recorder, service)
 
@@ -387,7 +389,8 @@ def test_a_session_that_fails_ends_it_with_the_server_s_reason(capture, service)
     recorder = capture()
 
     assert recorder.ends() == 6
-    assert "session failed: no ingest node is free" in recorder.err
+    assert error_id_in(recorder.err) == "session-failed"
+    assert "no ingest node is free" in recorder.err
     assert recorder.summary["error"].endswith("no ingest node is free")
     assert_left_in_order(recorder, service)
 
@@ -600,7 +603,8 @@ def test_a_session_that_fails_while_it_is_recorded_ends_it_with_6_and_the_reason
     service.request("session", do="fail", error="the credit is used up")
 
     assert recorder.ends() == 6
-    assert "session failed: the credit is used up" in recorder.err
+    assert error_id_in(recorder.err) == "session-failed"
+    assert "the credit is used up" in recorder.err
     assert_left_in_order(recorder, service)
 
 
@@ -626,7 +630,8 @@ def test_a_runtime_that_dies_ends_the_session_properly_and_the_exit_code_says_so
     os.kill(recorder.info["runtime_pid"], signal.SIGKILL)
 
     assert recorder.ends() == 6
-    assert "the capture runtime has ended (exit code -9)" in recorder.err
+    assert error_id_in(recorder.err) == "runtime-ended"
+    assert "exit code -9" in recorder.err
     assert own_events(recorder, "capture_client")[-1] == "runtime:ended"
     assert recorder.summary["status"] == "exported"
     assert recorder.summary["video_id"]
@@ -662,7 +667,8 @@ def test_a_video_that_is_never_exported_is_not_waited_for_for_ever(capture, serv
     recorder = capture("--duration", "0.2s", "--export-timeout", 1)
 
     assert recorder.ends() == 6
-    assert "no video after 1 s" in recorder.err
+    assert error_id_in(recorder.err) == "export-timeout"
+    assert "after 1 s" in recorder.err
     assert f"vdbevents session export {recorder.summary['session_id']}" in recorder.err
     assert recorder.summary["status"] == "stopped"
     assert_left_in_order(recorder, service)
@@ -673,7 +679,7 @@ def test_an_export_that_fails_is_said(capture, service):
     recorder = capture("--duration", "0.2s")
 
     assert recorder.ends() == 6
-    assert "export failed" in recorder.err
+    assert error_id_in(recorder.err) == "export-failed"
     assert_left_in_order(recorder, service)
 
 
