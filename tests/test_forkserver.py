@@ -111,6 +111,16 @@ def test_it_ends_by_a_signal_as_any_process_does(script, environ, number):
     assert codes == [-number, -number]
 
 
+def test_it_ignores_the_signals_that_its_parent_ignores(script, environ):
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        forked = ends(forkserver.Popen, script(FACTS), env=environ)
+        assert forked == ends(subprocess.Popen, script(FACTS), env=environ)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert ends(forkserver.Popen, script(FACTS), env=environ) != forked
+
+
 def test_an_exception_ends_it_as_any_program(script, environ):
     ended = forkserver.run(script("1 / 0"), env=environ, capture_output=True, text=True)
 

@@ -156,8 +156,19 @@ def _launch(given):
     if environ.get("LANG") != _LOCALE or any(name.startswith(_READ_AT_START) for name in environ):
         return None
     cwd = str(Path(os.fsdecode(given["cwd"] or ".")).absolute())
-    new_session = bool(given["start_new_session"])
-    return {"arguments": arguments, "environ": environ, "cwd": cwd, "new_session": new_session}
+    return {
+        "arguments": arguments,
+        "environ": environ,
+        "cwd": cwd,
+        "new_session": bool(given["start_new_session"]),
+        "ignored": [number for number in _signals() if signal.getsignal(number) == signal.SIG_IGN],
+    }
+
+
+def _signals():
+    """Return the numbers of the signals whose handling a new interpreter takes over from its parent."""
+    own = {signal.SIGPIPE, signal.SIGXFSZ, signal.SIGKILL, signal.SIGSTOP}
+    return map(int, signal.valid_signals() - own)
 
 
 class _Server:
@@ -266,8 +277,13 @@ def _become(launch, streams):
     os.closerange(3, os.sysconf("SC_OPEN_MAX"))
     if launch["new_session"]:
         os.setsid()
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    for number in _signals():
+        if number in launch["ignored"]:
+            signal.signal(number, signal.SIG_IGN)
+        elif number == signal.SIGINT:
+            signal.signal(number, signal.default_int_handler)
+        elif signal.getsignal(number) != signal.SIG_DFL:
+            signal.signal(number, signal.SIG_DFL)
     os.environ.clear()
     os.environ.update(launch["environ"])
     os.chdir(launch["cwd"])
