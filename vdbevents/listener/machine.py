@@ -1,4 +1,4 @@
-"""Decide what the listener does next. Pure: no clock, no socket, no file.
+"""Decide what the listener does next. Pure.
 
 Inputs go in with the time at which they happened, actions come out (both are in `protocol.py`).
 `daemon.py` turns what happens on the socket, the clock and the disk into inputs and carries out the

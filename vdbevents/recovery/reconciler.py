@@ -19,8 +19,7 @@ from vdbevents.recovery.gap_filler import GapFiller
 from vdbevents.recovery.known_sessions import KnownSessions
 from vdbevents.recovery.rebinding import Rebinder
 from vdbevents.recovery.session_follower import SessionFollower
-from vdbevents.recovery.stale_streams import StaleWatch
-from vdbevents.recovery.stream_monitor import StreamMonitor
+from vdbevents.recovery.stale_streams import StaleWatch, StreamMonitor
 
 _ROUND_SECONDS: Final = 1.0
 # A connection that is accepted and closed at once is not worth an index of its own.
