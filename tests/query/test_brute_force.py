@@ -342,7 +342,7 @@ def test_an_event_is_known_by_the_same_in_a_query_as_everywhere(events):
             [[json.dumps(event) for event in events]],
         )
         found = database.execute(
-            "SELECT number, coalesce(backfilled, false), channel, owner, start_ms, end_ms, told "
+            "SELECT number, coalesce(backfilled, false), channel, owner, start_ms, end_ms, content "
             f"FROM ({columns.identities('lines')}) ORDER BY number"
         ).fetchall()
     expected = [

@@ -27,18 +27,18 @@ _MEMBERS: Final = {
     "given_stream": fields.STREAM.paths,
     "given_stream_name": fields.STREAM_NAME.paths,
     "given_session": fields.SESSION.paths,
-    "said": fields.TEXT.paths,
+    "given_text": fields.TEXT.paths,
     "status": ("status", "data.status"),
     "status_1": ("status",),
     "status_2": ("data.status",),
-    "mark": ("backfilled",),
+    "backfilled_mark": ("backfilled",),
     "error": ("data.error.message", "data.error", "data.message", "error.message", "error"),
     "final": fields.FINAL.paths,
     "begin": fields.START.paths,
     "finish": fields.END.paths,
     "given_label": fields.LABEL.paths,
     "given_speaker": fields.SPEAKER.paths,
-    "sure": fields.CONFIDENCE.paths,
+    "given_confidence": fields.CONFIDENCE.paths,
 }
 
 
@@ -93,7 +93,7 @@ _LEVELS: Final = (
         "begin_number": "try_cast(begin AS DOUBLE)",
         "finish_number": "try_cast(finish AS DOUBLE)",
         "unix_number": "try_cast(unix_ts AS DOUBLE)",
-        "sure_number": "try_cast(sure AS DOUBLE)",
+        "confidence_number": "try_cast(given_confidence AS DOUBLE)",
     },
     {
         "channel": f"""coalesce({_unaliased("plain")},
@@ -102,9 +102,9 @@ _LEVELS: Final = (
     },
     {
         "state": "coalesce(nullif(status, ''), nullif(split_part(event, '.', 2), ''))",
-        "rest": """CASE WHEN said IS NULL
+        "other_data": """CASE WHEN given_text IS NULL
             THEN nullif(nullif(json_extract_string(json, '$.data'), ''), '{}') END""",
-        "rest_type": "CASE WHEN said IS NULL THEN json_type(json, '$.data') END",
+        "other_type": "CASE WHEN given_text IS NULL THEN json_type(json, '$.data') END",
     },
 )
 
@@ -117,16 +117,17 @@ COLUMNS: Final = {
     "stream": "given_stream",
     "stream_name": "given_stream_name",
     "session": "given_session",
-    "text": """coalesce(said, CASE channel WHEN 'capture_session'
-        THEN nullif(concat_ws(': ', state, CASE WHEN state = 'failed' THEN coalesce(error, rest) END), '')
-        WHEN 'vdbevents' THEN rest
-        ELSE CASE WHEN rest_type = 'VARCHAR' THEN rest END END)""",
+    "text": """coalesce(given_text, CASE channel WHEN 'capture_session'
+        THEN nullif(concat_ws(': ', state,
+            CASE WHEN state = 'failed' THEN coalesce(error, other_data) END), '')
+        WHEN 'vdbevents' THEN other_data
+        ELSE CASE WHEN other_type = 'VARCHAR' THEN other_data END END)""",
     "is_final": "CASE final WHEN 'true' THEN true WHEN 'false' THEN false END",
     "start_ms": f"coalesce({_moment_ms('begin_number')}, {_iso_ms('begin')})",
     "end_ms": f"coalesce({_moment_ms('finish_number')}, {_iso_ms('finish')})",
     "label": "coalesce(given_label, event)",
     "speaker": "given_speaker",
-    "confidence": "CASE WHEN isfinite(sure_number) THEN sure_number END",
+    "confidence": "CASE WHEN isfinite(confidence_number) THEN confidence_number END",
 }
 
 # DuckDB rejects JSON with half a surrogate pair, which a service may send. `\x01` cannot occur in JSON: it
@@ -147,8 +148,9 @@ def folded(table: str, columns: Iterable[str], *others: str) -> str:
 
     `table` is SQL with a column `line`. Each event's JSON is parsed once, for the members that are needed.
     """
-    made = {name: COLUMNS.get(name, name) for name in columns}
-    return f"SELECT {', '.join([_aliased(made), *others])} FROM {_parsed(table, ' '.join(made.values()))}"
+    selected = {name: COLUMNS.get(name, name) for name in columns}
+    parsed = _parsed(table, " ".join(selected.values()))
+    return f"SELECT {', '.join([_aliased(selected), *others])} FROM {parsed}"
 
 
 def _parsed(table: str, wanted: str, typed: tuple[str, ...] = ()) -> str:
@@ -180,7 +182,7 @@ _USUAL: Final = {
 _USUALLY: Final = {
     "plain": "kind_1",
     **dict.fromkeys(("event", "label", "session", "speaker"), "NULL::VARCHAR"),
-    "text": "said",
+    "text": "given_text",
     "confidence": "NULL::DOUBLE",
     "begin_number": "begin",
     "finish_number": "finish",
@@ -236,12 +238,12 @@ FETCHED: Final = "(ends_with(line, '\"backfilled\":true}') OR ends_with(line, '\
 
 def folded_usual(table: str, columns: Iterable[str], *others: str) -> str:
     """Return the same as `folded`, for a `table` of lines for which `is_usual` holds."""
-    made = {name: _USUALLY.get(name, COLUMNS[name]) for name in columns}
+    selected = {name: _USUALLY.get(name, COLUMNS[name]) for name in columns}
     levels = tuple({**level, **named(_USUALLY, " ".join(level))} for level in _LEVELS)
-    needed, members = _needed(" ".join(made.values()), levels)
+    needed, members = _needed(" ".join(selected.values()), levels)
     value = {path: _usual_path(path) for path in _USUAL}
     sql = _leveled(table, [{"readable": "true", **_read(members, value)}, *needed])
-    return f"SELECT {', '.join([_aliased(made), *others])} FROM {sql}"
+    return f"SELECT {', '.join([_aliased(selected), *others])} FROM {sql}"
 
 
 def _usual_path(path: str) -> str:
@@ -266,7 +268,7 @@ def _read(members: dict[str, tuple[str, ...]], value: dict[str, str]) -> _Level:
     level = {}
     for name, paths in members.items():
         values = [value[path] for path in paths if path in value]
-        if name == "said" and len(values) > 1:
+        if name == "given_text" and len(values) > 1:
             values = [*map(_not_blank, values), *values]
         level[name] = f"coalesce({', '.join(values)})" if values else "NULL::VARCHAR"
     return level
@@ -308,7 +310,7 @@ def identities(table: str) -> str:
     """Return a SELECT of the lines that have an identity, as `events.identity.identity_of` defines it.
 
     `table` is SQL with a column `line`. The SELECT has its columns and these: backfilled, channel, owner (a
-    stream or a session), told (a text or a status), start_ms, end_ms.
+    stream or a session), content (a text or a status), start_ms, end_ms.
     """
     steps = ", ".join(
         f"CASE WHEN starts_with(name_{number}, '{fields.LIFECYCLE_PREFIX}') THEN name_{number} END"
@@ -319,26 +321,27 @@ def identities(table: str) -> str:
     )
     levels: list[_Level] = [
         {
-            "backfilled": "coalesce(types[7] = 'BOOLEAN' AND mark = 'true', false)",
+            "backfilled": "coalesce(types[7] = 'BOOLEAN' AND backfilled_mark = 'true', false)",
             "step": f"coalesce({steps})",
             "given_status": f"CASE WHEN name_1 = 'capture_session' THEN coalesce({statuses}) END",
             "recorded": "channel IN ('transcript', 'visual_index', 'audio_index')",
         },
         {
-            "life": f"""CASE WHEN step IS NOT NULL
+            "lifecycle_status": f"""CASE WHEN step IS NOT NULL
                 THEN nullif(substr(step, {len(fields.LIFECYCLE_PREFIX) + 1}), '') ELSE given_status END""",
         },
         {
             "owner": """nullif(CASE WHEN recorded THEN given_stream
                 WHEN channel = 'capture_session' THEN given_session END, '')""",
-            "told": f"CASE WHEN recorded THEN coalesce({_not_blank('said')}, '') ELSE life END",
+            "content": f"""CASE WHEN recorded THEN coalesce({_not_blank("given_text")}, '')
+                ELSE lifecycle_status END""",
             "start_ms": f"CASE WHEN recorded THEN {COLUMNS['start_ms']} END",
             "end_ms": f"CASE WHEN recorded THEN {COLUMNS['end_ms']} END",
         },
     ]
     wanted = " ".join(sql for level in levels for sql in level.values())
-    parsed = _parsed(table, f"{wanted} final", (*_MEMBERS["status"], *_MEMBERS["mark"]))
+    parsed = _parsed(table, f"{wanted} final", (*_MEMBERS["status"], *_MEMBERS["backfilled_mark"]))
     # Materialized: DuckDB would put the levels into the condition, each as often as it is named there.
     return f"""WITH known AS MATERIALIZED (SELECT * FROM {_leveled(parsed, levels)})
         SELECT * FROM known WHERE owner IS NOT NULL AND CASE WHEN recorded
-        THEN start_ms IS NOT NULL AND final IS DISTINCT FROM 'false' ELSE life IS NOT NULL END"""
+        THEN start_ms IS NOT NULL AND final IS DISTINCT FROM 'false' ELSE lifecycle_status IS NOT NULL END"""

@@ -344,7 +344,7 @@ TELL_SUSPECTS: Final = """UPDATE suspects SET line = told.line
     FROM (SELECT unnest(?::BIGINT[]) AS position, unnest(?::VARCHAR[]) AS line) AS told
     WHERE suspects.position = told.position"""
 
-_SAME: Final = "PARTITION BY channel, owner, start_ms, end_ms, told"
+_SAME: Final = "PARTITION BY channel, owner, start_ms, end_ms, content"
 
 
 def repeated() -> str:
