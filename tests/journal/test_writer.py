@@ -230,7 +230,7 @@ def test_a_duplicate_put_into_the_writer_is_skipped(state):
     made = envelope.envelop(json.dumps({"channel": "capture_session", **active}).encode(), 2)
     other = envelope.envelop(b'{"channel":"transcript"}', 2)
     writer = writer_of(state)
-    writer.put(made.line, "capture_session", duplicate=duplicate_check.check_received(made.event))
+    writer.put(made.line, "capture_session", duplicate=duplicate_check.check_received(made))
     writer.put(other.line, "transcript")
 
     assert writer.close(5.0) == 0

@@ -584,9 +584,9 @@ def test_gaps_are_counted_from_lines_as_from_inputs():
 def test_an_event_that_was_fetched_before_is_neither_written_nor_counted():
     asked = []
 
-    def is_known(event):
-        asked.append(event)
-        return event.get("n") == 2
+    def is_known(record):
+        asked.append(record.event)
+        return record.event.get("n") == 2
 
     bench = in_state("connected", is_known=is_known)
     written = [bool(bench.does(m.Received(b'{"n":%d}' % number))) for number in (1, 2, 3)]
@@ -636,7 +636,7 @@ POSSIBLE = {
 @given(data=st.data(), seed=st.integers(0, 9), skew=st.sampled_from([0, -10_000_000]))
 def test_any_inputs_mark_each_outage_as_one_gap_and_lose_nothing_received(data, seed, skew):
     known, written, sent, connections = set(), [], [], 0
-    bench = Bench(random.Random(seed).random, is_known=lambda event: event["n"] in known)
+    bench = Bench(random.Random(seed).random, is_known=lambda record: record.event["n"] in known)
     bench.ahead_ms = skew
     ids, pending, lost_ms = [], None, None
     actions = bench.started()

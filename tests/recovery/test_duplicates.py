@@ -2,6 +2,7 @@
 
 from support.recovery_lines import MIC, arrived
 
+from vdbevents.events.envelope import Record
 from vdbevents.recovery.duplicates import DuplicateFilter
 
 
@@ -15,17 +16,17 @@ def test_a_fetched_event_is_known_when_its_live_copy_arrives():
     duplicates = active()
     duplicates.add_fetched([arrived(1)], now=0)
 
-    assert duplicates.is_known(arrived(1))
-    assert not duplicates.is_known(arrived(2))
+    assert duplicates.is_known(Record(b"", arrived(1)))
+    assert not duplicates.is_known(Record(b"", arrived(2)))
     # What the service itself sends twice is journaled twice.
-    assert not duplicates.is_known(arrived(2))
+    assert not duplicates.is_known(Record(b"", arrived(2)))
 
 
 def test_an_event_without_identity_is_never_known():
     duplicates = active()
     duplicates.add_fetched([arrived(1)], now=0)
 
-    assert not duplicates.is_known({"raw": "?"})
+    assert not duplicates.is_known(Record(b"", {"raw": "?"}))
 
 
 def test_nothing_is_known_while_disconnected():
@@ -34,24 +35,24 @@ def test_nothing_is_known_while_disconnected():
     duplicates.disconnected()
 
     assert not duplicates.is_active
-    assert not duplicates.is_known(arrived(1))
+    assert not duplicates.is_known(Record(b"", arrived(1)))
 
 
 def test_of_a_stream_with_two_indexes_the_second_copy_is_known():
     duplicates = active()
     duplicates.expect_doubles(MIC.id, now=0)
 
-    assert [duplicates.is_known(arrived(1)) for _ in range(3)] == [False, True, True]
+    assert [duplicates.is_known(Record(b"", arrived(1))) for _ in range(3)] == [False, True, True]
 
 
 def test_what_is_received_during_a_pass_is_seen_by_it():
     duplicates = active()
-    duplicates.is_known(arrived(1))
+    duplicates.is_known(Record(b"", arrived(1)))
     duplicates.begin_pass()
-    duplicates.is_known(arrived(2))
+    duplicates.is_known(Record(b"", arrived(2)))
     seen = set()
     duplicates.merge_received(seen)
-    duplicates.is_known(arrived(3))
+    duplicates.is_known(Record(b"", arrived(3)))
 
     # The journal has what came before the pass began; the pass reads it there.
     assert len(seen) == 2
@@ -61,7 +62,7 @@ def test_it_forgets_once_no_copy_can_be_on_its_way():
     duplicates = active()
     duplicates.add_fetched([arrived(1)], now=100)
     duplicates.expire(now=160)
-    assert duplicates.is_known(arrived(1))
+    assert duplicates.is_known(Record(b"", arrived(1)))
 
     duplicates.expire(now=161)
     assert not duplicates.is_active

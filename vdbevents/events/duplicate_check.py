@@ -1,12 +1,10 @@
 """Recognise an event that VideoDB sends twice: over the WebSocket, and by a webhook. Pure."""
 
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple
 
 from vdbevents.events import fields
 from vdbevents.events.envelope import BY_WEBHOOK, Record, parse_line
-from vdbevents.events.identity import identity_of
-from vdbevents.events.lifecycle import lifecycle_of
 
 SHARED_CHANNELS = frozenset({"capture_session", "alert"})
 """The channels of events that VideoDB may send both ways."""
@@ -27,12 +25,12 @@ class DuplicateCheck(NamedTuple):
     matches: Callable[[bytes], bool]
 
 
-def check_received(event: Mapping[str, Any]) -> DuplicateCheck | None:
+def check_received(record: Record) -> DuplicateCheck | None:
     """Return the check of an event from the WebSocket against webhooks; None if no webhook can have it."""
-    needle = _shared_needle(event)
+    needle = _shared_needle(record)
     if needle is None:
         return None
-    return DuplicateCheck(needle, lambda line: line.endswith(BY_WEBHOOK) and _is_same(event, line))
+    return DuplicateCheck(needle, lambda line: line.endswith(BY_WEBHOOK) and _is_same(record, line))
 
 
 def check_delivered(record: Record) -> DuplicateCheck:
@@ -40,11 +38,11 @@ def check_delivered(record: Record) -> DuplicateCheck:
 
     Several alerts may have the same label and time: another webhook is the same only if all of it is.
     """
-    content, event = _content(record.line), record.event
-    needle = _shared_needle(event)
+    content = _content(record.line)
+    needle = _shared_needle(record)
     if needle is None:
         return DuplicateCheck(content[:-1], lambda line: _content(line) == content)
-    is_alert = lifecycle_of(event) is None
+    is_alert = record.lifecycle is None
     kinds = _ALERT_KINDS if is_alert else (_LIFECYCLE_KIND,)
 
     def matches(line: bytes) -> bool:
@@ -53,7 +51,7 @@ def check_delivered(record: Record) -> DuplicateCheck:
             return False
         if is_alert and line.endswith(BY_WEBHOOK):
             return _content(line) == content
-        return _is_same(event, line)
+        return _is_same(record, line)
 
     return DuplicateCheck(needle, matches)
 
@@ -63,22 +61,22 @@ def _content(line: bytes) -> bytes:
     return line[line.find(b",", line.find(b'"unix_ts":')) :]
 
 
-def _is_same(event: Mapping[str, Any], line: bytes) -> bool:
-    """Return whether a line reports the same step of a session, or the same alert, as an event."""
-    other = parse_line(line)
-    if other is None:
+def _is_same(record: Record, line: bytes) -> bool:
+    """Return whether a line reports the same step of a session, or the same alert, as a record."""
+    event = parse_line(line)
+    if event is None:
         return False
-    if lifecycle_of(event) is not None:
-        return identity_of(event) == identity_of(other)
-    return _is_same_alert(_alert_of(event), _alert_of(other))
+    other = Record(line, event)
+    if record.lifecycle is not None:
+        return record.identity == other.identity
+    return _is_same_alert(_alert_of(record), _alert_of(other))
 
 
-def _shared_needle(event: Mapping[str, Any]) -> bytes | None:
+def _shared_needle(record: Record) -> bytes | None:
     """Return bytes of every line that may report the same; None for an event that cannot be recognised."""
-    step = lifecycle_of(event)
-    if step is not None:
-        return _needle(step.session_id, b"capture_session") if identity_of(event) is not None else None
-    alert = _alert_of(event)
+    if record.lifecycle is not None:
+        return None if record.identity is None else _needle(record.lifecycle.session_id, _LIFECYCLE_KIND)
+    alert = _alert_of(record)
     return None if alert is None else _needle(alert.label, b'label"')
 
 
@@ -96,15 +94,16 @@ class _Alert(NamedTuple):
     confidence: object
 
 
-def _alert_of(event: Mapping[str, Any]) -> _Alert | None:
-    if fields.channel_of(event) != "alert":
+def _alert_of(record: Record) -> _Alert | None:
+    if record.channel != "alert":
         return None
+    event = record.event
     label = fields.LABEL.value_in(event)
     moment = fields.unix_ms(fields.MOMENT.value_in(event))
     span = fields.unix_ms(fields.SPAN_START.value_in(event)), fields.unix_ms(fields.END.value_in(event))
     if not isinstance(label, str) or not label or (moment is None and span[0] is None):
         return None
-    return _Alert(label, moment, span, fields.stream_id_of(event), fields.CONFIDENCE.value_in(event))
+    return _Alert(label, moment, span, record.stream_id, fields.CONFIDENCE.value_in(event))
 
 
 def _is_same_alert(one: _Alert | None, other: _Alert | None) -> bool:

@@ -14,6 +14,7 @@ from typing import Any, Final
 import orjson
 
 from vdbevents.events import fields
+from vdbevents.events.identity import Identity, identity_of
 from vdbevents.events.lifecycle import Lifecycle, lifecycle_of
 
 CAPTURE_CHANNEL = "capture_client"
@@ -41,6 +42,7 @@ _CLASSIFIERS: Final[dict[str, Callable[[Mapping[str, Any]], object]]] = {
     "text": fields.text_of,
     "is_interim": fields.is_interim,
     "lifecycle": lifecycle_of,
+    "identity": identity_of,
 }
 
 
@@ -53,14 +55,26 @@ class Record:
         channel: the kind of event, as `fields.channel_of` returns it.
         source, stream_id, text, is_interim: as the functions of `fields` return them.
         lifecycle: the step of a capture session that the event reports, if any.
+        identity: what a received and a fetched copy have in common, if the event may be fetched.
     """
 
-    __slots__ = ("channel", "event", "is_interim", "lifecycle", "line", "source", "stream_id", "text")
+    __slots__ = (
+        "channel",
+        "event",
+        "identity",
+        "is_interim",
+        "lifecycle",
+        "line",
+        "source",
+        "stream_id",
+        "text",
+    )
     source: str | None
     stream_id: str
     text: str
     is_interim: bool
     lifecycle: Lifecycle | None
+    identity: Identity | None
 
     def __init__(self, line: bytes, event: Mapping[str, Any]) -> None:
         """Classify the event by its channel; the rest is looked up when it is first used."""

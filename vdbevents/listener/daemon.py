@@ -155,7 +155,7 @@ class _Daemon:
         duplicate = None
         # Without a backend in this directory there are no webhooks, and so no second copies.
         if channel in duplicate_check.SHARED_CHANNELS and self._directory.backend_credentials.exists():
-            duplicate = duplicate_check.check_received(record.event)
+            duplicate = duplicate_check.check_received(record)
         # The recorder's own lines are never dropped: without them nobody would know what is missing, or why.
         is_own = channel == fields.OWN_CHANNEL
         if not self._writer.put(record.line, channel, keep=is_own, duplicate=duplicate):

@@ -42,7 +42,7 @@ class ListenerMachine:
         settings: protocol.ConnectionSettings,
         random: Callable[[], float],
         counts: ListenerCounts | None = None,
-        is_known: Callable[[Mapping[str, Any]], bool] | None = None,
+        is_known: Callable[[envelope.Record], bool] | None = None,
     ) -> None:
         """Do nothing before `Started`.
 
@@ -128,7 +128,7 @@ class ListenerMachine:
         record = envelope.envelop(payload, now.wall_ms)
         self._last_heard_ms = now.wall_ms
         if self.state is ListenerState.CONNECTED:
-            if self._is_known is not None and self._is_known(record.event):
+            if self._is_known is not None and self._is_known(record):
                 return []
             return [self._append(record, now)]
         ws_id = fields.connection_id_of(record.event)

@@ -1,6 +1,6 @@
 """The interface between the listener and its recovery."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -53,7 +53,7 @@ class Recovery(Protocol):
     def disconnected(self) -> None:
         """Give up the connection."""
 
-    def is_known(self, event: Mapping[str, Any]) -> bool:
+    def is_known(self, record: Record) -> bool:
         """Return whether an event that arrives is in the journal already."""
 
     @property

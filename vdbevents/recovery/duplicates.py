@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from vdbevents.events.envelope import Record
 from vdbevents.events.identity import identity_of
 
 
@@ -34,11 +35,11 @@ class DuplicateFilter:
         self._known = self._fetched_at = None
         self._doubled.clear()
 
-    def is_known(self, event: Mapping[str, Any]) -> bool:
+    def is_known(self, record: Record) -> bool:
         """Return whether an event that arrives was fetched before; if not, note that it was received."""
         if self._known is None:
             return False
-        identity = identity_of(event)
+        identity = record.identity
         if identity is None:
             return False
         key = hash(identity)

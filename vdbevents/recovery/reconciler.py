@@ -6,12 +6,12 @@ start: every round looks at the current state of the info file, the journal and 
 
 import asyncio
 import contextlib
-from collections.abc import Mapping
 from typing import Any, Final
 
 from vdbevents.cloud import Account
 from vdbevents.cloud.backoff import Backoff
 from vdbevents.errors import VdbeventsError
+from vdbevents.events.envelope import Record
 from vdbevents.journal.state import StateDirectory
 from vdbevents.listener.recovery_hook import RecoveryHost
 from vdbevents.recovery.context import RecoveryContext, SupersededError
@@ -67,8 +67,8 @@ class Reconciler:
     def disconnected(self) -> None:
         self._context.disconnected()
 
-    def is_known(self, event: Mapping[str, Any]) -> bool:
-        return self._context.duplicates.is_known(event)
+    def is_known(self, record: Record) -> bool:
+        return self._context.duplicates.is_known(record)
 
     @property
     def stale(self) -> list[dict[str, Any]]:
