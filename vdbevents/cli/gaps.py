@@ -142,8 +142,8 @@ def _lines_within(content: bytes, end: int) -> Iterator[bytes]:
 def _in_full(gap: Gap) -> dict[str, Any]:
     """Return all members, so that a program need not check which are there."""
     members: dict[str, Any] = {"streams": [], "dropped": 0, "recovered": {}, "missing": []}
-    told = gap.data()
-    return {**{name: told[name] for name in told if name not in members}, **members, **told}
+    details = gap.data()
+    return {**{name: details[name] for name in details if name not in members}, **members, **details}
 
 
 def shown(listed: Sequence[Gap], width: int | None) -> str:

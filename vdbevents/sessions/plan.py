@@ -184,7 +184,7 @@ def parse_batch(option: str, text: str, *, frames: int | None = None) -> Batch:
     """Parse `30s`, `50words` or `5sentences`; with `frames`, only seconds.
 
     Raises:
-        InputError: `text` is none of them.
+        InputError: `text` is in another form.
     """
     match = _BATCH.fullmatch(text.strip().lower())
     kind = match.lastgroup if match else None

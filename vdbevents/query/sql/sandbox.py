@@ -258,8 +258,8 @@ def _only_reads(connection: "DuckDBPyConnection", sql: str) -> bool:
     import duckdb
 
     try:
-        [(told,)] = connection.execute("SELECT json_serialize_sql(?)", [_without_end(sql)]).fetchall()
-        parsed = json.loads(told)
+        [(serialized,)] = connection.execute("SELECT json_serialize_sql(?)", [_without_end(sql)]).fetchall()
+        parsed = json.loads(serialized)
     except (duckdb.Error, UnicodeEncodeError, ValueError, RecursionError):
         return False
     return parsed.get("error") is False and all(map(_is_harmless, _parts(parsed)))

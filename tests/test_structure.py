@@ -1,0 +1,120 @@
+"""The rules of the layout that the import contracts do not express; `docs/design.md` says why."""
+
+import ast
+import re
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+
+from vdbevents.cli.app import COMMANDS
+
+PACKAGE = Path(__file__).parent.parent / "vdbevents"
+TREES = {
+    file.relative_to(PACKAGE).as_posix(): ast.parse(file.read_text(encoding="utf-8"))
+    for file in sorted(PACKAGE.rglob("*.py"))
+}
+LONGEST_MODULE = 600
+LONGEST_FUNCTION = 80
+IMPURE = {
+    *("asyncio", "os", "pathlib", "random", "socket", "subprocess", "threading", "time", "websockets"),
+    *("vdbevents.journal", "duckdb", "videodb", "typer"),
+}
+
+
+def docstring_of(name):
+    return ast.get_docstring(TREES[name]) or ""
+
+
+PURE = [name for name in TREES if docstring_of(name).splitlines()[:1] and "Pure" in docstring_of(name)]
+
+
+def imports_of(tree):
+    """The modules that a module imports anywhere, but for type checking."""
+    for_types = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)
+        for inner in ast.walk(node)
+    }
+    for node in ast.walk(tree):
+        if id(node) in for_types:
+            continue
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def body_lines(function):
+    return function.end_lineno - function.body[0].lineno + 1
+
+
+@pytest.mark.parametrize("name", TREES)
+def test_a_module_fits_in_a_head(name):
+    length = len((PACKAGE / name).read_text(encoding="utf-8").splitlines())
+
+    assert length <= LONGEST_MODULE, f"{name} has {length} lines: split it by subject"
+
+
+def test_a_function_fits_on_a_screen():
+    # The declaration of a command's options is not counted: it is a table.
+    long = [
+        f"{name}:{node.lineno} {node.name}: {body_lines(node)} lines"
+        for name, tree in TREES.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and body_lines(node) > LONGEST_FUNCTION
+    ]
+
+    assert long == []
+
+
+def test_no_two_public_classes_share_a_name():
+    places = defaultdict(list)
+    for name, tree in TREES.items():
+        for node in tree.body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                places[node.name].append(name)
+
+    assert {name: files for name, files in places.items() if len(files) > 1} == {}
+
+
+def test_a_file_is_found_by_its_name_alone():
+    # A command's module is called as the command, whatever does its work.
+    places = defaultdict(list)
+    for name in TREES:
+        if not name.startswith("cli/") and not name.endswith("__init__.py"):
+            places[Path(name).name].append(name)
+
+    assert {name: files for name, files in places.items() if len(files) > 1} == {}
+
+
+def test_the_design_names_every_module_and_no_other():
+    text = (PACKAGE.parent / "docs" / "design.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `([\w/]+)/` \| .* \| (.*) \|$", text, re.MULTILINE)
+    named = {
+        f"{package}/{module}.py" for package, modules in rows for module in re.findall(r"`(\w+)`", modules)
+    }
+    commands = {f"cli/{name}.py" for name in COMMANDS}
+    modules = {name for name in TREES if "/" in name and not name.endswith("__init__.py")}
+
+    assert named == modules - commands
+
+
+def test_there_are_pure_modules():
+    assert len(PURE) >= 15
+
+
+@pytest.mark.parametrize("name", PURE)
+def test_a_module_that_calls_itself_pure_does_no_input_or_output(name):
+    assert IMPURE & set(imports_of(TREES[name])) == set()
+
+
+def test_the_check_for_imports_sees_into_functions_and_not_into_type_checking():
+    tree = ast.parse(
+        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import os\n"
+        "def f():\n    import socket\n    from vdbevents import journal\n"
+    )
+
+    assert IMPURE & set(imports_of(tree)) == {"socket", "vdbevents.journal"}
