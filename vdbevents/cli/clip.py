@@ -214,10 +214,7 @@ def _streams_in(holder: Mapping[str, Any]) -> tuple[Stream, ...]:
 
 
 def _local(milliseconds: float) -> str:
-    from vdbevents.cli.localtime import SystemZone
-
-    moment = datetime.fromtimestamp(math.floor(milliseconds / 1000), UTC).astimezone(SystemZone())
-    return f"{moment:%Y-%m-%d %H:%M:%S}"
+    return f"{datetime.fromtimestamp(math.floor(milliseconds / 1000), UTC).astimezone():%Y-%m-%d %H:%M:%S}"
 
 
 class _Chooser:
@@ -299,12 +296,9 @@ class _Output:
     """Makes clips, each once, and prints a line for each."""
 
     def __init__(self, service: Service, *, as_json: bool) -> None:
-        from vdbevents.cli.localtime import SystemZone
-
         self._service = service
         self._attempts = Attempts(service)
         self._as_json = as_json
-        self._zone = SystemZone()
         self._printed: set[_Clip] = set()
         self._unanswered = 0
         self._without_moment = 0
@@ -359,10 +353,9 @@ class _Output:
             urls = {"stream_url": links.stream_url, "player_url": links.player_url}
             put(as_json({**wanted._asdict(), "text": text, **urls}, indent=None))
             return
-        when = datetime.fromtimestamp(wanted.start, UTC).astimezone(self._zone)
         label = padded(cut(harmless(shown), _TEXT_CELLS), _TEXT_CELLS)
         addresses = "  ".join(harmless(address) or "-" for address in (links.stream_url, links.player_url))
-        put(f"{when:%Y-%m-%d %H:%M:%S}  {label}  {addresses}")
+        put(f"{_local(wanted.start * 1000)}  {label}  {addresses}")
 
     def finish(self) -> ExitCode:
         """Report what made no clip; return the exit code."""
