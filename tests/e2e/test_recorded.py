@@ -373,13 +373,13 @@ def test_of_lines_without_a_stream_or_a_time_nothing_is_made(call, recorded):
     assert ended.stdout == ""
     ended = call("clip", lines=[*useless[:1], event(AT_MS)])
     assert_failed(ended, 0, "no clip for 1 of the lines")
+    assert ended.stdout.count("\n") == 1
 
 
 def test_a_stream_id_that_is_a_number_is_taken_as_text(call, recorded):
     ended = call("clip", lines=[{"rtstream_id": 7, "start": AT_MS}])
 
     assert_failed(ended, 4, "make a clip of 7")
-    assert ended.stdout.count("\n") == 1
 
 
 @pytest.mark.parametrize("arguments", [(), ("--video",), ("--json",)])
