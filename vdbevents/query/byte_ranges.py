@@ -1,10 +1,10 @@
 """Read byte ranges of files, and write paths as DuckDB expects them."""
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
+from contextlib import AbstractContextManager
 from io import FileIO
 from pathlib import Path
-from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self
 
 from vdbevents.errors import InputError
 
@@ -29,7 +29,7 @@ def read_range(file: FileIO, start: int, size: int) -> bytes | None:
 BLOCK_BYTES: Final = 1 << 20
 
 
-class Closeable(ABC):
+class Closeable(AbstractContextManager[Any]):
     """A holder of files or memory: a context manager that closes itself at its end."""
 
     @abstractmethod
@@ -39,9 +39,7 @@ class Closeable(ABC):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 
