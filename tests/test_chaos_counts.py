@@ -164,7 +164,7 @@ def test_the_longest_silence_is_that_of_all_streams_together():
     found = count([*lines(made[:2]), *lines(heard), *lines(made[2:8], backfilled=True)], made + heard)
 
     # Live until 4, and from 6 on the transcript; fetched until 16; and then nothing until 20.
-    assert found.blind == 12.0
+    assert found.longest_gap == 12.0
     assert found.missing == 4.0
 
 

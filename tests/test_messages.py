@@ -82,3 +82,10 @@ def test_every_error_has_an_id():
     assert [message.place for message in messages.messages() if message.error_id is None] == []
     ids = {message.error_id for message in messages.messages()} - {VALUE}
     assert [error_id for error_id in ids if not re.fullmatch("[a-z]+(-[a-z0-9]+)+", error_id)] == []
+
+
+def test_messages_are_worded_as_the_snapshot_shows():
+    """After a change of wording: `.venv/bin/python tests/support/messages.py`, and look at the diff."""
+    assert messages.SNAPSHOT.read_text(encoding="utf-8") == messages.snapshot(), (
+        "if the new wording is meant: .venv/bin/python tests/support/messages.py"
+    )

@@ -1,11 +1,11 @@
-"""What every capture has to leave behind, however it ends."""
+"""Checks after a capture, however it ended."""
 
 from support.processes import KEY, eventually
 from vdbevents.journal.locks import capture_runs, listener_runs
 
 
 def assert_left_in_order(capture, service, *, listening=False):
-    """No process, no half-written file, no PID; and the session does not run on."""
+    """Assert that nothing is left: no process, temporary file, PID file or running session."""
     state = capture.state
     assert "Traceback" not in capture.err, capture.err
     assert KEY not in capture.err + capture.out

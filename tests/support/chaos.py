@@ -1,11 +1,11 @@
-"""Random faults against real processes that record a session, and what became of each of its events.
+"""Record a session with real processes under random faults, and account for each of its events.
 
 usage: scripts/soak [--minutes N] [--seed N] [--rate N] [--keep DIR]        Linux only
 
 `vdbevents listen` and `vdbevents capture` record one session of the emulator, the documents' own listener
 (`scripts/bench/reference_listener.py`) another, each in a process of its own that is started again when it
-ends. Both are struck by the same faults, which follow from the seed alone. In the end what each has in its
-file is counted against the records that the service keeps.
+ends. Both get the same faults, which the seed determines. At the end, the events in each file are compared
+with the records of the service.
 """
 
 import argparse
@@ -52,7 +52,7 @@ START_SECONDS = 120.0
 
 
 class Fault(NamedTuple):
-    """One thing that goes wrong, and how."""
+    """A kind of fault, and its options."""
 
     kind: str
     options: dict
@@ -63,7 +63,7 @@ class Fault(NamedTuple):
 
 
 class Strike(NamedTuple):
-    """What goes wrong at one moment, `at` seconds after the beginning."""
+    """Faults that happen together, `at` seconds after the beginning."""
 
     at: float
     faults: tuple[Fault, ...]
@@ -91,17 +91,17 @@ INITS = (
 
 
 def span(draw, longest):
-    """Seconds up to `longest`, more often few than many."""
+    """Draw a time of up to `longest` seconds; short ones are more likely."""
     return round(0.3 + (longest - 0.3) * draw.random() ** 2, 2)
 
 
 def some_calls(draw):
-    """All calls, or some."""
+    """Draw which calls a fault affects: all, or one kind."""
     return dict(draw.choice(CALLS)) if draw.random() < 0.6 else {}
 
 
 def clock_step(draw):
-    """Seconds to hours, forward or back."""
+    """Draw a step of a clock: seconds to hours, forward or back."""
     return round(draw.choice((-1, 1)) * 3600 ** draw.uniform(0.1, 1.2), 1)
 
 
@@ -165,7 +165,7 @@ SERVICE_FAULTS = {
 
 
 def schedule(seed, longest):
-    """What goes wrong and when, for ever; no fault lasts longer than 1.5 times `longest` seconds."""
+    """Yield strikes without end; no fault lasts longer than 1.5 times `longest` seconds."""
     draw = random.Random(seed)
     bag = []
     at = 0.0
@@ -192,7 +192,7 @@ def schedule(seed, longest):
 
 @dataclass
 class Counts:
-    """What one listener has in its file of what the service made for it.
+    """The events of the service that one listener has in its file.
 
     Attributes:
         sent: records that the service made: each was pushed to whoever was bound to its pipeline.
@@ -203,7 +203,7 @@ class Counts:
         foreign: what is there and was never sent.
         misplaced: what is not where its number belongs when all is sorted by its beginning.
         damaged: lines that are no JSON object, by number.
-        blind: seconds of the service's time, the longest stretch of which nothing was received live.
+        longest_gap: the longest time of which no event was received live, in seconds of the service's time.
         missing: the same of which nothing is there at all.
     """
 
@@ -217,12 +217,12 @@ class Counts:
     foreign: list[str] = field(default_factory=list)
     misplaced: list[str] = field(default_factory=list)
     damaged: list[int] = field(default_factory=list)
-    blind: float = 0.0
+    longest_gap: float = 0.0
     missing: float = 0.0
 
     @property
     def failures(self):
-        """What is not as it should be, in words."""
+        """Return a description of each failure."""
         found = [
             (self.lost, "lost"),
             (self.duplicates, "recorded twice"),
@@ -237,13 +237,13 @@ _NUMBERED = re.compile(r"\S+ \S+ (\d+):")
 
 
 def number_of(text):
-    """The number that the emulator gave an event, None where it gave none."""
+    """Return the number that the emulator gave an event, or None."""
     found = _NUMBERED.match(text)
     return int(found[1]) if found else None
 
 
 def lines_of(journal):
-    """The lines of a file, each the object in it, or None where it is damaged; a torn last one too."""
+    """Return the parsed lines of a file; None for damaged ones, including a torn last line."""
     for line in journal.read_bytes().split(b"\n") if journal.exists() else ():
         if line:
             try:
@@ -254,13 +254,13 @@ def lines_of(journal):
 
 
 def made_event(made):
-    """A record of the service in the shape of an event."""
+    """Return a record of the service as an event."""
     said = {"text": made["text"], "start": made["start"], "end": made["end"]}
     return {"channel": made["channel"], "rtstream_id": made["rtstream_id"], "data": said}
 
 
 def count(events, records):
-    """What became of the records of a session, in a file with these lines (None: damaged).
+    """Count which records of a session are in the lines of a file (None: damaged).
 
     Args:
         events: the lines, parsed.
@@ -302,7 +302,7 @@ def count(events, records):
     counts.recovered = len(sent) - len(counts.lost) - len(live)
     counts.misplaced = list(_misplaced(found, sent))
     counts.unmade = sum(max(them) - min(them) + 1 - len(them) for them in _numbers(sent).values())
-    counts.blind = _longest_without(sent, live)
+    counts.longest_gap = _longest_without(sent, live)
     counts.missing = _longest_without(sent, found)
     return counts
 
@@ -320,7 +320,7 @@ def _some(them):
 
 
 def _numbers(identities):
-    """The numbers of events in the order of their beginnings, by channel and stream."""
+    """Return the numbers of events in order of their starts, by channel and stream."""
     sorted_numbers = collections.defaultdict(list)
     for identity in sorted(identities, key=lambda it: it.start_ms or 0):
         number = number_of(fields.text_of(identities[identity]))
@@ -339,7 +339,7 @@ def _misplaced(found, sent):
 
 
 def _longest_without(sent, those):
-    """Seconds of the longest stretch of events, by their beginnings, none of which is one of those."""
+    """Return the seconds of the longest run of events, by their starts, none of which is in `those`."""
     longest, begun = 0.0, None
     for identity in sorted(sent, key=lambda it: it.start_ms):
         if identity in those:
@@ -357,7 +357,7 @@ _TOLERANCE_MS = 2500
 
 
 class Stretch(NamedTuple):
-    """From when to when there was no connection, by the listener's clock, and why."""
+    """A time without a connection, by the listener's clock, and why."""
 
     since_ms: int
     until_ms: int
@@ -365,31 +365,31 @@ class Stretch(NamedTuple):
 
 
 def stretches(events):
-    """When the recorder was blind, as its lines about connections tell, without those about gaps."""
-    blind, last_ms, in_run = None, None, False
+    """Yield the times without a connection, from the recorder's events about connections alone."""
+    lost, last_ms, in_run = None, None, False
     for event in events:
         if event is None:
             continue
         at_ms = round(event.get("unix_ts", 0) * 1000)
         name = event.get("event") if event.get("channel") == fields.OWN_CHANNEL else None
         if name == "listener.disconnected":
-            blind = blind or (at_ms, "disconnected")
+            lost = lost or (at_ms, "disconnected")
         elif name == "listener.started":
             if in_run:
-                blind = blind or (last_ms, "killed")
+                lost = lost or (last_ms, "killed")
             in_run = True
         elif name == "listener.stopped":
             in_run = False
         elif name == "listener.connected":
-            if blind is not None:
-                yield Stretch(blind[0], at_ms, blind[1])
-            blind = None
+            if lost is not None:
+                yield Stretch(lost[0], at_ms, lost[1])
+            lost = None
         if event.get("channel") != envelope.CAPTURE_CHANNEL and not str(name).startswith("capture."):
             last_ms = at_ms
 
 
 def untold(events, steps=((0, 0),)):
-    """The stretches of blindness that no gap tells of.
+    """Return the times without a connection that no gap covers.
 
     Args:
         events: the lines, parsed.
@@ -430,7 +430,7 @@ def _covers(known, stretch):
 
 
 class ChaosError(Exception):
-    """What kept a run from telling anything, such as a process that was not to end."""
+    """A run that gives no result, such as one with a process that does not end."""
 
 
 # Becomes the command that follows, and ends with this process, even if that is killed: 1 is PR_SET_PDEATHSIG.
@@ -442,7 +442,7 @@ os.execv(sys.argv[1], sys.argv[1:])
 
 
 class Supervised:
-    """A process that is started again whenever it ends, as a service manager would, in a group of its own."""
+    """A process in its own group that is restarted when it ends, as a service manager does."""
 
     def __init__(self, name, command, environ, directory, *, again=True):
         self._command, self._environ, self._again = list(map(str, command)), environ, again
@@ -468,11 +468,11 @@ class Supervised:
 
     @property
     def pid(self):
-        """Of the process that runs, None while none does."""
+        """Return the pid of the running process, or None."""
         return self.process.pid if self.process.poll() is None else None
 
     def tend(self):
-        """Sees whether it has ended, and starts it again when it is time to."""
+        """Restart the process if it has ended and its pause is over."""
         if self.pid is not None:
             return
         if self._due is None:
@@ -485,18 +485,18 @@ class Supervised:
 
     @property
     def words(self):
-        """Its last ones."""
+        """Return the last lines of its output."""
         return self.log.read_text(errors="replace")[-500:].strip()
 
     def send(self, number):
-        """Sends a signal; False when nobody is there to get it."""
+        """Send a signal; return False if no process runs."""
         if self.pid is None:
             return False
         self.process.send_signal(number)
         return True
 
     def limit(self, size):
-        """Lets no file become larger; None: any. False when nobody is there."""
+        """Limit the size of its files; None: no limit. Return False if no process runs."""
         if self.pid is None:
             return False
         soft = resource.RLIM_INFINITY if size is None else size
@@ -504,7 +504,7 @@ class Supervised:
         return True
 
     def end(self, number=signal.SIGTERM, seconds=10.0):
-        """Ends it, its whole group if it does not, and answers with its code."""
+        """End the process, or kill its group if it does not end; return its exit code."""
         for wanted in (signal.SIGCONT, number):
             self.send(wanted)
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -519,7 +519,7 @@ class Supervised:
 
 @dataclass
 class Report:
-    """How a run went.
+    """The result of a run.
 
     Attributes:
         faults: how many of each kind were injected.
@@ -541,7 +541,7 @@ class Report:
     failures: list[str] = field(default_factory=list)
 
     def table(self):
-        """Both listeners, side by side."""
+        """Return a table that compares both listeners."""
         kinds = ", ".join(f"{kind} {times}" for kind, times in sorted(self.faults.items()))
         ours, theirs = self.ours, self.theirs
         rows = [
@@ -554,7 +554,7 @@ class Report:
             ("never made", ours.unmade, theirs.unmade),
             ("lines", ours.lines, theirs.lines),
             ("started", *self.starts),
-            ("longest blindness", _clock(ours.blind), _clock(theirs.blind)),
+            ("longest gap", _clock(ours.longest_gap), _clock(theirs.longest_gap)),
             ("longest loss", _clock(ours.missing), _clock(theirs.missing)),
         ]
         hours = self.seconds * self.rate / 3600
@@ -579,7 +579,7 @@ def _clock(seconds):
 
 
 class Run:
-    """The processes of a run, and the hand that strikes them."""
+    """The processes of a run, and the faults that they get."""
 
     def __init__(self, directory, *, seed, rate, say):
         self.directory, self._say = directory, say
@@ -608,7 +608,7 @@ class Run:
     # Set-up and end.
 
     def begin(self):
-        """Starts everything, and returns when both sessions are recorded."""
+        """Start everything; return when both sessions are being recorded."""
         vdbevents = (sys.executable, "-m", "vdbevents")
         self._emulator = self._supervise(
             "emulator",
@@ -653,7 +653,7 @@ class Run:
         return info["status"] == "recording" and len(running) > 0 and all(running)
 
     def _begin_reference(self):
-        """What the documents' code does once its listener has printed an id: it is used for all there is."""
+        """Start all pipelines with the id that the listener printed, as the documents' code does."""
         ws_id = self._reference.out.read_text().split("\n", 1)[0].removeprefix("WS_ID=")
         wanted = {"end_user_id": "reference", "ws_connection_id": ws_id}
         session = self._call("POST", "/collection/default/capture/session", wanted)["session_id"]
@@ -679,7 +679,7 @@ class Run:
         return session
 
     def strike(self, strikes, seconds):
-        """Lets the faults happen, each at its time."""
+        """Apply the faults, each at its time."""
         began = time.monotonic()
         next_word = began + 30
         for planned in strikes:
@@ -713,7 +713,7 @@ class Run:
             notes.write(text + "\n")
 
     def settle(self, patience):
-        """Ends all faults and the sessions, and returns when nothing is to be expected any more."""
+        """End all faults and the sessions; return when no more events can come."""
         while self._later:
             heapq.heappop(self._later)[2]()
         self._control("faults", method="DELETE")
@@ -731,7 +731,7 @@ class Run:
             self.report.failures.append(f"{patience:.0f} s after the session's end the journal does not tell")
 
     def _settled(self, when, patience):
-        """Waits until the listener is connected, no gap is open, and its file does not grow by gaps."""
+        """Wait until the listener is connected, no gap is open, and no gap events are added."""
         try:
             self._until(lambda: self._is_connected() and not self._open_gaps(), patience, when)
         except ChaosError:
@@ -761,7 +761,7 @@ class Run:
         return [gap for gap in gaps.latest_gaps(told) if gap.status == "open"]
 
     def conclude(self):
-        """Ends the listeners, and counts."""
+        """End the listeners, and count."""
         ours = self._records(self._session)
         theirs = self._records(self._their_session)
         self._listener.end()
@@ -773,13 +773,13 @@ class Run:
         report.starts = (len(self._listener.codes) + 1, len(self._reference.codes) + 1)
         report.gaps = Counter(gap.status for gap in gaps.latest_gaps(filter(None, events)))
         report.failures += report.ours.failures
-        blind = [
+        uncovered = [
             f"{envelope.utc_text(one.since_ms)} to {envelope.utc_text(one.until_ms)} ({one.why})"
             for one in untold(events, self._steps)
         ]
-        if blind:
+        if uncovered:
             report.failures.append(
-                f"{len(blind)} stretches of blindness that no gap tells of: {_some(blind)}"
+                f"{len(uncovered)} times without a connection that no gap covers: {_some(uncovered)}"
             )
         if b"Traceback" in self._listener.log.read_bytes():
             report.failures.append(f"the listener had a bug: see {self._listener.log}")
@@ -788,14 +788,14 @@ class Run:
         return self._control(f"records?session_id={session}", method="GET")["records"]
 
     def end(self):
-        """Leaves no process behind."""
+        """End all processes."""
         for process in reversed(self._processes):
             process.end(seconds=5)
 
     # Waiting, and the ways to the server.
 
     def _turn(self):
-        """A moment in which processes are started again and faults are lifted."""
+        """Wait a moment; restart processes and lift faults that are due."""
         for process in self._processes:
             process.tend()
         while self._later and self._later[0][0] <= time.monotonic():
@@ -815,7 +815,7 @@ class Run:
         heapq.heappush(self._later, (time.monotonic() + seconds, next(self._tie), work))
 
     def _control(self, path, method="POST", **body):
-        """The emulator's control endpoint; while it is down, it is waited for."""
+        """Call the emulator's control endpoint; wait while it is down."""
         content = json.dumps(body).encode() if method == "POST" else None
         request = urllib.request.Request(f"{self._url}/emulator/{path}", content, method=method)
         return self._until(lambda: self._answered(request), 120, f"an answer of the emulator to {path}")
@@ -831,7 +831,7 @@ class Run:
             return None
 
     def _call(self, method, path, body=None):
-        """The API, before anything goes wrong or after it."""
+        """Call the API, before or after the faults."""
         content = None if body is None else json.dumps(body).encode()
         headers = {"x-access-token": KEY, "Content-Type": "application/json"}
         request = urllib.request.Request(self._url + path, content, headers, method=method)
@@ -841,7 +841,7 @@ class Run:
     # What goes wrong.
 
     def _inject(self, fault):
-        """Lets a fault happen; False when there was nobody whom it could have struck."""
+        """Apply a fault; return False if there was no process to apply it to."""
         kind, options = fault.kind, fault.options
         if kind in SERVICE_FAULTS:
             self._control("faults", **{SERVICE_FAULTS[kind]: options})
@@ -884,7 +884,7 @@ class Run:
         return struck
 
     def _step_clock(self, seconds):
-        """Sets the listener's clock, relative to what it shows."""
+        """Step the listener's clock by a number of seconds."""
         off_ms = self._steps[-1][1] + round(seconds * 1000)
         step(self._clock_file, off_ms / 1000)
         self._steps.append((time.time_ns() // 1_000_000, off_ms))
@@ -892,7 +892,7 @@ class Run:
 
 
 def run(directory, *, seed, seconds, rate=60.0, longest=40.0, patience=180.0, say=lambda _: None):
-    """A whole run in an empty directory.
+    """Run everything in an empty directory; return the report.
 
     Args:
         directory: for all that is written.

@@ -1,4 +1,4 @@
-"""Real processes: the emulator and the listener as a user starts them, with hands to reach both."""
+"""The program's processes as a user starts them: emulator, listener, capture, backend."""
 
 import contextlib
 import json
@@ -37,7 +37,7 @@ def eventually(condition, seconds=PATIENCE):
 
 
 def run(arguments, environ, **options):
-    """What a `vdbevents` that ends by itself leaves: `returncode`, `stdout`, `stderr`."""
+    """Run `vdbevents` to its end; return its `returncode`, `stdout` and `stderr`."""
     command = [sys.executable, "-m", "vdbevents", *map(str, arguments)]
     settings = {"capture_output": True, "stdin": subprocess.DEVNULL, "text": True, "encoding": "utf-8"}
     settings |= {"timeout": patient(120.0), **options}
@@ -78,7 +78,7 @@ def events_of(state):
 
 
 def all_shown(outside):
-    """All that a terminal was given that is closed inside: the kernel hands it over piece by piece."""
+    """Read a pseudo-terminal to its end: the kernel delivers it in pieces."""
     shown = b""
     with contextlib.suppress(OSError):
         while more := os.read(outside, 1 << 16):
@@ -87,7 +87,7 @@ def all_shown(outside):
 
 
 def end_listener(state):
-    """Ends the listener of a directory at once, if one runs; it may just begin, or end by itself."""
+    """Kill the listener of a directory, if one runs; it may be starting or ending."""
 
     def is_gone():
         if listener_runs(state):
@@ -99,7 +99,7 @@ def end_listener(state):
 
 
 class Process:
-    """A running `vdbevents`, and what it printed so far."""
+    """A running `vdbevents`, and its output so far."""
 
     program = ("-m", "vdbevents")
 
@@ -144,11 +144,11 @@ class Process:
         return self._so_far(self._err)
 
     def says(self, text):
-        """Waits until a text appears on stderr."""
+        """Wait until a text appears on stderr."""
         eventually(lambda: text in self.err)
 
     def ends(self, seconds=PATIENCE):
-        """The exit code, once it has one and all that it printed was read."""
+        """Wait for the end of the process and of its output; return the exit code."""
         code = self.process.wait(seconds)
         for _, thread, _ in (self._out, self._err):
             if thread is not None:
@@ -162,7 +162,7 @@ class Process:
 
 
 class Reached:
-    """An emulator, wherever it runs. `url` is its address, `environ` points a client at it."""
+    """A client of an emulator. `url` is its address; `environ` points the program at it."""
 
     def request(self, path, method="POST", **body):
         content = json.dumps(body).encode() if method == "POST" else None
@@ -192,7 +192,7 @@ class Service(Process, Reached):
 
 
 class ServiceInThread(Reached):
-    """The same server in a thread of the test: it is there at once, and takes no processor to start."""
+    """The emulator in a thread of the test: faster to start than a process."""
 
     def __init__(self, **settings):
         self._running = running(EmulatorSettings(autoplay=False, **settings))
@@ -213,7 +213,7 @@ class Listener(Process):
     """`vdbevents listen` on a directory."""
 
     def __init__(self, state, environ, arguments=(), *, named=True, **options):
-        """Starts it. Without `named` it is left to the environment to say which directory is meant."""
+        """Start it; without `named`, the environment decides which directory it uses."""
         self.state = state
         super().__init__(self._command(state.path if named else None, arguments), environ, **options)
 
@@ -226,11 +226,11 @@ class Listener(Process):
         return events_of(self.state)
 
     def own(self, name):
-        """What the journal's lines about the recorder say of one kind of event."""
+        """Return the data of the recorder's own events of one name."""
         return [e["data"] for e in self.events() if e.get("channel") == "vdbevents" and e["event"] == name]
 
     def connected(self, times=1):
-        """Waits for a connection, and answers with its id."""
+        """Wait for a number of connections; return the id of the latest."""
         eventually(lambda: len(self.own("listener.connected")) >= times or self.process.poll() is not None)
         assert self.process.poll() is None, self.err
         ws_id = self.own("listener.connected")[-1]["ws_id"]
@@ -238,7 +238,7 @@ class Listener(Process):
         return ws_id
 
     def receives(self, condition):
-        """Waits for an event that fulfils a condition."""
+        """Wait for an event that fulfils a condition; return it."""
         return eventually(lambda: next((e for e in self.events() if condition(e)), None))
 
     def stop(self, number=signal.SIGTERM):
@@ -247,7 +247,7 @@ class Listener(Process):
 
 
 class Script(Listener):
-    """`scripts/ws_listener.py`, as the documents of VideoDB's skill call it."""
+    """`scripts/ws_listener.py`, called as the documents of VideoDB's skill do."""
 
     program = (str(ROOT / "scripts" / "ws_listener.py"),)
 
@@ -265,14 +265,14 @@ class Capture(Process):
 
     @property
     def info(self):
-        """What `videodb_capture_info.json` says, or nothing while it is not there."""
+        """Return the content of `videodb_capture_info.json`; {} if it does not exist."""
         with contextlib.suppress(FileNotFoundError):
             return json.loads(self.state.capture_info.read_text())
         return {}
 
     @property
     def summary(self):
-        """The one object on stdout."""
+        """Return the JSON object on stdout."""
         return json.loads(self.out)
 
     def events(self):
@@ -280,7 +280,7 @@ class Capture(Process):
         return events_of(self.state)
 
     def reaches(self, condition):
-        """Waits until the info file fulfils a condition, and answers with it."""
+        """Wait until the info file fulfils a condition; return its content."""
 
         def found():
             info = self.info
@@ -292,7 +292,7 @@ class Capture(Process):
         return eventually(found)
 
     def records(self):
-        """Waits until the session is active and every pipeline has been started."""
+        """Wait until the session is active and every pipeline is started."""
         return self.reaches(
             lambda info: (
                 info["status"] == "recording"
@@ -328,7 +328,7 @@ class Backend(Process):
         return json.loads(self.state.backend_credentials.read_text())["webhook_secret"]
 
     def post(self, path, body=b"", token=None):
-        """The status of the answer, and what it holds."""
+        """Send a POST request; return the status and the parsed answer."""
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
         headers = {} if token is None else {"Authorization": f"Bearer {token}"}
         request = urllib.request.Request(self.url + path, content, headers, method="POST")
@@ -354,7 +354,7 @@ class Backend(Process):
         return [e["data"] for e in self.events() if e.get("channel") == "vdbevents" and e["event"] == name]
 
     def told(self, session_id, status):
-        """The journal's lines about one step of a session."""
+        """Return the events of one state of a session."""
         name = f"capture_session.{status}"
         return [
             e for e in self.events() if e.get("capture_session_id") == session_id and e.get("event") == name

@@ -1,4 +1,4 @@
-"""`vdbevents` on a clock that can be set from outside: a file says how far it is off.
+"""Run `vdbevents` on a clock that tests can set: a file holds the offset.
 
 usage: stepped_clock.py FILE ARGUMENT...    FILE holds nanoseconds, a signed integer of eight bytes
 """
@@ -14,7 +14,7 @@ _NANOSECONDS = struct.Struct("=q")
 
 
 def step(file, seconds):
-    """Sets the clock of whoever runs on this file, `seconds` away from the true time. Makes the file."""
+    """Set the offset of all processes that use this file, in seconds; create the file."""
     descriptor = os.open(file, os.O_WRONLY | os.O_CREAT, 0o600)
     try:
         os.pwrite(descriptor, _NANOSECONDS.pack(round(seconds * 1e9)), 0)
@@ -23,10 +23,10 @@ def step(file, seconds):
 
 
 def stepped(file):
-    """`time.time_ns` with what the file says added, at each call anew."""
+    """Return a `time.time_ns` that adds the current offset of a file."""
     true = time.time_ns
     with Path(file).open("rb") as opened:
-        # Mapped, not read: it is asked for at each event.
+        # Mapped: it is read at each event.
         view = mmap.mmap(opened.fileno(), _NANOSECONDS.size, access=mmap.ACCESS_READ)
     return lambda: true() + _NANOSECONDS.unpack_from(view)[0]
 
