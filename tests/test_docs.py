@@ -130,6 +130,18 @@ def test_every_variable_that_the_program_reads_is_described():
     assert {name for name in read - {"TERM", "PATH"} if f"`{name}`" not in section} == set()
 
 
+def test_every_event_of_the_recorder_is_described():
+    written = set()
+    for file in (ROOT / "vdbevents").rglob("*.py"):
+        if not {"emulator", "query"} & set(file.parts):
+            names = r'"((?:listener|journal|capture|backend)\.[a-z]+)"'
+            written |= set(re.findall(names, file.read_text(encoding="utf-8")))
+    section = (ROOT / "docs" / "events-format.md").read_text(encoding="utf-8")
+    section = section.split("\n### The recorder's own lines\n")[1].split("\n### ")[0]
+
+    assert set(re.findall(r"^\| `([\w.]+)` \|", section, re.MULTILINE)) == written
+
+
 def anchors_of(page):
     titles = re.findall(r"^#+ (.+)$", without_code(page.read_text(encoding="utf-8")), re.MULTILINE)
     titles += re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)

@@ -1,4 +1,4 @@
-"""The backend as a real process on the embedded server: sessions, webhooks, pipelines, crashes."""
+"""The backend as a real process on the emulator: sessions, webhooks, pipelines, crashes."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The embedded server: HTTP and WebSockets on loopback, as VideoDB's cloud speaks them."""
+"""The emulator: HTTP and WebSockets on loopback, as VideoDB's cloud speaks them."""
 
 from __future__ import annotations
 

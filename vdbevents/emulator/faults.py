@@ -1,9 +1,9 @@
 """Faults: which there are, which are in force, and until when.
 
 A new fault is a line in `_FAULTS`, a call of `strike` or `peek` where it takes effect, and an example in
-docs/emulator.md. Faults of API calls take effect in http_gate.py, of WebSockets and pushed messages in
-websocket_endpoint.py, of sessions in emulated_cloud.py, of webhooks in webhooks.py, of the capture runtime
-in fake_runtime.py.
+docs/emulator.md. Faults of all API calls take effect in http_gate.py, of one call in rest.py, of WebSockets
+and pushed messages in websocket_endpoint.py, of sessions and exports in emulated_cloud.py, of webhooks in
+webhooks.py, of the capture runtime in fake_runtime.py, which receives them from runtime_link.py.
 """
 
 from __future__ import annotations
