@@ -160,7 +160,7 @@ def test_the_seconds_that_the_service_asks_to_wait_are_waited(service, listen, k
 
     first, second = (call["unix_ts"] for call in calls(service) if call["request"].startswith("GET"))
     assert second - first >= 2.4
-    listener.says(str(status))
+    listener.says("request rate (429)" if status == 429 else f"answered {status}")
 
 
 def test_the_date_that_the_service_names_is_waited_for(service, listen):

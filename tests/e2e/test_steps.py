@@ -170,7 +170,9 @@ def test_the_id_that_a_listener_left_behind_is_not_used(call, state):
 
 @pytest.mark.parametrize("metadata", ["project", "=atlas", ""])
 def test_metadata_that_is_no_pair_is_bad_input(call, service, metadata):
-    assert_failed(call("session", "create", "--metadata", metadata), 2, error_id="metadata-invalid")
+    refused = call("session", "create", "--metadata", metadata)
+
+    assert_failed(refused, 2, repr(metadata), "--metadata project=", error_id="metadata-invalid")
     assert service.state["totals"]["sessions"] == 0
 
 
@@ -574,7 +576,13 @@ def test_streams_and_indexes_that_there_are_not_are_named(call, record, streams,
         error_id="stream-missing",
     )
     assert_failed(call("pipelines", "stop", "--stream", "rts-no"), 4, "rts-no")
-    assert_failed(call("pipelines", "stop", "--index", "index-no"), 2, "index-no", error_id="index-missing")
+    assert_failed(
+        call("pipelines", "stop", "--index", "index-no"),
+        2,
+        "index-no",
+        "vdbevents pipelines list",
+        error_id="index-missing",
+    )
     assert_failed(call("pipelines", "list", "cap-no"), 4, "cap-no")
 
 
@@ -787,7 +795,7 @@ def test_a_time_limit_that_is_none_is_bad_input(call, timeout):
 
 @pytest.mark.parametrize("timeout", ["nan", "inf"])
 def test_to_wait_for_a_listener_without_an_end_is_bad_input(call, timeout):
-    assert_failed(call("stop", "--timeout", timeout), 2, timeout, error_id="number-not-finite")
+    assert_failed(call("stop", "--timeout", timeout), 2, "--timeout", timeout, error_id="number-not-finite")
 
 
 def test_ids_with_anything_in_them_stay_one_part_of_a_path(call, record):

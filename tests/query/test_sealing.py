@@ -652,6 +652,7 @@ def test_a_cache_that_is_removed_while_a_query_runs_is_an_error_with_a_cure_or_n
         with pytest.raises(StorageError) as raised:
             list(answer.events())
         assert raised.value.error_id == "cache-unreadable"
+        assert "run the query again" in raised.value.hint
 
     assert found(journal, cache)[:2] == expected
     assert not cache.folder.exists()
