@@ -73,6 +73,15 @@ def test_parquet_holds_the_columns_as_sql_names_them(environ, tmp_path):
     ]
 
 
+def test_parquet_holds_what_a_condition_matches(environ, tmp_path):
+    options = ["--where", "source = 'mic'", "--fields", "source", "-o", "parquet"]
+    done = run(["query", EXAMPLE, *options], environ, text=False, encoding=None)
+    (tmp_path / "found.parquet").write_bytes(done.stdout)
+
+    rows = duckdb.sql(f"FROM '{tmp_path}/found.parquet'")
+    assert (done.returncode, rows.distinct().fetchall()) == (0, [("mic",)])
+
+
 def test_parquet_of_nothing_is_a_file_without_rows(environ, tmp_path):
     options = ["--grep", "zanzibar", "-o", "parquet", "--fields", "text,start"]
     done = run(["query", EXAMPLE, *options], environ, text=False, encoding=None)

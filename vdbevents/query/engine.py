@@ -58,22 +58,23 @@ def search(
     with contextlib.ExitStack() as resources:
         scratch = tempfile.mkdtemp(prefix="vdbevents-query-")
         resources.callback(shutil.rmtree, scratch, ignore_errors=True)
+        spool = Path(scratch) / "found.parquet"
         snapshot = resources.enter_context(open_snapshot(journal, cache, Path(scratch), end))
         memory_mb = memory_for(snapshot.longest)
         connection = connect(scratch, memory_mb) if shared is None else shared.connection(memory_mb)
         resources.callback(connection.close)
         if filters.where is not None and shared is None:
-            _restrict_files(connection, snapshot)
+            _restrict_files(connection, snapshot, spool)
         check_filters(connection, filters)
         with contextlib.suppress(CacheUnreadableError), explained(), with_condition(filters):
-            return _Search(connection, snapshot, filters).run(resources)
+            return _Search(connection, snapshot, filters, spool).run(resources)
     return search(journal, filters, end=end, shared=shared)
 
 
-def _restrict_files(connection: "DuckDBPyConnection", snapshot: JournalSnapshot) -> None:
-    """Let the connection read the journal's own files only, should a `--where` condition try another."""
+def _restrict_files(connection: "DuckDBPyConnection", snapshot: JournalSnapshot, spool: Path) -> None:
+    """Let the connection use only the journal's own files and `spool`, whatever a condition tries."""
     cache = snapshot.cache
-    paths = [snapshot.unsealed, *map(cache.events, cache.segments)]
+    paths = [snapshot.unsealed, spool, *map(cache.events, cache.segments)]
     connection.execute("SET allowed_paths = ?", [list(map(str, paths))])
     connection.execute("SET enable_external_access = false")
 
@@ -81,8 +82,11 @@ def _restrict_files(connection: "DuckDBPyConnection", snapshot: JournalSnapshot)
 class _Search:
     """Run the steps of `statements` on one connection, opening no more segments than needed."""
 
-    def __init__(self, connection: "DuckDBPyConnection", snapshot: JournalSnapshot, filters: Filters) -> None:
+    def __init__(
+        self, connection: "DuckDBPyConnection", snapshot: JournalSnapshot, filters: Filters, spool: Path
+    ) -> None:
         self._connection = connection
+        self._spool = spool
         self._snapshot = snapshot
         self._cache = snapshot.cache
         self._filters = filters
@@ -105,6 +109,7 @@ class _Search:
         return SearchResult(
             self._connection,
             self._snapshot,
+            spool=self._spool,
             segments=[segment for segment in segments if _has_position(segment, places)],
             large_rows=[row for (row,) in self._rows(statements.LARGE)],
             skipped=unreadable + rejected + sum(segment.unreadable for segment in segments),

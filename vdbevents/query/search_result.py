@@ -1,6 +1,7 @@
 """The result of a search: its lines, events and tables, read from DuckDB batch by batch."""
 
 import contextlib
+import shutil
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,7 @@ class SearchResult(Closeable):
         connection: holds the table `answer` of the matches.
         snapshot: the journal as it was when it was opened.
         resources: closes the connection, the snapshot and the scratch folder.
+        spool: a path in the scratch folder, the only one that a search with a condition may write.
         segments: the sealed segments that hold matches.
         large_rows: the rows, from 0, whose lines are long.
         skipped: lines that could not be read: not a JSON object, not UTF-8, torn. A line in braces is not
@@ -40,6 +42,7 @@ class SearchResult(Closeable):
     connection: "DuckDBPyConnection"
     snapshot: JournalSnapshot
     resources: contextlib.ExitStack
+    spool: Path
     segments: Sequence[Segment]
     large_rows: Sequence[int]
     skipped: int
@@ -108,8 +111,9 @@ class SearchResult(Closeable):
         with explained():
             self.connection.execute(
                 f"COPY (SELECT {', '.join(columns)} FROM found) TO ? (FORMAT parquet, COMPRESSION zstd)",  # noqa: S608 - names of ours
-                [str(path)],
+                [str(self.spool)],
             )
+        shutil.move(self.spool, path)
 
     def close(self) -> None:
         """Release everything; the result cannot be read any more. A second call does nothing."""
