@@ -176,7 +176,7 @@ def test_a_journal_that_is_not_there_yet_is_waited_for(follow, tmp_path, environ
 def test_a_name_that_nothing_has_is_rather_a_mistake(tmp_path, environ):
     refused = run(["query", "--follow", tmp_path / "invoice"], environ)
 
-    assert_failed(refused, 2, "to search for it: --grep")
+    assert_failed(refused, 2, "to search for that text")
     assert error_id_in(refused.stderr) == "path-missing"
 
 

@@ -22,9 +22,9 @@ _ALERT_COLUMNS: Final = ("alert_id", "status", "stream_name", "index_id", "label
 alerts_app = typer.Typer(help="Manage alerts.", no_args_is_help=True, rich_markup_mode=None)
 
 
-_CREATE_HELP = """Create an alert: it sends an event when something is seen or heard.
+_CREATE_HELP = """Create an alert for something that is seen or heard.
 
-Attaches it to --index, else to every index of the session's streams; an alert that is already attached stays.
+It sends an event each time. Attaches it to --index, else to every index of the session's streams; an alert that is already attached stays.
 Its events go to the WebSocket of --ws-id, else of the listener in --dir.
 
 \b
@@ -117,7 +117,9 @@ def _alerts_on(service: Service, stream: Stream, index: "Index") -> list[Mapping
     return service.ask(lambda: service.account.list_alerts(stream.id, index.id))
 
 
-_ALERTS_LIST_HELP = """List the alerts of a session: id, status, stream, index, label, prompt.
+_ALERTS_LIST_HELP = """List the alerts of a session.
+
+Columns: id, status, stream, index, label, prompt.
 
 \b
 Examples:

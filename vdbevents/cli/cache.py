@@ -29,7 +29,9 @@ _MMAP_THRESHOLD: Final = -3
 
 cache_app = typer.Typer(help="Manage the query cache.", no_args_is_help=True, rich_markup_mode=None)
 
-_STATUS_HELP = """Show how much of a journal is in the query cache, and the cache's size on disk.
+_STATUS_HELP = """Show how much of a journal is in the query cache.
+
+Also shows the cache's size on disk.
 
 \b
 Examples:
@@ -166,9 +168,9 @@ def _clear(folders: list[Path], none: str) -> ExitCode:
     return ExitCode.DONE if count else nothing(none)
 
 
-_BUILD_HELP = """Add the full segments of a journal to the query cache: 32 MiB each, or 8 MiB at its end.
+_BUILD_HELP = """Add the full segments of a journal to the query cache.
 
-`vdbevents listen` does this in the background, and a query over more than a day does it first.
+A segment has 32 MiB, or 8 MiB at the end of the journal. `vdbevents listen` does this in the background, and a query over more than a day does it first.
 
 \b
 Examples:

@@ -49,9 +49,9 @@ _BACKEND_OPTIONS = frozenset(
     )
 )
 
-HELP = """Record this desktop: create a session, start its pipelines, record, and export the video.
+HELP = """Record this desktop, and export the video.
 
-Runs until Ctrl-C or SIGTERM, --duration, or the end of the session; then stops the session and waits for the
+Creates a session and starts its pipelines. Runs until Ctrl-C or SIGTERM, --duration, or the end of the session; then stops the session and waits for the
 video (a second Ctrl-C skips waiting). Starts a listener if none runs, and stops it in the end. Prints a
 summary as one JSON object on stdout, and progress on stderr.
 

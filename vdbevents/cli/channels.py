@@ -8,9 +8,9 @@ from vdbevents.cli.command import as_json, put, reports
 from vdbevents.cli.diagnostics import ExitCode
 from vdbevents.cli.options import CloudOptions
 
-HELP = """List what can be recorded here: microphones, system audio, displays, cameras.
+HELP = """List the channels that can be recorded on this machine.
 
-Cameras are listed, but not recorded.
+These are microphones, system audio and displays. Cameras are listed, but not recorded.
 
 \b
 Examples:

@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 _TEXT_CELLS: Final = 40
 _UNANSWERED_IN_A_ROW: Final = 2
 
-HELP = """Print a playable link for a moment: local time, text, stream address, player address.
+HELP = """Print a playable link for a moment of a recording.
 
-Takes one moment from --at, or the moments of events on stdin, as vdbevents query -o jsonl prints them. The
+Prints local time, text, stream address, player address. Takes one moment from --at, or the moments of events on stdin, as vdbevents query -o jsonl prints them. The
 clip is from the session that was recorded at that time, according to the journal in --dir.
 
 \b

@@ -208,7 +208,7 @@ def pick_stream(
     names = ", ".join(one.name for one in streams)
     raise InputError(
         f"session {session_id} has no stream {wanted}",
-        f"use one of: {names}" if names else "the session has no streams: it has not started yet",
+        f"use one of: {names}" if names else "wait until it has started: it has no streams yet",
         error_id="stream-missing",
     )
 

@@ -123,7 +123,7 @@ def token_seconds(option: str, text: str) -> int:
     milliseconds = parse_duration(option, text)
     if milliseconds < _SHORTEST_TOKEN_MS:
         raise InputError(
-            f"{option}: must be at least 1m, got {text}", "give a minute or more", error_id="token-ttl-short"
+            f"{option}: must be at least 1m, got {text}", "use 1m or more", error_id="token-ttl-short"
         )
     if milliseconds > _LONGEST_TOKEN_MS:
         raise InputError(

@@ -129,7 +129,7 @@ def demo(
     *,
     keep: Annotated[bool, typer.Option("--keep", help="Keep the recording.")] = False,
 ) -> None:
-    """Make and query a real recording, on this machine only: no key, no network."""
+    """Make and query a real recording, without a key or a network."""
     directory = Path(tempfile.mkdtemp(prefix="vdbevents-demo-"))
     try:
         _show(directory)

@@ -8,7 +8,7 @@ import typer
 from vdbevents.cli.command import reports
 from vdbevents.errors import InputError
 
-HELP = """Imitate VideoDB's cloud for capture on this machine, to try and test without a key.
+HELP = """Imitate VideoDB's cloud on this machine, to test without a key.
 
 Prints the settings for a VideoDB client, and the path of a capture runtime that records nothing if it is
 installed; runs until a signal. It plays a real recording, or the journal of --replay, to the first WebSocket.

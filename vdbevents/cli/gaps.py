@@ -19,9 +19,9 @@ from vdbevents.query.byte_ranges import unreadable_journal
 from vdbevents.terminal import cells, cut, harmless
 from vdbevents.times import format_duration
 
-HELP = """List the gaps: times without events, what was backfilled later, what is missing, and why.
+HELP = """List the gaps: times in which nothing was received.
 
-Oldest first. A gap is open until it was backfilled. Then it is recovered, or it stays incomplete.
+Also shows what was backfilled later, what is missing, and why. Oldest first. A gap is open until it was backfilled. Then it is recovered, or it stays incomplete.
 
 \b
 Examples:

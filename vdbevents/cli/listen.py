@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from vdbevents.recovery.reconciler import Reconciler
 
 
-HELP = """Record every event into DIR/videodb_events.jsonl until a signal.
+HELP = """Record every event into the journal until a signal.
 
-Prints WS_ID=<id> once it is connected; DIR/videodb_ws_id holds the id while the connection is open.
+The journal is DIR/videodb_events.jsonl. Prints WS_ID=<id> once it is connected; DIR/videodb_ws_id holds the id while the connection is open.
 A lost connection is retried, without limit unless --max-retries sets one.
 
 \b

@@ -234,7 +234,7 @@ class MessageOptions(OptionGroup):
 
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only problems on stderr.")] = False
     log_format: Annotated[
-        LogFormat, typer.Option(help="How messages on stderr look; json: one object per line.")
+        LogFormat, typer.Option(help="Format of messages on stderr; json: one object per line.")
     ] = LogFormat.TEXT
     color: ColorOption = Color.AUTO
 

@@ -152,7 +152,9 @@ def _starting(
     return call
 
 
-_LIST_HELP = """List the pipelines of a session: stream, kind, id, status, prompt.
+_LIST_HELP = """List the pipelines of a session.
+
+Columns: stream, kind, id, status, prompt.
 
 \b
 Examples:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from vdbevents.query.statements import EventBatches
     from vdbevents.times import Window
 
-HELP = """Find events by time of receipt, text, and place.
+HELP = """Find events by time, text, source, channel and more.
 
 Filters combine with AND; without any, all events are shown. Oldest first. docs/query.md has an example of
 each option.
@@ -88,7 +88,7 @@ def query(
         settings = {} if named.by_options else {"env_file": options.env_file, "cwd": options.cwd}
         return gaps.command_line(path if named.by_options else named.journal, **bounds, **settings)
 
-    hint = f"to search for it: --grep {named.journal}"
+    hint = f"use --grep {named.journal} to search for that text"
     if printing.follow:
         path = journal_to_follow(cli_journals.to_follow(named), options, hint=hint)
         return _follow(path, filters, style, gaps_command)

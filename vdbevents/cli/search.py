@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from vdbevents.query.filters import Event
 
 
-HELP = """Search speech and screen by meaning, with VideoDB's semantic search over indexes.
+HELP = """Search speech and screen by meaning.
 
-Prints the best -n matches, oldest first, like vdbevents query.
+This is VideoDB's semantic search over the indexes of a session. Prints the best -n matches, oldest first, like vdbevents query.
 
 \b
 Examples:
@@ -53,7 +53,7 @@ def search(
     if not question.strip():
         raise InputError(
             "QUESTION: must not be empty",
-            'ask like: vdbevents search "the invoice"',
+            'try vdbevents search "the invoice"',
             error_id="question-empty",
         )
     service, state = begin(options)

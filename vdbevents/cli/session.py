@@ -84,7 +84,9 @@ def create(
     )
 
 
-_LIST_HELP = """List the capture sessions of a collection: id, status, creation time, end user, video.
+_LIST_HELP = """List the capture sessions of a collection.
+
+Columns: id, status, creation time, end user, video.
 
 \b
 Examples:
@@ -136,9 +138,9 @@ def show(*, options: SessionArgumentOptions) -> None:
     _show(get_session(service, find_session(options, state)), as_json=options.as_json)
 
 
-_END_HELP = """End a capture session on the server, and wait until it is stopped, exported or failed.
+_END_HELP = """End a capture session on the server.
 
-To end a capture that runs on this machine, send it SIGTERM instead: it ends its session itself.
+Waits until it is stopped, exported or failed. To end a capture that runs on this machine, send it SIGTERM instead: it ends its session itself.
 
 \b
 Examples:
@@ -178,7 +180,9 @@ def end(
         )
 
 
-_EXPORT_HELP = """Export the video of a stopped session, wait for it, and print its id and addresses.
+_EXPORT_HELP = """Export the video of a stopped session, and wait for it.
+
+Prints its id and addresses.
 
 \b
 Examples:

@@ -13,9 +13,9 @@ from vdbevents.cli.query_follow import remark_on_unreadable
 from vdbevents.cli.tables import remark, terminal_width
 from vdbevents.errors import InputError, options_conflict
 
-HELP = """Query a journal in SQL: one SELECT, in DuckDB's dialect, over views of its events.
+HELP = """Query a journal with a SELECT, in DuckDB's dialect of SQL.
 
-The views: events, transcripts, visuals, audio, alerts, sessions, gaps; --describe lists their columns.
+The views of its events: events, transcripts, visuals, audio, alerts, sessions, gaps; --describe lists their columns.
 A query cannot write anything, or read any file but the journal. docs/sql.md has examples.
 
 \b

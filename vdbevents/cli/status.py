@@ -17,7 +17,7 @@ _NOT_RUNNING = "not running"
 _CONNECTED = "connected"
 _STALE = "stale"
 
-HELP = """Show whether the listener runs, is connected, and what it receives.
+HELP = """Show the state of the listener, and what it receives.
 
 \b
 Exit codes: 0 connected, 3 not running, 5 running but not connected, or stale (a screen is not described).

@@ -6,7 +6,9 @@ from vdbevents.cli.diagnostics import ExitCode
 from vdbevents.cli.options import SessionArgumentOptions
 from vdbevents.cli.tables import nothing, show_rows
 
-HELP = """List the streams of a session: id, name, source (mic, system_audio, screen, camera), media.
+HELP = """List the streams of a session.
+
+Columns: id, name, source (mic, system_audio, screen, camera), media.
 
 \b
 Examples:

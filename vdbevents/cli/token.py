@@ -9,9 +9,9 @@ from vdbevents.cli.command import as_json, put, reports, token_seconds
 from vdbevents.cli.options import CloudOptions
 from vdbevents.terminal import harmless
 
-HELP = """Print a client token, which allows a capture runtime to record and nothing else.
+HELP = """Print a client token, which lets a capture runtime record.
 
-The token is a secret: with it anyone can record into your account until it expires. It does not contain the
+It allows nothing else. The token is a secret: with it anyone can record into your account until it expires. It does not contain the
 API key.
 
 \b

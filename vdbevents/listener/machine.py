@@ -232,8 +232,9 @@ class ListenerMachine:
             )
         allowed = self.settings.max_retries
         if allowed is not None and self.failures > allowed:
+            attempts = "1 attempt" if self.failures == 1 else f"{self.failures} attempts in a row"
             error = ServiceUnreachableError(
-                f"gave up after {self.failures} attempts in a row: {failure.message}",
+                f"gave up after {attempts}: {failure.message}",
                 failure.hint or "check the network, or omit --max-retries to retry forever",
                 error_id="retries-exhausted",
             )

@@ -189,8 +189,12 @@ def parse_batch(option: str, text: str, *, frames: int | None = None) -> Batch:
     match = _BATCH.fullmatch(text.strip().lower())
     kind = match.lastgroup if match else None
     if match is None or kind is None or int(match[1]) < 1 or (frames is not None and kind != "time"):
-        hint = "use seconds, for example 2s" if frames is not None else "for example 30s, 50words, 5sentences"
-        raise InputError(f"{option}: not a duration: {text!r}", hint, error_id="batch-invalid")
+        hint = (
+            "use seconds, for example 2s"
+            if frames is not None
+            else "use a number and a unit: 30s, 50words, 5sentences"
+        )
+        raise InputError(f"{option}: not a duration, got {text!r}", hint, error_id="batch-invalid")
     return Batch(kind, int(match[1]), frames)
 
 
@@ -203,8 +207,8 @@ def parse_alert(text: str, example: str = "--alert 'deploy=a deployment is menti
     label, separator, prompt = (part.strip() for part in text.partition("="))
     if not separator or not label or not prompt or len(label) > _LONGEST_LABEL:
         raise InputError(
-            f"an alert needs LABEL=TEXT, got {text[:_LONGEST_LABEL]!r}",
-            f"for example {example}",
+            f"alert: must be LABEL=TEXT, got {text[:_LONGEST_LABEL]!r}",
+            f"try {example}",
             error_id="alert-invalid",
         )
     return label, prompt

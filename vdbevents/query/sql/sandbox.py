@@ -202,7 +202,7 @@ def _chosen(connection: "DuckDBPyConnection", sql: str) -> str:
     try:
         sql.encode()
     except UnicodeEncodeError:
-        raise InputError("query: not UTF-8", "give it in UTF-8", error_id="sql-query-not-utf8") from None
+        raise InputError("QUERY: not UTF-8", "give it in UTF-8", error_id="sql-query-not-utf8") from None
     kinds = _kinds(connection, sql)
     text = _without_end(sql)
     if kinds == ["SELECT"] and _kinds(connection, f"FROM ({text}\n)") == kinds:
