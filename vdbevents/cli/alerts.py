@@ -24,8 +24,8 @@ alerts_app = typer.Typer(help="Manage alerts.", no_args_is_help=True, rich_marku
 
 _CREATE_HELP = """Create an alert for something that is seen or heard.
 
-It sends an event each time. Attaches it to --index, else to every index of the session's streams; an alert that is already attached stays.
-Its events go to the WebSocket of --ws-id, else of the listener in --dir.
+It is attached to --index, else to every index of the session's streams; an alert that is already attached
+stays. Its events go to the WebSocket of --ws-id, else of the listener in --dir.
 
 \b
 Examples:

@@ -20,9 +20,10 @@ _LISTENER_SECONDS = 30.0
 
 HELP = """Serve clients that record without an API key.
 
-Creates their sessions, takes webhooks, and starts pipelines. Prints BACKEND_URL=<address> on stdout as soon as it answers requests, and again if a tunnel changes its
-address. A client needs the address and the token of --show-token. Each webhook is written to the journal
-before it is answered. Starts a listener if none runs. Runs until SIGTERM or Ctrl-C.
+Creates their sessions, takes webhooks, and starts pipelines. Prints BACKEND_URL=<address> on stdout as soon
+as it answers requests, and again if a tunnel changes its address. A client needs the address and the token of
+--show-token. Each webhook is written to the journal before it is answered. Starts a listener if none runs.
+Runs until SIGTERM or Ctrl-C.
 
 \b
 Examples:

@@ -170,7 +170,8 @@ def _clear(folders: list[Path], none: str) -> ExitCode:
 
 _BUILD_HELP = """Add the full segments of a journal to the query cache.
 
-A segment has 32 MiB, or 8 MiB at the end of the journal. `vdbevents listen` does this in the background, and a query over more than a day does it first.
+A segment has 32 MiB, or 8 MiB at the end of the journal. `vdbevents listen` does this in the background, and
+a query over more than a day does it first.
 
 \b
 Examples:

@@ -51,9 +51,9 @@ _BACKEND_OPTIONS = frozenset(
 
 HELP = """Record this desktop, and export the video.
 
-Creates a session and starts its pipelines. Runs until Ctrl-C or SIGTERM, --duration, or the end of the session; then stops the session and waits for the
-video (a second Ctrl-C skips waiting). Starts a listener if none runs, and stops it in the end. Prints a
-summary as one JSON object on stdout, and progress on stderr.
+Creates a session and starts its pipelines. Runs until Ctrl-C or SIGTERM, --duration, or the end of the
+session; then stops the session and waits for the video (a second Ctrl-C skips waiting). Starts a listener if
+none runs, and stops it in the end. Prints a summary as one JSON object on stdout, and progress on stderr.
 
 \b
 Examples:

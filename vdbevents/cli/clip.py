@@ -29,8 +29,9 @@ _UNANSWERED_IN_A_ROW: Final = 2
 
 HELP = """Print a playable link for a moment of a recording.
 
-Prints local time, text, stream address, player address. Takes one moment from --at, or the moments of events on stdin, as vdbevents query -o jsonl prints them. The
-clip is from the session that was recorded at that time, according to the journal in --dir.
+Prints local time, text, stream address, player address. Takes one moment from --at, or the moments of events
+on stdin, as vdbevents query -o jsonl prints them. The clip is from the session that was recorded at that
+time, according to the journal in --dir.
 
 \b
 Examples:

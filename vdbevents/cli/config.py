@@ -13,8 +13,9 @@ from vdbevents.terminal import cells, harmless, padded
 
 HELP = """Show which options the file and the environment set.
 
-Also shows what is wrong there. An option takes its value from its flag, else from VDBEVENTS_<COMMAND>_<OPTION>, else from the table of its
-command in $XDG_CONFIG_HOME/vdbevents/config.toml (else ~/.config/vdbevents/config.toml), else its default.
+Also shows what is wrong there. An option takes its value from its flag, else from
+VDBEVENTS_<COMMAND>_<OPTION>, else from the table of its command in $XDG_CONFIG_HOME/vdbevents/config.toml
+(else ~/.config/vdbevents/config.toml), else its default.
 
 \b
 Examples:

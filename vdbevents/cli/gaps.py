@@ -21,7 +21,8 @@ from vdbevents.times import format_duration
 
 HELP = """List the gaps: times in which nothing was received.
 
-Also shows what was backfilled later, what is missing, and why. Oldest first. A gap is open until it was backfilled. Then it is recovered, or it stays incomplete.
+Also shows what was backfilled later, what is missing, and why. Oldest first. A gap is open until it was
+backfilled. Then it is recovered, or it stays incomplete.
 
 \b
 Examples:

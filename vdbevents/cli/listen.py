@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 HELP = """Record every event into the journal until a signal.
 
-The journal is DIR/videodb_events.jsonl. Prints WS_ID=<id> once it is connected; DIR/videodb_ws_id holds the id while the connection is open.
-A lost connection is retried, without limit unless --max-retries sets one.
+The journal is DIR/videodb_events.jsonl. Prints WS_ID=<id> once it is connected; DIR/videodb_ws_id holds the
+id while the connection is open. A lost connection is retried, without limit unless --max-retries sets one.
 
 \b
 Examples:

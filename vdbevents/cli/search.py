@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 HELP = """Search speech and screen by meaning.
 
-This is VideoDB's semantic search over the indexes of a session. Prints the best -n matches, oldest first, like vdbevents query.
+This is VideoDB's semantic search over the indexes of a session. Prints the best -n matches, oldest first,
+like vdbevents query.
 
 \b
 Examples:

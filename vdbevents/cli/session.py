@@ -140,7 +140,8 @@ def show(*, options: SessionArgumentOptions) -> None:
 
 _END_HELP = """End a capture session on the server.
 
-Waits until it is stopped, exported or failed. To end a capture that runs on this machine, send it SIGTERM instead: it ends its session itself.
+Waits until it is stopped, exported or failed. To end a capture that runs on this machine, send it SIGTERM
+instead: it ends its session itself.
 
 \b
 Examples:

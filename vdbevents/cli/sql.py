@@ -15,8 +15,8 @@ from vdbevents.errors import InputError, options_conflict
 
 HELP = """Query a journal with a SELECT, in DuckDB's dialect of SQL.
 
-The views of its events: events, transcripts, visuals, audio, alerts, sessions, gaps; --describe lists their columns.
-A query cannot write anything, or read any file but the journal. docs/sql.md has examples.
+The views of its events: events, transcripts, visuals, audio, alerts, sessions, gaps; --describe lists their
+columns. A query cannot write anything, or read any file but the journal. docs/sql.md has examples.
 
 \b
 Examples:

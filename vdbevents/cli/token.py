@@ -11,8 +11,8 @@ from vdbevents.terminal import harmless
 
 HELP = """Print a client token, which lets a capture runtime record.
 
-It allows nothing else. The token is a secret: with it anyone can record into your account until it expires. It does not contain the
-API key.
+It allows nothing else. The token is a secret: with it anyone can record into your account until it expires.
+It does not contain the API key.
 
 \b
 Examples:
