@@ -73,6 +73,16 @@ def test_parquet_holds_the_columns_as_sql_names_them(environ, tmp_path):
     ]
 
 
+def test_a_closed_stdin_is_an_empty_journal(environ):
+    command = f'exec "{sys.executable}" -m vdbevents query - <&-'
+    ended = subprocess.run(
+        ["/bin/sh", "-c", command], env=environ, capture_output=True, text=True, check=False
+    )
+
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert "stdin is empty" in ended.stderr
+
+
 def test_parquet_holds_what_a_condition_matches(environ, tmp_path):
     options = ["--where", "source = 'mic'", "--fields", "source", "-o", "parquet"]
     done = run(["query", EXAMPLE, *options], environ, text=False, encoding=None)
