@@ -50,12 +50,12 @@ def test_the_key_is_not_in_the_repr():
 def test_calls_run_in_parallel_and_threads_are_reused():
     threads, meet = cloud.DaemonThreads(), threading.Barrier(3)
     together = [threads.submit(lambda: (meet.wait(PATIENCE), threading.get_ident())) for _ in range(3)]
-    first = {call.result(60)[1] for call in together}
+    first = {call.result(PATIENCE)[1] for call in together}
     assert len(first) == 3
     for _ in range(100):
         # Whoever has answered may still be about to be idle.
         eventually(lambda: threads._idle._value == 3)
-        assert threads.submit(threading.get_ident).result(60) in first
+        assert threads.submit(threading.get_ident).result(PATIENCE) in first
 
 
 def test_a_call_without_a_thread_is_not_made_later(monkeypatch):
@@ -68,7 +68,7 @@ def test_a_call_without_a_thread_is_not_made_later(monkeypatch):
         with pytest.raises(RuntimeError):
             threads.submit(made.append, "refused")
 
-    threads.submit(made.append, "made").result(60)
+    threads.submit(made.append, "made").result(PATIENCE)
     assert made == ["made"]
 
 
@@ -94,7 +94,7 @@ def test_a_hanging_call_delays_nothing():
         loop.set_default_executor(cloud.DaemonThreads())
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.05):
-                await loop.run_in_executor(None, release.wait, 60)
+                await loop.run_in_executor(None, release.wait, PATIENCE)
 
     began = time.monotonic()
     asyncio.run(ask())

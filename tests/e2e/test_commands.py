@@ -61,7 +61,7 @@ def listener_file(state):
 def shell(command, environ, **options):
     """A real shell, in which `vdbevents` is the one under test."""
     function = f'vdbevents() {{ "{sys.executable}" -m vdbevents "$@"; }}\n'
-    settings = {"capture_output": True, "text": True, "timeout": 60}
+    settings = {"capture_output": True, "text": True, "timeout": PATIENCE}
     return subprocess.run(
         ["sh", "-c", function + command], check=False, env=environ, **{**settings, **options}
     )

@@ -16,7 +16,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
-from support.patience import PATIENCE
+from support.patience import PATIENCE, patient
 from videodb.capture import CaptureClient
 
 from vdbevents.emulator.application import EmulatorSettings, installed_path, running
@@ -608,7 +608,7 @@ def test_the_emulator_ends_while_an_attached_runtime_is_stopped(spawn):
 
 
 def test_it_stays_attached_while_the_emulator_is_down(runtime, emulator):
-    emulator.control("faults", down={"for": 1})
+    emulator.control("faults", down={"for": patient(1)})
     start = {"sessionId": "cap", "uploadToken": "st", "channels": [MIC]}
     assert "cannot be reached" in runtime.refusal("startRecording", **start)
 

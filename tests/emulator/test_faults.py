@@ -6,7 +6,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from support.patience import PATIENCE
+from support.patience import PATIENCE, patient
 from videodb.exceptions import InvalidRequestError, RequestTimeoutError
 from websockets.exceptions import ConnectionClosedError, ConnectionClosedOK, InvalidStatus
 
@@ -265,7 +265,7 @@ def test_the_upgrade_is_refused_and_the_ticket_stays_good(emulator):
 
 def test_while_it_is_down_connections_are_refused_and_it_comes_back_on_its_port(emulator):
     socket, _ = emulator.greeted()
-    emulator.control("faults", down={"for": 1})
+    emulator.control("faults", down={"for": patient(1)})
     with pytest.raises(OSError, match=r"[Rr]efused"):
         emulator.http("GET", "/collection")
     deadline = time.monotonic() + PATIENCE

@@ -5,7 +5,7 @@ import json
 
 import pytest
 import videodb
-from support.patience import PATIENCE
+from support.patience import PATIENCE, patient
 from videodb.exceptions import AuthenticationError, InvalidRequestError
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
@@ -126,7 +126,7 @@ def test_an_export_is_pending_and_then_exported(active):
     emulator, socket, connection_id, session, _, _ = active
     other, other_id = emulator.greeted()
     assert (session.export_status, session.exported_video_id) == (None, None)
-    emulator.control("faults", export={"mode": "late", "seconds": 2})
+    emulator.control("faults", export={"mode": "late", "seconds": patient(2)})
     emulator.http("POST", f"/capture/session/{session.id}/stop")
     assert [event["status"] for event in receive(socket, 2)] == ["stopping", "stopped"]
     for listener_id in (connection_id, other_id):
