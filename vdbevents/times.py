@@ -249,7 +249,7 @@ def _ceil_fraction(digits: str | None) -> int:
 
 
 def _unix_ms(whole: str, fraction: str) -> int:
-    """Return milliseconds from seconds, milliseconds or microseconds, which their size tells apart."""
+    """Convert seconds, milliseconds or microseconds, judged by the size of the number, to milliseconds."""
     number = int(whole)
     per_second = next(scale for scale in (1, 1_000, 1_000_000) if number < 10**11 * scale)
     nanoseconds = (number * 10**9 + int(fraction[1:].ljust(9, "0") or 0)) // per_second

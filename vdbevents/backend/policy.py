@@ -61,7 +61,7 @@ BROKEN: Final = error(500, "internal error")
 
 
 class Decision(NamedTuple):
-    """What to do about a request.
+    """A decision on a request: how to answer, and what to do.
 
     Attributes:
         reply: None to create a session.

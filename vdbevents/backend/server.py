@@ -45,7 +45,7 @@ _TUNNEL_SECONDS: Final = 60.0
 
 @dataclass(frozen=True, slots=True)
 class ServerOptions:
-    """Where to serve, and what.
+    """The address to serve on, and the limits.
 
     Attributes:
         sessions: how sessions are created; its directory is the backend's.

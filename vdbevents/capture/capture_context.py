@@ -1,4 +1,4 @@
-"""What the parts of one capture share: its options, its state, and how it waits, reports and fails."""
+"""State that the parts of one capture share: its options, its state, and how it waits, reports and fails."""
 
 import asyncio
 from collections.abc import Callable, Coroutine

@@ -1,4 +1,4 @@
-"""What the journal says of a capture's session: its status, its streams, its export."""
+"""Read the journal for a capture's session: its status, its streams, its export."""
 
 import asyncio
 import threading

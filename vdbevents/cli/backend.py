@@ -1,4 +1,4 @@
-"""`vdbevents backend`: serves clients that record without an API key."""
+"""`vdbevents backend`: serve clients that record without an API key."""
 
 import signal
 from typing import TYPE_CHECKING, Annotated

@@ -1,4 +1,4 @@
-"""Seal a listener's journal in a process of its own: DuckDB's memory and time are not the recorder's."""
+"""Seal a listener's journal in a process of its own, so that DuckDB does not slow down the recorder."""
 
 import contextlib
 import subprocess

@@ -1,4 +1,4 @@
-"""`vdbevents capture`: records a session, and shows its state meanwhile."""
+"""`vdbevents capture`: record a session, and show its state."""
 
 import contextlib
 import os

@@ -1,4 +1,4 @@
-"""`vdbevents channels`: lists what the capture runtime can record."""
+"""`vdbevents channels`: list what the capture runtime can record."""
 
 from typing import Any
 

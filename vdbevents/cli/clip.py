@@ -1,4 +1,4 @@
-"""`vdbevents clip`: prints links that play recorded moments."""
+"""`vdbevents clip`: print links that play recorded moments."""
 
 import io
 import math

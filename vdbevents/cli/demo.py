@@ -98,7 +98,9 @@ def _capture(directory: Path, environ: dict[str, str]) -> None:
     arguments = ("capture", str(directory), "--duration", _DURATION)
     summary = directory / "summary.json"
     _say(f"$ {_command(*arguments)} > {summary}")
-    with summary.open("wb") as stdout, _started(arguments, stdout=stdout, env=environ) as process:
+    # No live status: the listener writes to the same terminal, between its lines.
+    plain = {**environ, "TERM": "dumb"}
+    with summary.open("wb") as stdout, _started(arguments, stdout=stdout, env=plain) as process:
         code = process.wait()
     if code:
         raise VdbeventsError(

@@ -118,7 +118,7 @@ def expand_groups(command: Callable[..., _Result]) -> Callable[..., _Result]:
 
 
 class EnvironmentOptions(OptionGroup):
-    """Where settings are read from: of every command that needs any."""
+    """The options of every command that reads settings."""
 
     env_file: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Read settings from this file instead of ./.env.")
@@ -230,7 +230,7 @@ class JournalOptions(EnvironmentOptions):
 
 
 class MessageOptions(OptionGroup):
-    """How a long-running command reports on stderr."""
+    """The options for messages on stderr, of a long-running command."""
 
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only problems on stderr.")] = False
     log_format: Annotated[
@@ -245,7 +245,7 @@ class MessageOptions(OptionGroup):
 
 
 class CloudOptions(EnvironmentOptions):
-    """What a command that calls VideoDB takes."""
+    """The options of a command that calls VideoDB."""
 
     as_json: JsonOption = False
     timeout: TimeoutOption = 30.0

@@ -109,7 +109,7 @@ class _Interrupts:
 
 @contextlib.contextmanager
 def _one_interrupt() -> Iterator[_Interrupts]:
-    """Let the first Ctrl-C end the writing, and ignore the others, or all once `ignored` is set.
+    """End the writing at the first Ctrl-C, and ignore the others, or all once `ignored` is set.
 
     The pager gets Ctrl-C as well, takes it for a key and lives on. A second one, right after the first, would
     end the wait for the pager before it begins.

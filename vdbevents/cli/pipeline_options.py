@@ -65,7 +65,7 @@ class PipelineOptions(OptionGroup):
 
 
 class NewSessionOptions(OptionGroup):
-    """What a new session is created with."""
+    """The options of a new session."""
 
     end_user_id: Annotated[
         str | None, typer.Option(metavar="ID", help="The session's end user.", show_default="user@host")
@@ -93,7 +93,7 @@ class NewSessionOptions(OptionGroup):
 
 
 class RecordingOptions(NewSessionOptions):
-    """What a new session that is recorded is created with."""
+    """The options of a new session that is recorded here."""
 
     token_ttl: Annotated[
         str, typer.Option(metavar="TIME", help="How long the capture runtime's token is valid.")

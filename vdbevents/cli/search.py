@@ -1,4 +1,4 @@
-"""`vdbevents search`: finds moments of recorded videos by their meaning."""
+"""`vdbevents search`: find moments of recorded videos by their meaning."""
 
 import math
 import os

@@ -1,4 +1,4 @@
-"""`vdbevents streams`: lists the streams of a session."""
+"""`vdbevents streams`: list the streams of a session."""
 
 from vdbevents.cli.cloud_client import begin, find_session, get_session
 from vdbevents.cli.command import reports

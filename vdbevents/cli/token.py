@@ -1,4 +1,4 @@
-"""`vdbevents token`: prints a client token."""
+"""`vdbevents token`: print a client token."""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""Tell errors that a retry can fix from those that it cannot, explain them, and retry."""
+"""Separate transient errors from fatal ones, explain them, and retry."""
 
 import math
 import re
@@ -24,7 +24,7 @@ _LONGEST_WAIT_SECONDS: Final = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why the service cannot be used.
+    """The reason why the service cannot be used.
 
     Attributes:
         message: for a person; holds no secret.

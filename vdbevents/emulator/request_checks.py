@@ -26,7 +26,7 @@ class ApiError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class RequestField:
-    """What a value must be, in words and as a check. None and a missing value are the same."""
+    """A rule for a value, as text and as a check. None and a missing value are the same."""
 
     needs: str
     fits: Callable[[Any], bool]

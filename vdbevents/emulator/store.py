@@ -121,7 +121,7 @@ class EmulatedAlert:
 
 
 class EmulatedStore:
-    """All entities by id, and queues of what a change makes due.
+    """All entities by id, and queues of the messages and webhooks that changes cause.
 
     `clock` returns Unix seconds; `new_id(prefix)` returns an unused id.
     """

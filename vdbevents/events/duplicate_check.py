@@ -14,7 +14,7 @@ _ALERT_KINDS = (b'"alert"', b'"event_id"')
 
 
 class DuplicateCheck(NamedTuple):
-    """How to find a line of the journal that already has an event.
+    """A search for a line of the journal that already has an event.
 
     Attributes:
         needle: bytes that every such line contains.

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 
 class DiskTrouble:
-    """Why the disk refuses, as seen by repeated attempts.
+    """The reason why the disk refuses writes, over repeated attempts.
 
     Attributes:
         reason: None while the disk accepts writes.

@@ -1,4 +1,4 @@
-"""Account for events that found no room while the disk accepted no lines. Pure."""
+"""Count events that were dropped because the disk accepted no lines and memory was full. Pure."""
 
 from dataclasses import dataclass, field
 

@@ -138,7 +138,7 @@ class JournalWriter:
         self._lines.append(line)
 
     def run(self, task: Callable[[], None]) -> None:
-        """Have the thread call `task` after the next write or attempt; its OSErrors are ignored."""
+        """Call `task` in the thread after the next write or attempt; its OSErrors are ignored."""
         self._tasks.append(task)
         self._wake.set()
 

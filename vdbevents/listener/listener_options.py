@@ -1,4 +1,4 @@
-"""What a caller of the listener supplies: where to record from and to, and whom to tell."""
+"""Settings of the listener: where to record from and to, and who receives its messages."""
 
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -29,7 +29,7 @@ class ListenerObserver(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ListenerOptions:
-    """How to record.
+    """The options of a listener.
 
     Attributes:
         directory: the state directory; it must exist.

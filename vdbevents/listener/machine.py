@@ -217,7 +217,7 @@ class ListenerMachine:
         if self.state is ListenerState.CONNECTED:
             since_ms = now.wall_ms
             if closed.silent:
-                # Whatever was sent since the last sign of life may be lost.
+                # All that was sent since the last message or pong may be lost.
                 since_ms = max(self._last_heard_ms, since_ms - int(2 * self.settings.ping_interval * 1000))
             actions = self._disconnected(closed, Outage(since_ms, reason), now)
         return [*actions, *self._failed(Failure(f"connection lost: {reason}"), now)]

@@ -16,7 +16,7 @@ class _Say(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class RecoveryHost:
-    """What a `Recovery` may use of the listener, on its loop.
+    """The part of the listener that a `Recovery` may use, on its loop.
 
     Attributes:
         machine: to be changed by inputs only.

@@ -19,7 +19,7 @@ _MOST_IDS = 100
 
 
 class Startup(NamedTuple):
-    """What a run continues from.
+    """The state that a run continues from.
 
     Attributes:
         counts: of the journal so far.

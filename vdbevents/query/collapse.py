@@ -55,7 +55,7 @@ class Runs:
         self.merged = merged.count(1)
 
     def is_merged(self, row: int) -> bool:
-        """Tell whether the event has no line of its own."""
+        """Return whether the event has no line of its own."""
         return row < len(self._merged) and self._merged[row] == 1
 
     def at(self, row: int) -> Run | None:
@@ -139,7 +139,7 @@ def _seen(answer: EventBatches) -> Iterator[_Sight]:
 
 
 def _are_apart(before: _Sight, place: int, lasted: tuple[int, int]) -> bool:
-    """Tell whether a pause or a break separates two neighbours, in either order."""
+    """Return whether a pause or a break separates two neighbours, in either order."""
     pause_ms = max(before.begin_ms, lasted[0]) - min(before.end_ms, lasted[1])
     return before.place != place or pause_ms > PAUSE_MS
 
@@ -162,6 +162,6 @@ def _words(text: str) -> frozenset[str]:
 
 
 def _are_alike(some: frozenset[str], others: frozenset[str]) -> bool:
-    """Tell whether two thirds of all the words are in both."""
+    """Return whether two thirds of all the words are in both."""
     both = len(some & others)
     return 3 * both >= 2 * (len(some) + len(others) - both)

@@ -54,7 +54,7 @@ def _check_condition(connection: "DuckDBPyConnection", where: str) -> None:
 
 
 def _is_expression(connection: "DuckDBPyConnection", where: str) -> bool:
-    """Tell whether SQL is an expression that cannot read a table, or run a statement.
+    """Return whether SQL is an expression that cannot read a table, or run a statement.
 
     DuckDB can run SQL from a string (`json_execute_serialized_sql`), which could write a file that may only
     be read. But a table function needs a FROM, and a FROM within an expression needs a subquery.

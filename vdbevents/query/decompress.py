@@ -31,7 +31,7 @@ class _DamagedError(Exception):
 
 
 def is_packed(path: Path) -> bool:
-    """Tell whether a file is compressed, by its first bytes, not its name.
+    """Return whether a file is compressed, by its first bytes, not its name.
 
     Raises:
         InputError: it cannot be read, or has an archive's name and is neither an archive nor a journal.

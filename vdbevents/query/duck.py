@@ -157,7 +157,7 @@ def explained() -> Iterator[None]:
 
 @contextlib.contextmanager
 def interruptible() -> Iterator[None]:
-    """Let Ctrl-C interrupt DuckDB, which does not always notice it by itself; for the main thread.
+    """Interrupt DuckDB on Ctrl-C, which it does not always notice by itself; for the main thread.
 
     Raises:
         KeyboardInterrupt: Ctrl-C was pressed.

@@ -72,7 +72,7 @@ def search(
 
 
 def _restrict_files(connection: "DuckDBPyConnection", snapshot: JournalSnapshot, spool: Path) -> None:
-    """Let the connection use only the journal's own files and `spool`, whatever a condition tries."""
+    """Limit the connection to the journal's own files and `spool`, whatever a condition tries."""
     cache = snapshot.cache
     paths = [snapshot.unsealed, spool, *map(cache.events, cache.segments)]
     connection.execute("SET allowed_paths = ?", [list(map(str, paths))])
@@ -203,7 +203,7 @@ class _Search:
             self._execute(Statement(statements.TELL_SUSPECTS, [positions, lines]))
 
     def _is_settled(self, filters: Filters, pending: Sequence[Segment]) -> bool:
-        """Tell whether no event in `pending` can be newer than those of the answer."""
+        """Return whether no event in `pending` can be newer than those of the answer."""
         [(count, _, _, oldest)] = self._rows(statements.SPAN)
         return bool(
             count == filters.limit
@@ -233,7 +233,7 @@ def _newest(segment: Segment, filters: Filters) -> int:
 
 
 def _has_position(segment: Segment, positions: Sequence[int]) -> bool:
-    """Tell whether one of the sorted `positions` is in the segment."""
+    """Return whether one of the sorted `positions` is in the segment."""
     place = bisect_left(positions, segment.start)
     return place < len(positions) and positions[place] < segment.end
 

@@ -85,7 +85,7 @@ class JournalSnapshot(Closeable):
 
 
 def _is_line(line: bytes, after: bytes) -> bool:
-    """Tell whether `line` is a whole line with a JSON object, as all sealed lines are."""
+    """Return whether `line` is a whole line with a JSON object, as all sealed lines are."""
     return (
         after in {b"\n", b"\r", b"\0"}
         and line.lstrip(b" \t").startswith(b"{")

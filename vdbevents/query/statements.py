@@ -154,7 +154,7 @@ def _word(pattern: str, filters: Filters) -> str:
 
 
 def ignores_case(pattern: str, filters: Filters) -> bool:
-    """Tell whether `pattern` ignores case."""
+    """Return whether `pattern` ignores case."""
     if filters.ignore_case is not None:
         return filters.ignore_case
     if filters.extended:

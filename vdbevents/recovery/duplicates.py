@@ -8,7 +8,7 @@ from vdbevents.events.identity import identity_of
 
 
 class DuplicateFilter:
-    """What was fetched while its live copy may still be on its way.
+    """Fetched events whose live copies may still arrive.
 
     Identities are kept as 64-bit hashes: a fifth of the memory.
     """

@@ -1,6 +1,6 @@
 """Rebind pipelines and backfill gaps while the listener runs.
 
-The reconciler lives in the listener, on its event loop. Whatever fails is done again later from the
+The reconciler lives in the listener, on its event loop. What fails is repeated later from the
 start: every round looks at the current state of the info file, the journal and the service.
 """
 

@@ -30,7 +30,7 @@ class StaleWatch:
     """The screens that an index runs on, and those of them that are stale."""
 
     def __init__(self, seconds: float) -> None:
-        """Let a screen go without a description for some seconds; 0: forever."""
+        """Allow a screen some seconds without a description; 0: any time."""
         self._seconds = seconds
         self._since: dict[tuple[str, str, int], float] = {}
         self._looked = 0.0

@@ -1,4 +1,4 @@
-"""What a caller of `capture` and `backend` supplies: messages to the user, and a listener. Pure."""
+"""Interfaces that callers of `capture` and `backend` implement: messages, and a listener. Pure."""
 
 from typing import TYPE_CHECKING, Protocol
 

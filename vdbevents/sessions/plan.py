@@ -1,4 +1,4 @@
-"""What to record, and which pipelines to run on it. Pure.
+"""Plan which channels to record, and which pipelines to run on their streams. Pure.
 
 Channels go in as the SDK lists them, streams as the service sends them; what comes out is which pipelines
 to start, and how `videodb_capture_info.json` describes them.

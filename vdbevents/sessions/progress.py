@@ -1,4 +1,4 @@
-"""How far a session is, as events and answers tell it, which overtake each other."""
+"""The progress of a session, from events and answers, which overtake each other."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any, Final

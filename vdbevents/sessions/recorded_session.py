@@ -80,7 +80,7 @@ class RecordedSession:
 
     @property
     def sources(self) -> list[RecordSource]:
-        """Where to fetch everything its pipelines have made."""
+        """The sources to fetch all records of its pipelines from."""
         sources: list[RecordSource] = []
         for pipeline in self.pipelines:
             stream, engine = pipeline.stream, pipeline.settings.get("engine")

@@ -48,7 +48,7 @@ class Waiting:
         self.notify()
 
     def notify(self) -> None:
-        """Have every wait check its condition."""
+        """Wake all waits, so that they check their conditions."""
         self._changed.set()
 
     async def in_thread(self, call: Callable[[], _Result]) -> _Result:

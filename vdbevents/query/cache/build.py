@@ -382,7 +382,7 @@ def _legible(data: bytes | bytearray, start: int) -> bytes | bytearray:
 
 
 def _is_text(data: bytes | bytearray) -> bool:
-    """Tell whether data is UTF-8; block by block, as a decoded text takes up to four times the memory."""
+    """Return whether data is UTF-8; block by block, as a decoded text takes up to four times the memory."""
     if data.isascii():
         return True
     decoder = codecs.getincrementaldecoder("utf-8")()

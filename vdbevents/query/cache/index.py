@@ -132,7 +132,7 @@ class Segment:
         return segment
 
     def may_hold(self, window: Window, *, by_event: bool) -> bool:
-        """Tell whether the segment may hold an event in the window."""
+        """Return whether the segment may hold an event in the window."""
         span = self.happened if by_event else self.received
         if window.since_ms is None and window.until_ms is None:
             return True
@@ -143,7 +143,7 @@ class Segment:
         )
 
     def overlaps(self, spans: Iterable[Span]) -> bool:
-        """Tell whether the segment may hold an event in one of `spans`, which include their ends."""
+        """Return whether the segment may hold an event in one of `spans`, which include their ends."""
         if self.happened is None or self.ended is None:
             return False
         return any(self.happened[0] <= last and self.ended >= first for first, last in spans)
@@ -242,7 +242,7 @@ def _reach(times: Span | None, finals: Iterable[Span | None]) -> Span | None:
 
 
 def meet(one: Sequence[int] | None, other: Sequence[int] | None) -> bool:
-    """Tell whether two spans overlap."""
+    """Return whether two spans overlap."""
     return one is not None and other is not None and one[0] <= other[1] and one[1] >= other[0]
 
 
@@ -284,13 +284,13 @@ class Cache:
         return self.folder / f"{segment.start:015d}-{segment.end:015d}.words"
 
     def fits(self, file: FileIO) -> bool:
-        """Tell whether the open journal still begins with the sealed bytes."""
+        """Return whether the open journal still begins with the sealed bytes."""
         return self.file == identity(file) and all(
             _sample_of(file, segment) == segment.sample for segment in self.segments
         )
 
     def holds(self, segment: Segment) -> bool:
-        """Tell whether a segment's Parquet file is present, by its size and last bytes."""
+        """Return whether a segment's Parquet file is present, by its size and last bytes."""
         try:
             with FileIO(self.events(segment), "rb") as file:
                 size = file.seek(0, os.SEEK_END)
@@ -301,7 +301,7 @@ class Cache:
             return False
 
     def has_words(self, segment: Segment) -> bool:
-        """Tell whether a segment's words are present, or were too many to keep."""
+        """Return whether a segment's words are present, or were too many to keep."""
         return segment.words_crc is None or self._words(segment) is not None
 
     def _words(self, segment: Segment) -> bytes | None:
@@ -312,7 +312,7 @@ class Cache:
         return words if zlib.crc32(words) == segment.words_crc else None
 
     def may_say(self, segment: Segment, groups: Iterable[Iterable[Iterable[bytes]]]) -> bool:
-        """Tell whether a segment may match: its words hold, of each group, all runs of one member."""
+        """Return whether a segment may match: its words hold, of each group, all runs of one member."""
         if not groups:
             return True
         words = self._words(segment)
@@ -341,17 +341,17 @@ def folder_of(journal: Path, root: Path) -> Path:
 
 
 def is_own_file(path: Path) -> bool:
-    """Tell whether a file's name is one of a cache's."""
+    """Return whether a file's name is one of a cache's."""
     return _FILE.fullmatch(path.name) is not None
 
 
 def is_own_scratch(path: Path) -> bool:
-    """Tell whether it is a scratch folder of a sealing process."""
+    """Return whether it is a scratch folder of a sealing process."""
     return path.name.startswith("scratch-") and path.is_dir() and not path.is_symlink()
 
 
 def is_own(folder: Path) -> bool:
-    """Tell whether a folder is a journal's cache and holds nothing else: it may be removed."""
+    """Return whether a folder is a journal's cache and holds nothing else: it may be removed."""
     if not _FOLDER.fullmatch(folder.name) or folder.is_symlink():
         return False
     try:

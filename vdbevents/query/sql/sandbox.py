@@ -251,7 +251,7 @@ def _shown(kind: str, column: str) -> tuple[str, ValueKind]:
 
 
 def _only_reads(connection: "DuckDBPyConnection", sql: str) -> bool:
-    """Tell whether it is certain that a query writes nothing: whether it is made of SELECTs alone.
+    """Return whether it is certain that a query writes nothing: whether it is made of SELECTs alone.
 
     DuckDB writes in what it takes for a SELECT (`WITH x AS (COPY … TO …)`), and runs SQL out of a text.
     """
