@@ -41,12 +41,14 @@ class PipelineStarter:
         if not progress.streams:
             raise ServiceUnreachableError("it is active but has no streams yet", error_id="streams-missing")
         ws_id = await self.listener.connection_id()
-        new_streams = [it for it in progress.streams if it.id not in session.served]
-        known = {(it.kind, it.stream.id) for it in info.pipelines}
+        new_streams = [stream for stream in progress.streams if stream.id not in session.served]
+        known = {(pipeline.kind, pipeline.stream.id) for pipeline in info.pipelines}
         planned = plan.pipelines_for(new_streams, self.settings)
-        info.pipelines += [it for it in planned if (it.kind, it.stream.id) not in known]
+        info.pipelines += [
+            pipeline for pipeline in planned if (pipeline.kind, pipeline.stream.id) not in known
+        ]
         # Before the start: an attempt without an answer may have bound them, for good.
-        info.pipelines = [replace(it, ws_id=it.ws_id or ws_id) for it in info.pipelines]
+        info.pipelines = [replace(pipeline, ws_id=pipeline.ws_id or ws_id) for pipeline in info.pipelines]
         info.phase, info.began_ms = "recording", info.began_ms or files.wall_ms()
         await self.info_file.write(session, take_over=True)
         starts = (self._start_one(session, position) for position in range(len(info.pipelines)))

@@ -64,7 +64,7 @@ class ServedSession:
     @property
     def is_served(self) -> bool:
         """Return whether the pipelines of all its streams run."""
-        return bool(self.served) and all(it.id in self.served for it in self.progress.streams)
+        return bool(self.served) and all(stream.id in self.served for stream in self.progress.streams)
 
     @property
     def is_remembered(self) -> bool:
@@ -143,7 +143,7 @@ class SessionRegistry:
         created_ms = fields.unix_ms(entry.get("since")) or files.wall_ms()
         served = set(_texts(entry.get("served")))
         self._sessions[session_id] = ServedSession(info, created_ms, served, entry.get("ended") is True)
-        self._sessions = {key: it for key, it in self._sessions.items() if it.is_remembered}
+        self._sessions = {key: session for key, session in self._sessions.items() if session.is_remembered}
 
     def restore_info(self, content: Mapping[str, Any]) -> None:
         """Update the session that an info file describes, if it is one of these."""

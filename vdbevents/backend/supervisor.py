@@ -103,7 +103,7 @@ class Supervisor:
             if session.progress.export.video_id and not session.is_video_recorded:
                 self._record_video(session)
         self._journal.follow(self._take)
-        self._tasks.start(self._listener.watch(lambda: any(it.is_active for it in self._sessions)))
+        self._tasks.start(self._listener.watch(lambda: any(session.is_active for session in self._sessions)))
         try:
             await self._checks.poll(self._sessions)
         finally:
@@ -146,7 +146,7 @@ class Supervisor:
 
     async def close(self, seconds: float) -> None:
         """Stop the listener that was started for this, unless a session is still active."""
-        await self._listener.close([it.id for it in self._sessions if it.is_active], seconds)
+        await self._listener.close([session.id for session in self._sessions if session.is_active], seconds)
 
     async def _record(self, event: str, data: Mapping[str, Any]) -> None:
         record = envelope.own_record(event, data, files.wall_ms())

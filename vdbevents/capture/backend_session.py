@@ -29,11 +29,11 @@ class BackendRecording(SessionRecording):
     async def _obtain_session(self) -> cloud.Token:
         # The session's first events may be journaled before its id is known here.
         journal_size = self._events.journal_size()
-        made = await self._context.call(self._backend.init_session)
-        self._info.session_id = made.session_id
+        session = await self._context.call(self._backend.init_session)
+        self._info.session_id = session.session_id
         self._events.follow(journal_size)
-        self._say(f"session {made.session_id} of the backend at {self._backend.address}")
-        return made.token
+        self._say(f"session {session.session_id} of the backend at {self._backend.address}")
+        return session.token
 
     async def _confirm_begin(self, runtime: CaptureRuntime) -> str:
         self._check_running(runtime)

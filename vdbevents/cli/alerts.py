@@ -56,8 +56,8 @@ def create_alert(
     service, state = begin(options)
     bound = bound_ws_id(ws_id, state)
     streams = find_streams(service, state, options)
-    watched = [(stream, one) for stream in streams for one in indexes_of(service, stream)
-               if index in (None, one.id)]  # fmt: skip
+    watched = [(stream, candidate) for stream in streams for candidate in indexes_of(service, stream)
+               if index in (None, candidate.id)]  # fmt: skip
     if index is not None and not watched:
         raise no_index(index)
     if not watched:
@@ -68,7 +68,7 @@ def create_alert(
     event_id = service.ask(lambda: find_event(service.account, label, prompt))
     attempts = Attempts(service)
     event = {"event_id": event_id, "label": label, "prompt": prompt}
-    rows = attempts.each([partial(_attach, service, *one, event, bound) for one in watched])
+    rows = attempts.each([partial(_attach, service, *pair, event, bound) for pair in watched])
     show_rows(rows, _ALERT_COLUMNS, as_json=options.as_json)
     if any(row["status"] == "disabled" for row in rows):
         remark(f"alert {label} is disabled", f"enable it: vdbevents alerts enable --label {label}")

@@ -41,9 +41,11 @@ def channels(*, options: CloudOptions) -> ExitCode:
 
     available = asyncio.run(list_channels())
     if options.as_json:
-        put(as_json([{"id": one.id, "name": one.name, "kind": one.kind} for one in available]))
+        put(
+            as_json([{"id": channel.id, "name": channel.name, "kind": channel.kind} for channel in available])
+        )
     else:
-        width = max((len(harmless(one.id)) for one in available), default=0)
-        for one in available:
-            put(f"{one.kind:<12}  {harmless(one.id):<{width}}  {harmless(one.name)}")
+        width = max((len(harmless(channel.id)) for channel in available), default=0)
+        for channel in available:
+            put(f"{channel.kind:<12}  {harmless(channel.id):<{width}}  {harmless(channel.name)}")
     return ExitCode.DONE if available else ExitCode.NO_MATCH

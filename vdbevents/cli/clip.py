@@ -105,10 +105,10 @@ def clip(
         return output.finish()
     start, end = _span(at, length or "30s")
     margin = _padding(pad or "0")
-    one = chooser.choose(start, end)
-    if one is None:
+    shown = chooser.choose(start, end)
+    if shown is None:
         raise chooser.nothing_at(start)
-    output.add(_whole(one.id, start - margin, end + margin), "", one.name)
+    output.add(_whole(shown.id, start - margin, end + margin), "", shown.name)
     return output.code
 
 
@@ -120,7 +120,7 @@ def _shown(streams: Sequence[Stream], *, named: bool, video: bool) -> Stream:
             "give another --session: vdbevents session list",
             error_id="session-without-streams",
         )
-    candidates = streams if named else [one for one in streams if one.media == "video"]
+    candidates = streams if named else [stream for stream in streams if stream.media == "video"]
     if video and not candidates:
         raise InputError(
             "--video: the session has no video stream",
@@ -162,7 +162,7 @@ def _recordings(state: "StateDirectory") -> list[_RecordedSession]:
             sessions[session_id] = known._replace(ended_ms=at_ms, streams=streams or known.streams)
     info = read_object(state.capture_info)
     _add_captured(sessions, info)
-    return _without_overlaps(sorted(sessions.values(), key=lambda one: one.began_ms))
+    return _without_overlaps(sorted(sessions.values(), key=lambda session: session.began_ms))
 
 
 def _capture_events(journal: Path) -> list[dict[str, Any]]:
@@ -196,10 +196,10 @@ def _add_captured(sessions: dict[str, _RecordedSession], info: Mapping[str, Any]
 
 def _without_overlaps(recordings: Sequence[_RecordedSession]) -> list[_RecordedSession]:
     # A killed capture has no end in the journal: it ended when the next one began at the latest.
-    begins = [*(one.began_ms for one in recordings[1:]), math.inf]
+    begins = [*(session.began_ms for session in recordings[1:]), math.inf]
     return [
-        one._replace(ended_ms=min(one.ended_ms, following))
-        for one, following in zip(recordings, begins, strict=False)
+        session._replace(ended_ms=min(session.ended_ms, following))
+        for session, following in zip(recordings, begins, strict=False)
     ]
 
 
@@ -261,16 +261,22 @@ class _Chooser:
         return _shown(streams, named=named is not None, video=video)
 
     def _recording(self, start_ms: float, end_ms: float, stream_id: str) -> _RecordedSession | None:
-        for one in self._recordings:
-            if stream_id in (stream.id for stream in one.streams):
-                return one
+        for recording in self._recordings:
+            if stream_id in (stream.id for stream in recording.streams):
+                return recording
         end_ms = max(end_ms, start_ms + 1)
-        then = (one for one in self._recordings if one.began_ms < end_ms and start_ms < one.ended_ms)
+        then = (
+            recording
+            for recording in self._recordings
+            if recording.began_ms < end_ms and start_ms < recording.ended_ms
+        )
         return next(then, None)
 
     def _unknown(self) -> Stream | None:
         """Return the stream given by its id, unless it belongs to a known session."""
-        known = {name for one in self._recordings for stream in one.streams for name in stream[:2]}
+        known = {
+            name for recording in self._recordings for stream in recording.streams for name in stream[:2]
+        }
         named = self._stream
         return None if named is None or named in known else stream_by_id(named)
 
@@ -282,7 +288,7 @@ class _Chooser:
 
     def nothing_at(self, start_ms: float) -> InputError:
         """Return the error that nothing was recorded at a time."""
-        before = [one for one in self._recordings if one.began_ms <= start_ms]
+        before = [recording for recording in self._recordings if recording.began_ms <= start_ms]
         nearest, which = (
             (before[-1], "session before it") if before else (self._recordings[0], "earliest session")
         )

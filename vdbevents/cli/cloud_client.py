@@ -200,12 +200,12 @@ def pick_stream(
         InputError: the session has no such stream, and no other is given.
     """
     for member in ("id", "name", "source"):
-        for one in streams:
-            if getattr(one, member) == wanted:
-                return one
+        for stream in streams:
+            if getattr(stream, member) == wanted:
+                return stream
     if otherwise is not None:
         return otherwise
-    names = ", ".join(one.name for one in streams)
+    names = ", ".join(stream.name for stream in streams)
     raise InputError(
         f"session {session_id} has no stream {wanted}",
         f"use one of: {names}" if names else "wait until it has started: it has no streams yet",

@@ -48,7 +48,7 @@ def only(configuration: Configuration, words: Sequence[str]) -> Configuration:
     """
     wanted = tuple(words)
     settings = configuration.settings
-    kept = tuple(it for it in settings if tuple(it.command.split())[: len(wanted)] == wanted)
+    kept = tuple(setting for setting in settings if tuple(setting.command.split())[: len(wanted)] == wanted)
     if not kept:
         name = " ".join(wanted)
         raise InputError(
@@ -63,8 +63,12 @@ def render_json(configuration: Configuration) -> str:
     """Format all settings and problems as one JSON object."""
     file, exists, settings, problems = configuration
     shown = [
-        {"message": it.message, "hint": it.hint, "commands": [" ".join(path) for path in it.commands]}
-        for it in problems
+        {
+            "message": problem.message,
+            "hint": problem.hint,
+            "commands": [" ".join(path) for path in problem.commands],
+        }
+        for problem in problems
     ]
     return json_text(
         {

@@ -156,7 +156,9 @@ class _Reader:
 
     def __init__(self, group: TyperGroup) -> None:
         self._group = group
-        self._commands = {path: it for path, it in _commands_of(group) if path not in _WITHOUT_DEFAULTS}
+        self._commands = {
+            path: command for path, command in _commands_of(group) if path not in _WITHOUT_DEFAULTS
+        }
         self._tables = {path[:end] for path in self._commands for end in range(1, len(path) + 1)}
         self._options = {
             (*path, name): option
@@ -328,7 +330,11 @@ def as_toml(value: object) -> str:
 
 def _apply(group: TyperGroup, configuration: Configuration) -> dict[str, Any]:
     """Show in the help what is set, have problems stop their commands, and return click's `default_map`."""
-    changed = {(it.command, it.option): it for it in configuration.settings if it.source != DEFAULT}
+    changed = {
+        (setting.command, setting.option): setting
+        for setting in configuration.settings
+        if setting.source != DEFAULT
+    }
     defaults: dict[str, Any] = {}
     if not changed and not configuration.problems:
         return defaults

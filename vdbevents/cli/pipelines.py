@@ -122,7 +122,7 @@ def start(
             "start a listener first: vdbevents listen --daemon",
         )
     attempts = Attempts(service)
-    rows = attempts.each([_starting(service, one, settings.alerts, bound) for one in wanted])
+    rows = attempts.each([_starting(service, pipeline, settings.alerts, bound) for pipeline in wanted])
     show_rows(rows, _PIPELINE_COLUMNS, as_json=options.as_json)
     return attempts.code
 
@@ -171,7 +171,7 @@ Exit codes: 0 some listed, 1 none.
 def list_pipelines(*, options: SessionArgumentOptions) -> ExitCode:
     service, state = begin(options)
     streams = find_streams(service, state, options)
-    rows = [one.row() for one in _pipelines_of(service, streams)]
+    rows = [pipeline.row() for pipeline in _pipelines_of(service, streams)]
     show_rows(rows, _PIPELINE_COLUMNS, as_json=options.as_json)
     if rows:
         return ExitCode.DONE
@@ -204,23 +204,23 @@ def stop(
     streams = find_streams(service, state, options, stream)
     pipelines = _pipelines_of(service, streams)
     if index is not None:
-        pipelines = [one for one in pipelines if one.id == index]
+        pipelines = [pipeline for pipeline in pipelines if pipeline.id == index]
         if not pipelines:
             raise no_index(index)
-    running = [one for one in pipelines if one.status not in _ENDED]
+    running = [pipeline for pipeline in pipelines if pipeline.status not in _ENDED]
     attempts = Attempts(service)
-    rows = attempts.each([partial(_stop, service, one) for one in running])
+    rows = attempts.each([partial(_stop, service, pipeline) for pipeline in running])
     show_rows(rows, _PIPELINE_COLUMNS, as_json=options.as_json)
     if not running:
         return nothing("no pipeline is running")
     return attempts.code
 
 
-def _stop(service: Service, one: _Running) -> dict[str, Any]:
+def _stop(service: Service, pipeline: _Running) -> dict[str, Any]:
     from vdbevents.sessions.pipelines import stop_pipeline
 
-    stop_pipeline(service.account, one.stream.id, one.id, engine=one.engine or None)
-    return one._replace(status="stopped").row()
+    stop_pipeline(service.account, pipeline.stream.id, pipeline.id, engine=pipeline.engine or None)
+    return pipeline._replace(status="stopped").row()
 
 
 def no_index(index: str) -> InputError:

@@ -61,11 +61,11 @@ def search(
     streams = find_streams(service, state, options, stream)
     channels: dict[str, str] = {}
     matches: list[tuple[Stream, Shot]] = []
-    for one in streams:
-        indexes = indexes_of(service, one)
+    for candidate in streams:
+        indexes = indexes_of(service, candidate)
         channels |= {index.id: index.channel for index in indexes}
         if indexes:
-            matches += [(one, shot) for shot in _search(service, one, question, limit)]
+            matches += [(candidate, shot) for shot in _search(service, candidate, question, limit)]
     # The best matches, in the order of their times.
     matches.sort(key=lambda pair: -math.inf if pair[1].score is None else pair[1].score, reverse=True)
     matches = sorted(matches[:limit], key=lambda pair: pair[1].start or 0.0)

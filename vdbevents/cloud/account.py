@@ -189,11 +189,13 @@ class Account:
 
     def start_transcript(self, stream_id: str, ws_id: str | None, engine: str | None) -> None:
         """Start a stream's transcript. One that runs already stays bound to its first WebSocket."""
-        self._on_stream("start the transcript of", stream_id, lambda it: it.start_transcript(ws_id, engine))
+        self._on_stream(
+            "start the transcript of", stream_id, lambda stream: stream.start_transcript(ws_id, engine)
+        )
 
     def stop_transcript(self, stream_id: str, engine: str | None = None) -> None:
         """Stop a stream's transcript."""
-        self._on_stream("stop the transcript of", stream_id, lambda it: it.stop_transcript(engine))
+        self._on_stream("stop the transcript of", stream_id, lambda stream: stream.stop_transcript(engine))
 
     def transcript_status(self, stream_id: str) -> Mapping[str, Any]:
         """Return `status` (`running`, `stopped`, `not_configured`), `engine`, and more."""
@@ -215,7 +217,7 @@ class Account:
         return self._on_stream(
             "fetch the transcript of",
             stream_id,
-            lambda it: _page(it.get_transcript(page, page_size, **options), "transcription_records"),
+            lambda stream: _page(stream.get_transcript(page, page_size, **options), "transcription_records"),
         )
 
     def create_index(
@@ -254,7 +256,7 @@ class Account:
         return self._on_stream(
             "list the indexes of",
             stream_id,
-            lambda it: [_index(index, stream_id) for index in it.list_scene_indexes()],
+            lambda stream: [_index(index, stream_id) for index in stream.list_scene_indexes()],
         )
 
     def get_records(
@@ -274,12 +276,12 @@ class Account:
             "fetch the records of",
             stream_id,
             index_id,
-            lambda it: _page(it.get_scenes(*bounds, page, page_size), "scenes"),
+            lambda index: _page(index.get_scenes(*bounds, page, page_size), "scenes"),
         )
 
     def stop_index(self, stream_id: str, index_id: str) -> None:
         """Stop an index; its records stay."""
-        self._on_index("stop the index", stream_id, index_id, lambda it: it.stop())
+        self._on_index("stop the index", stream_id, index_id, lambda index: index.stop())
 
     # Alerts.
 
@@ -294,7 +296,7 @@ class Account:
     def list_alerts(self, stream_id: str, index_id: str) -> list[Mapping[str, Any]]:
         """Return the alerts of an index: `alert_id`, `event_id`, `label`, `prompt`, `status`."""
         return self._on_index(
-            "list the alerts of", stream_id, index_id, lambda it: _objects(it.list_alerts())
+            "list the alerts of", stream_id, index_id, lambda index: _objects(index.list_alerts())
         )
 
     def create_alert(
@@ -305,7 +307,7 @@ class Account:
             "create an alert on",
             stream_id,
             index_id,
-            lambda it: _text(it.create_alert(event_id, callback_url, ws_id)),
+            lambda index: _text(index.create_alert(event_id, callback_url, ws_id)),
         )
 
     def set_alert(self, stream_id: str, index_id: str, alert_id: str, *, enabled: bool) -> None:
@@ -315,7 +317,7 @@ class Account:
             f"{'enable' if enabled else 'disable'} the alert {alert_id} of",
             stream_id,
             index_id,
-            lambda it: (it.enable_alert if enabled else it.disable_alert)(name),
+            lambda index: (index.enable_alert if enabled else index.disable_alert)(name),
         )
 
     # Recordings.
@@ -334,7 +336,7 @@ class Account:
         return self._on_stream(
             "search",
             stream_id,
-            lambda it: [
+            lambda stream: [
                 Shot(
                     stream_id,
                     _number(shot.start),
@@ -343,7 +345,7 @@ class Account:
                     _number(shot.search_score),
                     _or_empty(shot.scene_index_id),
                 )
-                for shot in it.search(query, result_threshold=most).get_shots()
+                for shot in stream.search(query, result_threshold=most).get_shots()
             ],
         )
 

@@ -90,7 +90,9 @@ class Backfill:
     def restart(self) -> None:
         """Go through all sources again, each from where it is complete: late records may have been added."""
         refused = {source for source, _ in self._missing}
-        self._left = [it for it in self.sources if it not in refused and self._ranges[it.key].gaps]
+        self._left = [
+            source for source in self.sources if source not in refused and self._ranges[source.key].gaps
+        ]
         self._start_source()
 
     def _start_source(self) -> None:
@@ -166,7 +168,7 @@ class Backfill:
         return [self._close(gap, others) for gap in self._gaps]
 
     def _close(self, gap: Gap, others: Sequence[Missing]) -> Gap:
-        sources = [it for it in self.sources if not gap.streams or it.stream_id in gap.streams]
+        sources = [source for source in self.sources if not gap.streams or source.stream_id in gap.streams]
         missing = [Missing(source.title, reason) for source, reason in self._missing if source in sources]
         if self._is_unknown:
             what = "events of an earlier capture" if sources else "everything"

@@ -65,7 +65,7 @@ class GapFiller:
         # Another capture may have replaced the info file of the one that ran. This run would have noticed:
         # only what was before it can have gone unnoticed.
         all_sessions = self.sessions.by_id.values()
-        is_known = context.connections > 1 or any(it.began_before(since_ms) for it in all_sessions)
+        is_known = context.connections > 1 or any(session.began_before(since_ms) for session in all_sessions)
         is_unknown = not all_sessions or (not is_known and not tail.begun_sources)
         backfill = Backfill(gaps, [*sources, *tail.begun_sources], tail, is_unknown=is_unknown)
         if backfill.sources:
@@ -119,7 +119,9 @@ class GapFiller:
         for session in sessions:
             await self.follower.write_missing(session)
         others = self.rebinder.take_missing()
-        if any(it.events or any(pipeline.alerts for pipeline in it.pipelines) for it in sessions):
+        if any(
+            session.events or any(pipeline.alerts for pipeline in session.pipelines) for session in sessions
+        ):
             others.append(Missing("alerts", "the service keeps no record of sent alerts"))
         now_ms = files.wall_ms()
         closed = [
@@ -128,7 +130,10 @@ class GapFiller:
         ]
         for gap in closed:
             context.write(GAP_EVENT, gap.data())
-        self._report(backfill.recovered, sorted({it.what for gap in closed for it in gap.missing if it.lost}))
+        self._report(
+            backfill.recovered,
+            sorted({missing.what for gap in closed for missing in gap.missing if missing.lost}),
+        )
         await self._drop_former()
         for stream_id, stale in self.stale.items():
             # Backfill it again once the stream is fresh.

@@ -51,9 +51,13 @@ class Rebinder:
         """Rebind all running pipelines that send to an earlier connection of this directory's listeners."""
         context = self.context
         await self._stop_former()
-        waiting = [it for it in unbound(session, context.ws_id) if await context.is_own(it.ws_id)]
+        waiting = [
+            pipeline for pipeline in unbound(session, context.ws_id) if await context.is_own(pipeline.ws_id)
+        ]
         waiting += [
-            it for it in session.pipelines if it not in waiting and (it.kind, it.stream.id) in self._requested
+            pipeline
+            for pipeline in session.pipelines
+            if pipeline not in waiting and (pipeline.kind, pipeline.stream.id) in self._requested
         ]
         if not waiting or not await self.follower.is_running(session):
             return
@@ -61,7 +65,7 @@ class Rebinder:
         await context.flushed()
         self._open_gap(waiting)
         # Transcripts last: each is stopped until it is started again, and must not wait for an index.
-        for pipeline in sorted(waiting, key=lambda it: it.kind == "transcript"):
+        for pipeline in sorted(waiting, key=lambda pipeline: pipeline.kind == "transcript"):
             try:
                 await self._rebind(session, pipeline)
             except ServiceUnreachableError as error:
@@ -71,7 +75,9 @@ class Rebinder:
         """Open a gap for streams of which no gap is open: their events went to a closed connection."""
         known = list(self.context.host.counts.open_gaps.values())
         streams = dict.fromkeys(pipeline.stream.id for pipeline in waiting)
-        unmarked = [it for it in streams if not any(it in (gap.streams or (it,)) for gap in known)]
+        unmarked = [
+            stream for stream in streams if not any(stream in (gap.streams or (stream,)) for gap in known)
+        ]
         if unmarked:
             now_ms = files.wall_ms()
             reason = f"bound to {waiting[0].ws_id}, which was closed"

@@ -47,9 +47,11 @@ class StaleWatch:
             now: seconds on the monotonic clock.
         """
         was_paused, self._looked = now - self._looked > _LONGEST_PAUSE_SECONDS, now
-        running = {it.stream.id: it for it in pipelines if it.kind == "visual_index"}
+        running = {pipeline.stream.id: pipeline for pipeline in pipelines if pipeline.kind == "visual_index"}
         known = {} if was_paused else self._since
-        self._since = {_binding(it): known.get(_binding(it), now) for it in running.values()}
+        self._since = {
+            _binding(pipeline): known.get(_binding(pipeline), now) for pipeline in running.values()
+        }
         for stream_id in self.stale.keys() - running.keys():
             del self.stale[stream_id]
         fresh = [
@@ -94,7 +96,11 @@ class StreamMonitor:
     async def check(self, session: RecordedSession) -> None:
         """Journal what became stale or fresh; open a gap and request a rebinding for each stale stream."""
         context = self.context
-        bound = [it for it in session.pipelines if it.status == "running" and it.ws_id == context.ws_id]
+        bound = [
+            pipeline
+            for pipeline in session.pipelines
+            if pipeline.status == "running" and pipeline.ws_id == context.ws_id
+        ]
         now = context.now()
         stale, fresh = self.watch.look(bound, context.host.counts.last_seen, now)
         for stream in fresh:

@@ -162,7 +162,7 @@ def unended_sessions(info: Mapping[str, Any]) -> list[tuple[str, str]]:
     sessions = plan.objects_in(info, "unended")
     if isinstance(session, Mapping) and str(session.get("status")) not in ENDED:
         sessions.append(session)
-    ids = ((it.get("id"), it.get("collection_id")) for it in sessions)
+    ids = ((session.get("id"), session.get("collection_id")) for session in sessions)
     return list(
         dict.fromkeys(
             (session_id, collection if collection and isinstance(collection, str) else "default")

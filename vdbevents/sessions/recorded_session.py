@@ -86,7 +86,9 @@ class RecordedSession:
             stream, engine = pipeline.stream, pipeline.settings.get("engine")
             if pipeline.kind != "transcript":
                 ids = dict.fromkeys([*pipeline.former, *filter(None, [pipeline.id])])
-                sources += [RecordSource(pipeline.kind, stream.id, stream.name, self.id, it) for it in ids]
+                sources += [
+                    RecordSource(pipeline.kind, stream.id, stream.name, self.id, index_id) for index_id in ids
+                ]
             elif pipeline.ws_id:
                 sources.append(RecordSource(pipeline.kind, stream.id, stream.name, self.id, engine=engine))
         return sources
@@ -99,7 +101,7 @@ def session_from_info(info: Mapping[str, Any]) -> RecordedSession | None:
         return None
     streams = {stream.id: stream for stream in lifecycle.streams_of(info)}
     pipelines = (plan.pipeline_from(entry, streams) for entry in plan.objects_in(info, "pipelines"))
-    events = ((str(it.get("label")), it.get("event_id")) for it in plan.objects_in(info, "alerts"))
+    events = ((str(alert.get("label")), alert.get("event_id")) for alert in plan.objects_in(info, "alerts"))
     return RecordedSession(
         id=session["id"],
         collection_id=str(session.get("collection_id") or "default"),
@@ -114,7 +116,11 @@ def session_from_info(info: Mapping[str, Any]) -> RecordedSession | None:
 
 def unbound(session: RecordedSession, ws_id: str) -> list[plan.Pipeline]:
     """Return the running pipelines that send to another connection than this one."""
-    return [it for it in session.pipelines if it.status == "running" and it.ws_id and it.ws_id != ws_id]
+    return [
+        pipeline
+        for pipeline in session.pipelines
+        if pipeline.status == "running" and pipeline.ws_id and pipeline.ws_id != ws_id
+    ]
 
 
 def sources_from(data: Mapping[str, Any]) -> Iterator[tuple[RecordSource, int]]:
