@@ -424,7 +424,7 @@ def test_an_invalid_audio_batch_is_refused_with_the_option_and_examples(text):
     with pytest.raises(InputError) as raised:
         parse_batch("--audio-batch", text)
     assert raised.value.error_id == "batch-invalid"
-    assert raised.value.message == f"--audio-batch: not a duration, got {text!r}"
+    assert raised.value.message == f"--audio-batch: not a length, got {text!r}"
     assert "30s, 50words, 5sentences" in raised.value.hint
 
 
@@ -433,7 +433,7 @@ def test_a_visual_batch_takes_only_seconds(text):
     with pytest.raises(InputError) as raised:
         parse_batch("--visual-batch", text, frames=5)
     assert raised.value.error_id == "batch-invalid"
-    assert raised.value.message == f"--visual-batch: not a duration, got {text!r}"
+    assert raised.value.message == f"--visual-batch: not a length, got {text!r}"
     assert "for example 2s" in raised.value.hint
 
 

@@ -194,7 +194,7 @@ def parse_batch(option: str, text: str, *, frames: int | None = None) -> Batch:
             if frames is not None
             else "use a number and a unit: 30s, 50words, 5sentences"
         )
-        raise InputError(f"{option}: not a duration, got {text!r}", hint, error_id="batch-invalid")
+        raise InputError(f"{option}: not a length, got {text!r}", hint, error_id="batch-invalid")
     return Batch(kind, int(match[1]), frames)
 
 
