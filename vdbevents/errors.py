@@ -1,4 +1,4 @@
-"""The root of all errors that `vdbevents` raises on purpose.
+"""The root of all errors that `vdbevents` raises on purpose. Pure.
 
 An error says what failed and how to fix it. The command line maps each class to an exit code
 (`cli/diagnostics.py`).

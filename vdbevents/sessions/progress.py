@@ -1,4 +1,4 @@
-"""The progress of a session, from events and answers, which overtake each other."""
+"""The progress of a session, from events and answers, which overtake each other. Pure."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
