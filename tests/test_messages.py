@@ -48,7 +48,7 @@ def test_the_id_of_the_last_error_is_found_by_its_most_fixed_wording(known, stde
         ("vdbevents: could not read: gone\n", "several errors look like this"),
     ],
 )
-def test_an_error_that_cannot_be_told_from_others_is_refused(known, stderr, complaint):
+def test_an_error_that_looks_like_another_is_refused(known, stderr, complaint):
     with pytest.raises(AssertionError, match=complaint):
         error_id_in(stderr)
 

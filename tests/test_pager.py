@@ -124,7 +124,7 @@ def test_who_wants_none_gets_none(terminal, environ, pager):
     assert not pager.exists()
 
 
-def test_what_is_no_terminal_gets_none(environ, pager, tmp_path):
+def test_output_that_is_not_a_terminal_gets_no_pager(environ, pager, tmp_path):
     memory = io.BytesIO()
     with (tmp_path / "file").open("wb") as file:
         for output in (memory, file):
@@ -192,13 +192,13 @@ def test_what_a_shell_has_to_understand_goes_through_one(terminal, environ):
     assert show(terminal, environ) == b"> FOUND\n"
 
 
-def test_less_and_lv_are_told_to_print_what_fits_and_to_show_colours(terminal, environ):
+def test_less_and_lv_get_options_to_print_what_fits_and_to_show_colours(terminal, environ):
     environ["PAGER"] = 'cat; echo "$LESS" "$LV"'
 
     assert show(terminal, environ, b"") == b"FRX -c\n"
 
 
-def test_what_the_user_has_told_less_and_lv_stays(terminal, environ):
+def test_the_users_own_options_of_less_and_lv_stay(terminal, environ):
     environ |= {"PAGER": 'cat; echo "$LESS" "$LV"', "LESS": "S", "LV": ""}
 
     assert show(terminal, environ, b"") == b"S \n"

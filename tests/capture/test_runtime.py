@@ -48,7 +48,7 @@ def impatient(monkeypatch):
     monkeypatch.setattr(runtime_module, "_EXIT_SECONDS", 0.2)
 
 
-# With a stand-in for the client: what is made of its answers
+# With a stand-in for the client: how its answers are handled
 
 
 def listed(*channels):
@@ -133,7 +133,7 @@ def test_recording_begins_and_ends_under_either_name_of_the_methods(kind):
     assert [channel.id for channel in client.calls[1][2]] == ["mic:default"]
 
 
-def test_channels_are_told_whether_they_are_stored_and_which_is_the_primary_one():
+def test_channels_are_started_with_whether_they_are_stored_and_which_is_primary():
     client = Today(listed("mic:default", "display:1"))
     choices = [Choice(DISPLAY, store=True, primary=True), Choice(MIC, store=False, primary=False)]
 
@@ -620,7 +620,7 @@ def test_after_a_line_that_is_too_long_the_next_ones_are_heard(program):
 
 
 @posix
-def test_what_is_no_message_is_passed_over(program):
+def test_a_line_that_is_not_a_message_is_skipped(program):
     program.plan(getChannels={"noise": 'A banner\nvideodb_recorder|{"torn\nvideodb_recorder|[1]\n\0'})
 
     assert program.run(lambda runtime: runtime.channels(PATIENCE)) == [MIC, DISPLAY]

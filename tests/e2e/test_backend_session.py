@@ -23,7 +23,7 @@ CLIENT_TOKEN = re.compile(r"st-[0-9a-f]{16}")
 
 @pytest.fixture
 def service(request, started, environ):
-    # Without an end: a pipeline that is bound anew late has still something to tell.
+    # Without an end: a pipeline that is rebound late still has events to send.
     return started(Service(getattr(request, "param", ["--speed", "20", "--loop"]), environ))
 
 
@@ -87,8 +87,7 @@ def settled(service, last="exported"):
 def with_listener(serving):
     """The same backend, once its listener is connected.
 
-    One that is asked for a session before binds it to no connection if that takes long: then webhooks alone
-    tell of it.
+    A session that is requested earlier may be bound to no connection; then its events come by webhooks only.
     """
     serving.init_session()
     eventually(lambda: serving.own("listener.connected"))
@@ -102,7 +101,7 @@ def session_of(serving):
 
 
 def steps_in(serving, session_id):
-    """How many lines of the journal tell of each step of a session."""
+    """Count the lines of the journal about each step of a session."""
     return Counter(
         event["event"].removeprefix("capture_session.")
         for event in serving.events()
@@ -111,7 +110,7 @@ def steps_in(serving, session_id):
 
 
 def pipelines_of(service, info):
-    """What the service runs or ran on the streams of the session that an info file tells of."""
+    """Return the service's pipelines, also ended ones, on the streams of an info file's session."""
     ids = {stream["id"] for stream in info["streams"]}
     return [it for it in service.state["pipelines"] if it["stream_id"] in ids]
 

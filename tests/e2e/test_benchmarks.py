@@ -41,7 +41,7 @@ def measured(environ, *arguments):
 
 
 def rows_of(table):
-    """What is told of each tool."""
+    """Return the report on each tool."""
     rows = {line[2:26].strip(): line[26:].strip() for line in table[2:] if not line.startswith("  the ans")}
     names = {"grep + jq (no rg)": "grep + jq", "ripgrep + jq": "grep + jq"}
     return {names.get(name, name): told for name, told in rows.items()}
@@ -65,7 +65,7 @@ def test_every_tool_is_asked_and_gives_the_same_answer(environ):
     assert len(figures) == 1 + 2 + 2 + 3
 
 
-def test_what_is_not_installed_is_told_and_the_rest_goes_on(environ, tmp_path):
+def test_a_tool_that_is_not_installed_is_reported_and_the_rest_goes_on(environ, tmp_path):
     arguments = ["--events", 2_000, "--repeats", 1, "--case", "b", "--slow", 0]
     code, tables = measured({**environ, "PATH": str(tmp_path)}, *arguments)
     assert code == 0

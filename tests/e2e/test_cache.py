@@ -17,7 +17,7 @@ from support.processes import Process, all_shown, assert_failed, eventually, run
 from vdbevents.query.cache import build as cache_build, index
 
 MIB = 1 << 20
-# Who leaves the processor to whoever else wants it takes long where the other tests do.
+# At the lowest priority this takes long while other tests run.
 POLITE_SECONDS = 300
 NOW = int(time.time())
 
@@ -80,7 +80,7 @@ def answer(journal, environ, *arguments):
     return ended.stdout
 
 
-def test_a_cache_is_built_told_of_and_cleared(journal, folder, environ):
+def test_a_cache_is_built_shown_and_cleared(journal, folder, environ):
     content = journal.read_bytes()
     before = run(["cache", "status", journal.parent], environ)
     assert (before.returncode, before.stderr) == (1, "")
@@ -150,7 +150,7 @@ def test_without_a_journal_there_is_nothing_to_seal(command, environ, tmp_path):
     assert error_id_in(refused.stderr) == "journal-missing"
 
 
-def test_a_small_journal_is_not_sealed_and_that_is_no_error(state, environ, root):
+def test_a_small_journal_is_not_sealed_without_an_error(state, environ, root):
     state.journal.write_bytes(line(1, "short"))
 
     built = run(["cache", "build", state.path], environ)
@@ -338,7 +338,7 @@ def test_a_sealer_that_waits_ends_when_it_is_asked_to(journal, environ, started,
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
-def test_whoever_presses_ctrl_c_again_and_again_leaves_nothing_unfinished(tmp_path, root, environ, started):
+def test_repeated_ctrl_c_leaves_nothing_unfinished(tmp_path, root, environ, started):
     journal = tmp_path / "journal.jsonl"
     write(journal, 100 * MIB, 5000)
     build = started(Process(["cache", "build", journal], environ))

@@ -173,14 +173,14 @@ def test_a_journal_that_is_not_there_yet_is_waited_for(follow, tmp_path, environ
     shows(following, "first\n")
 
 
-def test_a_name_that_nothing_has_is_rather_a_mistake(tmp_path, environ):
+def test_a_missing_path_is_refused_as_a_mistake(tmp_path, environ):
     refused = run(["query", "--follow", tmp_path / "invoice"], environ)
 
     assert_failed(refused, 2, "to search for that text")
     assert error_id_in(refused.stderr) == "path-missing"
 
 
-def test_a_pattern_that_is_none_is_refused_before_there_is_a_journal(state, environ):
+def test_an_invalid_pattern_is_refused_before_there_is_a_journal(state, environ):
     refused = run(["query", state.path, "-f", "-E", "-g", "(code"], environ)
 
     assert_failed(refused, 2, "(code")
@@ -216,7 +216,7 @@ def test_a_line_that_lacks_only_its_end_is_shown_once(follow, state, journal):
     shows(following, "first\nwhole\nnext\n")
 
 
-def test_lines_that_are_no_events_are_told_of_and_passed_over(follow, state):
+def test_lines_that_are_not_events_are_reported_and_skipped(follow, state):
     state.journal.write_bytes(b"{torn\n" + line("first"))
     following = follow()
     shows(following, "first\n")
@@ -229,7 +229,7 @@ def test_lines_that_are_no_events_are_told_of_and_passed_over(follow, state):
     following.says("2 lines are unreadable and left out")
 
 
-def test_a_reader_that_has_had_enough_ends_it_at_once_and_in_silence(environ):
+def test_a_closed_pipe_ends_it_at_once_and_silently(environ):
     command = [sys.executable, "-m", "vdbevents", "query", EXAMPLE, "--follow"]
     with subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as following:
         for _ in range(3):

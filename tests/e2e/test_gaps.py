@@ -271,7 +271,7 @@ def test_on_a_terminal_lines_are_broken_between_words(environ, journal, columns)
         ) in shown
 
 
-def test_a_reader_that_has_enough_is_no_error(environ, journal):
+def test_a_closed_pipe_is_not_an_error(environ, journal):
     directory = journal(*(line(gap(f"gap-{number}")) for number in range(5000)))
     command = [sys.executable, "-m", "vdbevents", "gaps", str(directory)]
     with subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
@@ -310,7 +310,7 @@ def test_a_query_says_of_an_open_gap_that_something_may_be_missing(environ, with
 
 
 @pytest.mark.parametrize("output", ["text", "jsonl", "json", "csv"])
-def test_a_query_tells_of_several_gaps_how_many_and_the_longest(environ, with_gaps, output):
+def test_a_query_reports_the_number_of_gaps_and_the_longest(environ, with_gaps, output):
     done = run(
         ["query", "--channel", "transcript", "-o", output], {**environ, "VIDEODB_EVENTS_DIR": str(with_gaps)}
     )
@@ -354,7 +354,7 @@ def test_the_command_that_a_query_names_lists_what_the_query_meant(environ, with
     assert [one["id"] for one in json.loads(done.stdout)] == ["gap-b", "gap-c"]
 
 
-def test_what_was_fetched_is_found_and_what_had_come_is_shown_once(environ, journal):
+def test_a_fetched_event_is_found_and_a_received_one_is_shown_once(environ, journal):
     live = said("hello there")
     again = said("hello there", AT + 95_000, fetched=True)
     missed = said("hello again", AT + 95_000, fetched=True, start=AT + 60_000)

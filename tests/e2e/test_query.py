@@ -101,7 +101,7 @@ def test_parquet_of_nothing_is_a_file_without_rows(environ, tmp_path):
     assert (done.returncode, rows.columns, rows.fetchall()) == (1, ["text", "started"], [])
 
 
-def test_a_count_of_nothing_is_printed_and_is_no_match(environ):
+def test_a_count_of_zero_is_printed_and_exits_as_without_a_match(environ):
     ended = run(["query", EXAMPLE, "--grep", "zebra", "--count"], environ)
 
     assert (ended.returncode, ended.stdout, ended.stderr) == (1, "0\n", "")
@@ -134,7 +134,7 @@ def test_the_journal_that_unique_prints_can_be_asked_again(environ, tmp_path):
     assert set(again.stdout.splitlines()) < set(SCREEN.read_text("utf-8").splitlines())
 
 
-def test_a_pager_s_variable_is_no_mistake_in_the_configuration(environ):
+def test_the_pager_variable_is_not_a_mistake_in_the_configuration(environ):
     assert run(["config", "query"], {**environ, "VDBEVENTS_PAGER": "less"}).returncode == 0
 
 

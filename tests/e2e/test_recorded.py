@@ -112,7 +112,7 @@ def test_another_stream_can_be_named(call, recorded, stream):
     assert (clip["stream_id"], *span(clip)) == (MIC, AT_MS // 1000 - 5, AT_MS // 1000 + 35)
 
 
-def test_what_is_no_moment_is_bad_input(call, recorded):
+def test_an_invalid_time_is_bad_input(call, recorded):
     assert_failed(call("clip", "--at", "soon"), 2, "--at", "'soon'", "10:15", error_id="time-invalid")
     assert_failed(
         call("clip", "--at", "@1", "--for", "long"), 2, "--for", "'long'", error_id="duration-invalid"
@@ -139,7 +139,7 @@ def test_a_stream_that_there_is_not_is_refused_in_the_services_words(call, recor
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="it makes a terminal")
-def test_who_types_it_without_a_moment_is_told_how_to_name_one(environ):
+def test_without_a_moment_the_hint_says_how_to_give_one(environ):
     import pty
 
     terminal, other = pty.openpty()
@@ -538,7 +538,7 @@ def test_one_stream_can_be_searched(call, recorded):
     assert_failed(call("search", "latency", "--stream", "camera"), 2, "camera", error_id="stream-missing")
 
 
-def test_nothing_found_is_told_of_by_the_exit_code(call, recorded):
+def test_nothing_found_exits_with_1(call, recorded):
     ended = call("search", "xylophone", "--json")
 
     assert_failed(ended, 1, "nothing found")

@@ -408,8 +408,8 @@ def test_hours_are_fetched_page_by_page_and_an_interruption_neither_restarts_nor
     pages = [
         it["unix_ts"] for it in service.state["recent_requests"] if it["request"] == f"GET {pages_of_first}"
     ]
-    # 18 pages hold an hour; begun anew they would be as many again as were fetched before.
-    assert len(pages) < 18 + 8, "it has begun anew"
+    # 18 pages hold an hour; begun again they would be as many as were fetched before.
+    assert len(pages) < 18 + 8, "it has begun again"
     assert pages[-1] - pages[0] > 0.1 * 18, "the service is asked without a pause"
 
 

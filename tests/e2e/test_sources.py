@@ -164,7 +164,7 @@ def test_of_a_damaged_archive_what_is_before_the_damage_is_searched(places, envi
 
 
 @pytest.mark.parametrize("head", [b"", b"\x1f"])
-def test_an_archive_of_which_nothing_was_written_is_no_mistake_in_its_name(places, environ, head):
+def test_an_empty_archive_is_not_reported_as_a_wrong_name(places, environ, head):
     (places / "empty.gz").write_bytes(head)
 
     ended = asked(places, environ, "empty.gz")
@@ -211,7 +211,7 @@ def test_what_is_amiss_is_said_of_its_journal(places, environ):
         (["--follow", "logs/b.jsonl.gz"], "follow-source-invalid", "b.jsonl.gz"),
     ],
 )
-def test_what_cannot_be_read_is_refused_with_the_cure(places, environ, arguments, error_id, said):
+def test_an_unreadable_journal_is_refused_with_a_hint(places, environ, arguments, error_id, said):
     (places / "none.gz").write_bytes(b"PK\x03\x04")
 
     refused = asked(places, environ, *arguments)
@@ -244,7 +244,7 @@ def test_what_is_unpacked_is_private_and_gone_after_ctrl_c(places, environ):
     assert list((places / "scratch").iterdir()) == []
 
 
-def test_a_pattern_that_is_none_leaves_nothing_behind(places, environ):
+def test_an_invalid_pattern_leaves_nothing_behind(places, environ):
     refused = asked(places, environ, "--file", "logs/*", "-E", "--grep", "(code")
 
     assert_failed(refused, 2, "(code")

@@ -71,7 +71,7 @@ def test_what_could_not_be_read_is_said(environ, tmp_path):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="it sends a signal")
-def test_ctrl_c_ends_it_and_a_closed_pipe_is_no_error(environ, started):
+def test_ctrl_c_ends_it_and_a_closed_pipe_is_not_an_error(environ, started):
     # Its first rows tell that it is at it; after them DuckDB looks for others, and finds none.
     query = "FROM range(10000000000000) WHERE range < 100000"
     asked = started(Process(["sql", query, EXAMPLE], environ))

@@ -117,7 +117,7 @@ def test_a_session_is_created_and_only_its_id_is_printed(call, service):
     assert "vdbevents listen" in ended.stderr
 
 
-def test_a_created_session_is_told_of_as_json(ask, service):
+def test_a_created_session_is_printed_as_json(ask, service):
     found = ask(
         *("session", "create", "--ws-id", "ws-7", "--end-user-id", "ada"),
         *("--metadata", "project=atlas", "--metadata", "formula=a=b"),
@@ -137,7 +137,7 @@ def test_a_created_session_is_told_of_as_json(ask, service):
     assert session["metadata"] == metadata
 
 
-def test_the_id_of_a_new_session_can_be_had_in_a_shell(environ, service):
+def test_a_shell_can_capture_the_id_of_a_new_session(environ, service):
     reads = "import json, sys; print(json.load(sys.stdin)['session_id'])"
     script = f"id=$('{sys.executable}' -m vdbevents session create --json | '{sys.executable}' -c \"$1\")\n"
     command = ["sh", "-c", script + 'printf "%s" "$id"', "sh", reads]
@@ -169,7 +169,7 @@ def test_the_id_that_a_listener_left_behind_is_not_used(call, state):
 
 
 @pytest.mark.parametrize("metadata", ["project", "=atlas", ""])
-def test_metadata_that_is_no_pair_is_bad_input(call, service, metadata):
+def test_metadata_that_is_not_a_pair_is_bad_input(call, service, metadata):
     refused = call("session", "create", "--metadata", metadata)
 
     assert_failed(refused, 2, repr(metadata), "--metadata project=", error_id="metadata-invalid")
@@ -201,7 +201,7 @@ def test_sessions_are_listed_by_status(ask, call, record):
     assert call("session", "list", "--status", "created").stdout.split()[:2] == [created, "created"]
 
 
-def test_a_collection_without_sessions_is_told_of_by_the_exit_code(call):
+def test_a_collection_without_sessions_exits_with_1(call):
     ended = call("session", "list", "--json")
 
     assert ended.returncode == 1
@@ -259,12 +259,12 @@ def test_a_directory_can_be_named(ask, record, state, environ, tmp_path):
     ],
     ids=" ".join,
 )
-def test_without_a_session_the_cure_is_said(call, command):
+def test_without_a_session_there_is_a_hint(call, command):
     assert_failed(call(*command), 2, "vdbevents session list", "--session", error_id="session-not-given")
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"session": 7}', '{"session": {"id": 7}}'])
-def test_what_tells_of_no_captured_session_is_as_good_as_nothing(call, state, content):
+def test_an_info_file_without_a_session_counts_as_none(call, state, content):
     state.capture_info.write_text(content)
 
     assert_failed(call("session", "show"), 2, error_id="session-not-given")
@@ -299,7 +299,7 @@ def test_a_session_is_ended_and_waited_for(ask, record, service):
     assert told(service, session)["status"] == "stopped"
 
 
-def test_to_end_what_is_over_is_no_error_and_asks_nothing_of_it(call, record, service):
+def test_ending_an_ended_session_is_a_no_op(call, record, service):
     session = record()
     assert call("session", "end").returncode == 0
     assert call("session", "end", session).returncode == 0
@@ -318,7 +318,7 @@ def test_a_session_that_was_never_started_cannot_be_ended(call):
     assert_failed(call("session", "end", session), 4, session, "never started")
 
 
-def test_a_session_that_failed_is_told_of_with_its_reason(call, service):
+def test_a_failed_session_is_shown_with_its_reason(call, service):
     session = call("session", "create").stdout.strip()
     service.fault(activation={"mode": "failed", "error": "no credit"})
     api(service, "POST", "/capture/session/start", {"session_id": session, "channels": CHANNELS})
@@ -391,7 +391,7 @@ def test_a_token_is_good_for_as_long_as_is_asked(ask):
 
 
 @pytest.mark.parametrize("ttl", ["soon", "24", "0s", "59s", "1000w"])
-def test_a_length_of_time_that_is_none_is_bad_input(call, ttl):
+def test_an_invalid_token_lifetime_is_bad_input(call, ttl):
     error_id = {"59s": "token-ttl-short", "1000w": "token-ttl-long"}.get(ttl, "duration-invalid")
     assert_failed(call("token", "--ttl", ttl), 2, "--ttl", ttl, error_id=error_id)
 
@@ -445,7 +445,7 @@ def test_the_pipelines_of_a_session_are_started_with_their_settings(ask, service
     assert heard[0]["extraction_config"] == {"segmenter": "word", "segmentation_value": 50}
 
 
-def test_only_what_is_wanted_is_started_and_who_hears_nothing_is_told_so(call, service, streams):
+def test_only_wanted_pipelines_start_with_a_warning_without_a_listener(call, service, streams):
     ended = call("pipelines", "start", "--stream", "mic", "--no-index-audio")
 
     assert ended.returncode == 0
@@ -619,7 +619,7 @@ def test_an_alert_is_attached_to_the_index_that_is_named(ask, service, streams, 
     assert alerts_on(service, streams[0], pipelines[0]) == []
 
 
-def test_who_creates_an_alert_that_tells_nobody_is_told_so(call, listen, pipelines):
+def test_creating_an_alert_without_a_listener_warns(call, listen, pipelines):
     assert "no events of the alert will arrive" in call("alerts", "create", "a=b").stderr
     assert call("alerts", "create", "a=b").stderr == "", "it was created before, bound to what it was"
     listen().connected()
@@ -789,7 +789,7 @@ def test_the_key_may_stand_in_a_file(call, environ, tmp_path):
 
 
 @pytest.mark.parametrize("timeout", ["nan", "inf", "0", "soon"])
-def test_a_time_limit_that_is_none_is_bad_input(call, timeout):
+def test_an_invalid_timeout_is_bad_input(call, timeout):
     assert_failed(call("token", "--timeout", timeout), 2, "--timeout")
 
 
@@ -807,7 +807,7 @@ def test_ids_with_anything_in_them_stay_one_part_of_a_path(call, record):
         assert "\x1b" not in ended.stderr
 
 
-def test_who_has_read_enough_is_no_error(environ, call):
+def test_a_reader_that_closes_the_pipe_is_not_an_error(environ, call):
     call("session", "create")
     read, write = os.pipe()
     os.close(read)
@@ -845,7 +845,7 @@ def test_a_runtime_that_fails_leaves_nothing_behind(call, service, fault, said):
     assert service.state["runtime"] is None
 
 
-def test_a_machine_without_channels_is_told_of_by_the_exit_code(call, service):
+def test_a_machine_without_channels_exits_with_1(call, service):
     service.fault(runtime={"channels": []})
 
     assert call("channels").returncode == 1

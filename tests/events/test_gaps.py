@@ -1,4 +1,4 @@
-"""Gaps: what a line tells of one is what was written, and what makes no sense is none."""
+"""Gaps: they are read as they were written, and invalid lines are ignored."""
 
 import json
 

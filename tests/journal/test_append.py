@@ -1,4 +1,4 @@
-"""The journal holds whole lines only, whoever writes and whatever crashes."""
+"""The journal holds whole lines only, with several writers and after crashes."""
 
 import errno
 import json

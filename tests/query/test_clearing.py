@@ -24,7 +24,7 @@ def test_clearing_removes_the_folder_and_tells_what_that_freed(folder):
     assert build.clear(folder) == 0
 
 
-def test_clearing_waits_no_longer_than_it_is_told_to(folder):
+def test_clearing_waits_no_longer_than_its_limit(folder):
     with FileLock(folder / "lock"), pytest.raises(StorageError) as raised:
         build.clear(folder, wait_seconds=0.1)
     assert raised.value.error_id == "cache-busy"
@@ -35,7 +35,7 @@ def test_clearing_waits_no_longer_than_it_is_told_to(folder):
 @pytest.mark.parametrize(
     "kind", ["another name", "a file too many", "a folder within", "a link within", "a link"]
 )
-def test_what_is_no_cache_is_left_alone(folder, tmp_path, kind):
+def test_a_folder_that_is_not_a_cache_is_left_alone(folder, tmp_path, kind):
     target = folder
     if kind == "another name":
         target = folder.rename(tmp_path / "mine")
@@ -71,7 +71,7 @@ def test_sealing_leaves_what_it_does_not_know(folder, tmp_path):
     assert not (own / "000-001.parquet").exists()
 
 
-def test_a_journal_that_is_gone_is_told_as_such(tmp_path):
+def test_a_removed_journal_is_reported_as_such(tmp_path):
     with pytest.raises(InputError) as raised:
         build.seal(tmp_path / "gone.jsonl", tmp_path)
     assert raised.value.error_id == "journal-unreadable"

@@ -127,7 +127,7 @@ def test_what_two_machines_heard_alike_is_there_twice_and_hides_nothing_of_each_
     assert found(two) == [("laptop", "deploy"), ("desk", "deploy it"), ("old", "deploy it")]
 
 
-def test_what_could_not_be_read_and_the_sizes_are_told_of_each_journal(journals):
+def test_unreadable_lines_and_sizes_are_reported_for_each_journal(journals):
     two = journals(laptop=["{torn", said(1, "a")], desk=[])
 
     with merge.search(two, Filters()) as answer:
@@ -292,7 +292,7 @@ def test_each_form_tells_the_machine_where_there_are_several(journals):
     assert printed(two, "jsonl", fields=("host",)) == '{"host":"laptop"}\n{"host":"desk"}\n'
 
 
-def test_of_one_journal_a_machine_is_told_only_where_it_is_asked_for(journals):
+def test_with_one_journal_the_machine_is_shown_only_on_request(journals):
     one = journals(laptop=[said(1, "a")])
 
     assert printed(one, "text") == "10:15:31  mic  transcript  a\n"

@@ -69,7 +69,7 @@ def meeting(tmp_path):
     return path
 
 
-def test_what_happened_around_two_matches_is_parted_and_told_by_when_it_happened(meeting):
+def test_events_around_two_matches_are_separated_and_shown_by_their_own_times(meeting):
     asked = {"grep": ("code",), "channels": ("transcript",), "around_ms": 10_000}
 
     assert printed(meeting, "text", **asked) == (
@@ -312,7 +312,7 @@ def test_markdown_is_a_list_item_an_event_under_its_day(journal):
     )
 
 
-def test_markdown_begins_anew_with_each_local_day_and_keeps_what_has_no_time(tmp_path):
+def test_markdown_has_a_heading_for_each_local_day_and_keeps_events_without_a_time(tmp_path):
     # 23:30 and 00:30 in UTC, one day in Berlin; and the day after.
     moments = (1772494200, 1772497800, 1772584200)
     journal = recorded(
@@ -424,7 +424,7 @@ def test_vtt_also_tells_in_a_note_when_that_was(journal):
     assert written(journal, "vtt") == (shown, 2, 6)
 
 
-def test_cues_are_in_the_order_of_their_starts_and_last_two_seconds_where_no_end_is_told(tmp_path):
+def test_cues_are_in_the_order_of_their_starts_and_last_two_seconds_without_an_end(tmp_path):
     later, first = 1772806530500, 1772446530500  # 100 hours apart
     journal = recorded(
         tmp_path,

@@ -282,7 +282,7 @@ def test_newest_first_are_the_same_lines_in_the_opposite_order(journal):
         )
 
 
-def test_on_a_terminal_the_text_is_cut_and_what_is_told_of_the_run_is_not(journal):
+def test_on_a_terminal_the_text_is_cut_and_the_note_about_the_run_is_not(journal):
     shown = printed(journal, "text", width=70, colour=True, grep=("main",))
 
     assert shown == (

@@ -109,7 +109,7 @@ def test_full_pieces_of_whole_lines_are_sealed_and_the_rest_is_when_it_is_full(j
     assert after.size() == sum(path.stat().st_size for path in after.folder.iterdir())
 
 
-def test_who_is_told_how_far_it_is_may_end_it_and_what_was_sealed_stays(journal, root):
+def test_a_progress_callback_may_end_the_sealing_and_sealed_segments_stay(journal, root):
     class EnoughError(Exception):
         pass
 
@@ -306,7 +306,7 @@ def behind_another_link(journal):
     ],
     ids=["cleared", "shorter", "longer", "truncated", "restored", "shifted", "new file", "link"],
 )
-def test_a_journal_that_is_another_now_is_read_itself_and_then_sealed_anew(journal, root, change):
+def test_a_replaced_journal_is_read_itself_and_then_sealed_again(journal, root, change):
     before = build.seal(journal, root, piece=PIECE)
     change(journal)
 
@@ -318,7 +318,7 @@ def test_a_journal_that_is_another_now_is_read_itself_and_then_sealed_anew(journ
     assert {path.name for path in cache.folder.iterdir()} == files_of(cache)
 
 
-def test_a_journal_that_is_no_more_has_no_cache(journal, root):
+def test_a_removed_journal_has_no_cache(journal, root):
     cache = build.seal(journal, root, piece=PIECE)
     journal.unlink()
 
@@ -349,7 +349,7 @@ NONSENSE = [
 ]
 
 
-def test_a_manifest_of_whatever_nonsense_is_none(journal, root):
+def test_an_invalid_manifest_is_ignored(journal, root):
     cache = build.seal(journal, root, piece=PIECE)
     manifest = json.loads(cache.manifest.read_bytes())
     texts = [b"", b"{", b"[]", b"null", b"5", b'"x"', b"\xff", b"{}", b'{"version":1}', b"[" * 5000]
@@ -429,7 +429,7 @@ def test_a_cache_that_lost_something_loses_nothing(journal, root, kind):
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_a_cache_that_may_not_be_read_is_none(journal, root):
+def test_a_cache_without_read_permission_is_ignored(journal, root):
     cache = build.seal(journal, root, piece=PIECE)
     cache.folder.chmod(0)
     try:
@@ -440,7 +440,7 @@ def test_a_cache_that_may_not_be_read_is_none(journal, root):
         cache.folder.chmod(0o700)
 
 
-def test_a_cache_that_may_not_be_made_is_an_error_with_a_cure(journal, tmp_path):
+def test_a_cache_that_cannot_be_created_is_an_error_with_a_hint(journal, tmp_path):
     (tmp_path / "file").write_text("x")
 
     assert index.load(journal, tmp_path / "file").segments == ()
@@ -590,7 +590,7 @@ def test_a_tail_that_finds_no_room_is_read_from_the_journal(journal, root):
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def test_a_journal_that_is_cleared_while_it_is_sealed_is_no_cache(journal, root, monkeypatch):
+def test_a_journal_that_is_cleared_while_it_is_sealed_gets_no_cache(journal, root, monkeypatch):
     known = build._described
 
     def cleared(*args):
@@ -643,7 +643,7 @@ def test_only_whole_lines_are_ever_given(journal, root, tmp_path):
             assert raised.value.error_id == "journal-changed"
 
 
-def test_a_cache_that_is_removed_while_a_query_runs_is_an_error_with_a_cure_or_none(journal, root):
+def test_a_cache_that_is_removed_while_a_query_runs_is_an_error_with_a_hint_or_none(journal, root):
     expected = found(journal)[:2]
     cache = build.seal(journal, root, piece=PIECE)
     with engine.search(journal, Filters(), cache) as answer:

@@ -129,7 +129,7 @@ def test_a_label_is_searched_as_the_text_is(journal):
     assert texts(path, grep=("slack", "opened it")) == ["User opened it"]
 
 
-def test_a_pattern_that_is_no_regular_expression_is_refused_with_its_reason(journal):
+def test_an_invalid_regular_expression_is_refused_with_its_reason(journal):
     with pytest.raises(InputError, match=r"\(open"):
         found(journal(said("x")), grep=("(open",), extended=True)
 
@@ -233,7 +233,7 @@ def test_an_empty_journal_has_nothing_in_it(journal):
     assert found(journal()) == ([], 0)
 
 
-def test_a_journal_that_is_not_there_is_an_error_with_a_cure(tmp_path):
+def test_a_missing_journal_is_an_error_with_a_hint(tmp_path):
     with pytest.raises(InputError) as raised:
         found(tmp_path / "none.jsonl")
     assert raised.value.error_id == "journal-missing"
@@ -385,7 +385,7 @@ def test_a_line_about_a_gap_is_itself_found_only_where_it_matches(journal):
         line(channel="vdbevents", event="listener.gap", data={"since": "soon", "until": None}),
     ],
 )
-def test_what_only_names_a_gap_is_none(journal, told):
+def test_a_line_that_only_names_a_gap_is_not_a_gap(journal, told):
     with engine.search(journal(told), Filters()) as answer:
         assert answer.gaps == []
 

@@ -1,4 +1,4 @@
-"""What is sealed of a journal: an answer is that of the journal itself, and only what is needed is read."""
+"""Sealed segments: results equal those of the journal itself, and only needed segments are read."""
 
 import json
 import shutil

@@ -67,7 +67,7 @@ def test_a_view_has_the_columns_that_it_is_said_to_have(example, name):
     ] == found
 
 
-def test_the_views_are_all_that_is_told_of(example):
+def test_only_the_views_are_described(example):
     assert rows(example, "SHOW TABLES") == [(name,) for name in sorted(VIEWS)]
 
 
@@ -96,7 +96,7 @@ def test_an_empty_journal_has_views_without_rows(tmp_path):
         assert [rows(tables, f"FROM {name}") for name in VIEWS] == [[]] * len(VIEWS)
 
 
-def test_a_gap_is_told_as_it_stands_now(tmp_path):
+def test_a_gap_is_shown_with_its_latest_status(tmp_path):
     def line(**data):
         event = {"ts": "2026-03-02T10:00:00.000Z", "unix_ts": 1772445600.0, "channel": "vdbevents"}
         return json.dumps({**event, "event": "listener.gap", "data": data}) + "\n"
@@ -243,7 +243,7 @@ def test_json_holds_hostile_text_escaped_and_csv_as_it_is(example):
 
 
 @pytest.mark.parametrize("width", [1, 10, 24, 80])
-def test_on_a_terminal_a_line_is_no_wider_than_that(example, width):
+def test_on_a_terminal_a_line_is_not_wider_than_it(example, width):
     lines = written(
         example, "SELECT repeat('語', 50) AS a, 12 AS b, repeat('b', 99) AS c", width=width
     ).split("\n")
@@ -353,7 +353,7 @@ def test_what_is_not_understood_is_said_with_duckdb_s_reason(example, sql, said)
         "CREATE TABLE x AS PIVOT events ON channel USING count(*)",
     ],
 )
-def test_what_is_no_select_is_not_done(example, tmp_path, sql):
+def test_a_statement_that_is_not_a_select_is_refused(example, tmp_path, sql):
     assert_reaches_nothing(example, tmp_path, sql)
 
 
@@ -522,7 +522,7 @@ def test_a_damaged_cache_is_not_used(example, journal, cache, damage, place):
         assert rows(tables, "FROM events ORDER BY ALL") == rows(example, "FROM events ORDER BY ALL")
 
 
-def test_a_mistake_is_told_as_one_with_a_cache_too(journal, cache):
+def test_a_mistake_is_reported_as_one_with_a_cache_too(journal, cache):
     with SqlTables(journal, cache) as tables:
         for sql in ("SELECT error('it broke') FROM events", "SELECT nope FROM events", "SELECT 'a'::INTEGER"):
             with pytest.raises(InputError):

@@ -501,5 +501,5 @@ def test_no_text_does_anything_but_give_a_time_or_an_input_error(text):
         *((86_400_000, "1 d"), (3 * 86_400_000 + 7_200_000, "3 d 2 h")),
     ],
 )
-def test_a_length_of_time_is_told_in_two_units_at_most(milliseconds, told):
+def test_a_duration_is_formatted_in_two_units_at_most(milliseconds, told):
     assert format_duration(milliseconds) == told

@@ -266,7 +266,7 @@ def test_a_retry_finishes_attaching_that_failed_half_way(service, watched):
     assert service.state["totals"]["alerts"] == 2
 
 
-# Bound anew
+# Rebound
 
 SESSION = "s-1"
 

@@ -195,7 +195,7 @@ class Counts:
     """The events of the service that one listener has in its file.
 
     Attributes:
-        sent: records that the service made: each was pushed to whoever was bound to its pipeline.
+        sent: records that the service made: each was pushed to the connection its pipeline was bound to.
         unmade: numbers of a stream, between its first and its last, that are no record: they were not made,
             as the pipeline was stopped.
         live, recovered: of those sent, those that were received as they came, and those fetched later.

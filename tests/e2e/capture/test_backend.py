@@ -423,7 +423,7 @@ def test_a_runtime_that_does_not_answer_ends_it_in_time(record, backend, service
     assert_left_in_order(recorder, service)
 
 
-def test_a_runtime_that_does_not_stop_is_no_orderly_end(record, backend, service):
+def test_a_runtime_that_does_not_stop_is_a_failure(record, backend, service):
     service.fault(runtime={"hang_at": "stopRecording"})
     # The runtime has to be there in as long.
     recorder = record("--duration", "0.2s", "--timeout", 8)
@@ -469,7 +469,7 @@ def listening(started, state, environ, backend):
     return listener
 
 
-def test_what_the_journal_tells_of_the_session_is_known(record, backend, service, listening):
+def test_the_journals_events_of_the_session_are_used(record, backend, service, listening):
     recorder = record()
     records(recorder)
     listening.receives(lambda event: event.get("event") == "capture_session.active")

@@ -208,7 +208,7 @@ def test_a_session_that_could_not_be_ended_is_ended_by_the_next_capture(capture,
     assert third.info["unended"] == []
 
 
-def test_a_session_whose_end_the_service_confirms_late_is_no_failure(capture, service, listener):
+def test_a_session_whose_end_the_service_confirms_late_is_not_a_failure(capture, service, listener):
     service.fault(slow={"seconds": 2.5, "path": "/capture/session/*/stop", "method": "POST"})
     recorder = capture("--duration", "0.2s", "--timeout", 6)
 

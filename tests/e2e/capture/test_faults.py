@@ -222,7 +222,7 @@ def test_an_answer_that_is_drowned_in_an_over_long_line_or_in_noise_is_heard(
     assert_left_in_order(recorder, service, listening=True)
 
 
-def test_a_second_recorder_on_this_machine_is_told_so(capture, service, state, tmp_path):
+def test_a_second_recorder_on_this_machine_is_refused(capture, service, state, tmp_path):
     first = capture()
     first.records()
     elsewhere = StateDirectory(tmp_path / "elsewhere")

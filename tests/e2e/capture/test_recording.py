@@ -63,7 +63,7 @@ def test_it_records_from_the_listener_to_the_video_and_tells_it_in_one_object(ca
     assert_left_in_order(recorder, service)
 
 
-def test_what_is_told_of_a_session_before_the_answer_that_names_it_is_counted(capture, service, listener):
+def test_events_of_a_session_before_the_answer_with_its_id_are_counted(capture, service, listener):
     service.fault(late={"seconds": 1, "path": "/collection/default/capture/session", "method": "POST"})
     recorder = capture()
     listener.receives(lambda event: event.get("event") == "capture_session.created")
@@ -73,7 +73,7 @@ def test_what_is_told_of_a_session_before_the_answer_that_names_it_is_counted(ca
     assert recorder.summary["events"]["capture_session"] == 6
 
 
-def test_each_step_is_told_as_a_plain_line_where_no_terminal_is(capture):
+def test_each_step_is_a_plain_line_without_a_terminal(capture):
     recorder = capture("--duration", "0.5s")
 
     assert recorder.ends() == 0
@@ -201,7 +201,7 @@ def test_the_key_reaches_neither_the_runtime_nor_a_file_nor_a_log(capture, servi
     assert key not in recorder.err + recorder.out
 
 
-def test_the_token_is_nowhere_and_its_end_is_told(capture, service, environ, state):
+def test_the_token_is_never_written_and_its_expiry_is(capture, service, environ, state):
     recorder = capture("--token-ttl", "2h")
     recorder.records()
     expires = recorder.info["token"]["expires"]
@@ -216,7 +216,7 @@ def test_the_token_is_nowhere_and_its_end_is_told(capture, service, environ, sta
 # 3. Permissions.
 
 
-def test_a_permission_that_is_denied_is_told_with_its_cure_and_the_rest_is_recorded(capture, service):
+def test_a_denied_permission_is_reported_with_a_hint_and_the_rest_is_recorded(capture, service):
     service.fault(runtime={"deny": ["microphone"]})
     recorder = capture("--duration", "0.2s")
 
@@ -711,7 +711,7 @@ def test_a_runtime_that_does_not_stop_is_ended_and_the_session_too(capture, serv
 
 
 @linux_only
-def test_without_a_runtime_linux_users_are_told_where_there_is_one(capture, environ, service):
+def test_without_a_runtime_the_hint_names_systems_that_have_one(capture, environ, service):
     del environ["VDBEVENTS_CAPTURE_RUNTIME"]
     recorder = capture(environ=environ)
 
@@ -721,7 +721,7 @@ def test_without_a_runtime_linux_users_are_told_where_there_is_one(capture, envi
     assert service.state["sessions"] == []
 
 
-def test_a_runtime_that_is_no_program_is_refused(capture, environ, tmp_path):
+def test_a_runtime_that_is_not_executable_is_refused(capture, environ, tmp_path):
     recorder = capture(environ={**environ, "VDBEVENTS_CAPTURE_RUNTIME": str(tmp_path / "nothing")})
 
     assert recorder.ends() == 6
