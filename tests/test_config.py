@@ -261,7 +261,7 @@ def test_a_command_in_a_group_has_a_table_in_that_of_the_group(call):
 
 
 @pytest.mark.parametrize("name", ["HELP", "VERSION", "PAINT_HELP", "SHOW_COMPLETION"])
-def test_what_ends_the_program_at_once_cannot_be_a_default(call, name):
+def test_an_option_that_ends_the_program_cannot_have_a_default(call, name):
     # Were it a default, the command would not be reached.
     assert call("shop", "order", **{f"VDBEVENTS_{name}": "1"}) == {"count": 1}
 
@@ -406,7 +406,7 @@ def test_a_valid_variable_does_not_hide_a_mistake_in_the_file(call, capfd):
 # How settings are shown.
 
 
-def test_what_is_set_is_shown_by_command_and_aligned(gathered, file):
+def test_settings_are_shown_by_command_and_aligned(gathered, file):
     found = gathered(
         "[paint]\nbrush-width = 3\nlabel = ['ä', '日本']\n[shop.order]\ncount = 2",
         {"VDBEVENTS_PAINT_SHINE": "off"},

@@ -156,7 +156,7 @@ def test_several_threads_start_and_await_processes_at_once(script, environ):
         ({}, {"umask": 0o077}),
     ],
 )
-def test_what_only_a_start_can_give_is_started(script, environ, change, options):
+def test_a_process_with_settings_of_its_own_is_started_not_forked(script, environ, change, options):
     command = script("import sys; print('duckdb' in sys.modules, 'vdbevents' in sys.modules)")
 
     ended = forkserver.run(command, env={**environ, **change}, capture_output=True, **options)

@@ -119,7 +119,7 @@ def test_on_a_terminal_it_goes_to_the_pager_alone(terminal, environ, pager):
     assert pager.read_bytes() == b"found\n"
 
 
-def test_who_wants_none_gets_none(terminal, environ, pager):
+def test_a_pager_can_be_turned_off(terminal, environ, pager):
     assert show(terminal, environ, wanted=False) == b"found\n"
     assert not pager.exists()
 
@@ -186,7 +186,7 @@ def test_it_can_have_options(terminal, environ, pager):
     assert pager.read_bytes() == b"found\n"
 
 
-def test_what_a_shell_has_to_understand_goes_through_one(terminal, environ):
+def test_a_pager_command_with_shell_syntax_runs_in_a_shell(terminal, environ):
     environ |= {"PAGER": 'tr a-z A-Z | sed "s/^/$MARK /"', "MARK": ">"}
 
     assert show(terminal, environ) == b"> FOUND\n"
@@ -223,7 +223,7 @@ def test_a_mebibyte_arrives_whole(terminal, environ, pager):
     assert pager.read_bytes() == data
 
 
-def test_what_was_written_before_is_shown_before(terminal, environ):
+def test_earlier_lines_are_shown_first(terminal, environ):
     terminal.output.write(b"first\n")
 
     assert show(terminal, environ | {"PAGER": "sed p"}, b"then\n") == b"first\nthen\nthen\n"

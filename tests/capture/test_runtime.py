@@ -174,7 +174,7 @@ def test_a_permission_is_given_only_by_a_plain_yes(answer, granted):
 
 
 @pytest.mark.parametrize("permission", ["microphone", "screen_capture"])
-def test_where_a_permission_is_given_is_said_for_each(permission):
+def test_each_permission_has_a_hint_where_to_grant_it(permission):
     assert "Privacy" in where_to_grant(permission)
 
 
@@ -276,7 +276,7 @@ def test_an_answer_that_came_with_the_end_counts():
     assert with_client(Today(), steps) == [Channel("mic:default", "MIC:DEFAULT", "mic")]
 
 
-def test_what_was_never_started_is_closed_without_a_question():
+def test_a_runtime_that_never_started_is_closed_without_a_call():
     client = Today()
 
     async def steps(runtime):
@@ -501,7 +501,7 @@ def test_a_permission_is_asked_for_under_the_runtime_s_own_name(program, result,
 
 
 @posix
-def test_what_the_runtime_refuses_with_is_quoted_and_it_can_be_asked_again(program):
+def test_a_refusal_of_the_runtime_is_quoted_and_can_be_retried(program):
     program.plan(startRecording={"refuse": "The screen is locked."})
 
     async def steps(runtime):
@@ -652,7 +652,7 @@ def test_events_are_handed_on_in_their_order_with_their_payload(program):
 
 
 @posix
-def test_what_the_runtime_says_as_it_is_closed_is_handed_on_whole(program):
+def test_messages_of_a_closing_runtime_are_passed_on_whole(program):
     program.plan(shutdown={"events": [{"event": "upload:progress", "payload": it} for it in range(200)]})
 
     program.run(lambda runtime: runtime.channels(PATIENCE))

@@ -172,7 +172,7 @@ def limit_files():
 
 @pytest.mark.skipif(sys.platform == "win32", reason="limits are POSIX")
 @pytest.mark.parametrize("why", ["a file", "no room"])
-def test_where_no_cache_can_be_written_a_query_says_so_and_goes_on(journal, environ, tmp_path, why):
+def test_a_query_that_cannot_write_a_cache_says_so_and_continues(journal, environ, tmp_path, why):
     options = {"preexec_fn": limit_files} if why == "no room" else {}
     if why == "a file":
         (tmp_path / "cache").touch()
@@ -294,7 +294,7 @@ def held(folder):
     lock.release()
 
 
-def test_what_takes_long_is_said_once_in_a_pipe(journal, environ, started, held):
+def test_long_sealing_is_reported_once_in_a_pipe(journal, environ, started, held):
     asked = started(Process(["query", journal, "--count"], environ))
     asked.says("indexing")
     held.release()
@@ -306,7 +306,7 @@ def test_what_takes_long_is_said_once_in_a_pipe(journal, environ, started, held)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="it makes a terminal")
-def test_what_takes_long_is_shown_as_a_bar_on_a_terminal_that_vanishes(journal, environ, started, held):
+def test_long_sealing_is_a_temporary_bar_on_a_terminal(journal, environ, started, held):
     outside, inside = os.openpty()
     environ = {**environ, "TERM": "xterm", "COLUMNS": "80"}
     build = started(Process(["cache", "build", journal], environ, stderr=inside))

@@ -529,7 +529,7 @@ def test_the_other_name_of_the_base_url_is_understood_too(service, started, stat
     started(Listener(state, {**environ, "VIDEO_DB_BASE_URL": service.url})).connected()
 
 
-def test_what_is_exported_is_stronger_than_the_env_file(service, started, state, environ, tmp_path):
+def test_exported_variables_win_over_the_env_file(service, started, state, environ, tmp_path):
     (tmp_path / "settings").write_text(f"VIDEO_DB_API_KEY={WRONG_KEY}\nVIDEO_DB_API={service.url}\n")
 
     started(Listener(state, environ, ["--env-file", tmp_path / "settings"])).connected()

@@ -79,7 +79,7 @@ def numbers(following):
     return [int(text) for text in following.out.split()]
 
 
-def test_what_matches_is_shown_and_then_what_comes_by_the_same_filters(follow, journal):
+def test_matches_are_shown_and_then_new_ones_by_the_same_filters(follow, journal):
     arguments = ["--grep", "code", "--not", "draft", "--channel", "transcript", "--fields", "text"]
     journal.append([line("code 1"), line("decode", "alert"), line("code, a draft"), line("Code 2")])
     following = follow(*arguments, "--last", "10m")
@@ -280,7 +280,7 @@ def test_of_transcripts_that_come_the_final_ones_are_shown(follow, journal):
     shows(all_of_them, "there\nshall\nshall we\na screen\nShall we?\n")
 
 
-def test_what_was_fetched_later_is_shown_as_it_is_written(follow, journal):
+def test_backfilled_events_are_shown_as_they_are_written(follow, journal):
     hour_ago = wall_ms() - 3_600_000
     received, happened = follow("--last", "10m", "--fields", "text"), follow(
         "--last", "10m", "--by", "event", "--fields", "text"
@@ -360,7 +360,7 @@ def test_lines_come_byte_for_byte(follow, state):
         *((["-o", name], "text, jsonl, csv or md") for name in ("json", "srt", "vtt")),
     ],
 )
-def test_what_needs_an_end_is_refused(environ, arguments, said):
+def test_options_that_need_an_end_are_refused(environ, arguments, said):
     refused = run(["query", EXAMPLE, "--follow", *arguments], environ)
 
     assert_failed(refused, 2, "--follow", said)

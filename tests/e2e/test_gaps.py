@@ -223,7 +223,7 @@ def test_lines_that_span_the_blocks_in_which_a_file_is_read_are_found(environ, j
     assert [one["id"] for one in listed] == ["gap-a", "gap-d"]
 
 
-def test_what_a_gap_holds_reaches_no_terminal_unescaped(environ, journal):
+def test_gap_text_reaches_no_terminal_unescaped(environ, journal):
     bad = gap(
         "\x1b]0;x\x07",
         reason="\x1b[2J\r\n\u202e" + "x" * 5000,

@@ -53,7 +53,7 @@ SCREEN = DOCS / "example-screen.jsonl"
         (["-o", "parquet", "--follow"], "options-conflict", "-o parquet"),
     ],
 )
-def test_what_cannot_be_asked_is_refused_with_what_can(environ, arguments, error_id, said):
+def test_wrong_options_are_refused_with_what_is_allowed(environ, arguments, error_id, said):
     refused = run(["query", EXAMPLE, *arguments], environ)
 
     assert_failed(refused, 2, said)

@@ -279,7 +279,7 @@ def test_streams_that_the_journal_does_not_tell_are_asked_for(two_sessions, chos
 
 
 @pytest.mark.usefixtures("two_sessions")
-def test_what_was_on_screen_at_a_line_is_seen_in_the_session_of_the_line(call):
+def test_the_screen_at_a_line_is_from_the_session_of_that_line(call):
     of_its_stream = event((DAY + 3600) * 1000, stream="rts-7")
     of_its_time = event(AT_MS + 1000, stream="rts-elsewhere")
     of_nothing = event((DAY + 3600) * 1000, stream="rts-elsewhere")
@@ -297,7 +297,7 @@ def test_what_was_on_screen_at_a_line_is_seen_in_the_session_of_the_line(call):
 # query | clip
 
 
-def test_what_a_query_finds_is_made_clips(call, clips):
+def test_matches_of_a_query_become_clips(call, clips):
     found = call("query", "--channel", "transcript", "--grep", "amiable", "-o", "jsonl").stdout
     events = [json.loads(line) for line in found.splitlines()]
     made = clips(lines=[found])
@@ -467,7 +467,7 @@ def test_a_wrong_key_is_said_once(call, recorded, environ):
 # search
 
 
-def test_what_was_said_and_shown_is_found_by_its_words(call, recorded):
+def test_speech_and_screen_text_are_found_by_their_words(call, recorded):
     ended = call("search", "who looks at the checkout latency alert", "--json")
     found = json.loads(ended.stdout)
 
@@ -612,7 +612,7 @@ def test_a_session_that_there_is_not_is_refused_in_the_services_words(call):
     assert_failed(call("clip", "--at", "@1", "--session", "cap-no"), 4, "cap-no")
 
 
-def test_what_was_recorded_can_be_found_while_nothing_is_captured(call, recorded, state):
+def test_recorded_moments_are_found_while_nothing_is_captured(call, recorded, state):
     state.capture_info.unlink()
 
     assert call("search", "latency", "--stream", SCREEN).returncode == 0

@@ -172,7 +172,7 @@ def test_an_empty_archive_is_not_reported_as_a_wrong_name(places, environ, head)
     assert_failed(ended, 1, "empty.gz", "searched what could be unpacked")
 
 
-def test_what_is_amiss_is_said_of_its_journal(places, environ):
+def test_problems_are_reported_for_their_journal(places, environ):
     gap = (
         b'{"unix_ts":1772446600,"channel":"vdbevents","event":"listener.gap",'
         b'"data":{"since":1772446500.0,"until":1772446599.0}}'
@@ -222,7 +222,7 @@ def test_an_unreadable_journal_is_refused_with_a_hint(places, environ, arguments
 
 
 @needs_posix
-def test_what_is_unpacked_is_private_and_gone_after_ctrl_c(places, environ):
+def test_unpacked_files_are_private_and_gone_after_ctrl_c(places, environ):
     command = [sys.executable, "-m", "vdbevents", "query", "-", "--count"]
     with subprocess.Popen(
         command,

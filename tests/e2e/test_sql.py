@@ -29,7 +29,7 @@ EXAMPLE = Path(__file__).parent.parent.parent / "docs" / "example.jsonl"
         (["-", EXAMPLE], "sql-not-select", "empty query"),
     ],
 )
-def test_what_cannot_be_asked_is_refused_with_the_reason(environ, arguments, error_id, said):
+def test_an_invalid_query_is_refused_with_the_reason(environ, arguments, error_id, said):
     refused = run(["sql", *arguments], environ)
 
     assert_failed(refused, 2, said)
@@ -61,7 +61,7 @@ def test_the_views_are_described_without_a_journal(environ):
     assert all(f"{name}: {view.holds}" in text.stdout for name, view in VIEWS.items())
 
 
-def test_what_could_not_be_read_is_said(environ, tmp_path):
+def test_unreadable_lines_are_reported(environ, tmp_path):
     journal = tmp_path / "journal.jsonl"
     journal.write_bytes(EXAMPLE.read_bytes() + b"{torn")
     (tmp_path / "empty.jsonl").touch()

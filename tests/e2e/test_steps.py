@@ -146,7 +146,7 @@ def test_a_shell_can_capture_the_id_of_a_new_session(environ, service):
     assert told(service, ended.stdout)["status"] == "created"
 
 
-def test_who_is_recorded_is_the_user_at_this_host_unless_said(ask, environ):
+def test_the_end_user_defaults_to_the_user_at_this_host(ask, environ):
     environ["LOGNAME"] = "grace"
 
     assert ask("session", "create", "--ws-id", "ws-7")["end_user_id"].startswith("grace@")
@@ -270,7 +270,7 @@ def test_an_info_file_without_a_session_counts_as_none(call, state, content):
     assert_failed(call("session", "show"), 2, error_id="session-not-given")
 
 
-def test_what_the_service_says_does_not_reach_the_terminal_as_it_is(call, record):
+def test_text_of_the_service_does_not_reach_the_terminal_unescaped(call, record):
     record(metadata={"title": "\x1b[31mred\x07"})
     ended = call("session", "show")
 
@@ -279,7 +279,7 @@ def test_what_the_service_says_does_not_reach_the_terminal_as_it_is(call, record
 
 
 @pytest.mark.parametrize("form", [(), ("--json",)])
-def test_what_a_listener_left_behind_does_not_reach_the_terminal_as_it_is(call, environ, state, form):
+def test_a_hostile_status_file_does_not_reach_the_terminal_unescaped(call, environ, state, form):
     environ.update(PYTHONIOENCODING="ascii", COLUMNS="80")
     state.listener_status.write_text(json.dumps({"last_error": "\x9b31m ü \ud800"}))
     ended = call("status", *form)
@@ -453,7 +453,7 @@ def test_only_wanted_pipelines_start_with_a_warning_without_a_listener(call, ser
     assert "no listener is connected" in ended.stderr
 
 
-def test_where_no_stream_is_wanted_nothing_is_started(call, service, streams):
+def test_without_a_matching_stream_nothing_is_started(call, service, streams):
     ended = call("pipelines", "start", "--stream", "screen", "--no-index-visuals")
 
     assert ended.returncode == 1
@@ -488,7 +488,7 @@ def test_a_pipeline_that_the_service_refuses_does_not_keep_the_others_from_it(ca
     assert [it["channel"] for it in service.state["pipelines"]] == ["audio_index", "visual_index"]
 
 
-def test_what_runs_on_a_session_is_listed(ask, call, streams, pipelines):
+def test_the_pipelines_of_a_session_are_listed(ask, call, streams, pipelines):
     (mic, screen), (spoken, shown) = streams, pipelines
     on_mic = {"stream_id": mic, "stream_name": "mic:default", "source": "mic"}
     on_screen = {"stream_id": screen, "stream_name": "display:1", "source": "screen"}
@@ -530,7 +530,7 @@ def test_all_of_a_session_is_stopped_and_said(ask, call, service, pipelines):
 
 
 @pytest.mark.parametrize("named", ["id", "display:1", "screen"])
-def test_what_runs_on_one_stream_is_stopped(ask, service, streams, pipelines, named):
+def test_the_pipelines_of_one_stream_are_stopped(ask, service, streams, pipelines, named):
     stream = streams[1] if named == "id" else named
     stopped = [one["id"] for one in ask("pipelines", "stop", "--stream", stream)]
 
@@ -821,7 +821,7 @@ def test_a_reader_that_closes_the_pipe_is_not_an_error(environ, call):
 # channels
 
 
-def test_what_can_be_recorded_here_is_listed(ask, call, service):
+def test_the_channels_of_this_machine_are_listed(ask, call, service):
     kinds = [(channel["kind"], channel["id"]) for channel in ask("channels")]
 
     assert kinds == [

@@ -392,7 +392,7 @@ asked_of_them = st.builds(
     max_examples=examples(30), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(st.lists(st.tuples(moments, repeatable), max_size=30), asked_of_them)
-def test_what_was_received_and_fetched_is_shown_once(tmp_path, told, asked):
+def test_an_event_received_and_fetched_is_shown_once(tmp_path, told, asked):
     lines = [json.dumps({"unix_ts": at_ms / 1000, **event}, separators=(",", ":")) for at_ms, event in told]
     journal = tmp_path / "journal.jsonl"
     journal.write_text("".join(f"{line}\n" for line in lines), "utf-8")

@@ -70,7 +70,7 @@ def printed(journals, output, *, unique=False, fields=None, **filters):
 # -- The order, and how many -------------------------------------------------------------------------------
 
 
-def test_what_two_machines_tell_is_in_the_order_of_its_receipt(journals):
+def test_events_of_two_machines_are_in_the_order_of_receipt(journals):
     two = journals(laptop=[said(1, "a"), said(4, "d")], desk=[said(2, "b"), said(3, "c")])
 
     assert found(two) == [("laptop", "a"), ("desk", "b"), ("desk", "c"), ("laptop", "d")]
@@ -83,7 +83,7 @@ def test_by_event_they_are_in_the_order_in_which_they_happened(journals):
     assert found(two, by_event=True) == [("desk", "c"), ("laptop", "a"), ("desk", "b")]
 
 
-def test_what_has_no_time_is_first_and_what_came_at_one_time_is_in_the_order_of_the_journals(journals):
+def test_events_without_a_time_are_first_and_ties_are_in_the_order_of_the_journals(journals):
     two = journals(laptop=[said(1, "a"), said(None, "b")], desk=[said(1, "c"), said(None, "d")])
 
     assert found(two) == [("laptop", "b"), ("desk", "d"), ("laptop", "a"), ("desk", "c")]
@@ -119,7 +119,7 @@ def test_only_one_journal_with_matches_is_cut_like_several(journals):
     assert found(two, grep=("code",), limit=2, offset=1) == [("laptop", "code 2"), ("laptop", "code 3")]
 
 
-def test_what_two_machines_heard_alike_is_there_twice_and_hides_nothing_of_each_other(journals):
+def test_the_same_speech_on_two_machines_is_shown_twice_and_hides_nothing(journals):
     interim = said(1, "deploy", start_s=0, is_final=False)
     final = said(2, "deploy it", start_s=0)
     two = journals(laptop=[interim], desk=[interim, final], old=[final])
@@ -207,7 +207,7 @@ def test_merging_is_sorting_all_by_hand(each, limit, offset, newest_first, most)
 # -- Around ------------------------------------------------------------------------------------------------
 
 
-def test_what_is_around_a_match_is_of_its_own_machine(journals):
+def test_events_around_a_match_are_of_its_own_machine(journals):
     two = journals(
         laptop=[said(0, "before"), said(2, "deploy"), said(60, "later")], desk=[said(2, "on another screen")]
     )

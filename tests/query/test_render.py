@@ -88,7 +88,7 @@ def test_by_event_tells_when_something_happened_and_not_when_it_was_received(mee
     assert printed(meeting, "text", limit=1, channels=("visual",)).startswith("11:15:40")
 
 
-def test_what_one_of_several_patterns_found_is_highlighted_whole_words_only(meeting):
+def test_matches_of_several_patterns_are_highlighted_as_whole_words_only(meeting):
     asked = {"any_of": ("code", "deploy"), "colour": True, "window": Window(until_ms=1772446560000)}
 
     assert f"{RED}deploy{OFF} the {RED}code{OFF}" in printed(meeting, "text", **asked)
@@ -260,7 +260,7 @@ def test_csv_of_all_fields_is_csv(journal):
 
 
 @pytest.mark.parametrize("output", ["md", "srt", "vtt"])
-def test_what_has_no_fields_refuses_them(journal, output):
+def test_formats_without_fields_refuse_them(journal, output):
     with pytest.raises(InputError, match=f"--fields.*-o {output}") as refused:
         printed(journal, output, fields=("text",))
     assert refused.value.error_id == "options-conflict"
@@ -513,7 +513,7 @@ def line(text, *, colour=False, width=None, zone=BERLIN, columns=None, **filters
         ("👩\u200d💻 stays", "👩\u200d💻 stays"),
     ],
 )
-def test_what_a_terminal_would_obey_is_shown_instead(hostile, shown):
+def test_control_characters_are_shown_instead_of_obeyed(hostile, shown):
     assert output_write.harmless(hostile) == shown
     assert line(hostile) == f"01:00:00  -  -  {shown}\n"
     everywhere = line(None, columns={"label": hostile, "channel": hostile, "source": hostile})
@@ -548,7 +548,7 @@ def test_a_narrow_terminal_gets_something_all_the_same():
     assert line("some words", width=5) == "01:00:00  -  -  …\n"
 
 
-def test_what_fits_is_not_cut():
+def test_text_that_fits_is_not_cut():
     assert line("1234", width=20) == "01:00:00  -  -  1234\n"
     assert line("12345", width=20) == "01:00:00  -  -  123…\n"
     assert line("打开", width=20) == "01:00:00  -  -  打开\n"

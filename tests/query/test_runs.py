@@ -93,7 +93,7 @@ def test_a_clock_a_counter_and_a_word_in_five_do_not_end_a_run(one, other):
         (EDITOR, EDITOR + " with a dialog in front that asks whether to delete all files for ever"),
     ],
 )
-def test_what_describes_something_else_begins_a_run(one, other):
+def test_a_different_description_begins_a_run(one, other):
     assert not are_alike(one, other)
 
 
@@ -107,7 +107,7 @@ def test_a_run_is_compared_with_its_first_event_and_does_not_drift():
 # -- What is a run ---------------------------------------------------------------------------------------
 
 
-def test_what_else_happens_in_between_stays_and_ends_no_run():
+def test_other_events_in_between_stay_and_end_no_run():
     said = shown("Hello", 1, channel="transcript")
     unlike = [said, shown(None, 2), shown(" \n", 2), shown(EDITOR, 2, stream="rts-2")]
 
@@ -139,11 +139,11 @@ def test_a_pause_ends_a_run_and_is_measured_from_the_end_to_the_next_start():
     assert lines(shown(EDITOR, at, **without) for at in (0, pause, 2 * pause + 1)) == [2, None, 1]
 
 
-def test_what_was_fetched_after_a_gap_is_near_to_what_happened_then_and_not_to_what_came_before():
+def test_events_backfilled_after_a_gap_are_around_their_own_time():
     assert lines(shown(EDITOR, at) for at in (0, 4000, 1, 4001)) == [1, 1, 1, 1]
 
 
-def test_what_has_no_time_is_in_no_run():
+def test_an_event_without_a_time_is_in_no_run():
     timeless = shown(EDITOR, time_ms=None, start_ms=None, end_ms=None)
 
     assert lines([timeless, timeless, shown(EDITOR), timeless, shown(EDITOR)]) == [1, 1, 2, 1, None]
@@ -364,7 +364,7 @@ def test_events_are_counted_before_they_are_merged(journal):
 
 
 @pytest.mark.parametrize("newest_first", [False, True])
-def test_what_is_around_two_matches_is_parted_though_a_run_begins_there(tmp_path, newest_first):
+def test_events_around_two_matches_are_separated_even_where_a_run_begins(tmp_path, newest_first):
     def event(at, channel, text):
         return json.dumps({"unix_ts": at, "channel": channel, "data": {"text": text}}) + "\n"
 
@@ -393,7 +393,7 @@ def test_nothing_found_is_an_empty_answer(journal):
 
 
 @pytest.mark.parametrize("output", ["text", "md", "srt", "vtt"])
-def test_what_a_screen_showed_is_as_harmless_in_a_run_and_ends_no_line(tmp_path, output):
+def test_screen_text_in_a_run_is_escaped_and_ends_no_line(tmp_path, output):
     hostile = "a\x1b]0;title\x07\x9b2J\u202e\nb (9 h, 9 times)\u2028<b>`*[x](y)"
     event = {"channel": "visual_index", "data": {"text": hostile, "start": 1, "end": 62}}
     journal = tmp_path / "journal.jsonl"

@@ -126,7 +126,7 @@ def test_a_progress_callback_may_end_the_sealing_and_sealed_segments_stay(journa
     assert is_right(journal, root) == cache
 
 
-def test_what_is_sealed_is_for_its_owner_alone_and_nothing_else_is_left(journal, root, tmp_path, monkeypatch):
+def test_only_the_owner_can_read_the_cache_and_nothing_else_is_left(journal, root, tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
     (tmp_path / "tmp").mkdir()
     cache = build.seal(journal, root, piece=PIECE)
@@ -494,7 +494,7 @@ def test_of_two_that_seal_at_once_one_waits_for_the_other(journal, root):
     assert caches[0] == caches[1] == caches[2] == is_right(journal, root)
 
 
-def test_who_writes_faster_than_it_is_sealed_is_not_run_after(journal, root):
+def test_sealing_ends_though_the_journal_grows_faster(journal, root):
     sizes = []
 
     def write_more(_):
@@ -542,7 +542,7 @@ def test_a_journal_is_sealed_and_asked_while_it_is_written(journal, root):
 
 
 @pytest.mark.parametrize("most", [300, 900, 2000])
-def test_what_was_sealed_before_the_disk_was_full_stays(journal, root, most):
+def test_segments_sealed_before_the_disk_was_full_stay(journal, root, most):
     before = build.seal(journal, root, piece=PIECE)
     with journal.open("ab") as file:
         file.write(content(*range(20, 40)))

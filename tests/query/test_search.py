@@ -399,7 +399,7 @@ SPAN = {"start": 1772446529123, "end": 1772446530000}
 SPAN_IN_SECONDS = {"start": 1772446529.123, "end": 1772446530}
 
 
-def test_what_was_received_and_fetched_is_shown_as_it_was_received(journal):
+def test_an_event_received_and_fetched_is_shown_as_received(journal):
     live = said("hello", AT, **SPAN)
     path = journal(live, fetched("hello", AT + 9000, **SPAN_IN_SECONDS))
 
@@ -409,19 +409,19 @@ def test_what_was_received_and_fetched_is_shown_as_it_was_received(journal):
     assert found(path, limit=2) == ([live], 0)
 
 
-def test_what_was_fetched_twice_is_shown_once(journal):
+def test_an_event_fetched_twice_is_shown_once(journal):
     first, second = (fetched("hello", AT + n, **SPAN_IN_SECONDS) for n in range(2))
 
     assert found(journal(first, second))[0] == [first]
 
 
-def test_what_was_fetched_and_came_all_the_same_is_shown_once(journal):
+def test_an_event_fetched_and_received_later_is_shown_once(journal):
     first = fetched("hello", AT, **SPAN_IN_SECONDS)
 
     assert found(journal(first, said("hello", AT + 1, **SPAN)))[0] == [first]
 
 
-def test_what_was_fetched_is_shown_where_the_window_does_not_hold_what_was_received(journal):
+def test_a_backfilled_event_is_shown_if_the_received_one_is_outside_the_window(journal):
     late = fetched("hello", AT + 9000, **SPAN_IN_SECONDS)
 
     assert found(journal(said("hello", AT, **SPAN), late), window=Window(AT + 1, None))[0] == [late]
@@ -439,13 +439,13 @@ def test_what_was_fetched_is_shown_where_the_window_does_not_hold_what_was_recei
         fetched("hello", AT + 1),
     ],
 )
-def test_what_differs_in_anything_that_it_is_known_by_is_another(journal, other):
+def test_a_difference_in_any_part_of_the_identity_makes_another_event(journal, other):
     live = said("hello", AT, **SPAN)
 
     assert found(journal(live, other))[0] == [live, other]
 
 
-def test_what_came_twice_is_shown_twice(journal):
+def test_an_event_received_twice_is_shown_twice(journal):
     lines = [said("hello", AT, **SPAN), said("hello", AT + 1, **SPAN)]
 
     assert found(journal(*lines, fetched("other", AT + 2, **SPAN)))[0][:2] == lines

@@ -259,7 +259,7 @@ LINES = (
 @example(['{"ts":"","unix_ts":2,"channel":"transcript","data":{"text":"","is_final":1e400}}'])
 @example(['{"ts":"","unix_ts":true,"channel":"transcript","data":{"text":""}}'])
 @example(['{"ts":"","unix_ts":2,"channel":"transcript","data":{"text":"","start":false,"end":true}}'])
-def test_what_is_folded_the_fast_way_is_what_the_other_way_makes_of_it(lines):
+def test_the_fast_folding_equals_the_general_one(lines):
     with duckdb.connect() as database:
         database.execute("CREATE TABLE lines AS SELECT unnest(?::VARCHAR[]) AS line", [lines])
         columns = list(query_columns.COLUMNS)
@@ -271,7 +271,7 @@ def test_what_is_folded_the_fast_way_is_what_the_other_way_makes_of_it(lines):
         assert list(map(repr, fast)) == list(map(repr, right))
 
 
-def test_what_listeners_mostly_write_is_folded_the_fast_way():
+def test_usual_lines_are_folded_the_fast_way():
     usual = [
         said("hi: \\ there", start=AT, end=AT + 1),
         said("a", backfilled=True),
@@ -511,7 +511,7 @@ FETCHED = {"start": 1772446529.123, "end": 1772446530, "backfilled": True}
 LIVE = {"start": 1772446529123, "end": 1772446530000}
 
 
-def test_what_was_received_and_fetched_is_shown_once_wherever_it_is(sealed):
+def test_an_event_received_and_fetched_is_shown_once_wherever_it_is(sealed):
     live, again = said("hello", AT, **LIVE), said("hello", AT + 9000, **FETCHED)
     step = {"channel": "capture_session", "event": "capture_session.active", "capture_session_id": "cap-1"}
     first, second = line(AT - 5000, **step), line(AT + 8000, **step, backfilled=True)
@@ -546,7 +546,7 @@ def test_events_without_a_time_and_those_of_one_moment_are_in_the_order_of_the_f
     assert is_the_same(journal, cache, window=Window(AT, None)) == ["1", "2", "3"]
 
 
-def test_what_cannot_be_read_counts_as_it_does_in_the_journal(sealed):
+def test_unreadable_lines_count_as_they_do_in_the_journal(sealed):
     broken = said("word")[:-1] + "!}"
     journal, cache = sealed(
         [broken, "[1]", b"\xff", said("a")],

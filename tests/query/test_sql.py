@@ -264,7 +264,7 @@ def test_a_long_answer_is_given_whole_and_in_order(example):
     assert numbers == ["i", *map(str, range(5000))]
 
 
-def test_what_has_no_end_is_given_as_it_comes(example):
+def test_an_endless_result_is_yielded_as_it_arrives(example):
     answer = example.ask("SELECT i, repeat('x', 100) FROM range(1000000000000) t(i)")
 
     assert len(next(answer.batches())) > 1000
@@ -313,7 +313,7 @@ def test_every_form_of_a_select_is_one(example, sql, first):
         ("SELECT CASE WHEN i = 4000 THEN error('too late') END FROM range(5000) t(i)", "too late"),
     ],
 )
-def test_what_is_not_understood_is_said_with_duckdb_s_reason(example, sql, said):
+def test_an_invalid_query_is_reported_with_duckdbs_reason(example, sql, said):
     with pytest.raises(InputError) as refused:
         rows(example, sql)
 
@@ -422,7 +422,7 @@ def assert_reaches_nothing(tables, folder, sql):
     assert rows(tables, "FROM gaps") == []
 
 
-def test_what_is_set_stays_set(example):
+def test_the_settings_of_the_connection_stay_locked(example):
     settings = dict(
         rows(
             example,
@@ -529,7 +529,7 @@ def test_a_mistake_is_reported_as_one_with_a_cache_too(journal, cache):
                 rows(tables, sql)
 
 
-def test_what_needs_more_memory_and_disk_than_there_is_to_be_says_so(tmp_path, monkeypatch):
+def test_a_query_beyond_memory_and_disk_limits_says_so(tmp_path, monkeypatch):
     monkeypatch.setattr("vdbevents.query.sql.sandbox._MOST_TEMPORARY_MB", 1)
     with SqlTables(EXAMPLE) as tables, pytest.raises(StorageError) as raised:
         rows(tables, "SELECT list(repeat('x', 1000) || i) FROM range(3000000) t(i)")

@@ -45,7 +45,7 @@ def test_of_a_stream_with_two_indexes_the_second_copy_is_known():
     assert [duplicates.is_known(Record(b"", arrived(1))) for _ in range(3)] == [False, True, True]
 
 
-def test_what_is_received_during_a_pass_is_seen_by_it():
+def test_events_received_during_a_pass_are_seen_by_it():
     duplicates = active()
     duplicates.is_known(Record(b"", arrived(1)))
     duplicates.begin_pass()

@@ -174,7 +174,7 @@ def test_the_status_of_the_directory_says_that_it_runs(record, environ, state):
     assert recorder.stop() == 0
 
 
-def test_what_is_recorded_and_kept_is_the_client_s_to_say(record, service):
+def test_the_client_chooses_what_is_recorded_and_kept(record, service):
     recorder = record("--duration", "0.3s", "--no-mic", "--display", "display:2", "--no-store", "all")
 
     assert recorder.ends() == 0, recorder.err
@@ -280,7 +280,7 @@ def test_a_file_without_a_token_is_said(record, environ, backend, tmp_path, cont
     ],
     ids=" ".join,
 )
-def test_what_the_backend_decides_is_refused_by_its_name(record, backend, given):
+def test_options_that_the_backend_decides_are_refused_by_name(record, backend, given):
     recorder = record(*given)
 
     assert recorder.ends() == 2
@@ -373,7 +373,7 @@ def test_ctrl_c_while_the_backend_is_waited_for_is_the_end(record, backend, serv
     assert_left_in_order(recorder, service)
 
 
-def test_what_may_not_be_said_in_the_clear_is_not_said(capture, service):
+def test_an_unencrypted_backend_address_is_refused(capture, service):
     recorder = capture("--backend", "http://backend.example")
 
     assert recorder.ends() == 2

@@ -283,7 +283,7 @@ def test_a_listener_that_it_starts_never_clears_the_journal(capture, state, envi
     assert events_of(state)[0]["kept"] is True
 
 
-def test_what_a_listener_says_that_does_not_start_is_json_too(capture, environ):
+def test_messages_of_a_listener_that_does_not_start_are_json_too(capture, environ):
     recorder = capture("--log-format", "json", environ={**environ, "VIDEO_DB_API_KEY": "sk-wrong"})
 
     assert recorder.ends() == 4
@@ -415,7 +415,7 @@ def test_a_journal_that_cannot_be_read_any_more_is_said_without_a_traceback(capt
     assert "Traceback" not in recorder.err
 
 
-def test_what_is_said_as_json_is_one_line_each_whatever_is_in_it(capture, service):
+def test_json_messages_are_one_line_each_whatever_they_contain(capture, service):
     recorder = capture("--log-format", "json")
     recorder.records()
     service.request("session", do="fail", error="one\u2028two\u009bthree")
@@ -440,7 +440,7 @@ def test_a_stderr_that_nobody_reads_holds_nothing_up(started, state, environ, se
     os.close(reader)
 
 
-def test_what_comes_from_the_service_is_harmless_on_stdout(capture, service, environ):
+def test_text_of_the_service_is_escaped_on_stdout(capture, service, environ):
     recorder = capture(environ={**environ, "PYTHONIOENCODING": "ascii"})
     recorder.records()
     service.request("session", do="fail", error="gr\u00f6\u00dfe \u009b2J \u202e evil \x1b[31m")

@@ -244,7 +244,7 @@ def test_a_permission_that_is_denied_can_be_fatal(capture, service):
     assert_left_in_order(recorder, service)
 
 
-def test_where_everything_is_denied_there_is_nothing_to_record(capture, service):
+def test_if_all_permissions_are_denied_there_is_nothing_to_record(capture, service):
     service.fault(runtime={"deny": ["microphone", "screen-capture"]})
     recorder = capture()
 
@@ -341,7 +341,7 @@ def test_a_machine_without_any_channel_has_nothing_to_record(capture, service):
     ],
     ids=lambda value: " ".join(value) if value else "default",
 )
-def test_what_is_kept_for_the_video_can_be_chosen(capture, arguments, kept):
+def test_the_channels_kept_for_the_video_can_be_chosen(capture, arguments, kept):
     recorder = capture("--duration", "0.2s", *arguments)
 
     assert recorder.ends() == 0
@@ -349,7 +349,7 @@ def test_what_is_kept_for_the_video_can_be_chosen(capture, arguments, kept):
     assert recorder.summary["video_id"]
 
 
-def test_where_nothing_is_kept_no_video_is_waited_for(capture, service):
+def test_if_no_channel_is_kept_no_video_is_awaited(capture, service):
     recorder = capture("--duration", "0.2s", "--no-store", "all")
 
     assert recorder.ends() == 0
@@ -608,7 +608,7 @@ def test_a_session_that_fails_while_it_is_recorded_ends_it_with_6_and_the_reason
     assert_left_in_order(recorder, service)
 
 
-def test_what_the_runtime_says_is_in_the_journal(capture, service):
+def test_events_of_the_runtime_are_in_the_journal(capture, service):
     recorder = capture()
     recorder.records()
     service.request(
