@@ -678,6 +678,30 @@ def test_after_clear_in_a_session_recording_goes_on_and_old_events_stay_out(
     assert [it for it in there if it in cleared and it.channel in KINDS] == []
 
 
+@pytest.mark.parametrize("rotate", ["moved", "truncated"])
+def test_a_session_goes_on_after_its_journal_was_rotated_and_the_listener_restarted(
+    service, listen, recording, state, rotate
+):
+    listener = listen()
+    session = recording(listener, kinds=["transcript", "visual_index"])
+    heard(listener, ["transcript"])
+    listener.stop()
+    rotated = state.journal.read_bytes()
+    if rotate == "moved":
+        state.journal.rename(state.path / "videodb_events.jsonl.1")
+    else:
+        state.journal.write_bytes(b"")
+
+    listener = listen()
+    ws_id = listener.connected()
+    eventually(lambda: session.is_bound(ws_id))
+    eventually(lambda: [e for e in live(state, "transcript") if not fields.is_interim(e)])
+    closed(state)
+
+    assert b"listener.connected" in rotated
+    assert ws_id.encode() not in rotated
+
+
 # Keys, and no recovery.
 
 

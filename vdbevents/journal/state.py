@@ -32,6 +32,8 @@ class StateDirectory:
     """Lines that a crash cut short, one on each line."""
     ws_id = _File("videodb_ws_id")
     """The id of the open connection, nothing else."""
+    ws_ids = _File("videodb_ws_ids.json")
+    """The ids of the last connections, oldest first, under `ws_ids`: they outlive the journal."""
     ws_pid = _File("videodb_ws_pid")
     """The listener's process id, nothing else."""
     listener_status = _File("videodb_listener.json")

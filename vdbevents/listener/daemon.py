@@ -189,7 +189,7 @@ class _Daemon:
     def _write_status(self) -> None:
         self._status_timer = None
         self._status_at = time.monotonic()
-        self._writer.run(self._files.retry_id)
+        self._writer.run(self._files.retry_ids)
         self._writer.run(partial(self._files.write_status, self._status()))
 
     def _status(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Keep the listener's small files: the connection's id and the status."""
+"""Keep the listener's small files: the connection's id, those of earlier ones, and the status."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -6,6 +6,8 @@ from typing import Any
 
 from vdbevents.journal import files
 from vdbevents.journal.state import StateDirectory
+
+_MOST_IDS = 1000
 
 
 class StateFiles:
@@ -15,17 +17,21 @@ class StateFiles:
         """Write nothing yet; call `report` when a file cannot be written, once for each reason."""
         self._directory = directory
         self._report = report
-        self._unwritten_id: bytes | None = None
-        self._trouble: str | None = None
+        self._unwritten: dict[str, bytes] = {}
+        self._troubles: dict[str, str] = {}
 
     def announce(self, ws_id: str) -> None:
-        """Write the connection's id."""
-        self._unwritten_id = ws_id.encode()
-        self.retry_id()
+        """Write the connection's id, and add it to those that were."""
+        ws_ids = [*earlier_ids(self._directory), ws_id][-_MOST_IDS:]
+        self._unwritten = {
+            self._directory.ws_ids.name: json.dumps({"ws_ids": ws_ids}).encode(),
+            self._directory.ws_id.name: ws_id.encode(),
+        }
+        self.retry_ids()
 
     def withdraw(self) -> None:
         """Remove the connection's id."""
-        self._unwritten_id = None
+        self._unwritten.pop(self._directory.ws_id.name, None)
         files.remove_file(self._directory.ws_id)
 
     def write_status(self, status: Mapping[str, Any]) -> None:
@@ -33,19 +39,26 @@ class StateFiles:
         content = json.dumps(status, ensure_ascii=False, indent=1).encode()
         self._write(self._directory.listener_status.name, content)
 
-    def retry_id(self) -> None:
-        """Write the connection's id if the disk has refused it so far."""
-        if self._unwritten_id is not None and self._write(self._directory.ws_id.name, self._unwritten_id):
-            self._unwritten_id = None
+    def retry_ids(self) -> None:
+        """Write the ids that the disk has refused so far."""
+        self._unwritten = {
+            name: content for name, content in self._unwritten.items() if not self._write(name, content)
+        }
 
     def _write(self, name: str, content: bytes) -> bool:
         try:
             files.replace_file(self._directory.path / name, content)
         except OSError as error:
             trouble = f"cannot write {name}: {error.strerror or error}"
-            if trouble != self._trouble:
-                self._trouble = trouble
+            if trouble != self._troubles.get(name):
+                self._troubles[name] = trouble
                 self._report(trouble)
             return False
-        self._trouble = None
+        self._troubles.pop(name, None)
         return True
+
+
+def earlier_ids(directory: StateDirectory) -> list[str]:
+    """Return the ids of the last connections of a directory's listeners, oldest first."""
+    ws_ids = files.read_object(directory.ws_ids).get("ws_ids")
+    return [ws_id for ws_id in ws_ids if isinstance(ws_id, str)] if isinstance(ws_ids, list) else []

@@ -4,7 +4,6 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from vdbevents.cloud import Account
@@ -13,6 +12,7 @@ from vdbevents.events import envelope, gaps
 from vdbevents.journal import files, reader
 from vdbevents.journal.state import StateDirectory
 from vdbevents.listener.recovery_hook import RecoveryHost
+from vdbevents.listener.state_files import earlier_ids
 from vdbevents.recovery.duplicates import DuplicateFilter
 
 _Result = TypeVar("_Result")
@@ -110,9 +110,9 @@ class RecoveryContext:
         self.check()
 
     async def is_own(self, ws_id: str) -> bool:
-        """Return whether a connection was made by a listener of this directory, as the journal says."""
+        """Return whether a connection was made by a listener of this directory."""
         if ws_id not in self._own_ids:
-            self._own_ids[ws_id] = await self.in_thread(partial(_names, self.directory.journal, ws_id))
+            self._own_ids[ws_id] = await self.in_thread(partial(_was_connected, self.directory, ws_id))
         return self._own_ids[ws_id]
 
     def write(self, event: str, data: Mapping[str, Any]) -> None:
@@ -133,5 +133,6 @@ class RecoveryContext:
         return gap.id
 
 
-def _names(journal: Path, ws_id: str) -> bool:
-    return ws_id in reader.connection_ids(journal)
+def _was_connected(directory: StateDirectory, ws_id: str) -> bool:
+    # The journal may have been rotated, moved or removed since; older recorders had the ids in it alone.
+    return ws_id in earlier_ids(directory) or ws_id in reader.connection_ids(directory.journal)
