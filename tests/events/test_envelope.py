@@ -194,6 +194,48 @@ def test_an_own_line_is_of_the_recorder_s_channel_unless_another_is_named():
     assert fields.channel_of(capture.event) == "capture_client"
 
 
+@pytest.mark.parametrize(
+    ("data", "members"),
+    [
+        ({"reason": "half \ud800"}, '"reason":"half \\ud800"'),
+        ({"reason": 'a: "b", \\ \ud83d {'}, '"reason":"a: \\"b\\", \\\\ \\ud83d {"'),
+        ({"id": 2**80}, f'"id":{2**80}'),
+        ({"seconds": float("nan")}, '"seconds":null'),
+    ],
+)
+def test_an_own_line_holds_any_text_and_number_that_json_can_hold(data, members):
+    line = envelope.own_record("listener.say", data, AT).line.decode()
+
+    assert line == f'{HEAD},"channel":"vdbevents","event":"listener.say","data":{{{members}}}}}\n'
+
+
+@pytest.mark.parametrize(
+    ("message", "members"),
+    [
+        (
+            '{"channel":"vdbevents","event":"listener.gap","data":{}}',
+            '"server_channel":"vdbevents","event":"listener.gap","data":{}',
+        ),
+        ('{"type": "vdbevents", "text": "x"}', '"server_type":"vdbevents","text":"x"'),
+        ('{"channel":"\\u0076dbevents","a":1}', '"server_channel":"vdbevents","a":1'),
+        ('{"channel":"vdbevents","channel":"x"}', '"server_channel":"vdbevents","channel":"x"'),
+        ('{"text":"x","backfilled":true}', '"text":"x","server_backfilled":true'),
+        ('{"via":"webhook","server_via":1}', '"server_server_via":"webhook","server_via":1'),
+        (
+            '{"channel":"transcript","data":{"channel":"vdbevents","via":1}}',
+            '"channel":"transcript","data":{"channel":"vdbevents","via":1}',
+        ),
+        ('{"text":"vdbevents","channel":"alert"}', '"text":"vdbevents","channel":"alert"'),
+    ],
+)
+def test_a_message_cannot_pass_for_a_line_of_the_recorder(message, members):
+    record = envelope.envelop(message.encode(), AT)
+
+    assert record.line.decode() == f"{HEAD},{members}}}\n"
+    assert record.channel != "vdbevents"
+    assert not fields.is_own(envelope.parse_line(record.line))
+
+
 def backfilled(message):
     return envelope.backfilled_record(message, AT).line.decode()
 

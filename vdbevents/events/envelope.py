@@ -6,7 +6,7 @@ Times are in milliseconds since the epoch. docs/events-format.md is normative.
 import base64
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, Final
@@ -20,7 +20,9 @@ from vdbevents.events.lifecycle import Lifecycle, lifecycle_of
 CAPTURE_CHANNEL = "capture_client"
 """The channel of messages from the capture runtime on this machine, which the service never sees."""
 
-_STAMPS = ("ts", "unix_ts")
+_STAMPS = frozenset({"ts", "unix_ts"})
+_RESERVED = _STAMPS | {"via", "backfilled"}
+_OWN_VALUE = b':"%b"' % fields.OWN_CHANNEL.encode("ascii")
 BY_WEBHOOK = b',"via":"webhook"}\n'
 
 _TOKEN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[^\s"]++')
@@ -117,8 +119,9 @@ def _head(milliseconds: int) -> bytes:
 def envelop(message: bytes, received_ms: int) -> Record:
     """Turn a received message into a line of the journal. Never fails.
 
-    Numbers, texts, duplicate keys and the order of keys are preserved. A message that is not a JSON object is
-    kept as text under `raw`, one that is not UTF-8 under `raw_base64`.
+    Numbers, texts, duplicate keys and the order of keys are preserved. A member that only the recorder may
+    write (`ts`, `unix_ts`, `via`, `backfilled`, or a kind `vdbevents`) gets the prefix `server_`. A message
+    that is not a JSON object is kept as text under `raw`, one that is not UTF-8 under `raw_base64`.
 
     Args:
         message: the frame's payload, of any size and content.
@@ -128,8 +131,9 @@ def envelop(message: bytes, received_ms: int) -> Record:
     if type(event) is not dict or _is_too_deep(message):
         return _envelop_raw(message, received_ms)
     body = message if _is_compact(message, event) else _compact(message)
-    if "ts" in event or "unix_ts" in event:
-        body = _rename(body, _STAMPS)
+    if _OWN_VALUE in body or not _RESERVED.isdisjoint(event):
+        body = _rename(body, _RESERVED)
+        event = _parse(body)
     if body == b"{}":
         return Record(_head(received_ms) + b"}\n", event)
     return Record(b"%b,%b\n" % (_head(received_ms), body[1:]), event)
@@ -176,7 +180,7 @@ def own_record(event: str, data: Any, at_ms: int, channel: str = fields.OWN_CHAN
         channel: `CAPTURE_CHANNEL` for messages from the capture runtime.
     """
     content = {"channel": channel, "event": event, "data": data}
-    return Record(b"%b,%b\n" % (_head(at_ms), orjson.dumps(content)[1:]), content)
+    return Record(b"%b,%b\n" % (_head(at_ms), _json(content)[1:]), content)
 
 
 def backfilled_record(message: Mapping[str, Any], written_ms: int) -> Record:
@@ -188,24 +192,25 @@ def backfilled_record(message: Mapping[str, Any], written_ms: int) -> Record:
     """
     content = {name: value for name, value in message.items() if name != "backfilled"}
     content["backfilled"] = True  # the last member: readers find it there without parsing the line
-    try:
-        body = orjson.dumps(content)
-    except TypeError:  # half a surrogate pair, or an integer of more than 64 bits
-        numbers = json.loads(json.dumps(content), parse_constant=lambda _: None)
-        body = json.dumps(numbers).encode("ascii")
-        return envelop(body, written_ms)
-    if "ts" in content or "unix_ts" in content:
-        return envelop(body, written_ms)
+    body = _json(content)
+    if not _STAMPS.isdisjoint(content):
+        body = _rename(body, _STAMPS)
+        content = _parse(body)
     return Record(b"%b,%b\n" % (_head(written_ms), body[1:]), content)
+
+
+def _json(content: Mapping[str, Any]) -> bytes:
+    try:
+        return orjson.dumps(content)
+    except TypeError:  # half a surrogate pair, or an integer of more than 64 bits
+        finite = json.loads(json.dumps(content), parse_constant=lambda _: None)
+        return _compact(json.dumps(finite).encode("ascii"))
 
 
 def delivered_record(body: bytes, received_ms: int) -> Record:
     """Return the line of a webhook: that of `envelop`, with `via` as the last member."""
     received = envelop(body, received_ms)
-    line = received.line[:-1]
-    if "via" in received.event:
-        line = _rename(line, ("via",))
-    return Record(line[:-1] + BY_WEBHOOK, {**received.event, "via": "webhook"})
+    return Record(received.line[:-2] + BY_WEBHOOK, {**received.event, "via": "webhook"})
 
 
 def parse_line(line: bytes) -> dict[str, Any] | None:
@@ -253,14 +258,15 @@ def _unescape_run(match: re.Match[bytes]) -> bytes:
     return bytes.fromhex(run.replace(rb"\u", b"").decode("ascii")).decode("utf-16-be").encode("utf-8")
 
 
-def _rename(body: bytes, names: tuple[str, ...]) -> bytes:
+def _rename(body: bytes, names: Container[str]) -> bytes:
+    """Put `server_` before the keys in `names`, and before those of kinds that only the recorder has."""
     members = list(_member_keys(body))
     taken = {_decode_key(body[start:end]) for start, end in members}
     pieces: list[bytes] = []
     done = 0
     for start, end in members:
         key = _decode_key(body[start:end])
-        if key not in names:
+        if key not in names and not (key in fields.KIND_KEYS and body.startswith(_OWN_VALUE, end)):
             continue
         renamed = f"server_{key}"
         while renamed in taken:

@@ -98,6 +98,7 @@ SOURCE_PATTERNS: Final = {source: _word_pattern(words) for source, words in SOUR
 
 _SOURCES = tuple((source, re.compile(pattern)) for source, pattern in SOURCE_PATTERNS.items())
 
+_OWN_MEMBERS = frozenset({"ts", "unix_ts", "channel", "event", "data"})
 _DOCUMENTED_CHANNELS = frozenset({"transcript", "visual_index", "audio_index", "capture_session", "alert"})
 _LONGEST_NAME = 100
 _LONGEST_ID = 256
@@ -139,8 +140,12 @@ def _presentable(name: str) -> str:
 
 
 def is_own(event: Mapping[str, Any]) -> bool:
-    """Return whether an event is the recorder's own; a webhook cannot pass for one."""
-    return event.get("channel") == OWN_CHANNEL and "via" not in event
+    """Return whether an event of the journal is the recorder's own, which has no members but these five.
+
+    `envelope.envelop` renames the kind of a received message that claims to be one. In an older journal such
+    a message passes only if it has no members but these.
+    """
+    return event.get("channel") == OWN_CHANNEL and event.keys() <= _OWN_MEMBERS
 
 
 def source_of(event: Mapping[str, Any]) -> str | None:
