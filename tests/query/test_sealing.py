@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 
+import duckdb
 import pytest
 from support.databases import search
 from support.processes import eventually
@@ -107,6 +108,18 @@ def test_full_pieces_of_whole_lines_are_sealed_and_the_rest_is_when_it_is_full(j
     assert cache.end < size <= after.end
     assert is_right(journal, root) == after
     assert after.size() == sum(path.stat().st_size for path in after.folder.iterdir())
+
+
+def test_a_search_with_a_condition_reads_sealed_pieces_and_no_foreign_file(journal, root, tmp_path):
+    cache = build.seal(journal, root, piece=PIECE)
+    (tmp_path / "foreign").write_text("x")
+    lines = journal.read_text().splitlines()
+
+    with search(journal, Filters(where="length(text) > 6", grep=("said",)), cache) as answer:
+        assert [line for batch in answer.lines() for line in batch] == lines[10:]
+        assert answer.sealed_bytes == cache.end > 0
+        with pytest.raises(duckdb.Error, match="Permission"):
+            answer.connection.execute("FROM read_text(?)", [str(tmp_path / "foreign")])
 
 
 def test_a_progress_callback_may_end_the_sealing_and_sealed_segments_stay(journal, root):

@@ -16,5 +16,9 @@ def shared_database():
 
 
 def search(journal, filters, cache=None):
-    """Search as `engine.search` does, in the shared database."""
-    return engine.search(journal, filters, cache, shared=shared_database())
+    """Search as `engine.search` does, in the shared database.
+
+    A search with a condition has its own: only that is kept from all files but the journal's.
+    """
+    shared = shared_database() if filters.where is None else None
+    return engine.search(journal, filters, cache, shared=shared)
