@@ -10,6 +10,7 @@ import orjson
 import pytest
 
 from vdbevents.errors import InputError, StorageError, VdbeventsError
+from vdbevents.events import envelope
 from vdbevents.query.cache.build import seal
 from vdbevents.query.sql.sandbox import SqlTables
 from vdbevents.query.sql.table import write
@@ -547,3 +548,19 @@ def test_nothing_is_left_behind(tmp_path, monkeypatch, journal, cache):
         SqlTables(tmp_path / "nowhere.jsonl")
 
     assert list(scratch.iterdir()) == []
+
+
+def test_half_a_surrogate_pair_in_any_text_of_the_recorder_s_own_does_not_stop_an_answer(tmp_path):
+    journal = tmp_path / "journal.jsonl"
+    gap = {"id": "\ud800", "since": "2026-03-02T10:15:30.123Z", "reason": "half \ud800", "status": "open"}
+    lines = [
+        envelope.own_record("listener.gap", gap, 1772446530123).line,
+        envelope.envelop(
+            b'{"event":"capture_session.active","capture_session_id":"cap-\\ud83d"}', 1772446530123
+        ).line,
+    ]
+    journal.write_bytes(b"".join(lines))
+
+    with SqlTables(journal) as tables:
+        assert rows(tables, "SELECT id, reason FROM gaps") == [("\ufffd", "half \ufffd")]
+        assert rows(tables, "SELECT session FROM sessions") == [("cap-\ufffd",)]

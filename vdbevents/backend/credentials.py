@@ -1,6 +1,5 @@
 """The secrets that callers of a backend need: created at its first start, and kept."""
 
-import json
 import secrets
 from dataclasses import asdict, dataclass, field
 
@@ -58,7 +57,7 @@ def make_credentials(directory: state.StateDirectory) -> BackendCredentials:
         return existing
     created = BackendCredentials(secrets.token_urlsafe(32), secrets.token_urlsafe(32))
     try:
-        files.replace_file(directory.backend_credentials, json.dumps(asdict(created), indent=1).encode())
+        files.replace_file(directory.backend_credentials, files.to_json(asdict(created)))
     except OSError as error:
         raise files.unusable(directory.backend_credentials, error) from error
     return created

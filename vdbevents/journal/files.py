@@ -3,6 +3,7 @@
 import json
 import os
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,11 @@ def read_small_file(path: Path) -> str | None:
         return path.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError):
         return None
+
+
+def to_json(content: Mapping[str, Any]) -> bytes:
+    """Return the content of a state file; half a surrogate pair, which UTF-8 does not have, becomes `?`."""
+    return json.dumps(content, ensure_ascii=False, indent=1).encode("utf-8", "replace")
 
 
 def read_object(path: Path) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """Locks and PID files: which programs run on a state directory."""
 
 import errno
-import json
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -9,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from vdbevents.errors import CaptureError, ListenerStateError, VdbeventsError
-from vdbevents.journal.files import read_object, read_small_file, replace_file, unusable
+from vdbevents.journal.files import read_object, read_small_file, replace_file, to_json, unusable
 from vdbevents.journal.state import StateDirectory
 
 LOCK_PATIENCE_SECONDS = 5.0
@@ -38,8 +37,7 @@ def change_object(
         try:
             changed = change(read_object(path))
             if changed is not None:
-                content = json.dumps(changed, ensure_ascii=False, indent=1)
-                replace_file(path, content.encode("utf-8", "replace"))
+                replace_file(path, to_json(changed))
         finally:
             unlock_descriptor(descriptor)
     finally:

@@ -1,6 +1,5 @@
 """Keep the listener's small files: the connection's id, those of earlier ones, and the status."""
 
-import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -24,7 +23,7 @@ class StateFiles:
         """Write the connection's id, and add it to those that were."""
         ws_ids = [*earlier_ids(self._directory), ws_id][-_MOST_IDS:]
         self._unwritten = {
-            self._directory.ws_ids.name: json.dumps({"ws_ids": ws_ids}).encode(),
+            self._directory.ws_ids.name: files.to_json({"ws_ids": ws_ids}),
             self._directory.ws_id.name: ws_id.encode(),
         }
         self.retry_ids()
@@ -36,7 +35,7 @@ class StateFiles:
 
     def write_status(self, status: Mapping[str, Any]) -> None:
         """Replace the status."""
-        content = json.dumps(status, ensure_ascii=False, indent=1).encode()
+        content = files.to_json(status)
         self._write(self._directory.listener_status.name, content)
 
     def retry_ids(self) -> None:

@@ -143,7 +143,7 @@ def read_tail(
     sources = list(sources)
     keys = {source.key for source in sources}
     tail = JournalTail(gaps, keys, {*session_ids, *(source.session_id for source in sources)})
-    needles = [*_NEEDLES, *{key.stream_id.encode() for key in keys}]
+    needles = [*_NEEDLES, *{key.stream_id.encode("utf-8", "backslashreplace") for key in keys}]
     for line in reader.backward(journal, needles):
         event = envelope.parse_line(line)
         if event is not None and not tail.take(event):

@@ -123,7 +123,7 @@ def _data(session: CloudSession) -> dict[str, Any]:
 def journaled_statuses(journal: Path, session_id: str) -> set[str]:
     """Return the statuses of a session that a journal has."""
     statuses: set[str] = set()
-    for line in reader.backward(journal, [session_id.encode()]):
+    for line in reader.backward(journal, [session_id.encode("utf-8", "backslashreplace")]):
         step = lifecycle.lifecycle_of(envelope.parse_line(line) or {})
         if step is not None and step.session_id == session_id:
             statuses.add(step.status)

@@ -320,8 +320,14 @@ def _fill(connection: "DuckDBPyConnection", source: JournalSnapshot) -> None:
         connection.execute(statement.sql, statement.values)
     own_lines = [line for (line,) in connection.execute(schema.OURS).fetchall()]
     for gap in gaps_in([*source.cache.gap_lines, *own_lines]):
-        row = [gap.id, gap.since_ms, gap.until_ms, gap.reason, gap.status, sum(gap.recovered.values())]
+        texts = [_without_half_pairs(text) for text in (gap.id, gap.reason, gap.status)]
+        row = [texts[0], gap.since_ms, gap.until_ms, *texts[1:], sum(gap.recovered.values())]
         connection.execute(views.GAP, row)
+
+
+def _without_half_pairs(text: str) -> str:
+    # As everywhere in the views: DuckDB's texts are UTF-8, which has no half surrogate pairs.
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _close_off(connection: "DuckDBPyConnection", tables: list[Path], scratch: str) -> None:
