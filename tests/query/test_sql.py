@@ -552,7 +552,8 @@ def test_nothing_is_left_behind(tmp_path, monkeypatch, journal, cache):
 
 def test_half_a_surrogate_pair_in_any_text_of_the_recorder_s_own_does_not_stop_an_answer(tmp_path):
     journal = tmp_path / "journal.jsonl"
-    gap = {"id": "\ud800", "since": "2026-03-02T10:15:30.123Z", "reason": "half \ud800", "status": "open"}
+    since, until = "2026-03-02T10:15:30.123Z", "2026-03-02T10:16:30.123Z"
+    gap = {"id": "\ud800", "since": since, "until": until, "reason": "half \ud800", "status": "open"}
     lines = [
         envelope.own_record("listener.gap", gap, 1772446530123).line,
         envelope.envelop(
