@@ -125,9 +125,16 @@ def impatient(monkeypatch):
 
 
 def write(directory, *events):
-    append.Journal(directory, clock_ms=files.wall_ms).append(
-        [envelope.envelop(json.dumps(event).encode(), files.wall_ms()).line for event in events]
-    )
+    append.Journal(directory, clock_ms=files.wall_ms).append([record(event).line for event in events])
+
+
+def record(event):
+    """The line of the recorder's own, of a webhook, or of the WebSocket."""
+    now_ms = files.wall_ms()
+    if event.get("channel") == "vdbevents" and "via" not in event:
+        return envelope.own_record(event["event"], event["data"], now_ms)
+    body = json.dumps({name: value for name, value in event.items() if name != "via"}).encode()
+    return (envelope.delivered_record if "via" in event else envelope.envelop)(body, now_ms)
 
 
 def ours(session_id="cap-1"):

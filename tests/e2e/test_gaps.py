@@ -232,8 +232,7 @@ def test_gap_text_reaches_no_terminal_unescaped(environ, journal):
         missing=(Missing("\x1b[1m", "\x9b2J"),),
         streams=("\ud800",),
     )
-    event = {"channel": "vdbevents", "event": gaps.EVENT, "data": bad.data()}
-    directory = journal(envelope.envelop(json.dumps(event).encode(), AT).line)
+    directory = journal(envelope.own_record(gaps.EVENT, bad.data(), AT).line)
 
     for arguments in (
         ["gaps", directory],
