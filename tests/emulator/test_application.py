@@ -1,5 +1,6 @@
 """The server's settings, start and end; the command."""
 
+import asyncio
 import contextlib
 import json
 import os
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from support.patience import PATIENCE
+from websockets.asyncio.client import connect as connect_async
 from websockets.sync.client import connect
 
 from vdbevents.emulator.application import EmulatorSettings, installed_path, running, serve
@@ -103,13 +105,22 @@ def test_it_speaks_https_and_wss_with_a_certificate(certificate_and_key):
         with urllib.request.urlopen(request, context=context) as answer:
             websocket_url = json.load(answer)["data"]["websocket_url"]
         assert websocket_url.startswith("wss://")
-        with connect(websocket_url, ssl=context, close_timeout=0.1) as client:
-            assert "connection_id" in client.recv(timeout=PATIENCE)
-            assert json.loads(client.recv(timeout=PATIENCE))["event"] == "capture_session.created"
-            body = json.dumps({"size": 3_000_000}).encode()
-            sending = urllib.request.Request(url + "/emulator/send", body)
+        sending = urllib.request.Request(url + "/emulator/send", json.dumps({"size": 3_000_000}).encode())
+
+        def send():
             with urllib.request.urlopen(sending, context=context) as answer:
-                assert json.load(answer)["sent"] == 1
+                return json.load(answer)["sent"]
+
+        async def exchange():
+            # Not the client of threads: one that reads while another writes on a TLS socket can hang in Python 3.11.
+            async with asyncio.timeout(PATIENCE), connect_async(websocket_url, ssl=context) as client:
+                assert "connection_id" in await client.recv()
+                assert json.loads(await client.recv())["event"] == "capture_session.created"
+                client.transport.pause_reading()
+                assert await asyncio.to_thread(send) == 1
+                client.transport.abort()
+
+        asyncio.run(exchange())
 
 
 def test_every_fault_is_documented_with_an_example():
