@@ -112,7 +112,7 @@ def test_it_speaks_https_and_wss_with_a_certificate(certificate_and_key):
                 return json.load(answer)["sent"]
 
         async def exchange():
-            # Not the client of threads: one that reads while another writes on a TLS socket can hang in Python 3.11.
+            # Not the client of threads: reading beside writing on a TLS socket can hang in Python 3.11.
             async with asyncio.timeout(PATIENCE), connect_async(websocket_url, ssl=context) as client:
                 assert "connection_id" in await client.recv()
                 assert json.loads(await client.recv())["event"] == "capture_session.created"
