@@ -30,6 +30,8 @@ class StateDirectory:
     """Held during one append."""
     torn = _File("videodb_events.torn")
     """Lines that a crash cut short, one on each line."""
+    archive = _File("archive")
+    """The folder of the journals that were set aside; `journal.archive` names them."""
     ws_id = _File("videodb_ws_id")
     """The id of the open connection, nothing else."""
     ws_ids = _File("videodb_ws_ids.json")
