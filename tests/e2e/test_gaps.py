@@ -110,6 +110,7 @@ def test_a_program_gets_every_member_of_every_gap_in_utc(environ, with_gaps):
         "dropped": 0,
         "recovered": {"transcript": 3},
         "missing": [ALERTS._asdict(), INTERIM._asdict()],
+        "ongoing": False,
     }
     assert all(list(one) == list(listed[1]) for one in listed)
     assert (
@@ -377,3 +378,24 @@ def processor_seconds():
     """What all processes that have ended took of the processor, however long they waited for it."""
     used = os.times()
     return used.children_user + used.children_system
+
+
+def test_an_outage_that_goes_on_is_a_gap_without_an_end(environ, with_gaps, state):
+    status = {"pid": 7, "state": "waiting", "written": "2026-03-09T12:05:00Z"}
+    blind = {"blind_since": "2026-03-09T12:00:00Z", "blind_reason": "no answer to pings (1011)"}
+    state.listener_status.write_text(json.dumps({**status, **blind}))
+
+    listed = json.loads(run(["gaps", with_gaps, "--json", "--since", "2026-03-08"], environ).stdout)
+    assert [(one["since"], one["until"], one["status"], one["ongoing"]) for one in listed] == [
+        ("2026-03-09T12:00:00.000Z", None, "open", True)
+    ]
+    # The listener that wrote the status is not there any more, which is told first.
+    assert "ended unexpectedly" in listed[0]["reason"]
+    shown = run(["gaps", with_gaps], environ).stdout
+    assert "2026-03-09 12:00:00 to now" in shown
+    assert "open, ongoing" in shown
+    asked = run(["query", state.path, "--last", "5m"], environ)
+    assert "gap from 2026-03-09 12:00:00 to now" in asked.stderr
+    assert "gaps" in asked.stderr.partition("see: ")[2]
+    before = run(["query", state.path, "--until", "2026-03-01"], environ)
+    assert "gap" not in before.stderr

@@ -89,3 +89,15 @@ def test_the_files_of_a_capture_are_private_and_have_the_documented_names(state)
     assert {path.name: stat.S_IMODE(path.stat().st_mode) for path in state.path.iterdir()} == dict.fromkeys(
         ["videodb_capture.lock", "videodb_capture_info.json", "videodb_capture_pid"], 0o600
     )
+
+
+def test_a_file_is_overwritten_within_its_size_or_not_at_all(state):
+    state.listener_status.write_bytes(b'{"a":1}   ')
+    files.overwrite_file(state.listener_status, b'{"b":22}')
+    assert state.listener_status.read_bytes() == b'{"b":22}  '
+
+    with pytest.raises(OSError, match="No space left"):
+        files.overwrite_file(state.listener_status, b'{"b":22333}')
+    assert files.read_object(state.listener_status) == {"b": 22}
+    with pytest.raises(FileNotFoundError):
+        files.overwrite_file(state.ws_pid, b"7")

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from vdbevents.cloud import Failure
 from vdbevents.events import envelope, gaps
 from vdbevents.listener import counters, machine, protocol
 from vdbevents.listener.listener_status import (
@@ -11,8 +12,8 @@ from vdbevents.listener.listener_status import (
     count_line,
     restore_counts,
     status_of,
-    unmarked_outage,
 )
+from vdbevents.listener.outage import Outage, unmarked_outage
 
 WALL = 1_772_446_530_123
 NOW = protocol.Moment(1.0, WALL)
@@ -54,7 +55,7 @@ def test_a_malformed_status_restores_nothing(content):
 
 
 def test_a_run_that_was_killed_leaves_an_outage_since_its_last_status():
-    assert unmarked_outage(status(listening())) == protocol.Outage(
+    assert unmarked_outage(status(listening())) == Outage(
         WALL + 1000, "the listener with PID 7 ended unexpectedly"
     )
 
@@ -70,7 +71,7 @@ def test_an_outage_without_a_gap_is_passed_on_by_an_orderly_stop():
     listener.handle(protocol.Closed(1006, "dropped"), NOW)
     listener.handle(protocol.StopRequested("SIGTERM"), NOW)
 
-    assert unmarked_outage(status(listener)) == protocol.Outage(WALL, "dropped (1006)")
+    assert unmarked_outage(status(listener)) == Outage(WALL, "dropped (1006)")
 
 
 def test_an_orderly_stop_leaves_no_outage():
@@ -93,3 +94,46 @@ def test_lines_of_other_runs_are_counted():
 
     assert counts.channels == {"transcript": counters.ChannelCount(1, WALL)}
     assert counts.open_gaps == {"gap-1": gap}
+
+
+def test_an_outage_is_told_from_its_first_moment_over_all_attempts():
+    listener = listening()
+    assert status(listener)["disconnected_since"] is None
+    listener.handle(protocol.Closed(1006, "dropped"), protocol.Moment(2.0, WALL + 1000))
+    for second in (3, 60, 540):
+        at = protocol.Moment(float(second), WALL + second * 1000)
+        listener.handle(protocol.Woken(), at)
+        listener.handle(protocol.Failed(Failure("refused")), at)
+
+    told = status(listener)
+    assert told["disconnected_since"] == told["blind_since"] == envelope.utc_text(WALL + 1000)
+    assert (told["lost_connections"], told["failed_attempts"], told["reconnects"]) == (1, 3, 0)
+
+    listener.handle(protocol.Opened(), NOW)
+    listener.handle(protocol.Received(b'{"connection_id":"ws-2"}'), NOW)
+
+    told = status(listener)
+    assert (told["disconnected_since"], told["blind_since"]) == (None, None)
+    assert (told["lost_connections"], told["failed_attempts"], told["reconnects"]) == (1, 0, 1)
+
+
+def test_a_restart_within_an_outage_does_not_make_it_younger():
+    listener = machine.ListenerMachine(protocol.ConnectionSettings(), lambda: 0.5)
+    listener.handle(protocol.Started(7, "1", Outage(WALL - 90_000, "dropped")), NOW)
+
+    assert status(listener)["disconnected_since"] == envelope.utc_text(WALL - 90_000)
+
+
+def test_the_last_live_event_of_each_stream_is_told_and_continued():
+    listener = listening()
+    heard = b'{"channel":"transcript","rtstream_id":"rts-1"}'
+    listener.handle(protocol.Received(heard), protocol.Moment(2.0, WALL + 1000))
+    fetched = envelope.backfilled_record({"channel": "audio_index", "rtstream_id": "rts-1"}, WALL)
+    listener.handle(protocol.Supplied([fetched]), NOW)
+    streams = [{"stream_id": "rts-1", "channel": "transcript", "last": envelope.utc_text(WALL + 1000)}]
+
+    assert status(listener)["streams"] == streams
+    counts = counters.ListenerCounts()
+    restore_counts(counts, status(listener))
+    count_line(counts, envelope.envelop(heard, WALL + 2000).line)
+    assert counts.last_live_ms == {("rts-1", "transcript"): WALL + 2000}

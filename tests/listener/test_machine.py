@@ -10,6 +10,7 @@ from vdbevents.cloud import Failure
 from vdbevents.errors import ServiceRefusedError, ServiceUnreachableError
 from vdbevents.events import envelope, gaps
 from vdbevents.listener import counters, machine, protocol as m
+from vdbevents.listener.outage import Outage
 
 WALL = 1772446530123
 DOWN = Failure("no connection: Connection refused")
@@ -244,7 +245,7 @@ def test_a_connection_that_went_silent_may_have_been_dead_since_its_last_sign_of
 
 def test_a_killed_run_leaves_a_gap_and_an_orderly_stop_does_not():
     killed = Bench()
-    killed.started(outage=m.Outage(WALL - 60_000, "the listener with PID 77 ended unexpectedly"))
+    killed.started(outage=Outage(WALL - 60_000, "the listener with PID 77 ended unexpectedly"))
     orderly = Bench()
     orderly.started()
 

@@ -1,6 +1,9 @@
 """The small files of a listener: the connection's id, and those of earlier connections."""
 
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 
@@ -81,3 +84,23 @@ def test_what_is_not_an_id_is_left_out(directory):
     directory.ws_ids.write_text(json.dumps({"ws_ids": ["ws-1", 2, None]}))
 
     assert earlier_ids(directory) == ["ws-1"]
+
+
+@pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="mounting needs root on Linux")
+def test_a_full_disk_still_takes_the_status_that_says_so(tmp_path):
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", tmp_path]
+    if subprocess.run(mount, check=False, capture_output=True).returncode:
+        pytest.skip("mounting is not permitted here")
+    try:
+        directory, reports = StateDirectory(tmp_path), []
+        kept = StateFiles(directory, reports.append)
+        kept.write_status({"disk_trouble": None})
+        with (tmp_path / "filler").open("wb", buffering=0) as filler:
+            while filler.write(b"x" * (1 << 20)) == 1 << 20:
+                """Until it is full."""
+        kept.write_status({"disk_trouble": "No space left on device", "written": "2026-03-02T10:15:30.123Z"})
+
+        assert json.loads(directory.listener_status.read_text())["disk_trouble"] == "No space left on device"
+        assert reports == ["cannot write videodb_listener.json: No space left on device"]
+    finally:
+        subprocess.run(["umount", tmp_path], check=True)

@@ -24,6 +24,7 @@ from vdbevents.events import envelope, fields, gaps, identity as events_identity
 from vdbevents.journal import files, state
 from vdbevents.journal.dropped_events import DroppedEvents
 from vdbevents.listener import counters, machine as listener_machine, protocol as m
+from vdbevents.listener.outage import Outage
 from vdbevents.listener.recovery_hook import RecoveryHost
 from vdbevents.recovery import context, gap_filler
 from vdbevents.recovery.reconciler import Reconciler
@@ -484,7 +485,7 @@ class World:
         self.go_silent()
         killed_ms = self.wall_ms()
         meanwhile()
-        self.listener = Listener(self, m.Outage(killed_ms, "killed"))
+        self.listener = Listener(self, Outage(killed_ms, "killed"))
 
     def fill_disk(self, room):
         self.listener.writer.room = room

@@ -14,7 +14,8 @@ from vdbevents.cli.localtime import SystemZone
 from vdbevents.cli.options import JournalOptions
 from vdbevents.cli.tables import nothing, remark, table, terminal_width
 from vdbevents.events.envelope import parse_line
-from vdbevents.events.gaps import EVENT, Gap, Missing, latest_gaps
+from vdbevents.events.gaps import EVENT, Gap, Missing, latest_gaps, with_ongoing
+from vdbevents.journal.files import wall_ms
 from vdbevents.query.byte_ranges import unreadable_journal
 from vdbevents.terminal import cells, cut, harmless
 from vdbevents.times import format_duration
@@ -22,7 +23,7 @@ from vdbevents.times import format_duration
 HELP = """List the gaps: times in which nothing was received.
 
 Also shows what was backfilled later, what is missing, and why. Oldest first. A gap is open until it was
-backfilled. Then it is recovered, or it stays incomplete.
+backfilled. Then it is recovered, or it stays incomplete. A gap that goes on now has no end yet ("ongoing").
 
 \b
 Examples:
@@ -63,6 +64,7 @@ def gaps(
     ] = False,
     options: JournalOptions,
 ) -> ExitCode:
+    from vdbevents.health.outages import ongoing_gap
     from vdbevents.times import Window, parse_window
 
     window = parse_window(last=last, since=since, until=until, now=datetime.now(UTC), zone=SystemZone())
@@ -71,7 +73,8 @@ def gaps(
     if journal_gaps.unreadable:
         lines = "line about a gap is" if journal_gaps.unreadable == 1 else "lines about gaps are"
         remark(f"{journal_gaps.unreadable} {lines} unreadable and left out, in {path}")
-    chosen = [gap for gap in journal_gaps.gaps if gap.touches(window.since_ms, window.until_ms)]
+    all_gaps = with_ongoing(journal_gaps.gaps, ongoing_gap(path, wall_ms()))
+    chosen = [gap for gap in all_gaps if gap.touches(window.since_ms, window.until_ms)]
     chosen = [gap for gap in chosen if not (only_open and gap.is_recovered)]
     if json_array:
         put(as_json([_in_full(gap) for gap in chosen]))
@@ -142,7 +145,13 @@ def _lines_within(content: bytes, end: int) -> Iterator[bytes]:
 
 def _in_full(gap: Gap) -> dict[str, Any]:
     """Return all members, so that a program need not check which are there."""
-    members: dict[str, Any] = {"streams": [], "dropped": 0, "recovered": {}, "missing": []}
+    members: dict[str, Any] = {
+        "streams": [],
+        "dropped": 0,
+        "recovered": {},
+        "missing": [],
+        "ongoing": gap.ongoing,
+    }
     details = gap.data()
     return {**{name: details[name] for name in details if name not in members}, **members, **details}
 
@@ -154,11 +163,15 @@ def shown(listed: Sequence[Gap], width: int | None) -> str:
         listed: at least one gap.
         width: the terminal's width in cells, at which lines are broken; None leaves them whole.
     """
-    heads = table([[span(gap), length(gap), gap.status] for gap in listed], width).splitlines()
+    heads = table([[span(gap), length(gap), _state(gap)] for gap in listed], width).splitlines()
     return "\n".join(
         "\n".join([head, *(line for label, text in _details(gap) for line in _broken(label, text, width))])
         for head, gap in zip(heads, listed, strict=True)
     )
+
+
+def _state(gap: Gap) -> str:
+    return f"{gap.status}, ongoing" if gap.ongoing else gap.status
 
 
 def _details(gap: Gap) -> Iterator[tuple[str, str]]:
@@ -170,7 +183,7 @@ def _details(gap: Gap) -> Iterator[tuple[str, str]]:
         events = "event" if gap.dropped == 1 else "events"
         yield "dropped", f"{gap.dropped:,} received {events}, as there was no room"
     if gap.status == "open":
-        yield "missing", "not known yet: not backfilled"
+        yield "missing", f"not known yet: {'nothing is received' if gap.ongoing else 'not backfilled'}"
         return
     yield "recovered", ", ".join(f"{count:,} {name}" for name, count in gap.recovered.items()) or "nothing"
     lost = [item for item in gap.missing if item.lost]
@@ -215,7 +228,9 @@ def _parts(word: str, room: int) -> Iterator[str]:
 
 
 def span(gap: Gap) -> str:
-    """Format a gap's beginning and end in local time: `2026-03-02 10:15:30 to 10:17:02`."""
+    """Format a gap's beginning and end in local time: `2026-03-02 10:15:30 to 10:17:02`, or `… to now`."""
+    if gap.ongoing:
+        return f"{_local(gap.since_ms):%Y-%m-%d %H:%M:%S} to now"
     begin, end = _local(gap.since_ms), _local(gap.until_ms)
     day = "" if begin.date() == end.date() else f"{end:%Y-%m-%d} "
     return f"{begin:%Y-%m-%d %H:%M:%S} to {day}{end:%H:%M:%S}"
@@ -240,6 +255,8 @@ def summary(unrecovered: Sequence[Gap]) -> str:
 
 
 def _what_is_missing(gap: Gap) -> str:
+    if gap.ongoing:
+        return f"nothing is received: {cut(harmless(gap.reason), _LONGEST_REMARK)}"
     if gap.status == "open":
         return "events may be missing until it is backfilled"
     lost = [item.what for item in gap.missing if item.lost] or [item.what for item in gap.missing]

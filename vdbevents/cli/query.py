@@ -25,6 +25,7 @@ from vdbevents.errors import InputError, options_conflict
 if TYPE_CHECKING:
     from datetime import tzinfo
 
+    from vdbevents.events.gaps import Gap
     from vdbevents.query.cache.index import Cache
     from vdbevents.query.collapse import Runs
     from vdbevents.query.filters import Filters
@@ -144,7 +145,8 @@ def _follow(path: Path, filters: "Filters", style: _Style, gaps_command: Callabl
 
     with duck.interruptible(), following(path, filters, cache_of) as followed:
         if followed.found:
-            _remark_on(followed.found, str(path), filters.window, gaps_command(path))
+            known = _with_ongoing(followed.found.gaps, path)
+            _remark_on(followed.found, known, str(path), filters.window, gaps_command(path))
         _write(followed, Unbuffered(sys.stdout.buffer), filters, style)
     return ExitCode.DONE
 
@@ -263,11 +265,27 @@ def _remark_on_each(
             remark(f"{journal.label} {journal.trouble}: searched what could be unpacked")
         # `gaps` reads plain files only.
         command = "" if journal.is_scratch else gaps_command(journal.path)
-        _remark_on(result, journal.label, window, command, name_journal=len(journals) > 1)
+        known = result.gaps if journal.is_scratch else _with_ongoing(result.gaps, journal.path)
+        _remark_on(result, known, journal.label, window, command, name_journal=len(journals) > 1)
+
+
+def _with_ongoing(known: "Sequence[Gap]", journal: Path) -> "list[Gap]":
+    """Return the gaps of an answer, and the one of its journal that has no line yet."""
+    from vdbevents.events.gaps import with_ongoing
+    from vdbevents.health.outages import ongoing_gap
+    from vdbevents.journal.files import wall_ms
+
+    return with_ongoing(known, ongoing_gap(journal, wall_ms()))
 
 
 def _remark_on(
-    result: "SearchResult", label: str, window: "Window", gaps_command: str, *, name_journal: bool = False
+    result: "SearchResult",
+    known: "Sequence[Gap]",
+    label: str,
+    window: "Window",
+    gaps_command: str,
+    *,
+    name_journal: bool = False,
 ) -> None:
     """Print remarks on an empty journal, unreadable lines and unrecovered gaps."""
     if not result.journal_bytes:
@@ -275,7 +293,7 @@ def _remark_on(
     if result.skipped:
         remark_on_unreadable(result.skipped, label)
     unrecovered = [
-        gap for gap in result.gaps if not gap.is_recovered and gap.touches(window.since_ms, window.until_ms)
+        gap for gap in known if not gap.is_recovered and gap.touches(window.since_ms, window.until_ms)
     ]
     if unrecovered:
         summary = gaps.summary(unrecovered)

@@ -47,6 +47,7 @@ class Gap:
             their place.
         recovered: how many events of each channel were fetched.
         missing: what could not be fetched.
+        ongoing: it has no end yet, and no line: `until_ms` is the present.
     """
 
     id: str
@@ -58,6 +59,7 @@ class Gap:
     dropped: int = 0
     recovered: Mapping[str, int] = field(default_factory=dict)
     missing: tuple[Missing, ...] = ()
+    ongoing: bool = False
 
     @property
     def is_recovered(self) -> bool:
@@ -65,11 +67,11 @@ class Gap:
         return self.status == "recovered"
 
     def data(self) -> dict[str, Any]:
-        """Return the `data` of the gap's line."""
+        """Return the `data` of the gap's line; of an ongoing one `until` is None."""
         data: dict[str, Any] = {
             "id": self.id,
             "since": envelope.utc_text(self.since_ms),
-            "until": envelope.utc_text(self.until_ms),
+            "until": None if self.ongoing else envelope.utc_text(self.until_ms),
             "seconds": max(0, self.until_ms - self.since_ms) / 1000,
             "reason": self.reason,
             "status": self.status,
@@ -128,6 +130,14 @@ def latest_gaps(events: Iterable[Mapping[str, Any]]) -> list[Gap]:
         if gap is not None:
             gaps[gap.id] = gap
     return list(gaps.values())
+
+
+def with_ongoing(known: Iterable[Gap], ongoing: Gap | None) -> list[Gap]:
+    """Return the gaps of a journal and the ongoing one, unless that has got its line meanwhile."""
+    gaps = list(known)
+    if ongoing is None or any(gap.since_ms == ongoing.since_ms for gap in gaps):
+        return gaps
+    return [*gaps, ongoing]
 
 
 def gaps_in(lines: Iterable[str]) -> list[Gap]:

@@ -1,5 +1,6 @@
 """Replace and read small files; read and write parts of large ones."""
 
+import errno
 import json
 import os
 import time
@@ -36,6 +37,24 @@ def replace_file(path: Path, content: bytes) -> None:
     except OSError:
         remove_file(unfinished)
         raise
+
+
+def overwrite_file(path: Path, content: bytes) -> None:
+    """Write text over that of a file, padded with blanks, without making the file longer.
+
+    A disk without room allows this where `replace_file` fails. A reader may see it half done.
+
+    Raises:
+        OSError: the file does not exist, is shorter than the content, or cannot be written.
+    """
+    descriptor = os.open(path, os.O_WRONLY | getattr(os, "O_NOFOLLOW", 0))
+    try:
+        size = os.fstat(descriptor).st_size
+        if len(content) > size:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        write_whole(descriptor, content.ljust(size))
+    finally:
+        os.close(descriptor)
 
 
 def remove_file(path: Path) -> None:

@@ -3,16 +3,21 @@
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from vdbevents.events import fields
 from vdbevents.events.envelope import Record
 from vdbevents.events.gaps import Gap, gap_from
 from vdbevents.listener.protocol import EventsDropped, Moment
 
+STREAM_CHANNELS: Final = frozenset({"transcript", "audio_index", "visual_index"})
+"""What the pipelines of a stream send."""
+
 # A service that keeps inventing channels or streams must not fill the status file, or the memory.
 _MOST_CHANNELS = 100
 _MOST_STREAMS = 100
+_MOST_STREAM_CHANNELS = 300
+_LONGEST_ID = 200
 
 
 @dataclass(slots=True)
@@ -37,6 +42,7 @@ class ListenerCounts:
         since_ms: when counting began.
         last_seen: when the last description of each screen arrived, by its stream's id; seconds on the
             monotonic clock.
+        last_live_ms: when the last event of each stream and channel arrived live, in ms since the epoch.
         ended_sessions: the ids of sessions of which an end was received.
     """
 
@@ -48,6 +54,7 @@ class ListenerCounts:
     dropped: int = 0
     since_ms: int = 0
     last_seen: dict[str, float] = field(default_factory=dict)
+    last_live_ms: dict[tuple[str, str], int] = field(default_factory=dict)
     ended_sessions: deque[str] = field(default_factory=lambda: deque(maxlen=_MOST_STREAMS))
 
     def note(self, record: Record, now: Moment) -> str:
@@ -63,15 +70,29 @@ class ListenerCounts:
             count = self.channels.setdefault(channel, ChannelCount())
         count.count += 1
         count.last_ms = now.wall_ms
-        if channel == "visual_index" and "backfilled" not in record.event:
-            stream_id = record.stream_id
-            if stream_id in self.last_seen or len(self.last_seen) < _MOST_STREAMS:
-                self.last_seen[stream_id] = now.monotonic
+        if channel in STREAM_CHANNELS:
+            if "backfilled" not in record.event:
+                self.note_live(record.stream_id, channel, now.wall_ms)
+                if channel == "visual_index":
+                    self._note_seen(record.stream_id, now)
         elif channel == "capture_session":
             step = record.lifecycle
             if step is not None and step.status in ("stopping", "stopped", "failed"):
                 self.ended_sessions.append(step.session_id)
         return channel
+
+    def note_live(self, stream_id: str, channel: str, at_ms: int) -> None:
+        """Note when an event of a stream arrived; beyond a limit forget the stream that was noted first."""
+        if not stream_id or len(stream_id) > _LONGEST_ID:
+            return
+        key = (stream_id, channel)
+        if key not in self.last_live_ms and len(self.last_live_ms) >= _MOST_STREAM_CHANNELS:
+            del self.last_live_ms[next(iter(self.last_live_ms))]
+        self.last_live_ms[key] = at_ms
+
+    def _note_seen(self, stream_id: str, now: Moment) -> None:
+        if stream_id in self.last_seen or len(self.last_seen) < _MOST_STREAMS:
+            self.last_seen[stream_id] = now.monotonic
 
     def note_own(self, event: Mapping[str, Any]) -> None:
         """Count a line of the recorder's own: dropped events, or a gap."""

@@ -20,6 +20,7 @@ from vdbevents.listener import protocol
 from vdbevents.listener.listener_options import ListenerObserver, ListenerOptions
 from vdbevents.listener.listener_status import DiskState, status_of
 from vdbevents.listener.machine import ListenerMachine
+from vdbevents.listener.outage import Outage
 from vdbevents.listener.recovery_hook import RecoveryHost
 from vdbevents.listener.service_socket import ServiceSocket
 from vdbevents.listener.signals import stop_signals
@@ -32,6 +33,8 @@ _LAST_WRITE_SECONDS = 0.8
 # A sync may take seconds where others write, too. `vdbevents stop` waits for ten in all.
 _SLOW_WRITE_SECONDS = 4.0
 _TICK_SECONDS = 2.0
+# A reader takes a much older status for that of a listener that hangs.
+_HEARTBEAT_SECONDS = 9.0
 _SHORTEST_POLL_SECONDS = 0.002
 _LONGEST_POLL_SECONDS = 0.5
 
@@ -115,6 +118,8 @@ class _Daemon:
 
     def _tick(self) -> None:
         self._feed(protocol.Ticked())
+        if time.monotonic() - self._status_at > _HEARTBEAT_SECONDS:
+            self._write_status_in(0)
         self._tick_timer = self._loop.call_later(_TICK_SECONDS, self._tick)
 
     def _feed(self, input_: protocol.Input) -> None:
@@ -195,7 +200,8 @@ class _Daemon:
     def _status(self) -> dict[str, Any]:
         disk = DiskState(self._writer.trouble, self._writer.waiting_since_ms, self._writer.expected_size)
         stale = self._recovery.stale if self._recovery is not None else []
-        return status_of(self._machine, disk, stale, pid=os.getpid(), now_ms=files.wall_ms())
+        settings = self._options.report_settings()
+        return status_of(self._machine, disk, stale, settings, pid=os.getpid(), now_ms=files.wall_ms())
 
     def _on_loop(self, report: Callable[..., object], *arguments: object) -> None:
         """Call `report` from another thread."""
@@ -261,6 +267,6 @@ class _Daemon:
             reason = f"{unwritten} events could not be written: {self._writer.trouble or 'the disk hangs'}"
             self._observer.say(reason, problem=True)
             # The next run marks them as a gap, if the disk accepts at least this.
-            self._machine.outage = protocol.Outage(self._writer.waiting_since_ms or files.wall_ms(), reason)
+            self._machine.outage = Outage(self._writer.waiting_since_ms or files.wall_ms(), reason)
             last = self._loop.run_in_executor(None, self._files.write_status, self._status())
             await asyncio.wait({last}, timeout=0.2)

@@ -1,7 +1,8 @@
 """Settings of the listener: where to record from and to, and who receives its messages."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from vdbevents.cloud import Credentials
 from vdbevents.events.envelope import Record
@@ -39,6 +40,8 @@ class ListenerOptions:
         hold_bytes: how much to hold in memory while the disk refuses writes.
         sync_seconds: how long a written line may stay unsynced.
         recovery: rebinds pipelines and backfills gaps; None only marks the gaps.
+        report_settings: returns members of the status file that are about this run's settings, in JSON's
+            types; called from any thread.
     """
 
     directory: StateDirectory
@@ -48,3 +51,4 @@ class ListenerOptions:
     hold_bytes: int = 64 << 20
     sync_seconds: float = 1.0
     recovery: Recovery | None = None
+    report_settings: Callable[[], Mapping[str, Any]] = dict

@@ -6,13 +6,13 @@
 import contextlib
 import itertools
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from vdbevents import __version__
 from vdbevents.events import envelope, fields, gaps
-from vdbevents.listener.counters import ChannelCount, ListenerCounts
+from vdbevents.listener.counters import STREAM_CHANNELS, ChannelCount, ListenerCounts
 from vdbevents.listener.machine import ListenerMachine
-from vdbevents.listener.protocol import ListenerState, Outage
 
 _MOST_GAPS = 1000
 _END_OF_TIME = 253402300800  # the year 10000, which RFC 3339 cannot express
@@ -33,9 +33,15 @@ class DiskState(NamedTuple):
 
 
 def status_of(
-    machine: ListenerMachine, disk: DiskState, stale: Sequence[Mapping[str, Any]], *, pid: int, now_ms: int
+    machine: ListenerMachine,
+    disk: DiskState,
+    stale: Sequence[Mapping[str, Any]],
+    settings: Mapping[str, Any] = MappingProxyType({}),
+    *,
+    pid: int,
+    now_ms: int,
 ) -> dict[str, Any]:
-    """Return the status of a run, in JSON's types."""
+    """Return the status of a run, in JSON's types; `settings` are members that it only passes on."""
     counts, outage = machine.counts, machine.outage
     return {
         "version": __version__,
@@ -43,7 +49,10 @@ def status_of(
         "state": machine.state,
         "since": envelope.utc_text(machine.since_ms),
         "ws_id": machine.ws_id,
+        "disconnected_since": _text(machine.disconnected_ms),
         "reconnects": machine.reconnects,
+        "lost_connections": machine.lost_connections,
+        "failed_attempts": machine.failed_attempts,
         "last_error": machine.last_error,
         "next_attempt": _text(machine.next_attempt_ms),
         "events": {
@@ -54,6 +63,10 @@ def status_of(
                 for name, channel in counts.channels.items()
             },
         },
+        "streams": [
+            {"stream_id": stream_id, "channel": channel, "last": envelope.utc_text(last_ms)}
+            for (stream_id, channel), last_ms in counts.last_live_ms.items()
+        ],
         "gaps": counts.gaps,
         "unrecovered": counts.unrecovered,
         "open_gaps": [gap.data() for gap in itertools.islice(counts.open_gaps.values(), _MOST_GAPS)],
@@ -64,6 +77,7 @@ def status_of(
         "blind_since": _text(outage.since_ms if outage else None),
         "blind_reason": outage.reason if outage else None,
         "journal_bytes": disk.journal_bytes,
+        **settings,
         "written": envelope.utc_text(now_ms),
     }
 
@@ -72,24 +86,14 @@ def _text(milliseconds: int | None) -> str | None:
     return None if milliseconds is None else envelope.utc_text(milliseconds)
 
 
-def unmarked_outage(status: Mapping[str, Any]) -> Outage | None:
-    """Return the outage that no `listener.gap` line marks, from the last status of a run."""
-    since = [fields.unix_ms(status.get("blind_since"))]
-    reason = str(status.get("blind_reason"))
-    if status.get("state") not in (None, ListenerState.STOPPED):
-        # What it held in memory is lost too, although it lived on for a while.
-        since += [fields.unix_ms(status.get("unwritten_since")), fields.unix_ms(status.get("written"))]
-        reason = f"the listener with PID {status.get('pid')} ended unexpectedly"
-    known = [moment for moment in since if moment is not None]
-    return Outage(min(known), reason) if known else None
-
-
 def restore_counts(counts: ListenerCounts, status: Mapping[str, Any]) -> None:
     """Continue from the counts of the last run, as far as its status has them."""
     with contextlib.suppress(AttributeError, TypeError, KeyError, ValueError):
         counts.since_ms = fields.unix_ms(status["events"]["since"]) or 0
         for name, channel in status["events"]["channels"].items():
             counts.channels[name] = ChannelCount(int(channel["count"]), fields.unix_ms(channel["last"]) or 0)
+        for stream in status.get("streams", ()):
+            counts.note_live(stream["stream_id"], stream["channel"], fields.unix_ms(stream["last"]) or 0)
         counts.gaps = int(status["gaps"])
         counts.dropped = int(status["dropped"])
         counts.unrecovered = int(status["unrecovered"])
@@ -115,3 +119,5 @@ def count_line(counts: ListenerCounts, line: bytes) -> None:
     count = counts.channels.setdefault(channel, ChannelCount())
     count.count += 1
     count.last_ms = max(count.last_ms, at_ms)
+    if channel in STREAM_CHANNELS and "backfilled" not in event:
+        counts.note_live(fields.stream_id_of(event), channel, at_ms)

@@ -18,7 +18,8 @@ from vdbevents.events import envelope, fields
 from vdbevents.events.gaps import EVENT as GAP_EVENT, Gap
 from vdbevents.listener import protocol
 from vdbevents.listener.counters import ListenerCounts
-from vdbevents.listener.protocol import Action, Append, ListenerState, Moment, Outage
+from vdbevents.listener.outage import Outage
+from vdbevents.listener.protocol import Action, Append, ListenerState, Moment
 
 _CLOCK_JUMP_SECONDS = 5.0
 
@@ -35,6 +36,10 @@ class ListenerMachine:
         last_error: why the last one did; None once connected.
         next_attempt_ms: when the next one is due, while waiting.
         outage: since when nothing is received; no gap marks it yet.
+        disconnected_ms: since when there is no connection, over all attempts and earlier runs; None while
+            there is one.
+        lost_connections: how many of this run's ended by themselves.
+        failed_attempts: how many to connect have failed since the last connection.
     """
 
     def __init__(
@@ -63,6 +68,9 @@ class ListenerMachine:
         self.last_error: str | None = None
         self.next_attempt_ms: int | None = None
         self.outage: Outage | None = None
+        self.disconnected_ms: int | None = None
+        self.lost_connections = 0
+        self.failed_attempts = 0
         self._random = random
         # The upper bound of the random wait: a fleet of listeners must not come back at the same moment.
         self._longest_waits = Backoff(2 * settings.shortest_wait, settings.longest_wait)
@@ -120,6 +128,8 @@ class ListenerMachine:
         if started.ws_ids:
             data["ws_ids"] = list(started.ws_ids)
         self.outage = started.outage
+        # What ended before this run may be long ago: a restart does not make a loss younger.
+        self.disconnected_ms = min(started.outage.since_ms, now.wall_ms) if started.outage else now.wall_ms
         actions: list[Action] = [self._own("listener.started", data, now)]
         actions += [self._dropped(dropped, now) for dropped in list(self.counts.unmarked.values())]
         return [*actions, protocol.Connect()]
@@ -140,7 +150,8 @@ class ListenerMachine:
         self._enter(ListenerState.CONNECTED, now)
         self.ws_id = ws_id
         self.connections += 1
-        self.last_error = None
+        self.last_error = self.disconnected_ms = None
+        self.failed_attempts = 0
         self._connected_at = now.monotonic
         data = {"ws_id": ws_id, "reconnects": self.reconnects, "init": payload.decode("utf-8", "replace")}
         hint = ""
@@ -208,22 +219,28 @@ class ListenerMachine:
             self.failures = 0
             self._longest_waits.reset()
         self.outage = outage
+        self.disconnected_ms = outage.since_ms
+        self.lost_connections += 1
         self.ws_id, self.previous_ws_id = None, self.ws_id
         return [self._own("listener.disconnected", data, now), protocol.Withdraw()]
 
     def _closed(self, closed: protocol.Closed, now: Moment) -> list[Action]:
         reason = f"{closed.reason} ({closed.code})" if closed.reason else f"closed with code {closed.code}"
         actions: list[Action] = []
-        if self.state is ListenerState.CONNECTED:
+        was_connected = self.state is ListenerState.CONNECTED
+        if was_connected:
             since_ms = now.wall_ms
             if closed.silent:
                 # All that was sent since the last message or pong may be lost.
                 since_ms = max(self._last_heard_ms, since_ms - int(2 * self.settings.ping_interval * 1000))
             actions = self._disconnected(closed, Outage(since_ms, reason), now)
-        return [*actions, *self._failed(Failure(f"connection lost: {reason}"), now)]
+        # The end of a connection is no failed attempt to make one.
+        attempts = 0 if was_connected else 1
+        return [*actions, *self._failed(Failure(f"connection lost: {reason}"), now, attempts)]
 
-    def _failed(self, failure: Failure, now: Moment) -> list[Action]:
+    def _failed(self, failure: Failure, now: Moment, attempts: int = 1) -> list[Action]:
         self.failures += 1
+        self.failed_attempts += attempts
         self.last_error = failure.message
         # A key that worked in this run is worth another attempt: services refuse for a moment, too.
         if failure.fatal and not self.connections:
@@ -232,9 +249,9 @@ class ListenerMachine:
             )
         allowed = self.settings.max_retries
         if allowed is not None and self.failures > allowed:
-            attempts = "1 attempt" if self.failures == 1 else f"{self.failures} attempts in a row"
+            in_vain = "1 attempt" if self.failures == 1 else f"{self.failures} attempts in a row"
             error = ServiceUnreachableError(
-                f"gave up after {attempts}: {failure.message}",
+                f"gave up after {in_vain}: {failure.message}",
                 failure.hint or "check the network, or omit --max-retries to retry forever",
                 error_id="retries-exhausted",
             )

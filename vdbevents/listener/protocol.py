@@ -8,6 +8,7 @@ from typing import NamedTuple
 from vdbevents.cloud import Failure
 from vdbevents.errors import VdbeventsError
 from vdbevents.events.envelope import Record
+from vdbevents.listener.outage import Outage
 
 
 class Moment(NamedTuple):
@@ -37,13 +38,6 @@ class ConnectionSettings:
     stable_after: float = 60.0
     shortest_wait: float = 1.0
     longest_wait: float = 60.0
-
-
-class Outage(NamedTuple):
-    """A time since which nothing is received (ms since the epoch), and why."""
-
-    since_ms: int
-    reason: str
 
 
 class ListenerState(StrEnum):

@@ -11,8 +11,8 @@ from vdbevents.events import fields
 from vdbevents.journal import append, files, reader
 from vdbevents.listener.counters import ListenerCounts
 from vdbevents.listener.listener_options import ListenerOptions
-from vdbevents.listener.listener_status import count_line, restore_counts, unmarked_outage
-from vdbevents.listener.protocol import Outage
+from vdbevents.listener.listener_status import count_line, restore_counts
+from vdbevents.listener.outage import Outage, unmarked_outage
 
 _MOST_RECOUNTED_BYTES = 64 << 20
 _MOST_IDS = 100

@@ -1,5 +1,6 @@
 """Keep the listener's small files: the connection's id, those of earlier ones, and the status."""
 
+import contextlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -7,6 +8,9 @@ from vdbevents.journal import files
 from vdbevents.journal.state import StateDirectory
 
 _MOST_IDS = 1000
+# The status has room for the words of a failing disk, within the block that it has anyway.
+_BLOCK = 4096
+_ROOM_TO_GROW = 1024
 
 
 class StateFiles:
@@ -34,9 +38,12 @@ class StateFiles:
         files.remove_file(self._directory.ws_id)
 
     def write_status(self, status: Mapping[str, Any]) -> None:
-        """Replace the status."""
+        """Replace the status; on a full disk overwrite it, which takes no room: who asks must be told."""
         content = files.to_json(status)
-        self._write(self._directory.listener_status.name, content)
+        size = -(-(len(content) + _ROOM_TO_GROW) // _BLOCK) * _BLOCK
+        if not self._write(self._directory.listener_status.name, content.ljust(size)):
+            with contextlib.suppress(OSError):
+                files.overwrite_file(self._directory.listener_status, content)
 
     def retry_ids(self) -> None:
         """Write the ids that the disk has refused so far."""

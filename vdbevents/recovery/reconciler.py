@@ -56,9 +56,7 @@ class Reconciler:
 
     def was_live(self, since_ms: int) -> bool:
         session = self._sessions.current
-        if session is None or not any(pipeline.ws_id for pipeline in session.pipelines):
-            return False
-        return session.may_run or (session.ended_ms is not None and session.ended_ms > since_ms)
+        return session is not None and session.was_sent_to_listener(since_ms)
 
     def connected(self, ws_id: str) -> None:
         self._context.connected(ws_id)

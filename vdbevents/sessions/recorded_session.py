@@ -78,6 +78,12 @@ class RecordedSession:
         """Return whether events of it may have been sent after a time."""
         return self.may_run or self.ended_ms is None or self.ended_ms > since_ms - _AFTERMATH_MS
 
+    def was_sent_to_listener(self, since_ms: int) -> bool:
+        """Return whether something may have been sent to its listener after a time."""
+        if not any(pipeline.ws_id for pipeline in self.pipelines):
+            return False
+        return self.may_run or (self.ended_ms is not None and self.ended_ms > since_ms)
+
     @property
     def sources(self) -> list[RecordSource]:
         """The sources to fetch all records of its pipelines from."""
