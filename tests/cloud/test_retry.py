@@ -71,7 +71,7 @@ def test_a_refused_key_says_how_to_get_and_set_one():
         (ConnectionResetError(104, "Connection reset by peer"), "Connection reset by peer"),
         (caused_by(ssl.SSLEOFError(8, "EOF occurred")), "EOF occurred"),
         (answered(200), "Invalid request"),
-        (AttributeError("'NoneType' object has no attribute 'get'"), "NoneType"),
+        (AttributeError("'NoneType' object has no attribute 'get'"), "unexpected answer"),
         (InvalidRequestError("Invalid request: auth 401 403", None), "Invalid request"),
         (ValueError("connect to wss://ws.example/?token=secret failed"), "the WebSocket's URL failed"),
     ],

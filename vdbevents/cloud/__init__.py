@@ -17,7 +17,9 @@ from vdbevents.cloud.connection import (
     shown_address,
     websocket_url,
 )
+from vdbevents.cloud.proxies import Proxy, proxy_for
 from vdbevents.cloud.retry import Failure, classify, persist
+from vdbevents.cloud.scrub import without_secret
 
 __all__ = [
     "Account",
@@ -30,6 +32,7 @@ __all__ = [
     "Failure",
     "Index",
     "Page",
+    "Proxy",
     "Shot",
     "Token",
     "base_url_from",
@@ -40,6 +43,8 @@ __all__ = [
     "find_runtime",
     "is_loopback",
     "persist",
+    "proxy_for",
     "shown_address",
     "websocket_url",
+    "without_secret",
 ]

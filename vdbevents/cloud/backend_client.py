@@ -99,16 +99,18 @@ class BackendClient:
     def _ask(self) -> BackendSession:
         import requests
 
+        from vdbevents.cloud.transport import ServiceAdapter
+
         with requests.Session() as session:
-            # Within this machine there is no proxy to use, and one could read what is not encrypted.
-            session.trust_env = urlsplit(self.url).scheme == "https"
+            adapter = ServiceAdapter(self.url, self.seconds)
+            session.mount("http://", adapter)
+            session.mount("https://", adapter)
             # As `auth`, so that no password of a .netrc replaces it.
             session.auth = self._authorize
             headers = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "vdbevents"}
             with session.post(
                 f"{self.url.rstrip('/')}/init-session",
                 headers=headers,
-                timeout=self.seconds,
                 allow_redirects=False,
                 stream=True,
             ) as response:
@@ -126,7 +128,8 @@ class BackendClient:
         """Return the JSON object in an answer; empty if there is none, or the answer is too long."""
         body, deadline = b"", time.monotonic() + self.seconds
         while len(body) <= _LONGEST_ANSWER:
-            piece = response.raw.read(_PIECE)
+            # At once, also when it comes byte by byte.
+            piece = response.raw.read1(_PIECE, decode_content=False)
             if not piece:
                 with contextlib.suppress(ValueError, RecursionError):
                     content = json.loads(body)

@@ -10,6 +10,7 @@ from queue import SimpleQueue
 from typing import Any
 from urllib.parse import urlsplit
 
+from vdbevents.cloud.proxies import proxy_for
 from vdbevents.errors import InputError, ServiceRefusedError
 
 DEFAULT_BASE_URL = "https://api.videodb.io"
@@ -32,7 +33,7 @@ def credentials_from(environ: Mapping[str, str]) -> Credentials:
 
     Raises:
         ServiceRefusedError: the key is missing or malformed.
-        InputError: the base URL is malformed.
+        InputError: the base URL is malformed, or its proxy cannot be used.
     """
     key = environ.get("VIDEO_DB_API_KEY", "").strip()
     if not key:
@@ -43,7 +44,10 @@ def credentials_from(environ: Mapping[str, str]) -> Credentials:
             KEY_HINT,
             error_id="key-invalid",
         )
-    return Credentials(key, base_url_from(environ))
+    credentials = Credentials(key, base_url_from(environ))
+    # Now: a listener would retry for ever.
+    proxy_for(credentials.base_url)
+    return credentials
 
 
 def base_url_from(environ: Mapping[str, str]) -> str:
@@ -77,20 +81,19 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def connect(credentials: Credentials, seconds: float) -> Any:  # noqa: ANN401 - the SDK has no types
-    """Return an SDK connection whose calls are made once, each with a time limit. Send nothing yet."""
-    import requests
+def connect(credentials: Credentials, seconds: float, *, scrub: bool = True) -> Any:  # noqa: ANN401 - no types
+    """Return an SDK connection whose calls are made once, each with a time limit. Send nothing yet.
+
+    With `scrub`, the API key is taken out of all answers.
+    """
     import videodb
 
-    class OnceAdapter(requests.adapters.HTTPAdapter):
-        # The SDK's adapter retries 502 to 504 itself: it sleeps through `Retry-After`, then raises without
-        # the answer. And its calls go on for 30 s, after nobody waits for them any more.
-        def send(self, request: Any, **options: Any) -> Any:  # type: ignore[override]  # noqa: ANN401
-            return super().send(request, **{**options, "timeout": seconds})
+    from vdbevents.cloud.transport import ServiceAdapter
 
     connection = videodb.connect(api_key=credentials.api_key, base_url=credentials.base_url)
-    connection.session.mount("http://", OnceAdapter(max_retries=0))
-    connection.session.mount("https://", OnceAdapter(max_retries=0))
+    adapter = ServiceAdapter(credentials.base_url, seconds, credentials.api_key if scrub else "")
+    connection.session.mount("http://", adapter)
+    connection.session.mount("https://", adapter)
     return connection
 
 
@@ -152,7 +155,8 @@ async def websocket_url(credentials: Credentials, seconds: float) -> str:
     """
 
     def ask() -> str:
-        url = connect(credentials, seconds).connect_websocket().url
+        # The URL may be signed with the key.
+        url = connect(credentials, seconds, scrub=False).connect_websocket().url
         if not isinstance(url, str) or not url.startswith(("ws://", "wss://")):
             raise ConnectionError("the service answered without a WebSocket URL")
         return url

@@ -11,12 +11,13 @@ from typing import Any, Final, TypeVar
 
 from vdbevents.cloud.backoff import Backoff
 from vdbevents.cloud.connection import KEY_HINT
-from vdbevents.errors import InputError, ServiceRefusedError, ServiceUnreachableError
+from vdbevents.errors import InputError, ServiceRefusedError, ServiceUnreachableError, VdbeventsError
 
 LONGEST_RETRY_AFTER_SECONDS: Final = 3600.0
 RETRY_HINT: Final = "try again, or raise --timeout"
 
 _Answer = TypeVar("_Answer")
+_UNEXPECTED_SHAPE: Final = (AttributeError, KeyError, TypeError, IndexError, RecursionError)
 _LONGEST_REASON: Final = 300
 _FIRST_WAIT_SECONDS: Final = 0.25
 _LONGEST_WAIT_SECONDS: Final = 5.0
@@ -51,7 +52,12 @@ def classify(error: BaseException, now: datetime) -> Failure:
         error: from the SDK's HTTP call, the WebSocket's handshake, or the connection.
         now: the time that a `Retry-After` date is compared with.
     """
-    chain = list(_causes(error))
+    if isinstance(error, VdbeventsError):
+        is_fatal = not isinstance(error, ServiceUnreachableError)
+        return Failure(error.message, is_fatal, error.hint, error_id=error.error_id)
+    error, chain = _answered(error), list(_causes(error))
+    if isinstance(error, _UNEXPECTED_SHAPE):
+        return Failure("unexpected answer from the service", error_id="answer-unexpected")
     certificate = next((e for e in chain if isinstance(e, ssl.SSLCertVerificationError)), None)
     if certificate is not None:
         return Failure(
@@ -65,6 +71,16 @@ def classify(error: BaseException, now: datetime) -> Failure:
     if status is not None and status >= 400:  # noqa: PLR2004 - HTTP's errors
         return _classify_status(status, _retry_after(headers, now))
     return Failure(_describe(chain))
+
+
+def _answered(error: BaseException) -> BaseException:
+    """Return the HTTP error behind one that comes from the shape of an answer, if there is one.
+
+    The SDK relies on that shape, even of an answer that refuses.
+    """
+    if not isinstance(error, _UNEXPECTED_SHAPE):
+        return error
+    return next((cause for cause in _causes(error) if _answer_of(cause)[0] is not None), error)
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
@@ -187,20 +203,13 @@ def refusal(
     """
     if isinstance(error, InputError):
         return error
-    if isinstance(error, AttributeError | KeyError | TypeError | IndexError):
-        # The SDK relies on the shape of an answer, even of one that refuses.
-        answered = next((cause for cause in _causes(error) if _answer_of(cause)[0] is not None), None)
-        if not isinstance(answered, Exception):
-            return ServiceUnreachableError(
-                f"could not {what}: unexpected answer from the service", error_id="answer-unexpected"
-            )
-        error = answered
     failure = classify(error, datetime.now(UTC))
-    status, _ = _answer_of(error)
+    answer = _answered(error)
+    status, _ = _answer_of(answer)
     if status == 404 and missing:  # noqa: PLR2004
         return ServiceRefusedError(f"{missing} not found", error_id="session-missing", status=status)
     is_explained = status is None or failure.error_id not in ("request-refused", "service-unreachable")
-    reason = failure.message if is_explained else _own_words(error, api_key) or failure.message
+    reason = failure.message if is_explained else _own_words(answer, api_key) or failure.message
     message = f"could not {what}: {reason}"
     if failure.fatal:
         # The service's own words name the argument that it refuses; our hint is about the base URL.
@@ -210,7 +219,7 @@ def refusal(
     return ServiceUnreachableError(message, RETRY_HINT, error_id=error_id, retry_after=failure.retry_after)
 
 
-def _own_words(error: Exception, api_key: str) -> str:
+def _own_words(error: BaseException, api_key: str) -> str:
     """Return the service's reason in one line, without the key that it may repeat."""
     from videodb.exceptions import VideodbError
 

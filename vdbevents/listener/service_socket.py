@@ -3,15 +3,19 @@
 import asyncio
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from vdbevents import __version__
-from vdbevents.cloud import Credentials, classify, websocket_url
+from vdbevents.cloud import Credentials, classify, proxy_for, websocket_url, without_secret
 from vdbevents.listener.protocol import Closed, ConnectionSettings, Failed, Input, Opened, Received
 
 if TYPE_CHECKING:
     from websockets.asyncio.client import ClientConnection
+
+LARGEST_MESSAGE: Final = 128 << 20
+"""In bytes, decompressed: a thousandth of it on the network may stand for a message."""
 
 _CLOSING_SECONDS = 0.7
 _PAUSE_SECONDS = 0.001
@@ -67,7 +71,8 @@ class ServiceSocket:
         except asyncio.CancelledError:
             raise
         except Exception as error:  # noqa: BLE001 - `classify` takes any, bugs of the SDK included
-            self._feed(Failed(classify(error, datetime.now(UTC))))
+            failure = classify(error, datetime.now(UTC))
+            self._feed(Failed(replace(failure, message=self._scrubbed(failure.message))))
             return
         try:
             await self._receive(connection)
@@ -82,25 +87,40 @@ class ServiceSocket:
         self._feed(Opened())
         try:
             while True:
-                self._feed(Received(await connection.recv(decode=False)))
+                payload = await connection.recv(decode=False)
+                self._feed(Received(without_secret(payload, self._credentials.api_key)))
                 # The thread that writes has no cheaper way to wake a coroutine.
                 while self._is_behind():  # noqa: ASYNC110
                     await asyncio.sleep(_PAUSE_SECONDS)
         except ConnectionClosed as closed:
             if not self.is_leaving:
-                self._feed(_closed(closed))
+                end = _closed(closed)
+                self._feed(end._replace(reason=self._scrubbed(end.reason)))
+
+    def _scrubbed(self, text: str) -> str:
+        return without_secret(text, self._credentials.api_key)
 
 
 async def _open(url: str, settings: ConnectionSettings) -> "ClientConnection":
     from websockets.asyncio.client import connect
 
+    class Connect(connect):
+        """A handshake whose redirects go through the right proxy, too."""
+
+        def process_redirect(self, exc: Exception) -> Exception | str:
+            target = super().process_redirect(exc)
+            if isinstance(target, str):
+                self.proxy = _proxy_url(target)
+            return target
+
     # `classify` and the machine report what goes wrong, once.
     quiet = logging.getLogger("vdbevents.websocket")
     quiet.propagate = False
     quiet.addHandler(logging.NullHandler())
-    return await connect(
+    return await Connect(
         url,
-        max_size=None,
+        proxy=_proxy_url(url),
+        max_size=LARGEST_MESSAGE,
         max_queue=256,
         open_timeout=settings.step_limit,
         ping_interval=settings.ping_interval,
@@ -109,6 +129,11 @@ async def _open(url: str, settings: ConnectionSettings) -> "ClientConnection":
         user_agent_header=f"vdbevents/{__version__}",
         logger=quiet,
     )
+
+
+def _proxy_url(url: str) -> str | None:
+    proxy = proxy_for(url)
+    return None if proxy is None else proxy.url
 
 
 def _closed(closed: Any) -> Closed:  # noqa: ANN401 - ConnectionClosed; importing it costs start-up time
