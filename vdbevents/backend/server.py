@@ -9,7 +9,8 @@ import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -21,6 +22,7 @@ from vdbevents.backend.tunnel import Tunnel
 from vdbevents.errors import InputError, ServiceRefusedError, StorageError, VdbeventsError
 from vdbevents.events import duplicate_check, envelope
 from vdbevents.journal import append as journal_append, files, locks, state as journal_state
+from vdbevents.listener.service_manager import ServiceManager
 from vdbevents.sessions.interfaces import Reporter
 
 if TYPE_CHECKING:
@@ -52,6 +54,7 @@ class ServerOptions:
         public_url: how others reach this; empty: only by `host` and `port`, or through the tunnel.
         cloudflared: the program that makes a tunnel, or None.
         open_to_loopback: no token is needed.
+        manager: of the service that the backend is, if it is one.
         read_seconds: the time limit of a request's head, and of its body.
     """
 
@@ -62,6 +65,7 @@ class ServerOptions:
     cloudflared: Path | None = None
     open_to_loopback: bool = False
     read_seconds: float = 10.0
+    manager: ServiceManager = field(default_factory=ServiceManager)
 
 
 def serve(options: ServerOptions, say: Reporter, announce: Callable[[str], None]) -> signal.Signals:
@@ -175,7 +179,9 @@ class _Server:
         loop.set_exception_handler(self._report_unexpected)
         make = Connections(self._application, self._is_known, state, self._options.read_seconds)
         listening = await loop.create_server(make, sock=endpoint, backlog=_BACKLOG)
-        background = [loop.create_task(self._supervisor.run())]
+        # As long as requests can be served: this loop, and the thread that writes.
+        alive = self._options.manager.keep_alive(partial(loop.run_in_executor, self._writer))
+        background = [loop.create_task(self._supervisor.run()), loop.create_task(alive)]
         if self._options.cloudflared is not None:
             tunnel = Tunnel(self._options.cloudflared, self._local_url, self._say, self._take_address)
             background.append(loop.create_task(tunnel.run()))
@@ -185,9 +191,11 @@ class _Server:
             self._announce(self._public_url)
         for task in background:
             task.add_done_callback(self._background_ended)
+        self._options.manager.show(f"serving at {self._public_url or self._local_url}", is_ready=True)
         try:
             await self._signal
         finally:
+            self._options.manager.stopping()
             listening.close()
             await _close(state)
             for task in background:
@@ -205,6 +213,7 @@ class _Server:
 
     def _take_address(self, url: str) -> None:
         self._public_url = url
+        self._options.manager.show(f"serving at {url}" if url else "the tunnel has no address", is_ready=True)
         if url:
             self._announce(url)
 

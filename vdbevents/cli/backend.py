@@ -1,5 +1,6 @@
 """`vdbevents backend`: serve clients that record without an API key."""
 
+import os
 import signal
 from typing import TYPE_CHECKING, Annotated
 from urllib.parse import urlsplit
@@ -67,7 +68,10 @@ def backend(
     messages: MessageOptions,
 ) -> ExitCode:
     from vdbevents import cloud
+    from vdbevents.listener.service_manager import ServiceManager
 
+    # Before the environment is copied for the listener.
+    manager = ServiceManager.take_from(os.environ)
     environ, state = options.environ, options.state
     if show_token:
         state.create()
@@ -110,6 +114,7 @@ def backend(
         public_url=address,
         cloudflared=cloudflared,
         open_to_loopback=insecure_no_auth,
+        manager=manager,
     )
 
     def announce(url: str) -> None:

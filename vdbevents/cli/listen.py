@@ -1,6 +1,7 @@
 """`vdbevents listen`: record every event until a signal."""
 
 import contextlib
+import os
 import signal
 import sys
 from collections.abc import Mapping
@@ -86,8 +87,10 @@ def listen(
     messages: MessageOptions,
 ) -> ExitCode:
     from vdbevents import cloud
+    from vdbevents.listener.service_manager import ServiceManager
 
     arguments = locals()
+    manager = ServiceManager.take_from(os.environ)
     require_finite(**{name: arguments[name] for name in _NUMBERS})
     state = options.state
     credentials = cloud.credentials_from(options.environ)
@@ -106,7 +109,7 @@ def listen(
     )
     recovery = _recovery(state, credentials, stale_after, ping_interval) if recover else None
     recording = ListenerOptions(
-        state, credentials, settings, clear, int(hold * (1 << 20)), sync_every, recovery
+        state, credentials, settings, clear, int(hold * (1 << 20)), sync_every, recovery, manager=manager
     )
     observer = messages.diagnostics(_ListenObserver)
     observer.say(f"recording from {cloud.shown_address(credentials.base_url)} into {state.path}")

@@ -18,7 +18,7 @@ from vdbevents.journal import append, files, locks, writer
 from vdbevents.journal.dropped_events import DroppedEvents
 from vdbevents.listener import protocol
 from vdbevents.listener.listener_options import ListenerObserver, ListenerOptions
-from vdbevents.listener.listener_status import DiskState, status_of
+from vdbevents.listener.listener_status import DiskState, in_words, is_ready, status_of
 from vdbevents.listener.machine import ListenerMachine
 from vdbevents.listener.outage import Outage
 from vdbevents.listener.recovery_hook import RecoveryHost
@@ -80,6 +80,7 @@ class _Daemon:
         self._files = StateFiles(self._directory, partial(self._on_loop, partial(observer.say, problem=True)))
         self._socket = ServiceSocket(options.credentials, options.settings, self._feed, self._is_behind)
         self._recovering: asyncio.Task[None] | None = None
+        self._alive: asyncio.Task[None] | None = None
         self._signal: signal.Signals | None = None
         self._wake_timer: asyncio.TimerHandle | None = None
         self._tick_timer: asyncio.TimerHandle | None = None
@@ -94,6 +95,8 @@ class _Daemon:
             try:
                 self._feed(self._start)
                 self._tick()
+                self._alive = loop.create_task(self._options.manager.keep_alive(self._writer.run))
+                self._alive.add_done_callback(self._task_ended)
                 if self._recovery is not None:
                     host = RecoveryHost(self._machine, self._feed, self._flushed, self._observer.say)
                     self._recovering = loop.create_task(self._recovery.run(host))
@@ -196,6 +199,8 @@ class _Daemon:
         self._status_at = time.monotonic()
         self._writer.run(self._files.retry_ids)
         self._writer.run(partial(self._files.write_status, self._status()))
+        words = in_words(self._machine, self._writer.trouble)
+        self._options.manager.show(words, is_ready=is_ready(self._machine))
 
     def _status(self) -> dict[str, Any]:
         disk = DiskState(self._writer.trouble, self._writer.waiting_since_ms, self._writer.expected_size)
@@ -251,10 +256,11 @@ class _Daemon:
             self._outcome.set_exception(error)
 
     async def _leave(self) -> None:
+        self._options.manager.stopping()
         for timer in (self._wake_timer, self._status_timer, self._tick_timer):
             if timer is not None:
                 timer.cancel()
-        for task in (self._recovering, self._socket.task):
+        for task in (self._alive, self._recovering, self._socket.task):
             if task is not None:
                 task.cancel()
                 await asyncio.wait({task}, timeout=0.1)

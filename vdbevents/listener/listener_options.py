@@ -9,6 +9,7 @@ from vdbevents.events.envelope import Record
 from vdbevents.journal.state import StateDirectory
 from vdbevents.listener.protocol import ConnectionSettings
 from vdbevents.listener.recovery_hook import Recovery
+from vdbevents.listener.service_manager import ServiceManager
 
 
 class ListenerObserver(Protocol):
@@ -42,6 +43,7 @@ class ListenerOptions:
         recovery: rebinds pipelines and backfills gaps; None only marks the gaps.
         report_settings: returns members of the status file that are about this run's settings, in JSON's
             types; called from any thread.
+        manager: of the service that the listener is, if it is one.
     """
 
     directory: StateDirectory
@@ -52,3 +54,4 @@ class ListenerOptions:
     sync_seconds: float = 1.0
     recovery: Recovery | None = None
     report_settings: Callable[[], Mapping[str, Any]] = dict
+    manager: ServiceManager = field(default_factory=ServiceManager)

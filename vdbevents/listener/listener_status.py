@@ -13,6 +13,7 @@ from vdbevents import __version__
 from vdbevents.events import envelope, fields, gaps
 from vdbevents.listener.counters import STREAM_CHANNELS, ChannelCount, ListenerCounts
 from vdbevents.listener.machine import ListenerMachine
+from vdbevents.listener.protocol import ListenerState
 
 _MOST_GAPS = 1000
 _END_OF_TIME = 253402300800  # the year 10000, which RFC 3339 cannot express
@@ -80,6 +81,27 @@ def status_of(
         **settings,
         "written": envelope.utc_text(now_ms),
     }
+
+
+def in_words(machine: ListenerMachine, trouble: str | None) -> str:
+    """Return the state of a run in a few words.
+
+    Args:
+        machine: the run.
+        trouble: why the disk refuses writes; None if it does not.
+    """
+    words = str(machine.state)
+    if machine.state is not ListenerState.CONNECTED and machine.last_error:
+        words += f": {machine.last_error}"
+    return f"{words}; the disk refuses writes: {trouble}" if trouble else words
+
+
+def is_ready(machine: ListenerMachine) -> bool:
+    """Return whether a run records, or will go on trying until it does.
+
+    Not before its first attempt has succeeded or failed: a key that is refused at the start ends the run.
+    """
+    return machine.state is not ListenerState.STOPPED and machine.connections + machine.failures > 0
 
 
 def _text(milliseconds: int | None) -> str | None:
