@@ -114,6 +114,24 @@ def test_subtitles_say_how_much_is_not_in_them(environ):
     assert "3 events are not in the srt" in ended.stderr
 
 
+def test_a_hundred_hours_of_subrip_come_with_a_warning_and_of_webvtt_without(environ, tmp_path):
+    journal = tmp_path / "week.jsonl"
+    times = {"start": 1772446530, "late": 1772446530 + 360_000}
+    journal.write_text(
+        "".join(
+            f'{{"unix_ts":{at},"channel":"transcript","data":{{"text":"{text}","is_final":true,"start":{at}000}}}}\n'
+            for text, at in times.items()
+        )
+    )
+    subrip = run(["query", journal, "-o", "srt"], environ)
+    webvtt = run(["query", journal, "-o", "vtt"], environ)
+    shorter = run(["query", journal, "-o", "srt", "--grep", "late"], environ)
+
+    assert "100:00:00,000" in subrip.stdout
+    assert "use -o vtt" in subrip.stderr
+    assert ("100:00:00.000" in webvtt.stdout, webvtt.stderr, shorter.stderr) == (True, "", "")
+
+
 def test_descriptions_in_the_line_of_another_are_not_said_to_be_left_out(environ):
     subtitles = run(["query", SCREEN, "--unique", "-o", "srt"], environ)
     counted = run(["query", SCREEN, "--unique", "--count"], environ)

@@ -63,6 +63,8 @@ Exit codes: 0 matches, 1 no match, 2 wrong input; with --follow 130, as Ctrl-C e
 # `start` and `end` are keywords of SQL.
 _SQL_NAMES: Final = {"start": "started", "end": "ended"}
 
+_SUBRIP_MS: Final = 100 * 3_600_000
+
 
 @reports
 def query(
@@ -175,6 +177,8 @@ def _search(
         _remark_on_each(journals, answer, filters.window, gaps_command)
         if shown < lines:
             _remark_on_left_out(lines - shown, style.options.output, "line" if unique else "event")
+        if style.options.output is OutputFormat.SRT and not style.options.count:
+            _remark_on_long_subtitles(answer.span)
     return ExitCode.DONE if shown else ExitCode.NO_MATCH
 
 
@@ -306,3 +310,12 @@ def _remark_on(
 def _remark_on_left_out(count: int, output: OutputFormat, noun: str) -> None:
     left_out = f"{noun} is" if count == 1 else f"{noun}s are"
     remark(f"{count} {left_out} not in the {output}: without a text or a start time")
+
+
+def _remark_on_long_subtitles(span: tuple[int, int] | None) -> None:
+    # pysubs2 1.8.1 reads 100:00:01 as one second: findings/subrip-hundred-hours.sh.
+    if span and span[1] - span[0] >= _SUBRIP_MS:
+        remark(
+            "the subtitles are longer than 99:59:59, which some programs misread in srt",
+            "use -o vtt, or a shorter window",
+        )
