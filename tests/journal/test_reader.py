@@ -4,23 +4,9 @@ import json
 
 import pytest
 from hypothesis import given, settings, strategies as st
-from support.journals import open_journal
+from support.journals import follow_all, open_journal
 
 from vdbevents.journal import reader
-
-
-def follow_all(path, steps, **options):
-    """The lines that come while `steps` are done, one whenever there is nothing more to read."""
-    remaining = iter(steps)
-
-    def wait():
-        step = next(remaining, None)
-        if step is None:
-            return False
-        step()
-        return True
-
-    return list(reader.follow(path, wait=wait, **options))
 
 
 def test_following_yields_whole_lines_only(state):

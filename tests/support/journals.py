@@ -3,6 +3,7 @@
 import json
 
 from vdbevents.events import duplicate_check
+from vdbevents.journal import reader
 from vdbevents.journal.append import Journal
 
 LINE = b'{"ts":"2026-03-02T10:15:30.123Z","unix_ts":1772446530.123,"channel":"transcript"}\n'
@@ -23,3 +24,17 @@ def append_once(state, *records):
     skipped = journal.append([record.line for record in records], checks)
     journal.close()
     return skipped
+
+
+def follow_all(path, steps, **options):
+    """The lines that come while `steps` are done, one whenever there is nothing more to read."""
+    remaining = iter(steps)
+
+    def wait():
+        step = next(remaining, None)
+        if step is None:
+            return False
+        step()
+        return True
+
+    return list(reader.follow(path, wait=wait, **options))

@@ -4,12 +4,14 @@ import contextlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from vdbevents.events import envelope, fields
 from vdbevents.journal.files import last_line_start, read_at, same_file
 
 _BACKWARD_BLOCK = 1 << 20
 _FOLLOWED_BLOCK = 1 << 20
+_LONGEST_MARK = 1 << 16
 
 
 def follow(
@@ -17,7 +19,8 @@ def follow(
 ) -> Iterator[bytes]:
     """Yield the lines of a journal as they are written, each whole and with its newline.
 
-    After the journal is cleared or replaced, go on from the new beginning.
+    After the journal is cleared or replaced, go on from the new beginning; after it was rewritten
+    (`journal.rewrite`), where the lines read so far end in the new file.
 
     Args:
         path: the journal; it need not exist yet.
@@ -42,6 +45,7 @@ def follow_batches(
     A `tail` of the journal, if given, goes on from where it is; it is closed at the end.
     """
     seen = None
+    earlier: int | None = None
     try:
         while True:
             # Before reading, so that lines written meanwhile count as a change.
@@ -50,13 +54,17 @@ def follow_batches(
                 seen = state
                 if tail is None:
                     with contextlib.suppress(FileNotFoundError):
-                        tail = Tail(path, None if from_end else start or 0)
+                        tail = Tail(path, None if from_end else start or 0, earlier)
                 # A file that appears later is new from its first line.
                 from_end, start = False, None
                 if tail is not None:
                     while lines := tail.read():
                         yield lines
                     if not tail.is_of(path):
+                        # Nothing comes after this, but something may have come before the file was replaced.
+                        while lines := tail.read():
+                            yield lines
+                        earlier = tail.inode
                         tail.close()
                         tail = seen = None
             if not wait():
@@ -83,19 +91,29 @@ class Tail:
 
     Attributes:
         offset: the byte up to which it was read.
+        inode: the file's number in its file system.
     """
 
     MARK_BYTES = 64
 
-    def __init__(self, path: Path, offset: int | None) -> None:
+    def __init__(self, path: Path, offset: int | None, earlier: int | None = None) -> None:
         """Open it; without an offset, after its last whole line.
+
+        Args:
+            path: the journal.
+            offset: the byte to begin at.
+            earlier: the inode of a file that was read to its end: where the journal is that file rewritten,
+                begin after those lines.
 
         Raises:
             OSError: it cannot be read.
         """
         # Unbuffered: a buffer would still hold the bytes from before a clear.
         self._file = path.open("rb", buffering=0)
+        self.inode = os.fstat(self._file.fileno()).st_ino
         size = self._file.seek(0, os.SEEK_END)
+        rewritten = None if earlier is None else rewritten_from(self._file.fileno(), earlier)
+        offset = offset if rewritten is None else rewritten.place
         self.offset = last_line_start(self._file.fileno(), size) if offset is None else offset
         self._mark_at, self._mark = 0, b""
         self._remember()
@@ -184,6 +202,50 @@ def lines_backward(descriptor: int, needles: Sequence[bytes], most: int | None =
             yield from _containing(needles, reversed(block[first + 1 : last].split(b"\n")))
     if not torn and end == 0:
         yield from _containing(needles, [b"".join(reversed(rest))])
+
+
+class Rewritten(NamedTuple):
+    """Where a rewritten journal goes on after the lines of the file that it replaced.
+
+    Attributes:
+        place: the byte at which the line begins that says so.
+        replaced_bytes: how long the replaced file was.
+    """
+
+    place: int
+    replaced_bytes: int
+
+
+def rewritten_from(descriptor: int, inode: int) -> Rewritten | None:
+    """Return where a journal goes on after the lines of a file; None if it is not that file rewritten.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    needle = b'"replaced":{"inode":%d,' % inode
+    end = os.lseek(descriptor, 0, os.SEEK_END)
+    while end > 0:
+        start = max(0, end - _BACKWARD_BLOCK)
+        # With the beginning of the block after it, where a needle may end.
+        block = read_at(descriptor, start, end - start + len(needle) - 1)
+        place = len(block)
+        while (place := block.rfind(needle, 0, place)) >= 0:
+            line_start = last_line_start(descriptor, start + place)
+            if (size := _replaced_bytes(descriptor, line_start, inode)) is not None:
+                return Rewritten(line_start, size)
+        end = start
+    return None
+
+
+def _replaced_bytes(descriptor: int, line_start: int, inode: int) -> int | None:
+    line, _, _ = read_at(descriptor, line_start, _LONGEST_MARK).partition(b"\n")
+    event = envelope.parse_line(line) or {}
+    data = event.get("data")
+    replaced = data.get("replaced") if isinstance(data, dict) and fields.is_own(event) else None
+    if not isinstance(replaced, dict) or replaced.get("inode") != inode:
+        return None
+    size = replaced.get("bytes")
+    return size if isinstance(size, int) else None
 
 
 def _containing(needles: Sequence[bytes], lines: Iterable[bytes]) -> Iterator[bytes]:

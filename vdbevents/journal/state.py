@@ -28,6 +28,8 @@ class StateDirectory:
     """The events, one JSON object a line."""
     journal_lock = _File("videodb_events.lock")
     """Held during one append."""
+    rewrite_lock = _File("videodb_rewrite.lock")
+    """Held while journals are rewritten: pruned, forgotten, redacted."""
     torn = _File("videodb_events.torn")
     """Lines that a crash cut short, one on each line."""
     archive = _File("archive")

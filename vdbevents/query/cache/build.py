@@ -10,6 +10,7 @@ import dataclasses
 import os
 import re
 import shutil
+import time
 import zlib
 from collections import deque
 from collections.abc import Callable, Collection, Iterator
@@ -18,6 +19,8 @@ from io import FileIO
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+
+import orjson
 
 from vdbevents.errors import InputError, StorageError
 from vdbevents.journal.files import remove_file, replace_file
@@ -30,6 +33,7 @@ from vdbevents.query.cache.index import (
     Finals,
     Segment,
     folder_of,
+    folders,
     identity,
     is_own,
     is_own_file,
@@ -56,6 +60,7 @@ _MEMORY_MB: Final = 200
 _LOOK_SECONDS: Final = 0.5
 _POLL_SECONDS: Final = 0.05
 _WAIT_SECONDS: Final = 10.0
+_LONG_WAIT_SECONDS: Final = 300.0
 
 
 def seal(
@@ -86,13 +91,11 @@ def seal(
     """
     import duckdb
 
-    try:
-        file = FileIO(journal, "rb")
-    except OSError as error:
-        raise unreadable_journal(journal, error) from None
+    _open(journal).close()
     folder = folder_of(journal, root)
     try:
-        with file, _locked(folder, lambda: progress(load(journal, root).end)):
+        # Opened under the lock: a journal that is being rewritten must not be sealed as it was.
+        with _locked(folder, lambda: progress(load(journal, root).end)), _open(journal) as file:
             # Another process may have sealed it meanwhile.
             cache = _whole(dataclasses.replace(load(journal, root), file=identity(file)))
             progress(cache.end)
@@ -109,6 +112,13 @@ def seal(
             error_id="cache-unwritable",
         ) from error
     return cache
+
+
+def _open(journal: Path) -> FileIO:
+    try:
+        return FileIO(journal, "rb")
+    except OSError as error:
+        raise unreadable_journal(journal, error) from None
 
 
 @contextlib.contextmanager
@@ -150,7 +160,7 @@ def clear(folder: Path, wait_seconds: float = _WAIT_SECONDS) -> int:
     if not os.path.lexists(folder):
         return 0
     if not is_own(folder):
-        raise InputError(f"not removed: {folder} is not a cache", "move it away", error_id="cache-foreign")
+        raise _foreign(folder)
     try:
         with FileLock(folder / "lock", mode=0o600, timeout=wait_seconds):
             freed = size_of(folder)
@@ -161,20 +171,79 @@ def clear(folder: Path, wait_seconds: float = _WAIT_SECONDS) -> int:
         with contextlib.suppress(OSError):
             folder.rmdir()
     except Timeout:
-        raise StorageError(
-            f"the cache {folder} is being written by another process",
-            "try again later, or stop the listener that seals it: vdbevents stop",
-            error_id="cache-busy",
-        ) from None
+        raise _busy(folder) from None
     except FileNotFoundError:
         return 0
     except OSError as error:
-        raise StorageError(
-            f"cannot remove the cache {folder}: {error.strerror}",
-            "check the folder's owner",
-            error_id="cache-unremovable",
-        ) from error
+        raise _unremovable(folder, error) from error
     return freed
+
+
+def _foreign(folder: Path) -> InputError:
+    return InputError(f"not removed: {folder} is not a cache", "move it away", error_id="cache-foreign")
+
+
+def _busy(folder: Path) -> StorageError:
+    return StorageError(
+        f"the cache {folder} is being written by another process",
+        "try again later, or stop the listener that seals it: vdbevents stop",
+        error_id="cache-busy",
+    )
+
+
+def _unremovable(folder: Path, error: OSError) -> StorageError:
+    return StorageError(
+        f"cannot remove the cache {folder}: {error.strerror}",
+        "check the folder's owner",
+        error_id="cache-unremovable",
+    )
+
+
+def caches_of(journal: Path, root: Path) -> list[Path]:
+    """Return the folders of a journal's caches: of its path, and of those that it had before."""
+    own = folder_of(journal, root)
+    try:
+        with FileIO(journal, "rb") as file:
+            number = identity(file)
+    except OSError:
+        return [own]
+    return [own, *(folder for folder in folders(root) if folder != own and _is_of(folder, number))]
+
+
+def _is_of(folder: Path, number: int) -> bool:
+    try:
+        return bool(orjson.loads((folder / "manifest.json").read_bytes())["file"] == number)
+    except (OSError, ValueError, TypeError, KeyError):
+        return False
+
+
+@contextlib.contextmanager
+def withheld(folder: Path, wait_seconds: float = _LONG_WAIT_SECONDS) -> Iterator[None]:
+    """Remove a journal's cache, and keep it from being written again until the end of the context.
+
+    Raises:
+        InputError: it holds files that are not a cache's.
+        StorageError: it cannot be removed, or is still being written.
+    """
+    deadline = time.monotonic() + wait_seconds
+
+    def waiting() -> None:
+        if time.monotonic() > deadline:
+            raise _busy(folder)
+
+    if os.path.lexists(folder) and not is_own(folder):
+        raise _foreign(folder)
+    try:
+        with _locked(folder, waiting):
+            _remove_stale(Cache(folder))
+            yield
+            # Whoever waits for the lock notices that the file is gone.
+            with contextlib.suppress(PermissionError):
+                remove_file(folder / "lock")
+        with contextlib.suppress(OSError):
+            folder.rmdir()
+    except PermissionError as error:
+        raise _unremovable(folder, error) from error
 
 
 def _remove_stale(cache: Cache) -> None:
