@@ -1,5 +1,6 @@
 """Settings and options of all tests."""
 
+import os
 from collections import Counter
 
 import pytest
@@ -8,6 +9,8 @@ from support.patience import patient
 from support.signals import restore_default_signals
 
 restore_default_signals()
+# No test may find a key of this machine's user.
+os.environ["PYTHON_KEYRING_BACKEND"] = "keyring.backends.null.Keyring"
 
 # The time that an example takes depends on the machine's load, not on the program.
 settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])

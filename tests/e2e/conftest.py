@@ -21,7 +21,7 @@ def environ(tmp_path):
     """An environment in which nothing of this machine's user is seen."""
     kept = {
         name: os.environ[name]
-        for name in ("PATH", "SYSTEMROOT", "COVERAGE_PROCESS_START")
+        for name in ("PATH", "SYSTEMROOT", "COVERAGE_PROCESS_START", "PYTHON_KEYRING_BACKEND")
         if name in os.environ
     }
     own = {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache")}

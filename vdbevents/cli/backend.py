@@ -10,7 +10,7 @@ import typer
 from vdbevents.cli.background import BackgroundListener
 from vdbevents.cli.command import LONGEST_CALL_SECONDS, put, reports, silence_stdout
 from vdbevents.cli.diagnostics import Diagnostics, ExitCode
-from vdbevents.cli.options import MessageOptions, StateOptions
+from vdbevents.cli.options import MessageOptions, RecorderOptions
 from vdbevents.cli.pipeline_options import PipelineOptions, RecordingOptions
 from vdbevents.errors import InputError, options_conflict
 
@@ -64,7 +64,7 @@ def backend(
     ] = False,
     pipelines: PipelineOptions,
     new_session: RecordingOptions,
-    options: StateOptions,
+    options: RecorderOptions,
     messages: MessageOptions,
 ) -> ExitCode:
     from vdbevents import cloud
@@ -94,7 +94,7 @@ def backend(
             "leave out --public-url, --tunnel and --host, or require the token",
             error_id="no-auth-not-local",
         )
-    credentials = cloud.credentials_from(environ)
+    credentials = options.credentials
     cloudflared = tunnels.find_cloudflared(environ) if tunnel else None
     state.create()
     observer = messages.diagnostics(Diagnostics)

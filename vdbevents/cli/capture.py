@@ -21,7 +21,7 @@ from vdbevents.cli.command import (
     silence_stdout,
 )
 from vdbevents.cli.diagnostics import Diagnostics, ExitCode, LogFormat, is_terminal
-from vdbevents.cli.options import MessageOptions, StateOptions
+from vdbevents.cli.options import MessageOptions, RecorderOptions
 from vdbevents.cli.pipeline_options import PipelineOptions, RecordingOptions
 from vdbevents.errors import InputError, StorageError
 
@@ -137,7 +137,7 @@ def capture(
     export_timeout: Annotated[
         float, typer.Option(min=0.1, metavar="SECONDS", help="Timeout for the video.")
     ] = 600.0,
-    options: StateOptions,
+    options: RecorderOptions,
     messages: MessageOptions,
 ) -> ExitCode:
     from vdbevents import cloud
@@ -180,7 +180,7 @@ def capture(
         metadata = new_session.parsed_metadata()
         listener = BackgroundListener(state, timeout, observer, options.as_arguments()) if listen else None
         own = own_session.OwnSession(
-            cloud.Account(cloud.credentials_from(environ), _call_seconds(timeout)),
+            cloud.Account(options.credentials, _call_seconds(timeout)),
             new_session.end_user,
             collection_id=new_session.collection,
             metadata=metadata,

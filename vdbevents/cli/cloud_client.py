@@ -34,11 +34,9 @@ class Service:
         Raises:
             InputError, ServiceRefusedError: the timeout, the address or the key is invalid.
         """
-        from vdbevents import cloud
-
         require_finite(timeout=options.timeout)
         self.seconds = options.timeout
-        self._credentials = cloud.credentials_from(options.environ)
+        self._credentials = options.credentials
         self._deadline = self._call_deadline = time.monotonic() + self.seconds
 
     @property

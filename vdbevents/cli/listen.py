@@ -11,7 +11,7 @@ import typer
 
 from vdbevents.cli.command import LONGEST_CALL_SECONDS, reports, require_finite, silence_stdout
 from vdbevents.cli.diagnostics import Diagnostics, ExitCode
-from vdbevents.cli.options import MessageOptions, StateOptions
+from vdbevents.cli.options import MessageOptions, RecorderOptions
 
 if TYPE_CHECKING:
     from vdbevents.cloud import Credentials
@@ -83,7 +83,7 @@ def listen(
     seal: Annotated[
         bool, typer.Option(help="Seal old parts of the journal into the cache, so that queries stay fast.")
     ] = True,
-    options: StateOptions,
+    options: RecorderOptions,
     messages: MessageOptions,
 ) -> ExitCode:
     from vdbevents import cloud
@@ -93,7 +93,7 @@ def listen(
     manager = ServiceManager.take_from(os.environ)
     require_finite(**{name: arguments[name] for name in _NUMBERS})
     state = options.state
-    credentials = cloud.credentials_from(options.environ)
+    credentials = options.credentials
     state.create()
     if daemon:
         from vdbevents.cli.background import start_detached

@@ -26,6 +26,7 @@ from vdbevents.cli.diagnostics import Color, Diagnostics, LogFormat, wants_colou
 from vdbevents.errors import InputError
 
 if TYPE_CHECKING:
+    from vdbevents.cloud import Credentials
     from vdbevents.journal.state import StateDirectory
 
 _Diagnostics = TypeVar("_Diagnostics", bound=Diagnostics)
@@ -197,6 +198,35 @@ class EnvironmentOptions(OptionGroup):
         return [f"--cwd={(self.cwd or Path()).absolute()}", *file]
 
 
+class KeyOptions(EnvironmentOptions):
+    """The options of every command that needs the API key."""
+
+    key_file: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Read the API key from this file, which nobody else may be able to read.",
+            show_default="VIDEO_DB_API_KEY, else the system's keyring",
+        ),
+    ] = None
+
+    @cached_property
+    def credentials(self) -> "Credentials":
+        """The API key and the address of the API.
+
+        Raises:
+            VdbeventsError: as `cloud.credentials_from`.
+        """
+        from vdbevents import cloud
+
+        return cloud.credentials_from(self.environ, self.key_file)
+
+    def as_arguments(self) -> list[str]:
+        """Return these options for the command line of another process, which may run elsewhere."""
+        file = [] if self.key_file is None else [f"--key-file={self.key_file.absolute()}"]
+        return [*super().as_arguments(), *file]
+
+
 class StateOptions(EnvironmentOptions):
     """A state directory, as an argument."""
 
@@ -206,6 +236,10 @@ class StateOptions(EnvironmentOptions):
     def state(self) -> "StateDirectory":
         """The state directory."""
         return self.state_at(self.directory)
+
+
+class RecorderOptions(StateOptions, KeyOptions):
+    """A state directory to record into, and the API key."""
 
 
 class JournalOptions(EnvironmentOptions):
@@ -244,7 +278,7 @@ class MessageOptions(OptionGroup):
         return kind(log_format=self.log_format, colour=colour, quiet=self.quiet)
 
 
-class CloudOptions(EnvironmentOptions):
+class CloudOptions(KeyOptions):
     """The options of a command that calls VideoDB."""
 
     as_json: JsonOption = False

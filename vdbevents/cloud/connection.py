@@ -6,18 +6,16 @@ import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 from urllib.parse import urlsplit
 
+from vdbevents.cloud.key_sources import find_key
 from vdbevents.cloud.proxies import proxy_for
-from vdbevents.errors import InputError, ServiceRefusedError
+from vdbevents.errors import InputError
 
 DEFAULT_BASE_URL = "https://api.videodb.io"
-KEY_HINT = (
-    "get a key at https://console.videodb.io, then export VIDEO_DB_API_KEY=sk-… "
-    "or put VIDEO_DB_API_KEY=sk-… into a .env file in the current directory"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,26 +26,19 @@ class Credentials:
     base_url: str = DEFAULT_BASE_URL
 
 
-def credentials_from(environ: Mapping[str, str]) -> Credentials:
-    """Return the key from `VIDEO_DB_API_KEY`, and the base URL.
+def credentials_from(environ: Mapping[str, str], key_file: Path | None = None) -> Credentials:
+    """Return the key that `find_key` finds, and the base URL.
 
     Raises:
         ServiceRefusedError: the key is missing or malformed.
-        InputError: the base URL is malformed, or its proxy cannot be used.
+        ServiceUnreachableError: the keyring that may have the key is locked.
+        InputError: the base URL is malformed, its proxy or the key's file cannot be used.
     """
-    key = environ.get("VIDEO_DB_API_KEY", "").strip()
-    if not key:
-        raise ServiceRefusedError("VIDEO_DB_API_KEY is not set", KEY_HINT, error_id="key-missing")
-    if not (key.isascii() and key.isprintable()) or " " in key:
-        raise ServiceRefusedError(
-            "VIDEO_DB_API_KEY: not an API key, it has spaces, control or non-ASCII characters",
-            KEY_HINT,
-            error_id="key-invalid",
-        )
-    credentials = Credentials(key, base_url_from(environ))
+    base_url = base_url_from(environ)
+    found = find_key(environ, base_url, key_file)
     # Now: a listener would retry for ever.
-    proxy_for(credentials.base_url)
-    return credentials
+    proxy_for(base_url)
+    return Credentials(found.key, base_url)
 
 
 def base_url_from(environ: Mapping[str, str]) -> str:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any, Final, TypeVar
 
 from vdbevents.cloud.backoff import Backoff
-from vdbevents.cloud.connection import KEY_HINT
+from vdbevents.cloud.key_sources import KEY_HINT
 from vdbevents.errors import InputError, ServiceRefusedError, ServiceUnreachableError, VdbeventsError
 
 LONGEST_RETRY_AFTER_SECONDS: Final = 3600.0
