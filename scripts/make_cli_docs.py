@@ -57,6 +57,8 @@ ENVIRONMENT = {
 NOTE_ON_ENVIRONMENT = """\
 A variable that the environment does not set may be in a `.env` file:
 the one in the current directory, or the one that `--cwd` or `--env-file` names.
+Unless `--env-file` names it, such a file cannot name a capture runtime, nor change the service's
+address for a key that is not from there.
 `XDG_CACHE_HOME` and the defaults of options are read from the real environment only:
 see [configuration](configuration.md)."""
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from vdbevents.errors import InputError
-from vdbevents.journal.state import locate_state
+from vdbevents.journal.state import home_directory, locate_state
 from vdbevents.query.byte_ranges import Closeable
 
 if TYPE_CHECKING:
@@ -36,10 +36,12 @@ def open(path: str | os.PathLike[str] | None = None) -> "OpenJournal":  # noqa: 
     Raises:
         InputError: there is no journal.
     """
+    if path is not None and not os.fspath(path):
+        raise InputError("the path is empty", "name a state directory or a file", error_id="path-missing")
     argument = None if path is None else Path(path)
     if argument is not None and argument.is_file():
         return OpenJournal(argument)
-    journal = locate_state(argument, os.environ, Path.home()).journal
+    journal = locate_state(argument, os.environ, home_directory()).journal
     if not journal.is_file():
         raise InputError(
             f"no journal in {journal.parent}",

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import stat
 import subprocess
 import time
@@ -426,6 +427,47 @@ def test_ctrl_c_ends_the_backend(backend, state):
 
     assert serving.ends() == 130
     assert not backend_runs(state)
+
+
+def test_a_second_signal_leaves_neither_the_listener_nor_the_tunnel(backend, state, environ, tmp_path):
+    program = tmp_path / "bin" / "cloudflared"
+    program.parent.mkdir()
+    program.write_text(CLOUDFLARED)
+    program.chmod(0o755)
+    serving = backend("--tunnel", environ={**environ, "PATH": f"{program.parent}:{environ['PATH']}"})
+    port = serving.own("backend.serving")[0]["port"]
+    assert serving.url
+    serving.url = f"http://127.0.0.1:{port}"
+    serving.init_session()
+    eventually(lambda: listener_runs(state))
+    tunnel = int((tmp_path / "cloudflared.calls").read_text().split()[0])
+    with socket.create_connection(("127.0.0.1", port), PATIENCE) as unfinished:
+        # It is waited for at the end: the second signal finds the backend before it ends what it started.
+        unfinished.sendall(b"POST /webhook/%s HTTP/1.1\r\n" % serving.secret.encode())
+        unfinished.sendall(b"Host: x\r\nContent-Length: 9\r\n\r\n")
+        serving.process.send_signal(signal.SIGTERM)
+
+        def is_closed():
+            try:
+                socket.create_connection(("127.0.0.1", port), PATIENCE).close()
+            except ConnectionRefusedError:
+                return True
+            return False
+
+        eventually(is_closed)
+        serving.process.send_signal(signal.SIGTERM)
+        assert serving.ends() == 128 + signal.SIGTERM
+
+    eventually(lambda: not listener_runs(state))
+    eventually(lambda: not is_running(tunnel))
+
+
+def is_running(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 CLOUDFLARED = """#!/bin/sh

@@ -28,6 +28,7 @@ from support.processes import (
 
 from vdbevents import __version__
 from vdbevents.cli.demo import _started
+from vdbevents.journal import locks
 from vdbevents.journal.locks import listener_pid, listener_runs
 from vdbevents.journal.state import StateDirectory
 
@@ -428,6 +429,13 @@ def test_stop_never_signals_a_process_that_is_not_a_listener(state, environ):
         assert done.returncode == 3
         assert error_id_in(done.stderr) == "listener-not-running"
         assert f"vdbevents listen {state.path}" in done.stderr
+        # A listener of another container holds the lock; its PID is somebody else's here.
+        lock = locks.ProcessLock(state.listener_lock, lambda: locks.already_listening(state))
+        done = run(["stop", state.path], environ)
+        lock.release()
+        assert done.returncode == 3
+        assert error_id_in(done.stderr) == "listener-elsewhere"
+        assert "kill" not in done.stderr
         assert foreign.poll() is None
     finally:
         foreign.kill()

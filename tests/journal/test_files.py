@@ -33,6 +33,46 @@ def test_a_state_file_that_could_not_be_replaced_leaves_nothing_behind(state, mo
     assert list(state.path.iterdir()) == []
 
 
+def test_a_planted_link_is_replaced_and_not_followed(state, tmp_path):
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    planted = state.path / f".{state.ws_id.name}.tmp"
+    planted.symlink_to(victim)
+
+    files.replace_file(state.ws_id, b"ws-1")
+
+    assert victim.read_text() == "precious"
+    assert state.ws_id.read_bytes() == b"ws-1"
+    assert not state.ws_id.is_symlink()
+
+
+def test_what_a_crash_left_of_a_file_is_replaced(state):
+    left = state.path / f".{state.ws_id.name}.tmp"
+    left.write_text("a longer content than the new one")
+    left.chmod(0o666)
+
+    files.replace_file(state.ws_id, b"ws-1")
+
+    assert state.ws_id.read_bytes() == b"ws-1"
+    assert stat.S_IMODE(state.ws_id.stat().st_mode) == 0o600
+
+
+def test_all_new_folders_of_a_path_are_private_whatever_the_umask(tmp_path):
+    tmp_path.chmod(0o755)
+    before = os.umask(0)
+    try:
+        files.make_private(tmp_path / "a" / "b" / "c")
+        files.make_private(tmp_path / "a" / "b")
+    finally:
+        os.umask(before)
+
+    folders = [tmp_path, tmp_path / "a", tmp_path / "a" / "b", tmp_path / "a" / "b" / "c"]
+    assert [stat.S_IMODE(it.stat().st_mode) for it in folders] == [0o755, 0o700, 0o700, 0o700]
+    (tmp_path / "file").touch()
+    with pytest.raises(FileExistsError):
+        files.make_private(tmp_path / "file")
+
+
 def capture_lock(state):
     return locks.ProcessLock(state.capture_lock, lambda: locks.already_capturing(state))
 

@@ -1,5 +1,6 @@
 """Locks show which programs run on a state directory, and guard changes of its files."""
 
+import errno
 import multiprocessing
 import os
 import signal
@@ -69,6 +70,53 @@ def test_an_unusable_lock_is_an_error_with_a_hint(state):
         listener_lock(state)
     assert raised.value.error_id == "state-file-unusable"
     assert raised.value.hint
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_is_an_error_and_not_a_listener(state, monkeypatch, number):
+    fcntl = pytest.importorskip("fcntl")
+    state.listener_lock.touch()
+
+    def refuse(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    for ask in (lambda: locks.listener_runs(state), lambda: listener_lock(state)):
+        with pytest.raises(InputError, match=os.strerror(number)) as raised:
+            ask()
+        assert raised.value.error_id == "locks-unavailable"
+        assert "local disk" in raised.value.hint
+
+
+def test_a_lock_that_never_answers_is_given_up(state, monkeypatch):
+    fcntl = pytest.importorskip("fcntl")
+    state.listener_lock.touch()
+    answer = threading.Event()
+    monkeypatch.setattr(fcntl, "flock", lambda *_: answer.wait(PATIENCE))
+    monkeypatch.setattr(locks, "LOCK_PATIENCE_SECONDS", 0.05)
+    try:
+        for ask in (lambda: locks.listener_runs(state), lambda: listener_lock(state)):
+            with pytest.raises(InputError, match=os.strerror(errno.ETIMEDOUT)):
+                ask()
+    finally:
+        answer.set()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells which files a process has open")
+def test_only_the_process_that_has_a_lock_s_file_open_is_taken_for_its_holder(state):
+    lock = listener_lock(state)
+    stranger = subprocess.Popen(["sleep", "600"])
+    try:
+        assert locks.holds(os.getpid(), state.listener_lock)
+        assert locks.holds(stranger.pid, state.listener_lock) is False
+        assert locks.holds(2**22 + 1, state.listener_lock) is False
+        assert locks.holds(os.getpid(), state.capture_lock) is False
+        files.replace_file(state.capture_pid, str(stranger.pid).encode())
+        assert "kill" not in locks.already_capturing(state).hint
+    finally:
+        stranger.kill()
+        stranger.wait()
+        lock.release()
 
 
 HOLD = """

@@ -8,7 +8,7 @@ from support.journals import LINE, open_journal
 
 from vdbevents.errors import InputError
 from vdbevents.journal import files
-from vdbevents.journal.state import StateDirectory, locate_state
+from vdbevents.journal.state import StateDirectory, home_directory, locate_state
 
 
 def test_an_argument_names_the_directory_before_the_environment_does():
@@ -22,6 +22,25 @@ def test_an_argument_names_the_directory_before_the_environment_does():
 
 def test_a_relative_xdg_state_home_is_ignored_as_its_specification_says():
     assert locate_state(None, {"XDG_STATE_HOME": "x"}, Path("/h")).path == Path("/h/.local/state/videodb")
+
+
+def test_without_a_home_directory_one_must_be_named(monkeypatch):
+    def refuse():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", refuse)
+    monkeypatch.setattr(Path, "expanduser", lambda path: refuse() if str(path).startswith("~") else path)
+    home = home_directory()
+
+    assert home is None
+    assert locate_state(Path("/arg"), {}, home).path == Path("/arg")
+    assert locate_state(None, {"VIDEODB_EVENTS_DIR": "/env"}, home).path == Path("/env")
+    assert locate_state(None, {"XDG_STATE_HOME": "/xdg"}, home).path == Path("/xdg/videodb")
+    for argument in (None, Path("~/state")):
+        with pytest.raises(InputError) as raised:
+            locate_state(argument, {}, home)
+        assert raised.value.error_id == "home-missing"
+        assert "VIDEODB_EVENTS_DIR" in raised.value.hint
 
 
 def test_a_new_directory_is_private_and_an_old_one_keeps_its_mode(tmp_path):

@@ -69,3 +69,9 @@ class ListenerKeeper:
             )
         elif await asyncio.to_thread(self.listener.stop, seconds):
             self.say("stopped the listener that was started for this")
+
+    def drop(self, active: Collection[str]) -> None:
+        """Signal the listener to end if it was started here, without waiting, unless a session is active."""
+        if not active:
+            with contextlib.suppress(VdbeventsError):
+                self.listener.stop(0)

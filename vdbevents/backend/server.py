@@ -130,17 +130,18 @@ class _Server:
         self._writer = cloud.DaemonThreads(most=1)
         self._public_url = options.public_url
         self._reported = ""
+        self._tunnel: Tunnel | None = None
 
     async def run(self) -> signal.Signals:
         loop = self._loop = asyncio.get_running_loop()
         loop.set_default_executor(cloud.DaemonThreads())
         self._signal: asyncio.Future[signal.Signals] = loop.create_future()
+        self._supervisor = Supervisor(self._options.sessions, self._say, self._journal.append)
         self._handle_signals(loop)
         endpoint = _bind(self._options.host, self._options.port)
         port = endpoint.getsockname()[1]
         self._local_url = _url_of(self._options.host, port)
         try:
-            self._supervisor = Supervisor(self._options.sessions, self._say, self._journal.append)
             serving = {"pid": os.getpid(), "version": __version__, "port": port}
             try:
                 await self._supervisor.restore(serving)
@@ -160,6 +161,7 @@ class _Server:
     def _handle_signals(self, loop: asyncio.AbstractEventLoop) -> None:
         def interrupt(number: int) -> None:
             if self._signal.done():
+                self._drop()
                 os._exit(128 + number)
             self._signal.set_result(signal.Signals(number))
 
@@ -168,6 +170,12 @@ class _Server:
                 loop.add_signal_handler(number, interrupt, number)
             except NotImplementedError:  # Windows' event loop has no signal handlers
                 signal.signal(number, lambda n, _: loop.call_soon_threadsafe(interrupt, n))
+
+    def _drop(self) -> None:
+        """End what was started, without waiting: nothing must outlive a second signal."""
+        if self._tunnel is not None:
+            self._tunnel.drop()
+        self._supervisor.drop()
 
     async def _serve(self, endpoint: socket.socket) -> None:
         from uvicorn.server import ServerState
@@ -183,8 +191,8 @@ class _Server:
         alive = self._options.manager.keep_alive(partial(loop.run_in_executor, self._writer))
         background = [loop.create_task(self._supervisor.run()), loop.create_task(alive)]
         if self._options.cloudflared is not None:
-            tunnel = Tunnel(self._options.cloudflared, self._local_url, self._say, self._take_address)
-            background.append(loop.create_task(tunnel.run()))
+            self._tunnel = Tunnel(self._options.cloudflared, self._local_url, self._say, self._take_address)
+            background.append(loop.create_task(self._tunnel.run()))
             loop.call_later(_TUNNEL_SECONDS, self._report_missing_address)
         else:
             self._public_url = self._public_url or self._local_url

@@ -146,7 +146,14 @@ class Supervisor:
 
     async def close(self, seconds: float) -> None:
         """Stop the listener that was started for this, unless a session is still active."""
-        await self._listener.close([session.id for session in self._sessions if session.is_active], seconds)
+        await self._listener.close(self._active(), seconds)
+
+    def drop(self) -> None:
+        """Signal that listener to end, without waiting; under the same condition."""
+        self._listener.drop(self._active())
+
+    def _active(self) -> list[str]:
+        return [session.id for session in self._sessions if session.is_active]
 
     async def _record(self, event: str, data: Mapping[str, Any]) -> None:
         record = envelope.own_record(event, data, files.wall_ms())

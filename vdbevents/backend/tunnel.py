@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -56,6 +56,7 @@ class Tunnel:
         say: shows messages.
         on_address: called with each new URL, and with "" when it is gone.
         first_pause: seconds before the first restart.
+        running: the process, while it runs.
     """
 
     command: Path
@@ -63,6 +64,7 @@ class Tunnel:
     say: Reporter
     on_address: Callable[[str], None]
     first_pause: float = _FIRST_PAUSE_SECONDS
+    running: list[asyncio.subprocess.Process] = field(default_factory=list, init=False)
 
     async def run(self) -> None:
         """Run the program, again and again, until cancelled; end it then."""
@@ -91,11 +93,18 @@ class Tunnel:
             env={name: value for name, value in os.environ.items() if name != "VIDEO_DB_API_KEY"},
             **_own_group(),
         )
+        self.running.append(process)
         try:
             await self._read_address(process)
             return f"ended (exit code {await process.wait()})"
         finally:
             await asyncio.shield(_end(process))
+            self.running.remove(process)
+
+    def drop(self) -> None:
+        """Ask the program to end, without waiting."""
+        for process in self.running:
+            _signal(process, signal.SIGTERM)
 
     async def _read_address(self, process: asyncio.subprocess.Process) -> None:
         """Read all output, so that the program never blocks; the first address in it is the tunnel's."""
@@ -123,11 +132,15 @@ async def _end(process: asyncio.subprocess.Process) -> None:
     for number in (signal.SIGTERM, getattr(signal, "SIGKILL", signal.SIGTERM)):
         if process.returncode is not None:
             return
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            if sys.platform == "win32":
-                process.terminate()
-            else:
-                os.killpg(process.pid, number)
+        _signal(process, number)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_FAREWELL_SECONDS):
                 await process.wait()
+
+
+def _signal(process: asyncio.subprocess.Process, number: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        if sys.platform == "win32":
+            process.terminate()
+        else:
+            os.killpg(process.pid, number)

@@ -46,6 +46,23 @@ def run() -> None:
         app()
     except KeyboardInterrupt:
         sys.exit(ExitCode.INTERRUPTED)
+    except OSError as error:
+        # What click prints by itself: the help, the version.
+        sys.exit(_refuse_output(error))
+
+
+def _refuse_output(error: OSError) -> ExitCode:
+    from vdbevents.cli.command import exhaustion, silence_stdout
+    from vdbevents.cli.diagnostics import Diagnostics
+
+    exhausted = exhaustion(error)
+    if exhausted is None:
+        raise error
+    silence_stdout()
+    diagnostics = Diagnostics()
+    diagnostics.error(exhausted)
+    diagnostics.flush()
+    return ExitCode.STORAGE
 
 
 def whole_app() -> typer.Typer:

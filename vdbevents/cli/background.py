@@ -12,10 +12,11 @@ from typing import Any
 
 from vdbevents.cli.diagnostics import Diagnostics, ExitCode, error_of
 from vdbevents.errors import InputError, ListenerStateError, ServiceUnreachableError
-from vdbevents.journal.locks import already_listening, listener_pid, listener_runs
+from vdbevents.journal.locks import already_listening, holds, listener_pid, listener_runs
 from vdbevents.journal.state import StateDirectory
 
 _POLL_SECONDS = 0.05
+_PID_SECONDS = 1.0
 _TERMINATE_SECONDS = 8.0
 
 
@@ -199,22 +200,20 @@ def stop_listener(state: StateDirectory, timeout: float) -> str:
     """Terminate the listener of a directory, wait for its end, and return a message that says so.
 
     Raises:
-        ListenerStateError: none runs, or it did not end in time.
+        ListenerStateError: none runs, its process is not here, or it did not end in time.
     """
-    pid = listener_pid(state)
     if not listener_runs(state):
         raise ListenerStateError(
             f"no listener is running on {state.path}",
             f"start one with: vdbevents listen {state.path}",
             error_id="listener-not-running",
         )
-    if pid is None:
-        raise ListenerStateError(
-            f"a listener is running on {state.path}, but {state.ws_pid.name} has no PID",
-            "find its process and send it SIGTERM",
-            error_id="listener-pid-missing",
-        )
     started = time.monotonic()
+    # A listener that is just starting has not yet replaced the PID of the last one.
+    while (pid := listener_pid(state)) is None or holds(pid, state.listener_lock) is False:
+        if time.monotonic() - started > _PID_SECONDS or not listener_runs(state):
+            raise _is_elsewhere(state, pid)
+        time.sleep(_POLL_SECONDS)
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGTERM)
     while listener_runs(state):
@@ -222,6 +221,20 @@ def stop_listener(state: StateDirectory, timeout: float) -> str:
             raise _still_runs(pid, timeout)
         time.sleep(_POLL_SECONDS)
     return f"stopped the listener (PID {pid}) after {time.monotonic() - started:.1f} s"
+
+
+def _is_elsewhere(state: StateDirectory, pid: int | None) -> ListenerStateError:
+    if pid is None:
+        return ListenerStateError(
+            f"a listener is running on {state.path}, but {state.ws_pid.name} has no PID",
+            "find its process and send it SIGTERM",
+            error_id="listener-pid-missing",
+        )
+    return ListenerStateError(
+        f"a listener is running on {state.path}, but PID {pid} is another process here, or another user's",
+        "stop it where it runs, in its container or on its machine, and as its user: vdbevents stop",
+        error_id="listener-elsewhere",
+    )
 
 
 def _still_runs(pid: int, seconds: float) -> ListenerStateError:

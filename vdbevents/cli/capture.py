@@ -157,6 +157,7 @@ def capture(
     )
     observer = messages.diagnostics(_CaptureObserver)
     environ = options.environ
+    has_token = backend_token_file is not None or bool(os.environ.get("VDBEVENTS_BACKEND_TOKEN"))
     make: Callable[[CaptureOptions, CaptureObserver], recording.SessionRecording]
     if backend is not None:
         _refuse_backend_options(context)
@@ -191,7 +192,7 @@ def capture(
         make = partial(own_session.OwnRecording, own)
     plan = capture_context.CaptureOptions(
         directory=state,
-        base_url=cloud.base_url_from(environ),
+        base_url=options.service_address("the session's token", from_file=not has_token),
         runtime=runtime_of(environ),
         wanted=wanted,
         require_all=require_all,
@@ -313,7 +314,8 @@ def prepare_for_runtime() -> None:
 def runtime_of(environ: "Mapping[str, str]") -> Path | None:
     """Return the capture runtime that the environment names instead of VideoDB's."""
     named = environ.get("VDBEVENTS_CAPTURE_RUNTIME")
-    return Path(named).expanduser() if named else None
+    # Without a home directory the text stays as it is.
+    return Path(os.path.expanduser(named)) if named else None  # noqa: PTH111
 
 
 class _CaptureObserver(Diagnostics):

@@ -1,6 +1,7 @@
 """Helpers of all commands: exit codes, Ctrl-C, checks of options, output."""
 
 import contextlib
+import errno
 import functools
 import json
 import math
@@ -15,11 +16,12 @@ import typer
 
 from vdbevents.cli.diagnostics import Diagnostics, ExitCode, LogFormat, exit_code_of
 from vdbevents.cli.options import expand_groups
-from vdbevents.errors import InputError, VdbeventsError
+from vdbevents.errors import InputError, StorageError, VdbeventsError
 
 LONGEST_CALL_SECONDS: Final = 20.0
 """The time limit of one call of the service."""
 
+_FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 _SHORTEST_TOKEN_MS: Final = 60_000
 _LONGEST_TOKEN_MS: Final = 10 * 366 * 86_400_000
 
@@ -45,13 +47,50 @@ def reports(command: Callable[..., ExitCode | None]) -> Callable[..., None]:
             silence_stdout()
         except typer.Exit:
             raise
-        except Exception:  # noqa: BLE001 - an unexpected exception is reported as a bug
-            diagnostics.bug()
-            code = ExitCode.BUG
+        except Exception as error:  # noqa: BLE001 - an unexpected exception is reported as a bug
+            code = _report(error, diagnostics)
         diagnostics.flush()
         raise typer.Exit(code)
 
     return wrapped
+
+
+def _report(error: Exception, diagnostics: Diagnostics) -> ExitCode:
+    """Report an exception that no command expects: the machine has run out of something, or it is a bug."""
+    exhausted = exhaustion(error)
+    if exhausted is None:
+        diagnostics.bug()
+        return ExitCode.BUG
+    silence_stdout()
+    diagnostics.error(exhausted)
+    return exit_code_of(exhausted)
+
+
+def unwritable_output(error: OSError) -> StorageError:
+    """Return the error of a file, or of stdout, that takes no more."""
+    return StorageError(
+        f"writing failed on {error.filename or 'the output'}: {error.strerror or error}",
+        "free some space, or write to another disk",
+        error_id="output-unwritable",
+    )
+
+
+def exhaustion(error: BaseException) -> StorageError | None:
+    """Return the error to report where the disk, the memory or the threads of a machine are used up."""
+    if isinstance(error, OSError) and error.errno in _FULL:
+        return unwritable_output(error)
+    # Python has no class of its own for it.
+    if isinstance(error, RuntimeError) and str(error) == "can't start new thread":
+        return StorageError(
+            "cannot start a thread: this user or container may have no more",
+            "end other programs, or raise the limit: ulimit -u",
+            error_id="threads-exhausted",
+        )
+    if isinstance(error, MemoryError):
+        return StorageError(
+            "out of memory", "end other programs, or ask for less", error_id="memory-exhausted"
+        )
+    return None
 
 
 @contextlib.contextmanager

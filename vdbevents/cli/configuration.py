@@ -84,9 +84,25 @@ class ConfiguredGroup(TyperGroup):
     """The program: its commands take defaults from the file and the environment."""
 
     def main(self, *arguments: Any, **extra: Any) -> Any:  # noqa: ANN401 - click's signature
+        _refuse_empty_paths(self)
         configuration = gather(self, os.environ)
         defaults = _apply(self, configuration)
         return super().main(*arguments, default_map=defaults, obj=configuration, **extra)
+
+
+def _refuse_empty_paths(group: TyperGroup) -> None:
+    """Make an empty path an error: Python takes it for the current directory, but a script has lost it."""
+    for _, command in _commands_of(group):
+        for parameter in command.params:
+            if parameter.type.name == "path":
+                convert = functools.partial(_path, parameter.type.convert, parameter.type.fail)
+                parameter.type.convert = convert  # type: ignore[method-assign]
+
+
+def _path(convert: Callable[..., Any], fail: Callable[..., NoReturn], value: Any, *where: Any) -> Any:  # noqa: ANN401 - click's
+    if value == "":
+        fail("the path is empty; for the current directory write .", *where)
+    return convert(value, *where)
 
 
 def is_silent(environ: Mapping[str, str]) -> bool:

@@ -31,6 +31,7 @@ from vdbevents.terminal import cut, harmless
 _WAITING_LINES = 2000
 _FLUSH_SECONDS = 2.0
 _LONGEST_SHOWN = 2000
+_LONGEST_LABEL = 30
 
 
 class ExitCode(IntEnum):
@@ -153,7 +154,7 @@ class Diagnostics:
             fields = {"level": "event", "channel": record.channel, "source": source, "message": text}
             self._put(_json_line(received_ms, fields))
             return
-        label = f"{source or record.channel:<15}"
+        label = f"{_label(source or record.channel):<15}"
         clock = time.strftime("%H:%M:%S", time.localtime(received_ms / 1000))
         text = harmless(text)
         if self._width:
@@ -199,7 +200,13 @@ class Diagnostics:
     def _put(self, text: str) -> None:
         if self._thread is None:
             self._thread = threading.Thread(target=self._write_waiting, name="diagnostics", daemon=True)
-            self._thread.start()
+            try:
+                self._thread.start()
+            except RuntimeError:  # no more threads: better late than never
+                self._thread = None
+                with contextlib.suppress(OSError, ValueError):
+                    self._write(text)
+                return
         try:
             self._waiting.put_nowait(text)
         except queue.Full:
@@ -220,6 +227,11 @@ class Diagnostics:
         rest = text.encode(self._stream.encoding or "utf-8", "replace")
         while rest:
             rest = rest[os.write(self._stream.fileno(), rest) :]
+
+
+def _label(name: str) -> str:
+    """Return a source or a channel, which may be any text that was sent, as it begins a line."""
+    return cut(harmless(name[:_LONGEST_LABEL]), _LONGEST_LABEL)
 
 
 def _json_line(at_ms: int, fields: Mapping[str, Any]) -> str:

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from vdbevents.cli.command import reports
+from vdbevents.cli.command import reports, unwritable_output
 from vdbevents.errors import InputError
 
 HELP = """Imitate VideoDB's cloud on this machine, to test without a key.
@@ -92,10 +92,17 @@ def emulator(
     def announce(url: str) -> None:
         runtime = installed_path()
         setting = "" if runtime is None else f"\nVDBEVENTS_CAPTURE_RUNTIME={runtime}"
-        print(f"VIDEO_DB_API={url}\nVIDEO_DB_API_KEY={api_key}{setting}", flush=True)
+        try:
+            print(f"VIDEO_DB_API={url}\nVIDEO_DB_API_KEY={api_key}{setting}", flush=True)
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise unwritable_output(error) from error
 
     try:
         serve(settings, announce)
+    except BrokenPipeError:
+        raise
     except OSError as error:
         raise InputError(
             f"cannot serve on port {port}: {error.strerror or error}",

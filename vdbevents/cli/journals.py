@@ -132,6 +132,7 @@ def _journal(source: JournalSource, name: str, folder: Path) -> "HostJournal":
 
 def _in_directory(text: str) -> JournalSource:
     host, text = _split(text)
+    _refuse_empty("--dir", text)
     path = Path(text)
     if path.is_file():
         raise InputError(
@@ -142,6 +143,7 @@ def _in_directory(text: str) -> JournalSource:
 
 def _of_files(text: str) -> list[JournalSource]:
     host, text = _split(text)
+    _refuse_empty("--file", text)
     if Path(text).is_dir():
         raise InputError(f"--file: not a file, got {text}", f"use --dir {text}", error_id="file-invalid")
     if Path(text) == _STDIN or os.path.lexists(text):
@@ -152,6 +154,15 @@ def _of_files(text: str) -> list[JournalSource]:
     if glob.has_magic(text):
         hint = f"list the files with `ls {Path(text).parent}`"
     raise InputError(f"--file: no such file, got {text}", hint, error_id="file-missing")
+
+
+def _refuse_empty(option: str, text: str) -> None:
+    if not text:
+        raise InputError(
+            f"{option}: the path is empty",
+            "name a path; for the current directory write .",
+            error_id="path-missing",
+        )
 
 
 def _split(text: str) -> tuple[str | None, str]:

@@ -159,13 +159,39 @@ class EnvironmentOptions(OptionGroup):
             raise InputError(
                 message, "make it a readable UTF-8 file", error_id="env-file-unreadable"
             ) from None
+        if self.env_file is None:
+            # A folder that somebody else has filled must not name a program to run.
+            values.pop("VDBEVENTS_CAPTURE_RUNTIME", None)
         return {**{name: value for name, value in values.items() if value is not None}, **os.environ}
+
+    def service_address(self, secret: str, *, from_file: bool) -> str:
+        """Return the service's address.
+
+        Args:
+            secret: what will be sent there, as a message names it.
+            from_file: whether it is from the `.env`, too, if it is from one.
+
+        Raises:
+            InputError: the address is malformed; or a `.env` that nobody named changes it, and the secret is
+                not from there.
+        """
+        from vdbevents import cloud
+
+        address = cloud.base_url_from(self.environ)
+        if self.env_file is None and not from_file and address != cloud.base_url_from(os.environ):
+            path, target = (self.cwd or Path()) / ".env", cloud.shown_address(address)
+            raise InputError(
+                f"{path}: {secret}, which is not from there, would be sent to {target}",
+                f"if you trust it, name it: --env-file {path}",
+                error_id="env-file-redirects",
+            )
+        return address
 
     def state_at(self, directory: Path | None) -> "StateDirectory":
         """Return the state directory that an argument names, else the environment."""
-        from vdbevents.journal.state import locate_state
+        from vdbevents.journal.state import home_directory, locate_state
 
-        return locate_state(directory, self.environ, Path.home())
+        return locate_state(directory, self.environ, home_directory())
 
     def journal_at(
         self, path: Path | None, *, hint: str = "name a state directory, or the file of a journal"
@@ -215,10 +241,14 @@ class KeyOptions(EnvironmentOptions):
         """The API key and the address of the API.
 
         Raises:
+            InputError: a `.env` that nobody named would have the key sent elsewhere.
             VdbeventsError: as `cloud.credentials_from`.
         """
         from vdbevents import cloud
 
+        # The keyring has a key for each address.
+        is_outside = self.key_file is not None or bool(os.environ.get("VIDEO_DB_API_KEY"))
+        self.service_address("the API key", from_file=not is_outside)
         return cloud.credentials_from(self.environ, self.key_file)
 
     def as_arguments(self) -> list[str]:

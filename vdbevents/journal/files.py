@@ -11,6 +11,7 @@ from typing import Any
 from vdbevents.errors import InputError
 
 _BLOCK = 1 << 16
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
 
 
 def wall_ms() -> int:
@@ -24,9 +25,11 @@ def replace_file(path: Path, content: bytes) -> None:
     Raises:
         OSError: the file is unchanged.
     """
-    # Each file has one writer at a time, so one temporary name is enough.
+    # Each file has one writer at a time, so one temporary name is enough. What is there was left by a crash,
+    # or is a link that leads elsewhere: it is removed, never written to.
     unfinished = path.with_name(f".{path.name}.tmp")
-    descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    remove_file(unfinished)
+    descriptor = os.open(unfinished, _NEW, 0o600)
     try:
         try:
             write_whole(descriptor, content)
@@ -55,6 +58,19 @@ def overwrite_file(path: Path, content: bytes) -> None:
         write_whole(descriptor, content.ljust(size))
     finally:
         os.close(descriptor)
+
+
+def make_private(folder: Path) -> None:
+    """Create a folder, and each missing one above it, with mode 0700; an existing one keeps its mode.
+
+    Raises:
+        OSError: it cannot be created, or is a file.
+    """
+    if folder.is_dir():
+        return
+    if folder.parent != folder:
+        make_private(folder.parent)
+    folder.mkdir(mode=0o700, exist_ok=True)
 
 
 def remove_file(path: Path) -> None:

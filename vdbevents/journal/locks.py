@@ -2,12 +2,13 @@
 
 import errno
 import os
+import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from vdbevents.errors import CaptureError, ListenerStateError, VdbeventsError
+from vdbevents.errors import CaptureError, InputError, ListenerStateError, VdbeventsError
 from vdbevents.journal.files import read_object, read_small_file, replace_file, to_json, unusable
 from vdbevents.journal.state import StateDirectory
 
@@ -60,7 +61,7 @@ def listener_runs(directory: StateDirectory) -> bool:
     """Return whether a process holds the listener's lock, which the kernel releases with the process.
 
     Raises:
-        InputError: the lock file cannot be opened.
+        InputError: the lock file cannot be opened, or nobody knows whether it is locked.
     """
     return _is_held(directory.listener_lock)
 
@@ -75,6 +76,28 @@ def backend_runs(directory: StateDirectory) -> bool:
     return _is_held(directory.backend_lock)
 
 
+def holds(pid: int, lock: Path) -> bool | None:
+    """Return whether a process has a lock file open; None if this system does not say.
+
+    A process id means nothing in another container, nor on another machine that shares the directory. Another
+    user's process counts as one that has not.
+    """
+    if not Path("/proc/self/fd").is_dir():
+        return None
+    try:
+        ours = lock.stat()
+        return any(_is_same(opened, ours) for opened in Path(f"/proc/{pid}/fd").iterdir())
+    except OSError:
+        return False
+
+
+def _is_same(path: Path, file: os.stat_result) -> bool:
+    try:
+        return os.path.samestat(path.stat(), file)
+    except OSError:  # closed meanwhile, or no file
+        return False
+
+
 def _is_held(path: Path) -> bool:
     try:
         descriptor = os.open(path, os.O_RDONLY)
@@ -84,6 +107,8 @@ def _is_held(path: Path) -> bool:
         raise unusable(path, error) from error
     try:
         return not _can_be_locked(descriptor)
+    except OSError as error:
+        raise unlockable(path, error) from error
     finally:
         os.close(descriptor)
 
@@ -94,23 +119,68 @@ def _can_be_locked(descriptor: int) -> bool:
     except ImportError:
         return _takes_lock(descriptor, seconds=0.05)
     # Shared, so that two simultaneous checks do not take each other for a listener.
+    return _in_time(lambda: _is_free(fcntl.flock, descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB))
+
+
+def _is_free(flock: Callable[[int, int], object], descriptor: int, operation: int) -> bool:
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:
-        return False
+        flock(descriptor, operation)
+    except OSError as error:
+        if error.errno in (errno.EAGAIN, errno.EACCES):
+            return False
+        raise
     return True
 
 
+def _in_time(attempt: Callable[[], bool]) -> bool:
+    """Return what an attempt to lock returns; the server of a network file system may never answer.
+
+    Raises:
+        OSError: it failed, or did not end in 5 s.
+    """
+    ended: list[bool | OSError] = []
+
+    def run() -> None:
+        try:
+            ended.append(attempt())
+        except OSError as error:
+            ended.append(error)
+
+    thread = threading.Thread(target=run, name="vdbevents lock", daemon=True)
+    try:
+        thread.start()
+    except RuntimeError:  # no more threads
+        return attempt()
+    thread.join(LOCK_PATIENCE_SECONDS)
+    outcome = ended[0] if ended else OSError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
+    if isinstance(outcome, OSError):
+        raise outcome
+    return outcome
+
+
 def _takes_lock(descriptor: int, seconds: float) -> bool:
-    """Take the lock if it is free within `seconds`; `_is_held` of another process holds it for an instant."""
+    """Take the lock if it is free within `seconds`; `_is_held` of another process holds it for an instant.
+
+    Raises:
+        OSError: the file system has no locks, or does not answer.
+    """
     from filelock import lock_descriptor
 
     deadline = time.monotonic() + seconds
-    while not lock_descriptor(descriptor, blocking=False):
+    while not _in_time(lambda: lock_descriptor(descriptor, blocking=False)):
         if time.monotonic() > deadline:
             return False
         time.sleep(0.01)
     return True
+
+
+def unlockable(path: Path, error: OSError) -> InputError:
+    """Return the error of a lock file that cannot be locked, free or not."""
+    return InputError(
+        f"cannot lock {path}: {error.strerror or error}",
+        "use a directory on a local disk: the file system of this one has no locks, or does not answer",
+        error_id="locks-unavailable",
+    )
 
 
 def already_listening(directory: StateDirectory) -> ListenerStateError:
@@ -126,9 +196,10 @@ def already_listening(directory: StateDirectory) -> ListenerStateError:
 def already_capturing(directory: StateDirectory) -> CaptureError:
     """Return the error of a second capture of a directory."""
     pid = read_pid(directory.capture_pid)
+    is_here = pid is not None and holds(pid, directory.capture_lock) is not False
     return CaptureError(
         f"a capture{f' (PID {pid})' if pid else ''} already records into {directory.path}",
-        f"end it with: kill {pid}" if pid else "find its process, and send it SIGTERM",
+        f"end it with: kill {pid}" if is_here else "find its process, maybe in a container; send it SIGTERM",
         error_id="capture-running",
     )
 
@@ -153,13 +224,18 @@ class ProcessLock:
             taken: returns the error to raise if another process holds it.
 
         Raises:
-            InputError: its file cannot be opened.
+            InputError: its file cannot be opened or locked.
         """
         try:
             self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:
             raise unusable(path, error) from error
-        if not _takes_lock(self._descriptor, seconds=0.5):
+        try:
+            is_taken = _takes_lock(self._descriptor, seconds=0.5)
+        except OSError as error:
+            os.close(self._descriptor)
+            raise unlockable(path, error) from error
+        if not is_taken:
             os.close(self._descriptor)
             raise taken()
 

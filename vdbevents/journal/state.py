@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vdbevents.errors import InputError
+from vdbevents.journal.files import make_private
 
 
 class _File:
@@ -67,7 +68,7 @@ class StateDirectory:
         """
         hint = "choose another directory, or set VIDEODB_EVENTS_DIR"
         try:
-            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_private(self.path)
         except FileExistsError:
             raise InputError(
                 f"{self.path} is a file, not a directory", hint, error_id="state-directory-is-file"
@@ -84,15 +85,41 @@ class StateDirectory:
             )
 
 
-def locate_state(argument: Path | None, environ: Mapping[str, str], home: Path) -> StateDirectory:
+def locate_state(argument: Path | None, environ: Mapping[str, str], home: Path | None) -> StateDirectory:
     """Return the directory `argument`, else `VIDEODB_EVENTS_DIR`, else `$XDG_STATE_HOME/videodb`.
 
     If `XDG_STATE_HOME` is unset or relative (the XDG specification ignores that), the last one is
     `~/.local/state/videodb`.
+
+    Raises:
+        InputError: the directory is in the home directory, and `home` is None.
     """
-    if argument is not None:
-        return StateDirectory(argument.expanduser().absolute())
-    if configured := environ.get("VIDEODB_EVENTS_DIR"):
-        return StateDirectory(Path(configured).expanduser().absolute())
+    configured = environ.get("VIDEODB_EVENTS_DIR")
+    named = argument if argument is not None or not configured else Path(configured)
+    if named is not None:
+        try:
+            return StateDirectory(named.expanduser().absolute())
+        except RuntimeError:
+            raise _no_home() from None
     base = Path(environ.get("XDG_STATE_HOME") or "")
-    return StateDirectory((base if base.is_absolute() else home / ".local" / "state") / "videodb")
+    if not base.is_absolute():
+        if home is None:
+            raise _no_home()
+        base = home / ".local" / "state"
+    return StateDirectory(base / "videodb")
+
+
+def home_directory() -> Path | None:
+    """Return this user's home directory; None for a user without one, as in many containers."""
+    try:
+        return Path.home()
+    except RuntimeError:
+        return None
+
+
+def _no_home() -> InputError:
+    return InputError(
+        "this user has no home directory: HOME is not set",
+        "name a directory, or set VIDEODB_EVENTS_DIR",
+        error_id="home-missing",
+    )

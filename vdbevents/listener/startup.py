@@ -1,5 +1,6 @@
 """Prepare the state directory for a run, and read what the last run left."""
 
+import contextlib
 import errno
 import itertools
 import os
@@ -51,7 +52,8 @@ def prepare(options: ListenerOptions, journal: append.Journal) -> Startup:
             files.remove_file(directory.listener_status)
         journal.repair()
     except OSError as error:
-        files.remove_file(directory.ws_pid)
+        with contextlib.suppress(OSError):
+            files.remove_file(directory.ws_pid)
         is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         raise (StorageError if is_full else InputError)(
             f"cannot write to {directory.path}: {error.strerror or error}",

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 
 from vdbevents.errors import InputError, StorageError
-from vdbevents.journal.files import remove_file, replace_file
+from vdbevents.journal.files import make_private, remove_file, replace_file
 from vdbevents.query.byte_ranges import literal, longest_line, read_range, unreadable_journal
 from vdbevents.query.cache import schema
 from vdbevents.query.cache.index import (
@@ -128,7 +128,7 @@ def _locked(folder: Path, waiting: Callable[[], None]) -> Iterator[None]:
 
     lock = FileLock(folder / "lock", mode=0o600)
     while not lock.is_locked:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private(folder)
         try:
             lock.acquire(timeout=_LOOK_SECONDS)
         except Timeout:
