@@ -1,10 +1,12 @@
 """Settings and options of all tests."""
 
+import gc
 import os
 from collections import Counter
 
 import pytest
 from hypothesis import HealthCheck, settings
+from support import forkserver
 from support.patience import patient
 from support.signals import restore_default_signals
 
@@ -17,6 +19,16 @@ settings.register_profile("unhurried", deadline=None, suppress_health_check=[Hea
 settings.load_profile("unhurried")
 
 
+# What is collected lives until the end: looking through it for garbage, again and again, takes a fifth of the
+# time of the collection, in each process.
+gc.disable()
+
+
+def pytest_collection_finish():
+    gc.freeze()
+    gc.enable()
+
+
 def pytest_addoption(parser):
     parser.addoption(
         "--slowest-files", type=int, default=0, metavar="N", help="show the N files whose tests took longest"
@@ -27,6 +39,13 @@ def pytest_addoption(parser):
 def pytest_configure(config):
     if config.getoption("timeout", None) is None:
         config.option.timeout = patient(float(config.getini("timeout")))
+    if hasattr(config, "workerinput"):
+        forkserver.use_server(config.workerinput["forkserver"])
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node):
+    node.workerinput["forkserver"] = forkserver.server_path()
 
 
 def pytest_terminal_summary(terminalreporter):

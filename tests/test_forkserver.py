@@ -5,7 +5,9 @@ import os
 import signal
 import subprocess
 import sys
+import textwrap
 import threading
+from pathlib import Path
 
 import pytest
 from support import forkserver
@@ -162,3 +164,58 @@ def test_a_process_with_settings_of_its_own_is_started_not_forked(script, enviro
     ended = forkserver.run(command, env={**environ, **change}, capture_output=True, **options)
 
     assert ended.stdout == b"False False\n"
+
+
+NESTED = """
+import json, os, subprocess, sys
+
+program = "import os, sys; print(os.getppid(), 'duckdb' in sys.modules)"
+vdbevents = [sys.executable, "-P", "-m", "vdbevents"]
+shown = subprocess.run([*vdbevents, "--version"], stdout=subprocess.PIPE, text=True)
+failed = subprocess.run([*vdbevents, "no-such-command"], stderr=subprocess.PIPE, text=True)
+print(json.dumps({
+    "parent": os.getppid(),
+    "shown": [shown.returncode, shown.stdout],
+    "failed": [failed.returncode, failed.stderr],
+    "other": subprocess.check_output([sys.executable, "-c", program], text=True).split(),
+    "pid": os.getpid(),
+}))
+"""
+
+
+def test_what_a_fork_starts_of_the_program_is_forked_and_ends_as_if_it_was_started(
+    script, environ, monkeypatch
+):
+    forked = json.loads(
+        forkserver.run(script(NESTED), env=environ, stdout=subprocess.PIPE, check=True).stdout
+    )
+    monkeypatch.setenv("VDBEVENTS_TEST_REAL_STARTS", "1")
+    real = json.loads(forkserver.run(script(NESTED), env=environ, stdout=subprocess.PIPE, check=True).stdout)
+
+    assert forked["failed"] == real["failed"]
+    assert forked["shown"] == real["shown"]
+    assert forked["shown"][0] == 0
+    # What is not vdbevents is started for real.
+    assert forked["other"] == [str(forked["pid"]), "False"]
+
+
+def test_a_nested_fork_is_a_child_of_the_server_and_outlives_what_started_it(script, environ, tmp_path):
+    program = """
+        import os, subprocess, sys
+        nested = subprocess.Popen([sys.executable, "-m", "vdbevents", "emulator", "--port", "0"],
+                                  stdout=subprocess.PIPE, start_new_session=True)
+        assert b"=" in nested.stdout.readline()
+        print(os.getppid(), nested.pid, flush=True)
+        os.kill(os.getpid(), 9)
+    """
+    ended = forkserver.run(script(textwrap.dedent(program)), env=environ, stdout=subprocess.PIPE)
+
+    server, nested = map(int, ended.stdout.split())
+    try:
+        assert ended.returncode == -signal.SIGKILL
+        if sys.platform == "linux":
+            status = Path(f"/proc/{nested}/stat").read_text().rpartition(")")[2].split()
+            assert int(status[1]) == server
+        assert os.getsid(nested) == nested
+    finally:
+        os.kill(nested, signal.SIGTERM)

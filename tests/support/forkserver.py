@@ -4,9 +4,10 @@ A Python that loads all of vdbevents takes 0.2 to 0.4 s of CPU to start; a fork 
 milliseconds. `Popen` here is `subprocess.Popen` for `python -m vdbevents …` and `python SCRIPT.py …`:
 a real process with its own pid, descriptors, environment, session and signals. Any command or option
 that it does not know starts a real interpreter, and so does everything if VDBEVENTS_TEST_REAL_STARTS
-is set, or on a system without fork.
+is set, or on a system without fork. What a fork itself starts of `vdbevents` is forked as well.
 
-One server runs for each process of pytest, started with the first command. It has one thread.
+One server runs for all processes of a run of pytest. It has one thread, and loads the program when the
+first command is started.
 """
 
 import atexit
@@ -22,6 +23,7 @@ import random
 import runpy
 import select
 import selectors
+import shutil
 import signal
 import socket
 import struct
@@ -74,16 +76,18 @@ class Popen(subprocess.Popen):
     """`subprocess.Popen`, which forks what it can from the server."""
 
     _connection = None
+    _forks_scripts = True
 
     def _execute_child(self, *values):
         given = dict(zip(_NAMES, values, strict=True))
-        launch = _launch(given)
+        launch = _launch(given, scripts=self._forks_scripts)
         if launch is None:
             super()._execute_child(*values)
             return
         streams = [given[name] for name in ("p2cread", "c2pwrite", "errwrite")]
         try:
-            self._connection = _server().start(
+            self._connection = _ask(
+                server_path(),
                 launch,
                 [number if descriptor == -1 else descriptor for number, descriptor in enumerate(streams)],
             )
@@ -142,15 +146,22 @@ def run(command, *, input=None, capture_output=False, timeout=None, check=False,
     return ended
 
 
-def _launch(given):
+class _NestedPopen(Popen):
+    """What a fork has as `subprocess.Popen`: a script is started for real, as asyncio may wait for it."""
+
+    _forks_scripts = False
+
+
+def _launch(given, *, scripts):
     """Return what the server needs to start a command, or None if it has to be started for real."""
     if not hasattr(os, "fork") or os.environ.get("VDBEVENTS_TEST_REAL_STARTS"):
         return None
     if any(given[name] != value for name, value in _PLAIN_OPTIONS.items()) or isinstance(given["args"], str):
         return None
     interpreter, *arguments = map(os.fsdecode, given["args"])
-    is_script = arguments[:1] and arguments[0].endswith(".py")
-    if interpreter != sys.executable or not (is_script or arguments[:2] == ["-m", "vdbevents"]):
+    is_module = arguments[:2] == ["-m", "vdbevents"] or arguments[:3] == ["-P", "-m", "vdbevents"]
+    is_script = scripts and arguments[:1] and arguments[0].endswith(".py")
+    if interpreter != sys.executable or not (is_script or is_module):
         return None
     environ = {os.fsdecode(name): os.fsdecode(value) for name, value in (given["env"] or os.environ).items()}
     if environ.get("LANG") != _LOCALE or any(name.startswith(_READ_AT_START) for name in environ):
@@ -171,48 +182,64 @@ def _signals():
     return map(int, signal.valid_signals() - own)
 
 
+def _ask(path, launch, streams):
+    """Have a process started; return the connection that tells its pid, and later its wait status."""
+    content = json.dumps(launch).encode()
+    connection = socket.socket(socket.AF_UNIX)
+    try:
+        connection.connect(path)
+        socket.send_fds(connection, [_LENGTH.pack(len(content))], streams)
+        connection.sendall(content)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
 class _Server:
-    """A server as its client sees it."""
+    """A server, and what its parent has of it."""
 
     def __init__(self):
+        # The path of a socket has to be short.
+        self._directory = tempfile.mkdtemp(prefix="vdbevents-fork-")
+        self.path = str(Path(self._directory) / "server")
         ours, theirs = socket.socketpair()
         program = str(Path(__file__).absolute())
         kept = ("PATH", "HOME", "SYSTEMROOT")
-        self._process = subprocess.Popen(
-            [sys.executable, program, str(theirs.fileno()), "x" * _ROOM_FOR_ARGUMENTS],
-            env={**{name: os.environ[name] for name in kept if name in os.environ}, "LANG": _LOCALE},
-            pass_fds=[theirs.fileno()],
-            stdin=subprocess.DEVNULL,
-        )
-        theirs.close()
-        self._socket = ours
-        self._lock = threading.Lock()
+        with theirs, socket.socket(socket.AF_UNIX) as listening:
+            listening.bind(self.path)
+            listening.listen(128)
+            descriptors = (theirs.fileno(), listening.fileno())
+            self._process = subprocess.Popen(
+                [sys.executable, program, *map(str, descriptors), self.path, "x" * _ROOM_FOR_ARGUMENTS],
+                env={**{name: os.environ[name] for name in kept if name in os.environ}, "LANG": _LOCALE},
+                pass_fds=descriptors,
+                stdin=subprocess.DEVNULL,
+            )
+        self._alive = ours
         atexit.register(self.stop)
 
-    def start(self, launch, streams):
-        """Have a process started; return the connection that tells its pid, and later its wait status."""
-        content = json.dumps(launch).encode()
-        ours, theirs = socket.socketpair()
-        with theirs:
-            with self._lock:
-                socket.send_fds(self._socket, [b"x"], [theirs.fileno(), *streams])
-            ours.sendall(_LENGTH.pack(len(content)) + content)
-        return ours
-
     def stop(self):
-        self._socket.close()
+        self._alive.close()
         self._process.wait(10)
+        shutil.rmtree(self._directory, ignore_errors=True)
 
 
 _starting = threading.Lock()
-_started = []
+_paths = []
 
 
-def _server():
+def server_path():
+    """Return the path of the server's socket; start a server if there is none."""
     with _starting:
-        if not _started:
-            _started.append(_Server())
-        return _started[0]
+        if not _paths:
+            _paths.append(_Server().path)
+        return _paths[0]
+
+
+def use_server(path):
+    """Fork from a server that another process has started."""
+    _paths[:] = [path]
 
 
 def _read(connection, size):
@@ -228,37 +255,50 @@ def _read(connection, size):
 # The side of the server.
 
 
-def _serve(control):
+def _serve(alive, listening):
     """Fork a process for each request; return in the child, with what it is to run."""
     running = {}
+    is_loaded = False
     woken, wakes = socket.socketpair()
     for end in (woken, wakes):
         end.setblocking(False)
     signal.set_wakeup_fd(wakes.fileno(), warn_on_full_buffer=False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
     with selectors.DefaultSelector() as selector:
-        selector.register(control, selectors.EVENT_READ)
-        selector.register(woken, selectors.EVENT_READ)
+        for readable in (alive, listening, woken):
+            selector.register(readable, selectors.EVENT_READ)
         while True:
             ready = {key.fileobj for key, _ in selector.select()}
             if woken in ready:
                 with contextlib.suppress(BlockingIOError):
                     woken.recv(4096)
                 _report_ended(running)
-            if control in ready:
-                content, descriptors, _, _ = socket.recv_fds(control, 1, 4)
-                if not content:
-                    os._exit(0)
-                connection = socket.socket(fileno=descriptors[0])
-                launch = json.loads(_read(connection, *_LENGTH.unpack(_read(connection, _LENGTH.size))))
-                pid = os.fork()
-                if not pid:
-                    signal.set_wakeup_fd(-1)
-                    return launch, descriptors[1:]
-                connection.sendall(_STATUS.pack(pid))
-                running[pid] = connection
-                for descriptor in descriptors[1:]:
-                    os.close(descriptor)
+            if alive in ready:
+                os._exit(0)
+            if listening in ready:
+                if not is_loaded:
+                    _preload()
+                    is_loaded = True
+                connection, _ = listening.accept()
+                with contextlib.suppress(OSError, RuntimeError):  # a client may be killed at any moment
+                    if launched := _fork(connection, running):
+                        return launched
+
+
+def _fork(connection, running):
+    """Fork what a client asks for; return in the child alone what it is to run, and its descriptors."""
+    content, descriptors, _, _ = socket.recv_fds(connection, _LENGTH.size, 3)
+    content += _read(connection, _LENGTH.size - len(content))
+    launch = json.loads(_read(connection, *_LENGTH.unpack(content)))
+    pid = os.fork()
+    if not pid:
+        signal.set_wakeup_fd(-1)
+        return launch, descriptors
+    running[pid] = connection
+    for descriptor in descriptors:
+        os.close(descriptor)
+    connection.sendall(_STATUS.pack(pid))
+    return None
 
 
 def _report_ended(running):
@@ -294,6 +334,7 @@ def _become(launch, streams):
         stream = _stream(number, f"<{name}>", getattr(sys, name))
         setattr(sys, name, stream)
         setattr(sys, f"__{name}__", stream)
+    subprocess.Popen = _NestedPopen
     sys.orig_argv = [sys.executable, *launch["arguments"]]
     _show_arguments(sys.orig_argv)
 
@@ -320,8 +361,11 @@ def _show_arguments(arguments):
 
 def _run(arguments):
     """Do what `python ARGUMENTS` does, once it is up; what is raised is left to the interpreter."""
-    if arguments[0] == "-m":
-        sys.path[0] = str(Path.cwd())
+    if not arguments[0].endswith(".py"):
+        if arguments[0] == "-P":
+            del sys.path[0], arguments[0]
+        else:
+            sys.path[0] = str(Path.cwd())
         sys.argv = arguments[1:]
         runpy.run_module(arguments[1], run_name="__main__", alter_sys=True)
         return
@@ -348,8 +392,9 @@ def _preload():
 
 def main():
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _preload()
-    launch, streams = _serve(socket.socket(fileno=int(sys.argv[1])))
+    use_server(sys.argv[3])
+    # No name here: a socket that closed later would close a descriptor of the program.
+    launch, streams = _serve(*(socket.socket(fileno=int(number)) for number in sys.argv[1:3]))
     _become(launch, streams)
     _run(launch["arguments"])
 

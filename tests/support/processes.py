@@ -25,15 +25,16 @@ ROOT = Path(__file__).parents[2]
 
 def eventually(condition, seconds=PATIENCE):
     """Wait until a condition holds; return its value."""
-    deadline = time.monotonic() + seconds
+    began = time.monotonic()
     while True:
         asked = time.monotonic()
         if value := condition():
             return value
         now = time.monotonic()
-        assert now < deadline, "it did not happen in time"
-        # A condition that takes long to find out is asked for less often: it holds up what it waits for.
-        time.sleep(min(max(0.01, 2 * (now - asked)), 0.25))
+        assert now < began + seconds, "it did not happen in time"
+        # What takes long to happen is asked for less often, and so is what takes long to find out: it holds
+        # up what it waits for.
+        time.sleep(min(max(0.01, 2 * (now - asked), min((now - began) / 20, 0.05)), 0.25))
 
 
 def run(arguments, environ, **options):
