@@ -13,14 +13,13 @@ KNOWN = (
     Message("request-failed", f"could not {VALUE}: {VALUE}", "", "a.py:3"),
     Message("key-refused", f"could not {VALUE}: {VALUE}", "", "a.py:4"),
     Message("session-failed", VALUE, "", "a.py:5"),
-    Message(None, f"there is no journal in {VALUE} at all", "", "a.py:6"),
     Message(VALUE, f"gave up after {VALUE} attempts: {VALUE}", "", "a.py:7"),
 )
 
 
 @pytest.fixture
 def known(monkeypatch):
-    monkeypatch.setattr(messages, "messages", lambda: KNOWN)
+    monkeypatch.setattr(messages, "snapshot_messages", lambda: KNOWN)
 
 
 @pytest.mark.parametrize(
@@ -89,3 +88,9 @@ def test_messages_are_worded_as_the_snapshot_shows():
     assert messages.SNAPSHOT.read_text(encoding="utf-8") == messages.snapshot(), (
         "if the new wording is meant: .venv/bin/python tests/support/messages.py"
     )
+
+
+def test_the_snapshot_is_read_as_it_was_written():
+    written = {(it.error_id, it.message, it.hint) for it in messages.messages()}
+
+    assert {(it.error_id, it.message, it.hint) for it in messages.snapshot_messages()} == written

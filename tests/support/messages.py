@@ -46,7 +46,7 @@ def error_id_in(stderr):
     """Return the id of the error that a command's stderr ends with.
 
     Takes the "error_id" of a JSON log, else compares the last `vdbevents: …` lines with all messages of
-    the product; the message with the most fixed characters wins.
+    the snapshot; the message with the most fixed characters wins.
 
     Raises:
         AssertionError: no line is an error message that has an id.
@@ -72,9 +72,9 @@ def _fitting(text):
 
     An error that takes over the id of another ends with the other's message: `could not X: no such Y`.
     """
-    known = [it for it in messages() if it.error_id not in (None, VALUE)]
+    known = [it for it in snapshot_messages() if it.error_id != VALUE]
     yield from (it for it in known if it.matches(text))
-    if any(it.matches(text) for it in messages() if it.error_id == VALUE and it.literal_length):
+    if any(it.matches(text) for it in snapshot_messages() if it.error_id == VALUE and it.literal_length):
         _, *endings = _endings(text)
         yield from (it for it in known for ending in endings if it.literal_length and it.matches(ending))
 
@@ -98,12 +98,27 @@ def messages():
     )
 
 
+@functools.cache
+def snapshot_messages():
+    """Return the messages of the snapshot: a tuple of `Message`.
+
+    A test compares it with the source, which takes a second to read: too long for each process of a run.
+    """
+    found, error_id = [], None
+    for line in SNAPSHOT.read_text(encoding="utf-8").replace(SHOWN_VALUE, VALUE).splitlines():
+        if line.startswith("    → "):
+            found[-1] = found[-1]._replace(hint=line.removeprefix("    → "))
+        elif line.startswith("  "):
+            found.append(Message(error_id, line[2:], "", ""))
+        elif line:
+            error_id = line
+    return tuple(found)
+
+
 def snapshot():
-    """Return the text of the snapshot: every id with its messages and hints, sorted."""
+    """Return the text of the snapshot: every id with its messages and hints, sorted; computed ids last."""
     parts = []
-    by_id = sorted(
-        (it.error_id, it.message, it.hint) for it in messages() if it.error_id not in (None, VALUE)
-    )
+    by_id = sorted((it.error_id, it.message, it.hint) for it in messages() if it.error_id is not None)
     for error_id, entries in itertools.groupby(by_id, key=lambda entry: entry[0]):
         lines = [error_id]
         for (_, message, hint), _ in itertools.groupby(entries):
