@@ -1,5 +1,6 @@
 """The documents are true: their commands and options exist, and their links have targets."""
 
+import functools
 import importlib.util
 import re
 import shlex
@@ -22,7 +23,10 @@ _MAKER = importlib.util.spec_from_file_location("make_cli_docs", ROOT / "scripts
 maker = importlib.util.module_from_spec(_MAKER)
 _MAKER.loader.exec_module(maker)
 
-COMMANDS = {context.command_path: context.command for context in maker.contexts()}
+
+@functools.cache
+def commands():
+    return {context.command_path: context.command for context in maker.contexts()}
 
 
 def name_of(page):
@@ -72,12 +76,12 @@ def mistakes_in(line):
     """Yield the unknown commands and options of `vdbevents` in a line of a shell."""
     for words in words_of(line):
         name, rest = "vdbevents", list(words)
-        while rest and f"{name} {rest[0]}" in COMMANDS:
+        while rest and f"{name} {rest[0]}" in commands():
             name = f"{name} {rest.pop(0)}"
-        if rest and hasattr(COMMANDS[name], "commands") and re.fullmatch(r"[a-z][\w-]*", rest[0]):
+        if rest and hasattr(commands()[name], "commands") and re.fullmatch(r"[a-z][\w-]*", rest[0]):
             yield f"no command {name} {rest[0]}"
             continue
-        options = options_of(COMMANDS[name])
+        options = options_of(commands()[name])
         takes_value = False
         for word in rest:
             option = word.partition("=")[0]
@@ -103,14 +107,14 @@ def test_the_page_does_not_depend_on_the_environment(environ, monkeypatch):
     assert maker.document() == CLI.read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("name", COMMANDS)
-def test_every_command_and_every_option_is_described(name):
+def test_every_command_and_every_option_is_described():
     page = CLI.read_text(encoding="utf-8")
-    section = page.split(f"\n## {name}\n")[1].split("\n## ")[0]
-    described = set(re.findall(r"(?<![\w-])--?[a-zA-Z][\w-]*", section))
+    for name, command in commands().items():
+        section = page.split(f"\n## {name}\n")[1].split("\n## ")[0]
+        described = set(re.findall(r"(?<![\w-])--?[a-zA-Z][\w-]*", section))
 
-    assert set(options_of(COMMANDS[name])) <= described
-    assert all(getattr(parameter, "help", None) for parameter in COMMANDS[name].params)
+        assert set(options_of(command)) <= described, name
+        assert all(getattr(parameter, "help", None) for parameter in command.params), name
 
 
 def test_every_exit_code_is_described():
@@ -238,6 +242,6 @@ def test_each_command_of_a_group_has_a_section_after_that_of_its_group():
 )
 def test_the_check_of_commands_finds_a_mistake_in_a_group(line, mistakes, monkeypatch):
     for context in maker.contexts(drawer_app()):
-        monkeypatch.setitem(COMMANDS, context.command_path, context.command)
+        monkeypatch.setitem(commands(), context.command_path, context.command)
 
     assert list(mistakes_in(line)) == mistakes

@@ -1,19 +1,16 @@
 """The rules of the layout that the import contracts do not express; `docs/design.md` says why."""
 
 import ast
+import functools
 import re
 from collections import defaultdict
 from pathlib import Path
 
-import pytest
+from support.sources import FILES, PACKAGE, tree_of
 
 from vdbevents.cli.app import COMMANDS
 
-PACKAGE = Path(__file__).parent.parent / "vdbevents"
-TREES = {
-    file.relative_to(PACKAGE).as_posix(): ast.parse(file.read_text(encoding="utf-8"))
-    for file in sorted(PACKAGE.rglob("*.py"))
-}
+NAMES = tuple(file.relative_to(PACKAGE).as_posix() for file in FILES)
 LONGEST_MODULE = 600
 LONGEST_FUNCTION = 80
 IMPURE = {
@@ -22,11 +19,14 @@ IMPURE = {
 }
 
 
-def docstring_of(name):
-    return ast.get_docstring(TREES[name]) or ""
+def trees():
+    """Yield the name of each module within the package, and its syntax tree."""
+    yield from zip(NAMES, map(tree_of, FILES), strict=True)
 
 
-PURE = [name for name in TREES if docstring_of(name).splitlines()[:1] and "Pure" in docstring_of(name)]
+@functools.cache
+def pure_modules():
+    return [name for name, tree in trees() if "Pure" in (ast.get_docstring(tree) or "")]
 
 
 def imports_of(tree):
@@ -51,18 +51,21 @@ def body_lines(function):
     return function.end_lineno - function.body[0].lineno + 1
 
 
-@pytest.mark.parametrize("name", TREES)
-def test_a_module_fits_in_a_head(name):
-    length = len((PACKAGE / name).read_text(encoding="utf-8").splitlines())
+def test_a_module_fits_in_a_head():
+    lengths = {
+        name: len(file.read_text(encoding="utf-8").splitlines())
+        for name, file in zip(NAMES, FILES, strict=True)
+    }
 
-    assert length <= LONGEST_MODULE, f"{name} has {length} lines: split it by subject"
+    too_long = {name: length for name, length in lengths.items() if length > LONGEST_MODULE}
+    assert too_long == {}, "split them by subject"
 
 
 def test_a_function_fits_on_a_screen():
     # The declaration of a command's options is not counted: it is a table.
     long = [
         f"{name}:{node.lineno} {node.name}: {body_lines(node)} lines"
-        for name, tree in TREES.items()
+        for name, tree in trees()
         for node in ast.walk(tree)
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and body_lines(node) > LONGEST_FUNCTION
     ]
@@ -72,7 +75,7 @@ def test_a_function_fits_on_a_screen():
 
 def test_no_two_public_classes_share_a_name():
     places = defaultdict(list)
-    for name, tree in TREES.items():
+    for name, tree in trees():
         for node in tree.body:
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
                 places[node.name].append(name)
@@ -83,7 +86,7 @@ def test_no_two_public_classes_share_a_name():
 def test_a_file_is_found_by_its_name_alone():
     # A command's module is called as the command, whatever does its work.
     places = defaultdict(list)
-    for name in TREES:
+    for name in NAMES:
         if not name.startswith("cli/") and not name.endswith("__init__.py"):
             places[Path(name).name].append(name)
 
@@ -97,14 +100,14 @@ def test_the_design_names_every_module_and_no_other():
         f"{package}/{module}.py" for package, modules in rows for module in re.findall(r"`(\w+)`", modules)
     }
     commands = {f"cli/{name}.py" for name in COMMANDS}
-    modules = {name for name in TREES if "/" in name and not name.endswith("__init__.py")}
+    modules = {name for name in NAMES if "/" in name and not name.endswith("__init__.py")}
 
     assert named == modules - commands
 
 
 def impure_imports(tree):
     """Return what a module imports that may do input or output, or lies in a package that does."""
-    pure = {f"vdbevents.{name.removesuffix('.py').replace('/', '.')}" for name in PURE}
+    pure = {f"vdbevents.{name.removesuffix('.py').replace('/', '.')}" for name in pure_modules()}
     return {
         name
         for name in imports_of(tree)
@@ -114,12 +117,13 @@ def impure_imports(tree):
 
 
 def test_there_are_pure_modules():
-    assert len(PURE) >= 40
+    assert len(pure_modules()) >= 40
 
 
-@pytest.mark.parametrize("name", PURE)
-def test_a_module_that_calls_itself_pure_does_no_input_or_output(name):
-    assert impure_imports(TREES[name]) == set()
+def test_a_module_that_calls_itself_pure_does_no_input_or_output():
+    imported = {name: impure_imports(tree) for name, tree in trees() if name in pure_modules()}
+
+    assert {name: modules for name, modules in imported.items() if modules} == {}
 
 
 def test_the_check_for_imports_sees_into_functions_and_not_into_type_checking():

@@ -1,10 +1,13 @@
 """Commands in a new interpreter: most other tests fork a process that has loaded everything already."""
 
 import json
+import os
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
+from support import forkserver
 from support.processes import ServiceInThread, run
 
 EXAMPLE = Path(__file__).parents[2] / "docs" / "example.jsonl"
@@ -69,3 +72,10 @@ def test_a_command_that_calls_the_service_ends_alike(ends_both_ways, service, li
 
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+def test_the_environment_of_end_to_end_tests_lets_their_commands_be_forked(environ):
+    with forkserver.Popen([sys.executable, "-m", "vdbevents", "--version"], env=environ) as process:
+        assert process.is_forked
+        assert process.wait() == 0

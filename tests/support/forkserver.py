@@ -54,6 +54,7 @@ _PRELOADED = (
 )
 # Set up when the interpreter starts; a fork cannot take them over.
 _READ_AT_START = ("PYTHON", "LC_", "LD_", "DYLD_", "MALLOC_", "COVERAGE_", "GLIBC_")
+_READ_LATER = {"PYTHON_KEYRING_BACKEND"}
 _PLAIN_OPTIONS = {"executable": None, "preexec_fn": None, "close_fds": True, "pass_fds": (), "shell": False}
 _PLAIN_OPTIONS |= {
     "gid": None,
@@ -77,6 +78,10 @@ class Popen(subprocess.Popen):
 
     _connection = None
     _forks_scripts = True
+
+    @property
+    def is_forked(self):
+        return self._connection is not None
 
     def _execute_child(self, *values):
         given = dict(zip(_NAMES, values, strict=True))
@@ -164,7 +169,8 @@ def _launch(given, *, scripts):
     if interpreter != sys.executable or not (is_script or is_module):
         return None
     environ = {os.fsdecode(name): os.fsdecode(value) for name, value in (given["env"] or os.environ).items()}
-    if environ.get("LANG") != _LOCALE or any(name.startswith(_READ_AT_START) for name in environ):
+    read_at_start = {name for name in environ if name.startswith(_READ_AT_START)} - _READ_LATER
+    if environ.get("LANG") != _LOCALE or read_at_start:
         return None
     cwd = str(Path(os.fsdecode(given["cwd"] or ".")).absolute())
     return {
