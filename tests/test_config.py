@@ -333,7 +333,7 @@ LISTS = "config --all lists"
         ("[paint]\nlayers = 2.0", VALUE, "a whole number, got 2.0", "paint --help", "paint"),
         ("[paint]\nlayers = true", VALUE, "a whole number, got true", "paint --help", "paint"),
         ("[paint]\nlayers = [2]", VALUE, "a whole number, got [2]", "paint --help", "paint"),
-        ("[paint.layers]\nx = 2", VALUE, 'a whole number, got {"x": 2}', "paint --help", "paint"),
+        ("[paint.layers]\nx = 2", VALUE, 'a whole number, got {"x" = 2}', "paint --help", "paint"),
         ("[paint]\nlayers = 10", VALUE, "10 is not in the range 1<=x<=9", "--help", "paint"),
         ("[paint]\nbrush-width = false", VALUE, "a number, got false", "--help", "paint"),
         ("[paint]\nbrush-width = nan", VALUE, "finite, got nan", "--help", "paint"),

@@ -6,6 +6,7 @@ from typing import Annotated, Final
 import typer
 
 from vdbevents.cli.command import as_json as json_text, put, reports
+from vdbevents.cli.config_sections import SECTIONS
 from vdbevents.cli.configuration import DEFAULT, LISTS, Configuration, as_toml, did_you_mean, report
 from vdbevents.cli.diagnostics import ExitCode
 from vdbevents.errors import InputError
@@ -95,7 +96,7 @@ def render_text(configuration: Configuration, *, everything: bool) -> str:
     for setting in shown:
         if setting.command != command:
             command = setting.command
-            lines += ["", f"vdbevents {command}"]
+            lines += ["", f"[{command}]" if command in SECTIONS else f"vdbevents {command}"]
         source = f"{DEFAULT} ({setting.variable})" if setting.source == DEFAULT else setting.source
         lines.append(
             f"  {setting.option:<{name_width}}  {padded(as_toml(setting.value), value_width)}  {source}"

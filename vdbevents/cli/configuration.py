@@ -20,6 +20,8 @@ from typing import Any, Final, NamedTuple, NoReturn
 import typer
 from typer.core import TyperCommand, TyperGroup, TyperOption
 
+from vdbevents.cli import config_sections
+from vdbevents.cli.config_sections import SECTIONS
 from vdbevents.cli.diagnostics import Diagnostics, ExitCode, LogFormat
 from vdbevents.errors import InputError
 from vdbevents.terminal import cut, harmless
@@ -33,7 +35,7 @@ _FILE_NAME: Final = "config.toml"
 # The first two say where to read settings from; a listener started by `--daemon` must not start another.
 _NEVER_SET: Final = {"env-file", "cwd", "daemon"}
 # It shows what is wrong with the others.
-_WITHOUT_DEFAULTS: Final = {("config",)}
+_SHOWS_PROBLEMS: Final = ("config",)
 _OTHER_VARIABLES: Final = {"VDBEVENTS_BACKEND_TOKEN", "VDBEVENTS_CAPTURE_RUNTIME", "VDBEVENTS_PAGER"}
 _LONGEST_IN_HELP: Final = 60
 
@@ -42,10 +44,10 @@ _Path = tuple[str, ...]
 
 
 class OptionSetting(NamedTuple):
-    """The value of an option without a flag.
+    """The value of an option without a flag, or of a key of a section.
 
-    `command` is as typed after `vdbevents`, `option` the long name without dashes, `value` as in JSON;
-    `source` is `default`, `config.toml` or a variable's name, `variable` the variable that sets it.
+    `command` is as typed after `vdbevents`, or the section's name, `option` the long name without dashes,
+    `value` as in JSON; `source` is `default`, `config.toml` or a variable's name, `variable` what sets it.
     """
 
     command: str
@@ -78,6 +80,13 @@ class Configuration(NamedTuple):
     exists: bool
     settings: tuple[OptionSetting, ...]
     problems: tuple[ConfigError, ...]
+
+    def section(self, name: str) -> dict[str, Any]:
+        """Return the values of a section's keys."""
+        values = {key: _plain(kind.default) for key, kind in SECTIONS[name].keys.items()}
+        return values | {
+            setting.option: setting.value for setting in self.settings if setting.command == name
+        }
 
 
 class ConfiguredGroup(TyperGroup):
@@ -172,8 +181,16 @@ class _Reader:
 
     def __init__(self, group: TyperGroup) -> None:
         self._group = group
+        commands = dict(_commands_of(group))
+        self._sections: dict[_Path, config_sections.Section] = {
+            (name,): section
+            for name, section in SECTIONS.items()
+            if not commands.keys().isdisjoint(section.commands)
+        }
         self._commands = {
-            path: command for path, command in _commands_of(group) if path not in _WITHOUT_DEFAULTS
+            path: command
+            for path, command in commands.items()
+            if path != _SHOWS_PROBLEMS and path[0] not in SECTIONS
         }
         self._tables = {path[:end] for path in self._commands for end in range(1, len(path) + 1)}
         self._options = {
@@ -182,12 +199,21 @@ class _Reader:
             for name, option in _options_of(command)
             if name not in _NEVER_SET
         }
-        self._paths = {_variable(path): path for path in self._options}
+        self._keys = {
+            (*path, key): kind
+            for path, section in self._sections.items()
+            for key, kind in section.keys.items()
+        }
+        self._tables |= self._sections.keys()
+        self._paths = {_variable(path): path for path in (*self._options, *self._keys)}
         self.settings = {
             path: OptionSetting(
                 " ".join(path[:-1]), path[-1], _plain(option.default), DEFAULT, _variable(path)
             )
             for path, option in self._options.items()
+        } | {
+            path: OptionSetting(path[0], path[1], _plain(key.default), DEFAULT, _variable(path))
+            for path, key in self._keys.items()
         }
         self.problems: list[ConfigError] = []
 
@@ -197,7 +223,7 @@ class _Reader:
             name = key.replace("_", "-")
             path = (*above, name)
             where = f"{file}: {name} in [{'.'.join(above)}]" if above else f"{file}: {name}"
-            if path in self._options:
+            if path in self._options or path in self._keys:
                 self._set(path, value, _FILE_NAME, where)
             elif path not in self._tables:
                 candidates = self._tables if isinstance(value, dict) else self._options
@@ -207,7 +233,7 @@ class _Reader:
             else:
                 message = f"{where}: invalid value: must be a table of options, got {as_toml(value)}"
                 hint = f"begin the table with: [{'.'.join(path)}]"
-                self._report(message, hint, path, error_id="config-value-invalid")
+                self._report(message, hint, *self._stopped_by(path), error_id="config-value-invalid")
 
     def read_environment(self, environ: Mapping[str, str]) -> None:
         """Take the values of all variables."""
@@ -215,18 +241,32 @@ class _Reader:
             if path := self._paths.get(variable):
                 # Set to nothing is not set, as everywhere in click.
                 if text := environ[variable]:
-                    lines = [line for line in text.split("\n") if line]
-                    self._set(path, lines if self._options[path].multiple else text, variable, variable)
+                    self._set(path, self._lines(path, text), variable, variable)
             elif variable.startswith(f"{_PREFIX}_") and variable not in _OTHER_VARIABLES:
                 above = [table for table in self._tables if variable.startswith(f"{_variable(table)}_")]
                 table = max(above, key=len, default=())
                 name = variable.removeprefix(f"{_variable(table)}_").lower().replace("_", "-")
                 self._report_unknown(variable, (*table, name), self._options, _variable)
 
+    def _lines(self, path: _Path, text: str) -> object:
+        is_list = path in self._options and self._options[path].multiple
+        return [line for line in text.split("\n") if line] if is_list else text
+
     def _set(self, path: _Path, raw: object, source: str, where: str) -> None:
+        typed = source == _FILE_NAME
         try:
-            value = _checked(self._group, self._options[path], raw, typed=source == _FILE_NAME)
+            if path in self._keys:
+                value = config_sections.checked(self._keys[path], raw, typed=typed)
+            else:
+                value = _checked(self._group, self._options[path], raw, typed=typed)
         except ValueError as error:
+            if path in self._keys:
+                hint = f"see docs/privacy.md, and: vdbevents config {path[0]} --all"
+                stopped = self._sections[path[:1]].commands
+                got = "" if ", got " in str(error) else f", got {as_toml(raw)}"
+                message = f"{where}: invalid value: {error}{got}"
+                self._report(message, hint, *stopped, error_id="config-value-invalid")
+                return
             hint = f"see: vdbevents {' '.join(path[:-1])} --help, and: vdbevents config"
             message = f"{where}: invalid value: {error}"
             self._report(message, hint, path[:-1], error_id="config-value-invalid")
@@ -238,6 +278,12 @@ class _Reader:
     ) -> None:
         """Report an unknown name with the closest known one; this stops the commands that it concerns."""
         above, name = path[:-1], path[-1]
+        if above in self._sections:
+            close = did_you_mean(name, self._sections[above].keys)
+            hint = f"{close}vdbevents config {above[0]} --all lists them"
+            problem = f"{where}: [{above[0]}] has no key {name}"
+            self._report(problem, hint, *self._sections[above].commands, error_id="config-key-unknown")
+            return
         if above in self._commands:
             if name in _NEVER_SET:
                 message, hint = f"{where}: --{name} takes no default", "give it on the command line"
@@ -249,14 +295,22 @@ class _Reader:
             problem = f"{where}: vdbevents {command} has no option {name}"
             self._report(problem, hint, above, error_id="config-option-unknown")
             return
-        near = {"-".join(other): other for other in candidates if other[: len(above)] == above}
+        known = (*candidates, *self._sections, *self._keys)
+        near = {"-".join(other): other for other in known if other[: len(above)] == above}
         # An option outside its table, else the closest name: a misspelt [lisen] must not go unnoticed.
-        meant = [other for other in near.values() if other in self._options and other[-1] == name]
+        is_key = self._options.keys() | self._keys.keys()
+        meant = [other for other in near.values() if other in is_key and other[-1] == name]
         meant = meant or [near[key] for key in _closest("-".join(path), near)]
         hint = "".join(f"did you mean {spelled(other)}? " for other in meant[:1]) + LISTS
-        commands = [other[:-1] if other in self._options else other for other in meant]
-        stopped = commands or ([above] if above else [])
+        stopped = [command for other in meant for command in self._stopped_by(other)]
+        stopped = stopped or ([above] if above else [])
         self._report(f"{where}: no such command or option", hint, *stopped, error_id="config-name-unknown")
+
+    def _stopped_by(self, path: _Path) -> Sequence[_Path]:
+        """Return the commands that follow an option, or a table."""
+        if path[:1] in self._sections:
+            return self._sections[path[:1]].commands
+        return [path[:-1] if path in self._options else path]
 
     def _report(self, message: str, hint: str, *commands: _Path, error_id: str) -> None:
         self.problems.append(ConfigError(message, hint, *commands, error_id=error_id))
@@ -333,6 +387,8 @@ def _kind(option: TyperOption) -> tuple[tuple[type, ...], str]:
 def _plain(value: object) -> Any:  # noqa: ANN401 - a JSON value
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
+    if isinstance(value, Mapping):
+        return dict(value)
     if isinstance(value, Enum):
         return value.value
     return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)
@@ -340,6 +396,8 @@ def _plain(value: object) -> Any:  # noqa: ANN401 - a JSON value
 
 def as_toml(value: object) -> str:
     """Format a value for a person as in the file; it is safe on a terminal."""
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{as_toml(key)} = {as_toml(item)}' for key, item in value.items())}}}"
     # JSON's form is TOML's too for every value that an option takes.
     return "none" if value is None else harmless(json.dumps(value, ensure_ascii=False, default=str))
 
@@ -363,7 +421,7 @@ def _apply(group: TyperGroup, configuration: Configuration) -> dict[str, Any]:
                 table[str(option.name)] = setting.value
                 option.show_default = f"{cut(as_toml(setting.value), _LONGEST_IN_HELP)}, {setting.source}"
         problems = [problem for problem in configuration.problems if problem.stops(path)]
-        if problems and path not in _WITHOUT_DEFAULTS:
+        if problems and path != _SHOWS_PROBLEMS:
             command.callback = functools.partial(_refuse, problems)
     return defaults
 

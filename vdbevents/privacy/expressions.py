@@ -22,7 +22,7 @@ def check_name(name: str) -> None:
         ValueError: it is not one.
     """
     if not _NAME.fullmatch(name):
-        raise ValueError("a name has the letters a to z, digits, - and _, at most 40")
+        raise ValueError(f"a name has the letters a to z, digits, - and _, at most 40, got {name!r}")
 
 
 def compile_all(expressions: Mapping[str, str]) -> dict[str, Any]:
@@ -63,9 +63,9 @@ def compile_one(name: str, expression: str) -> Any:  # noqa: ANN401 - a pattern 
     except (re2.error, UnicodeError) as error:
         reason = error.args[0] if error.args else error
         text = reason.decode("utf-8", "replace") if isinstance(reason, bytes) else str(reason)
-        raise ValueError(f"{name}: not an expression: {text}") from None
+        raise ValueError(f"{name}: not an expression: {text}, got {expression!r}") from None
     if pattern.search("") is not None:
-        raise ValueError(f"{name}: matches an empty text, and so everything")
+        raise ValueError(f"{name}: matches an empty text, and so everything, got {expression!r}")
     return pattern
 
 
