@@ -347,7 +347,7 @@ def test_status_of_a_listener_that_runs_without_a_connection(service, listen, st
     code, found = status_of(state, environ)
     text = run(["status", state.path], environ)
 
-    assert (code, found["state"], found["ws_id"]) == (5, "waiting", None)
+    assert (code, found["state"], found["listener_state"]) == (5, "connecting", "waiting")
     assert "503" in found["last_error"]
     assert text.returncode == 5
     assert "last error the service answered 503" in text.stdout

@@ -10,7 +10,7 @@ from vdbevents.sessions.plan import Pipeline
 
 def screen(stream_id="rts-display", **changes):
     stream = DISPLAY._replace(id=stream_id)
-    return Pipeline("visual_index", stream, {}, **{"id": "idx-1", "ws_id": "ws-1", **changes})
+    return Pipeline("visual_index", stream, **{"settings": {}, "id": "idx-1", "ws_id": "ws-1", **changes})
 
 
 def looks(watch, until, pipelines, seen=None, since=0.0):
@@ -77,3 +77,9 @@ def test_each_screen_is_watched_by_itself():
 
 def test_without_a_limit_nothing_is_stale():
     assert looks(StaleWatch(0), 10_000, [screen()]) == ([], [])
+
+
+def test_a_screen_that_is_described_seldom_has_three_of_its_intervals():
+    seldom = screen(settings={"batch": {"type": "time", "value": 120}})
+
+    assert looks(StaleWatch(60), 900, [seldom]) == ([("rts-display", 365.0)], [])

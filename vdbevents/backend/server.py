@@ -129,6 +129,7 @@ class _Server:
         # One thread: each keeps the memory of the largest body it has seen.
         self._writer = cloud.DaemonThreads(most=1)
         self._public_url = options.public_url
+        self._began_ms = files.wall_ms()
         self._reported = ""
         self._tunnel: Tunnel | None = None
 
@@ -152,9 +153,12 @@ class _Server:
                     "free some space, or check the owner of the file",
                     error_id="journal-unusable",
                 ) from error
+            self._write_status()
             await self._serve(endpoint)
         finally:
             endpoint.close()
+            with contextlib.suppress(OSError):
+                files.remove_file(self._options.sessions.directory.backend_status)
         await self._supervisor.close(_LISTENER_SECONDS)
         return self._signal.result()
 
@@ -195,8 +199,7 @@ class _Server:
             background.append(loop.create_task(self._tunnel.run()))
             loop.call_later(_TUNNEL_SECONDS, self._report_missing_address)
         else:
-            self._public_url = self._public_url or self._local_url
-            self._announce(self._public_url)
+            self._take_address(self._public_url or self._local_url)
         for task in background:
             task.add_done_callback(self._background_ended)
         self._options.manager.show(f"serving at {self._public_url or self._local_url}", is_ready=True)
@@ -222,8 +225,19 @@ class _Server:
     def _take_address(self, url: str) -> None:
         self._public_url = url
         self._options.manager.show(f"serving at {url}" if url else "the tunnel has no address", is_ready=True)
+        self._write_status()
         if url:
             self._announce(url)
+
+    def _write_status(self) -> None:
+        content = {
+            "version": __version__,
+            "pid": os.getpid(),
+            "since": envelope.utc_text(self._began_ms),
+            "url": self._public_url or None,
+        }
+        with contextlib.suppress(OSError):
+            files.replace_file(self._options.sessions.directory.backend_status, files.to_json(content))
 
     def _report_missing_address(self) -> None:
         if not self._public_url:

@@ -178,9 +178,9 @@ def as_json(value: object, *, indent: int | None = 2) -> str:
     return json.dumps(value, indent=indent)
 
 
-def put(text: str) -> None:
+def put(text: str, end: str = "\n") -> None:
     """Print data at once; replace characters that the terminal's encoding lacks."""
-    sys.stdout.buffer.write(f"{text}\n".encode(sys.stdout.encoding or "utf-8", "replace"))
+    sys.stdout.buffer.write(f"{text}{end}".encode(sys.stdout.encoding or "utf-8", "replace"))
     sys.stdout.flush()
 
 

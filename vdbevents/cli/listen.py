@@ -109,7 +109,15 @@ def listen(
     )
     recovery = _recovery(state, credentials, stale_after, ping_interval) if recover else None
     recording = ListenerOptions(
-        state, credentials, settings, clear, int(hold * (1 << 20)), sync_every, recovery, manager=manager
+        state,
+        credentials,
+        settings,
+        clear,
+        int(hold * (1 << 20)),
+        sync_every,
+        recovery,
+        lambda: {"stale_after": stale_after, "recovers": recover, "seals": seal},
+        manager=manager,
     )
     observer = messages.diagnostics(_ListenObserver)
     observer.say(f"recording from {cloud.shown_address(credentials.base_url)} into {state.path}")

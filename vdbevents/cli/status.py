@@ -1,220 +1,321 @@
-"""`vdbevents status`: show the state of a directory's listener."""
+"""`vdbevents status`: say whether a directory is recorded into, and what keeps it from being."""
 
+import math
+import os
+import shutil
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Annotated, Any, Final
 
-from vdbevents.cli.command import as_json as json_text, put, reports
-from vdbevents.cli.diagnostics import ExitCode
+import typer
+
+from vdbevents.cli.command import as_json as json_text, put, reports, require_finite
+from vdbevents.cli.diagnostics import ExitCode, is_terminal
 from vdbevents.cli.options import JsonOption, StateOptions
-from vdbevents.journal.files import read_object
-from vdbevents.journal.locks import capture_runs, listener_pid, listener_runs, read_pid
+from vdbevents.cli.tables import terminal_width
+from vdbevents.errors import options_conflict
+from vdbevents.health.observation import observe
+from vdbevents.health.recording_status import CONNECTED, NOT_RUNNING, RecordingStatus, to_dict
+from vdbevents.journal.files import wall_ms
 from vdbevents.journal.state import StateDirectory
-from vdbevents.terminal import harmless
+from vdbevents.terminal import cells, cut, harmless
 
-_NOT_RUNNING = "not running"
-_CONNECTED = "connected"
-_STALE = "stale"
+_SHORTEST_PAUSE: Final = 0.1
+_LABEL_CELLS: Final = 10
+_MOST_GAPS: Final = 5
+_BEHIND_BYTES: Final = 64 << 20
+_LITTLE_ROOM_BYTES: Final = 500_000_000
 
-HELP = """Show the state of the listener, and what it receives.
+HELP = """Show whether this directory is recorded into, and what keeps it from being.
+
+Shows the capture and what its streams deliver, the listener, the backend, gaps, sealing, the disk, and the
+redaction rules in force. docs/reliability.md says when a silent stream counts as stale.
 
 \b
-Exit codes: 0 connected, 3 not running, 5 running but not connected, or stale (a screen is not described).
+Examples:
+  vdbevents status
+  vdbevents status --watch
+  vdbevents status --short                            for a prompt or a status bar
+  vdbevents status --json | jq -r '.capture.streams[] | [.name, .state, .age_seconds] | @tsv'
+
+\b
+Exit codes: 0 what was asked to run runs and delivers, 3 no listener runs, 5 it runs but something does not
+deliver: no connection, a stale stream, a full disk, a pause, a capture or a backend that was killed.
+--watch ends with 130, by Ctrl-C.
 """
 
 
-class StatusFiles(NamedTuple):
-    """The content of a state directory's files.
+@reports
+def status(
+    *,
+    short: Annotated[bool, typer.Option("--short", help="One line.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Show it again and again, until Ctrl-C.")] = False,
+    every: Annotated[
+        float, typer.Option(min=_SHORTEST_PAUSE, metavar="SECONDS", help="How often --watch shows it.")
+    ] = 2.0,
+    as_json: JsonOption = False,
+    options: StateOptions,
+) -> ExitCode:
+    require_finite(every=every)
+    if short and as_json:
+        raise options_conflict("--short", "--json")
+    if watch:
+        _watch(options.state, every, short=short, as_json=as_json)
+    shown = gathered(options.state, short=short)
+    put(json_text(shown) if as_json else _text(shown, short=short))
+    return exit_code(shown["state"])
 
-    Attributes:
-        listener_pid: the process that holds the listener's lock; None if its file does not say.
-        listener: the object in `videodb_listener.json`.
-        capture: the object in `videodb_capture_info.json`; None if no capture runs.
-        journal_bytes: the size of the journal; None if there is none.
+
+def gathered(directory: StateDirectory, *, short: bool = False) -> dict[str, Any]:
+    """Return the status of a directory as `status --json` prints it; `short` leaves out the sealing.
+
+    Raises:
+        InputError: a lock cannot be opened.
     """
-
-    running: bool
-    listener_pid: int | None
-    listener: dict[str, Any]
-    capture_pid: int | None
-    capture: dict[str, Any] | None
-    journal_bytes: int | None
+    observed = observe(directory, with_sealing=not short)
+    return to_dict(RecordingStatus(observed, wall_ms()), str(directory.path), str(directory.journal))
 
 
-def read_files(directory: StateDirectory) -> StatusFiles:
-    """Read the files of a state directory, which need not exist."""
-    running, capturing = listener_runs(directory), capture_runs(directory)
+def exit_code(state: str) -> ExitCode:
+    """Return the exit code for a state."""
+    codes = {CONNECTED: ExitCode.DONE, NOT_RUNNING: ExitCode.LISTENER_STATE}
+    return codes.get(state, ExitCode.UNREACHABLE)
+
+
+def _text(shown: Mapping[str, Any], *, short: bool) -> str:
+    return headline(shown) if short else render(shown, terminal_width())
+
+
+# Again and again.
+
+
+def _watch(directory: StateDirectory, seconds: float, *, short: bool, as_json: bool) -> None:
+    """Show the status until Ctrl-C: in place on a terminal, one after the other elsewhere."""
+    in_place = is_terminal(sys.stdout) and os.environ.get("TERM") != "dumb" and not as_json
+    screen = _Screen() if in_place else None
     try:
-        journal_bytes = directory.journal.stat().st_size
-    except OSError:
-        journal_bytes = None
-    return StatusFiles(
-        running=running,
-        listener_pid=listener_pid(directory) if running else None,
-        listener=read_object(directory.listener_status),
-        capture_pid=read_pid(directory.capture_pid) if capturing else None,
-        capture=read_object(directory.capture_info) if capturing else None,
-        journal_bytes=journal_bytes,
-    )
+        while True:
+            shown = gathered(directory, short=short)
+            if screen is not None:
+                screen.show(_text(shown, short=short).splitlines())
+            elif as_json:
+                put(json_text(shown, indent=None))
+            else:
+                put(_text(shown, short=short) + ("" if short else "\n"))
+            time.sleep(seconds)
+    except KeyboardInterrupt:
+        if screen is not None:
+            # Below the ^C that the terminal shows.
+            put("")
+        raise
 
 
-def gather(directory: StateDirectory, files: StatusFiles, now: float) -> dict[str, Any]:
-    """Return a listener's status as `status --json` prints it; values of a wrong type are dropped.
+class _Screen:
+    """Lines at the end of a terminal that replace those shown before."""
+
+    def __init__(self) -> None:
+        self._shown: list[str] = []
+
+    def show(self, lines: list[str]) -> None:
+        """Show lines in place of the last ones, as many as there is room for."""
+        width, height = shutil.get_terminal_size()
+        # The terminal may have become narrower, and have wrapped what it shows.
+        rows = sum(max(1, math.ceil(cells(line) / width)) for line in self._shown)
+        up = f"\x1b[{min(rows, height - 1)}A" if rows else ""
+        self._shown = [cut(line, width) for line in lines[: max(1, height - 1)]]
+        # One write: other programs' lines come before or after it.
+        put(up + "".join(f"\x1b[2K{line}\n" for line in self._shown) + "\x1b[J", end="")
+
+
+# For a person.
+
+
+def headline(shown: Mapping[str, Any]) -> str:
+    """Say in one line whether it records."""
+    state, seconds = shown["state"], shown["for_seconds"]
+    if state == CONNECTED:
+        return _recording(shown)
+    if state == "paused":
+        until = shown["paused_until"]
+        return f"paused until {_clock(until)}" if until else f"paused{_for(seconds)}"
+    span = "" if state in ("stale", "starting") else _for(seconds)
+    reason = f": {harmless(shown['reason'])}" if shown["reason"] else ""
+    if state == "stale" and seconds is not None:
+        reason += _for(seconds)
+    return f"{harmless(state)}{span}{reason}"
+
+
+def _recording(shown: Mapping[str, Any]) -> str:
+    capture = shown["capture"]
+    if capture is None:
+        return "connected, capture none"
+    if capture["status"] != "recording":
+        return f"connected, capture {harmless(str(capture['status']))}"
+    by_state: dict[str, list[str]] = {}
+    for stream in capture["streams"]:
+        by_state.setdefault(stream["state"], []).append(harmless(str(stream["name"])))
+    streams = [
+        (f"{state}: " if state != "delivers" else "") + ", ".join(names)
+        for state, names in sorted(by_state.items())
+    ]
+    return f"recording{_for(capture['for_seconds'])}" + (f": {'; '.join(streams)}" if streams else "")
+
+
+def render(shown: Mapping[str, Any], width: int | None = None) -> str:
+    """Format a status for a person, with local times.
 
     Args:
-        directory: the state directory.
-        files: the content of its files.
-        now: seconds since the epoch.
-
-    Returns:
-        `state` is `connected`, `stale` (connected, but a screen is not described any more), `connecting`,
-        `waiting`, `starting` or `not running`; ages are in seconds.
+        shown: as `gathered` returns it.
+        width: of the terminal, in cells, to which lines are cut; None leaves them whole.
     """
-    running, pid = files.running, files.listener_pid
-    is_current = not running or files.listener.get("pid") == pid
-    listener: dict[str, Any] = files.listener if is_current else {"state": "starting"}
-    live = listener if running else {}
-    events = _object(listener, "events")
-    return {
-        "directory": str(directory.path),
-        "running": running,
-        "state": _state(listener) if running else _NOT_RUNNING,
-        "since": listener.get("since"),
-        "for_seconds": _age(listener.get("since"), now),
-        "pid": pid,
-        "ws_id": live.get("ws_id"),
-        "reconnects": _number(listener, "reconnects"),
-        "last_error": listener.get("last_error"),
-        "next_attempt": live.get("next_attempt"),
-        "events": {
-            "total": _number(events, "total"),
-            "since": events.get("since"),
-            "channels": {
-                name: {
-                    "count": _number(channel, "count"),
-                    "last": channel.get("last"),
-                    "age_seconds": _age(channel.get("last"), now),
-                }
-                for name, channel in _object(events, "channels").items()
-                if isinstance(channel, dict)
-            },
-        },
-        "gaps": _number(listener, "gaps"),
-        "unrecovered": _number(listener, "unrecovered"),
-        "stale": _stale_streams(live, now),
-        "dropped": _number(listener, "dropped"),
-        "disk_trouble": live.get("disk_trouble"),
-        "capture": _capture(files),
-        "journal": str(directory.journal),
-        "journal_bytes": files.journal_bytes,
-        "version": listener.get("version"),
-    }
-
-
-def _capture(files: StatusFiles) -> dict[str, Any] | None:
-    if files.capture is None:
-        return None
-    pid = files.capture_pid
-    capture = files.capture if files.capture.get("pid") == pid else {}
-    return {
-        "pid": pid,
-        # The file is missing at the start, and for a backend's session.
-        "status": capture.get("status", "running"),
-        "session_id": _object(capture, "session").get("id"),
-        "started": capture.get("started"),
-    }
-
-
-def _object(holder: dict[str, Any], name: str) -> dict[str, Any]:
-    value = holder.get(name)
-    return value if isinstance(value, dict) else {}
-
-
-def _number(holder: dict[str, Any], name: str) -> int:
-    value = holder.get(name)
-    return value if isinstance(value, int) else 0
-
-
-def _state(listener: dict[str, Any]) -> str:
-    state = str(listener.get("state", "starting"))
-    if state == _CONNECTED and listener.get("stale"):
-        return _STALE
-    return "connecting" if state == "opening" else state
-
-
-def _stale_streams(listener: dict[str, Any], now: float) -> list[dict[str, Any]]:
-    streams = listener.get("stale")
-    return [
-        {
-            **{name: stream.get(name) for name in ("stream_id", "stream_name", "since")},
-            "for_seconds": _age(stream.get("since"), now),
-        }
-        for stream in (streams if isinstance(streams, list) else ())
-        if isinstance(stream, dict)
-    ]
-
-
-def _age(moment: object, now: float) -> float | None:
-    try:
-        return round(max(0.0, now - datetime.fromisoformat(str(moment)).timestamp()), 1)
-    except ValueError:
-        return None
-
-
-def render(status: dict[str, Any]) -> str:
-    """Format a status for a person, with local times."""
-    directory = harmless(status["directory"])
-    rows = [*_listener_rows(status), *_capture_rows(status)]
     lines = [
-        f"{harmless(status['state']):<12} {directory}",
-        *(f"  {label:<10} {text}" for label, text in rows),
+        headline(shown),
+        *(f"  {label:<{_LABEL_CELLS}} {text}" for label, text in _rows(shown)),
+        *_hints(shown),
     ]
-    events, size = status["events"], status["journal_bytes"]
+    return "\n".join(lines if width is None else (cut(line, width) for line in lines))
+
+
+def _rows(shown: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    yield "directory", harmless(shown["directory"])
+    for problem in shown["problems"][1:] if shown["problems"] else ():
+        reason = f": {harmless(problem['reason'])}" if problem["reason"] else ""
+        yield "besides", f"{harmless(problem['state'])}{reason}{_for(problem['for_seconds'])}"
+    yield from _capture_rows(shown)
+    yield from _listener_rows(shown)
+    if backend := shown["backend"]:
+        url = f", {harmless(str(backend['url']))}" if backend["url"] else ""
+        yield "backend", f"PID {backend['pid'] or '?'}{url}{_for(backend['for_seconds'])}"
+    else:
+        yield "backend", "none"
+    yield from _event_rows(shown)
+    yield from _disk_rows(shown)
+
+
+def _capture_rows(shown: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    capture = shown["capture"]
+    if capture is None:
+        yield "capture", f"none{_last_capture(shown['last_capture'])}"
+        return
+    who = "recorded elsewhere, for the backend here" if capture["pid"] is None else f"PID {capture['pid']}"
+    since = f" since {_local(capture['started'])}" if capture["started"] else ""
+    state = harmless(str(capture["status"]))
+    yield "capture", f"{state}{since}{_for(capture['for_seconds'])}, {who}"
+    if capture["session_id"]:
+        yield "session", harmless(str(capture["session_id"]))
+    names = [harmless(str(stream["name"])) for stream in capture["streams"]]
+    room = max(map(cells, names), default=0)
+    for name, stream in zip(names, capture["streams"], strict=True):
+        yield "", f"{name}{' ' * (room - cells(name))}  {stream['state']:<8}  {_delivered(stream)}"
+
+
+def _delivered(stream: Mapping[str, Any]) -> str:
+    parts = []
+    for pipeline in stream["pipelines"]:
+        age = pipeline["age_seconds"]
+        last = "nothing yet" if age is None else f"{_duration(age)} ago"
+        problem = f" ({harmless(pipeline['problem'])})" if pipeline["problem"] else ""
+        parts.append(f"{pipeline['kind'].replace('_', ' ')} {last}{problem}")
+    if parts:
+        return ", ".join(parts)
+    if stream["state"] == "none":
+        return "neither transcribed nor described"
+    return "nothing yet" if stream["age_seconds"] is None else f"last {_duration(stream['age_seconds'])} ago"
+
+
+def _last_capture(last: Mapping[str, Any] | None) -> str:
+    if last is None:
+        return ""
+    when = f" at {_local(last['ended'])}" if last["ended"] else ""
+    error = f": {harmless(str(last['error']))}" if last["error"] else ""
+    session = harmless(str(last["session_id"]))
+    return f"; the last one, {session}, {harmless(str(last['status']))}{when}{error}"
+
+
+def _listener_rows(shown: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    if not shown["running"]:
+        since = f", since {_local(shown['since'])}" if shown["since"] else ""
+        yield "listener", f"not running{since}"
+        return
+    state, seconds = shown["listener_state"] or "starting", shown["disconnected_seconds"]
+    words = f"PID {shown['pid'] or '?'}, {harmless(str(state))}"
+    if seconds is not None:
+        words += f", no connection since {_local(shown['disconnected_since'])}{_for(seconds)}"
+    elif shown["ws_id"]:
+        words += f"{_for(shown['listener_seconds'])} as {harmless(str(shown['ws_id']))}"
+    yield "listener", words
+    attempts = f", {shown['failed_attempts']} failed attempts since" if shown["failed_attempts"] else ""
+    yield "reconnects", f"{shown['reconnects']}, connections lost {shown['lost_connections']}{attempts}"
+    if seconds is not None and shown["last_error"]:
+        yield "last error", harmless(str(shown["last_error"]))
+    if shown["next_attempt"]:
+        yield "next try", _local(shown["next_attempt"])
+
+
+def _event_rows(shown: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    events = shown["events"]
     since = f" since {_local(events['since'])}" if events["since"] else ""
-    lines.append(f"  events     {events['total']:,}{since}")
+    yield "events", f"{events['total']:,}{since}"
     for name, channel in sorted(events["channels"].items(), key=lambda item: -item[1]["count"]):
         age = channel["age_seconds"]
         last = f"last {_duration(age)} ago" if age is not None else ""
-        lines.append(f"    {harmless(name):<16} {channel['count']:>9,}  {last}")
-    lines.append(f"  gaps       {_gaps(status)}")
-    lines.append(f"  journal    {'none yet' if size is None else _size(size)}, {harmless(status['journal'])}")
-    if not status["running"]:
-        lines.append(f"  → start one with: vdbevents listen {directory}")
-    return "\n".join(lines)
+        yield "", f"{harmless(name):<16} {channel['count']:>9,}  {last}".rstrip()
+    yield "gaps", _gaps(shown)
+    open_gaps = shown["open_gaps"]
+    for gap in open_gaps[-_MOST_GAPS:]:
+        until = "now" if gap["ongoing"] else _local(gap["until"])
+        reason = f": {harmless(str(gap['reason']))}" if gap["reason"] else ""
+        yield "", f"open from {_local(gap['since'])} to {until}{reason}"
 
 
-def _listener_rows(status: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    if status["running"]:
-        since = f"{_local(status['since'])}{_for(status['for_seconds'])}"
-        yield "listener", f"PID {status['pid']}, {harmless(status['state'])} since {since}"
-    if status["ws_id"]:
-        yield "ws_id", harmless(str(status["ws_id"]))
-    if status["running"]:
-        yield "reconnects", str(status["reconnects"])
-    for stream in status["stale"]:
-        yield "stale", f"{harmless(str(stream['stream_name']))}, not described{_for(stream['for_seconds'])}"
-    if status["state"] not in (_CONNECTED, _STALE) and status["last_error"]:
-        yield "last error", harmless(str(status["last_error"]))
-    if status["next_attempt"]:
-        yield "next try", _local(status["next_attempt"])
-
-
-def _capture_rows(status: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    if capture := status["capture"]:
-        session = f", session {harmless(str(capture['session_id']))}" if capture["session_id"] else ""
-        since = f" since {_local(capture['started'])}" if capture["started"] else ""
-        yield "capture", f"PID {capture['pid']}, {harmless(str(capture['status']))}{since}{session}"
-    if status["disk_trouble"]:
-        yield "disk", f"{harmless(str(status['disk_trouble']))}: holding events in memory"
-
-
-def _gaps(status: dict[str, Any]) -> str:
-    gaps, missing, dropped = status["gaps"], status["unrecovered"], status["dropped"]
+def _gaps(shown: Mapping[str, Any]) -> str:
+    gaps, missing, dropped = shown["gaps"], shown["unrecovered"], shown["dropped"]
     text = f"{gaps:,}" if gaps else "none"
     if gaps:
         text += f", {missing:,} not recovered" if missing else ", all recovered"
+    if any(gap["ongoing"] for gap in shown["open_gaps"]):
+        text += "; one goes on"
     return f"{text}; {dropped:,} events dropped" if dropped else text
+
+
+def _disk_rows(shown: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    size, free = shown["journal_bytes"], shown["free_bytes"]
+    yield "journal", f"{'none yet' if size is None else _size(size)}, {harmless(shown['journal'])}"
+    if sealing := shown["sealing"]:
+        rest = sealing["unsealed_bytes"]
+        behind = ", which is much" if rest > _BEHIND_BYTES else ""
+        off = "off (--no-seal), " if sealing["on"] is False else ""
+        yield "sealing", f"{off}{_size(sealing['sealed_bytes'])} sealed, {_size(rest)} not yet{behind}"
+    if free is not None:
+        little = ": almost full" if free < _LITTLE_ROOM_BYTES else ""
+        yield "disk", f"{_size(free)} left{little}"
+    if shown["disk_trouble"]:
+        since = f" since {_local(shown['unwritten_since'])}" if shown["unwritten_since"] else ""
+        yield "", f"{harmless(str(shown['disk_trouble']))}: holding events in memory{since}"
+    for name in ("redact", "exclude"):
+        if shown[name] is not None:
+            yield {"redact": "redaction"}.get(name, name), _rules(shown[name])
+
+
+def _rules(value: object) -> str:
+    if isinstance(value, Mapping):
+        value = [f"{name}: {_rules(item)}" for name, item in value.items() if item]
+    if isinstance(value, list):
+        return ", ".join(harmless(str(item)) for item in value) or "none"
+    return harmless(str(value))
+
+
+def _hints(shown: Mapping[str, Any]) -> Iterator[str]:
+    directory = harmless(shown["directory"])
+    if not shown["running"]:
+        yield f"  → start one with: vdbevents listen {directory}"
+    if any(problem["state"] == "capture ended" for problem in shown["problems"]):
+        session = harmless(str(shown["last_capture"]["session_id"]))
+        yield f"  → if its session still runs, end it with: vdbevents session end {session} --dir {directory}"
+    if shown["state"] == "paused":
+        yield f"  → go on with: vdbevents resume {directory}"
 
 
 def _local(moment: object) -> str:
@@ -224,8 +325,18 @@ def _local(moment: object) -> str:
         return "?"
 
 
+def _clock(moment: object) -> str:
+    """Format a time of today as `10:30`, another one with its day."""
+    try:
+        local = datetime.fromisoformat(str(moment)).astimezone()
+    except ValueError:
+        return harmless(str(moment))
+    is_today = local.date() == datetime.now().astimezone().date()
+    return local.strftime("%H:%M" if is_today else "%Y-%m-%d %H:%M")
+
+
 def _for(seconds: float | None) -> str:
-    return f" (for {_duration(seconds)})" if seconds is not None else ""
+    return f" for {_duration(seconds)}" if seconds is not None else ""
 
 
 def _duration(seconds: float) -> str:
@@ -242,11 +353,3 @@ def _size(count: int) -> str:
             return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
         size /= 1000
     return f"{size:.1f} GB"
-
-
-@reports
-def status(*, as_json: JsonOption = False, options: StateOptions) -> ExitCode:
-    shown = gather(options.state, read_files(options.state), time.time())
-    put(json_text(shown) if as_json else render(shown))
-    codes = {_CONNECTED: ExitCode.DONE, _NOT_RUNNING: ExitCode.LISTENER_STATE}
-    return codes.get(shown["state"], ExitCode.UNREACHABLE)

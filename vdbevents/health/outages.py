@@ -9,6 +9,7 @@ from vdbevents.events.gaps import Gap
 from vdbevents.journal import files, locks
 from vdbevents.journal.state import StateDirectory
 from vdbevents.listener.outage import Outage, present_outage
+from vdbevents.sessions.recorded_session import session_from_info
 
 ONGOING_ID: Final = "ongoing"
 """The id of a gap that has no line."""
@@ -54,12 +55,7 @@ def gap_of(status: Mapping[str, Any], info: Mapping[str, Any], *, runs: bool, no
 
 def _missed_session(status: Mapping[str, Any], info: Mapping[str, Any]) -> Outage | None:
     """Return the outage after an orderly stop in the middle of a session."""
-    stopped_ms, ended_ms = fields.unix_ms(status.get("written")), fields.unix_ms(info.get("ended"))
-    if stopped_ms is None or not info or (ended_ms is not None and ended_ms <= stopped_ms):
+    stopped_ms, session = fields.unix_ms(status.get("written")), session_from_info(info)
+    if stopped_ms is None or session is None or not session.was_sent_to_listener(stopped_ms):
         return None
-    # It loads the cloud's client, which a query would wait for.
-    from vdbevents.sessions.recorded_session import session_from_info
-
-    session = session_from_info(info)
-    is_missed = session is not None and session.was_sent_to_listener(stopped_ms)
-    return Outage(stopped_ms, "no listener is running") if is_missed else None
+    return Outage(stopped_ms, "no listener is running")

@@ -57,6 +57,8 @@ class StateDirectory:
     """Held by the capture while it runs."""
     backend_lock = _File("videodb_backend.lock")
     """Held by the backend while it runs."""
+    backend_status = _File("videodb_backend.json")
+    """The backend's address while it serves, a JSON object; left behind by one that was killed."""
     backend_credentials = _File("videodb_backend_credentials.json")
     """The secrets of the backend's callers, a JSON object."""
 

@@ -30,7 +30,7 @@ class StaleWatch:
     """The screens that an index runs on, and those of them that are stale."""
 
     def __init__(self, seconds: float) -> None:
-        """Allow a screen some seconds without a description; 0: any time."""
+        """Allow a screen some seconds, and three intervals, without a description; 0: any time."""
         self._seconds = seconds
         self._since: dict[tuple[str, str, int], float] = {}
         self._looked = 0.0
@@ -62,7 +62,8 @@ class StaleWatch:
         stale = []
         for stream_id, pipeline in running.items():
             last = max(self._since[_binding(pipeline)], last_seen.get(stream_id, 0.0))
-            if self._seconds and stream_id not in self.stale and now - last > self._seconds:
+            is_silent = now - last > pipeline.longest_silence(self._seconds)
+            if self._seconds and stream_id not in self.stale and is_silent:
                 stale.append(StaleStream(pipeline, last))
         self.stale |= {stream.pipeline.stream.id: stream for stream in stale}
         return stale, fresh

@@ -14,6 +14,7 @@ from vdbevents.events import lifecycle
 
 _BATCH: Final = re.compile(r"(\d{1,6})\s*(?:(?P<time>s|seconds?)|(?P<word>words?)|(?P<sentence>sentences?))")
 _LONGEST_LABEL: Final = 100
+_INTERVALS: Final = 3
 
 
 class Batch(NamedTuple):
@@ -109,6 +110,19 @@ class Pipeline:
     def title(self) -> str:
         """Its name in messages: `transcript of mic:default`."""
         return f"{self.kind.replace('_', ' ')} of {self.stream.name}"
+
+    @property
+    def interval_seconds(self) -> float | None:
+        """The time between two records of an index; None if that depends on what is said, or is unknown."""
+        batch = self.settings.get("batch")
+        if not isinstance(batch, Mapping) or batch.get("type") != "time":
+            return None
+        value = batch.get("value")
+        return float(value) if isinstance(value, int | float) else None
+
+    def longest_silence(self, seconds: float) -> float:
+        """Return how many seconds without a record of an index are right, if `seconds` are for a fast one."""
+        return max(seconds, _INTERVALS * (self.interval_seconds or 0.0))
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as `videodb_capture_info.json` has it."""

@@ -1,10 +1,12 @@
 """The progress of a session, from events and answers, which overtake each other. Pure."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from vdbevents.cloud import Export
 from vdbevents.events import fields, lifecycle
+
+if TYPE_CHECKING:
+    from vdbevents.cloud import Export
 
 STEPS: Final = ("created", "starting", "active", "stopping", "stopped", "exported")
 """The statuses of a session in their order; `failed` may follow any."""
@@ -25,6 +27,9 @@ class SessionProgress:
     """
 
     def __init__(self) -> None:
+        # Only who follows a session needs the cloud's client, which is slow to import.
+        from vdbevents.cloud import Export
+
         self.status = ""
         self.error = ""
         self.streams: tuple[lifecycle.Stream, ...] = ()
@@ -60,7 +65,7 @@ class SessionProgress:
         self.streams += new
         return new
 
-    def take_export(self, export: Export, error: str = "") -> None:
+    def take_export(self, export: "Export", error: str = "") -> None:
         """Update the export status; never overwrite a finished export."""
         if self.export.status != "exported":
             self.export, self.export_error = export, error

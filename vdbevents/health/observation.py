@@ -1,0 +1,110 @@
+"""What the files, the locks and the disk of a state directory say, read once."""
+
+import os
+import shutil
+from typing import Any, NamedTuple
+
+from vdbevents.journal import files, locks
+from vdbevents.journal.state import StateDirectory
+
+
+class Process(NamedTuple):
+    """A process that may run on a directory; its id is None if its file does not say."""
+
+    runs: bool
+    pid: int | None
+
+
+class Sealing(NamedTuple):
+    """How much of a journal is in its cache, in bytes."""
+
+    sealed: int
+    rest: int
+
+
+class Observation(NamedTuple):
+    """The state of a directory, which need not exist.
+
+    Attributes:
+        listener, capture, backend: which of them run, by the locks that they hold.
+        status: the object in `videodb_listener.json`.
+        info: the object in `videodb_capture_info.json`.
+        served: the object in `videodb_backend.json`.
+        journal_bytes: the size of the journal; None if there is none.
+        free_bytes: what the disk has left for this user; None if it does not say.
+        sealing: None if that was not asked for, or there is no place for a cache.
+    """
+
+    listener: Process
+    capture: Process
+    backend: Process
+    status: dict[str, Any]
+    info: dict[str, Any]
+    served: dict[str, Any]
+    journal_bytes: int | None
+    free_bytes: int | None
+    sealing: Sealing | None
+
+
+def observe(directory: StateDirectory, *, with_sealing: bool) -> Observation:
+    """Read the state of a directory.
+
+    Raises:
+        InputError: a lock cannot be opened.
+    """
+    running = _running(directory)
+    while True:
+        status = files.read_object(directory.listener_status)
+        info = files.read_object(directory.capture_info)
+        served = files.read_object(directory.backend_status)
+        before, running = running, _running(directory)
+        if before == running:
+            break
+        # One has ended or begun: the files of a run, and its lock, must be of the same moment.
+    listener, capture, backend = running
+    pid = served.get("pid")
+    return Observation(
+        listener=_process(listener, locks.listener_pid(directory)),
+        capture=_process(capture, locks.read_pid(directory.capture_pid)),
+        backend=_process(backend, pid if type(pid) is int else None),
+        status=status,
+        info=info,
+        served=served,
+        journal_bytes=_size(directory),
+        free_bytes=free_bytes(directory),
+        sealing=_sealing(directory) if with_sealing else None,
+    )
+
+
+def _running(directory: StateDirectory) -> tuple[bool, bool, bool]:
+    return locks.listener_runs(directory), locks.capture_runs(directory), locks.backend_runs(directory)
+
+
+def _process(runs: bool, pid: int | None) -> Process:  # noqa: FBT001 - what it is made of
+    return Process(runs, pid if runs else None)
+
+
+def _size(directory: StateDirectory) -> int | None:
+    try:
+        return directory.journal.stat().st_size
+    except OSError:
+        return None
+
+
+def free_bytes(directory: StateDirectory) -> int | None:
+    """Return what the disk of a directory has left for this user; None if it does not say."""
+    try:
+        if hasattr(os, "statvfs") and os.geteuid() == 0:
+            # The system's reserve is for root.
+            disk = os.statvfs(directory.path)
+            return disk.f_bfree * disk.f_frsize
+        return shutil.disk_usage(directory.path).free
+    except OSError:
+        return None
+
+
+def _sealing(directory: StateDirectory) -> Sealing | None:
+    from vdbevents.query.cache import index, seal_policy
+
+    cache = seal_policy.present_cache(directory.journal)
+    return None if cache is None else Sealing(cache.end, index.rest_of(directory.journal, cache))
