@@ -49,6 +49,8 @@ ENVIRONMENT = {
     "`vdbevents emulator` prints the path of its own",
     "VDBEVENTS_PAGER, PAGER": "the pager for text of `vdbevents query` on a terminal, instead of `less`; "
     "empty or `cat`: none",
+    "LOCALAPPDATA, USERDOMAIN, USERNAME": "on Windows: where the task of `vdbevents service` is kept, and "
+    "whose it is",
     "NO_COLOR": "if set: no colour, unless `--color always`",
     "SSL_CERT_FILE, REQUESTS_CA_BUNDLE": "certificate authorities to trust, for the WebSocket and for HTTP",
 }

@@ -17,6 +17,7 @@ from vdbevents.cloud.connection import (
     shown_address,
     websocket_url,
 )
+from vdbevents.cloud.key_sources import find_key
 from vdbevents.cloud.proxies import Proxy, proxy_for
 from vdbevents.cloud.retry import Failure, classify, persist
 from vdbevents.cloud.scrub import without_secret
@@ -40,6 +41,7 @@ __all__ = [
     "classify",
     "credentials_from",
     "export_from",
+    "find_key",
     "find_runtime",
     "is_loopback",
     "persist",

@@ -85,11 +85,7 @@ def read_key_file(path: Path) -> str:
             _require_private(path, status)
             key = opened.read(_LONGEST_FILE).decode("utf-8", "replace").strip()
     except OSError as error:
-        raise InputError(
-            f"--key-file: cannot read {path}: {error.strerror or error}",
-            "write the key into it, and give it mode 0600: docs/service.md shows how",
-            error_id="key-file-unreadable",
-        ) from error
+        raise _unreadable(path, error) from error
     if not key:
         raise InputError(
             f"--key-file: no key in {path}",
@@ -99,20 +95,40 @@ def read_key_file(path: Path) -> str:
     return key
 
 
+def require_private(path: Path) -> None:
+    """Check that nobody else can read a file that holds the key.
+
+    Raises:
+        InputError: others can, or it cannot be found.
+    """
+    try:
+        _require_private(path, path.stat())
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: OSError) -> InputError:
+    return InputError(
+        f"--key-file: cannot read {path}: {error.strerror or error}",
+        "write the key into it, and give it mode 0600: docs/service.md shows how",
+        error_id="key-file-unreadable",
+    )
+
+
 def _require_private(path: Path, status: os.stat_result) -> None:
     # On Windows the mode says nothing; a pipe is as private as the process that opened it.
     if os.name != "posix" or not stat.S_ISREG(status.st_mode):
         return
     if status.st_uid not in (0, os.geteuid()):
         raise InputError(
-            f"--key-file: {path} belongs to another user, who can read it",
+            f"{path} belongs to another user, who can read the key in it",
             "copy it to a file of your own, with mode 0600",
             error_id="key-file-not-private",
         )
     mode = stat.S_IMODE(status.st_mode)
     if mode & 0o077:
         raise InputError(
-            f"--key-file: others can read {path}, its mode is {mode:04o}",
+            f"others can read the key in {path}: its mode is {mode:04o}",
             f"protect it: chmod 600 {path}; and replace the key if others use this machine",
             error_id="key-file-not-private",
         )

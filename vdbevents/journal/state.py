@@ -47,6 +47,8 @@ class StateDirectory:
     """Held by the listener while it runs."""
     listener_log = _File("videodb_listener.log")
     """The messages of a listener in the background."""
+    service_log = _File("videodb_service.log")
+    """The messages of services, where the service manager keeps none."""
     capture_pid = _File("videodb_capture_pid")
     """The capture's process id, nothing else."""
     capture_info = _File("videodb_capture_info.json")
