@@ -9,6 +9,7 @@ import threading
 import time
 
 import pytest
+from support.patience import patient
 from support.processes import PATIENCE, events_of, eventually
 
 from vdbevents.backend import server as s
@@ -241,6 +242,55 @@ def test_a_stranger_s_body_of_tiny_chunks_is_not_parsed(served):
         # That the last is no chunk is seen only by who goes on reading.
         connection.sendall(head + b"1\r\nx\r\n" * 3000 + b"no chunk\r\n" * 10)
         assert status_of(_all_of(connection)) == 404
+
+
+def test_the_api_key_in_a_webhook_is_not_stored(served):
+    assert status_of(served.post(served.webhook, b'{"why":"sk-secret is used up"}')) == 200
+
+    assert [e["why"] for e in events_of(served.directory) if "via" in e] == [
+        "\N{HORIZONTAL ELLIPSIS} is used up"
+    ]
+
+
+def test_a_webhook_in_many_chunks_is_stored(served):
+    head = f"POST {served.webhook} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
+    body = b'{"text":"%b"}' % (b"x" * 2000)
+    answer = served.exchange(head + b"".join(b"1\r\n%c\r\n" % it for it in body) + b"0\r\n\r\n")
+
+    assert status_of(answer) == 200
+    assert [e["text"] for e in events_of(served.directory) if "via" in e] == ["x" * 2000]
+
+
+def test_endless_tiny_chunks_are_refused_and_hold_up_nobody(served):
+    head = f"POST {served.webhook} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
+    flood, stop = b"1\r\nx\r\n" * 5000, threading.Event()
+    refused = []
+
+    def attack():
+        while not stop.is_set():
+            with served.connect() as connection, contextlib.suppress(OSError):
+                connection.sendall(head + flood)
+                refused.append(status_of(_all_of(connection)))
+
+    attackers = [threading.Thread(target=attack) for _ in range(4)]
+    for attacker in attackers:
+        attacker.start()
+    try:
+        slowest = 0.0
+        for number in range(20):
+            began = time.monotonic()
+            assert status_of(served.post(served.webhook, b'{"n": %d}' % number)) == 200
+            slowest = max(slowest, time.monotonic() - began)
+            # Who sends is slowed down meanwhile.
+            time.sleep(0.01)
+        eventually(lambda: refused)
+    finally:
+        stop.set()
+        for attacker in attackers:
+            attacker.join()
+    assert set(refused) <= {413, 429}
+    assert slowest < patient(1.0)
+    assert [e for e in events_of(served.directory) if "raw" in e] == []
 
 
 def test_input_that_is_not_http_is_answered_in_json(served):

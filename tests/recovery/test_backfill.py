@@ -150,6 +150,15 @@ def test_a_refused_source_is_missing_and_the_others_go_on():
     assert asks(backfill)[0] == "visual_index"
 
 
+def test_what_had_ended_before_a_gap_is_fetched_and_never_missing():
+    backfill = filled(JOURNAL, sources=(SPEECH, SCENES), had_ended=lambda *it: it == ("s-1", GAP.since_ms))
+    takes(backfill, [[fetched(100)]])
+    backfill.refuse("there is no such stream")
+    (gap,) = backfill.close()
+
+    assert (gap.status, gap.recovered, gap.missing) == ("recovered", {"transcript": 1}, ())
+
+
 def test_a_complete_gap_is_recovered_despite_losses_that_only_interrupt():
     backfill = filled(JOURNAL)
     takes(backfill, [[fetched(100)]])

@@ -99,6 +99,22 @@ def test_events_of_a_session_may_follow_for_a_while_after_its_end(status, ended,
 
 
 @pytest.mark.parametrize(
+    ("status", "ended", "since_ms", "expected"),
+    [
+        ("active", envelope.utc_text(T), T + 900_000, False),
+        ("stopped", None, T, False),
+        ("stopped", envelope.utc_text(T), T + 4_999, False),
+        ("stopped", envelope.utc_text(T), T + 5_000, True),
+        ("failed", envelope.utc_text(T), T + 5_000, True),
+    ],
+)
+def test_nothing_was_sent_of_a_session_a_moment_after_its_end(status, ended, since_ms, expected):
+    session = recorded_session.session_from_info(info(session={"id": "s-1", "status": status}, ended=ended))
+
+    assert session.had_ended_before(since_ms) is expected
+
+
+@pytest.mark.parametrize(
     ("status", "ws_id", "expected"),
     [
         ("running", "ws-1", 1),

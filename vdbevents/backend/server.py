@@ -36,6 +36,7 @@ _LARGEST_BODY: Final = 1 << 20
 # Of a refused or too large request, so much is read that the answer is not lost in a reset.
 _REST_OF_A_BODY: Final = 3 << 20
 _STRANGERS_BODY: Final = 1 << 16
+_REST_SECONDS: Final = 0.3
 _BACKLOG: Final = 128
 _APPEND_SECONDS: Final = 10.0
 _FAREWELL_SECONDS: Final = 3.0
@@ -265,6 +266,8 @@ class _Server:
         await response(scope, receive, send)
 
     async def _reply(self, scope: _Scope, receive: _Receive) -> policy.Reply:
+        from vdbevents.backend.http_limits import TOO_LARGE
+
         head, seconds = _head_of(scope), self._options.read_seconds
         refused = self._policy.refuse(head)
         client = scope.get("client") or ("", 0)
@@ -274,6 +277,10 @@ class _Server:
             await _read(receive, 0, _STRANGERS_BODY, min(seconds / 2, 1.0))
             return too_often or refused or policy.NOT_FOUND
         body = await _read(receive, _LARGEST_BODY, _LARGEST_BODY + _REST_OF_A_BODY, seconds)
+        if TOO_LARGE in scope:
+            # The rest is on its way, and dropped: without a moment for it a reset would lose the answer.
+            await asyncio.sleep(min(seconds / 2, _REST_SECONDS))
+            return policy.TOO_LARGE
         if isinstance(body, policy.Reply):
             return body
         try:
@@ -290,6 +297,7 @@ class _Server:
 
     def _handle(self, head: policy.RequestHead, body: bytes) -> policy.Reply | None:
         """Handle a request in a thread, because parsing a hostile body takes time."""
+        body = self._options.sessions.account.without_key(body)
         decision = self._policy.handle(head, body, files.wall_ms())
         if decision.append is not None:
             self._journal.append(decision.append, once=True)

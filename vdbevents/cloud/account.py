@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 from vdbevents.cloud.connection import THREADS, Credentials, connect
 from vdbevents.cloud.retry import refusal
+from vdbevents.cloud.scrub import without_secret
 from vdbevents.errors import InputError
 from vdbevents.events import lifecycle
 
@@ -116,6 +117,10 @@ class Account:
         """Send nothing yet; `seconds` limits each call."""
         self._credentials = credentials
         self._seconds = seconds
+
+    def without_key(self, content: bytes) -> bytes:
+        """Return what somebody sent, with a mark in place of the API key."""
+        return without_secret(content, self._credentials.api_key)
 
     # Sessions.
 

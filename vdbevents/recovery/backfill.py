@@ -3,7 +3,7 @@
 Records are compared by the service's own times: the clock of this machine may be wrong, or jump.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, NamedTuple
 
@@ -37,6 +37,7 @@ class Backfill:
     """One pass over all sources of some gaps.
 
     Attributes:
+        gaps: the open ones.
         sources: where to fetch, each once.
     """
 
@@ -47,6 +48,7 @@ class Backfill:
         tail: JournalTail,
         *,
         is_unknown: bool = False,
+        had_ended: Callable[[str, int], bool] = lambda _session_id, _since_ms: False,
     ) -> None:
         """Start with the first page of the first source.
 
@@ -55,13 +57,15 @@ class Backfill:
             sources: where to fetch.
             tail: what the journal has; what is fetched is added to its `seen`.
             is_unknown: whether events may be missing that no source has.
+            had_ended: returns whether a session had ended before a time (Unix ms).
         """
-        self._gaps = list(gaps)
+        self.gaps = list(gaps)
         self._is_unknown = is_unknown
+        self._had_ended = had_ended
         self._tail = tail
         self.sources = list(dict.fromkeys(sources))
         self._ranges = {source.key: self._range(source.key) for source in self.sources}
-        self._recovered: dict[str, dict[str, int]] = {gap.id: {} for gap in self._gaps}
+        self._recovered: dict[str, dict[str, int]] = {gap.id: {} for gap in self.gaps}
         self._missing: list[tuple[RecordSource, str]] = []
         self._done_ms = {source: tail.begun_sources.get(source, 0) for source in self.sources}
         self._left: list[RecordSource] = []
@@ -71,7 +75,7 @@ class Backfill:
         self.restart()
 
     def _range(self, key: StreamChannel) -> _Range:
-        gaps = [gap for gap in self._gaps if not gap.streams or key.stream_id in gap.streams]
+        gaps = [gap for gap in self.gaps if not gap.streams or key.stream_id in gap.streams]
         since = sorted((self._tail.since_ms(gap, key) or 0, gap.id) for gap in gaps)
         newest_ms = since[0][0] if since else 0
         # Without a record before the gap, the oldest record in the journal may be one from after it.
@@ -165,10 +169,16 @@ class Backfill:
         Args:
             others: what else they have cost.
         """
-        return [self._close(gap, others) for gap in self._gaps]
+        return [self._close(gap, others) for gap in self.gaps]
 
     def _close(self, gap: Gap, others: Sequence[Missing]) -> Gap:
-        sources = [source for source in self.sources if not gap.streams or source.stream_id in gap.streams]
+        # What had ended before is fetched, too, for what comes late; but nothing of it can be missing.
+        sources = [
+            source
+            for source in self.sources
+            if (not gap.streams or source.stream_id in gap.streams)
+            and not self._had_ended(source.session_id, gap.since_ms)
+        ]
         missing = [Missing(source.title, reason) for source, reason in self._missing if source in sources]
         if self._is_unknown:
             what = "events of an earlier capture" if sources else "everything"
@@ -182,7 +192,7 @@ class Backfill:
     def to_dict(self) -> dict[str, Any]:
         """Return the `data` of a `listener.backfill` line, from which another run can go on."""
         return {
-            "gaps": [gap.id for gap in self._gaps],
+            "gaps": [gap.id for gap in self.gaps],
             "sources": [
                 {**source._asdict(), "done": _seconds(done_ms or None)}
                 for source, done_ms in self._done_ms.items()

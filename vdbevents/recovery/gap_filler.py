@@ -67,7 +67,13 @@ class GapFiller:
         all_sessions = self.sessions.by_id.values()
         is_known = context.connections > 1 or any(session.began_before(since_ms) for session in all_sessions)
         is_unknown = not all_sessions or (not is_known and not tail.begun_sources)
-        backfill = Backfill(gaps, [*sources, *tail.begun_sources], tail, is_unknown=is_unknown)
+        backfill = Backfill(
+            gaps,
+            [*sources, *tail.begun_sources],
+            tail,
+            is_unknown=is_unknown,
+            had_ended=self.sessions.had_ended_before,
+        )
         if backfill.sources:
             context.write(BACKFILL_EVENT, backfill.to_dict())
             settled_at = max(context.connected_at, self.rebinder.rebound_at) + _SETTLING_SECONDS
@@ -119,8 +125,11 @@ class GapFiller:
         for session in sessions:
             await self.follower.write_missing(session)
         others = self.rebinder.take_missing()
+        since_ms = min((gap.since_ms for gap in backfill.gaps), default=0)
         if any(
-            session.events or any(pipeline.alerts for pipeline in session.pipelines) for session in sessions
+            session.events or any(pipeline.alerts for pipeline in session.pipelines)
+            for session in sessions
+            if not self.sessions.had_ended_before(session.id, since_ms)
         ):
             others.append(Missing("alerts", "the service keeps no record of sent alerts"))
         now_ms = files.wall_ms()

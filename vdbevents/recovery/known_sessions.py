@@ -27,6 +27,7 @@ class KnownSessions:
     def __init__(self, context: RecoveryContext) -> None:
         self._context = context
         self._rebound: dict[tuple[str, str, str], Pipeline] = {}
+        self._ended_ms: dict[str, int] = {}
         self.by_id: dict[str, RecordedSession] = {}
         self.current: RecordedSession | None = None
         self.unwritten: list[Pipeline] = []
@@ -38,8 +39,16 @@ class KnownSessions:
         self.unwritten = []
         if session is not None:
             pipelines = tuple(self._newest(session.id, pipeline) for pipeline in session.pipelines)
-            session = self.by_id[session.id] = replace(session, pipelines=pipelines)
+            session = replace(session, pipelines=pipelines)
+            if session.ended_ms is None and not session.may_run:
+                session = replace(session, ended_ms=self._ended_ms.get(session.id))
+            self.by_id[session.id] = session
         self.current = session
+
+    def had_ended_before(self, session_id: str, since_ms: int) -> bool:
+        """Return whether a session is known here, and had ended before a time (Unix ms)."""
+        session = self.by_id.get(session_id)
+        return session is not None and session.had_ended_before(since_ms)
 
     def _newest(self, session_id: str, written: Pipeline) -> Pipeline:
         rebound = self._rebound.get((session_id, written.kind, written.stream.id))
@@ -68,7 +77,15 @@ class KnownSessions:
         self.refresh()
 
     async def mark_ended(self, session: CloudSession) -> None:
-        """Write a session's final status to the info file, unless a capture runs that will do so."""
+        """Write a session's final status to the info file, unless a capture runs that will do so.
+
+        The file may name another session by now; then only this run remembers the end.
+        """
+        ended_ms = self._ended_ms.setdefault(session.id, files.wall_ms())
+        known = self.by_id.get(session.id)
+        if known is not None and known is not self.current:
+            ended_ms = ended_ms if known.ended_ms is None else known.ended_ms
+            self.by_id[session.id] = replace(known, status=session.status, ended_ms=ended_ms)
         await self._context.in_thread(partial(self._mark_ended, session))
 
     def _mark_ended(self, session: CloudSession) -> None:

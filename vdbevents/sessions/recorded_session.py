@@ -10,6 +10,8 @@ from vdbevents.sessions.progress import ENDED
 
 # For so long events of an ended session may follow: the export of its video takes a while.
 _AFTERMATH_MS: Final = 900_000
+# The last words may be sent a moment after the end.
+_TRAILING_MS: Final = 5_000
 REBOUND_EVENT: Final = "listener.rebound"
 
 
@@ -77,6 +79,10 @@ class RecordedSession:
     def ran_after(self, since_ms: int) -> bool:
         """Return whether events of it may have been sent after a time."""
         return self.may_run or self.ended_ms is None or self.ended_ms > since_ms - _AFTERMATH_MS
+
+    def had_ended_before(self, since_ms: int) -> bool:
+        """Return whether it had ended before a time, so that nothing of it was sent after that."""
+        return not self.may_run and self.ended_ms is not None and self.ended_ms <= since_ms - _TRAILING_MS
 
     def was_sent_to_listener(self, since_ms: int) -> bool:
         """Return whether something may have been sent to its listener after a time."""
