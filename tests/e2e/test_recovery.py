@@ -1001,3 +1001,32 @@ def test_a_malformed_info_file_does_not_end_the_listener(service, listen, record
     change_object(state.capture_info, state.capture_info_lock, lambda _: session.told)
 
     assert assert_each_once(listener, session).recovered >= 60 / 2
+
+
+def test_what_was_forgotten_is_neither_fetched_again_nor_recorded_late(
+    service, listen, recording, state, environ
+):
+    listener = listen()
+    session = recording(listener)
+    heard(listener)
+    starts = [fields.span_of(e)[0] for e in live(state, "transcript")]
+    # By the service's clock, this goes on into the gap.
+    window = min(starts), max(starts) + 100_000
+    span = [envelope.utc_text(at) for at in window]
+    asked = ["forget", state.path, "--from", span[0], "--to", span[1]]
+    shown = run([*asked, "--json"], environ)
+    forgot = run([*asked, "--yes"], environ)
+    assert (shown.returncode, forgot.returncode) == (0, 0), shown.stderr + forgot.stderr
+    hours_pass_unheard(service, listener, 2, 300)
+    (gap,) = closed(state)
+    session.end()
+    listener.stop()
+
+    events = [e for e in events_of(state) if e.get("channel") in KINDS]
+    times = [fields.span_of(e) for e in events]
+    assert [(a, b) for a, b in times if a < window[1] and b > window[0]] == []
+    assert gap.status == "recovered"
+    assert any(e.get("backfilled") and a >= window[1] for e, (a, _) in zip(events, times, strict=True))
+    (mark,) = listener.own("journal.forgotten")
+    assert (mark["from"], mark["to"], mark["by"]) == (*span, "time")
+    assert json.loads(shown.stdout)["events"] <= mark["events"]

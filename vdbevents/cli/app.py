@@ -26,9 +26,9 @@ app = typer.Typer(
 
 
 COMMANDS: Final = (
-    *("listen", "status", "stop", "query", "sql", "gaps", "cache", "capture", "channels", "backend"),
-    *("session", "token", "streams", "pipelines", "alerts", "clip", "search", "emulator", "demo", "config"),
-    "service",
+    *("listen", "status", "stop", "query", "sql", "gaps", "cache", "prune", "forget", "redact", "capture"),
+    *("channels", "backend", "session", "token", "streams", "pipelines", "alerts", "clip", "search"),
+    *("emulator", "demo", "config", "service"),
 )
 """The commands and groups of commands, in the order of `--help`: each is a module of `vdbevents.cli`.
 

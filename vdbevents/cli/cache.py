@@ -15,14 +15,13 @@ import typer
 from vdbevents.cli.command import as_json, interrupts_held, put, reports
 from vdbevents.cli.diagnostics import Color, Diagnostics, ExitCode, exit_code_of, is_terminal, wants_colour
 from vdbevents.cli.options import ColorOption, JournalOptions
-from vdbevents.cli.tables import nothing, remark, table
+from vdbevents.cli.tables import byte_size, counted, nothing, remark, table
 from vdbevents.errors import InputError, StorageError, VdbeventsError, options_conflict
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
 _QUIET_SECONDS: Final = 1.0
-_KIB: Final = 1024
 # As in glibc's malloc.h.
 _TRIM_THRESHOLD: Final = -1
 _MMAP_THRESHOLD: Final = -3
@@ -85,25 +84,24 @@ def _shown(state: Mapping[str, Any], piece: int) -> str:
     size = state["journal_bytes"]
     if state["segments"]:
         percent = 100 * state["sealed_bytes"] / size
-        segments = _counted(state["segments"], "segment")
-        sealed = f"{_size(state['sealed_bytes'])} ({percent:.0f} %) in {segments}"
+        segments = counted(state["segments"], "segment")
+        sealed = f"{byte_size(state['sealed_bytes'])} ({percent:.0f} %) in {segments}"
     elif state["fits"] is False:
         sealed = "nothing: the cache does not fit the journal"
     elif size < piece:
-        sealed = f"nothing yet (first {_size(piece)} not reached)"
+        sealed = f"nothing yet (first {byte_size(piece)} not reached)"
     else:
         sealed = "nothing"
     on_disk = "none"
     if state["cache_bytes"]:
-        on_disk = (
-            f"{_size(state['cache_bytes'])}, {state['cache_percent']} % of the journal, in {state['folder']}"
-        )
-    caches = _counted(state["caches"], "cache")
+        size_on_disk = byte_size(state["cache_bytes"])
+        on_disk = f"{size_on_disk}, {state['cache_percent']} % of the journal, in {state['folder']}"
+    caches = counted(state["caches"], "cache")
     rows = [
-        ["journal", f"{_size(size)} in {state['journal']}"],
+        ["journal", f"{byte_size(size)} in {state['journal']}"],
         ["sealed", sealed],
         ["cache", on_disk],
-        ["all", f"{_size(state['caches_bytes'])} in {caches} in {state['root']}"],
+        ["all", f"{byte_size(state['caches_bytes'])} in {caches} in {state['root']}"],
     ]
     return table(rows, None)
 
@@ -158,7 +156,7 @@ def _clear(folders: list[Path], none: str) -> ExitCode:
         else:
             freed, count = freed + size, count + (size > 0)
     if count:
-        remark(f"freed {_size(freed)}: {_counted(count, 'cache')} removed")
+        remark(f"freed {byte_size(freed)}: {counted(count, 'cache')} removed")
     for failure in failures:
         diagnostics = Diagnostics()
         diagnostics.error(failure)
@@ -200,7 +198,7 @@ def build(
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     seal_policy.seal(path, root, SealDisplay(color))
     state = _cache_state(path, root)
-    put(f"{_size(state['sealed_bytes'])} of {_size(state['journal_bytes'])} are sealed")
+    put(f"{byte_size(state['sealed_bytes'])} of {byte_size(state['journal_bytes'])} are sealed")
     return ExitCode.DONE
 
 
@@ -242,7 +240,8 @@ class SealDisplay:
         """Print the command that makes later queries faster."""
         command = shlex.join(["vdbevents", "cache", "build", str(journal)])
         remark(
-            f"{_size(size)} of the journal are not in the cache", f"speed up later queries with: {command}"
+            f"{byte_size(size)} of the journal are not in the cache",
+            f"speed up later queries with: {command}",
         )
 
     def failed(self, error: StorageError) -> None:
@@ -251,7 +250,7 @@ class SealDisplay:
 
     def _show(self, journal: Path, total: int) -> None:
         if not is_terminal(sys.stderr) or os.environ.get("TERM") == "dumb":
-            remark(f"indexing {_size(total)} of {journal} (first time only)", self._hint)
+            remark(f"indexing {byte_size(total)} of {journal} (first time only)", self._hint)
             return
         from rich.console import Console
         from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
@@ -286,16 +285,3 @@ def _keep_freed_memory() -> None:
         set_option = ctypes.CDLL(None).mallopt
         set_option(_MMAP_THRESHOLD, 32 << 20)
         set_option(_TRIM_THRESHOLD, 256 << 20)
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
-def _size(count: int) -> str:
-    """Format a number of bytes for a person."""
-    size, unit = float(count), "B"
-    for larger in ("KiB", "MiB", "GiB"):
-        if size >= _KIB:
-            size, unit = size / _KIB, larger
-    return f"{count} B" if unit == "B" else f"{size:.1f} {unit}"

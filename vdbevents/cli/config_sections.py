@@ -31,6 +31,10 @@ class Section(NamedTuple):
     commands: tuple[tuple[str, ...], ...]
 
 
+NEVER: Final = "never"
+"""The retention of a channel that is kept for ever."""
+
+_LONGEST_CHANNEL: Final = 100
 _RECORDERS: Final = (("listen",), ("backend",), ("capture",), ("demo",))
 
 
@@ -66,6 +70,34 @@ def _check_names(names: Sequence[str]) -> None:
         check_phrase(name)
 
 
+def _check_age(age: str) -> None:
+    retention_age(age)
+
+
+def _check_ages(ages: Mapping[str, str]) -> None:
+    for channel, age in ages.items():
+        if not channel or len(channel) > _LONGEST_CHANNEL:
+            raise ValueError(f"{channel!r} is not a channel, such as visual_index")
+        retention_age(age)
+
+
+def retention_age(age: str) -> int | None:
+    """Return how long events are kept, in ms; None for ever.
+
+    Raises:
+        ValueError: it is neither empty, nor `never`, nor a duration.
+    """
+    from vdbevents.errors import InputError
+    from vdbevents.times import DURATION_FORMS, parse_duration
+
+    if age in ("", NEVER):
+        return None
+    try:
+        return parse_duration("", age)
+    except InputError:
+        raise ValueError(f"must be {NEVER}, or a duration: {DURATION_FORMS}, got {age!r}") from None
+
+
 _NAMES: Final = SectionKey((), _check_names)
 
 SECTIONS: Final[Mapping[str, Section]] = {
@@ -76,6 +108,10 @@ SECTIONS: Final[Mapping[str, Section]] = {
             "expressions": SectionKey({}, _check_expressions),
         },
         (*_RECORDERS, ("redact",)),
+    ),
+    "retention": Section(
+        {"older-than": SectionKey("", _check_age), "channels": SectionKey({}, _check_ages)},
+        (("listen",), ("prune",)),
     ),
     "exclude": Section(
         {

@@ -38,6 +38,7 @@ _NUMBERS = ("connect_timeout", "ping_interval", "hold", "sync_every", "stale_aft
 
 @reports
 def listen(
+    context: typer.Context,
     *,
     clear: Annotated[bool, typer.Option("--clear", help="Empty the journal first.")] = False,
     daemon: Annotated[
@@ -100,6 +101,7 @@ def listen(
 
         return start_detached(state, _listener_arguments(arguments))
     from vdbevents.cli.cache_worker import kept_sealed
+    from vdbevents.cli.retention_worker import kept_pruned
     from vdbevents.listener.daemon import listen as record_events
     from vdbevents.listener.listener_options import ListenerOptions
     from vdbevents.listener.protocol import ConnectionSettings
@@ -122,7 +124,10 @@ def listen(
     observer = messages.diagnostics(_ListenObserver)
     observer.say(f"recording from {cloud.shown_address(credentials.base_url)} into {state.path}")
     try:
-        with kept_sealed(state.journal) if seal else contextlib.nullcontext():
+        with (
+            kept_sealed(state.journal) if seal else contextlib.nullcontext(),
+            kept_pruned(state.path, context.obj.section("retention"), observer.say),
+        ):
             ended_by = record_events(recording, observer)
     finally:
         observer.flush()

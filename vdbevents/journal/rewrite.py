@@ -28,6 +28,7 @@ Change = Callable[[bytes], bytes | None]
 """Returns the line to write instead of one of the journal, both with their newlines; None drops it."""
 
 _BLOCK: Final = 1 << 20
+_PACKED_BLOCK: Final = 1 << 17
 # With less than this left to copy, the journal is locked: others wait for about as long as one write takes.
 _LEFT_UNDER_LOCK: Final = 1 << 18
 _MOST_ROUNDS: Final = 1000
@@ -227,15 +228,31 @@ def archived_lines(path: Path) -> Iterator[bytes]:
             return
         import zstandard
 
-        reader = zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True)
         try:
-            yield from lines_of(lambda: reader.read(_BLOCK))
-        except zstandard.ZstdError as error:
+            pieces = _unpacked(file)
+            yield from lines_of(lambda: next(pieces, b""))
+        except (zstandard.ZstdError, EOFError) as error:
             raise StorageError(
                 f"the archived journal {path} is damaged: {error}",
                 "restore it from a backup, or remove it",
                 error_id="archive-damaged",
             ) from error
+
+
+def _unpacked(file: BinaryIO) -> Iterator[bytes]:
+    """Yield the content of all frames; unlike zstandard's own reader, notice that the last one was cut."""
+    import zstandard
+
+    frame, rest = None, b""
+    while piece := rest or file.read(_PACKED_BLOCK):
+        frame = frame or zstandard.ZstdDecompressor().decompressobj()
+        if content := frame.decompress(piece):
+            yield content
+        rest = b""
+        if frame.eof:
+            rest, frame = frame.unused_data, None
+    if frame is not None:
+        raise EOFError("it ends too early")
 
 
 def lines_of(read: Callable[[], bytes]) -> Iterator[bytes]:

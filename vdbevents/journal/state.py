@@ -31,6 +31,8 @@ class StateDirectory:
     """Held during one append."""
     rewrite_lock = _File("videodb_rewrite.lock")
     """Held while journals are rewritten: pruned, forgotten, redacted."""
+    forgotten = _File("videodb_forgotten.json")
+    """The times that were forgotten, which no recovery may fetch again: a JSON object, without any text."""
     torn = _File("videodb_events.torn")
     """Lines that a crash cut short, one on each line."""
     archive = _File("archive")

@@ -49,6 +49,7 @@ class Backfill:
         *,
         is_unknown: bool = False,
         had_ended: Callable[[str, int], bool] = lambda _session_id, _since_ms: False,
+        is_forgotten: Callable[[Mapping[str, Any]], bool] = lambda _event: False,
     ) -> None:
         """Start with the first page of the first source.
 
@@ -58,10 +59,12 @@ class Backfill:
             tail: what the journal has; what is fetched is added to its `seen`.
             is_unknown: whether events may be missing that no source has.
             had_ended: returns whether a session had ended before a time (Unix ms).
+            is_forgotten: returns whether the user does not want an event any more.
         """
         self.gaps = list(gaps)
         self._is_unknown = is_unknown
         self._had_ended = had_ended
+        self._is_forgotten = is_forgotten
         self._tail = tail
         self.sources = list(dict.fromkeys(sources))
         self._ranges = {source.key: self._range(source.key) for source in self.sources}
@@ -126,7 +129,7 @@ class Backfill:
             event = _event(source, record)
             identity = identity_of(event)
             # A record without a time has no identity: nobody could tell whether the journal has it.
-            if identity is None or hash(identity) in self._tail.seen:
+            if identity is None or hash(identity) in self._tail.seen or self._is_forgotten(event):
                 continue
             self._tail.seen.add(hash(identity))
             self._count(source.key, identity.start_ms or 0)

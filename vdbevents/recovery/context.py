@@ -14,6 +14,7 @@ from vdbevents.journal.state import StateDirectory
 from vdbevents.listener.recovery_hook import RecoveryHost
 from vdbevents.listener.state_files import earlier_ids
 from vdbevents.recovery.duplicates import DuplicateFilter
+from vdbevents.recovery.forgotten_times import ForgottenTimes
 
 _Result = TypeVar("_Result")
 
@@ -33,6 +34,7 @@ class RecoveryContext:
 
     Attributes:
         host: the listener, once `Reconciler.run` was called.
+        forgotten: the times whose events the user does not want any more.
         connected_id: of the current connection; None while disconnected.
         ws_id: the connection that this round works for.
         connected_at: when it was made; seconds on the monotonic clock.
@@ -46,6 +48,7 @@ class RecoveryContext:
         self.directory = directory
         self.account = account
         self.duplicates = DuplicateFilter(linger_seconds)
+        self.forgotten = ForgottenTimes(directory.forgotten)
         self.connected_id: str | None = None
         self.ws_id = ""
         self.connected_at = 0.0

@@ -73,6 +73,7 @@ class GapFiller:
             tail,
             is_unknown=is_unknown,
             had_ended=self.sessions.had_ended_before,
+            is_forgotten=context.forgotten.covers,
         )
         if backfill.sources:
             context.write(BACKFILL_EVENT, backfill.to_dict())

@@ -66,7 +66,8 @@ class Reconciler:
         self._context.disconnected()
 
     def is_known(self, record: Record) -> bool:
-        return self._context.duplicates.is_known(record)
+        # What was said just before the user deleted it may arrive only now.
+        return self._context.duplicates.is_known(record) or self._context.forgotten.covers(record.event)
 
     @property
     def stale(self) -> list[dict[str, Any]]:

@@ -1,0 +1,194 @@
+"""What `prune`, `forget` and `redact` share: how a removal is shown, confirmed and carried out."""
+
+import contextlib
+import errno
+import os
+import shlex
+import signal
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from vdbevents.cli.command import as_json, put
+from vdbevents.cli.diagnostics import ExitCode, is_terminal
+from vdbevents.cli.localtime import SystemZone
+from vdbevents.cli.options import EnvironmentOptions, StateOptions
+from vdbevents.cli.tables import byte_size, counted, nothing, remark, table
+from vdbevents.errors import InputError, StorageError
+from vdbevents.journal.files import wall_ms
+from vdbevents.terminal import harmless
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from vdbevents.journal.state import StateDirectory
+    from vdbevents.removal.remover import FileRemoval, RemovalPlan, Task
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MOST_SHOWN_FILES: Final = 20
+_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
+
+
+class RemovalOptions(StateOptions):
+    """The options of a command that removes something for good."""
+
+    yes: Annotated[bool, typer.Option("--yes", help="Do it; without this, only show what would go.")] = False
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False
+    low_priority: Annotated[
+        bool, typer.Option("--low-priority", help="Run with the lowest CPU priority.")
+    ] = False
+
+
+def run(task: "Task", options: RemovalOptions, *, verb: str, again: Sequence[str], none: str) -> ExitCode:
+    """Show what a task removes, or remove it; print a summary.
+
+    Args:
+        task: what to remove.
+        options: the command's.
+        verb: what is done to the events, such as `removed`.
+        again: the command line that does it, without `--yes`.
+        none: the message when there is nothing.
+
+    Raises:
+        InputError: there is no state directory.
+        StorageError: it could not be done; each file is as it was, or done.
+    """
+    from vdbevents.removal.remover import Remover
+
+    state = options.state
+    if not state.path.is_dir():
+        raise InputError(
+            f"{state.path}: no such directory", "name a state directory", error_id="path-missing"
+        )
+    if options.low_priority and hasattr(os, "nice"):
+        os.nice(19)
+    # End as by Ctrl-C, so that no unfinished copy stays.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, signal.default_int_handler)
+    with _progress() as progress, _storage_errors(state):
+        remover = Remover(state, task, cache_root(), clock_ms=wall_ms, day_of=local_day, progress=progress)
+        plan = remover.carry_out() if options.yes else remover.plan()
+    if options.as_json:
+        put(as_json(_object(plan, task, is_done=options.yes)))
+    if not plan.files:
+        return ExitCode.NO_MATCH if options.as_json else nothing(none)
+    if not options.as_json:
+        put(_shown(plan, verb if options.yes else f"would be {verb}"))
+        if not options.yes:
+            remark(f"nothing was {verb} yet", f"do it with: {shlex.join([*again, '--yes'])}")
+    return ExitCode.DONE
+
+
+def command_line(options: RemovalOptions, words: Sequence[str]) -> list[str]:
+    """Return the command line of a removal with some options, in the same directory."""
+    directory = [] if options.directory is None else [str(options.directory)]
+    return ["vdbevents", *words, *directory, *_environment(options)]
+
+
+def _environment(options: EnvironmentOptions) -> Iterator[str]:
+    for name, value in (("--env-file", options.env_file), ("--cwd", options.cwd)):
+        if value is not None:
+            yield f"{name}={value}"
+
+
+def cache_root() -> "Path | None":
+    """Return the folder of all caches; None where there is no place for it."""
+    from vdbevents.query.cache import seal_policy
+
+    try:
+        return seal_policy.default_root()
+    except InputError:
+        return None
+
+
+def local_day(milliseconds: int) -> str:
+    """Return the local day of a time: `2026-03-02`."""
+    return _local(milliseconds)[:10]
+
+
+def _local(milliseconds: int | None) -> str:
+    if milliseconds is None:
+        return "unknown"
+    try:
+        moment = (_EPOCH + timedelta(milliseconds=milliseconds)).astimezone(SystemZone())
+    except (OverflowError, ValueError):
+        return "unknown"
+    return f"{moment:%Y-%m-%d %H:%M:%S}"
+
+
+@contextlib.contextmanager
+def _progress() -> Iterator[Callable[[str], None]]:
+    """Show on a terminal which file is worked on, and nothing when it is done."""
+    if not is_terminal(sys.stderr) or os.environ.get("TERM") == "dumb":
+        yield lambda _: None
+        return
+    from rich.console import Console
+    from rich.status import Status
+
+    with Status("reading", console=Console(stderr=True)) as status:
+        yield lambda name: status.update(f"reading {harmless(name)}")
+
+
+@contextlib.contextmanager
+def _storage_errors(state: "StateDirectory") -> Iterator[None]:
+    """Turn errors of files into errors of the command.
+
+    Raises:
+        StorageError: there is no room.
+        InputError: a file cannot be read or written.
+    """
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        if error.errno in _FULL:
+            raise StorageError(
+                f"no room in {state.path} for the rewritten journal: {reason}",
+                "free as much as the journal takes, and run it again; no event was lost",
+                error_id="disk-full",
+            ) from error
+        raise InputError(
+            f"cannot rewrite the journals in {state.path}: {reason}",
+            "check the owner of the files, then run it again; no event was lost",
+            error_id="rewrite-failed",
+        ) from error
+
+
+def _shown(plan: "RemovalPlan", done: str) -> str:
+    """Format what goes for a person: a row for each file, and the sum."""
+    rows = [_row(file, kinds=bool(plan.total.kinds)) for file in plan.files[:_MOST_SHOWN_FILES]]
+    lines = [table(rows, None)]
+    if len(plan.files) > _MOST_SHOWN_FILES:
+        lines.append(f"and {counted(len(plan.files) - _MOST_SHOWN_FILES, 'file')} more")
+    total = plan.total
+    days = f" of {counted(len(total.days), 'day')}" if total.days else ""
+    events = counted(total.events, "event")
+    what = _counts(total.kinds or total.channels)
+    lines += [f"{events}{days}, {byte_size(total.size)}, {done}: {what}"]
+    return "\n".join(lines)
+
+
+def _row(file: "FileRemoval", *, kinds: bool) -> list[str]:
+    found = [_counts(file.tally.kinds)] if kinds else []
+    return [file.name, counted(file.tally.events, "event"), byte_size(file.tally.size), _times(file), *found]
+
+
+def _times(file: "FileRemoval") -> str:
+    since, until = _local(file.tally.since_ms), _local(file.tally.until_ms)
+    span = "" if file.tally.since_ms is None else f"{since} to {until}"
+    return f"{span} (the whole file)".strip() if file.is_whole else span
+
+
+def _counts(counts: Mapping[str, int]) -> str:
+    listed = sorted(counts.items(), key=lambda item: -item[1])
+    return ", ".join(f"{count:,} {harmless(name)}" for name, count in listed)
+
+
+def _object(plan: "RemovalPlan", task: "Task", *, is_done: bool) -> Mapping[str, Any]:
+    total = plan.total
+    files = [{"file": file.name, "whole": file.is_whole, **file.tally.data()} for file in plan.files]
+    return {"done": is_done, **task.facts, **total.data(), "days": len(total.days), "files": files}

@@ -1,0 +1,1 @@
+"""Removal: what is pruned, forgotten or redacted, from every file that holds it."""

@@ -1,0 +1,326 @@
+"""Remove chosen lines from every file that holds them: journal, archive, torn lines and caches."""
+
+import contextlib
+import dataclasses
+import errno
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from vdbevents.errors import StorageError
+from vdbevents.events import envelope
+from vdbevents.events.forgotten import Forgotten, ForgottenSpan
+from vdbevents.journal import rewrite
+from vdbevents.journal.append import Journal
+from vdbevents.journal.archive import PACKED, PLAIN, ArchivedJournal, archived
+from vdbevents.journal.files import (
+    last_line_start,
+    read_at,
+    read_object,
+    remove_file,
+    replace_file,
+    to_json,
+)
+from vdbevents.journal.locked_file import LockedFile
+from vdbevents.journal.state import StateDirectory
+from vdbevents.query.cache import build
+from vdbevents.removal.line_selection import Chooser, Selection, Tally
+
+_MOST_ATTEMPTS: Final = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What to remove, and how to write it down.
+
+    Attributes:
+        selection: chooses the lines.
+        event: of the line that says what was done, such as `journal.pruned`.
+        facts: of that line, without any removed text.
+        may_hold: whether an archived file may hold a line to choose, by its name.
+        takes_all_of: whether all of an archived file goes, by its name.
+        torn_without: returns a torn line as it may stay, None if it may not; None leaves them all.
+        forgotten: returns the times that no recovery may fetch again, once all lines were looked at.
+    """
+
+    selection: Selection
+    event: str
+    facts: Mapping[str, Any]
+    may_hold: Callable[[ArchivedJournal], bool] = lambda _: True
+    takes_all_of: Callable[[ArchivedJournal], bool] = lambda _: False
+    torn_without: Callable[[bytes], bytes | None] | None = None
+    forgotten: Callable[[], list[ForgottenSpan]] = list
+
+
+@dataclass(slots=True)
+class FileRemoval:
+    """What goes from one file.
+
+    Attributes:
+        name: its path within the state directory.
+        tally: the lines.
+        is_whole: whether nothing is left of it, so that it is removed itself.
+        archive: set for a journal that was set aside.
+    """
+
+    name: str
+    tally: Tally
+    is_whole: bool = False
+    archive: ArchivedJournal | None = None
+
+
+@dataclass(slots=True)
+class RemovalPlan:
+    """What goes from which files; files without anything to remove are not in it."""
+
+    files: list[FileRemoval] = field(default_factory=list)
+
+    @property
+    def total(self) -> Tally:
+        """What goes from all of them."""
+        total = Tally()
+        for file in self.files:
+            total.add(file.tally)
+        return total
+
+
+class Remover:
+    """Find out what a task removes, and remove it."""
+
+    def __init__(
+        self,
+        directory: StateDirectory,
+        task: Task,
+        cache_root: Path | None,
+        *,
+        clock_ms: Callable[[], int],
+        day_of: Callable[[int], str],
+        progress: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        """Do nothing yet.
+
+        Args:
+            directory: whose files.
+            task: what to remove.
+            cache_root: the folder of all caches; None where there is no place for caches.
+            clock_ms: returns milliseconds since the epoch.
+            day_of: returns the day of a time in Unix ms.
+            progress: called with the name of each file that is worked on.
+        """
+        self._directory = directory
+        self._task = task
+        self._cache_root = cache_root
+        self._clock_ms = clock_ms
+        self._day_of = day_of
+        self._progress = progress
+        self._looked = 0
+
+    def plan(self) -> RemovalPlan:
+        """Return what would go now; nothing is changed.
+
+        Raises:
+            StorageError: an archived file is damaged.
+            OSError: a file cannot be read.
+        """
+        journals = [journal for journal in archived(self._directory) if self._task.may_hold(journal)]
+        chooser = self._chooser()
+        for journal in journals:
+            self._progress(journal.path.name)
+            _each(rewrite.archived_lines(journal.path), chooser.look)
+        self._progress(self._directory.journal.name)
+        chooser = self._chooser()
+        self._looked = _each(self._lines(), chooser.look)
+        plan = RemovalPlan()
+        for journal in journals:
+            self._add(plan, journal.path, rewrite.archived_lines(journal.path), journal)
+        self._add(plan, self._directory.journal, self._lines(), None)
+        self._add_torn(plan)
+        return plan
+
+    def _chooser(self, looked: int | None = None) -> Chooser:
+        return Chooser(self._task.selection, self._day_of, looked)
+
+    def _lines(self) -> Iterator[bytes]:
+        torn = self._torn_end()
+        with contextlib.suppress(FileNotFoundError):
+            for line in rewrite.archived_lines(self._directory.journal):
+                if line[:-1] != torn:
+                    yield line
+
+    def _add(
+        self, plan: RemovalPlan, path: Path, lines: Iterator[bytes], archive: ArchivedJournal | None
+    ) -> None:
+        chooser, kept = self._chooser(), 0
+        for line in lines:
+            kept += chooser.change(line) is not None
+        if chooser.tally.events:
+            name = str(path.relative_to(self._directory.path))
+            plan.files.append(FileRemoval(name, chooser.tally, archive is not None and not kept, archive))
+
+    def _add_torn(self, plan: RemovalPlan) -> None:
+        tally = Tally()
+        before, after = self._torn_lines(self._torn_end())
+        for line in before:
+            if line not in after:
+                tally.events += 1
+                tally.size += len(line)
+        if tally.events:
+            tally.channels["torn"] = tally.events
+            plan.files.append(FileRemoval(self._directory.torn.name, tally, is_whole=not after))
+
+    def _torn_end(self) -> bytes:
+        """Return the journal's last line if it is torn: it will be set aside before anything is removed."""
+        with contextlib.suppress(FileNotFoundError), self._directory.journal.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            start = last_line_start(file.fileno(), size)
+            tail = read_at(file.fileno(), start, size - start)
+            return b"" if envelope.parse_line(tail) is not None else tail
+        return b""
+
+    def _torn_lines(self, end: bytes = b"") -> tuple[list[bytes], list[bytes]]:
+        """Return the torn lines as they are, and as they may stay; `end` is one more."""
+        change = self._task.torn_without
+        if change is None:
+            return [], []
+        content = b""
+        with contextlib.suppress(FileNotFoundError):
+            content = self._directory.torn.read_bytes()
+        lines = [line for line in (*content.split(b"\n"), end) if line]
+        kept = (change(line) for line in lines)
+        return lines, [line for line in kept if line is not None]
+
+    def carry_out(self) -> RemovalPlan:
+        """Remove it; return what was removed.
+
+        Raises:
+            StorageError: another process is rewriting, a cache is being written, another program writes to
+                the journal without its lock, an archived file is damaged, or there is no room. Each file is
+                as it was, or done.
+            OSError: a file cannot be read or written; as above.
+        """
+        done = RemovalPlan()
+        with rewrite.rewriting(self._directory):
+            self._repair()
+            for _ in range(_MOST_ATTEMPTS):
+                known = {journal.path for journal in archived(self._directory)}
+                with contextlib.suppress(rewrite.JournalMovedError):
+                    plan = self.plan()
+                    self._forget()
+                    for file in plan.files:
+                        self._progress(file.name)
+                        done.files += self._remove(file)
+                    # A journal that was rotated meanwhile is in a file that the plan does not have.
+                    if {journal.path for journal in archived(self._directory)} <= known:
+                        return done
+        raise StorageError(
+            f"the journal in {self._directory.path} was replaced again and again meanwhile",
+            "try again later",
+            error_id="rewrite-overtaken",
+        )
+
+    def _repair(self) -> None:
+        """Set a torn end of the journal aside, so that it is among the torn lines."""
+        if self._directory.journal.exists():
+            journal = Journal(self._directory, clock_ms=self._clock_ms)
+            try:
+                journal.repair()
+            finally:
+                journal.close()
+
+    def _forget(self) -> None:
+        """Note the times that must not be fetched again, before anything is removed."""
+        spans = self._task.forgotten()
+        if spans:
+            known = Forgotten.from_object(read_object(self._directory.forgotten))
+            replace_file(self._directory.forgotten, to_json(Forgotten([*known.spans, *spans]).to_object()))
+
+    def _remove(self, file: FileRemoval) -> list[FileRemoval]:
+        if file.archive is not None:
+            return [self._remove_archived(file, file.archive)]
+        if file.name == self._directory.torn.name:
+            self._rewrite_torn()
+            return [file]
+        return [self._remove_from_journal(file)]
+
+    def _remove_from_journal(self, file: FileRemoval) -> FileRemoval:
+        chooser = self._chooser(self._looked)
+        path = self._directory.journal
+
+        def mark(_: rewrite.RewriteOutcome) -> rewrite.OwnMark:
+            return rewrite.OwnMark(self._task.event, self._data(file.name, chooser.tally))
+
+        with self._withheld_caches(path):
+            rewrite.rewrite_journal(self._directory, chooser.change, mark, clock_ms=self._clock_ms)
+        return dataclasses.replace(file, tally=chooser.tally)
+
+    def _remove_archived(self, file: FileRemoval, journal: ArchivedJournal) -> FileRemoval:
+        # After a crash the plain file may still be there beside the packed one.
+        leftover = journal.path.with_name(journal.path.name.removesuffix(PACKED) + PLAIN)
+        if journal.is_packed and leftover.exists():
+            with self._withheld_caches(leftover):
+                remove_file(leftover)
+        with self._withheld_caches(journal.path):
+            if file.is_whole:
+                self._unlink(file, journal.path)
+                return file
+            chooser = self._chooser()
+            rewrite.rewrite_archived(journal.path, chooser.change)
+        self._write_down(self._data(file.name, chooser.tally))
+        return dataclasses.replace(file, tally=chooser.tally)
+
+    def _unlink(self, file: FileRemoval, path: Path) -> None:
+        data = {**self._data(file.name, file.tally), "whole": True}
+        try:
+            # Before it is done: nothing may go without a trace.
+            self._write_down(data)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            # The disk is full: this is what makes room.
+            remove_file(path)
+            self._write_down(data)
+        remove_file(path)
+
+    def _data(self, name: str, tally: Tally) -> dict[str, Any]:
+        return {"file": name, **self._task.facts, **tally.data()}
+
+    def _write_down(self, data: Mapping[str, Any]) -> None:
+        journal = Journal(self._directory, clock_ms=self._clock_ms)
+        try:
+            journal.append([envelope.own_record(self._task.event, data, self._clock_ms()).line])
+            journal.sync()
+        finally:
+            journal.close()
+
+    def _rewrite_torn(self) -> None:
+        locked = LockedFile(self._directory.journal, self._directory.journal_lock)
+        try:
+            # Whoever finds a torn line writes it there under this lock.
+            with locked.locked():
+                _, kept = self._torn_lines()
+                if kept:
+                    replace_file(self._directory.torn, b"".join(line + b"\n" for line in kept))
+                else:
+                    remove_file(self._directory.torn)
+        finally:
+            locked.close()
+
+    @contextlib.contextmanager
+    def _withheld_caches(self, journal: Path) -> Iterator[None]:
+        if self._cache_root is None:
+            yield
+            return
+        with contextlib.ExitStack() as withheld:
+            for folder in build.caches_of(journal, self._cache_root):
+                withheld.enter_context(build.withheld(folder))
+            yield
+
+
+def _each(lines: Iterator[bytes], look: Callable[[bytes], None]) -> int:
+    count = 0
+    for line in lines:
+        look(line)
+        count += 1
+    return count
