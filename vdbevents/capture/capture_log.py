@@ -43,7 +43,9 @@ class CaptureLog:
             self._context.say(f"the capture runtime reports an error: {reason}", problem=True)
 
     def _write(self, event: str, data: Any, channel: str) -> None:  # noqa: ANN401
-        session = {"capture_session_id": self._context.info.session_id}
+        session_id = self._context.info.session_id
+        # A permission is asked for before there is a session.
+        session = {"capture_session_id": session_id} if session_id else {}
         content = {**data, **session} if isinstance(data, Mapping) else {"payload": data, **session}
         try:
             record = envelope.own_record(event, content, files.wall_ms(), channel)

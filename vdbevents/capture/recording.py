@@ -97,9 +97,11 @@ class SessionRecording(ABC):
         """Make all steps, and end what was begun."""
         context = self._context
         try:
-            runtime = self._prepare_runtime(await self._obtain_session())
+            runtime = self._prepare_runtime()
             denied = await self._request_permissions(runtime)
             await self._choose_channels(runtime, denied)
+            # Only now is known that there is something to record.
+            runtime.use_token((await self._obtain_session()).value)
             await self._begin(runtime)
             await self._record(runtime)
         except StepAborted:
@@ -127,8 +129,8 @@ class SessionRecording(ABC):
             asked: the runtime has confirmed that it stopped the session.
         """
 
-    def _prepare_runtime(self, token: cloud.Token) -> CaptureRuntime:
-        client = cloud.capture_client(token, self._options.base_url)
+    def _prepare_runtime(self) -> CaptureRuntime:
+        client = cloud.capture_client(None, self._options.base_url)
         runtime = self._context.runtime = CaptureRuntime(client, self._log.write_runtime_event)
         runtime.ended.add_done_callback(self._note_runtime_end)
         return runtime
@@ -152,7 +154,8 @@ class SessionRecording(ABC):
             if await self._waiting.unless_stopping(request):
                 continue
             message = f"permission {permission.replace('_', ' ')}: denied"
-            if self._options.require_all:
+            is_named = any(selection.named(wanted, kind) for kind in kinds)
+            if self._options.require_all or is_named:
                 raise CaptureError(message, where_to_grant(permission), error_id="permission-denied")
             self._say(message, problem=True, hint=where_to_grant(permission))
             denied += kinds
@@ -172,12 +175,12 @@ class SessionRecording(ABC):
                 error_id="channels-none",
             )
         self._info.choices = choices
+
+    async def _begin(self, runtime: CaptureRuntime) -> None:
+        choices = self._info.choices
         kept = [choice.channel.id for choice in choices if choice.store]
         stored = f"; kept for the video: {', '.join(kept)}" if kept else "; no video is kept"
         self._say(f"recording {', '.join(choice.channel.id for choice in choices)}{stored}")
-        self._context.write_info()
-
-    async def _begin(self, runtime: CaptureRuntime) -> None:
         self._start_tried = True
         self._context.set_phase("starting")
         start = runtime.start(self._info.session_id, self._info.choices, self._limits.step)

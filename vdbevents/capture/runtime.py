@@ -97,6 +97,10 @@ class CaptureRuntime:
         self._channels = {channel.id: channel for _, group in groups for channel in group}
         return [Channel(channel.id, channel.name, kind) for kind, group in groups for channel in group]
 
+    def use_token(self, token: str) -> None:
+        """Set the client token that `start` hands over."""
+        self._token = self._client.client_token = token
+
     async def start(self, session_id: str, choices: Sequence[Choice], seconds: float) -> None:
         """Start to record channels that `channels` has listed."""
         chosen = []

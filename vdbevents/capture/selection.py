@@ -10,6 +10,7 @@ from vdbevents.sessions.plan import Channel, Choice
 KINDS: Final = ("mic", "system_audio", "display")
 """The kinds of channel that can be recorded."""
 
+_OPTIONS: Final = {"mic": "--mic-device", "display": "--display"}
 _NAMES: Final = {"mic": "microphone", "system_audio": "system audio", "display": "display"}
 
 
@@ -30,6 +31,11 @@ class WantedChannels:
     display: str | None = None
     stored: frozenset[str] = frozenset(KINDS)
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether all sources are off."""
+        return not (self.mic or self.system_audio or self.display != "none")
+
 
 def choose(
     wanted: WantedChannels, available: Sequence[Channel], denied: Iterable[str]
@@ -40,6 +46,9 @@ def choose(
         wanted: which channels to record.
         available: in the runtime's order: the first of a kind is its default.
         denied: the kinds without a permission.
+
+    Raises:
+        InputError: a device that was named is not there.
     """
     without_permission = set(denied)
     known: dict[str, Channel] = {}
@@ -56,14 +65,29 @@ def choose(
             remarks.append(f"{_NAMES[kind]}: permission denied, not recorded")
             continue
         selected = _select(devices, selector)
+        if not selected and selector is not None:
+            raise _unknown_device(kind, selector, devices)
         if not selected:
-            device = f" {selector}" if selector not in (None, "all") else ""
-            others = f"; available: {', '.join(channel.id for channel in devices)}" if devices else ""
-            remarks.append(f"no {_NAMES[kind]}{device} to record{others}")
+            remarks.append(f"no {_NAMES[kind]} to record")
         for position, channel in enumerate(selected):
             primary = kind == "display" and position == 0
             chosen.append(Choice(channel, kind in wanted.stored, primary))
     return chosen, remarks
+
+
+def _unknown_device(kind: str, selector: str, devices: Sequence[Channel]) -> InputError:
+    names = ", ".join(channel.id for channel in devices)
+    return InputError(
+        f"{_OPTIONS[kind]}: no such {_NAMES[kind]}, got {selector!r}",
+        f"use one of: {names}" if names else "this machine has none; see: vdbevents channels",
+        error_id="device-unknown",
+    )
+
+
+def named(wanted: WantedChannels, kind: str) -> bool:
+    """Return whether the user named a device of a kind."""
+    is_wanted, selector = _selector(wanted, kind)
+    return is_wanted and selector is not None
 
 
 def _selector(wanted: WantedChannels, kind: str) -> tuple[bool, str | None]:

@@ -23,7 +23,7 @@ from vdbevents.cli.command import (
 from vdbevents.cli.diagnostics import Diagnostics, ExitCode, LogFormat, is_terminal
 from vdbevents.cli.options import MessageOptions, RecorderOptions
 from vdbevents.cli.pipeline_options import PipelineOptions, RecordingOptions
-from vdbevents.errors import InputError, StorageError
+from vdbevents.errors import InputError, StorageError, options_conflict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from vdbevents.sessions.capture_info import CaptureInfo
 
 
-TOKEN_SECONDS = 60
 _LONGEST_TOKEN_FILE = 8192
 _LONGEST_SHOWN = 500
 _NOT_RUNNING = ("starting", "failed")
@@ -152,9 +151,16 @@ def capture(
     )
     state = options.state
     seconds = None if duration is None else parse_duration("--duration", duration) / 1000
+    mic, mic_device = _microphone(context, mic=mic, device=mic_device)
     wanted = selection.WantedChannels(
         mic, system_audio, mic_device, display, selection.parse_kinds(store or (), no_store or ())
     )
+    if wanted.is_empty:
+        raise InputError(
+            "nothing to record: --no-mic, --no-system-audio and --display none",
+            "leave out one of them",
+            error_id="sources-off",
+        )
     observer = messages.diagnostics(_CaptureObserver)
     environ = options.environ
     has_token = backend_token_file is not None or bool(os.environ.get("VDBEVENTS_BACKEND_TOKEN"))
@@ -206,6 +212,20 @@ def capture(
     finally:
         observer.flush()
     return _report(outcome, observer)
+
+
+def _microphone(context: typer.Context, *, mic: bool, device: str | None) -> tuple[bool, str | None]:
+    """Return whether to record a microphone, and which: the command line counts more than a configuration.
+
+    Raises:
+        InputError: both contradict each other in one place.
+    """
+    if mic or device is None:
+        return mic, device
+    is_off, is_named = _is_given(context, "mic"), _is_given(context, "mic_device")
+    if is_off == is_named:
+        raise options_conflict("--mic-device", "--no-mic")
+    return is_named, device if is_named else None
 
 
 def _report(outcome: "CaptureOutcome", observer: Diagnostics) -> ExitCode:

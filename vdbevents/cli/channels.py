@@ -2,15 +2,15 @@
 
 from typing import Any
 
-from vdbevents.cli.capture import TOKEN_SECONDS, prepare_for_runtime, runtime_of
-from vdbevents.cli.cloud_client import Service
-from vdbevents.cli.command import as_json, put, reports
+from vdbevents.cli.capture import prepare_for_runtime, runtime_of
+from vdbevents.cli.command import as_json, put, reports, require_finite
 from vdbevents.cli.diagnostics import ExitCode
 from vdbevents.cli.options import CloudOptions
 
 HELP = """List the channels that can be recorded on this machine.
 
-These are microphones, system audio and displays. Cameras are listed, but not recorded.
+These are microphones, system audio and displays. Cameras are listed, but not recorded. Only the capture
+runtime is asked: no API key is needed.
 
 \b
 Examples:
@@ -27,13 +27,13 @@ def channels(*, options: CloudOptions) -> ExitCode:
     from vdbevents.capture.runtime import CaptureRuntime
     from vdbevents.terminal import harmless
 
-    service = Service(options)
+    require_finite(timeout=options.timeout)
+    base_url = cloud.base_url_from(options.environ)
     cloud.find_runtime(runtime_of(options.environ))
-    token = service.ask(lambda: service.account.create_token(TOKEN_SECONDS))
     prepare_for_runtime()
 
     async def list_channels() -> list[Any]:
-        runtime = CaptureRuntime(cloud.capture_client(token, service.base_url), lambda _, __: None)
+        runtime = CaptureRuntime(cloud.capture_client(None, base_url), lambda _, __: None)
         try:
             return await runtime.channels(options.timeout)
         finally:

@@ -54,13 +54,13 @@ def find_runtime(named: Path | None) -> Path:
         ) from error
 
 
-def capture_client(token: Token, base_url: str) -> Any:  # noqa: ANN401
+def capture_client(token: Token | None, base_url: str) -> Any:  # noqa: ANN401
     """Return the SDK's `CaptureClient`; its first call starts the runtime that `find_runtime` found.
 
     Args:
-        token: a client token, the only secret that the runtime gets.
+        token: a client token, the only secret that the runtime gets, and not before it is to record.
         base_url: of the service.
     """
     from videodb.capture import CaptureClient
 
-    return CaptureClient(client_token=token.value, base_url=base_url)
+    return CaptureClient(client_token=token.value if token else "", base_url=base_url)

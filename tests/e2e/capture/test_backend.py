@@ -170,8 +170,18 @@ def test_the_status_of_the_directory_says_that_it_runs(record, environ, state):
     records(recorder)
     told = json.loads(run(["status", state.path, "--json"], environ).stdout)
 
-    assert told["capture"] == {"pid": recorder.pid, "status": "running", "session_id": None, "started": None}
+    assert told["capture"].items() >= {"pid": recorder.pid, "status": "running", "session_id": None}.items()
     assert recorder.stop() == 0
+
+
+@pytest.mark.parametrize("option", ["--mic-device", "--display"])
+def test_a_device_that_is_not_there_asks_the_backend_for_nothing(record, backend, service, option):
+    recorder = record(option, "7")
+
+    assert recorder.ends() == 2
+    assert error_id_in(recorder.err) == "device-unknown"
+    assert (backend.made, service.state["sessions"], recorder.out) == ([], [], "")
+    assert_left_in_order(recorder, service)
 
 
 def test_the_client_chooses_what_is_recorded_and_kept(record, service):

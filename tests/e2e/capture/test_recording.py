@@ -290,27 +290,48 @@ def test_only_what_is_asked_for_is_recorded(capture, arguments, recorded):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        (["--mic-device", "mic:nowhere"], "no microphone mic:nowhere"),
-        (["--display", "display:9"], "no display display:9"),
-    ],
+    ("arguments", "there_are"),
+    [(["--mic-device", "foo"], "mic:default, mic:headset"), (["--display", "7"], "display:1, display:2")],
 )
-def test_a_device_that_is_not_there_is_left_out_with_a_warning(capture, service, arguments, said):
-    recorder = capture("--duration", "0.2s", *arguments)
+def test_a_device_that_is_not_there_is_refused_before_anything_is_made(
+    capture, service, state, arguments, there_are
+):
+    recorder = capture(*arguments)
 
-    assert recorder.ends() == 0
-    assert said in recorder.err
-    assert "mic:default" in recorder.err or "display:1, display:2" in recorder.err
-    assert len(recorder.summary["streams"]) == 2
+    assert recorder.ends() == 2
+    assert error_id_in(recorder.err) == "device-unknown"
+    assert there_are in recorder.err
+    assert recorder.out == ""
+    assert not state.capture_info.exists()
+    # Neither a session nor a token, and no listener.
+    requests = [it["request"] for it in service.state["recent_requests"] if "/emulator/" not in it["request"]]
+    assert requests == []
+    assert_left_in_order(recorder, service)
 
 
-def test_a_device_that_is_not_there_can_be_fatal(capture, service):
-    recorder = capture("--mic-device", "mic:nowhere", "--require-all")
+def test_a_device_that_was_named_and_is_denied_is_not_left_out(capture, service):
+    service.fault(runtime={"deny": ["screen-capture"]})
+    recorder = capture("--display", "2")
 
     assert recorder.ends() == 6
-    assert "vdbevents channels" in recorder.err
+    assert error_id_in(recorder.err) == "permission-denied"
+    assert service.state["sessions"] == []
     assert_left_in_order(recorder, service)
+
+
+def test_no_source_at_all_and_a_device_of_a_source_that_is_off_are_usage_errors(state, environ, tmp_path):
+    def error_of(*arguments, **variables):
+        ended = run(["capture", state.path, *arguments], {**environ, **variables})
+        assert ended.returncode == 2, ended.stderr
+        return error_id_in(ended.stderr)
+
+    assert error_of("--no-mic", "--no-system-audio", "--display", "none") == "sources-off"
+    assert error_of("--mic-device", "2", "--no-mic") == "options-conflict"
+    assert list(state.path.iterdir()) == []
+    # What is on the command line counts more than a default of the user.
+    off = {"VDBEVENTS_CAPTURE_MIC": "false", "VDBEVENTS_CAPTURE_SYSTEM_AUDIO": "false"}
+    assert error_of("--mic-device", "nowhere", **off) == "device-unknown"
+    assert error_of("--display", "none", VDBEVENTS_CAPTURE_MIC_DEVICE="x", **off) == "options-conflict"
 
 
 def test_a_machine_without_a_display_records_what_it_has(capture, service):
