@@ -18,7 +18,8 @@ COLUMNS = 100
 EXIT_CODES = {
     ExitCode.DONE: "success; `query`, `sql`, `gaps`: something was found; `status`: connected; "
     "`cache status`: something is sealed",
-    ExitCode.NO_MATCH: "`query`, `sql`, `gaps`: nothing was found; `cache status`, `cache clear`: no cache",
+    ExitCode.NO_MATCH: "`query`, `sql`, `gaps`: nothing was found; `cache status`, `cache clear`: no cache; "
+    "`doctor`: errors were found",
     ExitCode.BAD_INPUT: "wrong usage, or invalid input",
     ExitCode.LISTENER_STATE: "the listener is not running, or another one already records there",
     ExitCode.REFUSED: "the service refused the key, the rights, or its certificate does not verify",

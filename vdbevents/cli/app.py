@@ -26,8 +26,19 @@ app = typer.Typer(
 
 
 COMMANDS: Final = (
-    *("listen", "status", "stop", "query", "sql", "gaps", "cache", "prune", "forget", "redact", "capture"),
-    *("channels", "backend", "session", "token", "streams", "pipelines", "alerts", "clip", "search"),
+    *("listen", "status", "doctor", "stop", "query", "sql", "gaps", "cache", "prune", "forget", "redact"),
+    *(
+        "capture",
+        "channels",
+        "backend",
+        "session",
+        "token",
+        "streams",
+        "pipelines",
+        "alerts",
+        "clip",
+        "search",
+    ),
     *("emulator", "demo", "config", "service"),
 )
 """The commands and groups of commands, in the order of `--help`: each is a module of `vdbevents.cli`.

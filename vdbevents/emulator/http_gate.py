@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from email.utils import formatdate
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,8 @@ from vdbevents.emulator.control import PREFIX
 from vdbevents.emulator.rest import error_response
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from vdbevents.emulator.emulated_cloud import EmulatedCloud
@@ -43,7 +46,20 @@ class HttpGate:
         failure = faults.strike("http", path, method)
         application = self._application if failure is None else fault_response(failure)
         late = faults.strike("late", path, method)
+        send = _send_dated(send, self._cloud.clock.now)
         await application(scope, receive, send if late is None else _send_late(send, late["seconds"]))
+
+
+def _send_dated(send: Send, now: Callable[[], float]) -> Send:
+    """Return a `send` that adds the time of the service's clock, in Unix seconds, to each answer."""
+
+    async def send_dated(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            date = formatdate(now(), usegmt=True).encode()
+            message = {**message, "headers": [*message.get("headers", ()), (b"date", date)]}
+        await send(message)
+
+    return send_dated
 
 
 def _send_late(send: Send, seconds: float) -> Send:

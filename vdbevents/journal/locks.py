@@ -63,17 +63,17 @@ def listener_runs(directory: StateDirectory) -> bool:
     Raises:
         InputError: the lock file cannot be opened, or nobody knows whether it is locked.
     """
-    return _is_held(directory.listener_lock)
+    return is_held(directory.listener_lock)
 
 
 def capture_runs(directory: StateDirectory) -> bool:
     """Return whether a process holds the capture's lock; raises as `listener_runs`."""
-    return _is_held(directory.capture_lock)
+    return is_held(directory.capture_lock)
 
 
 def backend_runs(directory: StateDirectory) -> bool:
     """Return whether a process holds the backend's lock; raises as `listener_runs`."""
-    return _is_held(directory.backend_lock)
+    return is_held(directory.backend_lock)
 
 
 def holds(pid: int, lock: Path) -> bool | None:
@@ -98,7 +98,8 @@ def _is_same(path: Path, file: os.stat_result) -> bool:
         return False
 
 
-def _is_held(path: Path) -> bool:
+def is_held(path: Path) -> bool:
+    """Return whether a process holds the lock in a file, which need not exist; raises as `listener_runs`."""
     try:
         descriptor = os.open(path, os.O_RDONLY)
     except (FileNotFoundError, NotADirectoryError):
@@ -159,7 +160,7 @@ def _in_time(attempt: Callable[[], bool]) -> bool:
 
 
 def _takes_lock(descriptor: int, seconds: float) -> bool:
-    """Take the lock if it is free within `seconds`; `_is_held` of another process holds it for an instant.
+    """Take the lock if it is free within `seconds`; `is_held` of another process holds it for an instant.
 
     Raises:
         OSError: the file system has no locks, or does not answer.

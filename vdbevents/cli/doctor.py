@@ -1,0 +1,165 @@
+"""`vdbevents doctor`: show what would keep this machine from recording, and what to do."""
+
+import os
+import sys
+import threading
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from vdbevents.cli.command import as_json as json_text, put, reports
+from vdbevents.cli.diagnostics import Color, ExitCode, wants_colour
+from vdbevents.cli.options import JsonOption, RecorderOptions
+from vdbevents.errors import InputError
+from vdbevents.terminal import harmless
+
+if TYPE_CHECKING:
+    from vdbevents.cloud.key_sources import FoundKey
+    from vdbevents.health.examination import Result
+    from vdbevents.health.finding import Check, Finding
+    from vdbevents.health.runtime_checks import RuntimeChecks
+    from vdbevents.health.service_checks import ServiceChecks
+
+_SECONDS: Final = 9.0
+_REQUEST_SECONDS: Final = 6.0
+_ANSWER_SECONDS: Final = 1.5
+_COLOURS: Final = {"ok": "\x1b[32m", "warning": "\x1b[33m", "error": "\x1b[31m"}
+
+HELP = """Show what would keep this machine from recording, and what to do.
+
+Checks the key and its rights, the API, proxies, the clock, the disk and the folder, file modes, left-over
+process ids, the journal, and the capture runtime with its permissions and devices. Records nothing, and
+creates nothing on the server. Takes a few seconds at most; works without a network and without a key.
+
+\b
+Exit codes: 0 no errors, 1 errors.
+"""
+
+
+@reports
+def doctor(*, as_json: JsonOption = False, options: RecorderOptions) -> ExitCode:
+    from vdbevents.health.finding import Severity
+
+    results = _examine(options)
+    errors = sum(result.severity is Severity.ERROR for result in results)
+    warnings = sum(result.severity is Severity.WARNING for result in results)
+    if as_json:
+        put(json_text({"errors": errors, "warnings": warnings, "checks": [it._asdict() for it in results]}))
+    else:
+        _print(results)
+    return ExitCode.NO_MATCH if errors else ExitCode.DONE
+
+
+def _print(results: "list[Result]") -> None:
+    is_coloured = wants_colour(Color.AUTO, sys.stdout, os.environ)
+    width = max(len(result.check) for result in results)
+    for result in results:
+        severity = f"{result.severity:<7}"
+        if is_coloured:
+            severity = f"{_COLOURS[result.severity]}{severity}\x1b[0m"
+        put(f"{severity}  {result.check:<{width}}  {harmless(result.message)}")
+        if result.hint:
+            put(f"{'':<{width + 11}}→ {harmless(result.hint)}")
+
+
+def _examine(options: RecorderOptions) -> "list[Result]":
+    from vdbevents.cli.capture import prepare_for_runtime
+    from vdbevents.health.examination import examine
+    from vdbevents.health.finding import Check
+
+    unreadable = _settings_error(options)
+    service, runtime = _service_checks(options), _runtime_checks(options)
+    checks = [
+        *([Check("settings", partial(_fail, unreadable))] if unreadable else []),
+        Check("key", service.check_key),
+        Check("rights", service.check_rights),
+        Check("api", service.check_api),
+        Check("proxies", service.check_proxies),
+        Check("clock", service.check_clock),
+        *_directory_checks(options),
+        Check("runtime", runtime.check_runtime),
+        Check("permissions", runtime.check_permissions),
+        Check("devices", runtime.check_devices),
+    ]
+    # All settings are read: no program that is started from now on gets the key.
+    prepare_for_runtime()
+    for look_up in (service.look_up, runtime.look_up):
+        threading.Thread(target=look_up, daemon=True).start()
+    return [
+        result._replace(message=service.scrubbed(result.message), hint=service.scrubbed(result.hint))
+        for result in examine(checks, _SECONDS)
+    ]
+
+
+def _settings_error(options: RecorderOptions) -> InputError | None:
+    """Return what is wrong with a `.env` that nobody named; the checks are then made without it.
+
+    Raises:
+        InputError: a file or a directory that the user named is missing.
+    """
+    try:
+        _ = options.environ
+    except InputError as error:
+        if options.env_file is not None or options.cwd is not None:
+            raise
+        options.environ = dict(os.environ)
+        return error
+    return None
+
+
+def _service_checks(options: RecorderOptions) -> "ServiceChecks":
+    from vdbevents.health.service_checks import ServiceChecks
+
+    environ = options.environ
+    is_outside = options.key_file is not None or bool(os.environ.get("VIDEO_DB_API_KEY"))
+
+    def find_address() -> str:
+        return options.service_address("the API key", from_file=not is_outside)
+
+    def find_key() -> "FoundKey":
+        from vdbevents import cloud
+
+        address = find_address()
+        return cloud.find_key(environ, address, options.key_file, keyring_seconds=_REQUEST_SECONDS)
+
+    return ServiceChecks(find_address, find_key, _REQUEST_SECONDS)
+
+
+def _runtime_checks(options: RecorderOptions) -> "RuntimeChecks":
+    from vdbevents.health.runtime_checks import RuntimeAnswers, RuntimeChecks
+
+    def find() -> Path:
+        from vdbevents import cloud
+        from vdbevents.cli.capture import runtime_of
+
+        return cloud.find_runtime(runtime_of(options.environ))
+
+    def ask() -> RuntimeAnswers:
+        from vdbevents import cloud
+        from vdbevents.capture.devices import ask_runtime
+
+        return RuntimeAnswers(*ask_runtime(cloud.base_url_from(options.environ), _ANSWER_SECONDS))
+
+    return RuntimeChecks(find, ask)
+
+
+def _directory_checks(options: RecorderOptions) -> "list[Check]":
+    from vdbevents.health import directory_checks
+    from vdbevents.health.finding import Check
+
+    try:
+        state = options.state
+    except InputError as error:
+        return [Check("folder", partial(_fail, error))]
+    env_file = options.env_file or (options.cwd or Path()) / ".env"
+    return [
+        Check("disk", partial(directory_checks.check_disk, state)),
+        Check("folder", partial(directory_checks.check_folder, state)),
+        Check("file modes", partial(directory_checks.check_modes, state, env_file)),
+        Check("processes", partial(directory_checks.check_processes, state)),
+        Check("journal", partial(directory_checks.check_journal, state)),
+    ]
+
+
+def _fail(error: InputError) -> "list[Finding]":
+    raise error
