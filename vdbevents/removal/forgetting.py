@@ -5,10 +5,12 @@ import binascii
 import json
 import re
 from bisect import bisect_right
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 from vdbevents.events import fields
+from vdbevents.events.envelope import parse_line
 from vdbevents.events.forgotten import ForgottenSpan
 from vdbevents.removal.line_selection import JournalLine, own_line_with, strings_replaced, torn_time_ms
 from vdbevents.times import LEAST_MS, MOST_MS, Window
@@ -35,6 +37,9 @@ _OWN_NAMES: Final = _NAMES | frozenset(
     }
 )
 _CLOCKS_APART_MS: Final = 86_400_000
+# An unfinished transcript may come a little before the final one of the utterance before.
+_NEAR_MS: Final = 600_000
+_MOST_RECENT: Final = 1_000
 # Not the last member: its digits may have been cut.
 _TORN_START: Final = re.compile(rb'"start(?:_ms|Ms|_time)?":(\d+(?:\.\d+)?),')
 
@@ -174,7 +179,8 @@ class Forgetting:
         self._since_ms = LEAST_MS if window.since_ms is None else window.since_ms
         self._until_ms = MOST_MS if window.until_ms is None else window.until_ms
         self._words = words
-        self._last_final: dict[str, int] = {}
+        self._recent: deque[tuple[int, bytes]] = deque(maxlen=_MOST_RECENT)
+        self._near = _Spans()
         self._said: dict[str, _Spans] = {}
         self._received: dict[str, _Spans] = {}
         self._received_untimed: dict[str, _Spans] = {}
@@ -189,38 +195,47 @@ class Forgetting:
 
     def look(self, line: JournalLine) -> None:
         """Note the final transcripts that go, and the times of what goes."""
-        is_chosen = self._is_chosen(line) and not line.is_about_the_recording
-        if not is_chosen and b"transcript" not in line.content:
-            return
-        event = line.event or {}
-        stream = _stream_of(event)
-        is_final = fields.channel_of(event) == "transcript" and not fields.is_interim(event)
-        start_ms, end_ms = fields.span_of(event)
-        if is_chosen and start_ms is not None:
-            channel, stream_id = fields.channel_of(event), fields.stream_id_of(event)
-            self._chosen.add(ForgottenSpan(start_ms, max(start_ms, end_ms or start_ms), channel, stream_id))
-        if not is_final or line.at_ms is None:
-            return
-        if is_chosen:
-            before_ms = min(self._last_final.get(stream, LEAST_MS), line.at_ms)
-            self._received.setdefault(stream, _Spans()).add(before_ms, line.at_ms)
-            if start_ms is None:
-                self._received_untimed.setdefault(stream, _Spans()).add(before_ms, line.at_ms)
-            else:
-                # Without the end: an utterance that begins as another ends is another one.
-                said_ms = max(start_ms, (end_ms or start_ms) - 1)
-                self._said.setdefault(stream, _Spans()).add(start_ms, said_ms)
-        if "backfilled" not in event:
-            self._last_final[stream] = line.at_ms
+        if self._is_chosen(line) and not line.is_about_the_recording:
+            event = line.event or {}
+            start_ms, end_ms = fields.span_of(event)
+            if start_ms is not None:
+                of = fields.channel_of(event), fields.stream_id_of(event)
+                self._chosen.add(ForgottenSpan(start_ms, max(start_ms, end_ms or start_ms), *of))
+            if _is_final(event) and line.at_ms is not None:
+                self._look_for_unfinished(event, line.at_ms)
+        # Few of them are needed: they are parsed only then.
+        if line.at_ms is not None and b"transcript" in line.content:
+            self._recent.append((line.at_ms, line.content))
+
+    def _look_for_unfinished(self, event: Mapping[str, Any], at_ms: int) -> None:
+        """Note where the unfinished transcripts are that a final one has replaced."""
+        stream, (start_ms, end_ms) = _stream_of(event), fields.span_of(event)
+        before_ms = min(self._final_before(stream), at_ms)
+        self._near.add(before_ms - _NEAR_MS, at_ms + _NEAR_MS)
+        self._received.setdefault(stream, _Spans()).add(before_ms, at_ms)
+        if start_ms is None:
+            self._received_untimed.setdefault(stream, _Spans()).add(before_ms, at_ms)
+        else:
+            # Without the end: an utterance that begins as another ends is another one.
+            said_ms = max(start_ms, (end_ms or start_ms) - 1)
+            self._said.setdefault(stream, _Spans()).add(start_ms, said_ms)
+
+    def _final_before(self, stream: str) -> int:
+        """Return when the final transcript of a stream before this line was received."""
+        for at_ms, content in reversed(self._recent):
+            event = parse_line(content) or {}
+            if _is_final(event) and "backfilled" not in event and _stream_of(event) == stream:
+                return at_ms
+        return self._recent[0][0] if len(self._recent) == _MOST_RECENT else LEAST_MS
 
     def change(self, line: JournalLine) -> bytes | None:
         """Drop a line that is to be forgotten."""
         words = self._words
-        if words is not None and not words.may_be_in(line.content) and b"transcript" not in line.content:
-            return line.content
+        if words is not None and not words.may_be_in(line.content):
+            return None if self._was_replaced(line) else line.content
         if line.is_about_the_recording:
             return line.content if words is None else self._without_words(line, words)
-        if self._is_chosen(line) or (b"transcript" in line.content and self._was_replaced(line)):
+        if self._is_chosen(line) or self._was_replaced(line):
             return None
         return line.content
 
@@ -256,13 +271,19 @@ class Forgetting:
 
     def _was_replaced(self, line: JournalLine) -> bool:
         """Return whether it is an unfinished transcript of one that goes."""
+        if (
+            line.at_ms is None
+            or b"transcript" not in line.content
+            or not self._near.meet(line.at_ms, line.at_ms)
+        ):
+            return False
         event = line.event or {}
         if fields.channel_of(event) != "transcript" or not fields.is_interim(event):
             return False
         stream = _stream_of(event)
         start_ms, end_ms = fields.span_of(event)
         received = (self._received if start_ms is None else self._received_untimed).get(stream)
-        if received is not None and line.at_ms is not None and received.meet(line.at_ms, line.at_ms):
+        if received is not None and received.meet(at_ms, at_ms):
             return True
         said = self._said.get(stream)
         if start_ms is None or said is None:
@@ -300,6 +321,10 @@ class Forgetting:
         if at_ms is None:
             return b"transcript" in torn
         return any(received.meet(at_ms, at_ms) for received in self._received.values())
+
+
+def _is_final(event: Mapping[str, Any]) -> bool:
+    return fields.channel_of(event) == "transcript" and not fields.is_interim(event)
 
 
 def _stream_of(event: Mapping[str, Any]) -> str:
