@@ -271,11 +271,8 @@ class Forgetting:
 
     def _was_replaced(self, line: JournalLine) -> bool:
         """Return whether it is an unfinished transcript of one that goes."""
-        if (
-            line.at_ms is None
-            or b"transcript" not in line.content
-            or not self._near.meet(line.at_ms, line.at_ms)
-        ):
+        at_ms = line.at_ms
+        if at_ms is None or not self._near.meet(at_ms, at_ms) or b"transcript" not in line.content:
             return False
         event = line.event or {}
         if fields.channel_of(event) != "transcript" or not fields.is_interim(event):
