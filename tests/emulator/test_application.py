@@ -141,10 +141,14 @@ def test_the_capture_runtime_is_found_beside_the_interpreter_or_on_the_path(monk
 
 def test_the_command_prints_what_clients_take_from_the_environment():
     command = [sys.executable, "-m", "vdbevents", "emulator"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
+    kept = {name: value for name, value in os.environ.items() if name.lower() != "no_proxy"}
+    environ = {**kept, "HTTP_PROXY": "http://127.0.0.1:9"}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, env=environ, **pipes) as child:
         lines = [child.stdout.readline().rstrip("\n") for _ in range(3)]
         child.terminate()
         assert child.stdout.read() == ""
+        assert "NO_PROXY=127.0.0.1" in child.stderr.read(), "an SDK would send the key to the proxy"
     assert lines[0].startswith("VIDEO_DB_API=http://127.0.0.1:")
     assert lines[1:] == [
         "VIDEO_DB_API_KEY=sk-emulator",

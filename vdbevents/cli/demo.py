@@ -54,7 +54,8 @@ def _emulator(directory: Path) -> Iterator[dict[str, str]]:
     arguments = ("emulator", "--speed", str(_SPEED), "--no-autoplay")
     # Without the user's own defaults of options.
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("VDBEVENTS_")}
-    environ = {**inherited, "XDG_CONFIG_HOME": str(directory)}
+    # And all of it is on this machine.
+    environ = {**inherited, "XDG_CONFIG_HOME": str(directory), "NO_PROXY": "*", "no_proxy": "*"}
     _say(f"$ {_command(*arguments)} &")
     with _started(arguments, stdout=subprocess.PIPE, env=environ) as process:
         assert process.stdout is not None  # noqa: S101 - it is a pipe

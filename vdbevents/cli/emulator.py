@@ -1,11 +1,14 @@
 """`vdbevents emulator`: imitate VideoDB's cloud on loopback."""
 
+import os
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from vdbevents.cli.command import reports, unwritable_output
+from vdbevents.cli.diagnostics import Diagnostics
 from vdbevents.errors import InputError
 
 HELP = """Imitate VideoDB's cloud on this machine, to test without a key.
@@ -90,6 +93,14 @@ def emulator(
     )
 
     def announce(url: str) -> None:
+        if _has_proxy():
+            diagnostics = Diagnostics()
+            diagnostics.say(
+                "a proxy is set in this environment: clients other than vdbevents may send it the key",
+                problem=True,
+                hint="export NO_PROXY=127.0.0.1,localhost",
+            )
+            diagnostics.flush()
         runtime = installed_path()
         setting = "" if runtime is None else f"\nVDBEVENTS_CAPTURE_RUNTIME={runtime}"
         try:
@@ -112,6 +123,15 @@ def emulator(
     except ValueError as error:
         hint = "see: vdbevents emulator --help, and docs/emulator.md"
         raise InputError(f"cannot start: {error}", hint, error_id="emulator-setting-invalid") from error
+
+
+def _has_proxy() -> bool:
+    """Return whether clients that follow the environment, as SDKs do, reach this machine by a proxy."""
+    if sys.platform == "linux" and not any(name.lower().endswith("_proxy") for name in os.environ):
+        return False
+    from urllib.request import getproxies, proxy_bypass
+
+    return bool(set(getproxies()) - {"no"}) and not proxy_bypass("127.0.0.1")
 
 
 def _parse_fault(text: str) -> tuple[str, Any]:

@@ -18,6 +18,8 @@ from vdbevents.emulator.request_checks import (
     one_of,
     optional_text,
     read,
+    read_number,
+    whole,
 )
 from vdbevents.emulator.rtstreams import describe_stream
 from vdbevents.emulator.store import EmulatedSession, EmulatedStream, iso_time
@@ -50,14 +52,17 @@ def create_session(store: EmulatedStore, call: RestCall) -> Json:
 
 
 def list_sessions(store: EmulatedStore, call: RestCall) -> Json:
-    """Return a collection's sessions, newest first."""
+    """Return a collection's sessions, newest first: `status`, `end_user_id`, and `limit`."""
     store.collection(call["id"])
+    limit = read_number(call.query, "limit", whole(1))
     sessions = [
         _describe_session(session) | _describe_streams(store, session)
         for session in reversed(store.sessions.values())
-        if session.collection_id == call["id"] and call.query.get("status") in {None, session.status}
+        if session.collection_id == call["id"]
+        and call.query.get("status") in {None, session.status}
+        and call.query.get("end_user_id") in {None, session.end_user_id}
     ]
-    return {"sessions": sessions, "next_page": None}
+    return {"sessions": sessions[:limit], "next_page": None}
 
 
 def find_session(store: EmulatedStore, call: RestCall) -> EmulatedSession:

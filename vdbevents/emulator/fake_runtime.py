@@ -30,6 +30,7 @@ _Done = tuple[Json, _Events]
 
 COMMANDS: Final = (
     "init",
+    "ping",
     "requestPermission",
     "getChannels",
     "startRecording",
@@ -38,7 +39,7 @@ COMMANDS: Final = (
     "resumeTracks",
     "shutdown",
 )
-PERMISSIONS: Final = ("microphone", "screen-capture")
+PERMISSIONS: Final = ("microphone", "screen-capture", "accessibility")
 LINK_PATH: Final = "/emulator/runtime"
 SHORTEST_LINE: Final = 200
 DIED: Final = 9
@@ -243,6 +244,7 @@ class _Runtime:
         self._stored: list[str] = []
         self._commands: dict[str, Callable[[Json], _Done]] = {
             "init": lambda _: ({"status": "ready"}, []),
+            "ping": lambda _: ({"status": "ok"}, []),
             "requestPermission": self._request_permission,
             "getChannels": lambda _: ({"channels": self._channels()}, []),
             "startRecording": self._start_recording,
@@ -312,7 +314,7 @@ class _Runtime:
             raise _Refused(faults["refuse"][command])
         if command == "init":
             self._is_ready = True
-        elif command != "shutdown" and not self._is_ready:
+        elif command not in {"ping", "shutdown"} and not self._is_ready:
             raise _Refused(f"{command} needs an init first.")
         return self._commands[str(command)](params)
 
@@ -354,7 +356,7 @@ class _Runtime:
             if not isinstance(value, str) or not value:
                 raise _Refused(f"{name} is missing.")
         session_id, token = str(session_id), str(token)
-        channels = self._selected_channels(params.get("channels"))
+        channels = self._selected_channels(params.get("channels"), params.get("primary_video_channel_id"))
         self._call("POST", "/capture/session/start", token, {"session_id": session_id, "channels": channels})
         path = f"/capture/session/{quote(session_id, safe='')}"
         try:
@@ -370,7 +372,11 @@ class _Runtime:
         events: _Events = [("recording:started", {"sessionId": session_id})]
         return {"status": "recording", "sessionId": session_id}, events
 
-    def _selected_channels(self, channels: object) -> list[Json]:
+    def _selected_channels(self, channels: object, primary_id: object) -> list[Json]:
+        """Return the channels as the API takes them.
+
+        The Python SDK marks the primary one in the list, the Node SDK names it beside the list.
+        """
         if not isinstance(channels, list) or not channels:
             raise _Refused("There are no channels: at least one is needed.")
         known = {channel.get("channel_id", channel.get("id")): channel for channel in self._channels()}
@@ -386,7 +392,7 @@ class _Runtime:
                     "channel_name": fields.get("name", ""),
                     "type": fields.get("type"),
                     "store": fields.get("store") is True,
-                    "is_primary": fields.get("is_primary") is True,
+                    "is_primary": fields.get("is_primary") is True or channel_id == primary_id,
                 }
             )
         return selected

@@ -45,7 +45,7 @@ _METHOD: Final = RequestField(
     ),
 )
 _COMMAND: Final = one_of(*COMMANDS)
-_PERMISSION: Final = one_of(*PERMISSIONS, *(name.replace("-", "_") for name in PERMISSIONS))
+_PERMISSION: Final = one_of(*dict.fromkeys([*PERMISSIONS, *(it.replace("-", "_") for it in PERMISSIONS)]))
 _REFUSALS: Final = RequestField(
     f"texts by command ({', '.join(COMMANDS)})",
     lambda value: OBJECT.fits(value) and all(_COMMAND.fits(key) and TEXT.fits(value[key]) for key in value),

@@ -34,10 +34,16 @@ from vdbevents.emulator.request_checks import (
 from vdbevents.emulator.store import INDEX_CHANNELS, iso_time
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from vdbevents.emulator.request_checks import Json, RestCall
     from vdbevents.emulator.store import EmulatedPipeline, EmulatedStore, EmulatedStream
 
-_INDEX_KINDS: Final = {"time": ("visual_index", "video"), "transcript": ("audio_index", "audio")}
+# Each by the name of the Python SDK and of the Node SDK.
+_INDEX_KINDS: Final = {
+    **dict.fromkeys(("time", "time_based", "shot", "shot_based"), ("visual_index", "video")),
+    "transcript": ("audio_index", "audio"),
+}
 _EXTRACTION: Final = one_of(*_INDEX_KINDS)
 _UNDERSTANDING: Final = ("scene_index",)
 _RESULTS: Final = 10
@@ -109,7 +115,10 @@ def _describe_transcription(pipeline: EmulatedPipeline | None, engine: str) -> J
 
 
 def create_index(store: EmulatedStore, call: RestCall) -> Json:
-    """Create a scene index: visual with `extraction_type` `time`, of speech with `transcript`."""
+    """Create a scene index: of speech with `extraction_type` `transcript`, else visual.
+
+    The Node SDK leaves the type out of a visual index without settings.
+    """
     stream, body = store.stream(call["id"]), call.body
     extraction_type = read(body, "extraction_type", _EXTRACTION, "time")
     channel, media = _INDEX_KINDS[extraction_type]
@@ -152,13 +161,33 @@ def search_indexes(store: EmulatedStore, call: RestCall) -> Json:
 
     The score is the share of the query's words of three or more letters that occur in the text.
     """
+    indexes = store.pipelines_of(call["id"], INDEX_CHANNELS)
+    index_id = optional_text(call.body, "scene_index_id")
+    return _search(indexes if index_id is None else [store.index(call["id"], index_id)], call)
+
+
+def search_collection(store: EmulatedStore, call: RestCall) -> Json:
+    """Return the same of all streams of a collection; each result names its stream."""
+    store.collection(call["id"])
+    streams = {stream.id: stream for stream in store.streams.values() if stream.collection_id == call["id"]}
+    index_id = optional_text(call.body, "scene_index_id")
+    indexes = [
+        index
+        for stream_id in streams
+        for index in store.pipelines_of(stream_id, INDEX_CHANNELS)
+        if index_id in {None, index.id}
+    ]
+    found = _search(indexes, call)
+    for result in found["results"]:
+        stream = streams[store.pipelines[result["scene_index_id"]].stream_id]
+        result |= {"rtstream_id": stream.id, "rtstream_name": stream.name}
+    return found
+
+
+def _search(indexes: Iterable[EmulatedPipeline], call: RestCall) -> Json:
     query = read(call.body, "query", NAME)
     most = read_number(call.body, "result_threshold", whole(1), _RESULTS)
     least = read(call.body, "score_threshold", number(-inf), 0)
-    index_id = optional_text(call.body, "scene_index_id")
-    indexes = store.pipelines_of(call["id"], INDEX_CHANNELS)
-    if index_id is not None:
-        indexes = [store.index(call["id"], index_id)]
     words = set(_QUERY_WORD.findall(query.lower()))
     results = [
         {

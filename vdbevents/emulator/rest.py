@@ -1,6 +1,6 @@
 """The REST endpoints of VideoDB that capture uses: a table of routes, and how they are answered.
 
-Each is in the vendor's API description, or is called by the Python SDK (`videodb` 0.5.1).
+Each is in the vendor's API description, or is called by an SDK: Python's `videodb` 0.5.1, Node's 0.2.0.
 """
 
 from __future__ import annotations
@@ -63,6 +63,7 @@ _ROUTES: Final[list[tuple[str, str, Handler]]] = [
     ("POST", "/capture/session/{id}/stop", _stop_session),
     ("POST", "/rtstream/event", alerts.create_event),
     ("GET", "/rtstream/event", lambda store, _: {"events": list(store.events.values())}),
+    ("POST", "/rtstream/collection/{id}/search", kinds.search_collection),
     ("GET", "/rtstream", rtstreams.list_streams),
     ("POST", "/rtstream", rtstreams.create_stream),
     ("GET", _STREAM, lambda store, call: rtstreams.describe_stream(store.stream(call["id"]))),
