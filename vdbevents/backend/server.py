@@ -22,7 +22,9 @@ from vdbevents.backend.tunnel import Tunnel
 from vdbevents.errors import InputError, ServiceRefusedError, StorageError, VdbeventsError
 from vdbevents.events import duplicate_check, envelope
 from vdbevents.journal import append as journal_append, files, locks, state as journal_state
+from vdbevents.listener.pause_watch import PauseWatch
 from vdbevents.listener.service_manager import ServiceManager
+from vdbevents.privacy.recording_rules import RecordingRules
 from vdbevents.sessions.interfaces import Reporter
 
 if TYPE_CHECKING:
@@ -44,6 +46,7 @@ _LISTENER_SECONDS: Final = 10.0
 # A tunnel that does not end when asked is killed after 3 s, which takes its time as well.
 _BACKGROUND_SECONDS: Final = 8.0
 _TUNNEL_SECONDS: Final = 60.0
+_COUNT_SECONDS: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +59,7 @@ class ServerOptions:
         cloudflared: the program that makes a tunnel, or None.
         open_to_loopback: no token is needed.
         manager: of the service that the backend is, if it is one.
+        rules: what must not be written.
         read_seconds: the time limit of a request's head, and of its body.
     """
 
@@ -67,6 +71,7 @@ class ServerOptions:
     open_to_loopback: bool = False
     read_seconds: float = 10.0
     manager: ServiceManager = field(default_factory=ServiceManager)
+    rules: RecordingRules = field(default_factory=RecordingRules)
 
 
 def serve(options: ServerOptions, say: Reporter, announce: Callable[[str], None]) -> signal.Signals:
@@ -93,12 +98,16 @@ def serve(options: ServerOptions, say: Reporter, announce: Callable[[str], None]
 class _LockedJournal:
     """The journal, for one thread at a time."""
 
-    def __init__(self, directory: journal_state.StateDirectory) -> None:
+    def __init__(self, directory: journal_state.StateDirectory, rules: RecordingRules) -> None:
         self._journal = journal_append.Journal(directory, clock_ms=files.wall_ms)
         self._guard = threading.Lock()
+        self._rules = rules
+        rules.pauses = PauseWatch(directory).current
 
-    def append(self, record: envelope.Record, *, once: bool = False) -> None:
+    def append(self, received: envelope.Record, *, once: bool = False) -> None:
         """Append a line and sync it to disk; with `once`, skip an event that is already there.
+
+        What the rules leave out counts as written.
 
         Raises:
             OSError: the line may not be on the disk.
@@ -106,11 +115,23 @@ class _LockedJournal:
         if not self._guard.acquire(timeout=_APPEND_SECONDS):
             raise TimeoutError("the disk does not respond")
         try:
-            duplicates = {record.line: duplicate_check.check_delivered(record)} if once else None
-            self._journal.append([record.line], duplicates)
-            self._journal.sync()
+            record = self._rules.received(received, files.wall_ms())
+            if record is not None:
+                duplicates = {record.line: duplicate_check.check_delivered(record)} if once else None
+                self._journal.append([record.line], duplicates)
+                self._journal.sync()
         finally:
             self._guard.release()
+
+    def append_excluded(self, *, is_last: bool = False) -> None:
+        """Append a line with the count of what was left out, if one is due.
+
+        Raises:
+            OSError: as `append`.
+        """
+        line = self._rules.excluded_line(files.wall_ms(), is_last=is_last)
+        if line is not None:
+            self.append(line)
 
 
 class _Server:
@@ -126,7 +147,7 @@ class _Server:
         self._announce = announce
         self._policy = policy.RequestPolicy(credentials, open_to_loopback=options.open_to_loopback)
         self._limits = policy.RateLimits()
-        self._journal = _LockedJournal(options.sessions.directory)
+        self._journal = _LockedJournal(options.sessions.directory, options.rules)
         # One thread: each keeps the memory of the largest body it has seen.
         self._writer = cloud.DaemonThreads(most=1)
         self._public_url = options.public_url
@@ -194,7 +215,9 @@ class _Server:
         listening = await loop.create_server(make, sock=endpoint, backlog=_BACKLOG)
         # As long as requests can be served: this loop, and the thread that writes.
         alive = self._options.manager.keep_alive(partial(loop.run_in_executor, self._writer))
-        background = [loop.create_task(self._supervisor.run()), loop.create_task(alive)]
+        background = [
+            loop.create_task(work) for work in (self._supervisor.run(), alive, self._count_excluded())
+        ]
         if self._options.cloudflared is not None:
             self._tunnel = Tunnel(self._options.cloudflared, self._local_url, self._say, self._take_address)
             background.append(loop.create_task(self._tunnel.run()))
@@ -213,6 +236,13 @@ class _Server:
             for task in background:
                 task.cancel()
             await asyncio.wait(background, timeout=_BACKGROUND_SECONDS)
+
+    async def _count_excluded(self) -> None:
+        """Write down how much was left out, until cancelled."""
+        while True:
+            await asyncio.sleep(_COUNT_SECONDS)
+            with contextlib.suppress(OSError):  # the next line has it, too
+                await asyncio.to_thread(self._journal.append_excluded)
 
     def _background_ended(self, task: asyncio.Task[None]) -> None:
         # A backend that goes on without one of its tasks would do a part of its work.

@@ -11,6 +11,7 @@ from vdbevents import cloud
 from vdbevents.capture.selection import WantedChannels
 from vdbevents.errors import VdbeventsError
 from vdbevents.journal.state import StateDirectory
+from vdbevents.privacy.recording_rules import RecordingRules
 from vdbevents.sessions.capture_info import CaptureInfo
 from vdbevents.sessions.waiting import Waiting
 
@@ -55,6 +56,7 @@ class CaptureOptions:
         runtime: a capture runtime to use instead of VideoDB's.
         require_all: fail if a permission is denied or a device is missing.
         duration: seconds to record; None: until a signal.
+        rules: what must not be written.
     """
 
     directory: StateDirectory
@@ -64,6 +66,7 @@ class CaptureOptions:
     require_all: bool = False
     duration: float | None = None
     limits: CaptureLimits = field(default_factory=CaptureLimits)
+    rules: RecordingRules = field(default_factory=RecordingRules)
 
 
 @dataclass(frozen=True, slots=True)

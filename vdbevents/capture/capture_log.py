@@ -7,6 +7,7 @@ from typing import Any, Final
 from vdbevents.capture.capture_context import CaptureContext
 from vdbevents.events import envelope, fields, lifecycle
 from vdbevents.journal import append, files, writer
+from vdbevents.listener.pause_watch import PauseWatch
 
 _LAST_WRITE_SECONDS: Final = 2.0
 _HOLD_BYTES: Final = 8 << 20
@@ -18,6 +19,8 @@ class CaptureLog:
     def __init__(self, context: CaptureContext) -> None:
         """Open the journal."""
         self._context = context
+        self._rules = context.options.rules
+        self._rules.pauses = PauseWatch(context.directory).current
         self._writer = writer.JournalWriter(
             append.Journal(context.directory, clock_ms=files.wall_ms),
             hold_bytes=_HOLD_BYTES,
@@ -52,11 +55,17 @@ class CaptureLog:
         except TypeError:  # text that cannot be encoded
             content = {"payload": ascii(data), **session}
             record = envelope.own_record(ascii(event), content, files.wall_ms(), channel)
-        self._writer.put(record.line, channel)
+        now_ms = files.wall_ms()
+        for line in (self._rules.received(record, now_ms), self._rules.excluded_line(now_ms)):
+            if line is not None:
+                self._writer.put(line.line, line.channel)
 
     async def close(self) -> None:
         """Write what is left, within a time limit; report what could not be written."""
         context = self._context
+        last = self._rules.excluded_line(files.wall_ms(), is_last=True)
+        if last is not None:
+            self._writer.put(last.line, last.channel)
         unwritten = await context.waiting.in_thread(partial(self._writer.close, _LAST_WRITE_SECONDS))
         if unwritten:
             reason = self._writer.trouble or "the disk does not answer"

@@ -26,20 +26,9 @@ app = typer.Typer(
 
 
 COMMANDS: Final = (
-    *("listen", "status", "doctor", "stop", "query", "sql", "gaps", "cache", "prune", "forget", "redact"),
-    *(
-        "capture",
-        "channels",
-        "backend",
-        "session",
-        "token",
-        "streams",
-        "pipelines",
-        "alerts",
-        "clip",
-        "search",
-    ),
-    *("emulator", "demo", "config", "service"),
+    *("listen", "status", "doctor", "stop", "pause", "resume", "query", "sql", "gaps", "cache"),
+    *("prune", "forget", "redact", "capture", "channels", "backend", "session", "token", "streams"),
+    *("pipelines", "alerts", "clip", "search", "emulator", "demo", "config", "service"),
 )
 """The commands and groups of commands, in the order of `--help`: each is a module of `vdbevents.cli`.
 

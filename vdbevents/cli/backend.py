@@ -12,6 +12,7 @@ from vdbevents.cli.command import LONGEST_CALL_SECONDS, put, reports, silence_st
 from vdbevents.cli.diagnostics import Diagnostics, ExitCode
 from vdbevents.cli.options import MessageOptions, RecorderOptions
 from vdbevents.cli.pipeline_options import PipelineOptions, RecordingOptions
+from vdbevents.cli.recording_rules import recording_rules
 from vdbevents.errors import InputError, options_conflict
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ this directory, 74 the journal cannot be written, 130 ended by Ctrl-C.
 
 @reports
 def backend(
+    context: typer.Context,
     *,
     host: Annotated[
         str,
@@ -114,6 +116,7 @@ def backend(
         public_url=address,
         cloudflared=cloudflared,
         open_to_loopback=insecure_no_auth,
+        rules=recording_rules(context, state),
         manager=manager,
     )
 

@@ -23,6 +23,7 @@ from vdbevents.cli.command import (
 from vdbevents.cli.diagnostics import Diagnostics, ExitCode, LogFormat, is_terminal
 from vdbevents.cli.options import MessageOptions, RecorderOptions
 from vdbevents.cli.pipeline_options import PipelineOptions, RecordingOptions
+from vdbevents.cli.recording_rules import recording_rules
 from vdbevents.errors import InputError, StorageError, options_conflict
 
 if TYPE_CHECKING:
@@ -204,6 +205,7 @@ def capture(
         require_all=require_all,
         duration=seconds,
         limits=capture_context.CaptureLimits(timeout, permission_timeout, active_timeout, export_timeout),
+        rules=recording_rules(context, state),
     )
     state.create()
     prepare_for_runtime()

@@ -12,10 +12,12 @@ import typer
 from vdbevents.cli.command import LONGEST_CALL_SECONDS, reports, require_finite, silence_stdout
 from vdbevents.cli.diagnostics import Diagnostics, ExitCode
 from vdbevents.cli.options import MessageOptions, RecorderOptions
+from vdbevents.cli.recording_rules import recording_rules
 
 if TYPE_CHECKING:
     from vdbevents.cloud import Credentials
     from vdbevents.journal.state import StateDirectory
+    from vdbevents.privacy.recording_rules import RecordingRules
     from vdbevents.recovery.reconciler import Reconciler
 
 
@@ -109,7 +111,8 @@ def listen(
     settings = ConnectionSettings(
         max_retries=max_retries, step_limit=connect_timeout, ping_interval=ping_interval
     )
-    recovery = _recovery(state, credentials, stale_after, ping_interval) if recover else None
+    rules = recording_rules(context, state)
+    recovery = _recovery(state, credentials, stale_after, ping_interval, rules) if recover else None
     recording = ListenerOptions(
         state,
         credentials,
@@ -120,6 +123,7 @@ def listen(
         recovery,
         lambda: {"stale_after": stale_after, "recovers": recover, "seals": seal},
         manager=manager,
+        rules=rules,
     )
     observer = messages.diagnostics(_ListenObserver)
     observer.say(f"recording from {cloud.shown_address(credentials.base_url)} into {state.path}")
@@ -135,7 +139,11 @@ def listen(
 
 
 def _recovery(
-    state: "StateDirectory", credentials: "Credentials", stale_seconds: float, ping_interval: float
+    state: "StateDirectory",
+    credentials: "Credentials",
+    stale_seconds: float,
+    ping_interval: float,
+    rules: "RecordingRules",
 ) -> "Reconciler":
     from vdbevents import cloud
     from vdbevents.recovery.reconciler import Reconciler
@@ -146,6 +154,7 @@ def _recovery(
         stale_seconds=stale_seconds,
         # A connection without any traffic for longer has been given up by then.
         linger_seconds=3 * ping_interval,
+        rules=rules,
     )
 
 

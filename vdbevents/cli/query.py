@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from datetime import tzinfo
 
     from vdbevents.events.gaps import Gap
+    from vdbevents.privacy.pauses import Pause
     from vdbevents.query.cache.index import Cache
     from vdbevents.query.collapse import Runs
     from vdbevents.query.filters import Filters
@@ -291,11 +292,15 @@ def _remark_on(
     *,
     name_journal: bool = False,
 ) -> None:
-    """Print remarks on an empty journal, unreadable lines and unrecovered gaps."""
+    """Print remarks on an empty journal, unreadable lines, pauses and unrecovered gaps."""
     if not result.journal_bytes:
         remark(f"the journal {label} is empty: nothing has been recorded yet")
     if result.skipped:
         remark_on_unreadable(result.skipped, label)
+    paused = [pause for pause in result.pauses if pause.touches(window.since_ms, window.until_ms)]
+    if paused:
+        summary = _summary_of_pauses(paused)
+        remark(f"{label}: {summary}" if name_journal else summary)
     unrecovered = [
         gap for gap in known if not gap.is_recovered and gap.touches(window.since_ms, window.until_ms)
     ]
@@ -305,6 +310,18 @@ def _remark_on(
             f"{label}: {summary}" if name_journal else summary,
             hint=f"see: {gaps_command}" if gaps_command else "",
         )
+
+
+def _summary_of_pauses(paused: "Sequence[Pause]") -> str:
+    """Say how often, and how long in all, the recording was paused."""
+    from vdbevents.journal.files import wall_ms
+    from vdbevents.times import format_duration
+
+    now_ms = wall_ms()
+    ends = [now_ms if pause.end_ms is None else min(pause.end_ms, now_ms) for pause in paused]
+    length_ms = sum(max(0, end_ms - pause.since_ms) for pause, end_ms in zip(paused, ends, strict=True))
+    times = "once" if len(paused) == 1 else f"{len(paused)} times"
+    return f"the recording was paused {times}, for {format_duration(length_ms)} in all, and nothing written"
 
 
 def _remark_on_left_out(count: int, output: OutputFormat, noun: str) -> None:

@@ -59,6 +59,10 @@ class StateDirectory:
     """Held during one change of `capture_info`, which the capture and the listener write."""
     capture_lock = _File("videodb_capture.lock")
     """Held by the capture while it runs."""
+    pauses = _File("videodb_pauses.json")
+    """The pauses of the recording, a JSON object."""
+    pauses_lock = _File("videodb_pauses.lock")
+    """Held during one change of `pauses`, which the commands and the listener write."""
     backend_lock = _File("videodb_backend.lock")
     """Held by the backend while it runs."""
     backend_status = _File("videodb_backend.json")

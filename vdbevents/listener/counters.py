@@ -81,6 +81,13 @@ class ListenerCounts:
                 self.ended_sessions.append(step.session_id)
         return channel
 
+    def note_unwritten(self, record: Record, now: Moment) -> None:
+        """Note an event that arrives and must not be written: its stream lives all the same."""
+        if record.channel in STREAM_CHANNELS:
+            self.note_live(record.stream_id, record.channel, now.wall_ms)
+            if record.channel == "visual_index":
+                self._note_seen(record.stream_id, now)
+
     def note_live(self, stream_id: str, channel: str, at_ms: int) -> None:
         """Note when an event of a stream arrived; beyond a limit forget the stream that was noted first."""
         if not stream_id or len(stream_id) > _LONGEST_ID:

@@ -13,7 +13,7 @@ from typing import Any
 from vdbevents import __version__
 from vdbevents.cloud import DaemonThreads
 from vdbevents.cloud.backoff import Backoff
-from vdbevents.events import duplicate_check, fields
+from vdbevents.events import duplicate_check, envelope, fields
 from vdbevents.journal import append, files, locks, writer
 from vdbevents.journal.dropped_events import DroppedEvents
 from vdbevents.listener import protocol
@@ -21,11 +21,13 @@ from vdbevents.listener.listener_options import ListenerObserver, ListenerOption
 from vdbevents.listener.listener_status import DiskState, in_words, is_ready, status_of
 from vdbevents.listener.machine import ListenerMachine
 from vdbevents.listener.outage import Outage
+from vdbevents.listener.pause_watch import PauseWatch
 from vdbevents.listener.recovery_hook import RecoveryHost
 from vdbevents.listener.service_socket import ServiceSocket
 from vdbevents.listener.signals import stop_signals
 from vdbevents.listener.startup import prepare
 from vdbevents.listener.state_files import StateFiles
+from vdbevents.privacy.pauses import PAUSED, RESUMED
 
 # Beyond this, reading waits for the journal as long as that keeps up.
 _BACKLOG_BYTES = 1 << 20
@@ -33,6 +35,7 @@ _LAST_WRITE_SECONDS = 0.8
 # A sync may take seconds where others write, too. `vdbevents stop` waits for ten in all.
 _SLOW_WRITE_SECONDS = 4.0
 _TICK_SECONDS = 2.0
+_PAUSE_LOOK_SECONDS = 0.2
 # A reader takes a much older status for that of a listener that hangs.
 _HEARTBEAT_SECONDS = 9.0
 _SHORTEST_POLL_SECONDS = 0.002
@@ -61,13 +64,16 @@ class _Daemon:
         self._directory = options.directory
         self._observer = observer
         self._shows_events = observer.shows_events
+        self._rules = options.rules
+        self._pauses = PauseWatch(self._directory, forget_current=options.clear)
+        self._rules.pauses = self._pauses.last
         journal = append.Journal(self._directory, clock_ms=files.wall_ms, on_repair=self._repaired)
         startup = prepare(options, journal)
         self._start = protocol.Started(os.getpid(), __version__, startup.outage, startup.cleared_ids)
         self._recovery = options.recovery
         is_known = None if self._recovery is None else self._recovery.is_known
         draw = random.SystemRandom().random
-        self._machine = ListenerMachine(options.settings, draw, startup.counts, is_known)
+        self._machine = ListenerMachine(options.settings, draw, startup.counts, is_known, self._rules)
         self._writer = writer.JournalWriter(
             journal,
             hold_bytes=options.hold_bytes,
@@ -77,13 +83,14 @@ class _Daemon:
             on_dropped=partial(self._on_loop, self._lines_dropped),
             on_crash=partial(self._on_loop, self._end),
         )
-        self._files = StateFiles(self._directory, partial(self._on_loop, partial(observer.say, problem=True)))
+        self._files = StateFiles(self._directory, partial(self._on_loop, partial(self._say, problem=True)))
         self._socket = ServiceSocket(options.credentials, options.settings, self._feed, self._is_behind)
         self._recovering: asyncio.Task[None] | None = None
         self._alive: asyncio.Task[None] | None = None
         self._signal: signal.Signals | None = None
         self._wake_timer: asyncio.TimerHandle | None = None
         self._tick_timer: asyncio.TimerHandle | None = None
+        self._pause_timer: asyncio.TimerHandle | None = None
         self._status_timer: asyncio.TimerHandle | None = None
         self._status_at = 0.0
 
@@ -95,10 +102,11 @@ class _Daemon:
             try:
                 self._feed(self._start)
                 self._tick()
+                self._look_at_pauses()
                 self._alive = loop.create_task(self._options.manager.keep_alive(self._writer.run))
                 self._alive.add_done_callback(self._task_ended)
                 if self._recovery is not None:
-                    host = RecoveryHost(self._machine, self._feed, self._flushed, self._observer.say)
+                    host = RecoveryHost(self._machine, self._feed, self._flushed, self._say)
                     self._recovering = loop.create_task(self._recovery.run(host))
                     self._recovering.add_done_callback(self._task_ended)
                 await self._outcome
@@ -125,6 +133,20 @@ class _Daemon:
             self._write_status_in(0)
         self._tick_timer = self._loop.call_later(_TICK_SECONDS, self._tick)
 
+    def _look_at_pauses(self) -> None:
+        is_new, now_ms = self._pauses.refresh(), files.wall_ms()
+        for pause, noted in self._pauses.unnoted(now_ms):
+            event = PAUSED if noted == "paused" else RESUMED
+            self._feed(protocol.Supplied([envelope.own_record(event, pause.data(), now_ms)]))
+            # After the line: a run that ends before it is written leaves it to the next.
+            self._writer.run(partial(self._pauses.note, pause.id, noted))
+            self._say("paused: nothing is written" if noted == "paused" else "resumed")
+            is_new = True
+        if is_new:
+            # `vdbevents pause` waits for it.
+            self._write_status()
+        self._pause_timer = self._loop.call_later(_PAUSE_LOOK_SECONDS, self._look_at_pauses)
+
     def _feed(self, input_: protocol.Input) -> None:
         actions = self._machine.handle(input_, protocol.Moment(time.monotonic(), files.wall_ms()))
         for action in actions:
@@ -137,7 +159,7 @@ class _Daemon:
             case protocol.Append():
                 self._append(action)
             case protocol.ShowMessage(text, problem, hint):
-                self._observer.say(text, problem=problem, hint=hint)
+                self._say(text, problem=problem, hint=hint)
             case protocol.Connect():
                 self._socket.connect().add_done_callback(self._task_ended)
             case protocol.Disconnect():
@@ -179,6 +201,9 @@ class _Daemon:
             # After the file: a program that reads the printed line must find it.
             self._loop.call_soon_threadsafe(self._observer.announce, action.ws_id)
 
+    def _say(self, text: str, *, problem: bool = False, hint: str = "") -> None:
+        self._observer.say(self._rules.redactor.words(text), problem=problem, hint=hint)
+
     # The journal and the status.
 
     def _is_behind(self) -> bool:
@@ -195,7 +220,9 @@ class _Daemon:
             self._status_timer = self._loop.call_later(seconds, self._write_status)
 
     def _write_status(self) -> None:
-        self._status_timer = None
+        if self._status_timer is not None:
+            self._status_timer.cancel()
+            self._status_timer = None
         self._status_at = time.monotonic()
         self._writer.run(self._files.retry_ids)
         self._writer.run(partial(self._files.write_status, self._status()))
@@ -205,7 +232,8 @@ class _Daemon:
     def _status(self) -> dict[str, Any]:
         disk = DiskState(self._writer.trouble, self._writer.waiting_since_ms, self._writer.expected_size)
         stale = self._recovery.stale if self._recovery is not None else []
-        settings = self._options.report_settings()
+        pause = self._pauses.last().status(files.wall_ms())
+        settings = {**self._options.report_settings(), **self._rules.to_dict(), **pause}
         return status_of(self._machine, disk, stale, settings, pid=os.getpid(), now_ms=files.wall_ms())
 
     def _on_loop(self, report: Callable[..., object], *arguments: object) -> None:
@@ -215,16 +243,14 @@ class _Daemon:
 
     def _repaired(self, torn_bytes: int) -> None:
         kept = self._directory.torn
-        self._observer.say(
-            f"the journal's last line was torn: moved its {torn_bytes} bytes to {kept}", problem=True
-        )
+        self._say(f"the journal's last line was torn: moved its {torn_bytes} bytes to {kept}", problem=True)
 
     def _disk_trouble(self, trouble: str | None) -> None:
         if trouble is None:
-            self._observer.say("the journal can be written again, with all lines held in memory")
+            self._say("the journal can be written again, with all lines held in memory")
         else:
             held = f"{self._options.hold_bytes / (1 << 20):g} MiB"
-            self._observer.say(
+            self._say(
                 f"cannot write {self._directory.journal}: {trouble}; holding up to {held} in memory",
                 problem=True,
                 hint="free disk space; recording resumes by itself",
@@ -232,7 +258,7 @@ class _Daemon:
         self._write_status_in(0)
 
     def _lines_dropped(self, dropped: DroppedEvents) -> None:
-        self._observer.say(
+        self._say(
             f"dropped {dropped.count} events ({dropped.size} bytes) while the disk refused writes: "
             "see the listener.dropped line in the journal",
             problem=True,
@@ -257,7 +283,7 @@ class _Daemon:
 
     async def _leave(self) -> None:
         self._options.manager.stopping()
-        for timer in (self._wake_timer, self._status_timer, self._tick_timer):
+        for timer in (self._wake_timer, self._status_timer, self._tick_timer, self._pause_timer):
             if timer is not None:
                 timer.cancel()
         for task in (self._alive, self._recovering, self._socket.task):
@@ -271,7 +297,7 @@ class _Daemon:
         )
         if unwritten:
             reason = f"{unwritten} events could not be written: {self._writer.trouble or 'the disk hangs'}"
-            self._observer.say(reason, problem=True)
+            self._say(reason, problem=True)
             # The next run marks them as a gap, if the disk accepts at least this.
             self._machine.outage = Outage(self._writer.waiting_since_ms or files.wall_ms(), reason)
             last = self._loop.run_in_executor(None, self._files.write_status, self._status())

@@ -10,6 +10,7 @@ from vdbevents.journal.state import StateDirectory
 from vdbevents.listener.protocol import ConnectionSettings
 from vdbevents.listener.recovery_hook import Recovery
 from vdbevents.listener.service_manager import ServiceManager
+from vdbevents.privacy.recording_rules import RecordingRules
 
 
 class ListenerObserver(Protocol):
@@ -44,6 +45,7 @@ class ListenerOptions:
         report_settings: returns members of the status file that are about this run's settings, in JSON's
             types; called from any thread.
         manager: of the service that the listener is, if it is one.
+        rules: what must not be written.
     """
 
     directory: StateDirectory
@@ -55,3 +57,4 @@ class ListenerOptions:
     recovery: Recovery | None = None
     report_settings: Callable[[], Mapping[str, Any]] = dict
     manager: ServiceManager = field(default_factory=ServiceManager)
+    rules: RecordingRules = field(default_factory=RecordingRules)

@@ -9,6 +9,7 @@ actions in order.
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from vdbevents.cloud import Failure
@@ -20,6 +21,7 @@ from vdbevents.listener import protocol
 from vdbevents.listener.counters import ListenerCounts
 from vdbevents.listener.outage import Outage
 from vdbevents.listener.protocol import Action, Append, ListenerState, Moment
+from vdbevents.privacy.recording_rules import RecordingRules
 
 _CLOCK_JUMP_SECONDS = 5.0
 
@@ -48,6 +50,7 @@ class ListenerMachine:
         random: Callable[[], float],
         counts: ListenerCounts | None = None,
         is_known: Callable[[envelope.Record], bool] | None = None,
+        rules: RecordingRules | None = None,
     ) -> None:
         """Do nothing before `Started`.
 
@@ -56,6 +59,7 @@ class ListenerMachine:
             random: returns a number in [0, 1).
             counts: to continue from.
             is_known: returns whether an event that arrives was fetched before; None without a recovery.
+            rules: what must not be written; None: nothing.
         """
         self.settings = settings
         self.state = ListenerState.WAITING
@@ -75,6 +79,7 @@ class ListenerMachine:
         # The upper bound of the random wait: a fleet of listeners must not come back at the same moment.
         self._longest_waits = Backoff(2 * settings.shortest_wait, settings.longest_wait)
         self._is_known = is_known
+        self._rules = rules or RecordingRules()
         self._connected_at = 0.0
         self._last_heard_ms = 0
         self._ticked: Moment | None = None
@@ -94,29 +99,37 @@ class ListenerMachine:
             case protocol.Started():
                 return self._started(input_, now)
             case protocol.Failed(failure):
-                return self._failed(failure, now)
+                return self._failed(replace(failure, message=self._words(failure.message)), now)
             case protocol.Opened():
                 self._enter(ListenerState.OPENING, now)
                 return [protocol.WakeAt(now.monotonic + self.settings.step_limit)]
             case protocol.Closed():
-                return self._closed(input_, now)
+                return self._closed(input_._replace(reason=self._words(input_.reason)), now)
             case protocol.Woken():
                 return self._time_reached(now)
             case protocol.Ticked():
-                return self._tick(now)
+                return [*self._tick(now), *self._excluded(now)]
             case protocol.EventsDropped():
                 return [self._dropped(input_, now)]
             case protocol.Supplied(records):
-                return [self._append(record, now) for record in records]
+                return [self._append(self._rules.redact(record), now) for record in records]
             case protocol.StopRequested(by):
-                return self._end(None, by, now)
+                return [*self._excluded(now, is_last=True), *self._end(None, by, now)]
+
+    def _words(self, text: str) -> str:
+        """Return words from outside as they may be shown and written."""
+        return self._rules.redactor.words(text)
+
+    def _excluded(self, now: Moment, *, is_last: bool = False) -> list[Action]:
+        line = self._rules.excluded_line(now.wall_ms, is_last=is_last)
+        return [] if line is None else [self._append(line, now)]
 
     def _enter(self, state: ListenerState, now: Moment) -> None:
         self.state = state
         self.since_ms = now.wall_ms
 
     def _own(self, event: str, data: Mapping[str, Any], now: Moment) -> Append:
-        return self._append(envelope.own_record(event, data, now.wall_ms), now)
+        return self._append(self._rules.redact(envelope.own_record(event, data, now.wall_ms)), now)
 
     def _append(self, record: envelope.Record, now: Moment) -> Append:
         return Append(self.counts.note(record, now), record)
@@ -137,14 +150,19 @@ class ListenerMachine:
     def _received(self, payload: bytes, now: Moment) -> list[Action]:
         record = envelope.envelop(payload, now.wall_ms)
         self._last_heard_ms = now.wall_ms
-        if self.state is ListenerState.CONNECTED:
-            if self._is_known is not None and self._is_known(record):
-                return []
-            return [self._append(record, now)]
-        ws_id = fields.connection_id_of(record.event)
-        if ws_id is None:
-            return [self._append(record, now)]
-        return self._connected(ws_id, payload, now)
+        if self.state is not ListenerState.CONNECTED:
+            ws_id = fields.connection_id_of(record.event)
+            if ws_id is not None:
+                return self._connected(ws_id, payload, now)
+        written = self._rules.received(record, now.wall_ms)
+        if written is None:
+            self.counts.note_unwritten(record, now)
+            return []
+        # By what would be written: the copy that was fetched was redacted, too.
+        is_connected = self.state is ListenerState.CONNECTED
+        if is_connected and self._is_known is not None and self._is_known(written):
+            return []
+        return [self._append(written, now)]
 
     def _connected(self, ws_id: str, payload: bytes, now: Moment) -> list[Action]:
         self._enter(ListenerState.CONNECTED, now)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vdbevents.events.gaps import gaps_in
+from vdbevents.privacy.pauses import pauses_in
 from vdbevents.query import statements
 from vdbevents.query.byte_ranges import literal
 from vdbevents.query.cache.index import (
@@ -101,7 +102,7 @@ class _Search:
             spans = self._rows(statements.SPANS)
             self._choose(statements.context(filters), spans)
             breaks = {row for (row,) in self._rows(statements.BREAKS)}
-        own_lines = [line for (line,) in self._rows(statements.OURS)]
+        own_lines = [*self._cache.gap_lines, *(line for (line,) in self._rows(statements.OURS))]
         [(unreadable, rejected)] = self._rows(statements.SKIPPED)
         [(count, first, last, _)] = self._rows(statements.SPAN)
         places = [position for (position,) in self._rows(statements.SEALED_ONES)]
@@ -115,7 +116,8 @@ class _Search:
             skipped=unreadable + rejected + sum(segment.unreadable for segment in segments),
             count=count,
             span=None if first is None else (first, last),
-            gaps=gaps_in([*self._cache.gap_lines, *own_lines]),
+            gaps=gaps_in(own_lines),
+            pauses=pauses_in(own_lines),
             breaks=breaks,
             resources=resources.pop_all(),
         )

@@ -28,7 +28,7 @@ def lines_of_file(longest: int) -> str:
     return _LINES.replace("{limit}", str(limit)).replace("{buffer}", str(max(limit, 1 << 25)))
 
 
-GAP: Final = "contains(line, '.gap\"')"
+GAP: Final = " OR ".join(f"contains(line, '.{name}\"')" for name in ("gap", "paused", "resumed")).join("()")
 """Whether a line may be about a gap: a short text is found faster than the whole name."""
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from vdbevents.errors import StorageError
 from vdbevents.events.gaps import Gap
+from vdbevents.privacy.pauses import Pause
 from vdbevents.query import statements
 from vdbevents.query.byte_ranges import Closeable
 from vdbevents.query.cache.index import Segment
@@ -35,7 +36,7 @@ class SearchResult(Closeable):
             tried if its head is outside the window, or if it lacks the words that are searched for.
         count: the number of matches.
         span: the first and the last time among them, in Unix ms; None where none has a time.
-        gaps: all gaps in the journal, whatever the filters, in the order of their first lines.
+        gaps, pauses: all of the journal, whatever the filters, in the order of their first lines.
         breaks: the rows, from 0, at which the events around another match begin.
     """
 
@@ -49,6 +50,7 @@ class SearchResult(Closeable):
     count: int
     span: tuple[int, int] | None
     gaps: list[Gap]
+    pauses: list[Pause]
     breaks: set[int]
 
     @property

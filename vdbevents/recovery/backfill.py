@@ -50,6 +50,7 @@ class Backfill:
         is_unknown: bool = False,
         had_ended: Callable[[str, int], bool] = lambda _session_id, _since_ms: False,
         is_forgotten: Callable[[Mapping[str, Any]], bool] = lambda _event: False,
+        admit: Callable[[Mapping[str, Any]], Mapping[str, Any] | None] = lambda event: event,
     ) -> None:
         """Start with the first page of the first source.
 
@@ -60,11 +61,13 @@ class Backfill:
             is_unknown: whether events may be missing that no source has.
             had_ended: returns whether a session had ended before a time (Unix ms).
             is_forgotten: returns whether the user does not want an event any more.
+            admit: returns an event as it is written; None if it must not be.
         """
         self.gaps = list(gaps)
         self._is_unknown = is_unknown
         self._had_ended = had_ended
         self._is_forgotten = is_forgotten
+        self._admit = admit
         self._tail = tail
         self.sources = list(dict.fromkeys(sources))
         self._ranges = {source.key: self._range(source.key) for source in self.sources}
@@ -116,7 +119,7 @@ class Backfill:
         end_ms = self._ranges[source.key].end_ms
         return PageRequest(source, self._page, _seconds(self._from_ms), _seconds(end_ms))
 
-    def take(self, records: Sequence[Mapping[str, Any]], *, more: bool) -> list[dict[str, Any]]:
+    def take(self, records: Sequence[Mapping[str, Any]], *, more: bool) -> list[Mapping[str, Any]]:
         """Take the page that `next` returned; return the events to journal.
 
         Args:
@@ -124,12 +127,15 @@ class Backfill:
             more: whether the service says that there are more pages.
         """
         source = self._left[0]
-        events: list[dict[str, Any]] = []
+        events: list[Mapping[str, Any]] = []
         for record in records:
-            event = _event(source, record)
-            identity = identity_of(event)
+            event = self._admit(_event(source, record))
+            # By what would be written: the journal has the received copy so.
+            identity = None if event is None else identity_of(event)
             # A record without a time has no identity: nobody could tell whether the journal has it.
-            if identity is None or hash(identity) in self._tail.seen or self._is_forgotten(event):
+            if event is None or identity is None or hash(identity) in self._tail.seen:
+                continue
+            if self._is_forgotten(event):
                 continue
             self._tail.seen.add(hash(identity))
             self._count(source.key, identity.start_ms or 0)

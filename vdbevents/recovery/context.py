@@ -13,6 +13,7 @@ from vdbevents.journal import files, reader
 from vdbevents.journal.state import StateDirectory
 from vdbevents.listener.recovery_hook import RecoveryHost
 from vdbevents.listener.state_files import earlier_ids
+from vdbevents.privacy.recording_rules import RecordingRules
 from vdbevents.recovery.duplicates import DuplicateFilter
 from vdbevents.recovery.forgotten_times import ForgottenTimes
 
@@ -35,6 +36,7 @@ class RecoveryContext:
     Attributes:
         host: the listener, once `Reconciler.run` was called.
         forgotten: the times whose events the user does not want any more.
+        rules: what must not be written; those of the listener.
         connected_id: of the current connection; None while disconnected.
         ws_id: the connection that this round works for.
         connected_at: when it was made; seconds on the monotonic clock.
@@ -44,9 +46,12 @@ class RecoveryContext:
 
     host: RecoveryHost
 
-    def __init__(self, directory: StateDirectory, account: Account, linger_seconds: float) -> None:
+    def __init__(
+        self, directory: StateDirectory, account: Account, linger_seconds: float, rules: RecordingRules
+    ) -> None:
         self.directory = directory
         self.account = account
+        self.rules = rules
         self.duplicates = DuplicateFilter(linger_seconds)
         self.forgotten = ForgottenTimes(directory.forgotten)
         self.connected_id: str | None = None
@@ -121,6 +126,10 @@ class RecoveryContext:
     def write(self, event: str, data: Mapping[str, Any]) -> None:
         """Append a line about the listener itself."""
         self.host.supply([envelope.own_record(event, data, files.wall_ms())])
+
+    def admit(self, event: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """Return a fetched event as it is written; None if it must not be."""
+        return self.rules.fetched(event, files.wall_ms())
 
     def write_fetched(self, events: Sequence[Mapping[str, Any]]) -> None:
         """Append fetched events; live copies that arrive later are left out."""

@@ -58,7 +58,7 @@ class GapFiller:
         sources = [source for session in sessions for source in session.sources]
         session_ids = [session.id for session in sessions]
         tail = await context.in_thread(
-            partial(read_tail, context.directory.journal, gaps, sources, session_ids)
+            partial(read_tail, context.directory.journal, gaps, sources, session_ids, context.rules.redactor)
         )
         context.check()
         context.duplicates.merge_received(tail.seen)
@@ -74,6 +74,7 @@ class GapFiller:
             is_unknown=is_unknown,
             had_ended=self.sessions.had_ended_before,
             is_forgotten=context.forgotten.covers,
+            admit=context.admit,
         )
         if backfill.sources:
             context.write(BACKFILL_EVENT, backfill.to_dict())

@@ -10,6 +10,7 @@ from vdbevents.events.gaps import Gap
 from vdbevents.events.identity import identity_of
 from vdbevents.events.lifecycle import lifecycle_of
 from vdbevents.journal import reader
+from vdbevents.privacy.redaction import Redactor
 from vdbevents.sessions.recorded_session import RecordSource, StreamChannel, sources_from
 
 BACKFILL_EVENT: Final = "listener.backfill"
@@ -130,7 +131,11 @@ def _marks(gap: Gap, name: object, data: Mapping[str, Any]) -> bool:
 
 
 def read_tail(
-    journal: Path, gaps: Sequence[Gap], sources: Iterable[RecordSource], session_ids: Sequence[str]
+    journal: Path,
+    gaps: Sequence[Gap],
+    sources: Iterable[RecordSource],
+    session_ids: Sequence[str],
+    redactor: Redactor | None = None,
 ) -> JournalTail:
     """Read a journal backward, as far as some gaps need it.
 
@@ -139,20 +144,21 @@ def read_tail(
         gaps: the open ones.
         sources: where their records may be fetched; those of an earlier, unfinished backfill are added.
         session_ids: the sessions that may have lost something.
+        redactor: of what is fetched; lines from before its rules compare as if they had followed them.
     """
     sources = list(sources)
     keys = {source.key for source in sources}
     tail = JournalTail(gaps, keys, {*session_ids, *(source.session_id for source in sources)})
     needles = [*_NEEDLES, *{key.stream_id.encode("utf-8", "backslashreplace") for key in keys}]
     for line in reader.backward(journal, needles):
-        event = envelope.parse_line(line)
+        event = envelope.parse_line(line if redactor is None else redactor.line(line).content)
         if event is not None and not tail.take(event):
             break
     else:
         tail.begun_ms = _first_ms(journal)
     # Of an earlier session, which the info file does not name any more: read again for its records, too.
     begun = [source for source in tail.begun_sources if source.key not in keys]
-    return read_tail(journal, gaps, [*sources, *begun], session_ids) if begun else tail
+    return read_tail(journal, gaps, [*sources, *begun], session_ids, redactor) if begun else tail
 
 
 def _first_ms(journal: Path) -> int | None:

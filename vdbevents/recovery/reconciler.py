@@ -14,6 +14,7 @@ from vdbevents.errors import VdbeventsError
 from vdbevents.events.envelope import Record
 from vdbevents.journal.state import StateDirectory
 from vdbevents.listener.recovery_hook import RecoveryHost
+from vdbevents.privacy.recording_rules import RecordingRules
 from vdbevents.recovery.context import RecoveryContext, SupersededError
 from vdbevents.recovery.gap_filler import GapFiller
 from vdbevents.recovery.known_sessions import KnownSessions
@@ -32,7 +33,13 @@ class Reconciler:
     """The listener's `Recovery`. One instance a run."""
 
     def __init__(
-        self, directory: StateDirectory, account: Account, *, stale_seconds: float, linger_seconds: float
+        self,
+        directory: StateDirectory,
+        account: Account,
+        *,
+        stale_seconds: float,
+        linger_seconds: float,
+        rules: RecordingRules | None = None,
     ) -> None:
         """Read the info file; ask the service nothing yet.
 
@@ -41,8 +48,10 @@ class Reconciler:
             account: the API, with the limit of one call.
             stale_seconds: how long a screen may go without a description; 0: forever.
             linger_seconds: how long after a fetch the live copy of an event may still arrive.
+            rules: those of the listener; None: everything is written.
         """
-        context = self._context = RecoveryContext(directory, account, linger_seconds)
+        rules = rules or RecordingRules()
+        context = self._context = RecoveryContext(directory, account, linger_seconds, rules)
         sessions = self._sessions = KnownSessions(context)
         follower = self._follower = SessionFollower(context, sessions)
         rebinder = self._rebinder = Rebinder(context, sessions, follower)

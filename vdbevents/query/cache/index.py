@@ -25,7 +25,7 @@ class CacheUnreadableError(Exception):
     """A sealed segment vanished, or is damaged: the journal itself has to be read."""
 
 
-VERSION: Final = 2
+VERSION: Final = 3
 """The format of the cache; another version is not read."""
 
 PIECE: Final = 1 << 25
@@ -83,7 +83,7 @@ class Segment:
         has_fetched: whether there are backfilled events.
         has_lifecycle: whether there are events about capture sessions.
         finals: the final transcripts by stream; None if there are too many streams.
-        gaps: the journal's own lines about gaps.
+        gaps: the journal's own lines about gaps and pauses.
     """
 
     start: int
@@ -267,7 +267,7 @@ class Cache:
 
     @property
     def gap_lines(self) -> Iterator[str]:
-        """The journal's own lines about gaps, in order."""
+        """The journal's own lines about gaps and pauses, in order."""
         return (line for segment in self.segments for line in segment.gaps)
 
     @property

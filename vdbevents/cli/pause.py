@@ -1,0 +1,115 @@
+"""`vdbevents pause` and `resume`: stop writing down what is said and shown for a while."""
+
+import secrets
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from vdbevents.cli.command import put, reports, require_finite
+from vdbevents.cli.diagnostics import ExitCode
+from vdbevents.cli.options import StateOptions
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from vdbevents.journal.state import StateDirectory
+    from vdbevents.privacy.pauses import Pauses
+
+HELP = """Write down nothing of what is said and shown, until resume or for a time.
+
+Returns once the running listener follows. Without one, the next listener does. What falls in the pause is not
+fetched later, either. The journal gets a line for its beginning and its end.
+
+\b
+Examples:
+  vdbevents pause                                     until: vdbevents resume
+  vdbevents pause 30m                                 resumes by itself; again: from now on, 30 minutes
+
+\b
+Exit codes: 0 paused, 2 invalid input, 3 the listener has not confirmed it.
+"""
+
+_POLL_SECONDS: Final = 0.02
+
+TimeoutOption = Annotated[
+    float, typer.Option(min=0.1, metavar="SECONDS", help="How long to wait for the listener.")
+]
+
+
+@reports
+def pause(
+    duration: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[TIME]", help="For how long: 90s, 30m, 2h. Default: until resume.", show_default=False
+        ),
+    ] = None,
+    *,
+    timeout: TimeoutOption = 10.0,
+    options: StateOptions,
+) -> ExitCode:
+    from vdbevents.journal import files
+    from vdbevents.times import format_duration, parse_duration
+
+    require_finite(timeout=timeout)
+    if duration is not None and options.directory is None and _is_directory(duration):
+        options, duration = options.replace(directory=Path(duration)), None
+    length_ms = None if duration is None else parse_duration("TIME", duration)
+    now_ms = files.wall_ms()
+    until_ms = None if length_ms is None else now_ms + length_ms
+    options.state.create()
+    new_id = f"pause-{secrets.token_hex(6)}"
+    pauses = change(options.state, lambda known: known.begin(new_id, now_ms, until_ms))
+    asked = pauses.status(now_ms)
+    wanted = {name: asked[name] for name in ("pause_id", "paused_until")}
+    is_followed = await_listener(options.state, wanted, timeout)
+    end = "" if length_ms is None else f" for {format_duration(length_ms)}"
+    who = "" if is_followed else "; no listener is running: the next one follows it"
+    put(f"paused{end}{who}; go on with: vdbevents resume")
+    return ExitCode.DONE
+
+
+def _is_directory(text: str) -> bool:
+    return "/" in text or "\\" in text or Path(text).is_dir()
+
+
+def change(state: "StateDirectory", how: "Callable[[Pauses], Pauses]") -> "Pauses":
+    """Change the pauses of a directory, and return them.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    from vdbevents.journal.files import unusable
+    from vdbevents.listener.pause_watch import change_pauses
+
+    try:
+        return change_pauses(state, how)
+    except OSError as error:
+        raise unusable(state.pauses, error) from error
+
+
+def await_listener(state: "StateDirectory", wanted: dict[str, Any], seconds: float) -> bool:
+    """Wait until the listener's status has some members; return False if none runs.
+
+    Raises:
+        ListenerStateError: it does not have them in time.
+    """
+    from vdbevents.errors import ListenerStateError
+    from vdbevents.journal import files, locks
+
+    deadline = time.monotonic() + seconds
+    while locks.listener_runs(state):
+        status = files.read_object(state.listener_status)
+        pid = locks.listener_pid(state)
+        if status.get("pid") == pid and all(status.get(name) == wanted[name] for name in wanted):
+            return True
+        if time.monotonic() > deadline:
+            raise ListenerStateError(
+                f"the listener (PID {pid}) has not confirmed it within {seconds:g} s, and may go on",
+                f"see vdbevents status {state.path}, or end it with: vdbevents stop {state.path}",
+                error_id="pause-unconfirmed",
+            )
+        time.sleep(_POLL_SECONDS)
+    return False
