@@ -15,7 +15,7 @@ from support.processes import eventually
 
 from vdbevents.errors import StorageError
 from vdbevents.events import envelope
-from vdbevents.journal import reader, rewrite
+from vdbevents.journal import locks, reader, rewrite
 from vdbevents.journal.packed import Packer
 
 
@@ -340,17 +340,48 @@ def test_an_archived_journal_is_rewritten_or_removed_when_nothing_is_left(state,
 
     write()
     assert list(rewrite.archived_lines(path)) == [line(n) for n in range(4)]
-    outcome = rewrite.rewrite_archived(path, without_odd)
+    outcome = rewrite.rewrite_archived(state, path, without_odd)
     assert (outcome.kept, outcome.dropped) == (2, 2)
     assert list(rewrite.archived_lines(path)) == [line(0), line(2)]
-    assert not rewrite.rewrite_archived(path, without_odd).is_different
-    rewrite.rewrite_archived(path, lambda _: None)
+    assert not rewrite.rewrite_archived(state, path, without_odd).is_different
+    rewrite.rewrite_archived(state, path, lambda _: None)
     assert not path.exists()
     assert leftovers(state) == []
 
     path.write_bytes(b"(\xb5/\xfd damaged" if suffix.endswith("zst") else b"")
     if suffix.endswith("zst"):
         with pytest.raises(StorageError) as refused:
-            rewrite.rewrite_archived(path, without_odd)
+            rewrite.rewrite_archived(state, path, without_odd)
         assert refused.value.error_id == "archive-damaged"
         assert leftovers(state) == []
+
+
+def test_an_archived_journal_that_is_packed_meanwhile_is_left_alone(state):
+    state.archive.mkdir()
+    path = state.archive / "rotated-20260302T000000.000Z-20260302T235959.000Z.jsonl"
+    path.write_bytes(b"".join(map(line, range(4))))
+
+    def pack(content):
+        if number_of(content) == 3:
+            path.rename(path.with_suffix(".jsonl.zst"))
+        return without_odd(content)
+
+    with pytest.raises(rewrite.JournalMovedError):
+        rewrite.rewrite_archived(state, path, pack)
+    assert not path.exists()
+    assert leftovers(state) == []
+
+
+def test_what_a_killed_rotation_left_is_removed_unless_a_listener_may_use_it(state):
+    state.archive.mkdir()
+    names = "archive/.unfinished", "archive/.x.jsonl.packing", ".videodb_events.jsonl.tmp"
+    left = [state.path / name for name in names]
+    for path in left:
+        path.write_bytes(line(1))
+
+    listener = locks.ProcessLock(state.listener_lock, AssertionError)
+    rewritten(state)
+    assert all(path.exists() for path in left)
+    listener.release()
+    rewritten(state)
+    assert not any(path.exists() for path in left)

@@ -16,10 +16,10 @@ from typing import BinaryIO, Final, NamedTuple
 
 from vdbevents.errors import StorageError
 from vdbevents.events import envelope
-from vdbevents.journal.files import read_at, remove_file, write_whole
+from vdbevents.journal.files import read_at, remove_file, same_file, write_whole
 from vdbevents.journal.foreign_writers import foreign_writer
 from vdbevents.journal.locked_file import LockedFile
-from vdbevents.journal.locks import ProcessLock
+from vdbevents.journal.locks import ProcessLock, listener_runs
 from vdbevents.journal.packed import Packer
 from vdbevents.journal.state import StateDirectory
 from vdbevents.journal.torn_line import repair_end
@@ -93,11 +93,19 @@ def rewriting(directory: StateDirectory) -> Iterator[None]:
 
 
 def remove_unfinished(directory: StateDirectory) -> None:
-    """Remove the unfinished copies of a rewriting that was killed; the caller holds its lock."""
+    """Remove the unfinished copies that a kill left; the caller holds `rewriting`."""
     for folder in {directory.path, directory.archive, real_path(directory.journal).parent}:
         with contextlib.suppress(OSError):
             for path in folder.glob(f".*{_SUFFIX}"):
                 remove_file(path)
+    if not listener_runs(directory):
+        # A listener uses them at this moment, or has removed them when it began.
+        for path in (
+            *directory.archive.glob(".unfinished"),
+            *directory.archive.glob(".*.packing"),
+            *directory.path.glob(f".{directory.journal.name}.tmp"),
+        ):
+            remove_file(path)
 
 
 def real_path(journal: Path) -> Path:
@@ -185,13 +193,14 @@ def _commit(
         _sync(target)
 
 
-def rewrite_archived(path: Path, change: Change) -> RewriteOutcome:
-    """Rewrite a journal that nobody appends to, packed or plain; the caller holds `rewriting`.
+def rewrite_archived(directory: StateDirectory, path: Path, change: Change) -> RewriteOutcome:
+    """Rewrite a journal in the archive, packed or plain; the caller holds `rewriting`.
 
     Returns:
         What was done. Without a difference the file was not touched. With nothing kept it is removed.
 
     Raises:
+        JournalMovedError: it was packed, renamed or removed meanwhile; nothing was changed.
         StorageError: it is damaged.
         OSError: the file is unchanged.
     """
@@ -203,16 +212,34 @@ def rewrite_archived(path: Path, change: Change) -> RewriteOutcome:
             written.write(_changed(line, change, outcome))
         if not outcome.is_different:
             return outcome
-        if not outcome.kept:
-            remove_file(path)
-            return outcome
         if packer is not None:
             packer.finish()
         _sync(target)
         _copy_owner(os.fstat(source.fileno()), target)
-        Path(target.name).replace(path)
-        _sync_folder(path.parent)
+        with unchanged(directory, path, source):
+            if outcome.kept:
+                Path(target.name).replace(path)
+            else:
+                remove_file(path)
+            _sync_folder(path.parent)
     return outcome
+
+
+@contextlib.contextmanager
+def unchanged(directory: StateDirectory, path: Path, source: BinaryIO) -> Iterator[None]:
+    """Hold the lock under which files in the archive are packed, renamed and removed.
+
+    Raises:
+        JournalMovedError: an open file is not the one at its path any more.
+    """
+    locked = LockedFile(directory.journal, directory.journal_lock)
+    try:
+        with locked.locked():
+            if not same_file(source.fileno(), path):
+                raise JournalMovedError
+            yield
+    finally:
+        locked.close()
 
 
 def archived_lines(path: Path) -> Iterator[bytes]:

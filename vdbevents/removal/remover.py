@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 from vdbevents.errors import StorageError
 from vdbevents.events import envelope
@@ -205,7 +205,8 @@ class Remover:
             self._repair()
             for _ in range(_MOST_ATTEMPTS):
                 known = {journal.path for journal in archived(self._directory)}
-                with contextlib.suppress(rewrite.JournalMovedError):
+                # A file may be packed after it was listed.
+                with contextlib.suppress(rewrite.JournalMovedError, FileNotFoundError):
                     plan = self.plan()
                     self._forget()
                     for file in plan.files:
@@ -263,14 +264,15 @@ class Remover:
                 remove_file(leftover)
         with self._withheld_caches(journal.path):
             if file.is_whole:
-                self._unlink(file, journal.path)
+                with journal.path.open("rb") as source:
+                    self._unlink(file, journal.path, source)
                 return file
             chooser = self._chooser()
-            rewrite.rewrite_archived(journal.path, chooser.change)
+            rewrite.rewrite_archived(self._directory, journal.path, chooser.change)
         self._write_down(self._data(file.name, chooser.tally))
         return dataclasses.replace(file, tally=chooser.tally)
 
-    def _unlink(self, file: FileRemoval, path: Path) -> None:
+    def _unlink(self, file: FileRemoval, path: Path, source: BinaryIO) -> None:
         data = {**self._data(file.name, file.tally), "whole": True}
         try:
             # Before it is done: nothing may go without a trace.
@@ -279,9 +281,12 @@ class Remover:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
             # The disk is full: this is what makes room.
-            remove_file(path)
+            with rewrite.unchanged(self._directory, path, source):
+                remove_file(path)
             self._write_down(data)
-        remove_file(path)
+            return
+        with rewrite.unchanged(self._directory, path, source):
+            remove_file(path)
 
     def _data(self, name: str, tally: Tally) -> dict[str, Any]:
         return {"file": name, **self._task.facts, **tally.data()}
