@@ -51,8 +51,7 @@ def test_a_restart_mends_no_wrong_usage_and_no_refused_key():
         assert {"Type=notify", "Restart=on-failure", "WantedBy=default.target", "LimitCORE=0"} <= set(lines)
         assert any(line.startswith("WatchdogSec=") for line in lines)
     assert "After=vdbevents-listen.service" in backend.splitlines()
-    # Whatever the configuration says, a restart keeps the journal, and no text of a recording is logged.
-    assert 'Environment="VDBEVENTS_LISTEN_CLEAR=false"' in listen
+    # No text of a recording is logged.
     assert '"--quiet"' in listen
 
 
@@ -101,7 +100,7 @@ def test_an_agent_has_the_documented_keys_and_no_others():
         0o077,
         {"SuccessfulExit": False},
     )
-    assert agent["EnvironmentVariables"] == {"A": "b&<c", "VDBEVENTS_LISTEN_CLEAR": "false"}
+    assert agent["EnvironmentVariables"] == {"A": "b&<c"}
     log = "--log=/Users/ada/50% x/videodb_service.log"
     assert agent["ProgramArguments"] == [
         *("/opt/my python", "-P", "-m", "vdbevents", "service", "run", log, "--"),
@@ -138,10 +137,7 @@ def test_a_task_has_the_elements_of_the_schema_in_their_order():
     assert names_of(action) == ["Command", "Arguments"]
     assert action.findtext(f"{TASK}Command") == "C:\\Program Files\\py.exe"
     arguments = action.findtext(f"{TASK}Arguments")
-    assert (
-        '"--set=A=b c" --set=VDBEVENTS_LISTEN_CLEAR=false -- listen "C:\\Users\\ada\\my state\\\\" --quiet'
-        in arguments
-    )
+    assert '"--set=A=b c" -- listen "C:\\Users\\ada\\my state\\\\" --quiet' in arguments
     assert windows_task.task_name("listen") == root.findtext(f"{TASK}RegistrationInfo/{TASK}URI")
 
 

@@ -53,8 +53,8 @@ class BackgroundListener:
         self._seconds = seconds
         self._observer = observer
         self._arguments = arguments
-        # A default of the user must not empty the journal.
-        self._environ = {**os.environ, "VDBEVENTS_LISTEN_CLEAR": "false"}
+        # As it is now: a capture removes the key from it.
+        self._environ = dict(os.environ)
         self._process: subprocess.Popen[str] | None = None
 
     def start(self, cancelled: threading.Event) -> None:

@@ -33,8 +33,8 @@ LISTS: Final = "vdbevents config --all lists what can be set"
 _PREFIX: Final = "VDBEVENTS"
 _FILE_NAME: Final = "config.toml"
 # The first two say where to read settings from; a listener started by `--daemon` must not start another.
-# What removes something for good does so only when it is told to, each time.
-_NEVER_SET: Final = {"env-file", "cwd", "daemon", "yes"}
+# What empties a journal, or removes something for good, does so only when it is told to, each time.
+_NEVER_SET: Final = {"env-file", "cwd", "daemon", "clear", "yes"}
 # It shows what is wrong with the others.
 _SHOWS_PROBLEMS: Final = ("config",)
 _OTHER_VARIABLES: Final = {"VDBEVENTS_BACKEND_TOKEN", "VDBEVENTS_CAPTURE_RUNTIME", "VDBEVENTS_PAGER"}

@@ -20,8 +20,8 @@ _PASSED: Final = (
     *("VIDEO_DB_API", "VIDEO_DB_BASE_URL", "XDG_CONFIG_HOME", "XDG_CACHE_HOME"),
     *("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", *_PROXIES, *(name.lower() for name in _PROXIES)),
 )
-# They are secrets, or the service's own command line says the same.
-_NOT_MISSED: Final = frozenset(("VDBEVENTS_BACKEND_TOKEN", "VDBEVENTS_LISTEN_CLEAR"))
+# A secret of other programs.
+_NOT_MISSED: Final = frozenset(("VDBEVENTS_BACKEND_TOKEN",))
 _OWN_PREFIX: Final = "VDBEVENTS_"
 
 
@@ -78,15 +78,14 @@ def plan_services(
     for text in (python, directory, log, *options, *environ.values()):
         _require_writable(text)
 
-    def plan(name: str, purpose: str, after: tuple[str, ...], **more: str) -> ServicePlan:
+    def plan(name: str, purpose: str, *after: str) -> ServicePlan:
         # -P: import nothing from the working directory. Without --quiet, what is said would go into a log.
         command = (python, "-P", "-m", "vdbevents", name, directory, "--quiet", *options)
-        return ServicePlan(name, f"{purpose} {directory}", command, {**environ, **more}, log, after)
+        return ServicePlan(name, f"{purpose} {directory}", command, environ, log, after)
 
-    # A restart must not empty the journal, whatever the configuration says.
-    services = [plan(LISTEN, "Record VideoDB's events into", (), VDBEVENTS_LISTEN_CLEAR="false")]
+    services = [plan(LISTEN, "Record VideoDB's events into")]
     if with_backend:
-        services.append(plan(BACKEND, "Serve recording clients from", (LISTEN,)))
+        services.append(plan(BACKEND, "Serve recording clients from", LISTEN))
     return services
 
 

@@ -273,13 +273,14 @@ def test_a_listener_that_was_started_in_place_of_its_own_is_left_running(started
     assert "stopped the listener" not in recorder.err
 
 
-def test_a_listener_that_it_starts_never_clears_the_journal(capture, state, environ, tmp_path):
+def test_no_configuration_has_a_listener_clear_the_journal(capture, state, environ, tmp_path):
     (tmp_path / "vdbevents").mkdir()
     (tmp_path / "vdbevents" / "config.toml").write_text("[listen]\nclear = true\n")
     state.journal.write_text('{"ts":"2026-01-01T00:00:00.000Z","unix_ts":1767225600.000,"kept":true}\n')
     recorder = capture("--duration", "0.2s", environ={**environ, "XDG_CONFIG_HOME": str(tmp_path)})
 
-    assert recorder.ends() == 0
+    assert recorder.ends() == 2
+    assert "--clear takes no default" in recorder.err
     assert events_of(state)[0]["kept"] is True
 
 
