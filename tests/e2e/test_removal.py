@@ -109,6 +109,8 @@ def test_a_listener_prunes_by_the_configuration_and_writes_it_down(state, enviro
     assert mark["channels"] == {"transcript": 1, "visual_index": 1}
     assert (mark["older_than"], mark["channels_older_than"]) == ("90d", {"visual_index": "30d"})
     listener.says("2 events of 2 days")
+    # Files in which nothing is left to remove are not read again the next day.
+    assert json.loads(state.pruned.read_text())["by"]["older_than"] == "90d"
     # It records on, into the new file.
     assert listener.stop() == 0
     assert texts_in(state) == ["kept"]
@@ -125,3 +127,34 @@ def test_what_was_recorded_before_is_redacted(state, environ, journal):
     assert run(["redact", state.path, "--yes"], environ).returncode == 0
     assert texts_in(state) == ["my key is [redacted:api-key]", "nothing"]
     assert run(["redact", state.path], environ).returncode == 1
+
+
+def test_an_archived_file_is_read_again_only_if_something_in_it_may_have_become_too_old(
+    state, environ, journal, tmp_path
+):
+    journal.append([line("new")])
+    state.archive.mkdir()
+    stamps = [
+        utc_text(wall_ms() - days * DAY).translate({ord("-"): None, ord(":"): None}) for days in (99, 98)
+    ]
+    older = state.archive / f"rotated-{'-'.join(stamps)}.jsonl"
+    older.write_bytes(line("kept", "alert", days=99) + line("old", days=98))
+    config = tmp_path / "config" / "vdbevents" / "config.toml"
+    config.parent.mkdir(parents=True)
+    config.write_text('[retention]\nolder-than = "90d"\nchannels = {alert = "never"}\n')
+    environ = {**environ, "XDG_CONFIG_HOME": str(tmp_path / "config")}
+
+    def prune():
+        return run(["prune", state.path, "--yes"], environ).returncode
+
+    assert prune() == 0
+    assert b"kept" in older.read_bytes()
+    assert b"old" not in older.read_bytes()
+    # Whether it is read shows in a file that cannot be.
+    damaged = older.with_suffix(".jsonl.zst")
+    damaged.write_bytes(b"damaged")
+    older.unlink()
+    assert prune() == 74
+    done = json.loads(state.pruned.read_text())
+    state.pruned.write_text(json.dumps({**done, "at": utc_text(wall_ms() + DAY)}))
+    assert prune() == 1

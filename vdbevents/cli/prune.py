@@ -1,6 +1,7 @@
 """`vdbevents prune`: remove events that are older than they are to be kept."""
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -11,6 +12,8 @@ from vdbevents.cli.removals import RemovalOptions, command_line, run
 from vdbevents.errors import InputError
 
 if TYPE_CHECKING:
+    from vdbevents.journal.archive import ArchivedJournal
+    from vdbevents.journal.state import StateDirectory
     from vdbevents.removal.retention import RetentionRules
 
 HELP = """Show which events are older than a time, and remove them with --yes.
@@ -49,27 +52,60 @@ def prune(
     ] = None,
     options: RemovalOptions,
 ) -> ExitCode:
-    from vdbevents.journal.files import wall_ms
+    from vdbevents.events.envelope import utc_text
+    from vdbevents.journal.files import replace_file, to_json, wall_ms
     from vdbevents.removal.remover import Task
     from vdbevents.removal.retention import Retention
 
     require_text(session)
+    now_ms = wall_ms()
     rules, facts = _rules(older_than, channel, context.obj.section("retention"))
-    retention = Retention(rules, wall_ms(), session=session)
+    retention = Retention(rules, now_ms, session=session)
     if session is not None:
         facts["session"] = session
+    # By the configuration it is done every day: files in which nothing is left to remove are not read again.
+    is_daily = older_than is None and session is None
+    is_done = _already_pruned(options.state, rules, facts) if is_daily else lambda _: False
     task = Task(
         retention,
         "journal.pruned",
         facts,
-        may_hold=lambda journal: journal.from_ms < retention.oldest_kept_ms,
+        may_hold=lambda journal: journal.from_ms < retention.oldest_kept_ms and not is_done(journal),
         torn_without=retention.torn_without,
     )
     words = ["prune", *([] if older_than is None else ["--older-than", older_than])]
     words += [word for name in channel or () for word in ("--channel", name)]
     words += [] if session is None else ["--session", session]
     none = "nothing is older than that" if older_than else "nothing is older than [retention] allows"
-    return run(task, options, verb="removed", again=command_line(options, words), none=none)
+    code = run(task, options, verb="removed", again=command_line(options, words), none=none)
+    if is_daily and options.yes:
+        with contextlib.suppress(OSError):
+            replace_file(options.state.pruned, to_json({"by": facts, "at": utc_text(now_ms)}))
+    return code
+
+
+def _already_pruned(
+    state: "StateDirectory", rules: "RetentionRules", facts: Mapping[str, Any]
+) -> "Callable[[ArchivedJournal], bool]":
+    """Return whether an archived file was pruned by these rules when all of it was as old as they ask for."""
+    from vdbevents.events.fields import unix_ms
+    from vdbevents.journal.files import read_object
+
+    last = read_object(state.pruned)
+    at_ms = unix_ms(last.get("at")) if last.get("by") == facts else None
+    if at_ms is None:
+        return lambda _: False
+    old_ms = rules.all_old_ms(at_ms)
+
+    def is_done(journal: "ArchivedJournal") -> bool:
+        try:
+            # A file that was restored or rewritten since counts as new.
+            changed_ms = journal.path.stat().st_ctime_ns // 1_000_000
+        except OSError:
+            return False
+        return journal.to_ms < old_ms and changed_ms < at_ms
+
+    return is_done
 
 
 def _rules(

@@ -33,6 +33,8 @@ class StateDirectory:
     """Held while journals are rewritten: pruned, forgotten, redacted."""
     forgotten = _File("videodb_forgotten.json")
     """The times that were forgotten, which no recovery may fetch again: a JSON object, without any text."""
+    pruned = _File("videodb_pruned.json")
+    """When the rules of `[retention]` were last applied, and which they were: a JSON object."""
     torn = _File("videodb_events.torn")
     """Lines that a crash cut short, one on each line."""
     archive = _File("archive")

@@ -43,6 +43,10 @@ class RetentionRules:
         """The longest time that is set; 0 without one."""
         return max(self._ages(), default=0)
 
+    def all_old_ms(self, now_ms: int) -> int:
+        """Return before which time of receipt every line is as old as any rule asks for."""
+        return now_ms - max(RECORDING_MS, self.longest_ms)
+
     def _ages(self) -> list[int]:
         return [age for age in (self.older_than_ms, *self.channels.values()) if age is not None]
 
@@ -83,7 +87,7 @@ class Retention:
     @property
     def whole_file_ms(self) -> int:
         """Lines received before this time go, whatever they are."""
-        return self._now_ms - max(RECORDING_MS, self._rules.longest_ms)
+        return self._rules.all_old_ms(self._now_ms)
 
     def look(self, line: JournalLine) -> None:
         """Note which gaps are open, and which streams a session has."""
