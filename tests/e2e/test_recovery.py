@@ -3,6 +3,7 @@
 The service makes numbered events, and its clock runs fast: an hour of gap is a request away.
 """
 
+import base64
 import json
 import re
 import resource
@@ -13,9 +14,9 @@ from pathlib import Path
 
 import pytest
 from support import stepped_clock
-from support.chaos import count
+from support.chaos import count, files_with_secrets
 from support.patience import patient
-from support.processes import KEY, Capture, Listener, ServiceInThread, events_of, eventually, run
+from support.processes import KEY, Backend, Capture, Listener, ServiceInThread, events_of, eventually, run
 from support.stepped_clock import step
 
 from vdbevents.events import envelope, fields, gaps, identity, lifecycle
@@ -35,8 +36,9 @@ PATIENCE = patient(120.0)
 
 
 @pytest.fixture
-def service(started):
-    return started(ServiceInThread(numbered=True, clock_rate=RATE))
+def service(started, request):
+    settings = {"clock_rate": RATE, **getattr(request, "param", {})}
+    return started(ServiceInThread(numbered=True, **settings))
 
 
 @pytest.fixture
@@ -1030,3 +1032,80 @@ def test_what_was_forgotten_is_neither_fetched_again_nor_recorded_late(
     (mark,) = listener.own("journal.forgotten")
     assert (mark["from"], mark["to"], mark["by"]) == (*span, "time")
     assert json.loads(shown.stdout)["events"] <= mark["events"]
+
+
+# What must not be written.
+
+
+@pytest.mark.parametrize("service", [{"secrets": True}], indirect=True)
+def test_no_secret_reaches_a_file_live_fetched_by_webhook_or_in_words_about_the_connection(  # noqa: PLR0917
+    service, listen, recording, started, state, environ, tmp_path
+):
+    card, token = "4929000000000166", "ghp_" + "0123456789abcdef" * 2 + "0123"
+    listener = listen()
+    session = recording(listener)
+    heard(listener)
+    hours_pass_unheard(service, listener, 2, 300)
+    (gap,) = closed(state)
+    service.send(text=f'["{token}", 4929 0000 0000 0166')
+    service.send(base64=base64.b64encode(b"\xff\xfe " + token.encode()).decode())
+    service.send(text=json.dumps({"channel": "chat", "data": {"card": int(card), "text": card}}))
+    backend = started(Backend(state, environ))
+    assert backend.post(f"/webhook/{backend.secret}", {"say": token}) == (200, {"received": True})
+    listener.receives(lambda event: event.get("via") == "webhook")
+    service.request("close", code=4000, reason=f"no {token}")
+    listener.connected(3)
+    listener.says("[redacted:token]")
+    counts = assert_each_once(listener, session, gaps=2)
+    assert run(["cache", "build", state.path], environ).returncode == 0
+
+    assert gap.status == "recovered"
+    assert counts.recovered >= 300 / 2
+    assert files_with_secrets(tmp_path) == []
+    assert "ghp_" not in listener.err + backend.err
+    written = state.journal.read_bytes()
+    assert min(written.count(f"[redacted:{kind}]".encode()) for kind in ("card", "token", "api-key")) > 10
+
+
+@pytest.mark.parametrize("service", [{"clock_rate": 1}], indirect=True)
+def test_nothing_of_a_pause_is_written_live_after_a_restart_or_fetched_later(
+    service, listen, recording, state, environ
+):
+    killed = listen()
+    session = recording(killed, kinds=["visual_index"])
+    heard(killed, ["visual_index"])
+    assert run(["pause", "1h", state.path], environ).returncode == 0
+    began = time.time()
+    written = state.journal.read_bytes()
+    assert [pause["id"] for pause in killed.own("listener.paused")] == [read_status(state)["pause_id"]]
+    eventually(lambda: read_status(state)["excluded"] > 0)
+    killed.kill()
+    listener = listen()
+    listener.connected(2)
+    assert read_status(state)["paused"]
+    eventually(lambda: time.time() > began + 4)
+    ended = time.time()
+    assert run(["resume", state.path], environ).returncode == 0
+    closed(state)
+    seen = len(live(state, "visual_index"))
+    eventually(lambda: len(live(state, "visual_index")) > seen + 1)
+    records = session.records
+    queried = run(["query", state.path, "--count"], environ)
+    assert listener.stop() == 0
+
+    assert state.journal.read_bytes().startswith(written)
+    assert len(listener.own("listener.paused")) == len(listener.own("listener.resumed")) == 1
+    assert sum(line["reasons"].get("pause", 0) for line in listener.own("journal.excluded")) > 0
+    assert "was paused once" in queried.stderr
+    spans = [fields.span_of(e) for e in live(state, "visual_index") + fetched(state, "visual_index")]
+    margin = 0.3
+    assert not [span for span in spans if span[0] < ended * 1000 - 300 and span[1] > began * 1000 + 300]
+    inside = [r for r in records if r["start"] < ended - margin and r["end"] > began + margin]
+    outside = [r for r in records if r["end"] < began - 2 or r["start"] > ended + margin]
+    assert len(inside) >= 2
+    known = {start for start, _ in spans}
+    assert [r for r in outside if round(r["start"] * 1000) not in known and r["end"] < time.time() - 3] == []
+
+
+def read_status(state):
+    return json.loads(state.listener_status.read_text())

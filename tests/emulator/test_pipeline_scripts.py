@@ -349,3 +349,14 @@ def test_a_search_finds_a_number(emulator):
     assert number(shot.text) == 27
     with pytest.raises(InvalidRequestError, match="no audio"):
         screen.start_transcript()
+
+
+def test_made_up_secrets_stand_in_the_texts_where_asked_for():
+    script = NumberedScript(secrets=True)
+    found = list(itertools.islice(script.utterances("transcript", "mic", 0.0, 0.0), 16))
+
+    assert [found[n][1].text for n in (0, 3)] == [
+        "mic transcript 1: 4929 0000 0000 0018 is it, one,",
+        "mic transcript 1: 4929 0000 0000 0018 is it, one, and so on",
+    ]
+    assert [found[n][1].text.split(" ")[3][:4] for n in (7, 11, 15)] == ["ghp_", "sk-4", "4929"]

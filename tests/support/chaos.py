@@ -32,14 +32,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+import duckdb
+import zstandard
+
 from support.patience import PATIENCE
 from support.processes import KEY
 from support.stepped_clock import step
 from vdbevents.events import envelope, fields, gaps, identity as events_identity, lifecycle
 from vdbevents.journal.state import StateDirectory
+from vdbevents.privacy.redaction import Redactor
 
 HERE = Path(__file__).resolve().parent
 REFERENCE = HERE.parents[1] / "scripts" / "bench" / "reference_listener.py"
+
+REDACTOR = Redactor()
+# The secrets that the emulator makes up, and those that are planted beside them.
+SECRETS = re.compile(rb"4929[ \d]{12,18}|ghp_[0-9a-f]{36}|sk-[0-9a-f]{40}")
 
 # What is counted: of everything else (interim transcripts, alerts) the service keeps no record.
 COUNTED = ("transcript", "audio_index", "visual_index")
@@ -254,8 +262,8 @@ def lines_of(journal):
 
 
 def made_event(made):
-    """Return a record of the service as an event."""
-    said = {"text": made["text"], "start": made["start"], "end": made["end"]}
+    """Return a record of the service as an event, with its secrets replaced as the default rules do."""
+    said = {"text": REDACTOR.words(made["text"]), "start": made["start"], "end": made["end"]}
     return {"channel": made["channel"], "rtstream_id": made["rtstream_id"], "data": said}
 
 
@@ -305,6 +313,25 @@ def count(events, records):
     counts.longest_gap = _longest_without(sent, live)
     counts.missing = _longest_without(sent, found)
     return counts
+
+
+def files_with_secrets(*folders):
+    """Return the files below folders whose bytes hold a secret, in the order of their names.
+
+    What is packed, or stored in columns, is unpacked first.
+    """
+    files = sorted(path for folder in folders for path in folder.rglob("*") if path.is_file())
+    return [path for path in files if SECRETS.search(_unpacked(path))]
+
+
+def _unpacked(path):
+    content = path.read_bytes()
+    if path.suffix == ".zst":
+        return zstandard.ZstdDecompressor().stream_reader(content, read_across_frames=True).read()
+    if path.suffix == ".parquet":
+        rows = duckdb.connect().execute("FROM read_parquet(?)", [str(path)]).fetchall()
+        return content + repr(rows).encode()
+    return content
 
 
 def _name(event):

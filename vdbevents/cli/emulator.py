@@ -54,6 +54,9 @@ def emulator(
         bool,
         typer.Option("--numbered", help="Send numbered events without end instead of a recording."),
     ] = False,
+    secrets: Annotated[
+        bool, typer.Option("--secrets", help="With --numbered: a made-up secret in each event's text.")
+    ] = False,
     clock_rate: Annotated[
         float, typer.Option(metavar="N", help="Run the service's clock N times as fast.")
     ] = 1.0,
@@ -86,6 +89,7 @@ def emulator(
         loop=loop,
         autoplay=autoplay,
         numbered=numbered,
+        secrets=secrets,
         clock_rate=clock_rate,
         faults=dict(_parse_fault(text) for text in fault or ()),
         certificate=certificate,

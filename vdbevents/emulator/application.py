@@ -67,6 +67,7 @@ class EmulatorSettings:
         speed: How many times as fast as recorded; 0 or infinity is as fast as possible.
         loop: Whether the replay starts over at its end.
         numbered: Play an endless script of numbered events instead; nothing is replayed.
+        secrets: Have a made-up secret in the text of each numbered event.
         clock_rate: How many times as fast the service's clock runs.
         faults: Faults in force from the start, as `POST /emulator/faults` takes them.
         certificate: Serve https and wss with it.
@@ -81,6 +82,7 @@ class EmulatorSettings:
     speed: float = 1.0
     loop: bool = False
     numbered: bool = False
+    secrets: bool = False
     clock_rate: float = 1.0
     faults: Mapping[str, Any] = field(default_factory=dict)
     certificate: Path | None = None
@@ -163,6 +165,7 @@ class _Server:
             load_recording(settings.replay),
             ServiceClock(time.time, settings.clock_rate),
             numbered=settings.numbered,
+            has_secrets=settings.secrets,
             speed=settings.speed,
             loop=settings.loop,
             autoplay=settings.autoplay,

@@ -41,7 +41,7 @@ class EmulatedCloud:
     """Everything behind the endpoints.
 
     With `numbered`, pipelines play the script of numbered events and nothing is replayed: the recording
-    only shapes the events of a flood.
+    only shapes the events of a flood. With `has_secrets`, these events have made-up ones in their texts.
     """
 
     def __init__(
@@ -50,6 +50,7 @@ class EmulatedCloud:
         clock: ServiceClock,
         *,
         numbered: bool,
+        has_secrets: bool = False,
         speed: float,
         loop: bool,
         autoplay: bool,
@@ -63,7 +64,7 @@ class EmulatedCloud:
         self.sockets = OpenSockets(self.store, self.faults)
         self.webhooks = WebhookPosting(clock, self.faults, self.start)
         speed = usable_speed(speed)
-        script = NumberedScript() if numbered else RecordedScript(recording, speed, loop)
+        script = NumberedScript(has_secrets) if numbered else RecordedScript(recording, speed, loop)
         self.players = Players(self, script, speed=speed, loop=loop)
         self.runtime: RuntimeLink | None = None
         self.requests: Counter[str] = Counter()

@@ -7,6 +7,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
+from vdbevents.emulator.made_up_secrets import made_up_secret
 from vdbevents.emulator.utterances import Utterance
 
 if TYPE_CHECKING:
@@ -69,12 +70,16 @@ class RecordedScript:
         return replace(utterance, start=moved(utterance.start), end=moved(utterance.end))
 
 
+@dataclass(frozen=True, slots=True)
 class NumberedScript:
     """The numbered script, with a period for each channel.
 
     Number n of a period p spans, in epoch milliseconds, `origin + (n - 1) * p` to `origin + n * p`, and is
     due at its end. Three interim transcripts come before each final one, with the first words of its text.
+    With `secrets`, each text has a made-up one.
     """
+
+    secrets: bool = False
 
     def utterances(
         self, channel: str, kind: str, origin: float, since: float
@@ -87,10 +92,14 @@ class NumberedScript:
         first = max(1, int((since * 1000 - origin_ms) // period))
         for number in itertools.count(first):
             start = origin_ms + (number - 1) * period
-            for end, text, is_final in _parts(numbered_text(channel, kind, number), channel, period):
+            for end, text, is_final in _parts(self._text(channel, kind, number), channel, period):
                 due = (start + end) / 1000
                 if due >= since:
                     yield due, Utterance(channel, text, is_final=is_final, start=start, end=start + end)
+
+    def _text(self, channel: str, kind: str, number: int) -> str:
+        text = numbered_text(channel, kind, number)
+        return text.replace(": ", f": {made_up_secret(number)} is it, ", 1) if self.secrets else text
 
 
 def numbered_text(channel: str, kind: str, number: int) -> str:
