@@ -369,6 +369,34 @@ def test_status_of_a_killed_listener_is_not_running(listen, state, environ):
     assert f"vdbevents listen {state.path}" in text.stdout
 
 
+@pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="mounting needs root on Linux")
+def test_status_of_a_listener_on_a_full_disk(service, started, environ, tmp_path):
+    disk = StateDirectory(tmp_path / "disk")
+    disk.create()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", disk.path]
+    if subprocess.run(mount, check=False, capture_output=True).returncode:
+        pytest.skip("mounting is not permitted here")
+    try:
+        listener = started(Listener(disk, {**environ, **service.environ}))
+        listener.connected()
+        with (disk.path / "filler").open("wb", buffering=0) as filler:
+            while filler.write(b"x" * (1 << 20)) == 1 << 20:
+                """Until it is full."""
+        # Even before an event comes that cannot be written.
+        code, found = status_of(disk, environ)
+        assert (code, found["state"], found["reason"]) == (5, "not writing", "the disk is full")
+        service.send(json=transcript("x" * 5000), repeat=3)
+        _, found = eventually(lambda: (told := status_of(disk, environ))[1]["disk_trouble"] and told)
+        assert (found["state"], found["reason"]) == ("not writing", "No space left on device")
+        assert found["unwritten_since"] is not None
+        (disk.path / "filler").unlink()
+        _, found = eventually(lambda: (told := status_of(disk, environ))[0] == 0 and told)
+        assert found["events"]["total"] == 3
+        listener.kill()
+    finally:
+        subprocess.run(["umount", disk.path], check=True)
+
+
 def test_status_of_a_missing_directory_does_not_create_it(environ, tmp_path):
     done = run(["status", tmp_path / "nowhere"], environ)
 

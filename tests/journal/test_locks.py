@@ -1,6 +1,7 @@
 """Locks show which programs run on a state directory, and guard changes of its files."""
 
 import errno
+import json
 import multiprocessing
 import os
 import signal
@@ -374,3 +375,19 @@ def test_processes_that_change_at_once_lose_no_change(state):
 
     assert [process.exitcode for process in processes] == [0, 0, 0]
     assert files.read_object(state.capture_info) == dict.fromkeys("abc", 25)
+
+
+@pytest.mark.skipif(not hasattr(os, "openpty"), reason="there are no pseudo-terminals here")
+def test_a_listener_is_on_a_terminal_while_it_runs_there(state):
+    controller, terminal = os.openpty()
+    name = locks.terminal_of(terminal)
+    state.listener_status.write_text(json.dumps({"terminal": name}))
+    lock = locks.ProcessLock(state.listener_lock, lambda: locks.already_listening(state))
+    with state.ws_pid.open("wb") as file:
+        assert locks.is_on_terminal(state, terminal)
+        assert not locks.is_on_terminal(state, file.fileno())
+    lock.release()
+
+    assert not locks.is_on_terminal(state, terminal)
+    os.close(controller)
+    os.close(terminal)

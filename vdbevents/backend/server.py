@@ -266,6 +266,7 @@ class _Server:
             "pid": os.getpid(),
             "since": envelope.utc_text(self._began_ms),
             "url": self._public_url or None,
+            "terminal": locks.terminal_of(2),
         }
         with contextlib.suppress(OSError):
             files.replace_file(self._options.sessions.directory.backend_status, files.to_json(content))

@@ -1,6 +1,7 @@
 """State that the parts of one capture share: its options, its state, and how it waits, reports and fails."""
 
 import asyncio
+import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from functools import partial
@@ -113,6 +114,25 @@ class CaptureContext:
         self.info.phase = phase
         self.phase_changed.set()
         self.waiting.notify()
+
+    def note_trouble(self, trouble: str, message: str, hint: str = "") -> None:
+        """Show that the listener receives nothing, from now on.
+
+        Args:
+            trouble: why, for the live status.
+            message: for the user.
+            hint: what to do.
+        """
+        if not self.info.listener_trouble:
+            self.info.troubled_since = time.monotonic()
+        self.info.listener_trouble = trouble
+        self.say(message, problem=True, hint=hint)
+
+    def note_recovery(self, message: str) -> None:
+        """Show that the listener receives again, if it did not, and how long that took."""
+        if self.info.listener_trouble:
+            self.info.listener_trouble = ""
+            self.say(f"{message} after {time.monotonic() - self.info.troubled_since:.0f} s")
 
     def fail(self, error: BaseException) -> None:
         """Keep the first error, which is the capture's failure; only report later ones."""

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from vdbevents import cloud
 from vdbevents.capture.capture_context import CaptureContext
-from vdbevents.events import envelope, lifecycle
+from vdbevents.events import envelope, fields, lifecycle
 from vdbevents.journal import reader
 
 _FOLLOW_SECONDS: Final = 0.05
@@ -77,6 +77,8 @@ class CaptureEvents:
 
     def _apply(self, event: Mapping[str, Any]) -> None:
         info = self._context.info
+        if fields.is_own(event):
+            self._apply_connection(event)
         life = lifecycle.lifecycle_of(event)
         if not info.session_id:
             if life is not None:
@@ -91,3 +93,13 @@ class CaptureEvents:
         if life.status == "exported":
             info.life.take_export(cloud.export_from(life.data))
         self.apply_status(life.status, life.streams, life.error)
+
+    def _apply_connection(self, event: Mapping[str, Any]) -> None:
+        """Show at once that the listener has lost its connection, and that it is back."""
+        context, data = self._context, event.get("data")
+        if event.get("event") == "listener.connected":
+            context.note_recovery("the listener is connected again,")
+        elif event.get("event") == "listener.disconnected" and isinstance(data, Mapping):
+            reason = str(data.get("reason") or f"closed with code {data.get('code')}")
+            message = f"the listener has lost its connection: {reason}; it reconnects"
+            context.note_trouble(f"no connection: {reason}", message)

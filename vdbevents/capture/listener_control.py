@@ -66,18 +66,31 @@ class ListenerControl:
         return True
 
     async def watch(self) -> None:
-        """Warn each time the listener has ended; runs until cancelled."""
+        """Warn each time the listener has ended, or its disk refuses; runs until cancelled."""
         runs = True
+        refusal: object = None
         while True:
             await asyncio.sleep(_POLL_SECONDS)
             with contextlib.suppress(InputError):
                 before, runs = runs, locks.listener_runs(self._directory)
                 if before and not runs:
-                    self._context.say(
+                    self._context.note_trouble(
+                        "has ended: no events are recorded",
                         f"the listener on {self._directory.path} has ended: no events are recorded",
-                        problem=True,
-                        hint=f"start one with: vdbevents listen {self._directory.path}",
+                        f"start one with: vdbevents listen {self._directory.path}",
                     )
+                refusal = self._report_disk(refusal) if runs else None
+
+    def _report_disk(self, reported: object) -> object:
+        """Report that the listener cannot write, or can again; return why it cannot, or None."""
+        refusal = files.read_object(self._directory.listener_status).get("disk_trouble")
+        if refusal and not reported:
+            trouble = f"cannot write: {refusal}"
+            hint = "free some disk space: it holds events in memory meanwhile"
+            self._context.note_trouble(trouble, f"the listener {trouble}", hint)
+        elif reported and not refusal:
+            self._context.note_recovery("the listener can write again,")
+        return refusal
 
     async def end(self) -> None:
         """End the listener if it was started here, after it has recovered its gaps."""

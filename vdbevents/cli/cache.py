@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from vdbevents.cli.command import as_json, interrupts_held, put, reports
-from vdbevents.cli.diagnostics import Color, Diagnostics, ExitCode, exit_code_of, is_terminal, wants_colour
+from vdbevents.cli.diagnostics import Color, Diagnostics, ExitCode, can_redraw, exit_code_of, wants_colour
 from vdbevents.cli.options import ColorOption, JournalOptions
 from vdbevents.cli.tables import byte_size, counted, nothing, remark, table
 from vdbevents.errors import InputError, StorageError, VdbeventsError, options_conflict
+from vdbevents.journal.state import StateDirectory
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -249,7 +250,7 @@ class SealDisplay:
         remark(error.message, f"{error.hint}, or use --no-cache")
 
     def _show(self, journal: Path, total: int) -> None:
-        if not is_terminal(sys.stderr) or os.environ.get("TERM") == "dumb":
+        if not can_redraw(sys.stderr, StateDirectory(journal.parent)):
             remark(f"indexing {byte_size(total)} of {journal} (first time only)", self._hint)
             return
         from rich.console import Console

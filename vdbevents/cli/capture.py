@@ -20,11 +20,12 @@ from vdbevents.cli.command import (
     require_finite,
     silence_stdout,
 )
-from vdbevents.cli.diagnostics import Diagnostics, ExitCode, LogFormat, is_terminal
+from vdbevents.cli.diagnostics import Diagnostics, ExitCode, LogFormat, can_redraw, is_terminal
 from vdbevents.cli.options import MessageOptions, RecorderOptions
 from vdbevents.cli.pipeline_options import PipelineOptions, RecordingOptions
 from vdbevents.cli.recording_rules import recording_rules
 from vdbevents.errors import InputError, StorageError, options_conflict
+from vdbevents.journal.state import StateDirectory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -40,6 +41,7 @@ _LONGEST_TOKEN_FILE = 8192
 _LONGEST_SHOWN = 500
 _NOT_RUNNING = ("starting", "failed")
 _REFRESHES_PER_SECOND = 4
+_INTERRUPT_CELLS = 3
 
 # Options that --backend leaves to the backend, and time limits that only apply with an own account.
 _BACKEND_OPTIONS = frozenset(
@@ -163,6 +165,7 @@ def capture(
             error_id="sources-off",
         )
     observer = messages.diagnostics(_CaptureObserver)
+    observer.directory = state
     environ = options.environ
     has_token = backend_token_file is not None or bool(os.environ.get("VDBEVENTS_BACKEND_TOKEN"))
     make: Callable[[CaptureOptions, CaptureObserver], recording.SessionRecording]
@@ -345,6 +348,8 @@ class _CaptureObserver(Diagnostics):
 
     _live: "Live | None" = None
     _info: "CaptureInfo | None" = None
+    directory: StateDirectory | None = None
+    """Whose listener may write to the same terminal, where a live status would be torn."""
 
     def watch(self, info: "CaptureInfo") -> None:
         if is_terminal(self._stream) and self._format is LogFormat.TEXT and not self._quiet:
@@ -352,7 +357,10 @@ class _CaptureObserver(Diagnostics):
 
     def _write(self, text: str) -> None:
         # Runs in the thread of messages: a slow terminal must not delay the recording.
-        if self._info is None:
+        if self._info is None or not can_redraw(self._stream, self.directory):
+            if self._live is not None:
+                self._live.stop()
+                self._live = None
             super()._write(text)
             return
         from rich.text import Text
@@ -399,6 +407,7 @@ def _live_status(info: "CaptureInfo", *, colour: bool) -> "Live":
 
 def _status(info: "CaptureInfo") -> "RenderableType":
     from rich.console import Group
+    from rich.padding import Padding
     from rich.text import Text
 
     from vdbevents.terminal import harmless
@@ -411,6 +420,10 @@ def _status(info: "CaptureInfo") -> "RenderableType":
     counts = ", ".join(f"{name} {count}" for name, count in sorted(info.tally.counts.items()))
     if since is not None:
         lines.append(Text(f"  events  {counts or 'none yet'}"))
+    if info.listener_trouble:
+        seconds = _clock(time.monotonic() - info.troubled_since)
+        trouble = f"  listener {harmless(info.listener_trouble)} ({seconds})"
+        lines.append(Text(trouble, style="bold red"))
     if missing:
         lines.append(Text(f"  not yet {harmless(', '.join(missing))}", style="yellow"))
     for label, text in (("heard", info.tally.heard), ("seen", info.tally.seen)):
@@ -418,7 +431,8 @@ def _status(info: "CaptureInfo") -> "RenderableType":
             lines.append(Text(f"  {label:<7} {harmless(text[:_LONGEST_SHOWN])}"))
     for line in lines:
         line.no_wrap, line.overflow = True, "ellipsis"
-    return Group(*lines)
+    # Room for the ^C that the terminal shows: in a line of its own, it would move what is redrawn.
+    return Padding(Group(*lines), (0, _INTERRUPT_CELLS, 0, 0))
 
 
 def _clock(seconds: float) -> str:

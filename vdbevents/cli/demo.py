@@ -21,6 +21,7 @@ from vdbevents.journal.state import StateDirectory
 _SPEED = 15
 _DURATION = "10s"
 _CONNECTED_SECONDS = 20.0
+_PRINTING_SECONDS = 0.2
 
 _QUERIES = (
     ("What was said in the last minute?", ("--last", "1m", "--channel", "transcript", "-n", "5")),
@@ -38,6 +39,7 @@ def _show(directory: Path) -> None:
         listen = ("listen", "--clear", str(directory))
         _say(f"$ {_command(*listen)} &")
         running.enter_context(_started(listen, env=environ))
+        _await_connection(directory)
         _say("\nThe capture runs from the session's start to its video:")
         _capture(directory, environ)
         for question, arguments in _QUERIES:
@@ -92,16 +94,19 @@ def _end(process: "subprocess.Popen[str]") -> None:
         process.wait()
 
 
-def _capture(directory: Path, environ: dict[str, str]) -> None:
+def _await_connection(directory: Path) -> None:
+    """Wait until the listener is connected and has said so, so that its lines follow its command."""
     deadline = time.monotonic() + _CONNECTED_SECONDS
     while not StateDirectory(directory).ws_id.exists() and time.monotonic() < deadline:
         time.sleep(0.05)
+    time.sleep(_PRINTING_SECONDS)
+
+
+def _capture(directory: Path, environ: dict[str, str]) -> None:
     arguments = ("capture", str(directory), "--duration", _DURATION)
     summary = directory / "summary.json"
     _say(f"$ {_command(*arguments)} > {summary}")
-    # No live status: the listener writes to the same terminal, between its lines.
-    plain = {**environ, "TERM": "dumb"}
-    with summary.open("wb") as stdout, _started(arguments, stdout=stdout, env=plain) as process:
+    with summary.open("wb") as stdout, _started(arguments, stdout=stdout, env=environ) as process:
         code = process.wait()
     if code:
         raise VdbeventsError(

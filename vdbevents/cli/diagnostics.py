@@ -26,6 +26,8 @@ from vdbevents.errors import (
     VdbeventsError,
 )
 from vdbevents.events import envelope
+from vdbevents.journal.locks import is_on_terminal
+from vdbevents.journal.state import StateDirectory
 from vdbevents.terminal import cut, harmless
 
 _WAITING_LINES = 2000
@@ -89,6 +91,19 @@ def is_terminal(stream: TextIO) -> bool:
         return stream.isatty()
     except (AttributeError, ValueError):
         return False
+
+
+def can_redraw(stream: TextIO, directory: StateDirectory | None) -> bool:
+    """Return whether a stream is a terminal on which lines can be replaced.
+
+    Another program's lines would be overwritten, and would overwrite them: not on the terminal of the
+    listener or the backend of `directory`.
+    """
+    if not is_terminal(stream) or os.environ.get("TERM") == "dumb":
+        return False
+    with contextlib.suppress(InputError, OSError, ValueError):
+        return directory is None or not is_on_terminal(directory, stream.fileno())
+    return True
 
 
 def exit_code_of(error: VdbeventsError) -> ExitCode:

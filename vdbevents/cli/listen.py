@@ -13,6 +13,7 @@ from vdbevents.cli.command import LONGEST_CALL_SECONDS, reports, require_finite,
 from vdbevents.cli.diagnostics import Diagnostics, ExitCode
 from vdbevents.cli.options import MessageOptions, RecorderOptions
 from vdbevents.cli.recording_rules import recording_rules
+from vdbevents.journal.locks import terminal_of
 
 if TYPE_CHECKING:
     from vdbevents.cloud import Credentials
@@ -121,7 +122,7 @@ def listen(
         int(hold * (1 << 20)),
         sync_every,
         recovery,
-        lambda: {"stale_after": stale_after, "recovers": recover, "seals": seal},
+        lambda: {"stale_after": stale_after, "recovers": recover, "seals": seal, "terminal": terminal_of(2)},
         manager=manager,
         rules=rules,
     )

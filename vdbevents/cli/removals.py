@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from vdbevents.cli.command import as_json, put
-from vdbevents.cli.diagnostics import ExitCode, is_terminal
+from vdbevents.cli.diagnostics import ExitCode, can_redraw
 from vdbevents.cli.localtime import SystemZone
 from vdbevents.cli.options import EnvironmentOptions, StateOptions
 from vdbevents.cli.tables import byte_size, counted, nothing, remark, table
@@ -69,7 +69,7 @@ def run(task: "Task", options: RemovalOptions, *, verb: str, again: Sequence[str
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     if hasattr(signal, "SIGHUP"):
         signal.signal(signal.SIGHUP, signal.default_int_handler)
-    with _progress() as progress, _storage_errors(state):
+    with _progress(state) as progress, _storage_errors(state):
         remover = Remover(state, task, cache_root(), clock_ms=wall_ms, day_of=local_day, progress=progress)
         plan = remover.carry_out() if options.yes else remover.plan()
     if options.as_json:
@@ -121,9 +121,9 @@ def _local(milliseconds: int | None) -> str:
 
 
 @contextlib.contextmanager
-def _progress() -> Iterator[Callable[[str], None]]:
+def _progress(state: "StateDirectory") -> Iterator[Callable[[str], None]]:
     """Show on a terminal which file is worked on, and nothing when it is done."""
-    if not is_terminal(sys.stderr) or os.environ.get("TERM") == "dumb":
+    if not can_redraw(sys.stderr, state):
         yield lambda _: None
         return
     from rich.console import Console

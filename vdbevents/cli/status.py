@@ -1,7 +1,6 @@
 """`vdbevents status`: say whether a directory is recorded into, and what keeps it from being."""
 
 import math
-import os
 import shutil
 import sys
 import time
@@ -12,7 +11,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from vdbevents.cli.command import as_json as json_text, put, reports, require_finite
-from vdbevents.cli.diagnostics import ExitCode, is_terminal
+from vdbevents.cli.diagnostics import ExitCode, can_redraw, is_terminal
 from vdbevents.cli.options import JsonOption, StateOptions
 from vdbevents.cli.tables import terminal_width
 from vdbevents.errors import options_conflict
@@ -93,20 +92,21 @@ def _text(shown: Mapping[str, Any], *, short: bool) -> str:
 
 def _watch(directory: StateDirectory, seconds: float, *, short: bool, as_json: bool) -> None:
     """Show the status until Ctrl-C: in place on a terminal, one after the other elsewhere."""
-    in_place = is_terminal(sys.stdout) and os.environ.get("TERM") != "dumb" and not as_json
-    screen = _Screen() if in_place else None
+    screen = _Screen()
+    in_place = not as_json and is_terminal(sys.stdout)
     try:
         while True:
             shown = gathered(directory, short=short)
-            if screen is not None:
+            if in_place and can_redraw(sys.stdout, directory):
                 screen.show(_text(shown, short=short).splitlines())
             elif as_json:
                 put(json_text(shown, indent=None))
             else:
                 put(_text(shown, short=short) + ("" if short else "\n"))
+                screen = _Screen()
             time.sleep(seconds)
     except KeyboardInterrupt:
-        if screen is not None:
+        if in_place:
             # Below the ^C that the terminal shows.
             put("")
         raise
@@ -172,7 +172,7 @@ def render(shown: Mapping[str, Any], width: int | None = None) -> str:
     """
     lines = [
         headline(shown),
-        *(f"  {label:<{_LABEL_CELLS}} {text}" for label, text in _rows(shown)),
+        *(f"  {label:<{_LABEL_CELLS}} {text}" if label else f"    {text}" for label, text in _rows(shown)),
         *_hints(shown),
     ]
     return "\n".join(lines if width is None else (cut(line, width) for line in lines))
@@ -213,16 +213,14 @@ def _capture_rows(shown: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 def _delivered(stream: Mapping[str, Any]) -> str:
     parts = []
+    if stream["age_seconds"] is None and not any(one["problem"] for one in stream["pipelines"]):
+        return "nothing yet" if stream["state"] != "none" else "neither transcribed nor described"
     for pipeline in stream["pipelines"]:
         age = pipeline["age_seconds"]
         last = "nothing yet" if age is None else f"{_duration(age)} ago"
         problem = f" ({harmless(pipeline['problem'])})" if pipeline["problem"] else ""
         parts.append(f"{pipeline['kind'].replace('_', ' ')} {last}{problem}")
-    if parts:
-        return ", ".join(parts)
-    if stream["state"] == "none":
-        return "neither transcribed nor described"
-    return "nothing yet" if stream["age_seconds"] is None else f"last {_duration(stream['age_seconds'])} ago"
+    return ", ".join(parts) if parts else f"last {_duration(stream['age_seconds'])} ago"
 
 
 def _last_capture(last: Mapping[str, Any] | None) -> str:
@@ -230,8 +228,7 @@ def _last_capture(last: Mapping[str, Any] | None) -> str:
         return ""
     when = f" at {_local(last['ended'])}" if last["ended"] else ""
     error = f": {harmless(str(last['error']))}" if last["error"] else ""
-    session = harmless(str(last["session_id"]))
-    return f"; the last one, {session}, {harmless(str(last['status']))}{when}{error}"
+    return f"; the last one {harmless(str(last['status']))}{when}{error}"
 
 
 def _listener_rows(shown: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -98,6 +98,26 @@ def _is_same(path: Path, file: os.stat_result) -> bool:
         return False
 
 
+def terminal_of(descriptor: int) -> str | None:
+    """Return the terminal that a descriptor writes to; None for a file, a pipe, or a closed one."""
+    try:
+        return os.ttyname(descriptor)
+    except (OSError, AttributeError):  # Windows has no such function
+        return None
+
+
+def is_on_terminal(directory: StateDirectory, descriptor: int) -> bool:
+    """Return whether the listener or the backend of a directory writes to the terminal of a descriptor."""
+    terminal = terminal_of(descriptor)
+    if terminal is None:
+        return False
+    programs = (
+        (directory.listener_status, listener_runs),
+        (directory.backend_status, backend_runs),
+    )
+    return any(read_object(path).get("terminal") == terminal and runs(directory) for path, runs in programs)
+
+
 def is_held(path: Path) -> bool:
     """Return whether a process holds the lock in a file, which need not exist; raises as `listener_runs`."""
     try:

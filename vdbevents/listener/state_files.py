@@ -1,6 +1,7 @@
 """Keep the listener's small files: the connection's id, those of earlier ones, and the status."""
 
 import contextlib
+import errno
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -11,6 +12,7 @@ _MOST_IDS = 1000
 # The status has room for the words of a failing disk, within the block that it has anyway.
 _BLOCK = 4096
 _ROOM_TO_GROW = 1024
+_FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
 
 
 class StateFiles:
@@ -41,17 +43,21 @@ class StateFiles:
         """Replace the status; on a full disk overwrite it, which takes no room: who asks must be told."""
         content = files.to_json(status)
         size = -(-(len(content) + _ROOM_TO_GROW) // _BLOCK) * _BLOCK
-        if not self._write(self._directory.listener_status.name, content.ljust(size)):
+        error = self._attempt(self._directory.listener_status.name, content.ljust(size))
+        if error is not None and error.errno in _FULL:
             with contextlib.suppress(OSError):
                 files.overwrite_file(self._directory.listener_status, content)
 
     def retry_ids(self) -> None:
         """Write the ids that the disk has refused so far."""
         self._unwritten = {
-            name: content for name, content in self._unwritten.items() if not self._write(name, content)
+            name: content
+            for name, content in self._unwritten.items()
+            if self._attempt(name, content) is not None
         }
 
-    def _write(self, name: str, content: bytes) -> bool:
+    def _attempt(self, name: str, content: bytes) -> OSError | None:
+        """Replace a file; return why that failed, and report it once."""
         try:
             files.replace_file(self._directory.path / name, content)
         except OSError as error:
@@ -59,9 +65,9 @@ class StateFiles:
             if trouble != self._troubles.get(name):
                 self._troubles[name] = trouble
                 self._report(trouble)
-            return False
+            return error
         self._troubles.pop(name, None)
-        return True
+        return None
 
 
 def earlier_ids(directory: StateDirectory) -> list[str]:

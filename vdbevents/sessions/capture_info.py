@@ -18,6 +18,8 @@ class CaptureInfo:
         recording_since: by the monotonic clock, once it records.
         unended: (session, collection) of earlier captures that may still run on the service.
         event_ids: the id of each alert's event, by label.
+        listener_trouble: why the listener receives nothing now; empty if it does, as far as is known.
+        troubled_since: since when, by the monotonic clock.
     """
 
     end_user_id: str
@@ -37,6 +39,8 @@ class CaptureInfo:
     pipelines: list[plan.Pipeline] = field(default_factory=list)
     event_ids: dict[str, str] = field(default_factory=dict)
     unended: list[tuple[str, str]] = field(default_factory=list)
+    listener_trouble: str = ""
+    troubled_since: float = 0.0
     life: SessionProgress = field(default_factory=SessionProgress)
     tally: SessionTally = field(default_factory=SessionTally)
 

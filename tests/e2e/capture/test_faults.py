@@ -1,5 +1,6 @@
 """Each call of a capture fails, one at a time: it ends in time, says why, and leaves nothing behind."""
 
+import json
 import re
 import signal
 import time
@@ -7,7 +8,8 @@ import time
 import pytest
 from support.capturing import assert_left_in_order
 from support.messages import error_id_in
-from support.processes import eventually
+from support.patience import PATIENCE
+from support.processes import end_listener, eventually, run
 
 from vdbevents.journal.state import StateDirectory
 
@@ -241,3 +243,53 @@ def test_a_disk_that_takes_no_info_file_does_not_stop_the_recording(capture, ser
     assert recorder.ends() == 0
     assert "cannot write videodb_capture_info.json" in recorder.err
     assert recorder.summary["status"] == "exported"
+
+
+def test_an_outage_is_told_everywhere_while_it_lasts_and_after_its_end(capture, service, state, environ):
+    def told():
+        done = run(["status", state.path, "--json"], environ)
+        return done.returncode, json.loads(done.stdout)
+
+    def gaps():
+        return json.loads(run(["gaps", state.path, "--json"], environ).stdout or "[]")
+
+    recorder = capture()
+    recorder.records()
+    before = eventually(lambda: (found := told())[1]["state"] == "connected" and found)
+    assert (before[0], before[1]["capture"]["session_id"]) == (0, recorder.info["session"]["id"])
+    assert {one["name"] for one in before[1]["capture"]["streams"]} == {
+        *("mic:default", "system_audio:default", "display:1")
+    }
+
+    service.fault(http={"status": 503, "path": "/collection"}, upgrade={"status": 503})
+    service.request("close", code=1011, reason="for a test")
+    recorder.says("the listener has lost its connection: for a test")
+    code, during = eventually(lambda: (found := told())[1]["failed_attempts"] > 1 and found, PATIENCE)
+    assert (code, during["state"], during["lost_connections"], during["reconnects"]) == (
+        5,
+        "disconnected",
+        1,
+        0,
+    )
+    assert during["since"] == during["disconnected_since"]
+    # The time goes on from the loss, over all attempts.
+    assert during["for_seconds"] > 1
+    [gap] = gaps()
+    assert (gap["since"], gap["until"], gap["ongoing"]) == (during["since"], None, True)
+    assert "nothing is received" in run(["query", state.path, "--last", "1m"], environ).stderr
+    short = run(["status", state.path, "--short"], environ)
+    assert (short.returncode, short.stdout.count("\n")) == (5, 1)
+    assert short.stdout.startswith("disconnected for ")
+
+    service.fault(http=None, upgrade=None)
+    recorder.says("the listener is connected again, after ")
+    assert eventually(lambda: (found := told())[0] == 0 and found)[1]["disconnected_since"] is None
+    assert [(one["since"], one["ongoing"]) for one in gaps()] == [(gap["since"], False)]
+
+    end_listener(state)
+    recorder.says("has ended: no events are recorded")
+    code, after = told()
+    assert (code, after["state"], after["capture"]["pid"]) == (3, "not running", recorder.pid)
+    assert after["since"] > gap["since"]
+    assert gaps()[-1]["ongoing"]
+    recorder.stop()

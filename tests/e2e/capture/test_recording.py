@@ -798,3 +798,34 @@ def test_a_terminal_shows_how_things_are(state, environ, service, started, tmp_p
     os.close(controller)
     assert recorder.ends() == 0
     assert b"exported: video" in shown
+
+
+def test_a_listener_on_the_same_terminal_and_a_capture_do_not_overwrite_each_other(state, environ, started):
+    import pty
+
+    controller, terminal = pty.openpty()
+    environ = {**environ, "TERM": "xterm", "COLUMNS": "80", "LINES": "24"}
+    listening = started(Listener(state, environ, stderr=terminal))
+    listening.connected()
+    recorder = started(Capture(state, environ, ["--duration", "1s"], stderr=terminal))
+    os.close(terminal)
+    shown = all_shown_until(controller, b"exported: video")
+    watched = run(["status", state.path, "--short"], environ)
+    recorder.ends()
+    listening.stop()
+    os.close(controller)
+
+    assert b"active: mic:default" in shown
+    shown = re.sub(rb"\x1b\[[0-9;]*m", b"", shown)
+    assert b" mic             " in shown
+    # Nothing moves the cursor or clears a line: no live status.
+    assert b"\x1b" not in shown
+    assert watched.returncode == 0
+
+
+def all_shown_until(controller, text):
+    """Read a pseudo-terminal until a text was shown."""
+    shown = b""
+    while text not in shown:
+        shown += os.read(controller, 1 << 16)
+    return shown
