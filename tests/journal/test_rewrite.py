@@ -385,3 +385,19 @@ def test_what_a_killed_rotation_left_is_removed_unless_a_listener_may_use_it(sta
     listener.release()
     rewritten(state)
     assert not any(path.exists() for path in left)
+
+
+def test_a_journal_that_is_cleared_and_grows_again_meanwhile_is_left_alone(state):
+    first = b'{"ts":"2026-03-02T10:15:29.000Z","unix_ts":1772446529.000,"channel":"x","n":0}\n'
+    state.journal.write_bytes(first + line(1))
+    opened = open_journal(state)
+
+    def clear(content):
+        if number_of(content) == 1:
+            opened.clear()
+            opened.append([line(n) for n in (1, 2, 4)])
+        return without_odd(content)
+
+    with pytest.raises(rewrite.JournalMovedError):
+        rewritten(state, clear)
+    assert numbers(state) == [1, 2, 4]

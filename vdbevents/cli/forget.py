@@ -44,7 +44,8 @@ def forget(
         typer.Option("--from", metavar="TIME", help="Said, shown or received at this time or later."),
     ] = None,
     until: Annotated[
-        str | None, typer.Option("--to", metavar="TIME", help="Before this time. Default: now.")
+        str | None,
+        typer.Option("--to", metavar="TIME", help="Before this time, at most until now, the default."),
     ] = None,
     grep: Annotated[
         str | None,
@@ -99,6 +100,8 @@ def _window(since: str | None, until: str | None, tz: str | None) -> "Window":
         return Window()
     since_ms = None if since is None else parse_moment("--from", since, now, zone)
     until_ms = parse_moment("--to", "now" if until is None else until, now, zone)
+    # What is still to be said must not be forgotten: it would not be recorded.
+    until_ms = min(until_ms, parse_moment("--to", "now", now, zone))
     if since_ms is not None and since_ms >= until_ms:
         raise InputError(
             f"--from: must be before --to, got {since} and {until or 'now'}",

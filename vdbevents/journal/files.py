@@ -73,6 +73,13 @@ def make_private(folder: Path) -> None:
     folder.mkdir(mode=0o700, exist_ok=True)
 
 
+def give_to_owner(path: Path) -> None:
+    """Give a file that root has made in the directory of another user to that user: others must read it."""
+    if os.name == "posix" and os.geteuid() == 0:
+        folder = path.parent.stat()
+        os.chown(path, folder.st_uid, folder.st_gid)
+
+
 def remove_file(path: Path) -> None:
     """Remove a file; no-op if it does not exist."""
     path.unlink(missing_ok=True)

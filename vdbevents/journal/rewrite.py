@@ -16,7 +16,7 @@ from typing import BinaryIO, Final, NamedTuple
 
 from vdbevents.errors import StorageError
 from vdbevents.events import envelope
-from vdbevents.journal.files import read_at, remove_file, same_file, write_whole
+from vdbevents.journal.files import give_to_owner, read_at, remove_file, same_file, write_whole
 from vdbevents.journal.foreign_writers import foreign_writer
 from vdbevents.journal.locked_file import LockedFile
 from vdbevents.journal.locks import ProcessLock, listener_runs
@@ -32,6 +32,8 @@ _PACKED_BLOCK: Final = 1 << 17
 # With less than this left to copy, the journal is locked: others wait for about as long as one write takes.
 _LEFT_UNDER_LOCK: Final = 1 << 18
 _MOST_ROUNDS: Final = 1000
+# A line begins with its time of receipt, so another journal has other bytes there.
+_HEAD_BYTES: Final = 64
 _SUFFIX: Final = ".rewritten"
 _SETTLING_SECONDS: Final = 0.05
 
@@ -86,6 +88,7 @@ def rewriting(directory: StateDirectory) -> Iterator[None]:
 
     lock = ProcessLock(directory.rewrite_lock, taken)
     try:
+        give_to_owner(directory.rewrite_lock)
         remove_unfinished(directory)
         yield
     finally:
@@ -94,10 +97,9 @@ def rewriting(directory: StateDirectory) -> Iterator[None]:
 
 def remove_unfinished(directory: StateDirectory) -> None:
     """Remove the unfinished copies that a kill left; the caller holds `rewriting`."""
-    for folder in {directory.path, directory.archive, real_path(directory.journal).parent}:
-        with contextlib.suppress(OSError):
-            for path in folder.glob(f".*{_SUFFIX}"):
-                remove_file(path)
+    remove_file(_unfinished_path(real_path(directory.journal)))
+    for path in directory.archive.glob(f".*{_SUFFIX}"):
+        remove_file(path)
     if not listener_runs(directory):
         # A listener uses them at this moment, or has removed them when it began.
         for path in (
@@ -170,7 +172,7 @@ def _commit(
     """Take over the last lines and replace the journal; its lock is held."""
     source, target, path = copy.source, copy.target, real_path(directory.journal)
     before = os.fstat(source.fileno())
-    if not os.path.samestat(before, os.fstat(descriptor)) or before.st_size < copy.offset:
+    if not os.path.samestat(before, os.fstat(descriptor)) or not copy.goes_on():
         raise JournalMovedError
     _, prefix = repair_end(descriptor, before.st_size, directory.torn, clock_ms)
     # Into the old file: a reader that follows it must find this line there, before it goes on in the new one.
@@ -308,6 +310,13 @@ class _Copy:
         self.outcome = outcome
         self.offset = 0
         self._change = change
+        self._head = read_at(source.fileno(), 0, _HEAD_BYTES)
+
+    def goes_on(self) -> bool:
+        """Return whether the file still begins with what was copied: a clearing empties it in place."""
+        descriptor = self.source.fileno()
+        is_as_long = os.fstat(descriptor).st_size >= self.offset
+        return is_as_long and read_at(descriptor, 0, len(self._head)) == self._head
 
     def step(self) -> int:
         """Copy what there is now; return how many bytes came since."""
@@ -339,10 +348,14 @@ def _changed(line: bytes, change: Change, outcome: RewriteOutcome) -> bytes:
     return new
 
 
+def _unfinished_path(path: Path) -> Path:
+    return path.with_name(f".{path.name}{_SUFFIX}")
+
+
 @contextlib.contextmanager
 def _unfinished(path: Path) -> Iterator[BinaryIO]:
     """Yield a new hidden file beside a journal, which is removed at the end unless it took its place."""
-    name = path.with_name(f".{path.name}{_SUFFIX}")
+    name = _unfinished_path(path)
     remove_file(name)
     try:
         # Exclusive: a link that someone has put there is not followed.

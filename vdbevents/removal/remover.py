@@ -16,6 +16,7 @@ from vdbevents.journal import rewrite
 from vdbevents.journal.append import Journal
 from vdbevents.journal.archive import PACKED, PLAIN, ArchivedJournal, archived
 from vdbevents.journal.files import (
+    give_to_owner,
     last_line_start,
     read_at,
     read_object,
@@ -236,6 +237,7 @@ class Remover:
         if spans:
             known = Forgotten.from_object(read_object(self._directory.forgotten))
             replace_file(self._directory.forgotten, to_json(Forgotten([*known.spans, *spans]).to_object()))
+            give_to_owner(self._directory.forgotten)
 
     def _remove(self, file: FileRemoval) -> list[FileRemoval]:
         if file.archive is not None:
