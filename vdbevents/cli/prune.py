@@ -59,7 +59,7 @@ def prune(
 
     require_text(session)
     now_ms = wall_ms()
-    rules, facts = _rules(older_than, channel, context.obj.section("retention"))
+    rules, facts = _rules(older_than, channel, context.find_root().obj.section("retention"))
     retention = Retention(rules, now_ms, session=session)
     if session is not None:
         facts["session"] = session

@@ -1,5 +1,6 @@
 """`vdbevents redact`: replace what the redaction rules find in what was recorded before."""
 
+import dataclasses
 from typing import Annotated
 
 import typer
@@ -36,17 +37,15 @@ def redact(
     ] = False,
     options: RemovalOptions,
 ) -> ExitCode:
-    from vdbevents.privacy.redaction import KINDS, RedactionRules, Redactor
+    from vdbevents.cli.recording_rules import redaction_rules
+    from vdbevents.privacy.redaction import Redactor
     from vdbevents.removal.redacting import Redacting
     from vdbevents.removal.remover import Task
 
     if dry_run and options.yes:
         raise options_conflict("--dry-run", "--yes")
-    section = context.obj.section("redact")
     key = options.environ.get("VIDEO_DB_API_KEY")
-    rules = RedactionRules(
-        frozenset(kind for kind in KINDS if section[kind]), section["expressions"], (key,) if key else ()
-    )
+    rules = dataclasses.replace(redaction_rules(context), secrets=(key,) if key else ())
     redacting = Redacting(Redactor(rules))
     task = Task(redacting, "journal.redacted", {"rules": rules.names}, torn_without=redacting.torn_without)
     again = command_line(options, ["redact"])
