@@ -33,6 +33,22 @@ def folded(directory, line):
     return {name: value for name, value in event._asdict().items() if value is not None and name != "line"}
 
 
+def folded_each(directory, *lines):
+    """Return what `folded` does of each line, in the order given: one search costs what a single one does."""
+    journal = directory / "journal.jsonl"
+    texts = [text if isinstance(text, str) else json.dumps(text) for text in lines]
+    assert len(set(texts)) == len(texts)
+    journal.write_text("".join(f"{text}\n" for text in texts), "utf-8")
+    with search(journal, Filters(interim=True)) as answer:
+        found = [text for batch in answer.lines() for text in batch]
+        events = [event._asdict() for batch in answer.events() for event in batch]
+    of_line = dict(zip(found, events, strict=True))
+    return [
+        {name: value for name, value in of_line[text].items() if value is not None and name != "line"}
+        for text in texts
+    ]
+
+
 # -- A straightforward reference -------------------------------------------------------------------------
 
 
@@ -291,12 +307,15 @@ SHAPES = {
 }
 
 
-@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
-def test_each_known_shape_is_folded(tmp_path, shape):
-    message, expected = shape
-    columns = folded(tmp_path, HEAD | message)
-    assert columns == {"time_ms": 1772446530123, **expected}
-    assert columns == {name: value for name, value in reference(HEAD | message).items() if value is not None}
+def test_each_known_shape_is_folded(tmp_path):
+    messages = [HEAD | message for message, _ in SHAPES.values()]
+    columns = dict(zip(SHAPES, folded_each(tmp_path, *messages), strict=True))
+
+    assert columns == {name: {"time_ms": 1772446530123, **expected} for name, (_, expected) in SHAPES.items()}
+    known = map(reference, messages)
+    assert [*columns.values()] == [
+        {name: value for name, value in row.items() if value is not None} for row in known
+    ]
 
 
 @pytest.mark.parametrize(
@@ -317,35 +336,37 @@ def test_a_failed_session_says_why(tmp_path, data, text):
     assert folded(tmp_path, message)["text"] == text
 
 
-@pytest.mark.parametrize(
-    ("name", "expected"),
-    [
-        *(("mic:default", "mic"), ("Mic", "mic"), ("microphone:2", "mic"), ("Capture mic - cap-83e6", "mic")),
-        *(("system_audio:default", "system_audio"), ("Capture system audio - cap-1", "system_audio")),
-        *(("display:1", "screen"), ("screen:1", "screen"), ("Capture screen - cap-1", "screen")),
-        *(("camera:front", "camera"), ("Capture camera - cap-1", "camera")),
-        *(("Alice's screen", "screen"), ("my camera", "camera"), ("main display", "screen")),
-        *(("front mic", "mic"), ("mic1", "mic"), ("microphone:1", "mic"), ("screen-1", "screen")),
-        *(
-            ("display_1", "screen"),
-            ("my mic", "mic"),
-            ("MICROPHONE", "mic"),
-            ("system-audio", "system_audio"),
-        ),
-        *(
-            ("Studio Display Camera", "camera"),
-            ("Microphone (HD Camera)", "mic"),
-            ("camera:1 screen", "camera"),
-        ),
-        *(("micro:1", None), ("displays:1", None), ("system:1 audio", "system_audio"), ("audio", None)),
-        *(("systemaudio", None), ("dynamic", None), ("m\u0130c", None), ("di\u017fplay", None), ("", None)),
-    ],
-)
-def test_a_stream_s_name_or_id_tells_its_source(tmp_path, name, expected):
+STREAMS = [
+    *(("mic:default", "mic"), ("Mic", "mic"), ("microphone:2", "mic"), ("Capture mic - cap-83e6", "mic")),
+    *(("system_audio:default", "system_audio"), ("Capture system audio - cap-1", "system_audio")),
+    *(("display:1", "screen"), ("screen:1", "screen"), ("Capture screen - cap-1", "screen")),
+    *(("camera:front", "camera"), ("Capture camera - cap-1", "camera")),
+    *(("Alice's screen", "screen"), ("my camera", "camera"), ("main display", "screen")),
+    *(("front mic", "mic"), ("mic1", "mic"), ("microphone:1", "mic"), ("screen-1", "screen")),
+    *(
+        ("display_1", "screen"),
+        ("my mic", "mic"),
+        ("MICROPHONE", "mic"),
+        ("system-audio", "system_audio"),
+    ),
+    *(
+        ("Studio Display Camera", "camera"),
+        ("Microphone (HD Camera)", "mic"),
+        ("camera:1 screen", "camera"),
+    ),
+    *(("micro:1", None), ("displays:1", None), ("system:1 audio", "system_audio"), ("audio", None)),
+    *(("systemaudio", None), ("dynamic", None), ("m\u0130c", None), ("di\u017fplay", None), ("", None)),
+]
+
+
+def test_a_stream_s_name_or_id_tells_its_source(tmp_path):
     members = ["rtstream_name", "rtstreamName", "channel_id", "rtstream_id"]
-    events = fold(tmp_path, *({member: name} for member in members))
-    assert [event.source for event in events] == [expected] * 4
-    assert fields.source_named(name) == expected
+    expected = [({member: name}, source) for name, source in STREAMS for member in members]
+    messages = [message for message, _ in expected]
+    sources = [columns.get("source") for columns in folded_each(tmp_path, *messages)]
+
+    assert list(zip(messages, sources, strict=True)) == expected
+    assert [(name, fields.source_named(name)) for name, _ in STREAMS] == STREAMS
 
 
 @pytest.mark.parametrize(
@@ -366,32 +387,33 @@ def test_the_first_text_that_is_not_blank_counts(tmp_path, message, text):
     assert fields.text_of(message) == text.strip()
 
 
-@pytest.mark.parametrize(
-    ("line", "expected"),
-    [
-        ('{"unix_ts":1772446530.123}', 1772446530123),
-        ('{"unix_ts":1772446530}', 1772446530000),
-        ('{"unix_ts":"1772446530.5"}', 1772446530500),
-        ('{"unix_ts":1.7724465305e9}', 1772446530500),
-        ('{"unix_ts":1772446530.1236}', 1772446530124),
-        ('{"ts":"2026-03-02T10:15:30.123Z"}', 1772446530123),
-        ('{"ts":"2026-03-02T11:15:30.123456+01:00"}', 1772446530123),
-        ('{"ts":"2026-03-02T10:15:30.1235Z"}', 1772446530124),
-        ('{"ts":"1026-03-02T10:15:30.1235Z"}', -29784548669876),
-        ('{"ts":"2026-03-02T24:00:00Z"}', None),
-        ('{"ts":"2026-03-02 10:15:30"}', 1772446530000),
-        ('{"ts":"2026-03-02T10:15Z","unix_ts":null}', 1772446500000),
-        ('{"ts":"2026-03-02T10:15:30Z","unix_ts":1772446530123}', 1772446530000),
-        ('{"ts":"2026-03-02T10:15:30Z","unix_ts":1e400}', 1772446530000),
-        ('{"ts":"2026-03-02T10:15:30Z","unix_ts":{}}', 1772446530000),
-        ('{"ts":"2026-02-30T10:15:30Z"}', None),
-        ('{"ts":"infinity","unix_ts":true}', None),
-        ('{"ts":5}', None),
-        ("{}", None),
-    ],
-)
-def test_the_time_of_receipt_is_unix_ts_else_ts_else_none(tmp_path, line, expected):
-    assert folded(tmp_path, line).get("time_ms") == expected
+RECEIVED = [
+    ('{"unix_ts":1772446530.123}', 1772446530123),
+    ('{"unix_ts":1772446530}', 1772446530000),
+    ('{"unix_ts":"1772446530.5"}', 1772446530500),
+    ('{"unix_ts":1.7724465305e9}', 1772446530500),
+    ('{"unix_ts":1772446530.1236}', 1772446530124),
+    ('{"ts":"2026-03-02T10:15:30.123Z"}', 1772446530123),
+    ('{"ts":"2026-03-02T11:15:30.123456+01:00"}', 1772446530123),
+    ('{"ts":"2026-03-02T10:15:30.1235Z"}', 1772446530124),
+    ('{"ts":"1026-03-02T10:15:30.1235Z"}', -29784548669876),
+    ('{"ts":"2026-03-02T24:00:00Z"}', None),
+    ('{"ts":"2026-03-02 10:15:30"}', 1772446530000),
+    ('{"ts":"2026-03-02T10:15Z","unix_ts":null}', 1772446500000),
+    ('{"ts":"2026-03-02T10:15:30Z","unix_ts":1772446530123}', 1772446530000),
+    ('{"ts":"2026-03-02T10:15:30Z","unix_ts":1e400}', 1772446530000),
+    ('{"ts":"2026-03-02T10:15:30Z","unix_ts":{}}', 1772446530000),
+    ('{"ts":"2026-02-30T10:15:30Z"}', None),
+    ('{"ts":"infinity","unix_ts":true}', None),
+    ('{"ts":5}', None),
+    ("{}", None),
+]
+
+
+def test_the_time_of_receipt_is_unix_ts_else_ts_else_none(tmp_path):
+    lines = [line for line, _ in RECEIVED]
+    found = folded_each(tmp_path, *lines)
+    assert [(line, columns.get("time_ms")) for line, columns in zip(lines, found, strict=True)] == RECEIVED
 
 
 def test_of_a_member_that_stands_twice_the_first_counts(tmp_path):

@@ -233,7 +233,7 @@ def test_many_long_texts_take_time_in_proportion_to_their_length(newest_first):
         return time.process_time() - began
 
     seconds(5)
-    assert min(seconds(80) for _ in range(3)) < 8 * max(min(seconds(20) for _ in range(3)), 0.01)
+    assert min(seconds(40) for _ in range(3)) < 8 * max(min(seconds(10) for _ in range(3)), 0.01)
 
 
 # -- What is printed -------------------------------------------------------------------------------------
