@@ -4,6 +4,7 @@ import io
 import json
 import sys
 from datetime import UTC, datetime
+from types import SimpleNamespace
 
 import pytest
 
@@ -322,7 +323,8 @@ def test_watching_on_a_terminal_replaces_what_was_shown(monkeypatch, tmp_path, s
         if next(pauses, _EndsError) is _EndsError:
             raise _EndsError
 
-    monkeypatch.setattr(command.time, "sleep", sleep)
+    # Threads of other tests may sleep too.
+    monkeypatch.setattr(command, "time", SimpleNamespace(sleep=sleep))
     with pytest.raises(_EndsError):
         command._watch(StateDirectory(tmp_path), 1.0, short=False, as_json=False)
 

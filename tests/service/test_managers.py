@@ -1,6 +1,7 @@
 """What service managers are asked to do, and what is understood of their answers."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -137,7 +138,7 @@ def test_an_agent_is_loaded_anew_if_it_changes(tmp_path, plan):
 
 
 def test_an_agent_that_is_still_leaving_is_loaded_a_little_later(tmp_path, plan, monkeypatch):
-    monkeypatch.setattr(managers.time, "sleep", lambda _: None)
+    monkeypatch.setattr(managers, "time", SimpleNamespace(sleep=lambda _: None))
     answers = iter([Answer(5, "", "Bootstrap failed: 5: Input/output error"), Answer(0, "", "")])
 
     def call(command):
