@@ -1,11 +1,14 @@
 """Groups of options: a command takes one parameter, and typer sees each option of it."""
 
+import os
 from typing import Annotated
 
+import pytest
 import typer
 from typer.testing import CliRunner
 
-from vdbevents.cli.options import OptionGroup, expand_groups
+from vdbevents.cli.options import KeyOptions, OptionGroup, expand_groups
+from vdbevents.errors import InputError
 
 
 class Base(OptionGroup):
@@ -60,3 +63,47 @@ def test_replacing_an_option_leaves_the_others_and_the_original():
 
     assert vars(options.replace(size=2)) == {"flag": False, "size": 2, "name": "x"}
     assert options.size == 5
+
+
+@pytest.fixture
+def with_key_file(tmp_path, monkeypatch):
+    """A user with `api-key` beside the configuration, in a folder of its own."""
+    for name in ("VIDEO_DB_API_KEY", "VIDEO_DB_API", "VIDEO_DB_BASE_URL"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    file = tmp_path / "vdbevents" / "api-key"
+    file.parent.mkdir()
+    file.write_text("sk-usual")
+    file.chmod(0o600)
+    return file
+
+
+def test_the_key_beside_the_configuration_is_taken_if_there_is_no_other(with_key_file, tmp_path, monkeypatch):
+    assert KeyOptions().credentials.api_key == "sk-usual"
+
+    (tmp_path / "named").write_text("sk-named")
+    (tmp_path / "named").chmod(0o600)
+    assert KeyOptions(key_file=tmp_path / "named").credentials.api_key == "sk-named"
+    (tmp_path / "work" / ".env").write_text("VIDEO_DB_API_KEY=sk-in-env-file")
+    assert KeyOptions().credentials.api_key == "sk-in-env-file"
+    monkeypatch.setenv("VIDEO_DB_API_KEY", "sk-exported")
+    assert KeyOptions().credentials.api_key == "sk-exported"
+
+
+def test_the_key_beside_the_configuration_is_not_sent_where_a_strange_folder_wants_it(
+    with_key_file, tmp_path
+):
+    (tmp_path / "work" / ".env").write_text("VIDEO_DB_API=http://elsewhere.example")
+    with pytest.raises(InputError) as raised:
+        _ = KeyOptions().credentials
+    assert raised.value.error_id == "env-file-redirects"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="no file modes here")
+def test_the_key_beside_the_configuration_must_be_private_too(with_key_file):
+    with_key_file.chmod(0o644)
+    with pytest.raises(InputError) as raised:
+        _ = KeyOptions().credentials
+    assert raised.value.error_id == "key-file-not-private"

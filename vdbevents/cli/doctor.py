@@ -110,17 +110,23 @@ def _settings_error(options: RecorderOptions) -> InputError | None:
 def _service_checks(options: RecorderOptions) -> "ServiceChecks":
     from vdbevents.health.service_checks import ServiceChecks
 
-    environ = options.environ
-    is_outside = options.key_file is not None or bool(os.environ.get("VIDEO_DB_API_KEY"))
+    environ, key_file = options.environ, options.chosen_key_file
+    # Now, as long as the environment has the key.
+    address, problem = "", None
+    try:
+        address = options.key_address
+    except InputError as error:
+        problem = error
 
     def find_address() -> str:
-        return options.service_address("the API key", from_file=not is_outside)
+        if problem is not None:
+            raise problem
+        return address
 
     def find_key() -> "FoundKey":
         from vdbevents import cloud
 
-        address = find_address()
-        return cloud.find_key(environ, address, options.key_file, keyring_seconds=_REQUEST_SECONDS)
+        return cloud.find_key(environ, find_address(), key_file, keyring_seconds=_REQUEST_SECONDS)
 
     return ServiceChecks(find_address, find_key, _REQUEST_SECONDS)
 

@@ -18,16 +18,20 @@ import sys
 from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Self, TypeVar, dataclass_transform
+from typing import TYPE_CHECKING, Annotated, Any, Final, Self, TypeVar, dataclass_transform
 
 import typer
 
+from vdbevents.cli.configuration import locate
 from vdbevents.cli.diagnostics import Color, Diagnostics, LogFormat, wants_colour
 from vdbevents.errors import InputError
 
 if TYPE_CHECKING:
     from vdbevents.cloud import Credentials
     from vdbevents.journal.state import StateDirectory
+
+KEY_FILE_NAME: Final = "api-key"
+"""The name of the file that the key is looked for in, beside the configuration."""
 
 _Diagnostics = TypeVar("_Diagnostics", bound=Diagnostics)
 _Result = TypeVar("_Result")
@@ -232,24 +236,47 @@ class KeyOptions(EnvironmentOptions):
         typer.Option(
             metavar="FILE",
             help="Read the API key from this file, which nobody else may be able to read.",
-            show_default="VIDEO_DB_API_KEY, else the system's keyring",
+            show_default="VIDEO_DB_API_KEY, else api-key beside config.toml, else the system's keyring",
         ),
     ] = None
+
+    @property
+    def usual_key_file(self) -> Path | None:
+        """The file `api-key` beside the configuration, if it is there."""
+        configuration = locate(os.environ)
+        file = configuration.with_name(KEY_FILE_NAME) if configuration else None
+        return file if file is not None and file.exists() else None
+
+    @property
+    def chosen_key_file(self) -> Path | None:
+        """The file to take the key from; None for the environment, or the keyring."""
+        if self.key_file is not None or self.environ.get("VIDEO_DB_API_KEY"):
+            return self.key_file
+        return self.usual_key_file
+
+    @property
+    def key_address(self) -> str:
+        """The address of the API.
+
+        Raises:
+            InputError: it is malformed, or a `.env` that nobody named would have the key sent elsewhere.
+        """
+        # The keyring has a key for each address.
+        is_outside = self.chosen_key_file is not None or bool(os.environ.get("VIDEO_DB_API_KEY"))
+        return self.service_address("the API key", from_file=not is_outside)
 
     @cached_property
     def credentials(self) -> "Credentials":
         """The API key and the address of the API.
 
         Raises:
-            InputError: a `.env` that nobody named would have the key sent elsewhere.
+            InputError: as `key_address`.
             VdbeventsError: as `cloud.credentials_from`.
         """
         from vdbevents import cloud
 
-        # The keyring has a key for each address.
-        is_outside = self.key_file is not None or bool(os.environ.get("VIDEO_DB_API_KEY"))
-        self.service_address("the API key", from_file=not is_outside)
-        return cloud.credentials_from(self.environ, self.key_file)
+        _ = self.key_address
+        return cloud.credentials_from(self.environ, self.chosen_key_file)
 
     def as_arguments(self) -> list[str]:
         """Return these options for the command line of another process, which may run elsewhere."""

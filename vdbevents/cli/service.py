@@ -14,7 +14,7 @@ import typer
 from vdbevents.cli.command import as_json as json_text, put, reports
 from vdbevents.cli.configuration import locate
 from vdbevents.cli.diagnostics import Diagnostics, ExitCode
-from vdbevents.cli.options import EnvironmentOptions, JsonOption, RecorderOptions, StateOptions
+from vdbevents.cli.options import KEY_FILE_NAME, EnvironmentOptions, JsonOption, RecorderOptions, StateOptions
 from vdbevents.errors import InputError, ListenerStateError, ServiceRefusedError
 from vdbevents.terminal import harmless
 
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 service_app = typer.Typer(help="Run the recorder at login, and again when it fails.", no_args_is_help=True)
 
-_KEY_NAME: Final = "api-key"
 _INDENT: Final = " " * 9
 _POLL_SECONDS: Final = 0.5
 _CHECK_SECONDS: Final = 60.0
@@ -89,7 +88,8 @@ def install(
 
     \b
     Examples:
-      (umask 077; printenv VIDEO_DB_API_KEY > ~/.config/vdbevents/api-key); vdbevents service install
+      (umask 077; printenv VIDEO_DB_API_KEY > ~/.config/vdbevents/api-key)
+      vdbevents service install
       vdbevents service install --backend
       vdbevents service install --dry-run > vdbevents-listen.service
     """  # noqa: D301 - typer's mark for a paragraph that is not wrapped
@@ -164,15 +164,14 @@ def _key_arguments(options: RecorderOptions) -> list[str]:
         require_private(options.env_file)
         if options.key_file is None and options.environ.get("VIDEO_DB_API_KEY"):
             return settings
-    config = locate(os.environ)
-    usual = config.with_name(_KEY_NAME) if config else None
-    key_file = options.key_file or (usual if usual is not None and usual.is_file() else None)
+    key_file = options.key_file or options.usual_key_file
     try:
         find_key({}, base_url, key_file)
     except ServiceRefusedError as error:
         if error.error_id != "key-missing":
             raise
-        name = harmless(str(usual or "FILE"))
+        configuration = locate(os.environ)
+        name = configuration.with_name(KEY_FILE_NAME) if configuration else "FILE"
         raise ServiceRefusedError(
             "there is no key for the service: it does not see this terminal's VIDEO_DB_API_KEY",
             f"store it, then try again: (umask 077; printenv VIDEO_DB_API_KEY > '{name}')",

@@ -200,7 +200,7 @@ def _end_of(journal: Path, *, is_growing: bool) -> Finding:
         last = opened.read(1)
     # A line of a running listener may be half written.
     if last in (b"", b"\n") or is_growing:
-        return ok(f"{size / 1e6:.1f} MB")
+        return ok(f"{size:,} bytes")
     return warning(
         "its last line is torn: a power cut, or a copy that was cut short", "the next listener mends it"
     )
