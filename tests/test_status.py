@@ -3,6 +3,7 @@
 import io
 import json
 import sys
+import time
 from datetime import UTC, datetime
 from types import SimpleNamespace
 
@@ -61,6 +62,17 @@ INFO = {
     ],
 }  # fmt: skip
 CAPTURES = {"capture": Process(True, 9), "info": INFO}
+
+
+@pytest.fixture(autouse=True)
+def in_utc(monkeypatch):
+    """Local times are shown; Windows takes no zone from its environment."""
+    set_zone = getattr(time, "tzset", lambda: None)
+    with monkeypatch.context() as changed:
+        changed.setenv("TZ", "UTC")
+        set_zone()
+        yield
+    set_zone()
 
 
 def status_of(*, now_ms=NOW, **changes):
@@ -215,23 +227,43 @@ def test_the_listener_s_own_finding_counts_where_no_capture_is_known():
     assert headline(status) == "stale: screen: visual index silent for 2 min"
 
 
-@pytest.mark.parametrize("member", ["paused", "paused_until"])
-def test_a_pause_is_no_recording_and_judges_no_stream(member):
-    paused = {**with_screen(), member: "2026-03-02T10:30:00Z" if member == "paused_until" else True}
-    status = status_of(**CAPTURES, status=paused)
+@pytest.mark.parametrize(
+    ("members", "said"),
+    [
+        ({"paused": True, "paused_since": "2026-03-02T10:05:30Z"}, "paused for 10 min"),
+        ({"paused": True, "paused_until": "2036-03-02T10:30:00Z"}, "paused until 2036-03-02 10:30"),
+        ({"exclude": {"hours": ["10:00-11:00"]}}, "paused: the hours 10:00-11:00 are excluded"),
+    ],
+)
+def test_a_pause_is_no_recording_and_judges_no_stream(members, said):
+    status = status_of(**CAPTURES, status={**with_screen(), **members})
 
-    assert (status["state"], exit_code(status["state"]), status["paused"]) == ("paused", 5, True)
-    assert headline(status).startswith("paused")
+    assert (status["state"], exit_code(status["state"]), headline(status)) == ("paused", 5, said)
     assert {one["state"] for one in status["capture"]["streams"]} == {"paused"}
-    assert "vdbevents resume /state" in render(status)
+    assert ("vdbevents resume /state" in render(status)) is status["paused"]
+
+
+def test_a_pause_ends_at_its_time_and_not_when_it_is_written_down():
+    over = {"paused": True, "paused_until": "2026-03-02T10:15:30Z", "exclude": {"hours": ["11:00-12:00"]}}
+
+    assert status_of(status={**LISTENER, **over})["state"] == "connected"
+
+
+def test_an_excluded_source_is_not_said_to_deliver():
+    excluded = {**with_screen(), "exclude": {"sources": ["screen"]}}
+    status = status_of(**CAPTURES, status=excluded)
+
+    assert (status["state"], status["capture"]["streams"][1]["state"]) == ("connected", "excluded")
+    assert headline(status) == "recording for 15 min: mic:default; excluded: display:1"
+    assert "display:1    excluded  not written" in render(status)
 
 
 def test_the_rules_in_force_are_shown():
-    rules = {"redact": ["api_key", "card"], "exclude": {"source": ["mic"], "words": []}}
+    rules = {"redact": ["api_key", "card"], "exclude": {"sources": ["mic"], "words": 2}, "excluded": 7}
     shown = render(status_of(status={**LISTENER, **rules}))
 
     assert "  redaction  api_key, card\n" in shown
-    assert "exclude    source: mic" in shown
+    assert "exclusion  sources mic, words 2; 7 events left out" in shown
     assert "  redaction  none" in render(status_of(status={**LISTENER, "redact": []}))
 
 

@@ -12,6 +12,7 @@ import typer
 
 from vdbevents.cli.command import as_json as json_text, put, reports, require_finite
 from vdbevents.cli.diagnostics import ExitCode, can_redraw, is_terminal
+from vdbevents.cli.localtime import SystemZone
 from vdbevents.cli.options import JsonOption, StateOptions
 from vdbevents.cli.tables import terminal_width
 from vdbevents.errors import options_conflict
@@ -74,7 +75,9 @@ def gathered(directory: StateDirectory, *, short: bool = False) -> dict[str, Any
         InputError: a lock cannot be opened.
     """
     observed = observe(directory, with_sealing=not short)
-    return to_dict(RecordingStatus(observed, wall_ms()), str(directory.path), str(directory.journal))
+    return to_dict(
+        RecordingStatus(observed, wall_ms(), SystemZone()), str(directory.path), str(directory.journal)
+    )
 
 
 def exit_code(state: str) -> ExitCode:
@@ -137,7 +140,7 @@ def headline(shown: Mapping[str, Any]) -> str:
     state, seconds = shown["state"], shown["for_seconds"]
     if state == CONNECTED:
         return _recording(shown)
-    if state == "paused":
+    if state == "paused" and shown["paused"]:
         until = shown["paused_until"]
         return f"paused until {_clock(until)}" if until else f"paused{_for(seconds)}"
     span = "" if state in ("stale", "starting") else _for(seconds)
@@ -213,6 +216,8 @@ def _capture_rows(shown: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 def _delivered(stream: Mapping[str, Any]) -> str:
     parts = []
+    if stream["state"] == "excluded":
+        return "not written"
     if stream["age_seconds"] is None and not any(one["problem"] for one in stream["pipelines"]):
         return "nothing yet" if stream["state"] != "none" else "neither transcribed nor described"
     for pipeline in stream["pipelines"]:
@@ -291,14 +296,17 @@ def _disk_rows(shown: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if shown["disk_trouble"]:
         since = f" since {_local(shown['unwritten_since'])}" if shown["unwritten_since"] else ""
         yield "", f"{harmless(str(shown['disk_trouble']))}: holding events in memory{since}"
-    for name in ("redact", "exclude"):
-        if shown[name] is not None:
-            yield {"redact": "redaction"}.get(name, name), _rules(shown[name])
+    if shown["redact"] is not None:
+        yield "redaction", _rules(shown["redact"])
+    if shown["exclude"] is not None:
+        count = shown["excluded"]
+        left_out = f"; {count:,} events left out" if isinstance(count, int) and count else ""
+        yield "exclusion", f"{_rules(shown['exclude'])}{left_out}"
 
 
 def _rules(value: object) -> str:
     if isinstance(value, Mapping):
-        value = [f"{name}: {_rules(item)}" for name, item in value.items() if item]
+        value = [f"{name} {_rules(item)}" for name, item in value.items() if item]
     if isinstance(value, list):
         return ", ".join(harmless(str(item)) for item in value) or "none"
     return harmless(str(value))
@@ -311,7 +319,7 @@ def _hints(shown: Mapping[str, Any]) -> Iterator[str]:
     if any(problem["state"] == "capture ended" for problem in shown["problems"]):
         session = harmless(str(shown["last_capture"]["session_id"]))
         yield f"  → if its session still runs, end it with: vdbevents session end {session} --dir {directory}"
-    if shown["state"] == "paused":
+    if shown["paused"]:
         yield f"  → go on with: vdbevents resume {directory}"
 
 

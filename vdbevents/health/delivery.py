@@ -23,7 +23,7 @@ STALE_SECONDS: Final = 60.0
 _PREPARING_MS: Final = 60_000
 _QUIET_MS: Final = 60_000
 
-State = Literal["delivers", "quiet", "waiting", "stale", "none", "paused", "unknown"]
+State = Literal["delivers", "quiet", "waiting", "stale", "none", "paused", "excluded", "unknown"]
 _WORST_FIRST: Final[tuple[State, ...]] = ("stale", "delivers", "waiting", "quiet")
 
 LastEvents = Mapping[tuple[str, str], int]
@@ -59,8 +59,8 @@ class StreamHealth:
     """A stream, and whether it delivers.
 
     Attributes:
-        state: that of its pipelines: `stale` if one is, else the best; `none` without pipelines; `paused`, or
-            `unknown` without a connection, where it is not judged.
+        state: that of its pipelines: `stale` if one is, else the best; `none` without pipelines; `paused`,
+            `excluded`, or `unknown` without a connection, where it is not judged.
         last_ms: when its last event of any kind arrived live; None if none did.
     """
 

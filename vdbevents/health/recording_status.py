@@ -3,8 +3,10 @@
 Values of a wrong type in the files, which anybody may have written, count as missing.
 """
 
+import contextlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, tzinfo
 from typing import Any, Final, NamedTuple
 
 from vdbevents.events import fields, lifecycle
@@ -20,6 +22,7 @@ from vdbevents.health.delivery import (
 )
 from vdbevents.health.observation import Observation
 from vdbevents.health.outages import gap_of
+from vdbevents.privacy.exclusion import parse_hours
 from vdbevents.sessions.plan import objects_in
 from vdbevents.sessions.progress import ENDED
 from vdbevents.sessions.recorded_session import RecordedSession, session_from_info
@@ -56,10 +59,12 @@ class RecordingStatus:
     Attributes:
         observed: what it is made of.
         now_ms: the moment, in ms since the epoch.
+        zone: by whose clock hours are excluded: the listener's.
     """
 
     observed: Observation
     now_ms: int
+    zone: tzinfo = UTC
 
     @property
     def listener(self) -> Mapping[str, Any]:
@@ -125,6 +130,8 @@ class RecordingStatus:
         if self.is_paused:
             until = _text(status, "paused_until")
             yield Verdict("paused", self._ms("paused_since"), f"until {until}" if until else "")
+        elif hours := self.excluded_hours():
+            yield Verdict("paused", None, f"the hours {hours} are excluded")
 
     def _stale(self, health: StreamHealth) -> Verdict:
         problem = next((pipeline for pipeline in health.pipelines if pipeline.problem), None)
@@ -141,7 +148,18 @@ class RecordingStatus:
     @property
     def is_paused(self) -> bool:
         """Whether its owner has paused the recording."""
-        return bool(self.listener.get("paused") or self.listener.get("paused_until"))
+        until_ms = self._ms("paused_until")
+        return self.listener.get("paused") is True and (until_ms is None or until_ms > self.now_ms)
+
+    def excluded_hours(self) -> str:
+        """Return the hours of `[exclude]` that it is now; empty if nothing is excluded by the clock."""
+        excluded = _object(self.listener, "exclude").get("hours")
+        moment = datetime.fromtimestamp(self.now_ms / 1000, self.zone)
+        for text in map(str, excluded if isinstance(excluded, list) else ()):
+            with contextlib.suppress(ValueError):
+                if parse_hours(text).includes(moment):
+                    return text
+        return ""
 
     def recorded_by(self) -> str:
         """Return who runs the session of the info file now: `capture`, `backend`, or empty."""
@@ -173,14 +191,20 @@ class RecordingStatus:
         if session is None or not self.recorded_by() or session.status in ENDED:
             return []
         streams, last = lifecycle.streams_of(self.observed.info), last_events(status)
-        if self.is_paused:
+        if self.is_paused or self.excluded_hours():
             return unjudged(streams, last, "paused")
         if not self.observed.listener.runs or status.get("state") != CONNECTED:
             return unjudged(streams, last, "unknown")
         connection = Connection(_text(status, "ws_id"), self._ms("since") or self.now_ms)
         allowed = status.get("stale_after")
         seconds = float(allowed) if isinstance(allowed, int | float) and allowed > 0 else STALE_SECONDS
-        return Judge(session, last, connection, seconds, self.now_ms).judged(streams)
+        judged = Judge(session, last, connection, seconds, self.now_ms).judged(streams)
+        sources = _object(status, "exclude").get("sources")
+        excluded = sources if isinstance(sources, list) else []
+        return [
+            replace(one, state="excluded", pipelines=()) if one.stream.source in excluded else one
+            for one in judged
+        ]
 
     def open_gaps(self) -> list[Gap]:
         """Return the gaps that lack something for now, the one that goes on last."""
@@ -245,8 +269,10 @@ def to_dict(status: RecordingStatus, directory: str, journal: str) -> dict[str, 
         "free_bytes": observed.free_bytes,
         "redact": live.get("redact"),
         "exclude": live.get("exclude"),
-        "paused": status.is_paused if runs else False,
-        "paused_until": live.get("paused_until"),
+        "excluded": live.get("excluded"),
+        "paused": runs and status.is_paused,
+        "paused_since": live.get("paused_since") if status.is_paused else None,
+        "paused_until": live.get("paused_until") if status.is_paused else None,
         "journal": journal,
         "journal_bytes": observed.journal_bytes,
         "version": listener.get("version"),
