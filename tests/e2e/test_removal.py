@@ -52,6 +52,7 @@ def test_a_removal_is_shown_first_and_a_follower_goes_on_across_it(journal, stat
 
     pruned = run(["prune", state.path, "--older-than", "90d", "--yes", "--json"], environ)
     assert {**json.loads(pruned.stdout), "since": 0, "until": 0, "files": 0, "bytes": 0} == {
+        "damaged": [],
         "done": True,
         "older_than": "90d",
         "events": 1,

@@ -6,7 +6,6 @@ import json
 import pytest
 from support.journals import AT, open_journal
 
-from vdbevents.errors import StorageError
 from vdbevents.events import envelope
 from vdbevents.journal import archive, rewrite
 from vdbevents.journal.packed import Packer
@@ -246,12 +245,22 @@ def test_a_crash_between_packing_and_removing_leaves_no_words_in_the_plain_file(
     assert len(archive.archived(state)) == 1
 
 
-def test_a_damaged_archive_is_reported_and_left(state, root):
+def test_a_damaged_archive_is_reported_and_left_unless_all_of_it_goes(state, root):
     path = set_aside(state, "rotated", AT, [said(AT, SECRET)])
-    path.write_bytes(path.read_bytes()[:80])
-    with pytest.raises(StorageError) as refused:
-        remover(state, forget(Window(), Words(SECRET)), root).plan()
-    assert refused.value.error_id == "archive-damaged"
+    content = path.read_bytes()[:80]
+    path.write_bytes(content)
+    open_journal(state).append([said(AT, SECRET)])
+
+    done = remover(state, forget(Window(), Words(SECRET)), root).carry_out()
+    assert [error.error_id for error in done.damaged] == ["archive-damaged"]
+    assert [file.name for file in done.files] == ["videodb_events.jsonl"]
+    assert path.read_bytes() == content
+
+    retention = Retention(RetentionRules(DAY), AT + 10 * DAY)
+    task = Task(retention, "journal.pruned", {}, takes_all_of=lambda _: True)
+    done = remover(state, task, root).carry_out()
+    assert done.damaged == []
+    assert not path.exists()
 
 
 def test_words_in_names_and_files_of_others_are_reported(state):

@@ -71,6 +71,7 @@ def prune(
         "journal.pruned",
         facts,
         may_hold=lambda journal: journal.from_ms < retention.oldest_kept_ms and not is_done(journal),
+        takes_all_of=lambda journal: retention.takes_whole_files and journal.to_ms < retention.whole_file_ms,
         torn_without=retention.torn_without,
     )
     words = ["prune", *([] if older_than is None else ["--older-than", older_than])]

@@ -74,13 +74,17 @@ def run(task: "Task", options: RemovalOptions, *, verb: str, again: Sequence[str
         plan = remover.carry_out() if options.yes else remover.plan()
     if options.as_json:
         put(as_json(_object(plan, task, is_done=options.yes)))
-    if not plan.files:
-        return ExitCode.NO_MATCH if options.as_json else nothing(none)
-    if not options.as_json:
+    if plan.files and not options.as_json:
         put(_shown(plan, verb if options.yes else f"would be {verb}"))
         if not options.yes:
             remark(f"nothing was {verb} yet", f"do it with: {shlex.join([*again, '--yes'])}")
-    return ExitCode.DONE
+    if plan.damaged:
+        for damaged in plan.damaged[1:]:
+            remark(damaged.message, damaged.hint)
+        raise plan.damaged[0]
+    if plan.files:
+        return ExitCode.DONE
+    return ExitCode.NO_MATCH if options.as_json else nothing(none)
 
 
 def command_line(options: RemovalOptions, words: Sequence[str]) -> list[str]:
@@ -191,4 +195,6 @@ def _counts(counts: Mapping[str, int]) -> str:
 def _object(plan: "RemovalPlan", task: "Task", *, is_done: bool) -> Mapping[str, Any]:
     total = plan.total
     files = [{"file": file.name, "whole": file.is_whole, **file.tally.data()} for file in plan.files]
-    return {"done": is_done, **task.facts, **total.data(), "days": len(total.days), "files": files}
+    damaged = [error.message for error in plan.damaged]
+    whole = {"days": len(total.days), "files": files, "damaged": damaged}
+    return {"done": is_done, **task.facts, **total.data(), **whole}

@@ -74,9 +74,15 @@ class FileRemoval:
 
 @dataclass(slots=True)
 class RemovalPlan:
-    """What goes from which files; files without anything to remove are not in it."""
+    """What goes from which files.
+
+    Attributes:
+        files: without those that have nothing to remove.
+        damaged: an error for each archived file that could not be read, and is left as it is.
+    """
 
     files: list[FileRemoval] = field(default_factory=list)
+    damaged: list[StorageError] = field(default_factory=list)
 
     @property
     def total(self) -> Tally:
@@ -122,23 +128,36 @@ class Remover:
         """Return what would go now; nothing is changed.
 
         Raises:
-            StorageError: an archived file is damaged.
             OSError: a file cannot be read.
         """
-        journals = [journal for journal in archived(self._directory) if self._task.may_hold(journal)]
-        chooser = self._chooser()
-        for journal in journals:
-            self._progress(journal.path.name)
-            _each(rewrite.archived_lines(journal.path), chooser.look)
-        self._progress(self._directory.journal.name)
-        chooser = self._chooser()
-        self._looked = _each(self._lines(), chooser.look)
         plan = RemovalPlan()
+        journals = []
+        for journal in filter(self._task.may_hold, archived(self._directory)):
+            self._progress(journal.path.name)
+            try:
+                _each(rewrite.archived_lines(journal.path), self._chooser().look)
+            except StorageError as error:
+                self._note_damaged(plan, journal, error)
+            else:
+                journals.append(journal)
+        self._progress(self._directory.journal.name)
+        self._looked = _each(self._lines(), self._chooser().look)
         for journal in journals:
             self._add(plan, journal.path, rewrite.archived_lines(journal.path), journal)
         self._add(plan, self._directory.journal, self._lines(), None)
         self._add_torn(plan)
         return plan
+
+    def _note_damaged(self, plan: RemovalPlan, journal: ArchivedJournal, error: StorageError) -> None:
+        if not self._task.takes_all_of(journal):
+            plan.damaged.append(error)
+            return
+        # By its name it goes as a whole; what can still be read of it is counted.
+        chooser = self._chooser()
+        with contextlib.suppress(StorageError):
+            _each(rewrite.archived_lines(journal.path), chooser.change)
+        name = str(journal.path.relative_to(self._directory.path))
+        plan.files.append(FileRemoval(name, chooser.tally, is_whole=True, archive=journal))
 
     def _chooser(self, looked: int | None = None) -> Chooser:
         return Chooser(self._task.selection, self._day_of, looked)
@@ -196,9 +215,8 @@ class Remover:
         """Remove it; return what was removed.
 
         Raises:
-            StorageError: another process is rewriting, a cache is being written, another program writes to
-                the journal without its lock, an archived file is damaged, or there is no room. Each file is
-                as it was, or done.
+            StorageError: another process is rewriting, a cache is being written, or another program writes to
+                the journal without its lock. Each file is as it was, or done.
             OSError: a file cannot be read or written; as above.
         """
         done = RemovalPlan()
@@ -209,6 +227,7 @@ class Remover:
                 # A file may be packed after it was listed.
                 with contextlib.suppress(rewrite.JournalMovedError, FileNotFoundError):
                     plan = self.plan()
+                    done.damaged = plan.damaged
                     self._forget()
                     for file in plan.files:
                         self._progress(file.name)
@@ -325,7 +344,7 @@ class Remover:
             yield
 
 
-def _each(lines: Iterator[bytes], look: Callable[[bytes], None]) -> int:
+def _each(lines: Iterator[bytes], look: Callable[[bytes], object]) -> int:
     count = 0
     for line in lines:
         look(line)
