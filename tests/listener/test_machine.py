@@ -149,6 +149,18 @@ def test_it_gives_up_after_the_allowed_number_of_retries(allowed):
     assert "Connection refused" in end.error.message
 
 
+def test_unattended_it_waits_for_a_valid_certificate_but_not_for_a_valid_key():
+    portal = Failure("self-signed certificate", fatal=True, error_id="certificate-invalid")
+    bench = Bench(unattended=True)
+    bench.started()
+    assert of_type(bench.does(m.Failed(portal)), m.WakeAt)
+    assert of_type(bench.does(m.Failed(REFUSED), after=60), m.End)
+
+    attended = Bench()
+    attended.started()
+    assert of_type(attended.does(m.Failed(portal)), m.End)
+
+
 def test_a_fatal_failure_ends_it_at_once_with_a_hint():
     bench = Bench()
     bench.started()

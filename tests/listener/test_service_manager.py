@@ -9,6 +9,10 @@ import threading
 import pytest
 from support.patience import PATIENCE
 
+from vdbevents.journal.append import Journal
+from vdbevents.journal.files import wall_ms
+from vdbevents.journal.state import StateDirectory
+from vdbevents.journal.writer import JournalWriter
 from vdbevents.listener.service_manager import ServiceManager
 
 
@@ -121,6 +125,23 @@ def test_signs_of_life_come_as_long_as_the_thread_answers(manager_socket, enviro
     answers_until = 10**6
     asyncio.run(signs_of_life(manager, ask, 0.1))
     assert set(received(manager_socket)) == {"WATCHDOG=1"}
+
+
+def test_a_thread_that_writes_and_hangs_is_noticed(manager_socket, environ, tmp_path):
+    state = StateDirectory(tmp_path)
+    writer = JournalWriter(
+        Journal(state, clock_ms=wall_ms), hold_bytes=1 << 20, sync_seconds=0.0, clock_ms=wall_ms
+    )
+    manager = ServiceManager.take_from(environ | {"WATCHDOG_USEC": "40000"})
+    asyncio.run(signs_of_life(manager, writer.run, 0.1))
+    assert len(received(manager_socket)) > 1
+
+    hanging = threading.Event()
+    writer.run(hanging.wait)
+    asyncio.run(signs_of_life(manager, writer.run, 0.1))
+    hanging.set()
+    assert len(received(manager_socket)) == 1
+    writer.close(PATIENCE)
 
 
 def test_without_a_watchdog_no_thread_is_asked(manager_socket, environ):

@@ -104,7 +104,7 @@ def test_an_agent_has_the_documented_keys_and_no_others():
     log = "--log=/Users/ada/50% x/videodb_service.log"
     assert agent["ProgramArguments"] == [
         *("/opt/my python", "-P", "-m", "vdbevents", "service", "run", log, "--"),
-        *("listen", "/Users/ada/50% x", "--quiet", "--key-file=/k"),
+        *("listen", "/Users/ada/50% x", "--quiet", "--unattended", "--key-file=/k"),
     ]
     assert plistlib.loads(launchd.agent_of(backend))["ProgramArguments"][8] == "backend"
 

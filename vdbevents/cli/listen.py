@@ -87,6 +87,13 @@ def listen(
     seal: Annotated[
         bool, typer.Option(help="Seal old parts of the journal into the cache, so that queries stay fast.")
     ] = True,
+    unattended: Annotated[
+        bool,
+        typer.Option(
+            "--unattended",
+            help="Retry an invalid certificate, too: at login it may be that of a captive portal.",
+        ),
+    ] = False,
     options: RecorderOptions,
     messages: MessageOptions,
 ) -> ExitCode:
@@ -110,7 +117,10 @@ def listen(
     from vdbevents.listener.protocol import ConnectionSettings
 
     settings = ConnectionSettings(
-        max_retries=max_retries, step_limit=connect_timeout, ping_interval=ping_interval
+        max_retries=max_retries,
+        step_limit=connect_timeout,
+        ping_interval=ping_interval,
+        unattended=unattended,
     )
     rules = recording_rules(context, state)
     recovery = _recovery(state, credentials, stale_after, ping_interval, rules) if recover else None
@@ -177,6 +187,7 @@ def _listener_arguments(options: Mapping[str, Any]) -> list[str]:
         *(f"--{name.replace('_', '-')}={value}" for name, value in numbers),
         "--recover" if options["recover"] else "--no-recover",
         "--seal" if options["seal"] else "--no-seal",
+        *(["--unattended"] if options["unattended"] else []),
         *(["--clear"] if options["clear"] else []),
         f"--log-format={options['messages'].log_format}",
         *options["options"].as_arguments(),

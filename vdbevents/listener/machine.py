@@ -261,7 +261,9 @@ class ListenerMachine:
         self.failed_attempts += attempts
         self.last_error = failure.message
         # A key that worked in this run is worth another attempt: services refuse for a moment, too.
-        if failure.fatal and not self.connections:
+        # At login a captive portal may answer in the service's place, with its own certificate.
+        may_pass = self.settings.unattended and failure.error_id == "certificate-invalid"
+        if failure.fatal and not self.connections and not may_pass:
             return self._end(
                 ServiceRefusedError(failure.message, failure.hint, error_id=failure.error_id), "error", now
             )

@@ -30,6 +30,7 @@ class ConnectionSettings:
         stable_after: after a connection this long the waits start again with the shortest.
         shortest_wait: between two attempts.
         longest_wait: between two attempts, unless the service asks for more.
+        unattended: retry an invalid certificate from the start, too: nobody is there to start it again.
     """
 
     max_retries: int | None = None
@@ -38,6 +39,7 @@ class ConnectionSettings:
     stable_after: float = 60.0
     shortest_wait: float = 1.0
     longest_wait: float = 60.0
+    unattended: bool = False
 
 
 class ListenerState(StrEnum):

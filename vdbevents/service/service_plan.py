@@ -78,14 +78,14 @@ def plan_services(
     for text in (python, directory, log, *options, *environ.values()):
         _require_writable(text)
 
-    def plan(name: str, purpose: str, *after: str) -> ServicePlan:
+    def plan(name: str, purpose: str, own: Sequence[str] = (), after: tuple[str, ...] = ()) -> ServicePlan:
         # -P: import nothing from the working directory. Without --quiet, what is said would go into a log.
-        command = (python, "-P", "-m", "vdbevents", name, directory, "--quiet", *options)
+        command = (python, "-P", "-m", "vdbevents", name, directory, "--quiet", *own, *options)
         return ServicePlan(name, f"{purpose} {directory}", command, environ, log, after)
 
-    services = [plan(LISTEN, "Record VideoDB's events into")]
+    services = [plan(LISTEN, "Record VideoDB's events into", ["--unattended"])]
     if with_backend:
-        services.append(plan(BACKEND, "Serve recording clients from", LISTEN))
+        services.append(plan(BACKEND, "Serve recording clients from", after=(LISTEN,)))
     return services
 
 

@@ -26,7 +26,9 @@ StartLimitIntervalSec=0
 [Service]
 Type=notify
 ExecStart={command}
-{environ}Restart=on-failure
+{environ}# Should it hang, the place is logged.
+Environment="PYTHONFAULTHANDLER=1"
+Restart=on-failure
 RestartSec={restart}
 RestartPreventExitStatus={final}
 WatchdogSec={watchdog}
