@@ -36,6 +36,7 @@ def ended_by(error, capfd):
         (OSError(errno.ENOSPC, "No space left on device"), "output-unwritable"),
         (OSError(errno.EIO, "Input/output error", "/mnt/x"), "output-unwritable"),
         (RuntimeError("can't start new thread"), "threads-exhausted"),
+        (BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN)), "threads-exhausted"),
         (MemoryError(), "memory-exhausted"),
     ],
 )
@@ -58,6 +59,21 @@ def test_an_output_that_takes_no_more_is_an_error(tmp_path, arguments):
     assert done.returncode == 74
     assert error_id_in(done.stderr) == "output-unwritable"
     assert "Traceback" not in done.stderr
+
+
+def test_a_bug_s_traceback_neither_steers_the_terminal_nor_shows_the_key(capfd, monkeypatch):
+    monkeypatch.setenv("VIDEO_DB_API_KEY", "sk-very-secret")
+
+    @reports
+    def command():
+        raise ZeroDivisionError("\x1b]0;owned\x07 sk-very-secret\rx")
+
+    with pytest.raises(typer.Exit):
+        command()
+    shown = capfd.readouterr().err
+    assert "\n    raise ZeroDivisionError" in shown
+    assert not {"\x1b", "\x07", "\r"} & set(shown)
+    assert "very-secret" not in shown.rpartition("ZeroDivisionError: ")[2]
 
 
 def test_a_message_is_written_even_without_a_thread_for_it(capfd, monkeypatch):

@@ -5,6 +5,7 @@ import signal
 import pytest
 
 from vdbevents import cloud
+from vdbevents.errors import InputError
 from vdbevents.journal import locks, state as journal_state
 from vdbevents.listener import daemon, listener_options, protocol, service_socket
 
@@ -20,6 +21,20 @@ class Silent:
 
     def announce(self, ws_id):
         pass
+
+
+@pytest.mark.parametrize("name", ["videodb_ws_pid", "videodb_ws_id", ".videodb_ws_pid.tmp"])
+def test_a_folder_in_the_place_of_a_file_is_an_error_that_names_it(tmp_path, name):
+    state = journal_state.StateDirectory(tmp_path / "state")
+    (state.path / name).mkdir(parents=True)
+    options = listener_options.ListenerOptions(
+        state, cloud.Credentials("sk-x", "http://127.0.0.1:1"), protocol.ConnectionSettings()
+    )
+
+    with pytest.raises(InputError, match=name) as raised:
+        daemon.listen(options, Silent())
+    assert raised.value.error_id == "state-directory-unwritable"
+    assert not locks.listener_runs(state)
 
 
 def test_a_bug_while_connecting_ends_the_listener(tmp_path, monkeypatch):

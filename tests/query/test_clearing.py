@@ -1,5 +1,8 @@
 """Caches that are removed: only what is ours, and not behind a writer for ever."""
 
+import errno
+import os
+
 import pytest
 from filelock import FileLock
 
@@ -30,6 +33,23 @@ def test_clearing_waits_no_longer_than_its_limit(folder):
     assert raised.value.error_id == "cache-busy"
 
     assert (folder / "manifest.json").exists()
+
+
+def test_on_a_file_system_without_locks_nothing_waits_for_ever(folder, tmp_path, monkeypatch):
+    fcntl = pytest.importorskip("fcntl")
+
+    def refuse(*_):
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.raises(StorageError) as raised:
+        build.clear(folder)
+    assert raised.value.error_id == "cache-unremovable"
+    journal = tmp_path / "journal.jsonl"
+    journal.write_bytes(b'{"channel":"x","data":{"text":"y"}}\n')
+    with pytest.raises(StorageError) as raised:
+        build.seal(journal, tmp_path / "caches", piece=10, part=10)
+    assert raised.value.error_id == "cache-unwritable"
 
 
 @pytest.mark.parametrize(

@@ -80,9 +80,11 @@ def exhaustion(error: BaseException) -> StorageError | None:
     if isinstance(error, OSError) and error.errno in _FULL:
         return unwritable_output(error)
     # Python has no class of its own for it.
-    if isinstance(error, RuntimeError) and str(error) == "can't start new thread":
+    is_thread = isinstance(error, RuntimeError) and str(error) == "can't start new thread"
+    is_process = isinstance(error, BlockingIOError) and error.strerror == os.strerror(errno.EAGAIN)
+    if is_thread or is_process:
         return StorageError(
-            "cannot start a thread: this user or container may have no more",
+            f"cannot start a {'thread' if is_thread else 'process'}: this user or container may have no more",
             "end other programs, or raise the limit: ulimit -u",
             error_id="threads-exhausted",
         )

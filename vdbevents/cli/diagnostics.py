@@ -186,11 +186,11 @@ class Diagnostics:
         """Write the exception that is being handled, with its traceback, as a bug."""
         text = "this is a bug in vdbevents; please report it with this traceback"
         if self._format is LogFormat.JSON:
-            fields = {"level": "error", "message": text, "traceback": traceback.format_exc()}
+            fields = {"level": "error", "message": text, "traceback": _traceback()}
             self._put(_json_line(time.time_ns() // 1_000_000, fields))
             return
         self._put(self._message("error", text, ""))
-        self._put(traceback.format_exc())
+        self._put("".join(f"{harmless(line)}\n" for line in _traceback().split("\n")[:-1]))
 
     def flush(self) -> None:
         """Wait up to two seconds until all messages are written."""
@@ -242,6 +242,13 @@ class Diagnostics:
         rest = text.encode(self._stream.encoding or "utf-8", "replace")
         while rest:
             rest = rest[os.write(self._stream.fileno(), rest) :]
+
+
+def _traceback() -> str:
+    """Return the traceback of the exception that is being handled; its texts may hold what was sent here."""
+    from vdbevents.cloud import without_secret
+
+    return without_secret(traceback.format_exc(), os.environ.get("VIDEO_DB_API_KEY", ""))
 
 
 def _label(name: str) -> str:

@@ -110,11 +110,10 @@ def read_object(path: Path) -> dict[str, Any]:
 def unusable(path: Path, error: OSError) -> InputError:
     """Return the error of a state file that cannot be opened or written."""
     reason = error.strerror or str(error)
-    return InputError(
-        f"cannot use {path}: {reason}",
-        "check its owner, or choose another directory",
-        error_id="state-file-unusable",
-    )
+    hint = "check its owner, or choose another directory"
+    if error.errno in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
+        hint = "choose a directory on a local disk: the file system of this one has no locks"
+    return InputError(f"cannot use {path}: {reason}", hint, error_id="state-file-unusable")
 
 
 def same_file(descriptor: int, path: Path) -> bool:

@@ -55,9 +55,10 @@ def prepare(options: ListenerOptions, journal: append.Journal) -> Startup:
         with contextlib.suppress(OSError):
             files.remove_file(directory.ws_pid)
         is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        place = error.filename2 or error.filename or directory.path
         raise (StorageError if is_full else InputError)(
-            f"cannot write to {directory.path}: {error.strerror or error}",
-            "free disk space, or use another directory",
+            f"cannot write to {place}: {error.strerror or error}",
+            "free disk space, or use another directory" if is_full else "check it, or use another directory",
             error_id="disk-full" if is_full else "state-directory-unwritable",
         ) from error
     status = files.read_object(directory.listener_status)

@@ -123,10 +123,13 @@ def _open(journal: Path) -> FileIO:
 
 @contextlib.contextmanager
 def _locked(folder: Path, waiting: Callable[[], None]) -> Iterator[None]:
-    """Hold the lock of a cache; call `waiting` again and again while another process holds it."""
+    """Hold the lock of a cache; call `waiting` again and again while another process holds it.
+
+    A file system without locks is an error: a lock by a file's existence would outlive a killed process.
+    """
     from filelock import FileLock, Timeout
 
-    lock = FileLock(folder / "lock", mode=0o600)
+    lock = FileLock(folder / "lock", mode=0o600, fallback_to_soft=False)
     while not lock.is_locked:
         make_private(folder)
         try:
@@ -162,7 +165,7 @@ def clear(folder: Path, wait_seconds: float = _WAIT_SECONDS) -> int:
     if not is_own(folder):
         raise _foreign(folder)
     try:
-        with FileLock(folder / "lock", mode=0o600, timeout=wait_seconds):
+        with FileLock(folder / "lock", mode=0o600, timeout=wait_seconds, fallback_to_soft=False):
             freed = size_of(folder)
             _remove_stale(Cache(folder))
             # A process that waits for the lock notices that the file is gone; Windows keeps open files.
