@@ -221,14 +221,13 @@ class QueryResult(Closeable):
         Raises:
             InputError: it is not a SELECT, or it fails.
         """
-        import tempfile
-
+        from vdbevents.query import scratch
         from vdbevents.query.lines import CONDITION_COLUMNS
         from vdbevents.query.sql.sandbox import SqlRows, table
 
         columns = [name for name in CONDITION_COLUMNS if name != "backfilled"]
-        with tempfile.TemporaryDirectory(prefix="vdbevents-found-") as folder:
-            path = Path(folder) / "found.parquet"
+        with scratch.folder("found") as folder:
+            path = folder / "found.parquet"
             self._answer.write_parquet(path, columns)
             with table(path) as connection:
                 return _dicts(SqlRows(connection, query, cached=False))

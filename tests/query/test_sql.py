@@ -11,6 +11,7 @@ import pytest
 
 from vdbevents.errors import InputError, StorageError, VdbeventsError
 from vdbevents.events import envelope
+from vdbevents.query import scratch
 from vdbevents.query.cache.build import seal
 from vdbevents.query.sql.sandbox import SqlTables
 from vdbevents.query.sql.table import write
@@ -553,16 +554,17 @@ def test_a_query_beyond_memory_and_disk_limits_says_so(tmp_path, monkeypatch):
 
 
 def test_nothing_is_left_behind(tmp_path, monkeypatch, journal, cache):
-    scratch = tmp_path / "tmp"
-    scratch.mkdir()
-    monkeypatch.setattr("tempfile.tempdir", str(scratch))
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(temporary))
+    monkeypatch.setattr(scratch, "_root", scratch._Root())
     with SqlTables(journal, cache) as tables:
         rows(tables, "FROM events")
-        assert list(scratch.iterdir())
+        assert list(temporary.iterdir())
     with pytest.raises(InputError):
         SqlTables(tmp_path / "nowhere.jsonl")
 
-    assert list(scratch.iterdir()) == []
+    assert list(temporary.iterdir()) == []
 
 
 def test_half_a_surrogate_pair_in_any_text_of_the_recorder_s_own_does_not_stop_an_answer(tmp_path):

@@ -5,7 +5,6 @@ import glob
 import os
 import stat
 import sys
-import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from vdbevents.cli.options import EnvironmentOptions
 from vdbevents.cli.query_options import SourceOptions
 from vdbevents.errors import InputError, options_conflict
-from vdbevents.query import decompress, hostnames
+from vdbevents.query import decompress, hostnames, scratch
 from vdbevents.query.byte_ranges import unreadable_journal
 
 if TYPE_CHECKING:
@@ -109,8 +108,8 @@ def opened(sources: Sequence[JournalSource]) -> Iterator[list["HostJournal"]]:
         StorageError: there is no room to unpack it.
     """
     names = hostnames.names([hostnames.Place(_parts(source), source.host) for source in sources])
-    with tempfile.TemporaryDirectory(prefix="vdbevents-unpacked-") as folder:
-        yield [_journal(source, name, Path(folder)) for source, name in zip(sources, names, strict=True)]
+    with scratch.folder("unpacked") as folder:
+        yield [_journal(source, name, folder) for source, name in zip(sources, names, strict=True)]
 
 
 def _journal(source: JournalSource, name: str, folder: Path) -> "HostJournal":

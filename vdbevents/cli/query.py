@@ -233,8 +233,8 @@ def _write(
 
 def _print_parquet(answer: "MergedResult", fields: tuple[str, ...] | None) -> int:
     import shutil
-    import tempfile
 
+    from vdbevents.query import scratch
     from vdbevents.query.output.rows import FIELDS
 
     if is_terminal(sys.stdout):
@@ -250,8 +250,8 @@ def _print_parquet(answer: "MergedResult", fields: tuple[str, ...] | None) -> in
             error_id="parquet-several-journals",
         )
     [(_, result)] = answer.answers
-    with tempfile.TemporaryDirectory(prefix="vdbevents-parquet-") as folder:
-        path = Path(folder) / "answer.parquet"
+    with scratch.folder("parquet") as folder:
+        path = folder / "answer.parquet"
         result.write_parquet(path, [_SQL_NAMES.get(name, name) for name in fields or FIELDS])
         with path.open("rb") as file:
             shutil.copyfileobj(file, sys.stdout.buffer)

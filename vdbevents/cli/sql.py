@@ -1,17 +1,22 @@
 """`vdbevents sql`: query a journal in SQL, with access to nothing but the journal."""
 
+import os
 import sys
 from enum import StrEnum
-from typing import Annotated, Final
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from vdbevents.cli.command import put, reports
-from vdbevents.cli.diagnostics import ExitCode
+from vdbevents.cli.diagnostics import Diagnostics, ExitCode, exit_code_of
 from vdbevents.cli.options import JournalOptions
 from vdbevents.cli.query_follow import remark_on_unreadable
 from vdbevents.cli.tables import remark, terminal_width
-from vdbevents.errors import InputError, options_conflict
+from vdbevents.errors import InputError, VdbeventsError, options_conflict
+
+if TYPE_CHECKING:
+    from vdbevents.query.sql.guard import Guard
 
 HELP = """Query a journal with a SELECT, in DuckDB's dialect of SQL.
 
@@ -63,10 +68,9 @@ def sql(
     cache: Annotated[bool, typer.Option(help="Use the query cache, if there is one.")] = True,
     options: JournalOptions,
 ) -> ExitCode:
-    from vdbevents.query import duck
-    from vdbevents.query.cache.seal_policy import present_cache
-    from vdbevents.query.sql import table
-    from vdbevents.query.sql.sandbox import SqlTables
+    from vdbevents.query import scratch
+    from vdbevents.query.termination import ended_in_order
+    from vdbevents.query.sql.guard import Guard
 
     if describe:
         if query is not None:
@@ -80,7 +84,20 @@ def sql(
         )
     text = _read() if query == "-" else query
     path = options.find_journal()
+    with ended_in_order(), scratch.folder("sql") as folder, Guard(folder, _end) as guard:
+        if guard.code is not None:
+            return ExitCode(guard.code)
+        return _answer(text, path, output, guard, cache=cache)
+
+
+def _answer(text: str, path: Path, output: SqlOutput, guard: "Guard", *, cache: bool) -> ExitCode:
+    from vdbevents.query import duck
+    from vdbevents.query.cache.seal_policy import present_cache
+    from vdbevents.query.sql import table
+    from vdbevents.query.sql.sandbox import SqlTables
+
     with duck.interruptible(), SqlTables(path, present_cache(path) if cache else None) as tables:
+        guard.hold(tables.limits)
         if not tables.journal_bytes:
             remark(f"the journal {path} is empty: nothing has been recorded yet")
         if tables.skipped:
@@ -88,6 +105,17 @@ def sql(
         count = table.write(tables.ask(text), output.value, sys.stdout.buffer, terminal_width())
         sys.stdout.flush()
     return ExitCode.DONE if count else ExitCode.NO_MATCH
+
+
+def _end(error: VdbeventsError) -> None:
+    """End the process with an error, whatever DuckDB is doing."""
+    from vdbevents.query import scratch
+
+    diagnostics = Diagnostics()
+    diagnostics.error(error)
+    diagnostics.flush()
+    scratch.remove_all()
+    os._exit(exit_code_of(error))
 
 
 def _read() -> str:

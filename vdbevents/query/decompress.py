@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from vdbevents.errors import InputError, StorageError
+from vdbevents.query import scratch
 from vdbevents.query.byte_ranges import unreadable_journal
 from vdbevents.query.hostnames import ARCHIVES
 
@@ -112,7 +113,7 @@ def _write(pieces: Iterator[bytes], file: BinaryIO, label: str) -> str:
         file.flush()
     except OSError as error:
         raise StorageError(
-            f"could not unpack {label} into {tempfile.gettempdir()}: {error.strerror or error}",
+            f"could not unpack {label} into {scratch.directory()}: {error.strerror or error}",
             "make room there, or name another directory with TMPDIR",
             error_id="unpack-failed",
         ) from None

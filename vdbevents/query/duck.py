@@ -1,24 +1,29 @@
 """Connect to DuckDB: settings, memory, errors and interrupts."""
 
 import contextlib
+import os
 import select
 import shutil
 import signal
 import socket
 import tempfile
 import threading
+import time
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from vdbevents.errors import StorageError
+from vdbevents.query import scratch
 from vdbevents.query.byte_ranges import Closeable
+from vdbevents.query.termination import ended_in_order, is_ending
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 _NOTICED_SECONDS: Final = 0.3
+_HEEDED_SECONDS: Final = 1.0
 _BATCH: Final = 2048
 
 # The open connections: Ctrl-C interrupts them.
@@ -33,11 +38,11 @@ def memory_for(longest: int, least_mb: int = 1000) -> int:
     return least_mb + 40 * (longest >> 20)
 
 
-def connect(scratch: str, memory_mb: int, threads: int | None = None) -> "DuckDBPyConnection":
-    """Return a connection that loads no extensions, and spills into the private folder `scratch`.
+def connect(folder: str, memory_mb: int, threads: int | None = None) -> "DuckDBPyConnection":
+    """Return a connection that loads no extensions, and spills into a private folder.
 
     Args:
-        scratch: a folder.
+        folder: where it spills into; it need not exist.
         memory_mb: the memory limit, in MB.
         threads: the number of threads; None for one a core.
     """
@@ -48,7 +53,7 @@ def connect(scratch: str, memory_mb: int, threads: int | None = None) -> "DuckDB
         config={
             "autoinstall_known_extensions": "false",
             "autoload_known_extensions": "false",
-            "temp_directory": scratch,
+            "temp_directory": folder,
             "memory_limit": f"{memory_mb}MB",
             **({} if threads is None else {"threads": str(threads)}),
         },
@@ -76,26 +81,27 @@ class SharedDatabase(Closeable):
     def __init__(
         self,
         folder: Path | None = None,
-        prefix: str = "vdbevents-query-",
         memory_mb: int = 1000,
         threads: int | None = None,
     ) -> None:
         """Start the database.
 
         Args:
-            folder: where to make `scratch`; None for the system's temporary directory.
-            prefix: the beginning of its name.
+            folder: where to make `scratch`; None for the temporary directory.
             memory_mb: the memory limit of all connections together, in MB.
             threads: the number of threads of one statement; None for one a core.
         """
         self._memory_mb = memory_mb
         self._lock = threading.Lock()
         self._cursors: weakref.WeakSet[DuckDBPyConnection] = weakref.WeakSet()
-        self.scratch = Path(tempfile.mkdtemp(prefix=prefix, dir=folder))
+        self._is_within = folder is not None
+        self.scratch = (
+            Path(tempfile.mkdtemp(prefix="scratch-", dir=folder)) if folder else scratch.make("query")
+        )
         try:
             self._database = connect(str(self.scratch), memory_mb, threads)
         except BaseException:
-            shutil.rmtree(self.scratch, ignore_errors=True)
+            self._remove()
             raise
 
     def connection(self, memory_mb: int) -> "DuckDBPyConnection":
@@ -121,7 +127,13 @@ class SharedDatabase(Closeable):
         try:
             self._database.close()
         finally:
+            self._remove()
+
+    def _remove(self) -> None:
+        if self._is_within:
             shutil.rmtree(self.scratch, ignore_errors=True)
+        else:
+            scratch.remove(self.scratch)
 
 
 def fetched_batches(connection: "DuckDBPyConnection", sql: str) -> Iterator[list[tuple[Any, ...]]]:
@@ -150,14 +162,17 @@ def explained() -> Iterator[None]:
         reason = str(error).splitlines()[0]
         raise StorageError(
             f"could not search the journal: {reason}",
-            f"make room in {tempfile.gettempdir()}, or ask for less with a shorter window or -n",
+            f"make room in {scratch.directory()}, or ask for less with a shorter window or -n",
             error_id="search-out-of-room",
         ) from error
 
 
 @contextlib.contextmanager
 def interruptible() -> Iterator[None]:
-    """Interrupt DuckDB on Ctrl-C, which it does not always notice by itself; for the main thread.
+    """End what DuckDB does on Ctrl-C, SIGTERM and SIGHUP, which it does not always notice by itself.
+
+    It is for the main thread of a command. After SIGTERM and SIGHUP the process ends by that signal, once its
+    temporary folders are removed. Where DuckDB does not heed an interrupt, the process ends without it.
 
     Raises:
         KeyboardInterrupt: Ctrl-C was pressed.
@@ -166,38 +181,52 @@ def interruptible() -> Iterator[None]:
 
     reading, writing = socket.socketpair()
     writing.setblocking(False)  # noqa: FBT003 - as set_wakeup_fd wants it
-    before = signal.set_wakeup_fd(writing.fileno(), warn_on_full_buffer=False)
-    watching = threading.Thread(target=_interrupting, args=(reading,), daemon=True)
-    watching.start()
-    try:
-        yield
-    except duckdb.InterruptException as error:
-        raise KeyboardInterrupt from error
-    except RuntimeError as error:
-        if str(error) != "Query interrupted":
-            raise
-        raise KeyboardInterrupt from error
-    finally:
-        signal.set_wakeup_fd(before)
-        writing.close()
-        watching.join(_NOTICED_SECONDS * 2)
+    with ended_in_order():
+        before = signal.set_wakeup_fd(writing.fileno(), warn_on_full_buffer=False)
+        watching = threading.Thread(target=_interrupting, args=(reading,), daemon=True)
+        watching.start()
+        try:
+            yield
+        except duckdb.InterruptException as error:
+            raise KeyboardInterrupt from error
+        except RuntimeError as error:
+            if str(error) != "Query interrupted":
+                raise
+            raise KeyboardInterrupt from error
+        finally:
+            signal.set_wakeup_fd(before)
+            writing.close()
+            watching.join(_NOTICED_SECONDS * 2)
 
 
 def _interrupting(signals: socket.socket) -> None:
-    """Interrupt DuckDB some time after SIGINT, unless Python noticed it, or another handler is set."""
+    """Interrupt DuckDB some time after a signal, unless Python noticed it, or another handler is set.
+
+    If that does not help either, end the process.
+    """
     import duckdb
 
     with signals:
         while numbers := signals.recv(64):
-            if signal.SIGINT not in numbers:
-                continue
+            ending = [number for number in numbers if is_ending(number)]
             # Python code notices by itself and unwinds: its connections must then be left alone.
-            if select.select([signals], [], [], _NOTICED_SECONDS)[0]:
+            if not ending or _is_over(signals, _NOTICED_SECONDS):
                 continue
-            if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-                connection = None
-                for connection in list(_connections):
-                    with contextlib.suppress(duckdb.Error):
-                        connection.interrupt()
-                # A reference left at the program's end would print a warning on stderr.
-                del connection
+            connection = None
+            for connection in list(_connections):
+                with contextlib.suppress(duckdb.Error):
+                    connection.interrupt()
+            # A reference left at the program's end would print a warning on stderr.
+            del connection
+            if not _is_over(signals, _HEEDED_SECONDS):
+                scratch.remove_all()
+                os._exit(128 + ending[0])
+
+
+def _is_over(signals: socket.socket, seconds: float) -> bool:
+    """Return whether the other end is closed within some seconds; further signals change nothing."""
+    deadline = time.monotonic() + seconds
+    while (remaining := deadline - time.monotonic()) > 0:
+        if select.select([signals], [], [], remaining)[0] and not signals.recv(64):
+            return True
+    return False

@@ -1,8 +1,6 @@
 """Search a journal with DuckDB: sealed segments as Parquet, the rest as lines."""
 
 import contextlib
-import shutil
-import tempfile
 from bisect import bisect_left
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from vdbevents.events.gaps import gaps_in
 from vdbevents.privacy.pauses import pauses_in
-from vdbevents.query import statements
+from vdbevents.query import scratch, statements
 from vdbevents.query.byte_ranges import literal
 from vdbevents.query.cache.index import (
     Cache,
@@ -57,12 +55,11 @@ def search(
         StorageError: memory and temporary space are used up.
     """
     with contextlib.ExitStack() as resources:
-        scratch = tempfile.mkdtemp(prefix="vdbevents-query-")
-        resources.callback(shutil.rmtree, scratch, ignore_errors=True)
-        spool = Path(scratch) / "found.parquet"
-        snapshot = resources.enter_context(open_snapshot(journal, cache, Path(scratch), end))
+        folder = resources.enter_context(scratch.folder("query"))
+        spool = folder / "found.parquet"
+        snapshot = resources.enter_context(open_snapshot(journal, cache, folder, end))
         memory_mb = memory_for(snapshot.longest)
-        connection = connect(scratch, memory_mb) if shared is None else shared.connection(memory_mb)
+        connection = connect(str(folder), memory_mb) if shared is None else shared.connection(memory_mb)
         resources.callback(connection.close)
         if filters.where is not None and shared is None:
             _restrict_files(connection, snapshot, spool)

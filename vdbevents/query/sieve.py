@@ -1,11 +1,9 @@
 """Select the matching lines of a followed journal, with the SQL of the search."""
 
 import re
-import shutil
-import tempfile
 from collections.abc import Collection, Sequence
 
-from vdbevents.query import statements
+from vdbevents.query import scratch, statements
 from vdbevents.query.byte_ranges import Closeable
 from vdbevents.query.columns import folded
 from vdbevents.query.conditions import check_filters
@@ -28,8 +26,8 @@ class Sieve(Closeable):
             InputError: a pattern is not a regular expression.
         """
         self._longest = 0
-        self._scratch = tempfile.mkdtemp(prefix="vdbevents-follow-")
-        self._connection = connect(self._scratch, 1000)
+        self._scratch = scratch.make("follow")
+        self._connection = connect(str(self._scratch), 1000)
         try:
             if filters.where is not None:
                 self._connection.execute("SET enable_external_access = false")
@@ -73,7 +71,7 @@ class Sieve(Closeable):
     def close(self) -> None:
         """Release what is held. A second call does nothing."""
         self._connection.close()
-        shutil.rmtree(self._scratch, ignore_errors=True)
+        scratch.remove(self._scratch)
 
     def _make_room(self, longest: int) -> None:
         if longest > self._longest + (1 << 20):

@@ -283,7 +283,7 @@ def _grown(
     if size < min(full.end + piece, cache.end + part):
         return
     # In the cache's own folder, so that the next sealing removes what a killed one left.
-    with SharedDatabase(cache.folder, "scratch-", _MEMORY_MB * _WORKERS, threads=1) as database:
+    with SharedDatabase(cache.folder, _MEMORY_MB * _WORKERS, threads=1) as database:
         pieces = _pieces(file, full.end, cache.end, (piece, part), database.scratch)
         for segment in _sealed_in_order(database, cache, pieces, progress):
             if not segment.is_part:

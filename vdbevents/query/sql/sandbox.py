@@ -6,7 +6,6 @@ import contextlib
 import json
 import re
 import shutil
-import tempfile
 from collections.abc import Iterator
 from enum import Enum
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from vdbevents.errors import InputError, StorageError
 from vdbevents.events.gaps import gaps_in
+from vdbevents.query import scratch
 from vdbevents.query.byte_ranges import Closeable, literal
 from vdbevents.query.cache import schema
 from vdbevents.query.cache.index import Cache, CacheUnreadableError
@@ -21,6 +21,7 @@ from vdbevents.query.duck import connect, memory_for
 from vdbevents.query.lines import Statement
 from vdbevents.query.snapshot import JournalSnapshot, open_snapshot
 from vdbevents.query.sql import views
+from vdbevents.query.sql.guard import Limits
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 _BATCH: Final = 2048
 _MOST_TEMPORARY_MB: Final = 8000
+# Of DuckDB's memory limit: it does not count all that it takes.
+_MEMORY_BESIDE: Final = 1.5
 _LONGEST_REASON: Final = 500
 _HINT: Final = "see `vdbevents sql --describe`; the dialect is DuckDB's: https://duckdb.org/docs/sql"
 _SELECTS: Final = re.compile(r"\s*\(*\s*(SELECT|FROM|WITH|PIVOT|PIVOT_WIDER|VALUES)\b", re.IGNORECASE)
@@ -60,6 +63,7 @@ class SqlTables(Closeable):
     Attributes:
         journal_bytes: the journal's size when it was opened.
         skipped: lines that could not be read, as in `query.search_result.SearchResult`.
+        limits: what its process may take, copies of the cache included; for `query.sql.guard`.
     """
 
     def __init__(self, journal: Path, cache: Cache | None = None) -> None:
@@ -101,7 +105,7 @@ class SqlTables(Closeable):
         """Release what is held. A second call does nothing."""
         with contextlib.suppress(AttributeError):
             self._connection.close()
-        shutil.rmtree(self._scratch, ignore_errors=True)
+        scratch.remove(self._folder)
 
     def _reopen(self, cache: Cache | None, *, copies: bool = False) -> None:
         self.close()
@@ -109,20 +113,28 @@ class SqlTables(Closeable):
         self._open()
 
     def _open(self) -> None:
-        self._scratch = tempfile.mkdtemp(prefix="vdbevents-sql-")
+        self._folder = scratch.make("sql")
         try:
-            with open_snapshot(self._journal, self._cache, Path(self._scratch)) as source:
-                self._connection = connect(self._scratch, memory_for(source.longest))
+            with open_snapshot(self._journal, self._cache, self._folder) as source:
+                memory_mb = memory_for(source.longest)
+                self._connection = connect(str(self._folder), memory_mb)
                 tables = _tables(source)
                 if self._copies:
-                    tables = _copied(tables, Path(self._scratch))
+                    tables = _copied(tables, self._folder)
                 with _understood(cached=self._cache is not None):
                     _fill(self._connection, source)
                     [(unreadable, rejected)] = self._connection.execute(schema.SKIPPED).fetchall()
                     sealed = sum(segment.unreadable for segment in source.cache.segments)
-                    _close_off(self._connection, tables, self._scratch)
+                    temporary_mb = _most_temporary_mb(self._folder)
+                    _close_off(self._connection, tables, temporary_mb)
                 self.skipped = unreadable + rejected + sealed
                 self.journal_bytes = source.size
+                # The cache may be copied yet.
+                sealed_bytes = sum(path.stat().st_size for path in _tables(source))
+                self.limits = Limits(
+                    int(memory_mb * 1e6 * _MEMORY_BESIDE),
+                    temporary_mb * 1_000_000 + sealed_bytes + source.unsealed.stat().st_size,
+                )
         except BaseException:
             self.close()
             raise
@@ -183,8 +195,8 @@ class SqlRows:
 def table(parquet: Path) -> Iterator["DuckDBPyConnection"]:
     """Yield a connection whose table `found` holds a file's rows, and which has no access to other files."""
     with (
-        tempfile.TemporaryDirectory(prefix="vdbevents-sql-") as scratch,
-        contextlib.closing(connect(scratch, 1000)) as connection,
+        scratch.folder("sql") as folder,
+        contextlib.closing(connect(str(folder), 1000)) as connection,
         _understood(cached=False),
     ):
         connection.execute("CREATE TABLE found AS FROM read_parquet(?)", [literal(parquet)])
@@ -291,18 +303,18 @@ def _tables(source: JournalSnapshot) -> list[Path]:
     return [cache.events(segment) for segment in cache.segments]
 
 
-def _copied(tables: list[Path], scratch: Path) -> list[Path]:
+def _copied(tables: list[Path], folder: Path) -> list[Path]:
     """Copy the segments' files, so that a query that writes to them does no harm."""
     copies = []
     for sealed in tables:
-        copy = scratch / sealed.name
+        copy = folder / sealed.name
         try:
             shutil.copyfile(sealed, copy)
         except FileNotFoundError as error:
             raise CacheUnreadableError from error
         except OSError as error:
             raise StorageError(
-                f"could not copy {sealed} to {scratch}: {error.strerror}",
+                f"could not copy {sealed} to {folder}: {error.strerror}",
                 "make room there, or use --no-cache",
                 error_id="cache-copy-failed",
             ) from None
@@ -330,9 +342,12 @@ def _without_half_pairs(text: str) -> str:
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
-def _close_off(connection: "DuckDBPyConnection", tables: list[Path], scratch: str) -> None:
+def _most_temporary_mb(folder: Path) -> int:
+    return min(_MOST_TEMPORARY_MB, shutil.disk_usage(folder).free // 2_000_000)
+
+
+def _close_off(connection: "DuckDBPyConnection", tables: list[Path], temporary_mb: int) -> None:
     """Create the views, and then take all other access from the connection."""
-    temporary_mb = min(_MOST_TEMPORARY_MB, shutil.disk_usage(scratch).free // 2_000_000)
     allowed = list(map(str, tables))
     for statement in (*views.creating(list(map(literal, tables))), *views.closing(allowed, temporary_mb)):
         connection.execute(statement.sql, statement.values)
@@ -354,7 +369,7 @@ def _understood(*, cached: bool) -> Iterator[None]:
     except duckdb.OutOfMemoryException as error:
         raise StorageError(
             f"out of room: {_reason(error)}",
-            f"select less, or make room in {tempfile.gettempdir()}",
+            f"select less, or make room in {scratch.directory()}",
             error_id="search-out-of-room",
         ) from None
     except (duckdb.ProgrammingError, duckdb.DataError, duckdb.NotSupportedError) as error:
@@ -375,5 +390,7 @@ def _understood(*, cached: bool) -> Iterator[None]:
 
 
 def _reason(error: BaseException) -> str:
-    reason = " ".join(str(error).split("\n\nLINE", maxsplit=1)[0].split())
+    # DuckDB advises to change settings, which are locked here.
+    reason = str(error).split("\n\nLINE", maxsplit=1)[0].split("Possible solutions:", maxsplit=1)[0]
+    reason = " ".join(reason.split())
     return reason if len(reason) <= _LONGEST_REASON else f"{reason[:_LONGEST_REASON]}…"

@@ -1,0 +1,49 @@
+"""The watch over a query whose process cannot fork; tests/e2e/test_endings.py has the other."""
+
+import os
+import threading
+
+import pytest
+from support.patience import PATIENCE
+
+from vdbevents.query.sql.guard import Guard, Limits, memory_of
+
+MUCH = 1 << 40
+
+
+@pytest.mark.parametrize(
+    ("limits", "error_id"),
+    [(Limits(1 << 20, MUCH), "sql-memory-exceeded"), (Limits(MUCH, 999), "sql-disk-exceeded")],
+)
+def test_a_thread_ends_the_process_beyond_its_limits_where_it_cannot_fork(tmp_path, limits, error_id):
+    (tmp_path / "below").mkdir()
+    (tmp_path / "below" / "copy").write_bytes(bytes(1000))
+    ended, errors = threading.Event(), []
+
+    def end(error):
+        errors.append(error.error_id)
+        ended.set()
+
+    with Guard(tmp_path, end, forks=False) as guard:
+        assert guard.code is None
+        guard.hold(limits)
+        assert ended.wait(PATIENCE)
+    assert errors == [error_id]
+
+
+def test_within_its_limits_a_query_is_left_alone(tmp_path):
+    errors = []
+    with Guard(tmp_path, errors.append, forks=False) as guard:
+        guard.hold(Limits(MUCH, MUCH))
+        threading.Event().wait(0.2)
+
+    assert errors == []
+
+
+def test_the_memory_of_a_process_is_known_with_and_without_proc(monkeypatch):
+    of_proc = memory_of(os.getpid())
+    monkeypatch.setattr("vdbevents.query.sql.guard._pages", lambda *_: 0)
+    of_psutil = memory_of(os.getpid())
+
+    assert 0.5 < of_proc / of_psutil < 2
+    assert memory_of(1 << 30) == 0

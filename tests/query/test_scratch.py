@@ -1,0 +1,100 @@
+"""Temporary folders: private, removed in the end, and by the next process if theirs was killed."""
+
+import os
+import subprocess
+import sys
+import tempfile
+
+import pytest
+
+from vdbevents.query import scratch
+
+
+@pytest.fixture(autouse=True)
+def temporary(tmp_path, monkeypatch):
+    """The temporary directory, which no other test uses."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(scratch, "_root", scratch._Root())
+    return tmp_path
+
+
+def test_folders_are_private_and_leave_nothing(temporary):
+    with scratch.folder("query") as first, scratch.folder("sql") as second:
+        (first / "copy").write_text("what was said")
+        (second / "below").mkdir()
+        assert first.parent == second.parent
+        assert first.stat().st_mode & 0o777 == first.parent.stat().st_mode & 0o777 == 0o700
+    scratch.remove(first)
+
+    assert list(temporary.iterdir()) == []
+
+
+def test_all_folders_are_removed_at_once_and_new_ones_can_be_made(temporary):
+    gone = scratch.make("query")
+    scratch.remove_all()
+    with scratch.folder("query") as made:
+        assert made.exists()
+        assert not gone.exists()
+        scratch.remove(gone)
+        assert made.exists()
+
+    assert list(temporary.iterdir()) == []
+
+
+KILLED = """
+import os, signal, sys, tempfile
+tempfile.tempdir = sys.argv[1]
+from vdbevents.query import scratch
+(scratch.make("unpacked") / "journal.jsonl").write_text("what was said")
+print("made", flush=True)
+sys.stdin.read()
+os.kill(os.getpid(), signal.SIGTERM)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="it needs a file lock")
+def test_the_next_process_removes_what_a_killed_one_left_and_nothing_else(temporary):
+    (temporary / "vdbevents-of-a-user").mkdir()
+    (temporary / "vdbevents-linked").symlink_to(temporary / "vdbevents-of-a-user")
+    command = [sys.executable, "-c", KILLED, str(temporary)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout.readline() == b"made\n"
+        [left] = temporary.glob("vdbevents-unpacked-*")
+        with scratch.folder("query"):
+            assert left.exists()
+        other.stdin.close()
+        assert other.wait() != 0
+    assert left.exists()
+    with scratch.folder("query"):
+        assert not left.exists()
+
+    assert {path.name for path in temporary.iterdir()} == {"vdbevents-of-a-user", "vdbevents-linked"}
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="it forks")
+def test_a_fork_has_folders_of_its_own(temporary):
+    code = """
+import os, sys, tempfile
+tempfile.tempdir = sys.argv[1]
+from vdbevents.query import scratch
+ours = scratch.make("query")
+pid = os.fork()
+if pid == 0:
+    with scratch.folder("query") as theirs:
+        assert theirs.parent != ours.parent
+    os._exit(0)
+assert os.waitpid(pid, 0)[1] == 0
+assert ours.exists()
+pid = os.fork()
+if pid == 0:
+    scratch.borrow(ours)
+    with scratch.folder("query") as theirs:
+        assert theirs.parent == ours
+    assert ours.exists()
+    os._exit(0)
+assert os.waitpid(pid, 0)[1] == 0
+scratch.remove(ours)
+"""
+    subprocess.run([sys.executable, "-c", code, str(temporary)], check=True)
+
+    assert list(temporary.iterdir()) == []

@@ -1,0 +1,177 @@
+"""Private temporary folders: removed at their end, on a signal, or else by the next process.
+
+All folders of a process are in one, which holds a locked file for as long as the process lives. So the next
+process can tell what a process that was killed has left, and removes it.
+"""
+
+import contextlib
+import os
+import shutil
+import stat
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final, Self
+
+_PREFIX: Final = "vdbevents-"
+_LOCK: Final = "lock"
+_UNLOCKED: Final = "not-locked-yet"
+
+
+class _Root:
+    """The folder that holds all others of this process, while there are any.
+
+    Attributes:
+        pid: the process that uses it; a fork makes a folder of its own.
+        path: None while there is none.
+        folders: those in it.
+        is_lent: whether the parent process removes it.
+    """
+
+    def __init__(self) -> None:
+        self.changing = threading.RLock()
+        self.forget()
+
+    def forget(self) -> None:
+        self.pid = os.getpid()
+        self.path: Path | None = None
+        self.lock: int | None = None
+        self.folders: set[Path] = set()
+        self.is_lent = False
+
+    def __enter__(self) -> Self:
+        self.changing.acquire()
+        if self.pid != os.getpid():
+            self.forget()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.changing.release()
+
+
+_root = _Root()
+
+
+def make(name: str) -> Path:
+    """Make a private folder; `remove` it in the end.
+
+    Raises:
+        OSError: no temporary directory can be written.
+    """
+    with _root:
+        if _root.path is None:
+            _remove_left(Path(tempfile.gettempdir()))
+            _root.path = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{name}-"))
+            _root.lock = _locked(_root.path)
+        folder = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=_root.path))
+        _root.folders.add(folder)
+        return folder
+
+
+def remove(folder: Path) -> None:
+    """Remove a folder that `make` returned. A second call does nothing."""
+    with _root:
+        if folder not in _root.folders:
+            return
+        shutil.rmtree(folder, ignore_errors=True)
+        _root.folders.remove(folder)
+        if not _root.folders and not _root.is_lent:
+            remove_all()
+
+
+@contextlib.contextmanager
+def folder(name: str) -> Iterator[Path]:
+    """Yield a private folder, and remove it at the end.
+
+    Raises:
+        OSError: no temporary directory can be written.
+    """
+    made = make(name)
+    try:
+        yield made
+    finally:
+        remove(made)
+
+
+def directory() -> str:
+    """Return the directory that temporary folders are in, for a message."""
+    try:
+        return tempfile.gettempdir()
+    except OSError:
+        return "a temporary directory (TMPDIR)"
+
+
+def remove_all(*, is_last: bool = False) -> None:
+    """Remove all folders of this process at once: it is about to end.
+
+    Args:
+        is_last: whether the parent process, whose folder was borrowed, has ended.
+    """
+    with _root:
+        if is_last and _root.is_lent and _root.path is not None:
+            _root.path = _root.path.parent
+        if _root.lock is not None:
+            os.close(_root.lock)
+        if _root.path is not None:
+            shutil.rmtree(_root.path, ignore_errors=True)
+        _root.forget()
+
+
+def borrow(within: Path) -> None:
+    """Make all further folders in one that the parent process made for this one, and removes in the end."""
+    with _root:
+        _root.forget()
+        _root.path, _root.is_lent = within, True
+
+
+def _locked(root: Path) -> int | None:
+    """Return a descriptor whose lock says that this process lives; None where files cannot be locked."""
+    descriptor = os.open(root / _UNLOCKED, os.O_RDWR | os.O_CREAT, 0o600)
+    if sys.platform != "win32":
+        import fcntl
+
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Under its name it is locked from the beginning: an unlocked one is that of an ended process.
+            (root / _UNLOCKED).replace(root / _LOCK)
+        except OSError:
+            os.close(descriptor)
+            return None
+    return descriptor
+
+
+def _remove_left(directory: Path) -> None:
+    """Remove what ended processes of this user left."""
+    with contextlib.suppress(OSError), os.scandir(directory) as entries:
+        for entry in entries:
+            if entry.name.startswith(_PREFIX) and _is_own_folder(entry) and _is_left(Path(entry.path)):
+                shutil.rmtree(entry.path, ignore_errors=True)
+
+
+def _is_own_folder(entry: "os.DirEntry[str]") -> bool:
+    try:
+        status = entry.stat(follow_symlinks=False)
+    except OSError:
+        return False
+    return stat.S_ISDIR(status.st_mode) and (not hasattr(os, "getuid") or status.st_uid == os.getuid())
+
+
+def _is_left(root: Path) -> bool:
+    """Return whether the process of a folder has ended; False where that is not known."""
+    try:
+        if sys.platform == "win32":
+            # A file that is open cannot be removed.
+            (root / _UNLOCKED).unlink()
+            return True
+        import fcntl
+
+        descriptor = os.open(root / _LOCK, os.O_RDWR | os.O_NOFOLLOW)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        finally:
+            os.close(descriptor)
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,55 @@
+"""End a command on SIGTERM and SIGHUP as on Ctrl-C: in order, so that nothing temporary stays."""
+
+import contextlib
+import os
+import signal
+from collections.abc import Iterator
+from types import FrameType
+from typing import Final, Never
+
+# Windows has no SIGHUP.
+_TERMINATING: Final = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
+
+
+class TerminatedError(BaseException):
+    """The process was asked to end.
+
+    Like KeyboardInterrupt it is no Exception, so that nothing takes it for a failure and goes on.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+@contextlib.contextmanager
+def ended_in_order() -> Iterator[None]:
+    """Unwind on SIGTERM and SIGHUP, and then end the process by that signal; for the main thread.
+
+    A signal that is ignored (`nohup`), or has a handler, keeps that. Within another such context it only
+    unwinds.
+    """
+    numbers = [number for number in _TERMINATING if signal.getsignal(number) is signal.SIG_DFL]
+    for number in numbers:
+        signal.signal(number, _terminate)
+    number = None
+    try:
+        yield
+    except TerminatedError as error:
+        if error.number not in numbers:
+            raise
+        number = error.number
+    finally:
+        for restored in numbers:
+            signal.signal(restored, signal.SIG_DFL)
+    if number is not None:
+        os.kill(os.getpid(), number)
+
+
+def is_ending(number: int) -> bool:
+    """Return whether a signal is one that ends this process by an exception."""
+    return signal.getsignal(number) in (signal.default_int_handler, _terminate)
+
+
+def _terminate(number: int, _: FrameType | None) -> Never:
+    raise TerminatedError(number)
