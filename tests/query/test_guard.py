@@ -6,7 +6,7 @@ import threading
 import pytest
 from support.patience import PATIENCE
 
-from vdbevents.query.sql.guard import Guard, Limits, memory_of
+from vdbevents.query.sql.guard import Limits, guarded, memory_of
 
 MUCH = 1 << 40
 
@@ -24,19 +24,23 @@ def test_a_thread_ends_the_process_beyond_its_limits_where_it_cannot_fork(tmp_pa
         errors.append(error.error_id)
         ended.set()
 
-    with Guard(tmp_path, end, forks=False) as guard:
-        assert guard.code is None
-        guard.hold(limits)
-        assert ended.wait(PATIENCE)
+    def answer(hold):
+        hold(limits)
+        return 3 if ended.wait(PATIENCE) else 0
+
+    assert guarded(tmp_path, answer, end, forks=False) == 3
     assert errors == [error_id]
 
 
 def test_within_its_limits_a_query_is_left_alone(tmp_path):
     errors = []
-    with Guard(tmp_path, errors.append, forks=False) as guard:
-        guard.hold(Limits(MUCH, MUCH))
-        threading.Event().wait(0.2)
 
+    def answer(hold):
+        hold(Limits(MUCH, MUCH))
+        threading.Event().wait(0.2)
+        return 3
+
+    assert guarded(tmp_path, answer, errors.append, forks=False) == 3
     assert errors == []
 
 

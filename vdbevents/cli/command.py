@@ -33,26 +33,31 @@ def reports(command: Callable[..., ExitCode | None]) -> Callable[..., None]:
     @functools.wraps(command)
     def wrapped(*arguments: Any, **options: Any) -> None:  # noqa: ANN401 - any command's
         diagnostics = Diagnostics(log_format=options.get("log_format", LogFormat.TEXT))
-        code: int = ExitCode.DONE
-        try:
-            code = command(*arguments, **options) or ExitCode.DONE
-            sys.stdout.flush()
-        except VdbeventsError as error:
-            diagnostics.error(error)
-            code = exit_code_of(error)
-        except KeyboardInterrupt:
-            code = ExitCode.INTERRUPTED
-        except BrokenPipeError:
-            # The reader closed the pipe: not an error, and nothing to flush at exit.
-            silence_stdout()
-        except typer.Exit:
-            raise
-        except Exception as error:  # noqa: BLE001 - an unexpected exception is reported as a bug
-            code = _report(error, diagnostics)
-        diagnostics.flush()
-        raise typer.Exit(code)
+        raise typer.Exit(reported(functools.partial(command, *arguments, **options), diagnostics))
 
     return wrapped
+
+
+def reported(command: Callable[[], ExitCode | None], diagnostics: Diagnostics) -> int:
+    """Return the exit code of a command; print the error that it raises."""
+    code: int = ExitCode.DONE
+    try:
+        code = command() or ExitCode.DONE
+        sys.stdout.flush()
+    except VdbeventsError as error:
+        diagnostics.error(error)
+        code = exit_code_of(error)
+    except KeyboardInterrupt:
+        code = ExitCode.INTERRUPTED
+    except BrokenPipeError:
+        # The reader closed the pipe: not an error, and nothing to flush at exit.
+        silence_stdout()
+    except typer.Exit:
+        raise
+    except Exception as error:  # noqa: BLE001 - an unexpected exception is reported as a bug
+        code = _report(error, diagnostics)
+    diagnostics.flush()
+    return code
 
 
 def _report(error: Exception, diagnostics: Diagnostics) -> ExitCode:

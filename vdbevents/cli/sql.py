@@ -3,12 +3,13 @@
 import os
 import sys
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from vdbevents.cli.command import put, reports
+from vdbevents.cli.command import put, reported, reports
 from vdbevents.cli.diagnostics import Diagnostics, ExitCode, exit_code_of
 from vdbevents.cli.options import JournalOptions
 from vdbevents.cli.query_follow import remark_on_unreadable
@@ -16,7 +17,7 @@ from vdbevents.cli.tables import remark, terminal_width
 from vdbevents.errors import InputError, VdbeventsError, options_conflict
 
 if TYPE_CHECKING:
-    from vdbevents.query.sql.guard import Guard
+    from vdbevents.query.sql.guard import Hold
 
 HELP = """Query a journal with a SELECT, in DuckDB's dialect of SQL.
 
@@ -69,8 +70,8 @@ def sql(
     options: JournalOptions,
 ) -> ExitCode:
     from vdbevents.query import scratch
+    from vdbevents.query.sql.guard import guarded
     from vdbevents.query.termination import ended_in_order
-    from vdbevents.query.sql.guard import Guard
 
     if describe:
         if query is not None:
@@ -84,20 +85,22 @@ def sql(
         )
     text = _read() if query == "-" else query
     path = options.find_journal()
-    with ended_in_order(), scratch.folder("sql") as folder, Guard(folder, _end) as guard:
-        if guard.code is not None:
-            return ExitCode(guard.code)
-        return _answer(text, path, output, guard, cache=cache)
+
+    def answer(hold: "Hold") -> int:
+        return reported(partial(_answer, text, path, output, hold, cache=cache), Diagnostics())
+
+    with ended_in_order(), scratch.folder("sql") as folder:
+        return ExitCode(guarded(folder, answer, _end))
 
 
-def _answer(text: str, path: Path, output: SqlOutput, guard: "Guard", *, cache: bool) -> ExitCode:
+def _answer(text: str, path: Path, output: SqlOutput, hold: "Hold", *, cache: bool) -> ExitCode:
     from vdbevents.query import duck
     from vdbevents.query.cache.seal_policy import present_cache
     from vdbevents.query.sql import table
     from vdbevents.query.sql.sandbox import SqlTables
 
     with duck.interruptible(), SqlTables(path, present_cache(path) if cache else None) as tables:
-        guard.hold(tables.limits)
+        hold(tables.limits)
         if not tables.journal_bytes:
             remark(f"the journal {path} is empty: nothing has been recorded yet")
         if tables.skipped:

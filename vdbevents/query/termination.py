@@ -14,7 +14,7 @@ _TERMINATING: Final = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHU
 class TerminatedError(BaseException):
     """The process was asked to end.
 
-    Like KeyboardInterrupt it is no Exception, so that nothing takes it for a failure and goes on.
+    Like KeyboardInterrupt it is not an Exception: nothing may take it for a failure and go on.
     """
 
     def __init__(self, number: int) -> None:

@@ -14,16 +14,19 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, NoReturn
 
 from vdbevents.errors import StorageError, VdbeventsError
 from vdbevents.query import scratch
 from vdbevents.query.byte_ranges import Closeable
+from vdbevents.query.termination import TerminatedError
 
 _LOOK_SECONDS: Final = 0.05
 _NOTICED_SECONDS: Final = 0.3
 _HEEDED_SECONDS: Final = 2.0
+_BUG: Final = 70
 _INTERRUPTED: Final = 130
 _NUMBERS: Final = struct.Struct("=QQ")
 
@@ -35,74 +38,93 @@ class Limits(NamedTuple):
     disk: int
 
 
-class Guard(Closeable):
-    """The watch over a query; a context manager that ends it.
+Hold = Callable[[Limits], None]
+"""Applies limits to this process, from now on and for good."""
 
-    Attributes:
-        code: in the parent process the exit code of the child, which has ended; in the process that is to
-            run the query None.
+
+def guarded(
+    folder: Path,
+    answer: Callable[[Hold], int],
+    end: Callable[[VdbeventsError], None],
+    *,
+    forks: bool | None = None,
+) -> int:
+    """Call `answer` in a child process, and return its exit code once that has ended.
+
+    Args:
+        folder: the scratch folder.
+        answer: returns an exit code; it raises nothing but what a signal raises.
+        end: ends the process with an error; called by a thread, where no process can be forked.
+        forks: whether to fork; None where that is possible.
+
+    Raises:
+        StorageError: the child took more than its limits.
+        VdbeventsError: the child crashed.
     """
+    if forks is None:
+        forks = hasattr(os, "fork") and threading.active_count() == 1
+    if not forks:
+        with _Watch(folder, end) as watch:
+            return answer(watch.hold)
+    outside, inside = socket.socketpair()
+    pid = os.fork()
+    if pid:
+        inside.close()
+        with outside:
+            return _Child(pid, outside, folder).ended()
+    outside.close()
+    return _answer_as_child(folder, inside, answer)
 
-    def __init__(
-        self, folder: Path, end: Callable[[VdbeventsError], None], *, forks: bool | None = None
-    ) -> None:
-        """Fork, and in the parent wait for the end of the child.
 
-        Args:
-            folder: the scratch folder.
-            end: ends the process with an error; called in a thread, where no process can be forked.
-            forks: whether to fork; None where that is possible.
+def _answer_as_child(folder: Path, link: socket.socket, answer: Callable[[Hold], int]) -> NoReturn:
+    """Answer and end the process, so that nothing that called the parent goes on twice."""
+    code = _BUG
+    try:
+        scratch.borrow(folder)
+        threading.Thread(target=_end_with_parent, args=(link,), daemon=True).start()
+        code = answer(partial(_hold_child, link))
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except TerminatedError as error:
+        code = 128 + error.number
+    except KeyboardInterrupt:
+        code = _INTERRUPTED
+    except (OSError, ValueError):
+        pass  # a stream is closed
+    finally:
+        os._exit(code)
 
-        Raises:
-            StorageError: in the parent: the child took more than its limits.
-            VdbeventsError: in the parent: the child crashed.
-        """
-        self.code: int | None = None
+
+def _hold_child(link: socket.socket, limits: Limits) -> None:
+    _limit_memory(limits.memory)
+    link.sendall(_NUMBERS.pack(*limits))
+
+
+def _end_with_parent(link: socket.socket) -> None:
+    """End the process when nothing watches it any more."""
+    with contextlib.suppress(OSError):
+        link.recv(1)
+    scratch.remove_all(is_last=True)
+    os._exit(_INTERRUPTED)
+
+
+class _Watch(Closeable):
+    """A thread that ends its own process beyond limits; a context manager that ends the watch."""
+
+    def __init__(self, folder: Path, end: Callable[[VdbeventsError], None]) -> None:
         self._folder = folder
         self._end = end
-        self._link: socket.socket | None = None
         self._is_over = threading.Event()
         self._thread: threading.Thread | None = None
-        if forks is None:
-            forks = hasattr(os, "fork") and threading.active_count() == 1
-        if forks:
-            self._fork()
 
     def hold(self, limits: Limits) -> None:
-        """Apply limits, from now on and for good."""
-        if self._link is None:
-            self._start(self._watch, limits)
-            return
-        _limit_memory(limits.memory)
-        self._link.sendall(_NUMBERS.pack(*limits))
+        self._thread = threading.Thread(target=self._watch, args=(limits,), daemon=True)
+        self._thread.start()
 
     def close(self) -> None:
-        """End the watch. A second call does nothing."""
         self._is_over.set()
-        if self._link is not None:
-            with contextlib.suppress(OSError):
-                self._link.shutdown(socket.SHUT_RDWR)
         if self._thread is not None:
             self._thread.join()
-        if self._link is not None:
-            self._link.close()
-
-    def _fork(self) -> None:
-        outside, inside = socket.socketpair()
-        pid = os.fork()
-        if pid:
-            inside.close()
-            with outside:
-                self.code = _Child(pid, outside, self._folder).ended()
-            return
-        outside.close()
-        scratch.borrow(self._folder)
-        self._link = inside
-        self._start(self._end_with_parent, inside)
-
-    def _start(self, run: Callable[..., None], argument: object) -> None:
-        self._thread = threading.Thread(target=run, args=(argument,), daemon=True)
-        self._thread.start()
 
     def _watch(self, limits: Limits) -> None:
         while not self._is_over.wait(_LOOK_SECONDS):
@@ -111,14 +133,6 @@ class Guard(Closeable):
             except VdbeventsError as error:
                 self._end(error)
                 return
-
-    def _end_with_parent(self, link: socket.socket) -> None:
-        """End the process when nothing watches it any more."""
-        with contextlib.suppress(OSError):
-            link.recv(1)
-        if not self._is_over.is_set():
-            scratch.remove_all(is_last=True)
-            os._exit(_INTERRUPTED)
 
 
 class _Child:
