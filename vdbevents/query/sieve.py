@@ -2,6 +2,8 @@
 
 import re
 from collections.abc import Collection, Sequence
+from dataclasses import replace
+from typing import Final
 
 from vdbevents.query import scratch, statements
 from vdbevents.query.byte_ranges import Closeable
@@ -9,6 +11,8 @@ from vdbevents.query.columns import folded
 from vdbevents.query.conditions import check_filters
 from vdbevents.query.duck import connect, explained, memory_for
 from vdbevents.query.filters import Event, Filters
+
+_CONDITION: Final = "the_condition"
 
 
 class Sieve(Closeable):
@@ -81,15 +85,20 @@ class Sieve(Closeable):
 
 def _sifted(filters: Filters, columns: Collection[str]) -> str:
     """Return a SELECT of `readable` and an `Event`'s columns from `candidates`."""
-    events = statements.events(filters)
+    is_limited = filters.where is not None
+    events = statements.events(replace(filters, where=_CONDITION) if is_limited else filters)
     values = iter(events.values)
     # With parameters, DuckDB would plan the statement again each time.
-    written = re.sub(
-        r"'(?:[^']|'')*'|\$\$.*?\$\$|\?",
-        lambda part: _constant(next(values)) if part[0] == "?" else part[0],
-        events.sql,
-    )
-    _, _, chosen = written.partition(" AS")
+    parts = [
+        re.sub(
+            r"'(?:[^']|'')*'|\$\$.*?\$\$|\?",
+            lambda part: _constant(next(values)) if part[0] == "?" else part[0],
+            sql,
+        )
+        for sql in events.sql.split(_CONDITION)
+    ]
+    # Only SQL of ours is rewritten: the condition may quote in any way, and runs as it was checked.
+    _, _, chosen = (filters.where or "").join(parts).partition(" AS")
     matched = "matched" if filters.interim else "matched AND NOT (transcript AND is_final IS FALSE)"
     given = [name for name in Event._fields if name == "line" or (name in columns and name != "host")]
     # At least one column has to be folded for `readable` to be known.
