@@ -6,6 +6,7 @@ import pytest
 from support.processes import KEY, eventually, run
 
 from vdbevents.health.finding import Severity
+from vdbevents.journal.locks import ProcessLock
 
 
 @pytest.fixture
@@ -50,6 +51,15 @@ def test_all_is_well_and_nothing_was_created(examined, service, state):
     assert {request.split()[0] for request in after["requests"]} == {"GET"}
     assert not after["runtime"] or not after["runtime"]["recording"]
     assert list(state.path.iterdir()) == []
+
+
+def test_a_running_capture_is_not_disturbed_by_another_runtime(examined, service, state):
+    lock = ProcessLock(state.capture_lock, AssertionError)
+    found, _ = examined()
+    lock.release()
+
+    assert told(found, "devices") == told(found, "permissions") == "not asked, while a capture records "
+    assert service.state["runtime"] is None
 
 
 def test_what_the_service_refuses_is_said_with_what_to_do(examined, service):

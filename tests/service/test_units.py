@@ -56,7 +56,7 @@ def test_a_restart_mends_no_wrong_usage_and_no_refused_key():
 
 
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd-analyze is not installed")
-@pytest.mark.parametrize("name", ["my 50% $HOME;", "it's", 'a "b" \\c'])
+@pytest.mark.parametrize("name", ["plain", "my 50%;", "$HOME", "it's", 'a "b" \\c'])
 def test_systemd_finds_no_mistake_in_the_units(name, tmp_path):
     odd = tmp_path / name
     odd.mkdir()

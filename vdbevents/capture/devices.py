@@ -36,8 +36,8 @@ def ask_runtime(base_url: str, seconds: float) -> DeviceAnswers:
 
 
 async def _ask(base_url: str, seconds: float) -> DeviceAnswers:
-    # The runtime needs a token only to record.
-    runtime = CaptureRuntime(cloud.capture_client(cloud.Token("none", 0), base_url), lambda _, __: None)
+    # It needs a token only to record.
+    runtime = CaptureRuntime(cloud.capture_client(None, base_url), lambda _, __: None)
     permissions: dict[str, bool | CaptureError] = {}
     channels: Sequence[Channel] | CaptureError
     try:

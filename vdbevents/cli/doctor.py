@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _SECONDS: Final = 9.0
 _REQUEST_SECONDS: Final = 6.0
+_KEYRING_SECONDS: Final = 2.5
 _ANSWER_SECONDS: Final = 1.5
 _COLOURS: Final = {"ok": "\x1b[32m", "warning": "\x1b[33m", "error": "\x1b[31m"}
 
@@ -126,7 +127,7 @@ def _service_checks(options: RecorderOptions) -> "ServiceChecks":
     def find_key() -> "FoundKey":
         from vdbevents import cloud
 
-        return cloud.find_key(environ, find_address(), key_file, keyring_seconds=_REQUEST_SECONDS)
+        return cloud.find_key(environ, find_address(), key_file, keyring_seconds=_KEYRING_SECONDS)
 
     return ServiceChecks(find_address, find_key, _REQUEST_SECONDS)
 
@@ -146,7 +147,12 @@ def _runtime_checks(options: RecorderOptions) -> "RuntimeChecks":
 
         return RuntimeAnswers(*ask_runtime(cloud.base_url_from(options.environ), _ANSWER_SECONDS))
 
-    return RuntimeChecks(find, ask)
+    def records() -> bool:
+        from vdbevents.journal.locks import capture_runs
+
+        return capture_runs(options.state)
+
+    return RuntimeChecks(find, ask, records)
 
 
 def _directory_checks(options: RecorderOptions) -> "list[Check]":

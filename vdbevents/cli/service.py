@@ -14,7 +14,7 @@ import typer
 from vdbevents.cli.command import as_json as json_text, put, reports
 from vdbevents.cli.configuration import locate
 from vdbevents.cli.diagnostics import Diagnostics, ExitCode
-from vdbevents.cli.options import KEY_FILE_NAME, EnvironmentOptions, JsonOption, RecorderOptions, StateOptions
+from vdbevents.cli.options import KEY_FILE_NAME, JsonOption, RecorderOptions, StateOptions
 from vdbevents.errors import InputError, ListenerStateError, ServiceRefusedError
 from vdbevents.terminal import harmless
 
@@ -233,11 +233,10 @@ def _in_words(state: "ServiceState") -> str:
 
 @service_app.command()
 @reports
-def uninstall(*, options: EnvironmentOptions) -> ExitCode:
+def uninstall() -> ExitCode:
     """Stop the services and remove them. The journal and the key stay."""
     from vdbevents.service import managers
 
-    del options
     manager = _manager(_HERE, os.environ)
     # The backend first: it would miss its listener.
     removed = [name for name in reversed(managers.NAMES) if managers.uninstall(manager, name)]

@@ -36,7 +36,6 @@ def probe(base_url: str, api_key: str, seconds: float) -> Probe:
 
     began, clock = time.time(), time.monotonic()
     with requests.Session() as session:
-        # No proxy, no .netrc and no certificate but what the adapter decides on and the environment names.
         adapter = ServiceAdapter(base_url, seconds, api_key)
         session.mount("http://", adapter)
         session.mount("https://", adapter)

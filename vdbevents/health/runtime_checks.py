@@ -31,23 +31,27 @@ class RuntimeAnswers(NamedTuple):
 class RuntimeChecks:
     """Checks that share one process of the runtime, which records nothing."""
 
-    def __init__(self, find: Callable[[], Path], ask: Callable[[], RuntimeAnswers]) -> None:
+    def __init__(
+        self, find: Callable[[], Path], ask: Callable[[], RuntimeAnswers], records: Callable[[], bool]
+    ) -> None:
         """Start nothing yet.
 
         Args:
             find: returns the runtime's path; raises CaptureError.
             ask: starts it, asks, and ends it.
+            records: returns whether a capture runs; it must not be disturbed by another runtime.
         """
         self._find = find
         self._ask = ask
+        self._records = records
         self._path: Future[Path | None] = Future()
-        self._answers: Future[RuntimeAnswers] = Future()
+        self._answers: Future[RuntimeAnswers | None] = Future()
 
     def look_up(self) -> None:
         """Find the runtime, then ask it. The checks wait for it, each in a thread of its own."""
         try:
             self._path.set_result(self._find())
-            self._answers.set_result(self._ask())
+            self._answers.set_result(None if self._records() else self._ask())
         except BaseException as failure:  # noqa: BLE001 - raised again in the checks
             if not self._path.done():
                 self._path.set_exception(failure)
@@ -66,7 +70,7 @@ class RuntimeChecks:
         """Check the permissions of the microphone and the screen."""
         answers = self._answers_or_none()
         if answers is None:
-            yield ok("not asked, without a runtime")
+            yield ok(self._why_not_asked())
             return
         for name, answer in answers.permissions.items():
             permission = name.replace("_", " ")
@@ -83,7 +87,7 @@ class RuntimeChecks:
         """Check that there is something to record."""
         answers = self._answers_or_none()
         if answers is None:
-            yield ok("not asked, without a runtime")
+            yield ok(self._why_not_asked())
             return
         if isinstance(answers.channels, CaptureError):
             yield error(answers.channels.message, answers.channels.hint)
@@ -94,6 +98,9 @@ class RuntimeChecks:
                 yield ok(f"{name}: {', '.join(channel.id for channel in devices)}")
             else:
                 yield warning(f"{name}: none", "connect one, or leave it out of the recording")
+
+    def _why_not_asked(self) -> str:
+        return f"not asked, {'without a runtime' if self._path.exception() else 'while a capture records'}"
 
     def _answers_or_none(self) -> RuntimeAnswers | None:
         try:

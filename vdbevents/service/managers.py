@@ -19,6 +19,7 @@ NAMES: Final = (LISTEN, BACKEND)
 # Longer than a unit's own TimeoutStartSec.
 _CALL_SECONDS: Final = 330.0
 _ATTEMPTS: Final = 6
+_NOT_INSTALLED: Final = 127
 _PAUSE_SECONDS: Final = 0.5
 
 
@@ -40,7 +41,7 @@ def call(command: Sequence[str]) -> Answer:
             command, capture_output=True, check=False, timeout=_CALL_SECONDS, stdin=subprocess.DEVNULL
         )
     except FileNotFoundError:
-        return Answer(127, "", f"{command[0]} is not installed")
+        return Answer(_NOT_INSTALLED, "", f"{command[0]} is not installed")
     except subprocess.TimeoutExpired:
         return Answer(124, "", f"{command[0]} has not ended in {_CALL_SECONDS:g} s")
     return Answer(done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace"))
@@ -157,10 +158,12 @@ class SystemdManager:
         """Raise InputError if there is no systemd of this user, or it cannot be reached."""
         answer = self._ask("show", "--property=Version")
         if answer.code != 0:
+            is_missing = answer.code == _NOT_INSTALLED
             raise InputError(
                 f"the user's systemd cannot be reached: {_first_line(answer)}",
-                "log in as this user itself, not by su or sudo, and try again; or print the unit with "
-                "--dry-run",
+                "let this system's own supervisor run: vdbevents listen"
+                if is_missing
+                else "log in as this user itself, not by su or sudo; or print the unit with --dry-run",
                 error_id="service-manager-unreachable",
             )
 

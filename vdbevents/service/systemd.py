@@ -55,10 +55,9 @@ def unit_of(plan: ServicePlan) -> str:
     """Return the content of a service's unit."""
     before = " ".join(map(unit_name, plan.after))
     return _UNIT.format(
-        description=plan.description.replace("%", "%%"),
+        description=_described(plan.description),
         order=f"Wants={before}\nAfter={before}\n" if before else "",
-        # The colon: a $ in an argument is just that.
-        command=":" + " ".join(map(quoted, _startable(plan.command))),
+        command=" ".join(quoted(word).replace("$", "$$") for word in _startable(plan.command)),
         environ="".join(f"Environment={quoted(f'{name}={text}')}\n" for name, text in plan.environ.items()),
         restart=RESTART_SECONDS,
         final=" ".join(map(str, FINAL_EXIT_CODES)),
@@ -69,8 +68,13 @@ def unit_of(plan: ServicePlan) -> str:
 
 
 def _startable(command: tuple[str, ...]) -> tuple[str, ...]:
-    # systemd refuses a program whose name has one of these, quoted or not.
-    return (*_SHELL, *command) if set(command[0]) & set("'\"\\\t") else command
+    # systemd refuses a program whose name has one of these, quoted or not; or it starts another, for a $.
+    return (*_SHELL, *command) if set(command[0]) & set("'\"\\\t$") else command
+
+
+def _described(text: str) -> str:
+    # A backslash at the end of a line would join the next one to it.
+    return text.replace("\\", "/").replace("%", "%%")
 
 
 def quoted(word: str) -> str:
@@ -80,7 +84,7 @@ def quoted(word: str) -> str:
 
 def program_in(unit: str) -> str | None:
     """Return the path of the program that a unit from `unit_of` starts; None if it is another's."""
-    line = re.search(r"^ExecStart=:(.*)$", unit, re.MULTILINE)
+    line = re.search(r"^ExecStart=(.*)$", unit, re.MULTILINE)
     words = [_unquoted(word) for word in re.findall(_QUOTED, line[1])] if line else []
     if tuple(words[: len(_SHELL)]) == _SHELL:
         words = words[len(_SHELL) :]
@@ -88,4 +92,5 @@ def program_in(unit: str) -> str | None:
 
 
 def _unquoted(word: str) -> str:
-    return re.sub(r"\\(.)", lambda escape: {"t": "\t"}.get(escape[1], escape[1]), word).replace("%%", "%")
+    unescaped = re.sub(r"\\(.)", lambda escape: {"t": "\t"}.get(escape[1], escape[1]), word)
+    return unescaped.replace("%%", "%").replace("$$", "$")
