@@ -270,7 +270,7 @@ def test_the_rules_in_force_are_shown():
 def test_a_capture_and_a_backend_that_were_killed_are_no_health():
     status = status_of(info=INFO)
     assert (status["state"], status["capture"]) == ("capture ended", None)
-    assert headline(status) == "capture ended: the capture (PID 9) ended unexpectedly"
+    assert headline(status) == "the capture (PID 9) ended unexpectedly"
     assert "vdbevents session end cap-1 --dir /state" in render(status)
 
     ended = {**INFO, "session": {"id": "cap-1", "status": "stopped"}}
@@ -299,6 +299,27 @@ def test_the_session_of_a_backend_is_that_of_another_machine():
     # A capture of it on this machine has no info file of its own.
     here = status_of(capture=Process(True, 9), backend=Process(True, 11), served=served, info=info)
     assert (here["capture"]["pid"], here["capture"]["session_id"]) == (9, "cap-1")
+
+
+def test_a_backend_without_a_session_needs_no_listener_yet():
+    served = {"pid": 11, "url": "https://backend.example", "since": "2026-03-02T10:00:30Z"}
+    backend = {"listener": NONE, "backend": Process(True, 11), "served": served}
+    for before in ({}, {**LISTENER, "state": "stopped"}):
+        status = status_of(**backend, status=before)
+        assert (status["state"], exit_code(status["state"])) == ("serving", 0)
+        assert headline(status) == "backend serving, capture none"
+    # One that was killed, or that a session is without, is missed.
+    assert status_of(**backend)["state"] == "not running"
+    session = {**INFO, "pid": 11, "channels": []}
+    assert status_of(**backend, status={}, info=session)["state"] == "not running"
+
+
+def test_a_capture_for_a_backend_elsewhere_cannot_be_judged_here():
+    status = status_of(listener=NONE, status={}, capture=Process(True, 9))
+
+    assert (status["state"], exit_code(status["state"])) == ("not running", 3)
+    assert "recorded by a backend elsewhere" in headline(status)
+    assert "vdbevents listen" not in render(status)
 
 
 def test_what_is_wrong_besides_is_shown_too():

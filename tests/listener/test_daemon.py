@@ -1,12 +1,13 @@
 """The daemon's answers to what should never happen."""
 
+import asyncio
 import signal
 
 import pytest
 
 from vdbevents import cloud
 from vdbevents.errors import InputError
-from vdbevents.journal import locks, state as journal_state
+from vdbevents.journal import files, locks, state as journal_state
 from vdbevents.listener import daemon, listener_options, protocol, service_socket
 
 
@@ -56,3 +57,28 @@ def test_a_bug_while_connecting_ends_the_listener(tmp_path, monkeypatch):
     assert not state.ws_pid.exists()
     assert not locks.listener_runs(state)
     assert signal.getsignal(signal.SIGHUP) is before
+
+
+def test_a_listener_to_which_nothing_happens_writes_its_status_again(tmp_path, monkeypatch):
+    state = journal_state.StateDirectory(tmp_path / "state")
+    state.create()
+
+    def written():
+        return files.read_object(state.listener_status).get("written")
+
+    async def seen_twice(self):
+        while (first := written()) is None:  # noqa: ASYNC110 - a file has no event
+            await asyncio.sleep(0.005)
+        while written() == first:  # noqa: ASYNC110 - a file has no event
+            await asyncio.sleep(0.005)
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(daemon, "_TICK_SECONDS", 0.01)
+    monkeypatch.setattr(daemon, "_HEARTBEAT_SECONDS", 0.0)
+    monkeypatch.setattr(service_socket.ServiceSocket, "_run", seen_twice)
+    options = listener_options.ListenerOptions(
+        state, cloud.Credentials("sk-x", "http://127.0.0.1:1"), protocol.ConnectionSettings()
+    )
+
+    with pytest.raises(ZeroDivisionError):
+        daemon.listen(options, Silent())

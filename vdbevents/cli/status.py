@@ -17,7 +17,7 @@ from vdbevents.cli.options import JsonOption, StateOptions
 from vdbevents.cli.tables import terminal_width
 from vdbevents.errors import options_conflict
 from vdbevents.health.observation import observe
-from vdbevents.health.recording_status import CONNECTED, NOT_RUNNING, RecordingStatus, to_dict
+from vdbevents.health.recording_status import CONNECTED, NOT_RUNNING, SERVING, RecordingStatus, to_dict
 from vdbevents.journal.files import wall_ms
 from vdbevents.journal.state import StateDirectory
 from vdbevents.terminal import cells, cut, harmless
@@ -82,7 +82,7 @@ def gathered(directory: StateDirectory, *, short: bool = False) -> dict[str, Any
 
 def exit_code(state: str) -> ExitCode:
     """Return the exit code for a state."""
-    codes = {CONNECTED: ExitCode.DONE, NOT_RUNNING: ExitCode.LISTENER_STATE}
+    codes = {CONNECTED: ExitCode.DONE, SERVING: ExitCode.DONE, NOT_RUNNING: ExitCode.LISTENER_STATE}
     return codes.get(state, ExitCode.UNREACHABLE)
 
 
@@ -140,9 +140,13 @@ def headline(shown: Mapping[str, Any]) -> str:
     state, seconds = shown["state"], shown["for_seconds"]
     if state == CONNECTED:
         return _recording(shown)
+    if state == SERVING:
+        return "backend serving, capture none"
     if state == "paused" and shown["paused"]:
         until = shown["paused_until"]
         return f"paused until {_clock(until)}" if until else f"paused{_for(seconds)}"
+    if state in ("capture ended", "backend ended"):
+        return harmless(shown["reason"])
     span = "" if state in ("stale", "starting") else _for(seconds)
     reason = f": {harmless(shown['reason'])}" if shown["reason"] else ""
     if state == "stale" and seconds is not None:
@@ -314,7 +318,7 @@ def _rules(value: object) -> str:
 
 def _hints(shown: Mapping[str, Any]) -> Iterator[str]:
     directory = harmless(shown["directory"])
-    if not shown["running"]:
+    if shown["state"] == NOT_RUNNING and (not shown["capture"] or shown["capture"]["recorded_by"]):
         yield f"  → start one with: vdbevents listen {directory}"
     if any(problem["state"] == "capture ended" for problem in shown["problems"]):
         session = harmless(str(shown["last_capture"]["session_id"]))

@@ -2,10 +2,12 @@
 
 import os
 import shutil
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from vdbevents.journal import files, locks
 from vdbevents.journal.state import StateDirectory
+
+_MOST_LOOKS: Final = 3
 
 
 class Process(NamedTuple):
@@ -53,7 +55,7 @@ def observe(directory: StateDirectory, *, with_sealing: bool) -> Observation:
         InputError: a lock cannot be opened.
     """
     running = _running(directory)
-    while True:
+    for _ in range(_MOST_LOOKS):
         status = files.read_object(directory.listener_status)
         info = files.read_object(directory.capture_info)
         served = files.read_object(directory.backend_status)

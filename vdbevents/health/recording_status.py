@@ -29,6 +29,7 @@ from vdbevents.sessions.recorded_session import RecordedSession, session_from_in
 
 CONNECTED: Final = "connected"
 NOT_RUNNING: Final = "not running"
+SERVING: Final = "serving"
 
 # The listener writes its status every ten seconds; a slow disk may take a while.
 _FRESH_SECONDS: Final = 30.0
@@ -40,7 +41,8 @@ class Verdict(NamedTuple):
     """Whether it records.
 
     Attributes:
-        state: `connected` if all that was asked to run runs and delivers; else the first that applies of
+        state: `connected` if all that was asked to run runs and delivers; `serving` for a backend without a
+            session, which needs no listener yet; else the first that applies of
             `not running`, `starting`, `not responding`, `not writing`, `disconnected`, `connecting`,
             `paused`, `capture ended`, `backend ended` (both: unexpectedly) and `stale`.
         since_ms: since when, in ms since the epoch; None if unknown.
@@ -76,6 +78,9 @@ class RecordingStatus:
     @property
     def verdict(self) -> Verdict:
         """Whether it records, and if not, why: the first trouble counts."""
+        if not self.observed.listener.runs:
+            since_ms = fields.unix_ms(self.observed.served.get("since"))
+            return next(self._troubles(), Verdict(SERVING, since_ms))
         return next(self._troubles(), Verdict(CONNECTED, self._ms("since")))
 
     def problems(self) -> list[Verdict]:
@@ -84,7 +89,9 @@ class RecordingStatus:
 
     def _troubles(self) -> Iterator[Verdict]:
         if not self.observed.listener.runs:
-            yield self._end_of_listener()
+            end = self._end_of_listener()
+            if end is not None:
+                yield end
         else:
             yield from self._troubles_of_listener()
         if self._is_capture_abandoned():
@@ -100,13 +107,16 @@ class RecordingStatus:
             since_ms, name = fields.unix_ms(noticed.get("since")), noticed.get("stream_name")
             yield Verdict("stale", since_ms, f"{name}: visual index silent")
 
-    def _end_of_listener(self) -> Verdict:
-        status = self.observed.status
+    def _end_of_listener(self) -> Verdict | None:
+        """Return that no listener runs; None if none is needed."""
+        status, observed = self.observed.status, self.observed
         written_ms = self._ms("written")
-        if not status:
-            return Verdict(NOT_RUNNING)
-        if status.get("state") == "stopped":
-            return Verdict(NOT_RUNNING, written_ms)
+        if not status or status.get("state") == "stopped":
+            if observed.backend.runs and not self.recorded_by():
+                return None
+            is_elsewhere = observed.capture.runs and not self.recorded_by()
+            reason = "what is captured here is recorded by a backend elsewhere" if is_elsewhere else ""
+            return Verdict(NOT_RUNNING, written_ms, reason)
         reason = f"the listener (PID {status.get('pid')}) ended unexpectedly"
         return Verdict(NOT_RUNNING, written_ms, reason)
 
@@ -336,7 +346,7 @@ def _capture(status: RecordingStatus) -> dict[str, Any] | None:
     session, started_ms = _object(info, "session"), fields.unix_ms(info.get("started"))
     return {
         "pid": observed.capture.pid,
-        "recorded_by": owner or "capture",
+        "recorded_by": owner or ("capture" if observed.listener.runs else None),
         "status": info.get("status", "running"),
         "session_id": session.get("id"),
         "session_status": session.get("status"),
