@@ -39,6 +39,7 @@ from support.patience import PATIENCE
 from support.processes import KEY
 from support.stepped_clock import step
 from vdbevents.events import envelope, fields, gaps, identity as events_identity, lifecycle
+from vdbevents.journal.append import Journal
 from vdbevents.journal.state import StateDirectory
 from vdbevents.privacy.redaction import Redactor
 
@@ -54,6 +55,9 @@ COUNTED = ("transcript", "audio_index", "visual_index")
 SHOWN = 5
 # For a process to be there, where the machine has much else to do.
 START_SECONDS = 120.0
+OLD_LINE = (
+    b'{"ts":"2020-01-01T00:00:00.000Z","unix_ts":1577836800.000,"channel":"old","data":{"text":"old"}}\n'
+)
 
 
 # What is to go wrong: a function of the seed.
@@ -151,6 +155,7 @@ OBSTACLES = {
     "full disk": lambda draw, longest: {"seconds": span(draw, longest), "room": draw.randrange(5000)},
     "clock step": lambda draw, _: {"seconds": clock_step(draw)},
     "hours pass": lambda draw, _: {"advance": round(60 ** draw.uniform(1, 2.2))},
+    "prune": lambda draw, _: {"lines": draw.randint(1, 2000)},
 }
 # The emulator's names of faults that stay in force for a while.
 SERVICE_FAULTS = {
@@ -612,6 +617,7 @@ class Run:
         self.directory, self._say = directory, say
         self.report = Report(seed, 0.0, rate, directory)
         self._processes = []
+        self._prunes = []
         self._later = []
         self._tie = itertools.count()
         self._steps = [(0, 0)]
@@ -794,6 +800,12 @@ class Run:
         self._listener.end()
         self._reference.end()
         report = self.report
+        # One that could not have the journal to itself is made up for by the next.
+        codes = {process.wait() for process in self._prunes}
+        if not codes <= {0, 1, 74} or self._begin_pruning().wait() not in (0, 1):
+            report.failures.append(f"pruning ended with {codes}: see {self.directory / 'prune.log'}")
+        if OLD_LINE in self.state.journal.read_bytes():
+            report.failures.append("lines that are too old were not removed")
         events = list(lines_of(self.state.journal))
         report.ours = count(events, ours)
         report.theirs = count(lines_of(self._their_journal), theirs)
@@ -883,8 +895,37 @@ class Run:
             return bool(self._control("clock", **options))
         if kind == "clock step":
             return self._step_clock(options["seconds"])
+        return self._prune(options["lines"]) if kind == "prune" else self._strike_listeners(kind, options)
+
+    def _strike_listeners(self, kind, options):
         listeners = ((self._listener, self.state.journal), (self._reference, self._their_journal))
         return self._strike_process(kind, options, listeners)
+
+    def _prune(self, lines):
+        """Append lines that are too old, and remove them while everything goes on."""
+        journal = Journal(self.state, clock_ms=lambda: time.time_ns() // 1_000_000)
+        try:
+            journal.append([OLD_LINE] * lines)
+        except OSError:
+            return False  # a process that is suspended holds the lock
+        finally:
+            journal.close()
+        self._prunes.append(self._begin_pruning())
+        return True
+
+    def _begin_pruning(self):
+        command = (
+            sys.executable,
+            "-m",
+            "vdbevents",
+            "prune",
+            self.state.path,
+            "--older-than",
+            "300d",
+            "--yes",
+        )
+        with (self.directory / "prune.log").open("ab") as log:
+            return subprocess.Popen(command, env=self._base_environ, stdout=log, stderr=log)
 
     def _unmute(self):
         # TCP does not go on behind a hole: what was connected all the while is dead by now.

@@ -80,6 +80,7 @@ def forget(
         may_hold=lambda journal: forgetting.may_be_in_file(journal.to_ms),
         torn_without=forgetting.torn_without,
         forgotten=lambda: forgetting.spans,
+        is_thorough=True,
     )
     again = ["forget"]
     for name, value in (("--from", since), ("--to", until), ("--grep", grep), ("--tz", tz)):

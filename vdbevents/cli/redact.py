@@ -47,6 +47,12 @@ def redact(
     key = options.environ.get("VIDEO_DB_API_KEY")
     rules = dataclasses.replace(redaction_rules(context), secrets=(key,) if key else ())
     redacting = Redacting(Redactor(rules))
-    task = Task(redacting, "journal.redacted", {"rules": rules.names}, torn_without=redacting.torn_without)
+    task = Task(
+        redacting,
+        "journal.redacted",
+        {"rules": rules.names},
+        torn_without=redacting.torn_without,
+        is_thorough=True,
+    )
     again = command_line(options, ["redact"])
     return run(task, options, verb="redacted", again=again, none="the rules find nothing")

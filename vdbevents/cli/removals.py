@@ -16,7 +16,7 @@ from vdbevents.cli.command import as_json, put
 from vdbevents.cli.diagnostics import ExitCode, can_redraw
 from vdbevents.cli.localtime import SystemZone
 from vdbevents.cli.options import EnvironmentOptions, StateOptions
-from vdbevents.cli.tables import byte_size, counted, nothing, remark, table
+from vdbevents.cli.tables import byte_size, counted, nothing, remark
 from vdbevents.errors import InputError, StorageError
 from vdbevents.journal.files import wall_ms
 from vdbevents.terminal import harmless
@@ -149,6 +149,12 @@ def _storage_errors(state: "StateDirectory") -> Iterator[None]:
         yield
     except OSError as error:
         reason = error.strerror or str(error)
+        if error.errno == errno.EAGAIN:
+            raise StorageError(
+                f"cannot lock the journal in {state.path}: {reason}",
+                "try again; a program that is suspended may hold the lock",
+                error_id="journal-locked",
+            ) from error
         if error.errno in _FULL:
             raise StorageError(
                 f"no room in {state.path} for the rewritten journal: {reason}",
@@ -163,28 +169,28 @@ def _storage_errors(state: "StateDirectory") -> Iterator[None]:
 
 
 def _shown(plan: "RemovalPlan", done: str) -> str:
-    """Format what goes for a person: a row for each file, and the sum."""
-    rows = [_row(file, kinds=bool(plan.total.kinds)) for file in plan.files[:_MOST_SHOWN_FILES]]
-    lines = [table(rows, None)]
+    """Format what goes for a person: two lines for each file, and the sum."""
+    lines = [line for file in plan.files[:_MOST_SHOWN_FILES] for line in _described(file)]
     if len(plan.files) > _MOST_SHOWN_FILES:
         lines.append(f"and {counted(len(plan.files) - _MOST_SHOWN_FILES, 'file')} more")
     total = plan.total
     days = f" of {counted(len(total.days), 'day')}" if total.days else ""
-    events = counted(total.events, "event")
     what = _counts(total.kinds or total.channels)
-    lines += [f"{events}{days}, {byte_size(total.size)}, {done}: {what}"]
+    lines.append(f"{counted(total.events, 'event')}{days}, {byte_size(total.size)}, {done}: {what}")
     return "\n".join(lines)
 
 
-def _row(file: "FileRemoval", *, kinds: bool) -> list[str]:
-    found = [_counts(file.tally.kinds)] if kinds else []
-    return [file.name, counted(file.tally.events, "event"), byte_size(file.tally.size), _times(file), *found]
-
-
-def _times(file: "FileRemoval") -> str:
-    since, until = _local(file.tally.since_ms), _local(file.tally.until_ms)
-    span = "" if file.tally.since_ms is None else f"{since} to {until}"
-    return f"{span} (the whole file)".strip() if file.is_whole else span
+def _described(file: "FileRemoval") -> Iterator[str]:
+    tally = file.tally
+    yield harmless(file.name)
+    facts = [counted(tally.events, "event"), byte_size(tally.size)]
+    if tally.since_ms is not None:
+        since, until = _local(tally.since_ms), _local(tally.until_ms)
+        same_day = since[:10] == until[:10]
+        facts.append(f"{since} to {until[11:] if same_day else until}")
+    facts += [_counts(tally.kinds)] if tally.kinds else []
+    facts += ["the whole file"] if file.is_whole else []
+    yield f"  {', '.join(facts)}"
 
 
 def _counts(counts: Mapping[str, int]) -> str:

@@ -44,6 +44,8 @@ class Task:
         takes_all_of: whether all of an archived file goes, by its name.
         torn_without: returns a torn line as it may stay, None if it may not; None leaves them all.
         forgotten: returns the times that no recovery may fetch again, once all lines were looked at.
+        is_thorough: whether nothing may be left in a cache that no longer fits its journal: what was just
+            rotated may still be in the cache of the journal.
     """
 
     selection: Selection
@@ -53,6 +55,7 @@ class Task:
     takes_all_of: Callable[[ArchivedJournal], bool] = lambda _: False
     torn_without: Callable[[bytes], bytes | None] | None = None
     forgotten: Callable[[], list[ForgottenSpan]] = list
+    is_thorough: bool = False
 
 
 @dataclass(slots=True)
@@ -283,7 +286,9 @@ class Remover:
         if journal.is_packed and leftover.exists():
             with self._withheld_caches(leftover):
                 remove_file(leftover)
-        with self._withheld_caches(journal.path):
+        with self._withheld_caches(
+            journal.path, *([self._directory.journal] if self._task.is_thorough else [])
+        ):
             if file.is_whole:
                 with journal.path.open("rb") as source:
                     self._unlink(file, journal.path, source)
@@ -334,12 +339,14 @@ class Remover:
             locked.close()
 
     @contextlib.contextmanager
-    def _withheld_caches(self, journal: Path) -> Iterator[None]:
-        if self._cache_root is None:
+    def _withheld_caches(self, *journals: Path) -> Iterator[None]:
+        root = self._cache_root
+        if root is None:
             yield
             return
         with contextlib.ExitStack() as withheld:
-            for folder in build.caches_of(journal, self._cache_root):
+            # In one order, so that no two processes wait for each other.
+            for folder in sorted({folder for path in journals for folder in build.caches_of(path, root)}):
                 withheld.enter_context(build.withheld(folder))
             yield
 
