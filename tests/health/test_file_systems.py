@@ -36,7 +36,8 @@ devfs on /dev (devfs, local, nobrowse)
     ],
 )
 def test_a_folder_of_a_synchronising_service_is_recognised(path, service):
-    marks = {PurePosixPath("/home/ada/Sync/.stfolder")}
+    # The last is where Dropbox keeps its settings, and no folder of it.
+    marks = {PurePosixPath("/home/ada/Sync/.stfolder"), PurePosixPath("/home/ada/.dropbox")}
 
     assert file_systems.sync_service(PurePosixPath(path), marks.__contains__) == service
 

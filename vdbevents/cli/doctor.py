@@ -112,6 +112,7 @@ def _service_checks(options: RecorderOptions) -> "ServiceChecks":
     from vdbevents.health.service_checks import ServiceChecks
 
     environ, key_file = options.environ, options.chosen_key_file
+    is_in_file = not os.environ.get("VIDEO_DB_API_KEY")
     # Now, as long as the environment has the key.
     address, problem = "", None
     try:
@@ -127,7 +128,9 @@ def _service_checks(options: RecorderOptions) -> "ServiceChecks":
     def find_key() -> "FoundKey":
         from vdbevents import cloud
 
-        return cloud.find_key(environ, find_address(), key_file, keyring_seconds=_KEYRING_SECONDS)
+        found = cloud.find_key(environ, find_address(), key_file, keyring_seconds=_KEYRING_SECONDS)
+        is_in_env_file = is_in_file and found.source == "VIDEO_DB_API_KEY"
+        return found._replace(source=f"{found.source} in {_env_file(options)}") if is_in_env_file else found
 
     return ServiceChecks(find_address, find_key, _REQUEST_SECONDS)
 
@@ -163,14 +166,25 @@ def _directory_checks(options: RecorderOptions) -> "list[Check]":
         state = options.state
     except InputError as error:
         return [Check("folder", partial(_fail, error))]
-    env_file = options.env_file or (options.cwd or Path()) / ".env"
     return [
         Check("disk", partial(directory_checks.check_disk, state)),
         Check("folder", partial(directory_checks.check_folder, state)),
-        Check("file modes", partial(directory_checks.check_modes, state, env_file)),
+        Check("file modes", partial(directory_checks.check_modes, state, _env_file(options), _cache())),
         Check("processes", partial(directory_checks.check_processes, state)),
         Check("journal", partial(directory_checks.check_journal, state)),
     ]
+
+
+def _cache() -> Path | None:
+    from vdbevents.journal.state import home_directory
+    from vdbevents.query.cache.index import cache_root
+
+    home = home_directory()
+    return cache_root(os.environ, home) if home is not None else None
+
+
+def _env_file(options: RecorderOptions) -> Path:
+    return options.env_file or (options.cwd or Path()) / ".env"
 
 
 def _fail(error: InputError) -> "list[Finding]":

@@ -61,13 +61,13 @@ def check_folder(directory: StateDirectory) -> Iterator[Finding]:
     path = Path(os.path.realpath(directory.path))
     service = file_systems.sync_service(path, os.path.lexists)
     if service:
-        yield error(
+        yield warning(
             f"{path} is in a folder of {service}, which may replace the journal by another copy",
             "choose a directory outside: set VIDEODB_EVENTS_DIR",
         )
     kind = _kind_of(path)
     if file_systems.is_network(kind):
-        yield error(
+        yield warning(
             f"{path} is on a network file system ({kind}): locks may fail there, and it may hang",
             "choose a directory on a disk of this machine: set VIDEODB_EVENTS_DIR",
         )
@@ -96,13 +96,18 @@ def _kind_of(path: Path) -> str:
     return file_systems.kind_of_mount(PurePath(path), mounts)
 
 
-def check_modes(directory: StateDirectory, env_file: Path | None) -> Iterator[Finding]:
-    """Check that only this user can read what is recorded, and the key in a `.env` file."""
+def check_modes(
+    directory: StateDirectory, env_file: Path | None, cache: Path | None = None
+) -> Iterator[Finding]:
+    """Check that only this user can read what is recorded, the cache of it, and the key in a `.env` file."""
     if os.name != "posix":
         yield ok("not checked: this system has no file modes")
         return
     if env_file is not None and env_file.is_file() and _is_open(env_file) and "API_KEY" in _text(env_file):
         yield warning(f"others can read the key in {env_file}", f"protect it: chmod 600 {env_file}")
+    for folder in (directory.archive, cache):
+        if folder is not None and folder.is_dir() and _is_open(folder):
+            yield warning(f"others can look into {folder}", f"protect it: chmod 700 {folder}")
     if not directory.path.is_dir():
         yield ok("nothing is recorded yet")
         return

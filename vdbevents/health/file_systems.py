@@ -23,7 +23,7 @@ _NAMES: Final = (
 )
 # A folder that holds such a file, too.
 _MARKS: Final = (
-    ("Dropbox", ".dropbox"),
+    # Not `.dropbox`: so Dropbox calls its settings in the home directory, too.
     ("Dropbox", ".dropbox.cache"),
     ("Syncthing", ".stfolder"),
     ("Nextcloud", ".nextcloudsync.log"),
