@@ -30,7 +30,7 @@ def serving(answer):
             with contextlib.suppress(OSError):
                 answer(self)
 
-        do_GET = do_POST = reply  # noqa: N815 - so it is called
+        do_CONNECT = do_GET = do_POST = reply  # noqa: N815 - so it is called
 
         def log_message(self, *arguments):
             pass
@@ -201,6 +201,27 @@ def test_a_call_goes_through_the_proxy_and_a_loopback_one_does_not(monkeypatch):
         assert asked == [("GET", "service.test:8800")]
         assert account_at(url).list_sessions("default") == []
         assert len(asked) == 1
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_proxy_that_cannot_be_used_is_named_as_the_cause(monkeypatch, scheme):
+    monkeypatch.setenv("ALL_PROXY", "http://ada:secret@127.0.0.1:9")
+
+    with pytest.raises(ServiceUnreachableError, match="through the proxy: Connection refused") as raised:
+        account_at(f"{scheme}://service.test").list_sessions("default")
+    assert raised.value.error_id == "proxy-unusable"
+    assert "ALL_PROXY" in raised.value.hint
+    assert "secret" not in f"{raised.value} {raised.value.hint}"
+
+
+def test_a_proxy_that_asks_for_a_password_is_quoted(monkeypatch):
+    def refuse(handler):
+        send(handler, 407)
+
+    with serving(refuse) as (proxy, _):
+        monkeypatch.setenv("HTTPS_PROXY", proxy)
+        with pytest.raises(ServiceUnreachableError, match="Proxy Authentication Required"):
+            account_at("https://service.test").list_sessions("default")
 
 
 def test_a_call_goes_through_a_socks_proxy(monkeypatch):

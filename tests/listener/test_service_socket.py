@@ -78,6 +78,29 @@ def test_the_call_and_the_websocket_take_the_same_proxy(monkeypatch, setting, se
         assert asked == seen
 
 
+def test_a_redirect_of_the_websocket_to_this_machine_leaves_the_proxy(monkeypatch):
+    async def greet(connection):
+        await connection.send('{"connection_id": "ws-1"}')
+        await connection.wait_closed()
+
+    def redirected(url):
+        def redirect(connection, _):
+            response = connection.respond(302, "")
+            response.headers["Location"] = url
+            return response
+
+        def connect(first):
+            with proxy_to(first) as (proxy, asked):
+                monkeypatch.setenv("ALL_PROXY", f"http://{proxy}")
+                return inputs_at("", is_received, monkeypatch, "ws://service.test:8800/"), asked
+
+        return asyncio.run(_served(greet, connect, process_request=redirect))
+
+    inputs, asked = asyncio.run(_served(greet, redirected))
+    assert [type(it) for it in inputs] == [protocol.Opened, protocol.Received]
+    assert asked == [("CONNECT", "service.test:8800")]
+
+
 async def _served(handler, act, **options):
     async with serve(handler, "127.0.0.1", 0, **options) as server:
         host, port = next(iter(server.sockets)).getsockname()[:2]

@@ -14,6 +14,7 @@ from vdbevents.cloud.key_sources import KEY_HINT
 from vdbevents.errors import InputError, ServiceRefusedError, ServiceUnreachableError, VdbeventsError
 
 LONGEST_RETRY_AFTER_SECONDS: Final = 3600.0
+_PROXY_HINT: Final = "check the proxy that HTTPS_PROXY, HTTP_PROXY or ALL_PROXY names"
 RETRY_HINT: Final = "try again, or raise --timeout"
 
 _Answer = TypeVar("_Answer")
@@ -70,6 +71,8 @@ def classify(error: BaseException, now: datetime) -> Failure:
     status, headers = _answer_of(error)
     if status is not None and status >= 400:  # noqa: PLR2004 - HTTP's errors
         return _classify_status(status, _retry_after(headers, now))
+    if any(kind.__name__ == "ProxyError" for cause in chain for kind in type(cause).__mro__):
+        return Failure(_describe_proxy(chain), hint=_PROXY_HINT, error_id="proxy-unusable")
     return Failure(_describe(chain))
 
 
@@ -148,6 +151,15 @@ def _retry_after(headers: Any, now: datetime) -> float | None:  # noqa: ANN401 -
     return min(max(seconds, 0.0), LONGEST_RETRY_AFTER_SECONDS) if math.isfinite(seconds) else None
 
 
+def _describe_proxy(chain: list[BaseException]) -> str:
+    """Return why the proxy did not let us through: it has refused the connection, or its answer."""
+    reasons = [error.strerror or str(error) for error in chain if isinstance(error, OSError)]
+    reason = reasons[-1] if reasons else str(chain[-1])
+    return (
+        f"cannot connect through the proxy: {reason.splitlines()[0][:200] if reason else 'no reason given'}"
+    )
+
+
 def _describe(chain: list[BaseException]) -> str:
     """Return the innermost cause with a reason: `Connection refused`, and not what wraps it."""
     import socket
@@ -216,7 +228,8 @@ def refusal(
         hint = failure.hint if is_explained else ""
         return ServiceRefusedError(message, hint, error_id=failure.error_id, status=status)
     error_id = failure.error_id if is_explained else "answer-unexpected"
-    return ServiceUnreachableError(message, RETRY_HINT, error_id=error_id, retry_after=failure.retry_after)
+    hint = failure.hint or RETRY_HINT
+    return ServiceUnreachableError(message, hint, error_id=error_id, retry_after=failure.retry_after)
 
 
 def _own_words(error: BaseException, api_key: str) -> str:
