@@ -275,7 +275,9 @@ def test_daemon_returns_with_the_id_once_it_is_connected_and_the_listener_lives_
     service.fault(init={"mode": "late", "seconds": 0.5, "times": 1})
     done = run(["listen", state.path, "--daemon"], {**environ, **service.environ})
 
+    status = json.loads(state.listener_status.read_text())
     assert (done.returncode, done.stdout) == (0, f"WS_ID={state.ws_id.read_text()}\n")
+    assert (status["state"], status["ws_id"]) == ("connected", state.ws_id.read_text())
     assert listener_runs(state)
     assert state.listener_log.stat().st_mode & 0o777 == 0o600
     service.send(json=transcript("after"))

@@ -2,21 +2,12 @@
 
 import fcntl
 import os
-from typing import NamedTuple
 
 import pytest
 
 from vdbevents.health import directory_checks
 from vdbevents.journal.locks import ProcessLock
 from vdbevents.journal.state import StateDirectory
-
-
-class Usage(NamedTuple):
-    """As `shutil.disk_usage` returns it."""
-
-    total: int
-    used: int
-    free: float
 
 
 @pytest.fixture
@@ -36,7 +27,7 @@ def messages(findings):
 
 @pytest.mark.parametrize(("free", "severity"), [(5_000_000, "error"), (5e8, "warning"), (5e10, "ok")])
 def test_little_room_is_a_warning_and_none_an_error(free, severity, state, monkeypatch):
-    monkeypatch.setattr(directory_checks.shutil, "disk_usage", lambda _: Usage(0, 0, free))
+    monkeypatch.setattr(directory_checks, "free_bytes", lambda _: free)
 
     assert severities(directory_checks.check_disk(state)) == [severity]
 

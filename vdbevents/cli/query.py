@@ -320,8 +320,10 @@ def _summary_of_pauses(paused: "Sequence[Pause]") -> str:
     now_ms = wall_ms()
     ends = [now_ms if pause.end_ms is None else min(pause.end_ms, now_ms) for pause in paused]
     length_ms = sum(max(0, end_ms - pause.since_ms) for pause, end_ms in zip(paused, ends, strict=True))
-    times = "once" if len(paused) == 1 else f"{len(paused)} times"
-    return f"the recording was paused {times}, for {format_duration(length_ms)} in all, and nothing written"
+    length = format_duration(length_ms)
+    if len(paused) == 1:
+        return f"a pause of {length} in this time: nothing was recorded in it"
+    return f"{len(paused)} pauses in this time, {length} in all: nothing was recorded in them"
 
 
 def _remark_on_left_out(count: int, output: OutputFormat, noun: str) -> None:

@@ -252,7 +252,8 @@ def _listener_rows(shown: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     elif shown["ws_id"]:
         words += f"{_for(shown['listener_seconds'])} as {harmless(str(shown['ws_id']))}"
     yield "listener", words
-    attempts = f", {shown['failed_attempts']} failed attempts since" if shown["failed_attempts"] else ""
+    failed = shown["failed_attempts"]
+    attempts = f", {failed} failed {'attempt' if failed == 1 else 'attempts'} since" if failed else ""
     yield "reconnects", f"{shown['reconnects']}, connections lost {shown['lost_connections']}{attempts}"
     if seconds is not None and shown["last_error"]:
         yield "last error", harmless(str(shown["last_error"]))
@@ -282,7 +283,7 @@ def _gaps(shown: Mapping[str, Any]) -> str:
     if gaps:
         text += f", {missing:,} not recovered" if missing else ", all recovered"
     if any(gap["ongoing"] for gap in shown["open_gaps"]):
-        text += "; one goes on"
+        text = f"{text}; one now" if gaps else "one now"
     return f"{text}; {dropped:,} events dropped" if dropped else text
 
 

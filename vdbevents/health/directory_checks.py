@@ -2,7 +2,6 @@
 
 import itertools
 import os
-import shutil
 import stat
 import subprocess
 import sys
@@ -14,6 +13,7 @@ from typing import Final
 from vdbevents.errors import InputError
 from vdbevents.health import file_systems
 from vdbevents.health.finding import Finding, error, ok, warning
+from vdbevents.health.observation import free_bytes
 from vdbevents.journal import locks
 from vdbevents.journal.files import read_object
 from vdbevents.journal.state import StateDirectory
@@ -34,7 +34,10 @@ def check_disk(directory: StateDirectory) -> Iterator[Finding]:
         return
     if not os.access(place, os.W_OK | os.X_OK):
         yield error(f"{place} is not writable", "check its owner, or name another directory")
-    free = shutil.disk_usage(place).free
+    free = free_bytes(place)
+    if free is None:
+        yield warning(f"{place} does not say how much room there is", "see that there is some")
+        return
     room = f"{free / 1e9:.1f} GB free for {directory.path}"
     if free < _FULL_BYTES:
         yield error(room, "free disk space: what arrives is held in memory, and then dropped")

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from vdbevents.journal import files, locks
@@ -73,7 +74,7 @@ def observe(directory: StateDirectory, *, with_sealing: bool) -> Observation:
         info=info,
         served=served,
         journal_bytes=_size(directory),
-        free_bytes=free_bytes(directory),
+        free_bytes=free_bytes(directory.path),
         sealing=_sealing(directory) if with_sealing else None,
     )
 
@@ -93,14 +94,14 @@ def _size(directory: StateDirectory) -> int | None:
         return None
 
 
-def free_bytes(directory: StateDirectory) -> int | None:
-    """Return what the disk of a directory has left for this user; None if it does not say."""
+def free_bytes(folder: Path) -> int | None:
+    """Return what a folder's disk has left for this user; None if it does not say."""
     try:
         if hasattr(os, "statvfs") and os.geteuid() == 0:
             # The system's reserve is for root.
-            disk = os.statvfs(directory.path)
+            disk = os.statvfs(folder)
             return disk.f_bfree * disk.f_frsize
-        return shutil.disk_usage(directory.path).free
+        return shutil.disk_usage(folder).free
     except OSError:
         return None
 

@@ -148,7 +148,11 @@ class _Daemon:
         self._pause_timer = self._loop.call_later(_PAUSE_LOOK_SECONDS, self._look_at_pauses)
 
     def _feed(self, input_: protocol.Input) -> None:
+        before = self._machine.state
         actions = self._machine.handle(input_, protocol.Moment(time.monotonic(), files.wall_ms()))
+        if self._machine.state is not before:
+            # Before the connection is announced: whoever waited for that may ask for the status next.
+            self._write_status()
         for action in actions:
             self._carry_out(action)
         if actions:
