@@ -7,6 +7,7 @@ from collections import Counter
 import pytest
 from hypothesis import HealthCheck, settings
 from support import forkserver
+from support.order import shared_out
 from support.patience import patient
 from support.signals import restore_default_signals
 
@@ -41,6 +42,14 @@ def pytest_configure(config):
         config.option.timeout = patient(float(config.getini("timeout")))
     if hasattr(config, "workerinput"):
         forkserver.use_server(config.workerinput["forkserver"])
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config, items):
+    if hasattr(config, "workerinput"):
+        long = [item for item in items if item.get_closest_marker("long")]
+        others = [item for item in items if not item.get_closest_marker("long")]
+        items[:] = shared_out(long, others, config.workerinput["workercount"])
 
 
 @pytest.hookimpl(optionalhook=True)

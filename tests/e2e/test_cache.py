@@ -22,11 +22,11 @@ POLITE_SECONDS = 300
 NOW = int(time.time())
 
 
-def line(number, text):
+def line(number, text, padding=600):
     """A transcript; the n-th is n seconds after ten days ago."""
     at = NOW - 864_000 + number
     ts = time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime(at))
-    data = {"text": text, "is_final": True, "start": at * 1000, "padding": "x" * 600}
+    data = {"text": text, "is_final": True, "start": at * 1000, "padding": "x" * padding}
     event = {"ts": ts, "unix_ts": at, "channel": "transcript", "rtstream_id": "rts-1", "data": data}
     return json.dumps(event).encode() + b"\n"
 
@@ -35,17 +35,17 @@ def line(number, text):
 def recorded(tmp_path_factory):
     """A journal with one full piece and a little more."""
     path = tmp_path_factory.mktemp("recorded") / "journal.jsonl"
-    write(path, 33 * MIB, 5000)
+    write(path, 33 * MIB, 600, padding=6000)
     return path
 
 
-def write(path, size, words):
+def write(path, size, words, padding=600):
     """Writes a journal of so many bytes at least, with so many words that come again and again."""
     number = 0
     with path.open("wb") as sink:
         while sink.tell() < size:
             number += 1
-            sink.write(line(number, f"the word{number % words} of {number}"))
+            sink.write(line(number, f"the word{number % words} of {number}", padding))
 
 
 @pytest.fixture
@@ -182,7 +182,7 @@ def test_a_query_that_cannot_write_a_cache_says_so_and_continues(journal, enviro
     assert error_id_in(built.stderr) == "cache-unwritable"
     asked = run(["query", journal, "--grep", "word17", "-w", "--count"], environ, **options)
 
-    assert (asked.returncode, asked.stdout) == (0, "9\n"), asked.stderr
+    assert (asked.returncode, asked.stdout) == (0, "10\n"), asked.stderr
     assert error_id_in(asked.stderr) == "cache-unwritable"
     assert "--no-cache" in asked.stderr
     assert run(["cache", "status", journal], environ).returncode == 1
@@ -340,7 +340,7 @@ def test_a_sealer_that_waits_ends_when_it_is_asked_to(journal, environ, started,
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
 def test_repeated_ctrl_c_leaves_nothing_unfinished(tmp_path, root, environ, started):
     journal = tmp_path / "journal.jsonl"
-    write(journal, 100 * MIB, 5000)
+    write(journal, 100 * MIB, 600, padding=6000)
     build = started(Process(["cache", "build", journal], environ))
     eventually(lambda: list(root.glob("*/scratch-*/0.jsonl")))
     # What was laid out is removed when it is read: that is worked on then.
@@ -384,22 +384,26 @@ def test_a_listener_seals_the_journal_by_itself(journal, folder, listen, environ
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="it looks into /proc")
+@pytest.mark.usefixtures("held")
 def test_the_sealer_is_out_of_reach_of_the_terminal_and_ends_with_the_listener(journal, listen):
     listener = listen()
     [sealer] = eventually(lambda: sealers(journal))
     assert os.getsid(sealer) == sealer
 
     listener.connected()
+    assert sealers(journal) == [sealer]
     assert listener.stop(signal.SIGINT) == 130
     assert sealers(journal) == []
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="it looks into /proc")
-def test_a_listener_that_is_killed_leaves_a_sealer_that_ends_by_itself(journal, folder, listen):
+def test_a_listener_that_is_killed_leaves_a_sealer_that_ends_by_itself(journal, folder, listen, held):
     listener = listen()
     eventually(lambda: sealers(journal))
 
     listener.kill()
+    assert sealers(journal)
+    held.release()
 
     eventually((folder / "manifest.json").exists, POLITE_SECONDS)
     eventually(lambda: not sealers(journal), POLITE_SECONDS)

@@ -13,6 +13,7 @@ from support.processes import end_listener, eventually, run
 
 from vdbevents.journal.state import StateDirectory
 
+pytestmark = pytest.mark.long
 SESSIONS = "/collection/*/capture/session"
 ALERTS = "/rtstream/*/index/*/alert"
 # Of each step: short, and long enough for the steps that succeed on a busy machine.
