@@ -106,6 +106,8 @@ def test_a_connected_listener_without_a_capture():
     shown = render(status)
     for row in ("directory  /state\n", "capture    none\n", "backend    none\n", "disk       5.0 GB left"):
         assert f"\n  {row}" in shown
+    assert "archive" not in shown
+    assert "archive    2 journals set aside, 3.0 kB\n" in render(status_of(archive=(1000, 2000)))
     for part in (
         "PID 7, connected for 5 min as ws-1",
         "2, 1 not recovered",

@@ -392,12 +392,14 @@ class _CaptureObserver(Diagnostics):
 
 def _live_status(info: "CaptureInfo", *, colour: bool) -> "Live":
     from rich.console import Console
+    from rich.constrain import Constrain
     from rich.live import Live
 
     console = Console(stderr=True, no_color=not colour, highlight=False)
     return Live(
         console=console,
-        get_renderable=lambda: _status(info),
+        # Room for the ^C that the terminal shows: on a line of its own, it would move what is redrawn.
+        get_renderable=lambda: Constrain(_status(info), max(console.width - _INTERRUPT_CELLS, 1)),
         refresh_per_second=_REFRESHES_PER_SECOND,
         transient=True,
         redirect_stdout=False,
@@ -407,7 +409,6 @@ def _live_status(info: "CaptureInfo", *, colour: bool) -> "Live":
 
 def _status(info: "CaptureInfo") -> "RenderableType":
     from rich.console import Group
-    from rich.padding import Padding
     from rich.text import Text
 
     from vdbevents.terminal import harmless
@@ -431,8 +432,7 @@ def _status(info: "CaptureInfo") -> "RenderableType":
             lines.append(Text(f"  {label:<7} {harmless(text[:_LONGEST_SHOWN])}"))
     for line in lines:
         line.no_wrap, line.overflow = True, "ellipsis"
-    # Room for the ^C that the terminal shows: in a line of its own, it would move what is redrawn.
-    return Padding(Group(*lines), (0, _INTERRUPT_CELLS, 0, 0))
+    return Group(*lines)
 
 
 def _clock(seconds: float) -> str:

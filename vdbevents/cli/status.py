@@ -14,7 +14,7 @@ from vdbevents.cli.command import as_json as json_text, put, reports, require_fi
 from vdbevents.cli.diagnostics import ExitCode, can_redraw, is_terminal
 from vdbevents.cli.localtime import SystemZone
 from vdbevents.cli.options import JsonOption, StateOptions
-from vdbevents.cli.tables import terminal_width
+from vdbevents.cli.tables import counted, terminal_width
 from vdbevents.errors import options_conflict
 from vdbevents.health.observation import observe
 from vdbevents.health.recording_status import CONNECTED, NOT_RUNNING, SERVING, RecordingStatus, to_dict
@@ -69,12 +69,12 @@ def status(
 
 
 def gathered(directory: StateDirectory, *, short: bool = False) -> dict[str, Any]:
-    """Return the status of a directory as `status --json` prints it; `short` leaves out the sealing.
+    """Return the status of a directory as `status --json` prints it; `short` leaves out the history.
 
     Raises:
         InputError: a lock cannot be opened.
     """
-    observed = observe(directory, with_sealing=not short)
+    observed = observe(directory, with_history=not short)
     return to_dict(
         RecordingStatus(observed, wall_ms(), SystemZone()), str(directory.path), str(directory.journal)
     )
@@ -290,6 +290,8 @@ def _gaps(shown: Mapping[str, Any]) -> str:
 def _disk_rows(shown: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     size, free = shown["journal_bytes"], shown["free_bytes"]
     yield "journal", f"{'none yet' if size is None else _size(size)}, {harmless(shown['journal'])}"
+    if (archive := shown["archive"]) and archive["journals"]:
+        yield "archive", f"{counted(archive['journals'], 'journal')} set aside, {_size(archive['bytes'])}"
     if sealing := shown["sealing"]:
         rest = sealing["unsealed_bytes"]
         behind = ", which is much" if rest > _BEHIND_BYTES else ""

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from vdbevents.journal import files, locks
+from vdbevents.journal.archive import archived
 from vdbevents.journal.state import StateDirectory
 
 _MOST_LOOKS: Final = 3
@@ -36,6 +37,7 @@ class Observation(NamedTuple):
         journal_bytes: the size of the journal; None if there is none.
         free_bytes: what the disk has left for this user; None if it does not say.
         sealing: None if that was not asked for, or there is no place for a cache.
+        archive: the sizes of the journals that were set aside; None if that was not asked for.
     """
 
     listener: Process
@@ -47,10 +49,11 @@ class Observation(NamedTuple):
     journal_bytes: int | None
     free_bytes: int | None
     sealing: Sealing | None
+    archive: tuple[int, ...] | None = None
 
 
-def observe(directory: StateDirectory, *, with_sealing: bool) -> Observation:
-    """Read the state of a directory.
+def observe(directory: StateDirectory, *, with_history: bool) -> Observation:
+    """Read the state of a directory; `with_history` also that of its cache and its archive.
 
     Raises:
         InputError: a lock cannot be opened.
@@ -75,7 +78,8 @@ def observe(directory: StateDirectory, *, with_sealing: bool) -> Observation:
         served=served,
         journal_bytes=_size(directory),
         free_bytes=free_bytes(directory.path),
-        sealing=_sealing(directory) if with_sealing else None,
+        sealing=_sealing(directory) if with_history else None,
+        archive=_archive(directory) if with_history else None,
     )
 
 
@@ -111,3 +115,10 @@ def _sealing(directory: StateDirectory) -> Sealing | None:
 
     cache = seal_policy.present_cache(directory.journal)
     return None if cache is None else Sealing(cache.end, index.rest_of(directory.journal, cache))
+
+
+def _archive(directory: StateDirectory) -> tuple[int, ...] | None:
+    try:
+        return tuple(journal.path.stat().st_size for journal in archived(directory))
+    except OSError:
+        return None

@@ -285,6 +285,9 @@ def to_dict(status: RecordingStatus, directory: str, journal: str) -> dict[str, 
         "paused_until": live.get("paused_until") if status.is_paused else None,
         "journal": journal,
         "journal_bytes": observed.journal_bytes,
+        "archive": None
+        if observed.archive is None
+        else {"journals": len(observed.archive), "bytes": sum(observed.archive)},
         "version": listener.get("version"),
     }
 
