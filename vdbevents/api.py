@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from vdbevents.events.gaps import Gap
     from vdbevents.query.cache.index import Cache
     from vdbevents.query.search_result import SearchResult
+    from vdbevents.query.snapshot import Older
     from vdbevents.query.sql.sandbox import SqlRows
     from vdbevents.times import Window
 
@@ -27,11 +28,16 @@ Texts = str | Iterable[str]
 """One text or several."""
 
 
-def open(path: str | os.PathLike[str] | None = None) -> "OpenJournal":  # noqa: A001 - as `gzip.open`
+def open(  # noqa: A001 - as `gzip.open`
+    path: str | os.PathLike[str] | None = None, *, archived: bool = False
+) -> "OpenJournal":
     """Open the journal of a state directory, or a journal's file.
+
+    What was rotated out of a state directory's journal is read with it.
 
     Args:
         path: the directory or file; None for `VIDEODB_EVENTS_DIR`, else `$XDG_STATE_HOME/videodb`.
+        archived: whether to read also what `vdbevents listen --clear` has set aside.
 
     Raises:
         InputError: there is no journal.
@@ -40,7 +46,7 @@ def open(path: str | os.PathLike[str] | None = None) -> "OpenJournal":  # noqa: 
         raise InputError("the path is empty", "name a state directory or a file", error_id="path-missing")
     argument = None if path is None else Path(path)
     if argument is not None and argument.is_file():
-        return OpenJournal(argument)
+        return OpenJournal(argument, archived=archived)
     journal = locate_state(argument, os.environ, home_directory()).journal
     if not journal.is_file():
         raise InputError(
@@ -48,7 +54,7 @@ def open(path: str | os.PathLike[str] | None = None) -> "OpenJournal":  # noqa: 
             f"record one with: vdbevents listen {journal.parent}",
             error_id="journal-missing",
         )
-    return OpenJournal(journal)
+    return OpenJournal(journal, archived=archived)
 
 
 class OpenJournal:
@@ -58,16 +64,18 @@ class OpenJournal:
         journal: its file.
     """
 
-    def __init__(self, journal: Path, cache_root: Path | None = None) -> None:
+    def __init__(self, journal: Path, cache_root: Path | None = None, *, archived: bool = False) -> None:
         """Take a journal's file.
 
         Args:
             journal: the file, which is read by each query.
             cache_root: the folder of all caches; None for `$XDG_CACHE_HOME/vdbevents`. A present cache is
                 used; `vdbevents listen`, `query` and `cache build` write it.
+            archived: whether to read also what was cleared.
         """
         self.journal = journal
         self._cache_root = cache_root
+        self._archived = archived
 
     def query(
         self,
@@ -147,7 +155,7 @@ class OpenJournal:
             newest_first=newest_first,
             interim=interim,
         )
-        return QueryResult(search(self.journal, filters, self._cache()))
+        return QueryResult(search(self.journal, filters, self._cache(self.journal), older=self._older()))
 
     def sql(self, query: str) -> list[dict[str, Any]]:
         """Return the rows of one SELECT over the views that `vdbevents sql --describe` lists, as dicts.
@@ -160,13 +168,18 @@ class OpenJournal:
         """
         from vdbevents.query.sql.sandbox import SqlTables
 
-        with SqlTables(self.journal, self._cache()) as tables:
+        with SqlTables(self.journal, self._cache(self.journal), self._older()) as tables:
             return _dicts(tables.ask(query))
 
-    def _cache(self) -> "Cache | None":
+    def _older(self) -> "Older":
+        from vdbevents.query.snapshot import Older
+
+        return Older(self._cache, self._archived)
+
+    def _cache(self, journal: Path) -> "Cache | None":
         from vdbevents.query.cache.seal_policy import present_cache
 
-        return present_cache(self.journal, self._cache_root)
+        return present_cache(journal, self._cache_root)
 
 
 class QueryResult(Closeable):
@@ -176,7 +189,7 @@ class QueryResult(Closeable):
     `datetime`s in UTC.
 
     Attributes:
-        gaps: all gaps in the journal, whatever the query.
+        gaps: all gaps that touch the times that were asked for, and others.
         skipped: the number of lines that could not be read.
     """
 

@@ -84,11 +84,8 @@ def test_without_the_folder_nothing_is_set_aside(state):
     assert archive.archived(state) == []
 
 
-def test_a_packed_file_is_chosen_by_its_times_and_a_plain_one_always(aside):
-    packed, plain = (
-        archive.parse_name(put(aside, "rotated", NOON_MS, NOON_MS + 10, packed=packed))
-        for packed in (True, False)
-    )
+def test_a_file_is_chosen_by_its_times(aside):
+    journal = archive.parse_name(put(aside, "rotated", NOON_MS, NOON_MS + 10))
     for since, until, is_chosen in (
         (None, None, True),
         (NOON_MS + 10, None, True),
@@ -96,8 +93,7 @@ def test_a_packed_file_is_chosen_by_its_times_and_a_plain_one_always(aside):
         (None, NOON_MS + 1, True),
         (None, NOON_MS, False),
     ):
-        assert packed.may_hold(since, until) == is_chosen
-        assert plain.may_hold(since, until)
+        assert journal.may_hold(since, until) == is_chosen
 
 
 def test_the_folder_is_its_owners_alone(aside):

@@ -119,13 +119,12 @@ def test_a_damaged_frame_is_an_error(folder):
 
 
 def test_the_identity_is_that_of_the_content(folder):
-    one, same, other = (
-        pack(folder / f"{name}.jsonl.zst", content)
-        for name, content in (("1", b"a" * 5000), ("2", b"a" * 5000), ("3", b"a" * 4999 + b"b"))
-    )
+    identities = []
+    for name, content in (("1", b"a" * 5000), ("2", b"a" * 5000), ("3", b"a" * 4999 + b"b")):
+        with packed.PackedFile(pack(folder / f"{name}.jsonl.zst", content)) as file:
+            identities.append(file.identity)
 
-    assert packed.PackedFile(one).identity == packed.PackedFile(same).identity
-    assert packed.PackedFile(one).identity != packed.PackedFile(other).identity
+    assert identities[0] == identities[1] != identities[2]
 
 
 def test_a_journal_is_opened_packed_or_not(folder):
@@ -135,3 +134,18 @@ def test_a_journal_is_opened_packed_or_not(folder):
     for path in (plain, pack(folder / "f.jsonl.zst", b"{}\n")):
         with packed.open_content(path) as file:
             assert file.read() == b"{}\n"
+
+
+def test_what_another_program_packed_is_unpacked(folder):
+    path = folder / "other.jsonl.zst"
+    path.write_bytes(zstandard.compress(b"first\n") + zstandard.compress(b"second\n"))
+
+    with packed.open_content(path) as file:
+        assert file.read() == b"first\nsecond\n"
+        assert file.identity == path.stat().st_ino
+
+    whole = zstandard.ZstdCompressor(write_checksum=True).compress(some_bytes(1000))
+    for damaged, message in ((whole[:-10], "too early"), (whole[:-10] + b"0123456789", "damaged")):
+        path.write_bytes(damaged)
+        with pytest.raises(OSError, match=message):
+            packed.open_content(path)

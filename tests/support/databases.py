@@ -15,10 +15,10 @@ def shared_database():
     return database
 
 
-def search(journal, filters, cache=None):
+def search(journal, filters, cache=None, **options):
     """Search as `engine.search` does, in the shared database.
 
     A search with a condition has its own: only that is kept from all files but the journal's.
     """
     shared = shared_database() if filters.where is None else None
-    return engine.search(journal, filters, cache, shared=shared)
+    return engine.search(journal, filters, cache, shared=shared, **options)

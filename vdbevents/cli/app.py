@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Final
 
 import typer
+from typer.core import TyperCommand
 
 from vdbevents import __version__
 from vdbevents.cli.configuration import ConfiguredGroup, is_silent
@@ -32,7 +33,8 @@ COMMANDS: Final = (
 )
 """The commands and groups of commands, in the order of `--help`: each is a module of `vdbevents.cli`.
 
-The module `x` has a function `x`, and its `HELP`, or a group of commands `x_app`.
+The module `x` has a function `x`, and its `HELP`, or a group of commands `x_app`. It may have a `COMMAND`:
+the class that parses its command line.
 """
 
 
@@ -80,7 +82,10 @@ def _add_commands(names: Iterable[str]) -> None:
         if group := getattr(module, f"{name}_app", None):
             app.add_typer(group, name=name)
         else:
-            app.command(help=getattr(module, "HELP", None))(getattr(module, name))
+            command = app.command(
+                help=getattr(module, "HELP", None), cls=getattr(module, "COMMAND", TyperCommand)
+            )
+            command(getattr(module, name))
 
 
 def _is_completing() -> bool:

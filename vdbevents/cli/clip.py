@@ -14,7 +14,7 @@ import typer
 from vdbevents.cli.cloud_client import Attempts, Service, begin, find_streams, pick_stream, stream_by_id
 from vdbevents.cli.command import as_json, put, reports
 from vdbevents.cli.diagnostics import ExitCode, is_terminal
-from vdbevents.cli.options import SessionOptions, StreamOption
+from vdbevents.cli.options import ArchivedOption, SessionOptions, StreamOption
 from vdbevents.cli.tables import as_text, nothing, remark
 from vdbevents.errors import InputError, options_conflict
 from vdbevents.events import envelope, fields
@@ -53,6 +53,7 @@ class _ClipOptions(SessionOptions):
         str | None, typer.Option(metavar="ID", help="A session's id.", show_default="the one recorded then")
     ] = None
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")] = False
+    archived: ArchivedOption = False
 
 
 class _Clip(NamedTuple):
@@ -143,12 +144,12 @@ class _RecordedSession(NamedTuple):
         return f"{self.session_id}, from {_local(self.began_ms)}{until}"
 
 
-def _recordings(state: "StateDirectory") -> list[_RecordedSession]:
+def _recordings(state: "StateDirectory", *, archived: bool) -> list[_RecordedSession]:
     """Return the sessions captured into a state directory, oldest first, without overlaps."""
     from vdbevents.journal.files import read_object
 
     sessions: dict[str, _RecordedSession] = {}
-    for event in _capture_events(state.journal):
+    for event in _capture_events(state.journal, archived=archived):
         data = event.get("data")
         data = data if isinstance(data, Mapping) else {}
         session_id, at_ms = as_text(data.get("capture_session_id")), fields.unix_ms(event.get("unix_ts"))
@@ -165,9 +166,10 @@ def _recordings(state: "StateDirectory") -> list[_RecordedSession]:
     return _without_overlaps(sorted(sessions.values(), key=lambda session: session.began_ms))
 
 
-def _capture_events(journal: Path) -> list[dict[str, Any]]:
+def _capture_events(journal: Path, *, archived: bool) -> list[dict[str, Any]]:
     from vdbevents.query import engine, filters as query_filters
     from vdbevents.query.cache.seal_policy import present_cache
+    from vdbevents.query.snapshot import Older
 
     if not journal.is_file():
         return []
@@ -175,7 +177,8 @@ def _capture_events(journal: Path) -> list[dict[str, Any]]:
     filters = query_filters.Filters(
         grep=("capture.",), ignore_case=False, channels=(fields.OWN_CHANNEL,), interim=True
     )
-    with engine.search(journal, filters, present_cache(journal)) as answer:
+    older = Older(present_cache, archived)
+    with engine.search(journal, filters, present_cache(journal), older=older) as answer:
         return [envelope.parse_line(line.encode()) or {} for batch in answer.lines() for line in batch]
 
 
@@ -225,7 +228,7 @@ class _Chooser:
         self,
         service: Service,
         state: "StateDirectory",
-        options: SessionOptions,
+        options: _ClipOptions,
         stream: str | None,
         *,
         video: bool,
@@ -239,7 +242,7 @@ class _Chooser:
 
     @cached_property
     def _recordings(self) -> list[_RecordedSession]:
-        return _recordings(self._state)
+        return _recordings(self._state, archived=self._options.archived)
 
     def choose(self, start_ms: float, end_ms: float, stream_id: str = "") -> Stream | None:
         """Return the stream to show; None if nothing was recorded.

@@ -1,21 +1,27 @@
 """`vdbevents gaps`, and the remark of `query` on gaps: times in which nothing was received."""
 
+import contextlib
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from io import FileIO
 from pathlib import Path
 from typing import Annotated, Any, Final, NamedTuple
 
 import typer
 
+from vdbevents.cli import journals as cli_journals
 from vdbevents.cli.command import as_json, put, reports
 from vdbevents.cli.diagnostics import ExitCode
 from vdbevents.cli.localtime import SystemZone
-from vdbevents.cli.options import JournalOptions
+from vdbevents.cli.options import ArchivedOption, JournalOptions
 from vdbevents.cli.tables import nothing, remark, table, terminal_width
 from vdbevents.events.envelope import parse_line
 from vdbevents.events.gaps import EVENT, Gap, Missing, latest_gaps, with_ongoing
+from vdbevents.journal.archive import ArchivedJournal
 from vdbevents.journal.files import wall_ms
+from vdbevents.journal.history import open_archived, open_with_older
+from vdbevents.journal.packed import PackedFile
 from vdbevents.query.byte_ranges import unreadable_journal
 from vdbevents.terminal import cells, cut, harmless
 from vdbevents.times import format_duration
@@ -62,6 +68,7 @@ def gaps(
     json_array: Annotated[
         bool, typer.Option("--json", help="One JSON array of objects, with times in UTC.")
     ] = False,
+    archived: ArchivedOption = False,
     options: JournalOptions,
 ) -> ExitCode:
     from vdbevents.health.outages import ongoing_gap
@@ -69,7 +76,7 @@ def gaps(
 
     window = parse_window(last=last, since=since, until=until, now=datetime.now(UTC), zone=SystemZone())
     path = options.find_journal()
-    journal_gaps = read_gaps(path)
+    journal_gaps = read_gaps(path, window.since_ms, cleared=archived)
     if journal_gaps.unreadable:
         lines = "line about a gap is" if journal_gaps.unreadable == 1 else "lines about gaps are"
         remark(f"{journal_gaps.unreadable} {lines} unreadable and left out, in {path}")
@@ -84,7 +91,7 @@ def gaps(
         return ExitCode.DONE
     kind = "open or incomplete gaps" if only_open else "gaps"
     when = "" if window == Window() else " in that time"
-    return nothing(f"no {kind}{when} in {path}")
+    return nothing(f"no {kind}{when} in {path}", cli_journals.archived_hint([path], archived=archived))
 
 
 class JournalGaps(NamedTuple):
@@ -94,8 +101,13 @@ class JournalGaps(NamedTuple):
     unreadable: int
 
 
-def read_gaps(journal: Path) -> JournalGaps:
-    """Read the gaps of a journal, block by block.
+def read_gaps(journal: Path, since_ms: int | None = None, *, cleared: bool = False) -> JournalGaps:
+    """Read the gaps of a journal, and of what was rotated out of it, block by block.
+
+    Args:
+        journal: its file.
+        since_ms: gaps that ended before this time, in Unix ms, may be left out.
+        cleared: whether to read also what was cleared.
 
     Raises:
         InputError: the journal cannot be read.
@@ -103,7 +115,7 @@ def read_gaps(journal: Path) -> JournalGaps:
     events: list[Mapping[str, Any]] = []
     unreadable = 0
     try:
-        for line in _lines_about_gaps(journal):
+        for line in _all_lines_about_gaps(journal, since_ms, cleared=cleared):
             event = parse_line(line)
             if event is None:
                 unreadable += 1
@@ -114,21 +126,43 @@ def read_gaps(journal: Path) -> JournalGaps:
     return JournalGaps(sorted(latest_gaps(events), key=lambda gap: gap.since_ms), unreadable)
 
 
-def _lines_about_gaps(journal: Path) -> Iterator[bytes]:
+def _all_lines_about_gaps(journal: Path, since_ms: int | None, *, cleared: bool) -> Iterator[bytes]:
+    file, older = open_with_older(journal, cleared=cleared)
+    with file:
+        for one in older:
+            # A line about a gap is written after the gap.
+            if since_ms is None or one.to_ms >= since_ms:
+                yield from _older_lines_about_gaps(one)
+        yield from _lines_about_gaps(file)
+
+
+def _older_lines_about_gaps(one: ArchivedJournal) -> Iterator[bytes]:
+    from vdbevents.query.cache.index import rest_of
+    from vdbevents.query.cache.seal_policy import present_cache
+
+    cache = present_cache(one.path)
+    if cache is not None and not rest_of(one.path, cache):
+        yield from (line.encode() for line in cache.gap_lines)
+        return
+    # It may have been pruned since it was listed.
+    with contextlib.suppress(FileNotFoundError), open_archived(one) as file:
+        yield from _lines_about_gaps(file)
+
+
+def _lines_about_gaps(file: FileIO | PackedFile) -> Iterator[bytes]:
     rest = b""
     within_long_line = False
-    with journal.open("rb", buffering=0) as file:
-        while block := file.read(_BLOCK):
-            if within_long_line:
-                _, newline, block = block.partition(b"\n")
-                within_long_line = not newline
-            content = rest + block
-            end = content.rfind(b"\n") + 1
-            yield from _lines_within(content, end)
-            rest = content[end:]
-            if len(rest) > _LONGEST_LINE:
-                # No line about a gap is that long: skip the rest of it, so that memory stays bounded.
-                rest, within_long_line = b"", True
+    while block := file.read(_BLOCK):
+        if within_long_line:
+            _, newline, block = block.partition(b"\n")
+            within_long_line = not newline
+        content = rest + block
+        end = content.rfind(b"\n") + 1
+        yield from _lines_within(content, end)
+        rest = content[end:]
+        if len(rest) > _LONGEST_LINE:
+            # No line about a gap is that long: skip the rest of it, so that memory stays bounded.
+            rest, within_long_line = b"", True
     # The last line may be whole but for its line end.
     yield from _lines_within(rest, len(rest))
 

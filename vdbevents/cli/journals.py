@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from vdbevents.cli.options import EnvironmentOptions
 from vdbevents.cli.query_options import SourceOptions
 from vdbevents.errors import InputError, options_conflict
+from vdbevents.journal.history import older_journals
 from vdbevents.query import decompress, hostnames, scratch
 from vdbevents.query.byte_ranges import unreadable_journal
 
@@ -97,6 +98,23 @@ def to_follow(named: SourceOptions) -> Path | None:
                 error_id="follow-source-invalid",
             )
     return argument
+
+
+def archived_hint(journals: Sequence[Path], *, archived: bool) -> str:
+    """Return what to try if nothing was found: to search what was cleared, if there is any.
+
+    Args:
+        journals: those that were searched.
+        archived: whether what was cleared was searched, too.
+    """
+    cleared = 0
+    for journal in () if archived else journals:
+        with contextlib.suppress(OSError):
+            cleared += sum(older.is_cleared for older in older_journals(journal, cleared=True))
+    if not cleared:
+        return ""
+    journal_was = "1 journal was" if cleared == 1 else f"{cleared:,} journals were"
+    return f"{journal_was} cleared: search what they had, too, with --archived"
 
 
 @contextlib.contextmanager

@@ -9,10 +9,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from vdbevents.cli.clearing import (
+    ClearableCommand,
+    ClearMode,
+    ClearOption,
+    YesOption,
+    confirms_deletion,
+    reporter,
+)
 from vdbevents.cli.command import LONGEST_CALL_SECONDS, reports, require_finite, silence_stdout
 from vdbevents.cli.diagnostics import Diagnostics, ExitCode
 from vdbevents.cli.options import MessageOptions, RecorderOptions
 from vdbevents.cli.recording_rules import recording_rules
+from vdbevents.cli.tables import nothing
 from vdbevents.journal.locks import terminal_of
 
 if TYPE_CHECKING:
@@ -29,11 +38,13 @@ id while the connection is open. A lost connection is retried, without limit unl
 
 \b
 Examples:
-  vdbevents listen --clear &                          start a new recording
+  vdbevents listen --clear &                          start a new recording; what there is, is set aside
   vdbevents listen --daemon                           return once it is connected
   cat ~/.local/state/videodb/videodb_ws_id            the id for create_capture_session and the pipelines
   kill "$(cat ~/.local/state/videodb/videodb_ws_pid)" stop it, like: vdbevents stop
 """
+
+COMMAND = ClearableCommand
 
 # Passed on to a listener in the background, if they are set.
 _NUMBERS = ("connect_timeout", "ping_interval", "hold", "sync_every", "stale_after", "max_retries")
@@ -43,7 +54,8 @@ _NUMBERS = ("connect_timeout", "ping_interval", "hold", "sync_every", "stale_aft
 def listen(
     context: typer.Context,
     *,
-    clear: Annotated[bool, typer.Option("--clear", help="Empty the journal first.")] = False,
+    clear: ClearOption = None,
+    yes: YesOption = False,
     daemon: Annotated[
         bool, typer.Option("--daemon", help="Run in the background; return once connected or failed.")
     ] = False,
@@ -106,6 +118,8 @@ def listen(
     state = options.state
     credentials = options.credentials
     state.create()
+    if clear is ClearMode.DELETE and not confirms_deletion(state, is_confirmed=yes):
+        return nothing("nothing was deleted, and nothing is recorded", "leave out --clear=delete to record")
     if daemon:
         from vdbevents.cli.background import start_detached
 
@@ -124,19 +138,25 @@ def listen(
     )
     rules = recording_rules(context, state)
     recovery = _recovery(state, credentials, stale_after, ping_interval, rules) if recover else None
+    observer = messages.diagnostics(_ListenObserver)
     recording = ListenerOptions(
         state,
         credentials,
         settings,
-        clear,
-        int(hold * (1 << 20)),
-        sync_every,
-        recovery,
-        lambda: {"stale_after": stale_after, "recovers": recover, "seals": seal, "terminal": terminal_of(2)},
+        clear=clear.value if clear else None,
+        on_cleared=reporter(clear, state, observer),
+        hold_bytes=int(hold * (1 << 20)),
+        sync_seconds=sync_every,
+        recovery=recovery,
+        report_settings=lambda: {
+            "stale_after": stale_after,
+            "recovers": recover,
+            "seals": seal,
+            "terminal": terminal_of(2),
+        },
         manager=manager,
         rules=rules,
     )
-    observer = messages.diagnostics(_ListenObserver)
     observer.say(f"recording from {cloud.shown_address(credentials.base_url)} into {state.path}")
     try:
         with (
@@ -188,7 +208,7 @@ def _listener_arguments(options: Mapping[str, Any]) -> list[str]:
         "--recover" if options["recover"] else "--no-recover",
         "--seal" if options["seal"] else "--no-seal",
         *(["--unattended"] if options["unattended"] else []),
-        *(["--clear"] if options["clear"] else []),
+        *([f"--clear={options['clear'].value}", "--yes"] if options["clear"] else []),
         f"--log-format={options['messages'].log_format}",
         *options["options"].as_arguments(),
     ]

@@ -52,6 +52,9 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 StreamOption = Annotated[
     str | None, typer.Option(metavar="ID|NAME|SOURCE", help="Such as rts-1, mic:default, or screen.")
 ]
+ArchivedOption = Annotated[
+    bool, typer.Option("--archived", help="Also read what listen --clear has set aside.")
+]
 TimeoutOption = Annotated[
     float,
     typer.Option(min=0.1, metavar="SECONDS", help="Overall timeout; transient errors are retried within it."),

@@ -75,7 +75,7 @@ def query(
 
     from vdbevents.query.output.rows import parse_fields
 
-    _refuse_conflicts(filtering, printing)
+    _refuse_conflicts(named, filtering, printing)
     zone, now = filtering.zone(), datetime.now(UTC)
     filters = filtering.parse(now, zone)
     fields = None
@@ -104,7 +104,7 @@ def query(
         return seal_policy.cache_for(path, filters.window, now, display) if printing.cache else None
 
     sources = cli_journals.named_by(named, options, hint=hint)
-    return _search(sources, filters, style, cache_of, gaps_command)
+    return _search(sources, filters, style, cache_of, gaps_command, archived=named.archived)
 
 
 class _Style(NamedTuple):
@@ -115,7 +115,7 @@ class _Style(NamedTuple):
     zone: "tzinfo"
 
 
-def _refuse_conflicts(filtering: FilterOptions, printing: ResultOptions) -> None:
+def _refuse_conflicts(named: SourceOptions, filtering: FilterOptions, printing: ResultOptions) -> None:
     around = filtering.around is not None
     for option, other, are_given in (
         ("--fixed-strings", "--extended-regexp", filtering.fixed and filtering.extended),
@@ -133,6 +133,7 @@ def _refuse_conflicts(filtering: FilterOptions, printing: ResultOptions) -> None
             reverse=filtering.reverse,
             count=printing.count,
             unique=printing.unique,
+            archived=named.archived,
             output=printing.output.value,
         )
 
@@ -160,6 +161,8 @@ def _search(
     style: _Style,
     cache_of: "Callable[[Path], Cache | None]",
     gaps_command: Callable[[Path], str],
+    *,
+    archived: bool,
 ) -> ExitCode:
     from vdbevents.query import collapse, duck, merge
 
@@ -167,7 +170,7 @@ def _search(
     with (
         duck.interruptible(),
         cli_journals.opened(sources) as journals,
-        merge.search(journals, filters, cache_of) as answer,
+        merge.search(journals, filters, cache_of, cleared=archived) as answer,
     ):
         runs = collapse.find(answer, newest_first=filters.newest_first) if unique else None
         shown = lines = answer.count - (runs.merged if runs else 0)
@@ -180,6 +183,8 @@ def _search(
             _remark_on_left_out(lines - shown, style.options.output, "line" if unique else "event")
         if style.options.output is OutputFormat.SRT and not style.options.count:
             _remark_on_long_subtitles(answer.span)
+    if not lines and (hint := cli_journals.archived_hint([one.path for one in journals], archived=archived)):
+        remark("no match", hint)
     return ExitCode.DONE if shown else ExitCode.NO_MATCH
 
 

@@ -9,7 +9,7 @@ import typer
 
 from vdbevents.cli.command import require_finite
 from vdbevents.cli.diagnostics import Color
-from vdbevents.cli.options import ColorOption, OptionGroup
+from vdbevents.cli.options import ArchivedOption, ColorOption, OptionGroup
 from vdbevents.errors import InputError
 
 if TYPE_CHECKING:
@@ -68,6 +68,8 @@ class SourceOptions(OptionGroup):
             help="Read this journal: also .gz, .zst, 'logs/*.jsonl.gz', - for stdin; repeatable.",
         ),
     ] = None
+
+    archived: ArchivedOption = False
 
     @property
     def by_options(self) -> bool:

@@ -11,7 +11,8 @@ import typer
 
 from vdbevents.cli.command import put, reported, reports
 from vdbevents.cli.diagnostics import Diagnostics, ExitCode, exit_code_of
-from vdbevents.cli.options import JournalOptions
+from vdbevents.cli.journals import archived_hint
+from vdbevents.cli.options import ArchivedOption, JournalOptions
 from vdbevents.cli.query_follow import remark_on_unreadable
 from vdbevents.cli.tables import remark, terminal_width
 from vdbevents.errors import InputError, VdbeventsError, options_conflict
@@ -67,6 +68,7 @@ def sql(
         typer.Option("-o", "--output", help="text: a table; json: an array of objects; jsonl: one a line."),
     ] = SqlOutput.TEXT,
     cache: Annotated[bool, typer.Option(help="Use the query cache, if there is one.")] = True,
+    archived: ArchivedOption = False,
     options: JournalOptions,
 ) -> ExitCode:
     from vdbevents.query import scratch
@@ -87,19 +89,26 @@ def sql(
     path = options.find_journal()
 
     def answer(hold: "Hold") -> int:
-        return reported(partial(_answer, text, path, output, hold, cache=cache), Diagnostics())
+        return reported(
+            partial(_answer, text, path, output, hold, cache=cache, archived=archived), Diagnostics()
+        )
 
     with ended_in_order(), scratch.folder("sql") as folder:
         return ExitCode(guarded(folder, answer, _end))
 
 
-def _answer(text: str, path: Path, output: SqlOutput, hold: "Hold", *, cache: bool) -> ExitCode:
+def _answer(
+    text: str, path: Path, output: SqlOutput, hold: "Hold", *, cache: bool, archived: bool
+) -> ExitCode:
     from vdbevents.query import duck
     from vdbevents.query.cache.seal_policy import present_cache
+    from vdbevents.query.snapshot import Older
     from vdbevents.query.sql import table
     from vdbevents.query.sql.sandbox import SqlTables
 
-    with duck.interruptible(), SqlTables(path, present_cache(path) if cache else None) as tables:
+    cache_of = present_cache if cache else (lambda _: None)
+    older = Older(cache_of, archived)
+    with duck.interruptible(), SqlTables(path, cache_of(path), older) as tables:
         hold(tables.limits)
         if not tables.journal_bytes:
             remark(f"the journal {path} is empty: nothing has been recorded yet")
@@ -107,6 +116,8 @@ def _answer(text: str, path: Path, output: SqlOutput, hold: "Hold", *, cache: bo
             remark_on_unreadable(tables.skipped, path)
         count = table.write(tables.ask(text), output.value, sys.stdout.buffer, terminal_width())
         sys.stdout.flush()
+    if not count and (hint := archived_hint([path], archived=archived)):
+        remark("no rows", hint)
     return ExitCode.DONE if count else ExitCode.NO_MATCH
 
 

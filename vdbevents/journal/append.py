@@ -2,10 +2,13 @@
 
 import contextlib
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from io import FileIO
 
 from vdbevents.events.duplicate_check import DuplicateCheck
-from vdbevents.journal.files import remove_file, write_whole
+from vdbevents.journal import aside, history
+from vdbevents.journal.archive import ArchivedJournal
+from vdbevents.journal.files import read_at, write_whole
 from vdbevents.journal.locked_file import LockedFile
 from vdbevents.journal.reader import lines_backward
 from vdbevents.journal.state import StateDirectory
@@ -22,6 +25,7 @@ class Journal:
 
     Attributes:
         size: the journal's size in bytes after our last `append`.
+        head: the journal's first bytes then, which distinguish it from others.
         unsynced: whether lines were appended since the last `sync`.
     """
 
@@ -45,6 +49,7 @@ class Journal:
         self._file = LockedFile(directory.journal, directory.journal_lock)
         self.unsynced = False
         self.size = 0
+        self.head = b""
 
     def append(self, lines: Sequence[bytes], checks: Mapping[bytes, DuplicateCheck] | None = None) -> int:
         """Append all lines, or none of them; repair a torn last line first.
@@ -63,12 +68,14 @@ class Journal:
         with self._file.locked() as descriptor:
             size = os.lseek(descriptor, 0, os.SEEK_END)
             torn, prefix = repair_end(descriptor, size, self._directory.torn, self._clock_ms)
-            new = [
-                line for line in lines if line not in checks or not _is_journaled(descriptor, checks[line])
-            ] if checks else lines  # fmt: skip
+            new = lines
+            if checks:
+                journal = FileIO(descriptor, "rb", closefd=False)
+                new = [line for line in lines if line not in checks or not self._has(journal, checks[line])]
             content = prefix + b"".join(new)
             self._write(descriptor, content, size - torn)
             self.size = size - torn + len(content)
+            self.head = read_at(descriptor, 0, history.HEAD_BYTES)
         if torn:
             self._on_repair(torn)
         return len(lines) - len(new)
@@ -77,13 +84,39 @@ class Journal:
         """Repair a torn last line, as each `append` does."""
         self.append(())
 
-    def clear(self) -> None:
-        """Empty the journal in place, so that programs that follow the file go on."""
-        with self._file.locked() as descriptor:
-            os.ftruncate(descriptor, 0)
-            self.size = 0
-            remove_file(self._directory.torn)
-            os.fsync(descriptor)
+    def clear(self) -> aside.Contents:
+        """Set the journal aside, and empty it in place, so that programs that follow the file go on.
+
+        Raises:
+            OSError: nothing is lost.
+        """
+        cleared = aside.clear(self._file, self._directory, self._clock_ms)
+        self.repair()
+        return cleared
+
+    def delete(self) -> aside.Contents:
+        """Delete all lines, those that were rotated, and the torn ones.
+
+        Raises:
+            OSError: not all of it could be removed.
+        """
+        deleted = aside.delete(self._file, self._directory)
+        self.repair()
+        return deleted
+
+    def rotate(self, before_ms: int | None) -> ArchivedJournal | None:
+        """Move the lines received before a time into the archive; without a time, all.
+
+        Returns:
+            The new file; None if there was nothing to move, or not at this moment.
+
+        Raises:
+            OSError: the journal has all that it had.
+        """
+        self.sync()
+        rotated = aside.rotate(self._file, self._directory, before_ms, self._clock_ms)
+        self.repair()
+        return rotated
 
     def sync(self) -> None:
         """Sync to disk what was appended.
@@ -111,7 +144,16 @@ class Journal:
             raise
         self.unsynced = True
 
+    def _has(self, journal: FileIO, check: DuplicateCheck) -> bool:
+        return any(check.matches(line + b"\n") for line in self._recent_lines(journal, check.needle))
 
-def _is_journaled(descriptor: int, check: DuplicateCheck) -> bool:
-    recent = lines_backward(descriptor, [check.needle], _LOOK_BACK_BYTES)
-    return any(check.matches(line + b"\n") for line in recent)
+    def _recent_lines(self, journal: FileIO, needle: bytes) -> Iterator[bytes]:
+        """Yield the lines of the last 16 MiB that contain a needle; some may have been rotated since."""
+        yield from lines_backward(journal, [needle], _LOOK_BACK_BYTES)
+        left = _LOOK_BACK_BYTES - journal.seek(0, os.SEEK_END)
+        for older in reversed(history.older_journals(self._directory.journal) if left > 0 else ()):
+            with contextlib.suppress(FileNotFoundError), history.open_archived(older) as rotated:
+                yield from lines_backward(rotated, [needle], left)
+                left -= rotated.seek(0, os.SEEK_END)
+            if left <= 0:
+                return

@@ -31,7 +31,7 @@ class ArchivedJournal:
     Attributes:
         path: its file.
         kind: how it was set aside.
-        from_ms, to_ms: when the first and the last of its events were received, in Unix ms.
+        from_ms, to_ms: the earliest and the latest time at which one of its events was received, in Unix ms.
         number: 1, unless the name was taken; a larger one was set aside later.
     """
 
@@ -52,13 +52,7 @@ class ArchivedJournal:
         return self.path.name.endswith(PACKED)
 
     def may_hold(self, since_ms: int | None, until_ms: int | None) -> bool:
-        """Return whether it may hold an event received at `since_ms` or later, and before `until_ms`.
-
-        The name of a file that is not packed yet has only the times of its first and last line, which need
-        not be the earliest and the latest one.
-        """
-        if not self.is_packed:
-            return True
+        """Return whether it may hold an event received at `since_ms` or later, and before `until_ms`."""
         return (since_ms is None or self.to_ms >= since_ms) and (until_ms is None or self.from_ms < until_ms)
 
 
@@ -97,14 +91,19 @@ def parse_name(path: Path) -> ArchivedJournal | None:
     )
 
 
+def is_archived(path: Path) -> bool:
+    """Return whether a file is a journal that was set aside, by its name and its folder."""
+    return path.parent.name == StateDirectory(path).archive.name and parse_name(path) is not None
+
+
 def free_path(directory: StateDirectory, kind: Kind, from_ms: int, to_ms: int, *, packed: bool) -> Path:
     """Return the path for a journal to set aside, with a number if the name is taken, packed or not.
 
     Args:
         directory: the state directory.
         kind: how it is set aside.
-        from_ms: when the first of its events was received, in Unix ms.
-        to_ms: when the last one was.
+        from_ms: the earliest time at which one of its events was received, in Unix ms.
+        to_ms: the latest one.
         packed: whether it is compressed.
     """
     stem = f"{kind}-{_stamp(from_ms)}-{_stamp(to_ms)}"

@@ -9,7 +9,9 @@ import hashlib
 import io
 import os
 import struct
+import tempfile
 from bisect import bisect_right
+from collections.abc import Iterator
 from io import FileIO, RawIOBase
 from itertools import accumulate
 from pathlib import Path
@@ -174,14 +176,57 @@ class PackedFile(RawIOBase):
         return _read(self._file, self._packed_ends[number] - start)
 
 
+class UnpackedFile(FileIO):
+    """A temporary file with the content of a journal that was packed in another format.
+
+    Attributes:
+        identity: a number that differs for another packed file.
+    """
+
+    identity: int
+
+
 def open_content(path: Path) -> FileIO | PackedFile:
     """Open a journal to read its content, whether it is packed or not.
 
     Raises:
-        NotSeekableError: it is packed, but not in the seekable format.
-        OSError: it cannot be read.
+        OSError: it cannot be read, or there is no room to unpack it.
     """
-    return PackedFile(path) if path.suffix == ".zst" else FileIO(path, "rb")
+    if path.suffix != ".zst":
+        return FileIO(path, "rb")
+    try:
+        return PackedFile(path)
+    except NotSeekableError:
+        return _unpacked(path)
+
+
+def _unpacked(path: Path) -> UnpackedFile:
+    import zstandard
+
+    with tempfile.TemporaryFile() as target, FileIO(path, "rb") as packed:
+        try:
+            target.writelines(_frames(packed))
+        except zstandard.ZstdError as error:
+            raise OSError(errno.EIO, f"it is damaged ({error})", str(path)) from None
+        target.flush()
+        file = UnpackedFile(os.dup(target.fileno()), "rb")
+        file.seek(0)
+        file.identity = os.fstat(packed.fileno()).st_ino % (1 << 63)
+        return file
+
+
+def _frames(packed: FileIO) -> Iterator[bytes]:
+    import zstandard
+
+    frame, rest = None, b""
+    while data := rest or packed.read(FRAME_BYTES):
+        frame = frame or zstandard.ZstdDecompressor().decompressobj()
+        yield frame.decompress(data)
+        rest = b""
+        if frame.eof:
+            rest, frame = frame.unused_data, None
+    if frame is not None:
+        raise OSError(errno.EIO, "it ends too early", str(packed.name))
 
 
 def _read_table(file: FileIO) -> tuple[list[int], list[int], bytes]:

@@ -3,30 +3,66 @@
 import contextlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from io import FileIO
 from pathlib import Path
 from typing import NamedTuple
 
 from vdbevents.events import envelope, fields
+from vdbevents.journal import history
+from vdbevents.journal.archive import ArchivedJournal
 from vdbevents.journal.files import last_line_start, read_at, same_file
+from vdbevents.journal.packed import PackedFile
 
 _BACKWARD_BLOCK = 1 << 20
 _FOLLOWED_BLOCK = 1 << 20
 _LONGEST_MARK = 1 << 16
 
 
+class JournalPlace(NamedTuple):
+    """A place in a journal, which is found again after a rotation.
+
+    Attributes:
+        offset: in bytes.
+        head: the journal's first bytes; empty if it has none.
+    """
+
+    offset: int
+    head: bytes
+
+
+def end_of(path: Path, *, whole_lines: bool = False) -> JournalPlace:
+    """Return the end of a journal, or that of its last whole line; a missing journal has none.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    try:
+        with FileIO(path, "rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            offset = last_line_start(file.fileno(), size) if whole_lines else size
+            return JournalPlace(offset, history.head_of(file))
+    except FileNotFoundError:
+        return JournalPlace(0, b"")
+
+
 def follow(
-    path: Path, *, from_end: bool, wait: Callable[[], bool], start: int | None = None
+    path: Path, *, from_end: bool, wait: Callable[[], bool], start: int | JournalPlace | None = None
 ) -> Iterator[bytes]:
     """Yield the lines of a journal as they are written, each whole and with its newline.
 
+    <<<<<<< HEAD
     After the journal is cleared or replaced, go on from the new beginning; after it was rewritten
     (`journal.rewrite`), where the lines read so far end in the new file.
+    =======
+    After the journal is cleared or replaced, go on from the new beginning. What was rotated meanwhile is read
+    first.
+    >>>>>>> 459f557 (wip)
 
     Args:
         path: the journal; it need not exist yet.
         from_end: whether to skip the lines that it has already.
         wait: called when there are no more lines yet; it should pause, and return False to end.
-        start: the byte to begin at, instead of the beginning or end.
+        start: the byte or the place to begin at, instead of the beginning or end.
     """
     for lines in follow_batches(path, from_end=from_end, wait=wait, start=start):
         yield from lines
@@ -37,7 +73,7 @@ def follow_batches(
     *,
     from_end: bool,
     wait: Callable[[], bool],
-    start: int | None = None,
+    start: int | JournalPlace | None = None,
     tail: "Tail | None" = None,
 ) -> Iterator[list[bytes]]:
     """Yield lines as `follow` does, in batches of about a MiB at most.
@@ -46,6 +82,7 @@ def follow_batches(
     """
     seen = None
     earlier: int | None = None
+    last = start if isinstance(start, JournalPlace) else JournalPlace(0, b"")
     try:
         while True:
             # Before reading, so that lines written meanwhile count as a change.
@@ -53,25 +90,100 @@ def follow_batches(
             if state is None or state != seen:
                 seen = state
                 if tail is None:
-                    with contextlib.suppress(FileNotFoundError):
-                        tail = Tail(path, None if from_end else start or 0, earlier)
+                    offset = start.offset if isinstance(start, JournalPlace) else start
+                    tail, rotated = _opened(path, last, None if from_end else offset or 0, earlier)
+                    for older, place in rotated:
+                        yield from _lines_from(older, place)
                 # A file that appears later is new from its first line.
                 from_end, start = False, None
                 if tail is not None:
-                    while lines := tail.read():
-                        yield lines
+                    yield from _coming(tail)
                     if not tail.is_of(path):
                         # Nothing comes after this, but something may have come before the file was replaced.
-                        while lines := tail.read():
-                            yield lines
-                        earlier = tail.inode
+                        yield from _coming(tail)
+                        last, earlier = JournalPlace(tail.offset, tail.head), tail.inode
                         tail.close()
                         tail = seen = None
+                        continue
             if not wait():
                 return
     finally:
         if tail is not None:
             tail.close()
+
+
+def _coming(tail: "Tail") -> Iterator[list[bytes]]:
+    while lines := tail.read():
+        yield lines
+
+
+def _opened(
+    path: Path, last: JournalPlace, start: int | None, earlier: int | None
+) -> "tuple[Tail | None, list[tuple[ArchivedJournal, int]]]":
+    """Open a journal, and return the rotated journals since `last`, each with the offset to read from."""
+    while True:
+        try:
+            tail = Tail(path, start, earlier)
+        except FileNotFoundError:
+            return None, []
+        try:
+            if tail.is_rewritten or not last.head or tail.head.startswith(last.head):
+                return tail, []
+            since, rest = _rotated_since(path, last) or ([], 0)
+            if tail.is_of(path):
+                # A rotation may leave the last lines of the old file at the beginning of the new one.
+                tail.offset = rest
+                return tail, [(one, offset) for one, offset, _ in since]
+        except FileNotFoundError:
+            pass  # it was packed or removed meanwhile
+        except BaseException:
+            tail.close()
+            raise
+        tail.close()
+
+
+def _rotated_since(
+    path: Path, last: JournalPlace
+) -> tuple[list[tuple[ArchivedJournal, int, int]], int] | None:
+    """Return the rotated journals since a place, each with an offset and its size; and the journal's offset.
+
+    None if the place is in none of them.
+    """
+    since, rest = [], last.offset
+    older = history.older_since(path, last.head)
+    for one in older:
+        with history.open_archived(one) as file:
+            size = file.seek(0, os.SEEK_END)
+        if rest < size:
+            since.append((one, rest, size))
+        rest = max(0, rest - size)
+    return (since, rest) if older else None
+
+
+def size_since(path: Path, place: JournalPlace) -> int | None:
+    """Return how many bytes were written since a place; None if its journal is not there any more.
+
+    Raises:
+        OSError: a file cannot be read.
+    """
+    try:
+        with FileIO(path, "rb") as file:
+            size, head = file.seek(0, os.SEEK_END), history.head_of(file)
+    except FileNotFoundError:
+        return None
+    if head.startswith(place.head):
+        return size - place.offset if place.offset <= size else None
+    found = _rotated_since(path, place)
+    if found is None:
+        return None
+    since, offset = found
+    return max(0, size - offset) + sum(whole - start for _, start, whole in since)
+
+
+def _lines_from(older: ArchivedJournal, offset: int) -> Iterator[list[bytes]]:
+    # It may have been pruned since it was listed.
+    with contextlib.suppress(FileNotFoundError), history.open_archived(older) as file:
+        yield from history.line_batches(file, offset)
 
 
 def _state_of(path: Path) -> tuple[int, ...] | None:
@@ -92,9 +204,10 @@ class Tail:
     Attributes:
         offset: the byte up to which it was read.
         inode: the file's number in its file system.
+        is_rewritten: whether it is the `earlier` file, rewritten.
     """
 
-    MARK_BYTES = 64
+    MARK_BYTES = history.HEAD_BYTES
 
     def __init__(self, path: Path, offset: int | None, earlier: int | None = None) -> None:
         """Open it; without an offset, after its last whole line.
@@ -113,6 +226,7 @@ class Tail:
         self.inode = os.fstat(self._file.fileno()).st_ino
         size = self._file.seek(0, os.SEEK_END)
         rewritten = None if earlier is None else rewritten_from(self._file.fileno(), earlier)
+        self.is_rewritten = rewritten is not None
         offset = offset if rewritten is None else rewritten.place
         self.offset = last_line_start(self._file.fileno(), size) if offset is None else offset
         self._mark_at, self._mark = 0, b""
@@ -139,6 +253,11 @@ class Tail:
         """Return whether the file was cleared, even if it has grown to the same size since."""
         return self._bytes(self._mark_at, len(self._mark)) != self._mark
 
+    @property
+    def head(self) -> bytes:
+        """The file's first bytes."""
+        return self._bytes(0, self.MARK_BYTES)
+
     def is_of(self, path: Path) -> bool:
         """Return whether the file is still the one at `path`."""
         return same_file(self._file.fileno(), path)
@@ -160,32 +279,43 @@ class Tail:
         return read_at(self._file.fileno(), start, length)
 
 
-def backward(path: Path, needles: Sequence[bytes]) -> Iterator[bytes]:
+def backward(path: Path, needles: Sequence[bytes], *, rotated: bool = True) -> Iterator[bytes]:
     """Yield the whole lines of a journal that contain a needle, from the last to the first.
 
     Lines written meanwhile are skipped; a missing journal has no lines.
+
+    Args:
+        path: the journal.
+        needles: what the lines contain, one of them at least.
+        rotated: whether to go on with the journals that were rotated out of it.
 
     Raises:
         OSError: it cannot be read.
     """
     try:
-        handle = path.open("rb")
+        file, older = history.open_with_older(path)
     except FileNotFoundError:
         return
-    with handle:
-        yield from lines_backward(handle.fileno(), needles)
+    with file:
+        yield from lines_backward(file, needles)
+    for one in reversed(older if rotated else ()):
+        # It may have been pruned since it was listed.
+        with contextlib.suppress(FileNotFoundError), history.open_archived(one) as packed:
+            yield from lines_backward(packed, needles)
 
 
-def lines_backward(descriptor: int, needles: Sequence[bytes], most: int | None = None) -> Iterator[bytes]:
+def lines_backward(
+    file: FileIO | PackedFile, needles: Sequence[bytes], most: int | None = None
+) -> Iterator[bytes]:
     """Yield the same from an open file's last `most` bytes, without newlines."""
-    end = os.lseek(descriptor, 0, os.SEEK_END)
+    end = file.seek(0, os.SEEK_END)
     oldest = 0 if most is None else max(0, end - most)
     # The part before a block's first newline continues a line of the block before it.
     rest: list[bytes] = []
     torn = True
     while end > oldest:
         start = max(oldest, end - _BACKWARD_BLOCK)
-        block = read_at(descriptor, start, end - start)
+        block = history.read_part(file, start, end - start)
         end = start
         first = block.find(b"\n")
         if first < 0:
@@ -255,12 +385,13 @@ def _containing(needles: Sequence[bytes], lines: Iterable[bytes]) -> Iterator[by
 def connection_ids(path: Path) -> Iterator[str]:
     """Yield the ids of the connections that a journal's listeners had, newest first.
 
-    The first line of a cleared journal has the ids of earlier connections.
+    The first line of a cleared journal has the ids of earlier connections. Those of a rotated journal are in
+    another file of the state directory.
 
     Raises:
         OSError: it cannot be read.
     """
-    for line in backward(path, [b'"listener.connected"', b'"ws_ids"']):
+    for line in backward(path, [b'"listener.connected"', b'"ws_ids"'], rotated=False):
         event = envelope.parse_line(line) or {}
         data = event.get("data")
         if not fields.is_own(event) or not isinstance(data, dict):

@@ -65,7 +65,7 @@ class _Daemon:
         self._observer = observer
         self._shows_events = observer.shows_events
         self._rules = options.rules
-        self._pauses = PauseWatch(self._directory, forget_current=options.clear)
+        self._pauses = PauseWatch(self._directory, forget_current=options.clear is not None)
         self._rules.pauses = self._pauses.last
         journal = append.Journal(self._directory, clock_ms=files.wall_ms, on_repair=self._repaired)
         startup = prepare(options, journal)

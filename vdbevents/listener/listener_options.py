@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from vdbevents.cloud import Credentials
 from vdbevents.events.envelope import Record
+from vdbevents.journal.aside import Contents
 from vdbevents.journal.state import StateDirectory
 from vdbevents.listener.protocol import ConnectionSettings
 from vdbevents.listener.recovery_hook import Recovery
@@ -38,7 +39,8 @@ class ListenerOptions:
         directory: the state directory; it must exist.
         credentials: for the service.
         settings: times and retries.
-        clear: whether to empty the journal first.
+        clear: whether to empty the journal first: set what it has aside, or delete it; None leaves it.
+        on_cleared: called with what that was.
         hold_bytes: how much to hold in memory while the disk refuses writes.
         sync_seconds: how long a written line may stay unsynced.
         recovery: rebinds pipelines and backfills gaps; None only marks the gaps.
@@ -51,7 +53,8 @@ class ListenerOptions:
     directory: StateDirectory
     credentials: Credentials
     settings: ConnectionSettings = field(default_factory=ConnectionSettings)
-    clear: bool = False
+    clear: Literal["archive", "delete"] | None = None
+    on_cleared: Callable[[Contents], None] = lambda _: None
     hold_bytes: int = 64 << 20
     sync_seconds: float = 1.0
     recovery: Recovery | None = None

@@ -26,11 +26,13 @@ class DiskState(NamedTuple):
         trouble: why it refuses writes; None if it does not.
         unwritten_since_ms: since when the oldest held line waits; None if none does.
         journal_bytes: the journal's size once all held lines are written.
+        journal_head: its first bytes, which distinguish it from one that was rotated.
     """
 
     trouble: str | None
     unwritten_since_ms: int | None
     journal_bytes: int
+    journal_head: bytes = b""
 
 
 def status_of(
@@ -78,6 +80,7 @@ def status_of(
         "blind_since": _text(outage.since_ms if outage else None),
         "blind_reason": outage.reason if outage else None,
         "journal_bytes": disk.journal_bytes,
+        "journal_head": disk.journal_head.decode("latin-1"),
         **settings,
         "written": envelope.utc_text(now_ms),
     }

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from vdbevents.errors import InputError, StorageError
 from vdbevents.events import fields
-from vdbevents.journal import append, files, reader
+from vdbevents.journal import append, aside, files, reader
 from vdbevents.listener.counters import ListenerCounts
 from vdbevents.listener.listener_options import ListenerOptions
 from vdbevents.listener.listener_status import count_line, restore_counts
@@ -45,11 +45,13 @@ def prepare(options: ListenerOptions, journal: append.Journal) -> Startup:
         # Before all else: with the lock held, the PID of a dead run would be taken for ours.
         files.replace_file(directory.ws_pid, str(os.getpid()).encode())
         files.remove_file(directory.ws_id)
-        if options.clear:
+        aside.mend(directory)
+        if options.clear is not None:
             # Pipelines bound to these connections still run: remember whose they are.
             cleared_ids = tuple(itertools.islice(reader.connection_ids(directory.journal), _MOST_IDS))
-            journal.clear()
+            cleared = journal.clear() if options.clear == "archive" else journal.delete()
             files.remove_file(directory.listener_status)
+            options.on_cleared(cleared)
         journal.repair()
     except OSError as error:
         with contextlib.suppress(OSError):
@@ -68,9 +70,16 @@ def prepare(options: ListenerOptions, journal: append.Journal) -> Startup:
 def _counts_so_far(options: ListenerOptions, size: int, status: Mapping[str, Any]) -> ListenerCounts:
     """Return the last run's counts, and what was written since."""
     counts = ListenerCounts()
-    counted = status.get("journal_bytes")
-    start = counted if isinstance(counted, int) and counted <= size else 0
-    if size - start > _MOST_RECOUNTED_BYTES:
+    counted, head = status.get("journal_bytes"), status.get("journal_head")
+    start: int | reader.JournalPlace = 0
+    if isinstance(counted, int) and isinstance(head, str) and head:
+        # The journal may have been rotated since.
+        place = reader.JournalPlace(counted, head.encode("latin-1", "replace"))
+        since = reader.size_since(options.directory.journal, place)
+        start, size = (0, size) if since is None else (place, since)
+    elif isinstance(counted, int) and counted <= size:
+        start, size = counted, size - counted
+    if size > _MOST_RECOUNTED_BYTES:
         return counts
     if start:
         restore_counts(counts, status)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from vdbevents.errors import InputError
+from vdbevents.journal.packed import PackedFile
 
 JOURNAL_HINT: Final = "name the directory or the file of a journal; `vdbevents listen` records one"
 
@@ -17,7 +18,7 @@ def unreadable_journal(journal: Path, error: OSError) -> InputError:
     return InputError(message, JOURNAL_HINT, error_id="journal-unreadable")
 
 
-def read_range(file: FileIO, start: int, size: int) -> bytes | None:
+def read_range(file: FileIO | PackedFile, start: int, size: int) -> bytes | None:
     """Return `size` bytes from `start` on; None if the file has fewer."""
     file.seek(start)
     content = bytearray()

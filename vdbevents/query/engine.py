@@ -24,7 +24,7 @@ from vdbevents.query.duck import SharedDatabase, connect, explained, memory_for
 from vdbevents.query.filters import Filters
 from vdbevents.query.lines import Statement
 from vdbevents.query.search_result import SearchResult
-from vdbevents.query.snapshot import JournalSnapshot, open_snapshot
+from vdbevents.query.snapshot import JournalSnapshot, Older, open_snapshot
 from vdbevents.times import LEAST_MS
 
 if TYPE_CHECKING:
@@ -40,8 +40,9 @@ def search(
     *,
     end: int | None = None,
     shared: SharedDatabase | None = None,
+    older: Older | None = None,
 ) -> SearchResult:
-    """Return the events of a journal that match.
+    """Return the events of a journal that match, and of what was rotated out of it.
 
     Args:
         journal: its file.
@@ -49,6 +50,7 @@ def search(
         cache: its sealed segments, from `query.cache.index.load`; without it, all of the journal is read.
         end: read only so many of its bytes; None reads all.
         shared: a database to share with other searches; it must outlive the result.
+        older: how to read what was set aside; None unpacks what was rotated.
 
     Raises:
         InputError: the journal cannot be read, or a pattern is not a regular expression.
@@ -57,7 +59,8 @@ def search(
     with contextlib.ExitStack() as resources:
         folder = resources.enter_context(scratch.folder("query"))
         spool = folder / "found.parquet"
-        snapshot = resources.enter_context(open_snapshot(journal, cache, folder, end))
+        asked = _asked(older or Older(), filters)
+        snapshot = resources.enter_context(open_snapshot(journal, cache, folder, end, asked))
         memory_mb = memory_for(snapshot.longest)
         connection = connect(str(folder), memory_mb) if shared is None else shared.connection(memory_mb)
         resources.callback(connection.close)
@@ -66,13 +69,20 @@ def search(
         check_filters(connection, filters)
         with contextlib.suppress(CacheUnreadableError), explained(), with_condition(filters):
             return _Search(connection, snapshot, filters, spool).run(resources)
-    return search(journal, filters, end=end, shared=shared)
+    return search(journal, filters, end=end, shared=shared, older=(older or Older()).without_cache())
+
+
+def _asked(older: Older, filters: Filters) -> Older:
+    """Return `older` with the times of receipt that matter, by which whole journals are left out."""
+    if filters.by_event or filters.around_ms is not None:
+        return older  # an event's own time may be any
+    return older._replace(window=filters.window)
 
 
 def _restrict_files(connection: "DuckDBPyConnection", snapshot: JournalSnapshot, spool: Path) -> None:
     """Limit the connection to the journal's own files and `spool`, whatever a condition tries."""
-    cache = snapshot.cache
-    paths = [snapshot.unsealed, spool, *map(cache.events, cache.segments)]
+    sealed = snapshot.sealed
+    paths = [*snapshot.unsealed, spool, *map(sealed.events, sealed.segments)]
     connection.execute("SET allowed_paths = ?", [list(map(str, paths))])
     connection.execute("SET enable_external_access = false")
 
@@ -86,7 +96,7 @@ class _Search:
         self._connection = connection
         self._spool = spool
         self._snapshot = snapshot
-        self._cache = snapshot.cache
+        self._cache = snapshot.sealed
         self._filters = filters
 
     def run(self, resources: contextlib.ExitStack) -> SearchResult:
@@ -99,7 +109,7 @@ class _Search:
             spans = self._rows(statements.SPANS)
             self._choose(statements.context(filters), spans)
             breaks = {row for (row,) in self._rows(statements.BREAKS)}
-        own_lines = [*self._cache.gap_lines, *(line for (line,) in self._rows(statements.OURS))]
+        own_lines = self._snapshot.own_lines(line for (line,) in self._rows(statements.OURS))
         [(unreadable, rejected)] = self._rows(statements.SKIPPED)
         [(count, first, last, _)] = self._rows(statements.SPAN)
         places = [position for (position,) in self._rows(statements.SEALED_ONES)]
@@ -130,7 +140,7 @@ class _Search:
             if segment.may_hold(filters.window, by_event=filters.by_event)
         ]
         longest = self._snapshot.longest
-        self._execute(statements.candidates(literal(self._snapshot.unsealed), filters, longest))
+        self._execute(statements.candidates(list(map(literal, self._snapshot.unsealed)), filters, longest))
         self._execute(statements.events(filters))
         near = segments if spans is None else [segment for segment in segments if segment.overlaps(spans)]
         groups = _word_groups(self._connection, filters) if near else []
@@ -187,7 +197,7 @@ class _Search:
         if needed := with_finals_for(interims, segments, by_event=filters.by_event):
             self._read_sealed(statements.more_finals(filters, self._files(needed)))
 
-    def _files(self, segments: Sequence[Segment]) -> list[str]:
+    def _files(self, segments: Sequence[Segment]) -> list[statements.SealedTable]:
         if not all(map(self._cache.holds, segments)):
             raise CacheUnreadableError
         return self._snapshot.tables(segments)

@@ -13,6 +13,7 @@ from vdbevents.query.engine import search
 from vdbevents.query.filters import Event, Filters
 from vdbevents.query.search_result import SearchResult
 from vdbevents.query.sieve import Sieve
+from vdbevents.query.snapshot import Older
 
 
 class Followed(Closeable):
@@ -117,7 +118,7 @@ def _searched(
         except OSError as error:
             raise unusable(journal, error) from error
         try:
-            answer = search(journal, filters, cache_of(journal), end=tail.offset)
+            answer = search(journal, filters, cache_of(journal), end=tail.offset, older=Older(cache_of))
         except (FileNotFoundError, InputError):
             tail.close()
             if journal.exists():

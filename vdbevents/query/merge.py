@@ -18,6 +18,7 @@ from vdbevents.query.duck import SharedDatabase
 from vdbevents.query.engine import search as search_one
 from vdbevents.query.filters import Event, Filters
 from vdbevents.query.search_result import SearchResult
+from vdbevents.query.snapshot import Older
 from vdbevents.times import LEAST_MS
 
 _BATCH: Final = 2048
@@ -197,6 +198,8 @@ def search(
     journals: Sequence[HostJournal],
     filters: Filters,
     cache_of: Callable[[Path], Cache | None] = lambda _: None,
+    *,
+    cleared: bool = False,
 ) -> MergedResult:
     """Search one or more journals, and merge the results.
 
@@ -206,6 +209,7 @@ def search(
         journals: in the order in which they were named.
         filters: the conditions on all together: `limit` counts the newest, wherever they are.
         cache_of: returns a journal's cache; None reads all of it.
+        cleared: whether to search also what was cleared.
 
     Raises:
         InputError: a journal cannot be read, or a pattern is not a regular expression.
@@ -214,7 +218,8 @@ def search(
 
     def ask(journal: HostJournal, asked: Filters, shared: SharedDatabase | None) -> SearchResult:
         cache = None if journal.is_scratch else cache_of(journal.path)
-        return search_one(journal.path, asked, cache, shared=shared)
+        older = Older(cache_of, cleared)
+        return search_one(journal.path, asked, cache, shared=shared, older=older)
 
     each = [filters]
     if len(journals) > 1:

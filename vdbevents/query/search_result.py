@@ -36,7 +36,7 @@ class SearchResult(Closeable):
             tried if its head is outside the window, or if it lacks the words that are searched for.
         count: the number of matches.
         span: the first and the last time among them, in Unix ms; None where none has a time.
-        gaps, pauses: all of the journal, whatever the filters, in the order of their first lines.
+        gaps, pauses: all that touch the window, and others, in the order of their first lines.
         breaks: the rows, from 0, at which the events around another match begin.
     """
 
@@ -55,13 +55,13 @@ class SearchResult(Closeable):
 
     @property
     def journal_bytes(self) -> int:
-        """The journal's size when it was opened."""
+        """The size of what was searched when it was opened, at least 1 if any journal has something."""
         return self.snapshot.size
 
     @property
     def sealed_bytes(self) -> int:
         """How many of these bytes were not read, as they are sealed."""
-        return self.snapshot.cache.end
+        return self.snapshot.sealed_bytes
 
     def lines(self) -> Iterator[list[str]]:
         """Yield the journal's own lines, without their line ends, in batches that are never empty."""
@@ -132,11 +132,12 @@ class SearchResult(Closeable):
         try:
             yield
         except (duckdb.Error, StorageError) as error:
-            cache = self.snapshot.cache
-            if isinstance(error, StorageError) and all(map(cache.holds, self.segments)):
+            sealed = self.snapshot.sealed
+            if isinstance(error, StorageError) and all(map(sealed.holds, self.segments)):
                 raise
+            folders = ", ".join(sorted({str(sealed.events(segment).parent) for segment in self.segments}))
             raise StorageError(
-                f"the cache {cache.folder} became unreadable during the query",
+                f"the cache {folders} became unreadable during the query",
                 "run the query again, or remove the cache: it is derived from the journal",
                 error_id="cache-unreadable",
             ) from error

@@ -1,12 +1,18 @@
 """Open a journal for a query: its sealed segments, and the rest as a file of its own."""
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+import os
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from io import FileIO
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import BinaryIO, Final, NamedTuple, Self
 
 from vdbevents.errors import InputError, StorageError
+from vdbevents.journal.archive import ArchivedJournal
+from vdbevents.journal.history import line_batches, open_archived, open_with_older
+from vdbevents.journal.packed import PackedFile
 from vdbevents.query.byte_ranges import (
     BLOCK_BYTES,
     JOURNAL_HINT,
@@ -17,41 +23,100 @@ from vdbevents.query.byte_ranges import (
     unreadable_journal,
 )
 from vdbevents.query.cache.index import Cache, Segment
+from vdbevents.query.cache.placed import PlacedCache, SealedSegments
+from vdbevents.query.statements import SealedTable
+from vdbevents.times import Window
 
 _NEAR: Final = 1 << 16
 _MOST: Final = 1 << 23
 _MOST_UNSEALED: Final = 1 << 29
 _HEAD: Final = 512
 _BOM: Final = b"\xef\xbb\xbf"
+_OWN_NAMES: Final = (b'.gap"', b'.paused"', b'.resumed"')
+_MOST_OPEN: Final = 16
+
+
+class Older(NamedTuple):
+    """How to read the journals that were set aside.
+
+    Attributes:
+        cache_of: returns the cache of such a journal, sealed to its end; None unpacks it.
+        cleared: whether to read those that were cleared, too.
+        window: leave out those that hold nothing that was received in it.
+    """
+
+    cache_of: Callable[[Path], Cache | None] = lambda _: None
+    cleared: bool = False
+    window: Window = Window()
+
+    def without_cache(self) -> Self:
+        """Return the same without caches: they are damaged."""
+        return self._replace(cache_of=lambda _: None)
+
+
+class Part(NamedTuple):
+    """One of the journals that are read together.
+
+    Attributes:
+        file: the journal itself; a packed one is opened only to read its lines: there may be many.
+        base: where its first byte is among those of all.
+        head: its first bytes; with the time of its first event, they are unique.
+        identity: that of a packed journal.
+    """
+
+    file: FileIO | ArchivedJournal
+    base: int
+    head: bytes
+    identity: int = 0
 
 
 @dataclass(frozen=True)
 class JournalSnapshot(Closeable):
-    """A journal as it was when it was opened.
+    """A journal, and those that were set aside, as they were when they were opened.
 
     Attributes:
-        file: the journal itself.
-        size: in bytes.
-        cache: its sealed segments.
-        unsealed: the file that holds the rest, and the segments' doubtful lines.
-        longest: no line in `unsealed` has more bytes.
-        head: the journal's first bytes; with the time of its first event, they are unique.
+        parts: the files, oldest first; the last is the journal's own.
+        size: of all of them, in bytes.
+        sealed: the sealed segments.
+        unsealed: the files that hold the rest, and the segments' doubtful lines.
+        longest: no line in them has more bytes.
+        sealed_bytes: how many of the bytes are sealed.
+        known_own_lines: lines about gaps and pauses, in order: all but the journal's own unsealed ones.
+        copied_own_lines: those of them that are in `unsealed`, too.
     """
 
-    file: FileIO
+    parts: tuple[Part, ...]
     size: int
-    cache: Cache
-    unsealed: Path
+    sealed: SealedSegments
+    sealed_bytes: int
+    unsealed: tuple[Path, ...]
     longest: int
-    head: bytes
+    known_own_lines: tuple[str, ...]
+    copied_own_lines: tuple[str, ...]
+    _open_files: dict[int, FileIO | PackedFile] = field(default_factory=dict)
 
     def close(self) -> None:
-        """Close the file."""
-        self.file.close()
+        """Close the files."""
+        for part in self.parts:
+            if isinstance(part.file, FileIO):
+                part.file.close()
+        for file in self._open_files.values():
+            file.close()
 
-    def tables(self, segments: Iterable[Segment]) -> list[str]:
-        """Return the Parquet files of segments, as DuckDB globs."""
-        return [literal(self.cache.events(segment)) for segment in segments]
+    def tables(self, segments: Iterable[Segment]) -> list[SealedTable]:
+        """Return the Parquet files of segments."""
+        return self.sealed.tables(segments)
+
+    def own_lines(self, unsealed: Iterable[str]) -> list[str]:
+        """Return all lines about gaps and pauses, in order, with those found in the unsealed parts."""
+        read = Counter(self.copied_own_lines)
+        later = []
+        for line in unsealed:
+            if read[line]:
+                read[line] -= 1
+            else:
+                later.append(line)
+        return [*self.known_own_lines, *later]
 
     def lines(self, places: Iterable[tuple[int, int]]) -> Iterator[str]:
         """Yield the lines at places (start, length; bytes) of the journal; read near ones together.
@@ -61,24 +126,49 @@ class JournalSnapshot(Closeable):
         """
         near: list[tuple[int, int]] = []
         for start, length in places:
-            if near and not (near[-1][0] < start < sum(near[-1]) + _NEAR and start - near[0][0] < _MOST):
+            if near and not (
+                near[-1][0] < start < sum(near[-1]) + _NEAR
+                and start - near[0][0] < _MOST
+                and self._part_at(start) is self._part_at(near[0][0])
+            ):
                 yield from self._read(near)
                 near = []
             near.append((start, length))
         if near:
             yield from self._read(near)
 
+    def _part_at(self, place: int) -> Part:
+        return self.parts[bisect_right(self.parts, place, key=lambda part: part.base) - 1]
+
+    def _file_of(self, part: Part) -> FileIO | PackedFile:
+        if isinstance(part.file, FileIO):
+            return part.file
+        files = self._open_files
+        if part.base not in files:
+            while len(files) >= _MOST_OPEN:
+                files.pop(next(iter(files))).close()
+            try:
+                file = files[part.base] = open_archived(part.file)
+            except OSError:
+                raise _changed() from None
+            if not isinstance(file, PackedFile) or file.identity != part.identity:
+                raise _changed()
+        return files[part.base]
+
     def _read(self, near: list[tuple[int, int]]) -> Iterator[str]:
+        part = self._part_at(near[0][0])
+        file = self._file_of(part)
+        near = [(start - part.base, length) for start, length in near]
         # With the byte before and after: they show whether these are whole lines.
         base = max(near[0][0] - 1, 0)
-        data = read_range(self.file, base, sum(near[-1]) + 1 - base)
-        if data is None or read_range(self.file, 0, len(self.head)) != self.head:
+        data = read_range(file, base, sum(near[-1]) + 1 - base)
+        if data is None or read_range(file, 0, len(part.head)) != part.head:
             raise _changed()
         for start, length in near:
             end = start - base + length
             line = data[start - base : end]
             before = data[max(start - base - 1, 0) : start - base]
-            begins = before in {b"", b"\n", b"\r"} or (start == len(_BOM) and self.head.startswith(_BOM))
+            begins = before in {b"", b"\n", b"\r"} or (start == len(_BOM) and part.head.startswith(_BOM))
             if not begins or not _is_line(line, data[end : end + 1]):
                 raise _changed()
             yield line.decode("utf-8", "replace")
@@ -100,42 +190,160 @@ def _changed() -> StorageError:
 
 
 def open_snapshot(
-    journal: Path, cache: Cache | None, scratch: Path, end: int | None = None
+    journal: Path, cache: Cache | None, scratch: Path, end: int | None = None, older: Older | None = None
 ) -> JournalSnapshot:
-    """Open a journal: its first `end` bytes, or all of it.
+    """Open a journal, its first `end` bytes or all of it, and those that were set aside.
 
-    The unsealed part is copied into `scratch`; without a cache and an `end` it is the journal itself.
+    Unsealed parts are copied into `scratch`; without a cache and an `end` the journal is read itself.
 
     Raises:
         InputError: it cannot be read.
     """
     literal(journal)
-    try:
-        file = FileIO(journal, "rb")
-    except FileNotFoundError:
-        raise InputError(f"no journal at {journal}", JOURNAL_HINT, error_id="journal-missing") from None
-    except OSError as error:
-        raise unreadable_journal(journal, error) from None
-    try:
-        size = file.seek(0, 2) if end is None else min(file.seek(0, 2), end)
-        unsealed, target = journal.absolute(), scratch / "unsealed.jsonl"
-        if cache is not None and _takes(cache, file, size, target):
-            unsealed = target
-        elif end is not None:
-            cache, unsealed = None, target
-            with target.open("wb") as copied:
-                _copy(file, 0, size, copied)
-        else:
-            cache = None
-        head = read_range(file, 0, min(_HEAD, size)) or b""
-        with FileIO(unsealed, "rb") as read:
-            longest = longest_line(read)
-    except BaseException as error:
-        file.close()
-        if isinstance(error, OSError):
+    while True:
+        try:
+            file, aside = open_with_older(journal, cleared=older is not None and older.cleared)
+        except FileNotFoundError:
+            raise InputError(f"no journal at {journal}", JOURNAL_HINT, error_id="journal-missing") from None
+        except OSError as error:
             raise unreadable_journal(journal, error) from None
-        raise
-    return JournalSnapshot(file, size, cache or Cache(scratch), unsealed, longest, head)
+        opening = _Opening(journal, file, scratch, end)
+        try:
+            return opening.snapshot(cache, aside if older is not None else (), older or Older())
+        except _VanishedError:
+            opening.close()  # it was packed or removed meanwhile
+        except BaseException as error:
+            opening.close()
+            if isinstance(error, OSError):
+                raise unreadable_journal(journal, error) from None
+            raise
+
+
+class _VanishedError(Exception):
+    """A journal that was set aside is not there any more."""
+
+
+class _Opening:
+    """Open a journal's file, and those that were set aside."""
+
+    def __init__(self, journal: Path, file: FileIO, scratch: Path, end: int | None) -> None:
+        self._journal = journal
+        self._file = file
+        self._end = end
+        self._older_target = scratch / "older.jsonl"
+        self._target = scratch / "unsealed.jsonl"
+        self._empty = Cache(scratch)
+        self._parts: list[Part] = []
+        self._caches: list[PlacedCache] = []
+        self._own: list[str] = []
+        self._copied: list[str] = []
+        self._base = 0
+        self._longest = 0
+        self._has_more = False
+
+    def close(self) -> None:
+        self._file.close()
+        for part in self._parts:
+            if isinstance(part.file, FileIO):
+                part.file.close()
+
+    def snapshot(
+        self, cache: Cache | None, aside: Sequence[ArchivedJournal], older: Older
+    ) -> JournalSnapshot:
+        with self._older_target.open("wb") as target:
+            for one in _not_before(aside, older.window.since_ms):
+                self._add_older(one, older, target)
+        self._has_more = bool(aside)
+        unsealed = [self._older_target] if self._older_target.stat().st_size else []
+        unsealed.append(self._add_journal(cache))
+        for path in unsealed:
+            with FileIO(path, "rb") as read:
+                self._longest = max(self._longest, longest_line(read))
+        return JournalSnapshot(
+            parts=tuple(self._parts),
+            # A journal that was left out for its times has something, too.
+            size=self._base or int(self._has_more),
+            sealed=SealedSegments(self._caches),
+            sealed_bytes=sum(placed.cache.end for placed in self._caches),
+            unsealed=tuple(unsealed),
+            longest=self._longest,
+            known_own_lines=tuple(self._own),
+            copied_own_lines=tuple(self._copied),
+        )
+
+    def _add_journal(self, cache: Cache | None) -> Path:
+        """Add the journal itself; return the file with its unsealed part."""
+        file, end = self._file, self._end
+        size = file.seek(0, os.SEEK_END) if end is None else min(file.seek(0, os.SEEK_END), end)
+        unsealed = self._journal.absolute()
+        if cache is not None and _takes(cache, file, size, self._target):
+            unsealed = self._target
+            self._own += cache.gap_lines
+            self._caches.append(PlacedCache(cache, self._base))
+        elif end is not None:
+            unsealed = self._target
+            with self._target.open("wb") as copied:
+                _copy(file, 0, size, copied)
+        self._add_part(file, file, size)
+        return unsealed
+
+    def _add_older(self, one: ArchivedJournal, older: Older, target: BinaryIO) -> None:
+        since_ms, until_ms = older.window.since_ms, older.window.until_ms
+        is_chosen = one.may_hold(since_ms, until_ms)
+        try:
+            cache = older.cache_of(one.path)
+            if not is_chosen and cache is not None:
+                self._own += cache.gap_lines
+                return
+            file = open_archived(one)
+        except FileNotFoundError:
+            raise _VanishedError from None
+        except OSError as error:
+            raise unreadable_journal(one.path, error) from None
+        size = file.seek(0, os.SEEK_END)
+        if cache is not None and not (cache.fits(file) and cache.end <= size):
+            cache = None
+        end = cache.end if cache else 0
+        self._own += cache.gap_lines if cache else ()
+        unsealed = _own_lines(file, end)
+        self._own += unsealed
+        if is_chosen:
+            self._copied += unsealed
+            if cache is not None:
+                _copy_doubtful(cache, file, target)
+                self._caches.append(PlacedCache(cache, self._base))
+            _copy(file, end, size, target)
+            self._add_part(file, one, size)
+        if not is_chosen or isinstance(file, PackedFile):
+            file.close()
+
+    def _add_part(self, file: FileIO | PackedFile, one: FileIO | ArchivedJournal, size: int) -> None:
+        if isinstance(file, FileIO):
+            head = read_range(file, 0, min(_HEAD, size)) or b""
+            self._parts.append(Part(file, self._base, head))
+        elif not isinstance(one, FileIO):
+            self._parts.append(Part(one, self._base, b"", file.identity))
+        self._base += size
+
+
+def _not_before(aside: Sequence[ArchivedJournal], since_ms: int | None) -> list[ArchivedJournal]:
+    """Return the journals that may have something of a window, or a line about a gap or a pause in it.
+
+    A line about a gap is written after the gap. A pause that goes on may have begun in the last one before.
+    """
+    if since_ms is None:
+        return list(aside)
+    before = [one for one in aside if one.to_ms < since_ms]
+    return [*before[-1:], *(one for one in aside if one.to_ms >= since_ms)]
+
+
+def _own_lines(file: FileIO | PackedFile, start: int) -> list[str]:
+    return [
+        line.decode("utf-8", "replace").rstrip("\r\n")
+        for batch in line_batches(file, start)
+        for line in batch
+        if any(name in line for name in _OWN_NAMES)
+    ]
 
 
 def _takes(cache: Cache, file: FileIO, size: int, target: Path) -> bool:
@@ -147,8 +355,7 @@ def _takes(cache: Cache, file: FileIO, size: int, target: Path) -> bool:
         return False
     try:
         with target.open("wb") as copied:
-            for start, length in (place for segment in cache.segments for place in segment.doubtful):
-                copied.write((read_range(file, start, length) or b"") + b"\n")
+            _copy_doubtful(cache, file, copied)
             _copy(file, cache.end, size, copied)
     except OSError:
         return False
@@ -156,7 +363,14 @@ def _takes(cache: Cache, file: FileIO, size: int, target: Path) -> bool:
     return cache.fits(file)
 
 
-def _copy(file: FileIO, start: int, end: int, target: BinaryIO) -> None:
+def _copy_doubtful(cache: Cache, file: FileIO | PackedFile, target: BinaryIO) -> None:
+    target.writelines(
+        (read_range(file, start, length) or b"") + b"\n"
+        for start, length in (place for segment in cache.segments for place in segment.doubtful)
+    )
+
+
+def _copy(file: FileIO | PackedFile, start: int, end: int, target: BinaryIO) -> None:
     file.seek(start)
     while start < end and (data := file.read(min(BLOCK_BYTES, end - start))):
         if data.startswith(_BOM) and target.tell() == 0:

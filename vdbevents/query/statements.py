@@ -16,7 +16,7 @@ the journal instead of the line. Lines are printed as they are, or folded into `
 
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from vdbevents.query.columns import ALIASES, COLUMNS, FETCHED, folded, identities, named
 from vdbevents.query.filters import Event, Filters
@@ -53,13 +53,42 @@ class EventBatches(Protocol):
         """Yield the folded events, oldest first, in batches; None in columns not in `columns`."""
 
 
-def candidates(path: str, filters: Filters, longest: int) -> Statement:
+class SealedTable(NamedTuple):
+    """A segment's Parquet file.
+
+    Attributes:
+        path: as a DuckDB glob.
+        name: as it is.
+        base: what to add to its positions, to count them through all journals.
+    """
+
+    path: str
+    name: str
+    base: int
+
+
+def read_sealed(tables: Sequence[SealedTable]) -> str:
+    """Return SQL for the rows of segments."""
+    paths = listed(table.path for table in tables)
+    bases = {table.base for table in tables}
+    if bases <= {0}:
+        return f"read_parquet({paths})"
+    if len(bases) == 1:
+        return f"(SELECT * REPLACE (position + {bases.pop():d} AS position) FROM read_parquet({paths}))"
+    names = listed(table.name for table in tables)
+    return f"""(SELECT * EXCLUDE (filename, base) REPLACE (position + base AS position)
+        FROM read_parquet({paths}, filename = true)
+        JOIN (SELECT unnest({names}) AS filename, unnest({[table.base for table in tables]}) AS base)
+        USING (filename))"""
+
+
+def candidates(paths: Sequence[str], filters: Filters, longest: int) -> Statement:
     """Create `candidates (line)`: lines that may match, are unreadable, or are about a gap; no empty lines.
 
     These tests on bytes drop only lines that cannot match; a kept line need not match.
 
     Args:
-        path: the file, as a DuckDB glob.
+        paths: the files, as DuckDB globs.
         filters: the conditions.
         longest: no line has more bytes.
     """
@@ -76,7 +105,7 @@ def candidates(path: str, filters: Filters, longest: int) -> Statement:
         tests.append("ELSE true")
     sql = f"""CREATE TEMP TABLE candidates AS SELECT line FROM {lines_of_file(longest)}
         WHERE CASE {" ".join(tests)} END"""
-    return Statement(sql, [path])
+    return Statement(sql, [list(paths)])
 
 
 def _unlike(text: str) -> str:
@@ -188,25 +217,25 @@ def events(filters: Filters) -> Statement:
     return Statement(f"CREATE TEMP TABLE events AS {sql}", values)
 
 
-def more_events(filters: Filters, files: Sequence[str]) -> Statement:
-    """Add the matches in the sealed `files` to `events`."""
+def more_events(filters: Filters, tables: Sequence[SealedTable]) -> Statement:
+    """Add the matches in sealed segments to `events`."""
     values: list[object] = []
     own = _filter_columns(filters, values)
-    table = _with_names("(SELECT *, true AS readable FROM read_parquet(?))", filters)
+    table = _with_names(f"(SELECT *, true AS readable FROM {read_sealed(tables)})", filters)
     sql = f"SELECT {_kept(own)} FROM {table} WHERE matched"
     sql = f"INSERT INTO events {sql} AND position NOT IN (SELECT position FROM events)"
-    return Statement(sql, [*values, list(files)])
+    return Statement(sql, values)
 
 
-def more_finals(filters: Filters, files: Sequence[str]) -> Statement:
-    """Add the final transcripts in the sealed `files` to `events`, as rows that do not match."""
+def more_finals(filters: Filters, tables: Sequence[SealedTable]) -> Statement:
+    """Add the final transcripts in sealed segments to `events`, as rows that do not match."""
     own = {
         **_filter_columns(Filters(window=filters.window, by_event=filters.by_event), []),
         "matched": "false",
     }
-    sql = f"""SELECT {_kept(own)} FROM (SELECT *, true AS readable FROM read_parquet(?))
+    sql = f"""SELECT {_kept(own)} FROM (SELECT *, true AS readable FROM {read_sealed(tables)})
         WHERE within AND transcript AND is_final AND position NOT IN (SELECT position FROM events)"""
-    return Statement(f"INSERT INTO events {sql}", [list(files)])
+    return Statement(f"INSERT INTO events {sql}", [])
 
 
 def _filter_columns(filters: Filters, values: list[object]) -> dict[str, str]:
@@ -224,7 +253,7 @@ def _filter_columns(filters: Filters, values: list[object]) -> dict[str, str]:
     }
 
 
-def found(tables: Sequence[str]) -> str:
+def found(tables: Sequence[SealedTable]) -> str:
     """Create the view `found` of the answer, with the column names of the user's SQL."""
     columns = [column for column in Event._fields if column not in {"line", "host"}]
     chosen = (
@@ -471,10 +500,12 @@ TIMES: Final = "SELECT time_ms FROM answer"
 SEALED_ONES: Final = "SELECT position FROM answer WHERE length IS NOT NULL ORDER BY position"
 
 
-def rows(columns: Collection[str], tables: Sequence[str], first: int = 0, last: int | None = None) -> str:
+def rows(
+    columns: Collection[str], tables: Sequence[SealedTable], first: int = 0, last: int | None = None
+) -> str:
     """Return a SELECT of the answer's rows from `first` to `last` as `Event`s, NULL but for `columns`.
 
-    `tables` are the files that hold sealed events of the answer.
+    `tables` are those that hold sealed events of the answer.
     """
     names = [name for name in Event._fields if name in columns and name != "host"]
     until = "" if last is None else f" AND rowid <= {last:d}"
@@ -486,7 +517,7 @@ def rows(columns: Collection[str], tables: Sequence[str], first: int = 0, last: 
     if tables:
         sealed = ", ".join(f"sealed.{name}" for name in names)
         sql += f""" UNION ALL SELECT row, {sealed} FROM {asked} AS shown
-            JOIN read_parquet({listed(tables)}) AS sealed USING (position) WHERE shown.length IS NOT NULL"""
+            JOIN {read_sealed(tables)} AS sealed USING (position) WHERE shown.length IS NOT NULL"""
     shown = ", ".join(name if name in names else "NULL" for name in Event._fields)
     return f"SELECT {shown} FROM ({sql}) ORDER BY row"
 

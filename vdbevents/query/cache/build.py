@@ -24,6 +24,7 @@ import orjson
 
 from vdbevents.errors import InputError, StorageError
 from vdbevents.journal.files import make_private, remove_file, replace_file
+from vdbevents.journal.packed import PackedFile, open_content
 from vdbevents.query.byte_ranges import literal, longest_line, read_range, unreadable_journal
 from vdbevents.query.cache import schema
 from vdbevents.query.cache.index import (
@@ -69,6 +70,8 @@ def seal(
     progress: Callable[[int], None] = lambda _: None,
     piece: int = PIECE,
     part: int = PART,
+    *,
+    to_end: bool = False,
 ) -> Cache:
     """Seal all full segments of a journal that are not sealed yet, and full parts of the next one.
 
@@ -81,6 +84,7 @@ def seal(
             raises ends the sealing in order; one raised by a signal handler may leave files behind.
         piece: see `PIECE`.
         part: see `PART`.
+        to_end: whether to seal all of it, as nothing will be appended: a journal that was set aside.
 
     Returns:
         The cache after sealing.
@@ -95,12 +99,12 @@ def seal(
     folder = folder_of(journal, root)
     try:
         # Opened under the lock: a journal that is being rewritten must not be sealed as it was.
-        with _locked(folder, lambda: progress(load(journal, root).end)), _open(journal) as file:
+        with locked(folder, lambda: progress(load(journal, root).end)), _open(journal) as file:
             # Another process may have sealed it meanwhile.
             cache = _whole(dataclasses.replace(load(journal, root), file=identity(file)))
             progress(cache.end)
             _remove_stale(cache)
-            for grown in _grown(file, cache, progress, piece, part):
+            for grown in _grown(file, cache, progress, piece, part, to_end=to_end):
                 cache = grown
                 replace_file(cache.manifest, stored(journal, cache))
                 progress(cache.end)
@@ -114,17 +118,18 @@ def seal(
     return cache
 
 
-def _open(journal: Path) -> FileIO:
+def _open(journal: Path) -> FileIO | PackedFile:
     try:
-        return FileIO(journal, "rb")
+        return open_content(journal)
     except OSError as error:
         raise unreadable_journal(journal, error) from None
 
 
 @contextlib.contextmanager
-def _locked(folder: Path, waiting: Callable[[], None]) -> Iterator[None]:
-    """Hold the lock of a cache; call `waiting` again and again while another process holds it.
+def locked(folder: Path, waiting: Callable[[], None]) -> Iterator[None]:
+    """Hold the lock of a cache, and create its folder.
 
+    Call `waiting` again and again while another process holds it.
     A file system without locks is an error: a lock by a file's existence would outlive a killed process.
     """
     from filelock import FileLock, Timeout
@@ -237,7 +242,7 @@ def withheld(folder: Path, wait_seconds: float = _LONG_WAIT_SECONDS) -> Iterator
     if os.path.lexists(folder) and not is_own(folder):
         raise _foreign(folder)
     try:
-        with _locked(folder, waiting):
+        with locked(folder, waiting):
             _remove_stale(Cache(folder))
             yield
             # Whoever waits for the lock notices that the file is gone.
@@ -274,17 +279,23 @@ def _whole(cache: Cache) -> Cache:
 
 
 def _grown(
-    file: FileIO, cache: Cache, progress: Callable[[int], None], piece: int, part: int
+    file: FileIO | PackedFile,
+    cache: Cache,
+    progress: Callable[[int], None],
+    piece: int,
+    part: int,
+    *,
+    to_end: bool,
 ) -> Iterator[Cache]:
     """Seal full segments, then parts of the next one; yield the cache after each."""
     full_segments = tuple(segment for segment in cache.segments if not segment.is_part)
     full = dataclasses.replace(cache, segments=full_segments)
     size = file.seek(0, os.SEEK_END)
-    if size < min(full.end + piece, cache.end + part):
+    if size < min(full.end + piece, cache.end + part) and not (to_end and size > cache.end):
         return
     # In the cache's own folder, so that the next sealing removes what a killed one left.
     with SharedDatabase(cache.folder, _MEMORY_MB * _WORKERS, threads=1) as database:
-        pieces = _pieces(file, full.end, cache.end, (piece, part), database.scratch)
+        pieces = _pieces(file, full.end, cache.end, (piece, part), database.scratch, to_end=to_end)
         for segment in _sealed_in_order(database, cache, pieces, progress):
             if not segment.is_part:
                 # It replaces the parts.
@@ -344,7 +355,13 @@ def _end(pool: ThreadPoolExecutor, futures: Collection[Future[Segment]], databas
 
 
 def _pieces(
-    file: FileIO, full: int, sealed: int, sizes: tuple[int, int], folder: Path
+    file: FileIO | PackedFile,
+    full: int,
+    sealed: int,
+    sizes: tuple[int, int],
+    folder: Path,
+    *,
+    to_end: bool,
 ) -> Iterator[tuple[Segment, Path]]:
     """Yield the unsealed pieces of whole lines, each with a copy in `folder`.
 
@@ -354,6 +371,7 @@ def _pieces(
         sealed: the end of the last partial segment: parts begin there if there is no full piece.
         sizes: the sizes of a full piece and of a part, in bytes.
         folder: where to put the copies.
+        to_end: whether the last part may be a small one.
     """
     piece, part = sizes
     # Reused: to allocate as much memory for each takes longer than to read.
@@ -369,9 +387,13 @@ def _pieces(
             return
         yield dataclasses.replace(place[0], is_part=True), place[1]
         sealed = place[0].end
+    if to_end and sealed < end and (place := _piece(file, sealed, end - sealed, folder, data)):
+        yield dataclasses.replace(place[0], is_part=True), place[1]
 
 
-def _piece(file: FileIO, start: int, size: int, folder: Path, data: bytearray) -> tuple[Segment, Path] | None:
+def _piece(
+    file: FileIO | PackedFile, start: int, size: int, folder: Path, data: bytearray
+) -> tuple[Segment, Path] | None:
     """Copy a piece to a file: whole lines of `size` bytes, or one longer line. `data` is the buffer."""
     file.seek(start)
     if not _read_to_line_end(file, size, data):
@@ -383,7 +405,7 @@ def _piece(file: FileIO, start: int, size: int, folder: Path, data: bytearray) -
     return place, path
 
 
-def _read_to_line_end(file: FileIO, size: int, data: bytearray) -> bool:
+def _read_to_line_end(file: FileIO | PackedFile, size: int, data: bytearray) -> bool:
     """Fill `data` with `size` bytes, cut at the last line end or extended to the next; False if too few."""
     del data[size:]
     data.extend(bytes(size - len(data)))
@@ -411,7 +433,7 @@ def _seal(database: SharedDatabase, cache: Cache, place: Segment, piece: Path) -
         longest = longest_line(file)
     memory_mb = memory_for(longest, _MEMORY_MB) * _WORKERS
     with contextlib.closing(database.connection(memory_mb)) as connection:
-        statement = schema.lines_of(literal(piece), place.start, longest)
+        statement = schema.lines_of([literal(piece)], place.start, longest)
         connection.execute(statement.sql, statement.values)
         _check(connection, piece, place)
         piece.unlink()

@@ -17,6 +17,7 @@ from typing import Any, Final, Self, TypeVar
 
 import orjson
 
+from vdbevents.journal.packed import PackedFile, open_content
 from vdbevents.query.byte_ranges import read_range
 from vdbevents.times import MOST_MS, Window
 
@@ -283,11 +284,16 @@ class Cache:
         """Return the file of a segment's words, which is missing if there are too many."""
         return self.folder / f"{segment.start:015d}-{segment.end:015d}.words"
 
-    def fits(self, file: FileIO) -> bool:
+    def fits(self, file: FileIO | PackedFile) -> bool:
         """Return whether the open journal still begins with the sealed bytes."""
-        return self.file == identity(file) and all(
-            _sample_of(file, segment) == segment.sample for segment in self.segments
-        )
+        if self.file != identity(file):
+            return False
+        # That of a packed journal depends on its content: to unpack samples would add nothing.
+        return isinstance(file, PackedFile) or self.covers(file)
+
+    def covers(self, file: FileIO | PackedFile) -> bool:
+        """Return whether a journal of any name begins with the sealed bytes."""
+        return all(_sample_of(file, segment) == segment.sample for segment in self.segments)
 
     def holds(self, segment: Segment) -> bool:
         """Return whether a segment's Parquet file is present, by its size and last bytes."""
@@ -391,7 +397,10 @@ def unsealed(journal: Path, cache: Cache, piece: int = PIECE) -> int:
 def rest_of(journal: Path, cache: Cache) -> int:
     """Return the number of unsealed bytes of a journal; 0 if there is no journal."""
     try:
-        return max(journal.stat().st_size - cache.end, 0)
+        if journal.suffix != ".zst":
+            return max(journal.stat().st_size - cache.end, 0)
+        with open_content(journal) as file:
+            return max(file.seek(0, os.SEEK_END) - cache.end, 0)
     except OSError:
         return 0
 
@@ -400,18 +409,37 @@ def load(journal: Path, root: Path) -> Cache:
     """Return a journal's cache; without segments if it is missing, invalid, or does not fit the journal."""
     none = Cache(folder_of(journal, root))
     try:
-        manifest = orjson.loads(none.manifest.read_bytes())
-        if manifest["version"] != VERSION or manifest["digest"] != _digest(manifest):
+        cache = read_manifest(none.folder)
+        if cache is None:
             return none
+        with open_content(journal) as file:
+            return cache if cache.fits(file) else none
+    except OSError:
+        return none
+
+
+def read_manifest(folder: Path) -> Cache | None:
+    """Return the cache in a folder, whether it fits a journal or not; None if it is missing or invalid."""
+    try:
+        manifest = orjson.loads((folder / "manifest.json").read_bytes())
+        if manifest["version"] != VERSION or manifest["digest"] != _digest(manifest):
+            return None
         segments = tuple(map(Segment.from_manifest, manifest["segments"]))
-        cache = Cache(none.folder, segments, _of(int, manifest["file"]))
         ends = [0, *(segment.end for segment in segments)]
         if any(end != segment.start for end, segment in zip(ends, segments, strict=False)):
-            return none
-        with FileIO(journal, "rb") as file:
-            return cache if cache.fits(file) else none
+            return None
+        return Cache(folder, segments, _of(int, manifest["file"]))
     except (OSError, ValueError, TypeError, KeyError, OverflowError):
-        return none
+        return None
+
+
+def named_journal(folder: Path) -> Path | None:
+    """Return the journal that a cache is of, by its manifest of any version; None if that does not say."""
+    try:
+        manifest = orjson.loads((folder / "manifest.json").read_bytes())
+        return Path(_text(manifest["journal"]))
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
 
 
 def stored(journal: Path, cache: Cache) -> bytes:
@@ -430,8 +458,10 @@ def _digest(manifest: Mapping[str, Any]) -> str:
     return _short_digest(orjson.dumps([manifest["file"], manifest["segments"]]))
 
 
-def identity(file: FileIO) -> int:
+def identity(file: FileIO | PackedFile) -> int:
     """Return a number that differs if another file took the name: a rewritten or restored journal."""
+    if isinstance(file, PackedFile):
+        return file.identity
     return os.fstat(file.fileno()).st_ino % (1 << 63)
 
 
@@ -440,7 +470,7 @@ def sample(data: bytes | bytearray) -> str:
     return _short_digest(data[:_SAMPLE] + data[-_SAMPLE:])
 
 
-def _sample_of(file: FileIO, segment: Segment) -> str | None:
+def _sample_of(file: FileIO | PackedFile, segment: Segment) -> str | None:
     """Return the `sample` of the journal at a segment's place; None if the journal is shorter."""
     size = min(_SAMPLE, segment.end - segment.start)
     first = read_range(file, segment.start, size)

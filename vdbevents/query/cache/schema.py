@@ -5,20 +5,21 @@ It takes some time to build, so it is imported only for sealing and for the user
 
 # ruff: noqa: S608 - the SQL consists of constants and our own names
 
+from collections.abc import Sequence
 from typing import Final
 
 from vdbevents.query.columns import COLUMNS, FETCHED, SOURCE, folded, folded_usual, usual
 from vdbevents.query.lines import GAP, LINE, Statement, lines_of_file
 
 
-def lines_of(path: str, start: int, longest: int) -> Statement:
-    """Create `lines (line, position, length)` from a file with a journal's bytes from `start` on."""
+def lines_of(paths: Sequence[str], start: int, longest: int) -> Statement:
+    """Create `lines (line, position, length)` from files with a journal's bytes from `start` on."""
     before = "sum(coalesce(strlen(line), 0) + 1) OVER (ROWS UNBOUNDED PRECEDING)"
     sql = f"""CREATE TEMP TABLE lines AS
         SELECT line, length, {start - 1:d} + before::BIGINT - length AS position FROM (
             SELECT line, coalesce(strlen(line), 0) AS length, {before} AS before
             FROM {lines_of_file(longest)})"""
-    return Statement(sql, [path])
+    return Statement(sql, [list(paths)])
 
 
 # The size of the lines in bytes, with their ends.

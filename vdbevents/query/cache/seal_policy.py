@@ -1,13 +1,14 @@
 """Decide when a journal's cache is used, and when it is extended first."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from datetime import datetime
 from pathlib import Path
 from typing import Final, Protocol
 
 from vdbevents.errors import InputError, StorageError
+from vdbevents.journal.archive import is_archived
 from vdbevents.query.cache import index
 from vdbevents.times import Window
 
@@ -66,12 +67,16 @@ def cache_for(journal: Path, window: Window, now: datetime, observer: SealObserv
     cache = present_cache(journal)
     if cache is None:
         return None
-    if not _is_long(window, now):
-        rest = index.rest_of(journal, cache)
-        if rest > _MUCH_UNSEALED:
+    if is_archived(journal):
+        # To read an unsealed part of a packed journal takes as long, each time.
+        is_due = index.rest_of(journal, cache) > 0
+    elif _is_long(window, now):
+        is_due = index.unsealed(journal, cache) > 0
+    else:
+        is_due = False
+        if (rest := index.rest_of(journal, cache)) > _MUCH_UNSEALED:
             observer.left_unsealed(journal, rest)
-        return cache
-    if not index.unsealed(journal, cache):
+    if not is_due:
         return cache
     try:
         return seal(journal, default_root(), observer)
@@ -82,18 +87,44 @@ def cache_for(journal: Path, window: Window, now: datetime, observer: SealObserv
     return present_cache(journal)
 
 
+def follow_moves(moved: Iterable[tuple[Path, Path | None]]) -> None:
+    """Move the caches of journals that were moved, and remove those of deleted ones.
+
+    Args:
+        moved: the former paths, each with the present one; None if it was deleted.
+
+    Raises:
+        InputError: there is no place for caches.
+        StorageError: a cache cannot be removed, or is being written.
+    """
+    root = default_root()
+    with_cache = [
+        (former, present) for former, present in moved if os.path.lexists(index.folder_of(former, root))
+    ]
+    if with_cache:
+        from vdbevents.query.cache import older
+
+        older.follow_moves(with_cache, root)
+
+
 def seal(journal: Path, root: Path, observer: SealObserver) -> index.Cache:
     """Seal all full segments of a journal now, and return what is sealed then.
+
+    A journal that was set aside is sealed to its end.
 
     Raises:
         InputError: the journal cannot be read.
         StorageError: the cache cannot be written.
     """
     cache = index.load(journal, root)
-    with observer.sealing(journal, cache.end, index.unsealed(journal, cache, index.PART)) as progress:
+    is_whole = is_archived(journal)
+    total = index.rest_of(journal, cache) if is_whole else index.unsealed(journal, cache, index.PART)
+    with observer.sealing(journal, cache.end, total) as progress:
         # Slow to import: the observer shows that as well.
-        from vdbevents.query.cache import build
+        from vdbevents.query.cache import build, older
 
+        if is_whole:
+            return older.seal_to_end(journal, root, progress)
         return build.seal(journal, root, progress)
 
 

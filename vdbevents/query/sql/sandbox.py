@@ -19,7 +19,7 @@ from vdbevents.query.cache import schema
 from vdbevents.query.cache.index import Cache, CacheUnreadableError
 from vdbevents.query.duck import connect, memory_for
 from vdbevents.query.lines import Statement
-from vdbevents.query.snapshot import JournalSnapshot, open_snapshot
+from vdbevents.query.snapshot import JournalSnapshot, Older, open_snapshot
 from vdbevents.query.sql import views
 from vdbevents.query.sql.guard import Limits
 
@@ -66,25 +66,28 @@ class SqlTables(Closeable):
         limits: what its process may take, copies of the cache included; for `query.sql.guard`.
     """
 
-    def __init__(self, journal: Path, cache: Cache | None = None) -> None:
-        """Open the journal as it is now.
+    def __init__(self, journal: Path, cache: Cache | None = None, older: Older | None = None) -> None:
+        """Open the journal as it is now, and what was rotated out of it.
 
         Args:
             journal: its file.
             cache: its sealed segments, from `query.cache.index.load`; damaged ones are not used.
+            older: how to read what was set aside; None unpacks what was rotated.
 
         Raises:
             InputError: the journal cannot be read.
             StorageError: memory and temporary space are used up.
         """
         self._journal = journal
-        self._cache = cache if cache is not None and cache.segments else None
+        self._cache = cache
+        self._older = older or Older()
+        self._is_cached = False
         self._copies = False
         self.journal_bytes = self.skipped = 0
         try:
             self._open()
         except CacheUnreadableError:
-            self._reopen(cache=None)
+            self._reopen_uncached()
 
     def ask(self, sql: str) -> "SqlRows":
         """Return the rows of one SELECT over the views. This ends the reading of earlier rows.
@@ -94,11 +97,13 @@ class SqlTables(Closeable):
             StorageError: memory and temporary space are used up.
         """
         try:
-            if self._cache is not None and not self._copies and not _only_reads(self._connection, sql):
-                self._reopen(self._cache, copies=True)
-            return SqlRows(self._connection, sql, cached=self._cache is not None)
+            if self._is_cached and not self._copies and not _only_reads(self._connection, sql):
+                self.close()
+                self._copies = True
+                self._open()
+            return SqlRows(self._connection, sql, cached=self._is_cached)
         except CacheUnreadableError:
-            self._reopen(cache=None)
+            self._reopen_uncached()
             return SqlRows(self._connection, sql, cached=False)
 
     def close(self) -> None:
@@ -107,24 +112,25 @@ class SqlTables(Closeable):
             self._connection.close()
         scratch.remove(self._folder)
 
-    def _reopen(self, cache: Cache | None, *, copies: bool = False) -> None:
+    def _reopen_uncached(self) -> None:
         self.close()
-        self._cache, self._copies = cache, copies
+        self._cache, self._older, self._copies = None, self._older.without_cache(), False
         self._open()
 
     def _open(self) -> None:
         self._folder = scratch.make("sql")
         try:
-            with open_snapshot(self._journal, self._cache, self._folder) as source:
+            with open_snapshot(self._journal, self._cache, self._folder, older=self._older) as source:
+                self._is_cached = bool(source.sealed.segments)
                 memory_mb = memory_for(source.longest)
                 self._connection = connect(str(self._folder), memory_mb)
                 tables = _tables(source)
                 if self._copies:
                     tables = _copied(tables, self._folder)
-                with _understood(cached=self._cache is not None):
+                with _understood(cached=self._is_cached):
                     _fill(self._connection, source)
                     [(unreadable, rejected)] = self._connection.execute(schema.SKIPPED).fetchall()
-                    sealed = sum(segment.unreadable for segment in source.cache.segments)
+                    sealed = sum(segment.unreadable for segment in source.sealed.segments)
                     temporary_mb = _most_temporary_mb(self._folder)
                     _close_off(self._connection, tables, temporary_mb)
                 self.skipped = unreadable + rejected + sealed
@@ -133,7 +139,9 @@ class SqlTables(Closeable):
                 sealed_bytes = sum(path.stat().st_size for path in _tables(source))
                 self.limits = Limits(
                     int(memory_mb * 1e6 * _MEMORY_BESIDE),
-                    temporary_mb * 1_000_000 + sealed_bytes + source.unsealed.stat().st_size,
+                    temporary_mb * 1_000_000
+                    + sealed_bytes
+                    + sum(path.stat().st_size for path in source.unsealed),
                 )
         except BaseException:
             self.close()
@@ -297,17 +305,17 @@ def _parts(parsed: object) -> Iterator[dict[str, Any]]:
 
 
 def _tables(source: JournalSnapshot) -> list[Path]:
-    cache = source.cache
-    if not all(map(cache.holds, cache.segments)):
+    sealed = source.sealed
+    if not all(map(sealed.holds, sealed.segments)):
         raise CacheUnreadableError
-    return [cache.events(segment) for segment in cache.segments]
+    return [sealed.events(segment) for segment in sealed.segments]
 
 
 def _copied(tables: list[Path], folder: Path) -> list[Path]:
     """Copy the segments' files, so that a query that writes to them does no harm."""
     copies = []
-    for sealed in tables:
-        copy = folder / sealed.name
+    for number, sealed in enumerate(tables):
+        copy = folder / f"{number}-{sealed.name}"
         try:
             shutil.copyfile(sealed, copy)
         except FileNotFoundError as error:
@@ -325,13 +333,13 @@ def _copied(tables: list[Path], folder: Path) -> list[Path]:
 def _fill(connection: "DuckDBPyConnection", source: JournalSnapshot) -> None:
     """Create the tables behind the views."""
     statements = [
-        schema.lines_of(literal(source.unsealed), source.cache.end, source.longest),
+        schema.lines_of(list(map(literal, source.unsealed)), source.sealed_bytes, source.longest),
         *(Statement(sql, []) for sql in (*schema.FILL, views.SCHEMA, views.GAPS)),
     ]
     for statement in statements:
         connection.execute(statement.sql, statement.values)
     own_lines = [line for (line,) in connection.execute(schema.OURS).fetchall()]
-    for gap in gaps_in([*source.cache.gap_lines, *own_lines]):
+    for gap in gaps_in(source.own_lines(own_lines)):
         texts = [_without_half_pairs(text) for text in (gap.id, gap.reason, gap.status)]
         row = [texts[0], gap.since_ms, gap.until_ms, *texts[1:], sum(gap.recovered.values())]
         connection.execute(views.GAP, row)

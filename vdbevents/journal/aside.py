@@ -1,0 +1,374 @@
+"""Set a journal aside: rotate it, clear it, or delete it. A crash at any point loses and doubles nothing.
+
+What is set aside is on the disk, under its name in `archive/`, before it leaves the journal. A crash between
+the two leaves it in both: `history` counts it once, and `mend` removes the second copy. Names in `archive/`
+change under the journal's lock alone.
+"""
+
+import contextlib
+import os
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from io import FileIO
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from vdbevents.journal import archive, history
+from vdbevents.journal.archive import ArchivedJournal
+from vdbevents.journal.files import remove_file, write_whole
+from vdbevents.journal.locked_file import LockedFile
+from vdbevents.journal.packed import Packer
+from vdbevents.journal.state import StateDirectory
+from vdbevents.journal.torn_line import repair_end
+
+_UNFINISHED: Final = ".unfinished"
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """What a journal held when it was cleared or deleted.
+
+    Attributes:
+        events: how many lines.
+        size: their size in bytes.
+        rotated: how many journals had been rotated out of it.
+        since_ms: the earliest time of receipt of all, in Unix ms; None where no line has one.
+        moved: files that were there before, each with its new path; None if it was deleted.
+    """
+
+    events: int = 0
+    size: int = 0
+    rotated: int = 0
+    since_ms: int | None = None
+    moved: tuple[tuple[Path, Path | None], ...] = ()
+
+
+def contents(directory: StateDirectory) -> Contents:
+    """Return what clearing or deleting would take away.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    measure, size = history.Measure(), 0
+    try:
+        with FileIO(directory.journal, "rb") as journal:
+            for block in _blocks(journal):
+                measure.add(block)
+                size += len(block)
+    except FileNotFoundError:
+        pass
+    return _with_rotated(
+        Contents(measure.lines, size, since_ms=measure.from_ms), history.older_journals(directory.journal)
+    )
+
+
+def mend(directory: StateDirectory) -> None:
+    """Finish what a crash cut short. Call it while no other process sets this journal aside.
+
+    Raises:
+        OSError: a file cannot be read or removed.
+    """
+    if directory.archive.is_dir():
+        for path in [directory.archive / _UNFINISHED, *directory.archive.glob(".*.packing")]:
+            remove_file(path)
+    for one in archive.archived(directory):
+        plain = one.path.with_name(one.path.name.removesuffix(".zst"))
+        if one.is_packed and plain.exists():
+            remove_file(plain)
+    try:
+        file = FileIO(directory.journal, "rb")
+    except FileNotFoundError:
+        return
+    with file:
+        for one in archive.archived(directory):
+            if history.repeats(file, one) and _has_all(file, one):
+                remove_file(one.path)
+
+
+def _has_all(file: FileIO, older: ArchivedJournal) -> bool:
+    place = 0
+    with history.open_archived(older) as other:
+        while block := other.read(history.BLOCK_BYTES):
+            if history.read_part(file, place, len(block)) != block:
+                return False
+            place += len(block)
+    return True
+
+
+def clear(file: LockedFile, directory: StateDirectory, clock_ms: Callable[[], int]) -> Contents:
+    """Pack the journal into the archive, empty it in place, and count what was rotated as cleared, too.
+
+    Raises:
+        OSError: it cannot be set aside; nothing is lost.
+    """
+    archive.create_archive(directory)
+    cleared = None
+    while cleared is None:
+        cleared = _clear(file, directory, clock_ms)
+    with file.locked():
+        rotated = history.older_journals(directory.journal)
+        moved = [*cleared.moved, *(_renamed(directory, one) for one in rotated)]
+    return replace(_with_rotated(cleared, rotated), moved=tuple(moved))
+
+
+def _renamed(directory: StateDirectory, one: ArchivedJournal) -> tuple[Path, Path]:
+    path = archive.free_path(directory, "cleared", one.from_ms, one.to_ms, packed=one.is_packed)
+    one.path.rename(path)
+    return one.path, path
+
+
+def _with_rotated(found: Contents, rotated: list[ArchivedJournal]) -> Contents:
+    times = [one.from_ms for one in rotated] + ([] if found.since_ms is None else [found.since_ms])
+    return replace(found, rotated=len(rotated), since_ms=min(times, default=None))
+
+
+def _clear(file: LockedFile, directory: StateDirectory, clock_ms: Callable[[], int]) -> Contents | None:
+    """Clear the journal's file alone; None if another file took its name meanwhile."""
+    unfinished = directory.archive / _UNFINISHED
+    measure = history.Measure()
+    with file.locked() as descriptor:
+        _repair(descriptor, directory, clock_ms)
+    try:
+        with _new_file(unfinished) as target, FileIO(directory.journal, "rb") as journal:
+            packer = Packer(target)
+
+            def pack() -> None:
+                for block in _blocks(journal):
+                    packer.write(block)
+                    measure.add(block)
+
+            # Most of it before the lock is taken: whoever appends waits for that.
+            pack()
+            with file.locked() as descriptor:
+                if not _is_same(journal, descriptor):
+                    return None
+                _repair(descriptor, directory, clock_ms)
+                pack()
+                if not packer.size:
+                    return Contents()
+                packer.finish()
+                os.fsync(target.fileno())
+                path = _free_path(directory, "cleared", measure, clock_ms)
+                unfinished.rename(path)
+                _sync_folder(directory.archive)
+                os.ftruncate(descriptor, 0)
+                os.fsync(descriptor)
+    finally:
+        remove_file(unfinished)
+    return Contents(measure.lines, packer.size, since_ms=measure.from_ms, moved=((directory.journal, path),))
+
+
+def pack(directory: StateDirectory, one: ArchivedJournal) -> Path | None:
+    """Compress a rotated journal, and return its new path; None if it is gone.
+
+    Raises:
+        OSError: it is as it was.
+    """
+    unfinished = one.path.with_name(f".{one.path.name}.packing")
+    try:
+        with _new_file(unfinished) as target, FileIO(one.path, "rb") as journal:
+            packer = Packer(target)
+            for block in _blocks(journal):
+                packer.write(block)
+            packer.finish()
+            os.fsync(target.fileno())
+        packed = one.path.with_name(one.path.name.removesuffix(archive.PLAIN) + archive.PACKED)
+        # It may be cleared or deleted at this moment.
+        file = LockedFile(directory.journal, directory.journal_lock)
+        with contextlib.closing(file), file.locked():
+            if not one.path.exists():
+                return None
+            unfinished.rename(packed)
+            _sync_folder(directory.archive)
+            remove_file(one.path)
+    except FileNotFoundError:
+        return None
+    finally:
+        remove_file(unfinished)
+    return packed
+
+
+def delete(file: LockedFile, directory: StateDirectory) -> Contents:
+    """Empty the journal in place, and remove what was rotated, and the torn lines.
+
+    Raises:
+        OSError: not all of it could be removed.
+    """
+    found = contents(directory)
+    gone: list[tuple[Path, None]] = [(directory.journal, None)]
+    with file.locked() as descriptor:
+        os.ftruncate(descriptor, 0)
+        os.fsync(descriptor)
+        for one in history.older_journals(directory.journal):
+            remove_file(one.path)
+            gone.append((one.path, None))
+        remove_file(directory.torn)
+    return replace(found, moved=tuple(gone))
+
+
+def rotate(
+    file: LockedFile, directory: StateDirectory, before_ms: int | None, clock_ms: Callable[[], int]
+) -> ArchivedJournal | None:
+    """Move lines into the archive, as a file that is still to be packed.
+
+    Args:
+        file: the journal and its lock.
+        directory: its state directory.
+        before_ms: the time of receipt, in Unix ms, from which on all lines stay; None moves all of them.
+        clock_ms: returns milliseconds since the epoch.
+
+    Returns:
+        The new file; None if there was nothing to move, or not at this moment.
+
+    Raises:
+        OSError: the journal has all that it had.
+    """
+    archive.create_archive(directory)
+    with file.locked() as descriptor:
+        _repair(descriptor, directory, clock_ms)
+    with FileIO(directory.journal, "rb") as journal:
+        cut = _cut(journal, before_ms)
+        if not cut:
+            return None
+        measure = history.Measure()
+        journal.seek(0)
+        for block in _blocks(journal, cut):
+            measure.add(block)
+        path = _free_path(directory, "rotated", measure, clock_ms)
+        path = path.with_name(path.name.removesuffix(".zst"))
+        is_moved = _moved_by_name(file, directory, journal, path) or _moved_by_copy(
+            file, directory, journal, path
+        )
+    return archive.parse_name(path) if is_moved else None
+
+
+def _moved_by_name(file: LockedFile, directory: StateDirectory, journal: FileIO, path: Path) -> bool:
+    """Give the journal's file another name, and begin a new one; False where that is not possible."""
+    if os.name == "nt":
+        return False  # a file that is open there cannot be replaced
+    with file.locked() as descriptor:
+        if not _is_same(journal, descriptor) or journal.tell() != os.lseek(descriptor, 0, os.SEEK_END):
+            return False
+        os.fsync(descriptor)
+        try:
+            os.link(directory.journal, path)
+        except OSError:
+            return False  # a file system without links
+        with _removed_on_error(path):
+            _sync_folder(directory.archive)
+            _replace_journal(directory, descriptor, ())
+    return True
+
+
+def _moved_by_copy(file: LockedFile, directory: StateDirectory, journal: FileIO, path: Path) -> bool:
+    """Copy the journal up to its present place, and begin a new one with the lines after that."""
+    unfinished, cut = directory.archive / _UNFINISHED, journal.tell()
+    try:
+        with _new_file(unfinished) as target:
+            journal.seek(0)
+            for block in _blocks(journal, cut):
+                target.write(block)
+            target.flush()
+            os.fsync(target.fileno())
+        with file.locked() as descriptor:
+            end = os.lseek(descriptor, 0, os.SEEK_END)
+            if not _is_same(journal, descriptor) or (os.name == "nt" and end != cut):
+                return False
+            unfinished.rename(path)
+            with _removed_on_error(path):
+                _sync_folder(directory.archive)
+                if os.name == "nt":
+                    os.ftruncate(descriptor, 0)
+                else:
+                    _replace_journal(directory, descriptor, _blocks(journal))
+    finally:
+        remove_file(unfinished)
+    return True
+
+
+@contextlib.contextmanager
+def _removed_on_error(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError:
+        remove_file(path)
+        raise
+
+
+def _replace_journal(directory: StateDirectory, descriptor: int, blocks: Iterable[bytes]) -> None:
+    new = directory.path / f".{directory.journal.name}.tmp"
+    with _removed_on_error(new):
+        with _new_file(new) as target:
+            for block in blocks:
+                target.write(block)
+            target.flush()
+            os.fchmod(target.fileno(), os.fstat(descriptor).st_mode & 0o777)
+            os.fsync(target.fileno())
+        new.replace(directory.journal)
+    _sync_folder(directory.path)
+
+
+def _repair(descriptor: int, directory: StateDirectory, clock_ms: Callable[[], int]) -> None:
+    size = os.lseek(descriptor, 0, os.SEEK_END)
+    _, line = repair_end(descriptor, size, directory.torn, clock_ms)
+    write_whole(descriptor, line)
+
+
+def _cut(journal: FileIO, before_ms: int | None) -> int:
+    """Return the place in bytes after the last line that was received before a time."""
+    end = journal.seek(0, os.SEEK_END)
+    if before_ms is None:
+        return end
+    rest = b""
+    while end > 0:
+        start = max(0, end - history.BLOCK_BYTES)
+        data = history.read_part(journal, start, end - start) + rest
+        first = data.find(b"\n") + 1 if start else 0
+        place, cut = start + first, 0
+        for line in data[first:].split(b"\n")[:-1]:
+            place += len(line) + 1
+            moment = history.received_ms(line)
+            if moment is not None and moment < before_ms:
+                cut = place
+        if cut:
+            return cut
+        rest, end = (data[:first] if first else data if start else b""), start
+    return 0
+
+
+def _blocks(journal: FileIO, end: int | None = None) -> Iterator[bytes]:
+    """Yield a file's bytes from its present place on, up to its end or to the place `end`."""
+    left = None if end is None else end - journal.tell()
+    while block := journal.read(history.BLOCK_BYTES if left is None else min(history.BLOCK_BYTES, left)):
+        left = None if left is None else left - len(block)
+        yield block
+
+
+def _free_path(
+    directory: StateDirectory, kind: archive.Kind, measure: history.Measure, clock_ms: Callable[[], int]
+) -> Path:
+    if measure.from_ms is None or measure.to_ms is None:
+        now_ms = clock_ms()
+        return archive.free_path(directory, kind, now_ms, now_ms, packed=True)
+    return archive.free_path(directory, kind, measure.from_ms, measure.to_ms, packed=True)
+
+
+def _is_same(journal: FileIO, descriptor: int) -> bool:
+    return os.path.samestat(os.fstat(journal.fileno()), os.fstat(descriptor))
+
+
+def _new_file(path: Path) -> BinaryIO:
+    """Create a file that only its owner may read, in the place of an unfinished one."""
+    remove_file(path)
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
+
+
+def _sync_folder(folder: Path) -> None:
+    """Have the folder's names on the disk, where a folder can be synced."""
+    if os.name != "posix":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
