@@ -32,14 +32,14 @@ class Server:
 
 
 @contextmanager
-def server() -> Iterator[Server]:
-    """Run the emulator on a free port, without autoplay."""
+def server(settings: Mapping[str, str] = {}) -> Iterator[Server]:
+    """Run the emulator on a free port, without autoplay; `settings` are for its clients' environment."""
     command = [*VDBEVENTS, "emulator", "--no-autoplay"]
     with scratch() as cache, subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
-            settings = dict(process.stdout.readline().strip().split("=", 1) for _ in range(2))
-            environ = {**os.environ, **settings, "XDG_CACHE_HOME": cache}
-            yield Server(settings["VIDEO_DB_API"], environ)
+            where = dict(process.stdout.readline().strip().split("=", 1) for _ in range(2))
+            environ = {**os.environ, **settings, **where, "XDG_CACHE_HOME": cache}
+            yield Server(where["VIDEO_DB_API"], environ)
         finally:
             process.terminate()
 

@@ -6,6 +6,7 @@ usage: ingest.py [EVENTS] [ROUNDS]        both listeners in turn; targets: 2.0 a
 
 import sys
 import time
+from collections.abc import Mapping
 
 from harness import (
     HERE,
@@ -30,9 +31,13 @@ COMMANDS = {
 }
 
 
-def measure(command: tuple[str, ...]) -> tuple[float, float]:
-    """Return (events per second, microseconds of CPU per event) of one flood."""
-    with server() as running, scratch() as directory, recorder((*command, directory), running) as process:
+def measure(command: tuple[str, ...], settings: Mapping[str, str] = {}) -> tuple[float, float]:
+    """Return (events per second, µs of CPU per event) of one flood, with settings of the environment."""
+    with (
+        server(settings) as running,
+        scratch() as directory,
+        recorder((*command, directory), running) as process,
+    ):
         journal = journal_of(directory)
         running.request("flood", count=2_000)
         await_true(lambda: journal.exists() and count_lines(journal, b'"seq"') == 2_000)

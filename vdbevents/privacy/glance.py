@@ -1,115 +1,127 @@
-"""Decide quickly whether an event can have anything to redact: most have not. Pure.
+"""Decide quickly whether a line can have anything to redact: most have not. Pure.
 
-A secret of a known form has a long word, and numbers have many digits: one pass over a text that maps its
+A secret of a known form has a long word, and numbers have many digits: one pass over a line that maps its
 characters to classes finds both in a fraction of the time of an expression.
 """
 
-from collections.abc import Container, Iterable, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Container, Iterable, Iterator, Sequence
+from typing import Final
 
 from vdbevents.privacy.folding import ODD_CHARACTER
-from vdbevents.privacy.number_forms import CARD, IBAN, PHONE
+from vdbevents.privacy.number_forms import CARD, EMAIL, FINDERS, IBAN, PHONE
 from vdbevents.privacy.secret_forms import SHORTEST, LiteralPlace, SecretForm
-from vdbevents.privacy.structure import STRUCTURE, is_structure
 
-EMAIL: Final = "email"
 BASE64: Final = "raw_base64"
 """The member that holds a message that is not UTF-8."""
 SHORTEST_CARD: Final = 14
 
-_BASE64_KEY = b'"%b":' % BASE64.encode("ascii")
-# A received event is kept without its time of receipt.
-_STAMPS = 2
-_LEAST_CARD = 10 ** (SHORTEST_CARD - 1)
-_SHORTEST_PHONE = 7
-_IN_WORDS = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_+/.~=:@-")
+_HEAD: Final = b'{"ts":"'
+_HEAD_END: Final = len('{"ts":"2026-03-02T10:15:30.123Z"')
+_MOST_WORDS: Final = 10_000
+_IN_WORDS: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_+/.~=:@-")
 _WORDS: Final = bytes(ord("a") if code in _IN_WORDS else ord(" ") for code in range(256))
+_ASCII: Final = bytes(range(128))
 _LONG_WORD: Final = b"a" * SHORTEST
+_IN_TIMES: Final = b"0123456789-:.TZ+"
 # Digits become 0 and capital letters A; what may stand between digits is left out.
 _SHAPE: Final = bytes(
     ord("0") if chr(code).isdigit() else ord("A") if chr(code).isupper() else code for code in range(128)
 ) + bytes(range(128, 256))
-_BETWEEN: Final = b" \t\r\n,.-/|()"
+_BETWEEN: Final = b' \t\r\n,.-/|()"'
+_CARD_DIGITS: Final = b"0" * SHORTEST_CARD
+_PHONE_DIGITS: Final = b"0" * 7
+_MILLISECONDS: Final = b":" + b"0" * 13
+_IBAN_HEAD: Final = b"AA00"
 
 
 class Glance:
-    """The quick look of some rules."""
+    """The quick look of some rules. Safe to share between threads."""
 
     def __init__(self, forms: Iterable[SecretForm], secrets: Sequence[str], kinds: Container[str]) -> None:
         """Look for what these forms have in common, these texts, and numbers and addresses of these kinds."""
-        by_place: dict[LiteralPlace, dict[str, None]] = {place: {} for place in LiteralPlace}
+        by_place: dict[LiteralPlace, list[bytes]] = {place: [] for place in LiteralPlace}
         for form in forms:
-            by_place[form.place].update(dict.fromkeys(form.literals))
-        by_place[LiteralPlace.ANYWHERE].update(dict.fromkeys(secrets))
-        self._in_words, self._near_words, self._anywhere = map(tuple, by_place.values())
-        self._card, self._iban, self._email = (kind in kinds for kind in (CARD, IBAN, EMAIL))
-        digits = [SHORTEST_CARD] * self._card + [_SHORTEST_PHONE] * (PHONE in kinds)
-        self._digits = b"0" * min(digits) if digits else b""
+            by_place[form.place] += [literal.encode("ascii") for literal in form.literals]
+        self._in_words = tuple(dict.fromkeys(by_place[LiteralPlace.IN_WORD]))
+        self._near_words = (b'"%b":' % BASE64.encode("ascii"), *by_place[LiteralPlace.NEAR_WORD])
+        self._before_at = tuple(by_place[LiteralPlace.BEFORE_AT])
+        self._secrets = tuple(secret.encode("utf-8") for secret in secrets)
+        self._kinds = [kind for kind in (CARD, PHONE, IBAN, EMAIL) if kind in kinds]
+        # Ids come again with each event: words without a literal.
+        self._known: set[bytes] = set()
 
-    def may_change(self, line: bytes, event: Mapping[str, Any]) -> bool:
-        """Return whether an event, and the line with it, can have anything to replace."""
-        texts: list[str] = []
-        names = self._collect(event, texts)
-        if names is None or _BASE64_KEY in line:
-            return True
-        # Of duplicate keys the event has the last one. Each key of compact JSON has this after it.
-        if line.count(b'":') != (names if "ts" in event else names + _STAMPS):
-            return True
-        return self.may_change_text("\n".join(texts))
-
-    def may_change_text(self, text: str) -> bool:
-        """Return whether a text can have anything to replace."""
-        if not text.isascii():
-            if ODD_CHARACTER.search(text):
+    def may_change(self, line: bytes) -> bool:
+        """Return whether a line of compact JSON can have anything to replace."""
+        # The time of receipt looks like a long word.
+        body = line[_HEAD_END:] if line.startswith(_HEAD) else line
+        if b"\\" in body:
+            body = _without_escapes(body)
+            if b"\\" in body:
+                # Other escapes, or JSON in a text: its escapes can hide something.
                 return True
-            content = text.encode("utf-8", "replace")
-        else:
-            content = text.encode("ascii")
-        if b"\\" in content or b"\0" in content or any(literal in text for literal in self._anywhere):
+        for secret in self._secrets:
+            if secret in body:
+                return True
+        if b"@" in body and any(literal in body for literal in self._before_at):
             return True
-        if _LONG_WORD in content.translate(_WORDS) and self._has_literal(text):
+        if not body.isascii():
+            # Of a text with a few other characters, these few are looked at.
+            others = body.translate(None, _ASCII).decode("utf-8", "replace")
+            if ODD_CHARACTER.search(others):
+                return True
+        words = body.translate(_WORDS)
+        if _LONG_WORD in words and self._has_literal(body, words):
             return True
-        if self._email and b"@" in content:
-            return True
-        return bool(self._digits or self._iban) and self._has_number(content)
+        return bool(self._kinds) and self._has_number(body)
 
-    def _has_literal(self, text: str) -> bool:
-        words = " ".join(word for word in text.split() if len(word) >= SHORTEST)
-        return any(literal in words for literal in self._in_words) or any(
-            literal in text for literal in self._near_words
-        )
+    def _has_literal(self, body: bytes, words: bytes) -> bool:
+        """Return whether a line has a literal in one of its long words, or near one."""
+        end, new = 0, []
+        while (start := words.find(_LONG_WORD, end)) >= 0:
+            end = words.find(b" ", start)
+            end = len(words) if end < 0 else end
+            word = body[start:end]
+            if word not in self._known and word.translate(None, _IN_TIMES):
+                new.append(word)
+        if not new:
+            return self._is_near(body)
+        joined = b" ".join(new)
+        for literal in self._in_words:
+            if literal in joined:
+                return True
+        if len(self._known) >= _MOST_WORDS:
+            self._known.clear()
+        self._known.update(new)
+        return self._is_near(body)
 
-    def _has_number(self, content: bytes) -> bool:
+    def _is_near(self, body: bytes) -> bool:
+        lower = body.lower()
+        return any(literal in lower for literal in self._near_words)
+
+    def _has_number(self, body: bytes) -> bool:
+        # Of digits that are no number there are many more than of words that are no key.
+        text = ""
+        for kind in self.numbers_in(body):
+            # The texts of a list are read as lines of one text.
+            text = text or body.decode("utf-8", "replace").replace('","', "\n")
+            if next(FINDERS[kind](text), None) is not None:
+                return True
+        return False
+
+    def numbers_in(self, content: bytes) -> Iterator[str]:
+        """Yield the kinds of numbers and addresses that a line or text can have."""
         shape = content.translate(_SHAPE, _BETWEEN)
-        return bool(self._digits and self._digits in shape) or (self._iban and b"AA00" in shape)
+        for kind in self._kinds:
+            if (
+                (kind == CARD and _CARD_DIGITS in shape)
+                or (kind == PHONE and _PHONE_DIGITS in shape.replace(_MILLISECONDS, b""))
+                or (kind == IBAN and _IBAN_HEAD in content.translate(_SHAPE))
+                or (kind == EMAIL and b"@" in content)
+            ):
+                yield kind
 
-    def _collect(self, event: Mapping[str, Any], texts: list[str]) -> int | None:
-        """Add the texts of an event to a list; return how many keys it has, None if it must be looked at."""
-        names = len(event)
-        for name, value in event.items():
-            kind = type(value)
-            if kind is str:
-                if name not in STRUCTURE or not is_structure(name, value):
-                    texts.append(value)
-            elif kind is dict or kind is list:
-                inner = (
-                    self._collect(value, texts) if kind is dict else self._collect_list(name, value, texts)
-                )
-                if inner is None:
-                    return None
-                names += inner
-            elif kind is int and value >= _LEAST_CARD and self._card and name not in STRUCTURE:
-                return None
-            if len(name) >= SHORTEST_CARD and name not in STRUCTURE:
-                texts.append(name)
-        return names
 
-    def _collect_list(self, name: str, items: Sequence[Any], texts: list[str]) -> int | None:
-        names = 0
-        for item in items:
-            # As the value of a member: lists and numbers in lists have its name, too.
-            inner = self._collect({name: item}, texts)
-            if inner is None:
-                return None
-            names += inner - 1
-        return names
+def _without_escapes(body: bytes) -> bytes:
+    for escape in (b"\\n", b'\\"', b"\\t", b"\\r"):
+        body = body.replace(escape, b"  ")
+    return body

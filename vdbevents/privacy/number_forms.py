@@ -1,15 +1,16 @@
-"""Payment cards, IBANs and phone numbers in a text. Pure.
+"""Payment cards, IBANs, phone numbers and e-mail addresses in a text. Pure.
 
 All functions take a text in which digits, spaces and dashes of other scripts are ASCII (`folding`).
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final, NamedTuple
 
 CARD: Final = "card"
 IBAN: Final = "iban"
 PHONE: Final = "phone"
+EMAIL: Final = "email"
 
 
 class Span(NamedTuple):
@@ -21,12 +22,18 @@ class Span(NamedTuple):
 
 # Between two groups of digits: "4111-1111", "4111, 1111", "4111 / 1111".
 _GAP = r"[ \t\n\r,.\-/|]{1,3}"
+# Each begins with a class of digits, which is found fast; what stands before is looked at afterwards.
 _PRINTED: Final = tuple(
-    re.compile(
-        rf"(?<!\d)(?=[2-68])(?=({_GAP.join(rf'[0-9]{{{size}}}' for size in sizes.split('-'))})(?!\d))",
-        re.ASCII,
+    re.compile(rf"{form}(?!\d)", re.ASCII)
+    for form in (
+        r"[2-68]\d{13,18}",
+        rf"[2-68]\d{{3}}(?:{_GAP}\d{{4}}){{3}}(?:{_GAP}\d{{3}})?",
+        rf"[2-68]\d{{3}}(?:{_GAP}\d{{4}}){{3}}",
+        rf"3\d{{3}}{_GAP}\d{{6}}{_GAP}\d{{4,5}}",
+        rf"[2-68]\d{{3}}{_GAP}\d{{4}}{_GAP}\d{{8}}",
+        rf"[2-68]\d{{7}}{_GAP}\d{{8}}",
+        rf"[2-68]\d{{5}}{_GAP}\d{{13}}",
     )
-    for sizes in ("14,19", "4-4-4-4", "4-4-4-4-3", "4-6-4,5", "8-8", "4-4-8", "6-13")
 )
 _ONE_BY_ONE = re.compile(rf"(?<!\d)\d(?:{_GAP}\d(?!\d)){{13,}}", re.ASCII)
 _IN_PAIRS = re.compile(rf"(?<!\d)\d\d({_GAP})\d\d(?:\1\d\d){{5,7}}(?:\1\d)?(?!\d)", re.ASCII)
@@ -56,9 +63,14 @@ def find_cards(text: str) -> Iterator[Span]:
     spoken. What is found may overlap.
     """
     for form in _PRINTED:
-        for match in form.finditer(text):
-            if is_card(_digits_of(match[1])) and _stands_alone(text, *match.span(1)):
-                yield Span(*match.span(1))
+        match = form.search(text)
+        while match is not None:
+            start, end = match.span()
+            is_whole = start == 0 or not text[start - 1].isdigit()
+            if is_whole and is_card(_digits_of(match[0])) and _stands_alone(text, start, end):
+                yield Span(start, end)
+            # The next may begin within this one: other groups may stand before a number.
+            match = form.search(text, start + 1)
     for match in _ONE_BY_ONE.finditer(text):
         yield from _spoken_in(text, [digit.start() for digit in _DIGIT.finditer(text, *match.span())])
     for match in _IN_PAIRS.finditer(text):
@@ -108,13 +120,15 @@ def _luhn(digits: str) -> bool:
     return sum(map(int, digits[-1::-2] + doubled)) % 10 == 0
 
 
-_IBAN = re.compile(r"(?<![A-Za-z0-9])[A-Z]{2}\d{2}(?:[ -]?[A-Z0-9]){11,30}(?![A-Za-z0-9])", re.ASCII)
+_IBAN = re.compile(r"[A-Z]{2}\d{2}(?:[ -]?[A-Z0-9]){11,30}(?![A-Za-z0-9])", re.ASCII)
 _LETTERS = {chr(ord("A") + index): str(10 + index) for index in range(26)}
 
 
 def find_ibans(text: str) -> Iterator[Span]:
     """Yield the IBANs in a text, with spaces or dashes or without, by their checksum (ISO 13616)."""
     for match in _IBAN.finditer(text):
+        if match.start() and text[match.start() - 1].isalnum():
+            continue
         # Words may follow: "DE89 3704 0044 0532 0130 00 BIC".
         end = match.end()
         while end - match.start() >= _SHORTEST_IBAN:
@@ -150,3 +164,28 @@ def find_phones(text: str) -> Iterator[Span]:
     """Yield the phone numbers in a text: international ones, and common national forms."""
     for match in _PHONE.finditer(text):
         yield Span(*match.span())
+
+
+_LOCAL_PART = re.compile(r"[\w.+%-]{1,64}\Z")
+_DOMAIN = re.compile(r"(?:[A-Za-z0-9][A-Za-z0-9-]{0,62}\.){1,8}[A-Za-z]{2,24}(?![\w-])")
+_LONGEST_LOCAL_PART = 64
+
+
+def find_emails(text: str) -> Iterator[Span]:
+    """Yield the e-mail addresses in a text."""
+    at = text.find("@")
+    while at >= 0:
+        before = max(0, at - _LONGEST_LOCAL_PART)
+        local, domain = _LOCAL_PART.search(text[before:at]), _DOMAIN.match(text, at + 1)
+        if local is not None and domain is not None:
+            yield Span(before + local.start(), domain.end())
+        at = text.find("@", at + 1)
+
+
+FINDERS: Final[Mapping[str, Callable[[str], Iterator[Span]]]] = {
+    CARD: find_cards,
+    IBAN: find_ibans,
+    PHONE: find_phones,
+    EMAIL: find_emails,
+}
+"""What finds each kind in a text."""

@@ -84,6 +84,7 @@ class RecordingRules:
         self.exclusion = exclusion or Exclusion()
         self.pauses = pauses
         self.excluded = 0
+        self._excludes = not self.exclusion.is_idle
         self._pending = ExcludedEvents()
         self._told_ms = 0
         # A gap that is filled again must not count the same events again: 64 bits of each identity.
@@ -103,6 +104,8 @@ class RecordingRules:
         return None if record is None else {k: v for k, v in record.event.items() if k != "backfilled"}
 
     def _pass(self, record: Record, now_ms: int, arrived_ms: int | None) -> Record | None:
+        if not self._excludes and not self.pauses().all:
+            return self.redactor.record(record)
         if record.lifecycle is not None:
             self.exclusion.note_streams((stream.id, stream.source) for stream in record.lifecycle.streams)
         elif is_content(record) and (reason := self._reason(record, arrived_ms)) is not None:
@@ -118,7 +121,7 @@ class RecordingRules:
             start_ms, end_ms = fields.span_of(record.event)
             if start_ms is not None and pauses.covers(start_ms, end_ms):
                 return "pause"
-        return None if self.exclusion.is_idle else self.exclusion.reason(record, arrived_ms)
+        return self.exclusion.reason(record, arrived_ms) if self._excludes else None
 
     def _count(self, record: Record, reason: str, now_ms: int) -> None:
         if record.identity is not None:

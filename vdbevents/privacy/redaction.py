@@ -15,9 +15,9 @@ from typing import Final, NamedTuple
 from vdbevents.events.envelope import Record, parse_line
 from vdbevents.privacy import expressions as own_expressions, number_forms
 from vdbevents.privacy.folding import folded, unescaped
-from vdbevents.privacy.glance import BASE64, EMAIL, SHORTEST_CARD, Glance
-from vdbevents.privacy.number_forms import CARD, IBAN, PHONE, Span
-from vdbevents.privacy.secret_forms import API_KEY, FORMS, PRIVATE_KEY, TOKEN
+from vdbevents.privacy.glance import BASE64, SHORTEST_CARD, Glance
+from vdbevents.privacy.number_forms import CARD, EMAIL, IBAN, PHONE, Span
+from vdbevents.privacy.secret_forms import API_KEY, FORMS, PRIVATE_KEY, TOKEN, LiteralPlace
 from vdbevents.privacy.structure import STRUCTURE, is_structure
 
 KINDS: Final[Mapping[str, bool]] = {
@@ -79,9 +79,6 @@ class _Piece(NamedTuple):
     is_number: bool = False
 
 
-_EMAIL = re.compile(
-    r"(?<![\w.+%-])[\w.+%-]{1,64}@(?:[A-Za-z0-9][A-Za-z0-9-]{0,62}\.){1,8}[A-Za-z]{2,24}(?![\w-])"
-)
 _TOKEN_OF_JSON = re.compile(
     r'"([^"\\]*+(?:\\.[^"\\]*+)*+)"(\s*+:)?|[\[\]{}]|-?\d[\d.eE+-]*+|[a-z]++', re.DOTALL
 )
@@ -105,20 +102,13 @@ class Redactor:
         self._kinds = kinds
         self._forms = [form for form in FORMS if form.kind in kinds]
         self._secrets = [secret for secret in self.rules.secrets if len(secret) >= _SHORTEST_SECRET]
-        finders = (
-            (CARD, number_forms.find_cards),
-            (IBAN, number_forms.find_ibans),
-            (PHONE, number_forms.find_phones),
-        )
-        self._finders: list[tuple[str, Callable[[str], Iterable[Span]]]] = [
-            (kind, find) for kind, find in finders if kind in kinds
-        ]
         self._own = own_expressions.compile_all(self.rules.expressions)
+        self._is_idle = not (kinds or self._own or self._secrets)
         self._glance = Glance(self._forms, self._secrets, kinds)
 
     def record(self, record: Record) -> Record:
         """Return a record without what the rules replace; the same one if that is nothing."""
-        if not self._own and not self._glance.may_change(record.line, record.event):
+        if self._is_idle or not (self._own or self._glance.may_change(record.line)):
             return record
         content, counts = self._object(record.line)
         event = parse_line(content) if counts else None
@@ -129,12 +119,11 @@ class Redactor:
 
     def line(self, line: bytes) -> Redacted:
         """Return a journal's line without what the rules replace; one that is not JSON is taken as text."""
-        event = parse_line(line)
-        if event is None:
-            return self.text(line)
-        if not self._own and not self._glance.may_change(line, event):
+        if self._is_idle:
             return Redacted(line, {})
-        return self._object(line)
+        if not self._own and not self._glance.may_change(line):
+            return Redacted(line, {})
+        return self.text(line) if parse_line(line) is None else self._object(line)
 
     def text(self, content: bytes) -> Redacted:
         """Return a text, UTF-8 or not, without what the rules replace."""
@@ -230,16 +219,15 @@ class Redactor:
             for match in re.finditer(re.escape(secret), text):
                 yield _Found(*match.span(), API_KEY)
         yield from self._find_forms(text)
-        for kind, find in self._finders:
-            for span in find(text):
+        for kind in self._glance.numbers_in(text.encode("utf-8", "replace")):
+            for span in number_forms.FINDERS[kind](text):
                 yield _Found(span.start, span.end, kind)
-        if EMAIL in self._kinds and "@" in text:
-            for match in _EMAIL.finditer(text):
-                yield _Found(*match.span(), EMAIL)
 
     def _find_forms(self, text: str) -> Iterator[_Found]:
+        lower = text.lower()
         for form in self._forms:
-            if any(literal in text for literal in form.literals):
+            where = lower if form.place is LiteralPlace.NEAR_WORD else text
+            if any(literal in where for literal in form.literals):
                 group = "secret" if "secret" in form.expression.groupindex else 0
                 for match in form.expression.finditer(text):
                     if form.is_secret(match[group]):

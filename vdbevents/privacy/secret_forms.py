@@ -14,16 +14,16 @@ TOKEN: Final = "token"  # noqa: S105 - the name of a kind
 PRIVATE_KEY: Final = "private-key"
 
 
-SHORTEST: Final = 16
+SHORTEST: Final = 20
 """How long a word is at least in which a secret stands."""
 
 
 class LiteralPlace(Enum):
-    """Where a form's literals are: in a long word with the secret, beside such a word, or anywhere."""
+    """Where a form's literals are: in a long word with the secret; beside one, in any case; before an `@`."""
 
     IN_WORD = 1
     NEAR_WORD = 2
-    ANYWHERE = 3
+    BEFORE_AT = 3
 
 
 def _is_random(text: str) -> bool:
@@ -48,7 +48,7 @@ class SecretForm(NamedTuple):
     Attributes:
         kind: the name in its mark.
         place: where its literals are.
-        literals: ASCII; every text with such a secret has one of them.
+        literals: ASCII; every text with such a secret has one of them. Those near a word are lower case.
         expression: its group `secret` is what to replace, else the whole match.
         is_secret: a last check of what was found.
     """
@@ -77,7 +77,7 @@ FORMS: Final = (
     # Private keys. One that is cut off ends with its last long word.
     _form(
         PRIVATE_KEY,
-        "PRIVATE",
+        "private key",
         r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----"
         r"(?:(?:[^-]|-(?!----)){0,16384}+-----END [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----"
         r"|(?:[\s/\\|,\"']{1,8}(?:[A-Za-z0-9+/=]{16,}|(?:Proc-Type|DEK-Info|Version|Comment): ?\S*))*)",
@@ -85,7 +85,7 @@ FORMS: Final = (
     ),
     _form(
         PRIVATE_KEY,
-        "Private-Lines:",
+        "private-lines:",
         r"Private-Lines: ?\d{1,3}(?:[\s/\\|]{1,8}[A-Za-z0-9+/=]{16,})+",
         place=LiteralPlace.NEAR_WORD,
     ),
@@ -98,7 +98,7 @@ FORMS: Final = (
     _form(API_KEY, "AKIA ASIA ABIA ACCA", rf"{_APART}A(?:KI|SI|BI|CC)A[A-Z2-7]{{16}}(?![A-Za-z0-9])"),
     _form(
         API_KEY,
-        "SECRET secret Secret",
+        "secret",
         r"(?i:aws.{0,12}secret.{0,12}key)[\"'\s:=>]{1,6}(?P<secret>[A-Za-z0-9+/]{40})(?![A-Za-z0-9+/])",
         place=LiteralPlace.NEAR_WORD,
     ),
@@ -124,7 +124,7 @@ FORMS: Final = (
     _form(TOKEN, "ATATT3x", r"ATATT3x[A-Za-z0-9_=-]{50,}"),
     _form(API_KEY, "PMAK-", r"PMAK-[0-9a-f]{24}-[0-9a-f]{34}"),
     # Messages and mail.
-    _form(TOKEN, "xox xapp-", rf"{_APART}(?:xox[abeoprs]|xapp)-[A-Za-z0-9-]{{10,}}", _has_digit),
+    _form(TOKEN, "xox xapp-", rf"{_APART}(?:xox[abeoprs]|xapp)-[A-Za-z0-9-]{{16,}}", _has_digit),
     _form(
         TOKEN, "hooks.slack.com", r"hooks\.slack\.com/(?:services|workflows)/(?P<secret>[A-Za-z0-9_/]{20,})"
     ),
@@ -153,21 +153,21 @@ FORMS: Final = (
     _form(TOKEN, "eyJ", r"(?<![A-Za-z0-9_-])eyJ[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]*)?"),
     _form(
         TOKEN,
-        "earer EARER",
+        "bearer",
         r"(?i:bearer)[\s\"':=]{1,3}(?P<secret>[A-Za-z0-9._~+/-]{20,}=*)",
         _has_digit,
         LiteralPlace.NEAR_WORD,
     ),
     _form(
         TOKEN,
-        "asic BASIC",
-        r"(?i:authorization\W{1,4}basic) +(?P<secret>[A-Za-z0-9+/]{8,}={0,2})",
-        place=LiteralPlace.ANYWHERE,
+        "authorization",
+        r"(?i:authorization\W{1,4}basic) +(?P<secret>[A-Za-z0-9+/]{18,}={0,2})",
+        place=LiteralPlace.NEAR_WORD,
     ),
     _form(
         TOKEN,
         "://",
         r"[a-z+]{2,20}://[^\s/:@\"'<>]{0,64}:(?P<secret>[^\s/@\"'<>]{1,128})@(?=[A-Za-z0-9\[])",
-        place=LiteralPlace.ANYWHERE,
+        place=LiteralPlace.BEFORE_AT,
     ),
 )

@@ -4,7 +4,7 @@ from typing import Final
 
 from vdbevents.events import fields
 
-_LONGEST_ID = 256
+LONGEST_ID: Final = 256
 
 STRUCTURE: Final = frozenset(
     path.removeprefix("data.")
@@ -25,4 +25,4 @@ STRUCTURE: Final = frozenset(
 
 def is_structure(name: str, value: str) -> bool:
     """Return whether a string is not a text; with spaces, or longer than an id, it is one under any name."""
-    return name in STRUCTURE and len(value) <= _LONGEST_ID and len(value.split(None, 1)) <= 1
+    return name in STRUCTURE and len(value) <= LONGEST_ID and len(value.split(None, 1)) <= 1
