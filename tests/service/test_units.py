@@ -114,7 +114,7 @@ def names_of(element):
 
 
 def test_a_task_has_the_elements_of_the_schema_in_their_order():
-    listen, _ = plans_of("C:\\Users\\ada\\my state\\", "C:\\Program Files\\py.exe", environ={"A": "b c"})
+    listen, _ = plans_of("C:\\Users\\ada\\my state\\", "C:\\My Python\\python.exe", environ={"A": "b c"})
     content = windows_task.task_of(listen, "DESK\\ada")
     # `schtasks` refuses another encoding, and UTF-16 without its mark.
     assert content[:2] in (b"\xff\xfe", b"\xfe\xff")
@@ -135,7 +135,7 @@ def test_a_task_has_the_elements_of_the_schema_in_their_order():
     ]
     action = root.find(f"{TASK}Actions/{TASK}Exec")
     assert names_of(action) == ["Command", "Arguments"]
-    assert action.findtext(f"{TASK}Command") == "C:\\Program Files\\py.exe"
+    assert action.findtext(f"{TASK}Command") == "C:\\My Python\\pythonw.exe"
     arguments = action.findtext(f"{TASK}Arguments")
     assert '"--set=A=b c" -- listen "C:\\Users\\ada\\my state\\\\" --quiet' in arguments
     assert windows_task.task_name("listen") == root.findtext(f"{TASK}RegistrationInfo/{TASK}URI")

@@ -109,6 +109,8 @@ def _spawn(
     state: StateDirectory, arguments: Sequence[str], environ: Mapping[str, str] | None = None
 ) -> "subprocess.Popen[str]":
     """Start a listener whose stderr goes to `videodb_listener.log`."""
+    from vdbevents.listener.service_manager import VARIABLES
+
     if listener_runs(state):
         raise already_listening(state)
     # -P: import nothing from the working directory.
@@ -128,7 +130,8 @@ def _spawn(
             stdout=subprocess.PIPE,
             stderr=log,
             cwd=state.path,
-            env=environ,
+            # It must not speak for this process to the service manager.
+            env={name: text for name, text in (environ or os.environ).items() if name not in VARIABLES},
             text=True,
             encoding="utf-8",
             **detached(),

@@ -1,6 +1,7 @@
 """`vdbevents service`: run the recorder at login, by the system's own service manager."""
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -345,6 +346,7 @@ def run(
     from vdbevents.service.supervised_run import SupervisedRun
 
     variables = dict(text.split("=", 1) for text in assign or () if "=" in text)
-    program = [sys.executable, "-P", "-m", "vdbevents", *command]
-    SupervisedRun(program, {**os.environ, **variables}, log).run()
+    # A program without a console, such as that of a task of Windows, has nowhere to write messages.
+    python = re.sub(r"(?i)\bpythonw\.exe$", "python.exe", sys.executable)
+    SupervisedRun([python, "-P", "-m", "vdbevents", *command], {**os.environ, **variables}, log).run()
     return ExitCode.DONE

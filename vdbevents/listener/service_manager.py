@@ -12,7 +12,9 @@ from typing import Final
 
 from vdbevents.terminal import harmless
 
-_VARIABLES: Final = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
+VARIABLES: Final = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
+"""What a service manager tells the process that it starts, and no child of it."""
+
 # A sign of life may come late; three in a row may not.
 _SIGNS_IN_TIME_LIMIT: Final = 4
 _LONGEST_STATUS: Final = 500
@@ -46,7 +48,7 @@ class ServiceManager:
 
         A child process must not speak for this one.
         """
-        address, watchdog, pid = (environ.pop(name, "") for name in _VARIABLES)
+        address, watchdog, pid = (environ.pop(name, "") for name in VARIABLES)
         if not address.startswith(("/", "@")) or not hasattr(socket, "AF_UNIX"):
             return cls()
         is_ours = pid in ("", str(os.getpid()))

@@ -28,6 +28,8 @@ def task_of(plan: ServicePlan, user: str) -> bytes:
     """
     program, *arguments = plan.supervised()
     start = arguments.index("--")
+    # The one that opens no window.
+    program = re.sub(r"(?i)\bpython\.exe$", "pythonw.exe", program)
     # A task has no environment of its own.
     variables = [f"--set={name}={value}" for name, value in plan.environ.items()]
     arguments[start:start] = variables
