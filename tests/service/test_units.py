@@ -141,6 +141,18 @@ def test_a_task_has_the_elements_of_the_schema_in_their_order():
     assert windows_task.task_name("listen") == root.findtext(f"{TASK}RegistrationInfo/{TASK}URI")
 
 
+def test_an_update_changes_every_file_so_that_the_service_is_restarted(monkeypatch):
+    listen, _ = plans_of()
+
+    def written():
+        return systemd.unit_of(listen), launchd.agent_of(listen), windows_task.task_of(listen, "ada")
+
+    before = written()
+    for module in (systemd, launchd, windows_task):
+        monkeypatch.setattr(module, "__version__", "99.0")
+    assert not set(before) & set(written())
+
+
 def test_arguments_are_quoted_for_windows_as_python_does():
     for length in range(5):
         for letters in itertools.product('a \\"\t', repeat=length):

@@ -7,6 +7,7 @@
 import plistlib
 from typing import Any
 
+from vdbevents import __version__
 from vdbevents.service.service_plan import RESTART_SECONDS, STOP_SECONDS, ServicePlan
 
 
@@ -29,7 +30,9 @@ def agent_of(plan: ServicePlan) -> bytes:
         # What Python itself says, before the program has its own log.
         "StandardErrorPath": plan.log,
     }
-    return plistlib.dumps(content, sort_keys=False)
+    # After an update the agent differs, and the service is restarted.
+    mark = f"<!-- Written by vdbevents {__version__} -->\n".encode()
+    return plistlib.dumps(content, sort_keys=False).replace(b"<dict>", mark + b"<dict>", 1)
 
 
 def program_in(agent: bytes) -> str | None:

@@ -6,6 +6,7 @@
 import re
 from typing import Final
 
+from vdbevents import __version__
 from vdbevents.service.service_plan import FINAL_EXIT_CODES, RESTART_SECONDS, STOP_SECONDS, ServicePlan
 
 # A disk that hangs for so long loses what is held in memory anyway. A full disk is no hang.
@@ -17,7 +18,7 @@ _QUOTED: Final = r'"((?:[^"\\]|\\.)*)"'
 _SHELL: Final = ("/bin/sh", "-c", 'exec "$@"', "sh")
 
 _UNIT: Final = """\
-# Written by `vdbevents service install`, which replaces it.
+# Written by vdbevents {version}; `vdbevents service install` replaces it.
 [Unit]
 Description={description}
 {order}# Keep trying, however long the network is away.
@@ -55,6 +56,8 @@ def unit_of(plan: ServicePlan) -> str:
     """Return the content of a service's unit."""
     before = " ".join(map(unit_name, plan.after))
     return _UNIT.format(
+        # After an update the unit differs, and the service is restarted.
+        version=__version__,
         description=_described(plan.description),
         order=f"Wants={before}\nAfter={before}\n" if before else "",
         command=" ".join(quoted(word).replace("$", "$$") for word in _startable(plan.command)),

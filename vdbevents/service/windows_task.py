@@ -8,6 +8,7 @@ import re
 from typing import Final
 from xml.etree import ElementTree as ET
 
+from vdbevents import __version__
 from vdbevents.service.service_plan import ServicePlan
 
 _NAMESPACE: Final = "http://schemas.microsoft.com/windows/2004/02/mit/task"
@@ -44,7 +45,12 @@ def task_of(plan: ServicePlan, user: str) -> bytes:
 
 
 def _task(plan: ServicePlan, user: str, program: str, arguments: str) -> tuple[_Tree, ...]:
-    information = (("Description", plan.description), ("URI", task_name(plan.name)))
+    # After an update the task differs, and the service is restarted.
+    information = (
+        ("Version", __version__),
+        ("Description", plan.description),
+        ("URI", task_name(plan.name)),
+    )
     trigger = (("Enabled", "true"), ("UserId", user))
     principal = (("UserId", user), ("LogonType", "InteractiveToken"), ("RunLevel", "LeastPrivilege"))
     return (
