@@ -13,11 +13,13 @@ from support.processes import run
 
 from vdbevents import api
 from vdbevents.cli.app import whole_app
+from vdbevents.cli.background import start_detached
 from vdbevents.cli.command import exhaustion, reports
 from vdbevents.cli.diagnostics import Diagnostics, LogFormat
 from vdbevents.cli.options import RecorderOptions
 from vdbevents.errors import InputError
 from vdbevents.events import envelope
+from vdbevents.journal.state import StateDirectory
 
 
 def ended_by(error, capfd):
@@ -111,6 +113,20 @@ def test_an_empty_path_is_no_journal_in_python_either():
     with pytest.raises(InputError) as raised:
         api.open("")
     assert raised.value.error_id == "path-missing"
+
+
+@pytest.mark.skipif(not hasattr(os, "O_NOFOLLOW"), reason="this system opens what a link leads to")
+def test_a_link_in_the_place_of_the_listener_s_log_is_not_followed(tmp_path):
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    state = StateDirectory(tmp_path / "state")
+    state.create()
+    state.listener_log.symlink_to(victim)
+
+    with pytest.raises(InputError) as raised:
+        start_detached(state, [])
+    assert raised.value.error_id == "listener-log-unwritable"
+    assert victim.read_text() == "precious"
 
 
 @pytest.fixture

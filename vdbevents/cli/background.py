@@ -116,7 +116,9 @@ def _spawn(
     # -P: import nothing from the working directory.
     command = [sys.executable, "-P", "-m", "vdbevents", "listen", str(state.path), "--quiet", *arguments]
     try:
-        log = os.open(state.listener_log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
+        # A link that somebody planted must not have its target emptied.
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0)
+        log = os.open(state.listener_log, flags, 0o600)
     except OSError as error:
         raise InputError(
             f"cannot write {state.listener_log}: {error.strerror}",
