@@ -50,6 +50,7 @@ class Journal:
         self.unsynced = False
         self.size = 0
         self.head = b""
+        self.inode = 0
 
     def append(self, lines: Sequence[bytes], checks: Mapping[bytes, DuplicateCheck] | None = None) -> int:
         """Append all lines, or none of them; repair a torn last line first.
@@ -76,6 +77,7 @@ class Journal:
             self._write(descriptor, content, size - torn)
             self.size = size - torn + len(content)
             self.head = read_at(descriptor, 0, history.HEAD_BYTES)
+            self.inode = os.fstat(descriptor).st_ino
         if torn:
             self._on_repair(torn)
         return len(lines) - len(new)

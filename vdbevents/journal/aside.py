@@ -15,7 +15,7 @@ from typing import BinaryIO, Final
 
 from vdbevents.journal import archive, history
 from vdbevents.journal.archive import ArchivedJournal
-from vdbevents.journal.files import remove_file, write_whole
+from vdbevents.journal.files import remove_file, same_file, write_whole
 from vdbevents.journal.locked_file import LockedFile
 from vdbevents.journal.packed import Packer
 from vdbevents.journal.state import StateDirectory
@@ -172,15 +172,15 @@ def pack(directory: StateDirectory, one: ArchivedJournal) -> Path | None:
                 packer.write(block)
             packer.finish()
             os.fsync(target.fileno())
-        packed = one.path.with_name(one.path.name.removesuffix(archive.PLAIN) + archive.PACKED)
-        # It may be cleared or deleted at this moment.
-        file = LockedFile(directory.journal, directory.journal_lock)
-        with contextlib.closing(file), file.locked():
-            if not one.path.exists():
-                return None
-            unfinished.rename(packed)
-            _sync_folder(directory.archive)
-            remove_file(one.path)
+            packed = one.path.with_name(one.path.name.removesuffix(archive.PLAIN) + archive.PACKED)
+            # It may be cleared, deleted or rewritten at this moment.
+            file = LockedFile(directory.journal, directory.journal_lock)
+            with contextlib.closing(file), file.locked():
+                if not same_file(journal.fileno(), one.path):
+                    return None
+                unfinished.rename(packed)
+                _sync_folder(directory.archive)
+                remove_file(one.path)
     except FileNotFoundError:
         return None
     finally:

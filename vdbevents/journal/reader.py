@@ -346,6 +346,28 @@ class Rewritten(NamedTuple):
     replaced_bytes: int
 
 
+def rewritten_since(path: Path, inode: object, size: object) -> Rewritten | None:
+    """Return where a journal goes on after the lines of a former file; None if it is not that one rewritten.
+
+    Args:
+        path: the journal.
+        inode: of the file; the number may belong to another one by now, even to the journal itself.
+        size: the file's, in bytes.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    if not isinstance(inode, int) or not inode:
+        return None
+    try:
+        with FileIO(path, "rb") as file:
+            found = rewritten_from(file.fileno(), inode)
+            is_same = os.fstat(file.fileno()).st_ino == inode
+    except FileNotFoundError:
+        return None
+    return found if found is not None and (not is_same or found.replaced_bytes == size) else None
+
+
 def rewritten_from(descriptor: int, inode: int) -> Rewritten | None:
     """Return where a journal goes on after the lines of a file; None if it is not that file rewritten.
 

@@ -68,7 +68,7 @@ class JournalWriter:
         # Each counter has one writer, the receiver or the thread: their difference needs no lock.
         self.put_bytes = self.done_bytes = 0
         self._taken_ms = self._waiting_since_ms = 0
-        self._mark = (journal.size, 0, journal.head)
+        self._mark = (journal.size, 0, journal.head, journal.inode)
         self._dropped = DroppedEvents()
         self._dropping = False
         self._drop_guard = threading.Lock()
@@ -96,13 +96,18 @@ class JournalWriter:
     @property
     def expected_size(self) -> int:
         """The journal's size once the queue is written, if no other process appends."""
-        size, done, _ = self._mark
+        size, done, *_ = self._mark
         return size + self.put_bytes - done
 
     @property
     def journal_head(self) -> bytes:
         """The first bytes of the journal that has this size."""
         return self._mark[2]
+
+    @property
+    def journal_inode(self) -> int:
+        """The number of that journal's file."""
+        return self._mark[3]
 
     @property
     def flows(self) -> bool:
@@ -229,7 +234,7 @@ class JournalWriter:
         # The lines still queued arrived before this batch was taken, but hardly long before.
         self._waiting_since_ms, self._taken_ms = self._taken_ms, 0
         self.done_bytes += size
-        self._mark = (self._journal.size, self.done_bytes, self._journal.head)
+        self._mark = (self._journal.size, self.done_bytes, self._journal.head, self._journal.inode)
         self.last_progress = time.monotonic()
         if self._dropping:
             self._queue_dropped()

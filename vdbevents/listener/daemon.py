@@ -234,7 +234,9 @@ class _Daemon:
         self._options.manager.show(words, is_ready=is_ready(self._machine))
 
     def _status(self) -> dict[str, Any]:
-        disk = DiskState(self._writer.trouble, self._writer.waiting_since_ms, self._writer.expected_size)
+        writer = self._writer
+        journal = writer.expected_size, writer.journal_head, writer.journal_inode
+        disk = DiskState(writer.trouble, writer.waiting_since_ms, *journal)
         stale = self._recovery.stale if self._recovery is not None else []
         pause = self._pauses.last().status(files.wall_ms())
         settings = {**self._options.report_settings(), **self._rules.to_dict(), **pause}

@@ -27,12 +27,14 @@ class DiskState(NamedTuple):
         unwritten_since_ms: since when the oldest held line waits; None if none does.
         journal_bytes: the journal's size once all held lines are written.
         journal_head: its first bytes, which distinguish it from one that was rotated.
+        journal_inode: the number of its file, which distinguishes it from one that was rewritten.
     """
 
     trouble: str | None
     unwritten_since_ms: int | None
     journal_bytes: int
     journal_head: bytes = b""
+    journal_inode: int = 0
 
 
 def status_of(
@@ -81,6 +83,7 @@ def status_of(
         "blind_reason": outage.reason if outage else None,
         "journal_bytes": disk.journal_bytes,
         "journal_head": disk.journal_head.decode("latin-1"),
+        "journal_inode": disk.journal_inode,
         **settings,
         "written": envelope.utc_text(now_ms),
     }

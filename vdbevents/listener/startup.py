@@ -72,7 +72,10 @@ def _counts_so_far(options: ListenerOptions, size: int, status: Mapping[str, Any
     counts = ListenerCounts()
     counted, head = status.get("journal_bytes"), status.get("journal_head")
     start: int | reader.JournalPlace = 0
-    if isinstance(counted, int) and isinstance(head, str) and head:
+    if rewritten := reader.rewritten_since(options.directory.journal, status.get("journal_inode"), counted):
+        # What was counted is before this place: nobody else had written meanwhile, or only a few lines.
+        start, size = rewritten.place, size - rewritten.place
+    elif isinstance(counted, int) and isinstance(head, str) and head:
         # The journal may have been rotated since.
         place = reader.JournalPlace(counted, head.encode("latin-1", "replace"))
         since = reader.size_since(options.directory.journal, place)
