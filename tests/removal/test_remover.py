@@ -1,16 +1,18 @@
 """What is removed is gone from the bytes of every file of a state directory and its caches."""
 
+import dataclasses
 import errno
 import json
 
 import pytest
 from support.journals import AT, open_journal
 
+from vdbevents.api import OpenJournal
 from vdbevents.events import envelope
 from vdbevents.journal import archive, rewrite
 from vdbevents.journal.packed import Packer
 from vdbevents.privacy.redaction import Redactor
-from vdbevents.query.cache import build, index
+from vdbevents.query.cache import build, index, older
 from vdbevents.removal.forgetting import Forgetting, Words
 from vdbevents.removal.leftovers import files_with
 from vdbevents.removal.redacting import Redacting
@@ -267,3 +269,31 @@ def test_words_in_names_and_files_of_others_are_reported(state):
     open_journal(state).append([said(AT, "hello", rtstream_name="mic:quokka")])
     (state.path / "notes.txt").write_text("a quokka")
     assert files_with(state, Words("quokka")) == ["notes.txt", "videodb_events.jsonl"]
+
+
+def test_what_was_rotated_cleared_sealed_and_packed_is_forgotten_and_the_rest_still_answers(state, root):
+    opened = open_journal(state)
+    opened.append([said(AT - 2 * DAY, "first"), said(AT - 2 * DAY, SECRET)])
+    seal(state.journal, root)
+    opened.clear()
+    opened.append([said(AT - DAY, SECRET), said(AT - DAY, "second")])
+    opened.rotate(None)
+    older.tidy(state, root)
+    # The cache of what was just rotated still has the journal's name.
+    opened.append([said(AT, "before after"), said(AT, SECRET)])
+    seal(state.journal, root)
+    opened.rotate(None)
+    assert [(one.kind, one.is_packed) for one in archive.archived(state)] == [
+        ("cleared", True), ("rotated", True), ("rotated", False)
+    ]  # fmt: skip
+    assert b"quokka" in bytes_of(root)
+
+    task = dataclasses.replace(forget(Window(), Words(SECRET)), is_thorough=True)
+    remover(state, task, root).carry_out()
+
+    assert_gone(state, root)
+    older.tidy(state, root)
+    with OpenJournal(state.journal, root, archived=True).query(channel="transcript") as found:
+        texts = [event["text"] for event in found]
+    assert texts == ["first", "second", "before after"]
+    assert all(one.is_packed for one in archive.archived(state))
