@@ -10,6 +10,8 @@ from vdbevents.listener import counters, machine, protocol
 from vdbevents.listener.listener_status import (
     DiskState,
     count_line,
+    in_words,
+    is_ready,
     restore_counts,
     status_of,
 )
@@ -30,6 +32,23 @@ def listening():
 
 def status(listener, disk=DISK):
     return json.loads(json.dumps(status_of(listener, disk, [], pid=7, now_ms=WALL + 1000)))
+
+
+def test_a_run_is_ready_when_it_records_or_will_go_on_trying():
+    starting = machine.ListenerMachine(protocol.ConnectionSettings(), lambda: 0.5)
+    starting.handle(protocol.Started(7, "1"), NOW)
+    assert (is_ready(starting), in_words(starting, None)) == (False, "connecting")
+
+    # Without a network at login, it is as ready as it can be.
+    starting.handle(protocol.Failed(Failure("no route")), NOW)
+    assert (is_ready(starting), in_words(starting, None)) == (True, "waiting: no route")
+    assert is_ready(listening())
+    assert in_words(listening(), "No space left") == "connected; the disk refuses writes: No space left"
+
+    refused = machine.ListenerMachine(protocol.ConnectionSettings(), lambda: 0.5)
+    refused.handle(protocol.Started(7, "1"), NOW)
+    refused.handle(protocol.Failed(Failure("refused", fatal=True)), NOW)
+    assert not is_ready(refused)
 
 
 def test_the_next_run_continues_with_the_counts():
