@@ -19,6 +19,27 @@ prepare_environment() {
   echo "$want" >"$stamp"
 }
 
+# Set up .venv/lowest: the lowest versions that pyproject.toml allows, and what a few tests need.
+prepare_lowest_environment() {
+  local place=.venv/lowest wanted tools=(hypothesis pytest pytest-timeout pytest-xdist)
+  wanted="$(cat pyproject.toml scripts/environment.sh scripts/lowest_versions.py | cksum)"
+  if [ -f "$place/.ready" ] && [ "$(cat "$place/.ready")" = "$wanted" ]; then
+    return
+  fi
+  echo "preparing $place …" >&2
+  rm -rf "$place"
+  .venv/bin/python scripts/lowest_versions.py >.venv/lowest-versions.txt
+  if command -v uv >/dev/null 2>&1; then
+    uv venv --quiet --python .venv/bin/python "$place"
+    uv pip install --quiet --python "$place/bin/python" --constraints .venv/lowest-versions.txt --editable . "${tools[@]}"
+  else
+    .venv/bin/python -m venv --without-pip "$place"
+    .venv/bin/python -m pip --python "$place/bin/python" install --quiet --disable-pip-version-check \
+      --constraint .venv/lowest-versions.txt --editable . "${tools[@]}"
+  fi
+  echo "$wanted" >"$place/.ready"
+}
+
 find_python() {
   local candidate
   for candidate in python3.13 python3.12 python3.11 python3 python; do
