@@ -24,7 +24,7 @@ class JournalFollower:
         self._path = path
         self._say = say
         self._stopped = stopped
-        self._offset = 0
+        self._end = reader.JournalPlace(0, b"")
 
     def read_past(self) -> list[dict[str, Any]]:
         """Return the events since a backend last started, in the journal's order; `follow` continues there.
@@ -32,7 +32,7 @@ class JournalFollower:
         Raises:
             OSError: the journal cannot be read.
         """
-        self._offset = _size_in_whole_lines(self._path)
+        self._end = reader.end_of(self._path, whole_lines=True)
         events = []
         for line in reader.backward(self._path, _NEEDLES):
             event = envelope.parse_line(line)
@@ -55,7 +55,7 @@ class JournalFollower:
         reported = ""
         while not self._stopped.is_set():
             try:
-                for line in reader.follow(self._path, from_end=False, wait=wait, start=self._offset):
+                for line in reader.follow(self._path, from_end=False, wait=wait, start=self._end):
                     is_ours = any(needle in line for needle in _NEEDLES)
                     event = envelope.parse_line(line) if is_ours else None
                     if event is not None:
@@ -67,12 +67,3 @@ class JournalFollower:
                 self._stopped.wait(_RETRY_SECONDS)
             except RuntimeError:
                 return  # the loop has ended
-
-
-def _size_in_whole_lines(path: Path) -> int:
-    try:
-        tail = reader.Tail(path, None)
-    except FileNotFoundError:
-        return 0
-    tail.close()
-    return tail.offset

@@ -28,10 +28,10 @@ class BackendRecording(SessionRecording):
 
     async def _obtain_session(self) -> cloud.Token:
         # The session's first events may be journaled before its id is known here.
-        journal_size = self._events.journal_size()
+        journal_end = self._events.journal_end()
         session = await self._context.call(self._backend.init_session)
         self._info.session_id = session.session_id
-        self._events.follow(journal_size)
+        self._events.follow(journal_end)
         self._say(f"session {session.session_id} of the backend at {self._backend.address}")
         return session.token
 

@@ -31,13 +31,12 @@ class CaptureEvents:
         self._stopped = threading.Event()
         self._early: list[Mapping[str, Any]] = []
 
-    def journal_size(self) -> int:
-        """Return the journal's size in bytes, from which to follow it later."""
-        journal = self._context.directory.journal
-        return journal.stat().st_size if journal.exists() else 0
+    def journal_end(self) -> reader.JournalPlace:
+        """Return the journal's end, from which to follow it later."""
+        return reader.end_of(self._context.directory.journal)
 
-    def follow(self, start: int) -> None:
-        """Follow the journal from an offset in bytes, in a thread."""
+    def follow(self, start: reader.JournalPlace) -> None:
+        """Follow the journal from a place on, in a thread."""
         threading.Thread(target=self._follow, args=(start,), daemon=True).start()
 
     def stop(self) -> None:
@@ -59,7 +58,7 @@ class CaptureEvents:
         for event in early:
             self._apply(event)
 
-    def _follow(self, start: int) -> None:
+    def _follow(self, start: reader.JournalPlace) -> None:
         def wait() -> bool:
             return not self._stopped.wait(_FOLLOW_SECONDS)
 

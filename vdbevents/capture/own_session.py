@@ -65,9 +65,9 @@ class OwnRecording(SessionRecording):
         context.write_info = CaptureInfoFile(context, self._log).write
 
     async def _obtain_session(self) -> cloud.Token:
-        journal_size = self._events.journal_size()
+        journal_end = self._events.journal_end()
         await self._control.connect()
-        self._events.follow(journal_size)
+        self._events.follow(journal_end)
         await self._end_leftovers()
         return await self._create_session()
 

@@ -17,6 +17,7 @@ from vdbevents.cli.diagnostics import Color, Diagnostics, ExitCode, can_redraw, 
 from vdbevents.cli.options import ColorOption, JournalOptions
 from vdbevents.cli.tables import byte_size, counted, nothing, remark, table
 from vdbevents.errors import InputError, StorageError, VdbeventsError, options_conflict
+from vdbevents.journal.history import older_journals
 from vdbevents.journal.state import StateDirectory
 
 if TYPE_CHECKING:
@@ -64,6 +65,7 @@ def _cache_state(journal: Path, root: Path) -> dict[str, Any]:
     size = cache.end + index.rest_of(journal, cache)
     on_disk = cache.size()
     caches = [folder for folder in index.folders(root) if index.is_own(folder)]
+    orphans = list(index.orphans(root))
     return {
         "journal": str(journal.absolute()),
         "journal_bytes": size,
@@ -77,6 +79,8 @@ def _cache_state(journal: Path, root: Path) -> dict[str, Any]:
         "root": str(root),
         "caches": len(caches),
         "caches_bytes": sum(map(index.size_of, caches)),
+        "orphans": len(orphans),
+        "orphans_bytes": sum(map(index.size_of, orphans)),
     }
 
 
@@ -104,6 +108,9 @@ def _shown(state: Mapping[str, Any], piece: int) -> str:
         ["cache", on_disk],
         ["all", f"{byte_size(state['caches_bytes'])} in {caches} in {state['root']}"],
     ]
+    if state["orphans"]:
+        orphans = f"{byte_size(state['orphans_bytes'])} in {counted(state['orphans'], 'cache')}"
+        rows.append(["orphans", f"{orphans} without a journal: vdbevents cache clear --orphans"])
     return table(rows, None)
 
 
@@ -125,20 +132,30 @@ Exit codes: 0 removed, 1 there was none, 2 wrong input, 74 it cannot be removed,
 def clear(
     *,
     everything: Annotated[bool, typer.Option("--all", help="Remove the caches of all journals.")] = False,
+    only_orphans: Annotated[
+        bool, typer.Option("--orphans", help="Remove the caches whose journal is gone.")
+    ] = False,
     options: JournalOptions,
 ) -> ExitCode:
     from vdbevents.query.cache import index, seal_policy
 
     root, journal = seal_policy.default_root(), options.journal
-    if everything and journal is not None:
-        raise options_conflict("--all", "a journal")
-    if everything:
+    for option, is_given in (("--all", everything), ("--orphans", only_orphans)):
+        if is_given and journal is not None:
+            raise options_conflict(option, "a journal")
+    if everything and only_orphans:
+        raise options_conflict("--all", "--orphans")
+    if only_orphans:
+        folders = list(index.orphans(root))
+        none = f"no cache in {root} whose journal is gone"
+    elif everything:
         folders = index.folders(root)
         none = f"no cache in {root}"
     else:
         # The journal may be gone, so that the path may be that of the directory or of the file.
         journals = [options.state_at(journal).journal]
         journals += [] if journal is None else [journal]
+        journals += [older.path for older in older_journals(journals[0], cleared=True)]
         folders = [index.folder_of(path, root) for path in journals]
         none = f"no cache of {journal or journals[0]} in {root}"
     return _clear(folders, none)
@@ -198,6 +215,8 @@ def build(
     # End as by Ctrl-C, so that nothing unfinished stays.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     seal_policy.seal(path, root, SealDisplay(color))
+    if freed := seal_policy.tidy(path, root):
+        remark(f"freed {byte_size(freed)}: removed caches whose journal is gone")
     state = _cache_state(path, root)
     put(f"{byte_size(state['sealed_bytes'])} of {byte_size(state['journal_bytes'])} are sealed")
     return ExitCode.DONE

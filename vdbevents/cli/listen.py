@@ -23,6 +23,7 @@ from vdbevents.cli.options import MessageOptions, RecorderOptions
 from vdbevents.cli.recording_rules import recording_rules
 from vdbevents.cli.tables import nothing
 from vdbevents.journal.locks import terminal_of
+from vdbevents.journal.rotation import parse_rotation
 
 if TYPE_CHECKING:
     from vdbevents.cloud import Credentials
@@ -96,6 +97,15 @@ def listen(
             help="Restart the index of a screen that sent no description for N seconds (0: never).",
         ),
     ] = 60.0,
+    rotate: Annotated[
+        str | None,
+        typer.Option(
+            metavar="1d|256MB",
+            help="Move whole days into DIR/archive, every so many days or at this size; queries still read "
+            "them.",
+            show_default="never",
+        ),
+    ] = None,
     seal: Annotated[
         bool, typer.Option(help="Seal old parts of the journal into the cache, so that queries stay fast.")
     ] = True,
@@ -115,6 +125,7 @@ def listen(
     arguments = locals()
     manager = ServiceManager.take_from(os.environ)
     require_finite(**{name: arguments[name] for name in _NUMBERS})
+    rotation = None if rotate is None else parse_rotation("--rotate", rotate)
     state = options.state
     credentials = options.credentials
     state.create()
@@ -145,6 +156,7 @@ def listen(
         settings,
         clear=clear.value if clear else None,
         on_cleared=reporter(clear, state, observer),
+        rotation=rotation,
         hold_bytes=int(hold * (1 << 20)),
         sync_seconds=sync_every,
         recovery=recovery,
@@ -207,6 +219,7 @@ def _listener_arguments(options: Mapping[str, Any]) -> list[str]:
         *(f"--{name.replace('_', '-')}={value}" for name, value in numbers),
         "--recover" if options["recover"] else "--no-recover",
         "--seal" if options["seal"] else "--no-seal",
+        *([f"--rotate={options['rotate']}"] if options["rotate"] else []),
         *(["--unattended"] if options["unattended"] else []),
         *([f"--clear={options['clear'].value}", "--yes"] if options["clear"] else []),
         f"--log-format={options['messages'].log_format}",

@@ -10,6 +10,7 @@ from vdbevents.events.duplicate_check import DuplicateCheck
 from vdbevents.journal.append import Journal
 from vdbevents.journal.disk_trouble import DiskTrouble
 from vdbevents.journal.dropped_events import DroppedEvents
+from vdbevents.journal.rotation import Rotator
 
 _POLL_SECONDS = 0.1
 
@@ -40,6 +41,7 @@ class JournalWriter:
         on_trouble: Callable[[str | None], None] = lambda _: None,
         on_dropped: Callable[[DroppedEvents], None] = lambda _: None,
         on_crash: Callable[[Exception], None] = lambda _: None,
+        rotator: Rotator | None = None,
     ) -> None:
         """Start the thread, which makes all the calls below.
 
@@ -52,6 +54,7 @@ class JournalWriter:
                 lines again.
             on_dropped: called when a `listener.dropped` line is queued.
             on_crash: called when the thread ends by an unexpected error.
+            rotator: rotates the journal between two lines.
         """
         self._journal = journal
         self._hold_bytes = hold_bytes
@@ -60,6 +63,7 @@ class JournalWriter:
         self._trouble = DiskTrouble(on_trouble)
         self._on_dropped = on_dropped
         self._on_crash = on_crash
+        self._rotator = rotator
         self._lines: deque[bytes] = deque()
         self._batch: list[bytes] = []
         self._checks: dict[bytes, DuplicateCheck] = {}
@@ -211,11 +215,16 @@ class JournalWriter:
             time.sleep(0.05 if self._stop else self.RETRY_SECONDS)
         return stopping and flows
 
+    def _ends_day(self) -> bool:
+        return self._rotator is not None and not self._rotator.is_same_day(self._lines[0])
+
     def _write_batch(self) -> bool:
         """Write the next lines; if the disk refuses, return False and keep them for the next call."""
         batch = self._batch
         size = sum(map(len, batch))
-        while self._lines and size < self.BATCH_BYTES:
+        if self._rotator is not None and (batch or self._lines):
+            self._rotator.before((batch or self._lines)[0])
+        while self._lines and size < self.BATCH_BYTES and not self._ends_day():
             batch.append(self._lines.popleft())
             size += len(batch[-1])
         if not batch:

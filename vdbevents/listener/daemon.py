@@ -14,7 +14,7 @@ from vdbevents import __version__
 from vdbevents.cloud import DaemonThreads
 from vdbevents.cloud.backoff import Backoff
 from vdbevents.events import duplicate_check, envelope, fields
-from vdbevents.journal import append, files, locks, writer
+from vdbevents.journal import append, files, locks, rotation, writer
 from vdbevents.journal.dropped_events import DroppedEvents
 from vdbevents.listener import protocol
 from vdbevents.listener.listener_options import ListenerObserver, ListenerOptions
@@ -82,6 +82,7 @@ class _Daemon:
             on_trouble=partial(self._on_loop, self._disk_trouble),
             on_dropped=partial(self._on_loop, self._lines_dropped),
             on_crash=partial(self._on_loop, self._end),
+            rotator=self._rotator(journal),
         )
         self._files = StateFiles(self._directory, partial(self._on_loop, partial(self._say, problem=True)))
         self._socket = ServiceSocket(options.credentials, options.settings, self._feed, self._is_behind)
@@ -209,6 +210,19 @@ class _Daemon:
         self._observer.say(self._rules.redactor.words(text), problem=problem, hint=hint)
 
     # The journal and the status.
+
+    def _rotator(self, journal: append.Journal) -> rotation.Rotator | None:
+        rule = self._options.rotation
+        if rule is None:
+            return None
+        return rotation.Rotator(journal, rule, partial(self._on_loop, self._rotation_failed))
+
+    def _rotation_failed(self, reason: str) -> None:
+        self._observer.say(
+            f"cannot rotate {self._directory.journal}: {reason}; it goes on in the same file",
+            problem=True,
+            hint=f"free disk space, or check {self._directory.archive}; it is tried again",
+        )
 
     def _is_behind(self) -> bool:
         return self._writer.backlog_bytes > _BACKLOG_BYTES and self._writer.flows

@@ -7,6 +7,7 @@ from typing import Any, Literal, Protocol
 from vdbevents.cloud import Credentials
 from vdbevents.events.envelope import Record
 from vdbevents.journal.aside import Contents
+from vdbevents.journal.rotation import RotationRule
 from vdbevents.journal.state import StateDirectory
 from vdbevents.listener.protocol import ConnectionSettings
 from vdbevents.listener.recovery_hook import Recovery
@@ -41,6 +42,7 @@ class ListenerOptions:
         settings: times and retries.
         clear: whether to empty the journal first: set what it has aside, or delete it; None leaves it.
         on_cleared: called with what that was.
+        rotation: when to rotate the journal; None never does.
         hold_bytes: how much to hold in memory while the disk refuses writes.
         sync_seconds: how long a written line may stay unsynced.
         recovery: rebinds pipelines and backfills gaps; None only marks the gaps.
@@ -55,6 +57,7 @@ class ListenerOptions:
     settings: ConnectionSettings = field(default_factory=ConnectionSettings)
     clear: Literal["archive", "delete"] | None = None
     on_cleared: Callable[[Contents], None] = lambda _: None
+    rotation: RotationRule | None = None
     hold_bytes: int = 64 << 20
     sync_seconds: float = 1.0
     recovery: Recovery | None = None

@@ -10,6 +10,7 @@ from vdbevents.events.gaps import Gap
 from vdbevents.events.identity import identity_of
 from vdbevents.events.lifecycle import lifecycle_of
 from vdbevents.journal import reader
+from vdbevents.journal.history import older_journals
 from vdbevents.privacy.redaction import Redactor
 from vdbevents.sessions.recorded_session import RecordSource, StreamChannel, sources_from
 
@@ -162,6 +163,9 @@ def read_tail(
 
 
 def _first_ms(journal: Path) -> int | None:
+    with contextlib.suppress(OSError):
+        if rotated := older_journals(journal):
+            return rotated[0].from_ms
     with contextlib.suppress(OSError), journal.open("rb") as handle:
         event = envelope.parse_line(handle.readline())
         return None if event is None else fields.unix_ms(event.get("unix_ts"))

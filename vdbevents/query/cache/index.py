@@ -442,6 +442,13 @@ def named_journal(folder: Path) -> Path | None:
         return None
 
 
+def orphans(root: Path) -> Iterator[Path]:
+    """Yield the folders of caches whose journal is gone."""
+    for folder in folders(root):
+        if is_own(folder) and (journal := named_journal(folder)) is not None and not os.path.lexists(journal):
+            yield folder
+
+
 def stored(journal: Path, cache: Cache) -> bytes:
     """Return the content of the manifest for a journal's cache."""
     manifest = {

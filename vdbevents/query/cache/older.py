@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final
 
@@ -11,18 +11,18 @@ from vdbevents.errors import InputError, StorageError
 from vdbevents.journal import aside
 from vdbevents.journal.archive import ArchivedJournal, archived
 from vdbevents.journal.files import replace_file
+from vdbevents.journal.history import older_journals
 from vdbevents.journal.packed import open_content
 from vdbevents.journal.state import StateDirectory
 from vdbevents.query.cache import build
 from vdbevents.query.cache.index import (
     Cache,
     folder_of,
-    folders,
     identity,
-    is_own,
     load,
-    named_journal,
+    orphans,
     read_manifest,
+    rest_of,
     stored,
 )
 
@@ -94,18 +94,26 @@ def seal_to_end(journal: Path, root: Path, progress: Callable[[int], None] = lam
     return build.seal(journal, root, progress, to_end=True)
 
 
-def tidy(directory: StateDirectory, root: Path, progress: Callable[[int], None] = lambda _: None) -> None:
+def tidy(directory: StateDirectory, root: Path) -> None:
     """Seal and pack what was set aside, as far as that is not done yet.
 
     Raises:
         InputError, StorageError: a journal or its cache cannot be read or written.
     """
     for one in _listed(directory):
-        cache = load(one.path, root)
-        if not is_sealed(one.path, cache):
-            cache = seal_to_end(one.path, root, progress)
+        if rest_of(one.path, load(one.path, root)):
+            seal_to_end(one.path, root)
         if not one.is_packed:
             pack(directory, one, root)
+
+
+def keep_rotated(journal: Path, root: Path) -> None:
+    """Let the cache of a journal that was just rotated or cleared follow it, before it is replaced."""
+    if load(journal, root).segments or not (folder_of(journal, root) / "manifest.json").exists():
+        return
+    with contextlib.suppress(OSError):
+        for one in reversed(older_journals(journal, cleared=True)):
+            adopt(one.path, journal, root)
 
 
 def pack(directory: StateDirectory, one: ArchivedJournal, root: Path) -> None:
@@ -131,30 +139,6 @@ def _listed(directory: StateDirectory) -> list[ArchivedJournal]:
         return archived(directory)
     except OSError:
         return []
-
-
-def is_sealed(journal: Path, cache: Cache) -> bool:
-    """Return whether a journal is sealed to its end.
-
-    Raises:
-        OSError: it cannot be read.
-    """
-    with open_content(journal) as file:
-        return cache.end == file.seek(0, os.SEEK_END)
-
-
-def is_tidy(directory: StateDirectory, root: Path) -> bool:
-    """Return whether all that was set aside is sealed and packed."""
-    with contextlib.suppress(OSError):
-        return all(one.is_packed and is_sealed(one.path, load(one.path, root)) for one in _listed(directory))
-    return True
-
-
-def orphans(root: Path) -> Iterator[Path]:
-    """Yield the folders of caches whose journal is gone."""
-    for folder in folders(root):
-        if is_own(folder) and (journal := named_journal(folder)) is not None and not os.path.lexists(journal):
-            yield folder
 
 
 def remove_orphans(root: Path) -> int:

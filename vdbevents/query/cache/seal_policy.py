@@ -9,6 +9,8 @@ from typing import Final, Protocol
 
 from vdbevents.errors import InputError, StorageError
 from vdbevents.journal.archive import is_archived
+from vdbevents.journal.history import older_journals
+from vdbevents.journal.state import StateDirectory
 from vdbevents.query.cache import index
 from vdbevents.times import Window
 
@@ -87,6 +89,22 @@ def cache_for(journal: Path, window: Window, now: datetime, observer: SealObserv
     return present_cache(journal)
 
 
+def tidy(journal: Path, root: Path) -> int:
+    """Seal and pack what was set aside of a state directory's journal; remove caches whose journal is gone.
+
+    Returns:
+        The number of bytes of those caches.
+
+    Raises:
+        InputError, StorageError: a journal or its cache cannot be read or written.
+    """
+    from vdbevents.query.cache import older
+
+    if older_journals(journal, cleared=True):
+        older.tidy(StateDirectory(journal.parent), root)
+    return older.remove_orphans(root)
+
+
 def follow_moves(moved: Iterable[tuple[Path, Path | None]]) -> None:
     """Move the caches of journals that were moved, and remove those of deleted ones.
 
@@ -125,6 +143,7 @@ def seal(journal: Path, root: Path, observer: SealObserver) -> index.Cache:
 
         if is_whole:
             return older.seal_to_end(journal, root, progress)
+        older.keep_rotated(journal, root)
         return build.seal(journal, root, progress)
 
 
