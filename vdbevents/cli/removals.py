@@ -161,9 +161,11 @@ def _storage_errors(state: "StateDirectory") -> Iterator[None]:
                 "free as much as the journal takes, and run it again; no event was lost",
                 error_id="disk-full",
             ) from error
+        # Windows does not let a file be replaced that another program has open.
+        opened = "end the listener and other programs that use them" if sys.platform == "win32" else ""
         raise InputError(
             f"cannot rewrite the journals in {state.path}: {reason}",
-            "check the owner of the files, then run it again; no event was lost",
+            f"{opened or 'check the owner of the files'}, then run it again; no event was lost",
             error_id="rewrite-failed",
         ) from error
 
