@@ -1,5 +1,6 @@
 """What the user forgets while a listener runs is known from then on."""
 
+import itertools
 import json
 
 from vdbevents.events.forgotten import Forgotten, ForgottenSpan
@@ -11,7 +12,7 @@ T0 = 1_772_446_500_000
 
 def test_the_file_is_read_again_whenever_it_changes(tmp_path):
     path = tmp_path / "forgotten.json"
-    known = ForgottenTimes(path)
+    known = ForgottenTimes(path, itertools.count().__next__)
     event = {"channel": "transcript", "rtstream_id": "rts-1", "data": {"start": T0 + 5, "end": T0 + 9}}
 
     assert not known.covers(event)

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import errno
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +31,7 @@ from vdbevents.query.cache import build
 from vdbevents.removal.line_selection import Chooser, Selection, Tally
 
 _MOST_ATTEMPTS: Final = 10
+_NOTICE_SECONDS: Final = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,6 +262,8 @@ class Remover:
             known = Forgotten.from_object(read_object(self._directory.forgotten))
             replace_file(self._directory.forgotten, to_json(Forgotten([*known.spans, *spans]).to_object()))
             give_to_owner(self._directory.forgotten)
+            # By then a listener knows them, and has written what it had received before.
+            time.sleep(_NOTICE_SECONDS)
 
     def _remove(self, file: FileRemoval) -> list[FileRemoval]:
         if file.archive is not None:
