@@ -80,7 +80,7 @@ def test_what_the_service_refuses_is_said_with_what_to_do(examined, service):
 
 def test_what_hangs_hides_nothing_else(examined, service):
     service.fault(hang={})
-    service.fault(runtime={"hang_at": "*"})
+    service.fault(runtime={"hang_at": "*", "ignore_sigterm": True})
     found, code = examined()
 
     assert code == 1

@@ -1,7 +1,7 @@
 """Ask the capture runtime what it may and can record, without a session and without a recording."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from vdbevents import cloud
@@ -27,15 +27,19 @@ class DeviceAnswers(NamedTuple):
     hints: dict[str, str]
 
 
-def ask_runtime(base_url: str, seconds: float) -> DeviceAnswers:
+def ask_runtime(base_url: str, seconds: float, give: Callable[[DeviceAnswers], object]) -> None:
     """Start the runtime that `cloud.find_runtime` found, ask it, and end it.
 
-    Each of its three answers may take `seconds`, the first one twice as long: the runtime starts meanwhile.
+    Args:
+        base_url: of the API.
+        seconds: the time limit of each of its three answers; the first one may take twice as long, since it
+            starts meanwhile.
+        give: gets the answers, before the runtime is ended.
     """
-    return asyncio.run(_ask(base_url, seconds))
+    asyncio.run(_ask(base_url, seconds, give))
 
 
-async def _ask(base_url: str, seconds: float) -> DeviceAnswers:
+async def _ask(base_url: str, seconds: float, give: Callable[[DeviceAnswers], object]) -> None:
     # It needs a token only to record.
     runtime = CaptureRuntime(cloud.capture_client(None, base_url), lambda _, __: None)
     permissions: dict[str, bool | CaptureError] = {}
@@ -51,6 +55,6 @@ async def _ask(base_url: str, seconds: float) -> DeviceAnswers:
             channels = await runtime.channels(seconds)
         except CaptureError as error:
             channels = error
+        give(DeviceAnswers(permissions, channels, {name: where_to_grant(name) for name in _PERMISSIONS}))
     finally:
         await runtime.close(_CLOSING_SECONDS)
-    return DeviceAnswers(permissions, channels, {name: where_to_grant(name) for name in _PERMISSIONS})

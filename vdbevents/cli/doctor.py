@@ -14,6 +14,8 @@ from vdbevents.errors import InputError
 from vdbevents.terminal import harmless
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from vdbevents.cloud.key_sources import FoundKey
     from vdbevents.health.examination import Result
     from vdbevents.health.finding import Check, Finding
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
 _SECONDS: Final = 9.0
 _REQUEST_SECONDS: Final = 6.0
+_ENDING_SECONDS: Final = 5.0
 _KEYRING_SECONDS: Final = 2.5
 _ANSWER_SECONDS: Final = 1.5
 _COLOURS: Final = {"ok": "\x1b[32m", "warning": "\x1b[33m", "error": "\x1b[31m"}
@@ -84,11 +87,15 @@ def _examine(options: RecorderOptions) -> "list[Result]":
     ]
     # All settings are read: no program that is started from now on gets the key.
     prepare_for_runtime()
-    for look_up in (service.look_up, runtime.look_up):
-        threading.Thread(target=look_up, daemon=True).start()
+    asking = [threading.Thread(target=it.look_up, daemon=True) for it in (service, runtime)]
+    for thread in asking:
+        thread.start()
+    results = examine(checks, _SECONDS)
+    # A runtime that does not end when it is asked to is killed, and not left behind.
+    asking[-1].join(_ENDING_SECONDS)
     return [
         result._replace(message=service.scrubbed(result.message), hint=service.scrubbed(result.hint))
-        for result in examine(checks, _SECONDS)
+        for result in results
     ]
 
 
@@ -144,11 +151,12 @@ def _runtime_checks(options: RecorderOptions) -> "RuntimeChecks":
 
         return cloud.find_runtime(runtime_of(options.environ))
 
-    def ask() -> RuntimeAnswers:
+    def ask(give: "Callable[[RuntimeAnswers], object]") -> None:
         from vdbevents import cloud
         from vdbevents.capture.devices import ask_runtime
 
-        return RuntimeAnswers(*ask_runtime(cloud.base_url_from(options.environ), _ANSWER_SECONDS))
+        address = cloud.base_url_from(options.environ)
+        ask_runtime(address, _ANSWER_SECONDS, lambda answers: give(RuntimeAnswers(*answers)))
 
     def records() -> bool:
         from vdbevents.journal.locks import capture_runs

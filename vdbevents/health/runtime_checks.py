@@ -32,13 +32,16 @@ class RuntimeChecks:
     """Checks that share one process of the runtime, which records nothing."""
 
     def __init__(
-        self, find: Callable[[], Path], ask: Callable[[], RuntimeAnswers], records: Callable[[], bool]
+        self,
+        find: Callable[[], Path],
+        ask: Callable[[Callable[[RuntimeAnswers], object]], None],
+        records: Callable[[], bool],
     ) -> None:
         """Start nothing yet.
 
         Args:
             find: returns the runtime's path; raises CaptureError.
-            ask: starts it, asks, and ends it.
+            ask: starts it, asks, gives the answers to its argument, and ends it.
             records: returns whether a capture runs; it must not be disturbed by another runtime.
         """
         self._find = find
@@ -51,11 +54,15 @@ class RuntimeChecks:
         """Find the runtime, then ask it. The checks wait for it, each in a thread of its own."""
         try:
             self._path.set_result(self._find())
-            self._answers.set_result(None if self._records() else self._ask())
+            if self._records():
+                self._answers.set_result(None)
+            else:
+                self._ask(self._answers.set_result)
         except BaseException as failure:  # noqa: BLE001 - raised again in the checks
             if not self._path.done():
                 self._path.set_exception(failure)
-            self._answers.set_exception(failure)
+            if not self._answers.done():
+                self._answers.set_exception(failure)
 
     def check_runtime(self) -> Finding:
         """Check that there is a runtime, where VideoDB has one."""
