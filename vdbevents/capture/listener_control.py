@@ -66,9 +66,8 @@ class ListenerControl:
         return True
 
     async def watch(self) -> None:
-        """Warn each time the listener has ended, or its disk refuses; runs until cancelled."""
-        runs = True
-        refusal: object = None
+        """Warn each time the listener has ended, or writes nothing; runs until cancelled."""
+        runs, reported = True, ""
         while True:
             await asyncio.sleep(_POLL_SECONDS)
             with contextlib.suppress(InputError):
@@ -79,18 +78,27 @@ class ListenerControl:
                         f"the listener on {self._directory.path} has ended: no events are recorded",
                         f"start one with: vdbevents listen {self._directory.path}",
                     )
-                refusal = self._report_disk(refusal) if runs else None
+                reported = self._report(reported) if runs else ""
 
-    def _report_disk(self, reported: object) -> object:
-        """Report that the listener cannot write, or can again; return why it cannot, or None."""
-        refusal = files.read_object(self._directory.listener_status).get("disk_trouble")
-        if refusal and not reported:
-            trouble = f"cannot write: {refusal}"
-            hint = "free some disk space: it holds events in memory meanwhile"
+    def _report(self, reported: str) -> str:
+        """Report that the listener writes nothing, though it runs, or that it does again; return why."""
+        trouble, hint = self._trouble()
+        if trouble and (trouble != reported or not self._context.info.listener_trouble):
             self._context.note_trouble(trouble, f"the listener {trouble}", hint)
-        elif reported and not refusal:
-            self._context.note_recovery("the listener can write again,")
-        return refusal
+        elif reported and not trouble:
+            self._context.note_recovery("the listener writes again,")
+        return trouble
+
+    def _trouble(self) -> tuple[str, str]:
+        """Return why the listener writes nothing, and what to do; both empty if it does."""
+        status = files.read_object(self._directory.listener_status)
+        if status.get("disk_trouble"):
+            hint = "free some disk space: it holds events in memory meanwhile"
+            return f"cannot write: {status['disk_trouble']}", hint
+        if status.get("paused") is True:
+            hint = f"go on with: vdbevents resume {self._directory.path}"
+            return "is paused: what is said and shown is not written", hint
+        return "", ""
 
     async def end(self) -> None:
         """End the listener if it was started here, after it has recovered its gaps."""

@@ -244,6 +244,8 @@ def _listener_rows(shown: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if not shown["running"]:
         since = f", since {_local(shown['since'])}" if shown["since"] else ""
         yield "listener", f"not running{since}"
+        if shown["last_error"]:
+            yield "last error", harmless(str(shown["last_error"]))
         return
     state, seconds = shown["listener_state"] or "starting", shown["disconnected_seconds"]
     words = f"PID {shown['pid'] or '?'}, {harmless(str(state))}"

@@ -262,6 +262,12 @@ def test_an_outage_is_told_everywhere_while_it_lasts_and_after_its_end(capture, 
         *("mic:default", "system_audio:default", "display:1")
     }
 
+    assert run(["pause", state.path], environ).returncode == 0
+    recorder.says("the listener is paused")
+    assert (told()[0], told()[1]["state"]) == (5, "paused")
+    assert run(["resume", state.path], environ).returncode == 0
+    recorder.says("the listener writes again, after ")
+
     service.fault(http={"status": 503, "path": "/collection"}, upgrade={"status": 503})
     service.request("close", code=1011, reason="for a test")
     recorder.says("the listener has lost its connection: for a test")
