@@ -1,5 +1,8 @@
 """What a terminal may see of text that came from a screen or a server."""
 
+import json
+import re
+
 import pytest
 from hypothesis import given, strategies as st
 
@@ -10,6 +13,24 @@ def test_nothing_that_steers_a_terminal_is_left():
     hostile = "\x1b]0;owned\x07\x9b31m\x7f\r\n\u202egnp.exe\u2066\u2028"
 
     assert terminal.harmless(hostile) == "␛]0;owned␇�31m␡⏎�gnp.exe�⏎"
+
+
+@given(st.text())
+def test_an_output_keeps_its_lines_and_columns_and_steers_nothing(text):
+    shown = terminal.harmless_output(f"{text}\n\ta")
+
+    assert shown.endswith("\n\ta")
+    assert shown.count("\n") == text.count("\n") + 1
+    assert terminal.harmless_output(shown) == shown
+    assert terminal.harmless(shown.replace("\n", "").replace("\t", "")) == re.sub("[\n\t]", "", shown)
+
+
+@given(st.text(st.characters(codec="utf-8")))
+def test_json_on_a_terminal_means_the_same(text):
+    shown = terminal.harmless_output(json.dumps({"text": text}, ensure_ascii=False), is_json=True)
+
+    assert json.loads(shown) == {"text": text}
+    assert terminal.harmless(shown) == shown
 
 
 @given(st.text())

@@ -22,6 +22,9 @@ _SHOWN: Final = {
     **dict.fromkeys((*range(0xFFF9, 0xFFFC), *range(0xE0000, 0xE0080)), "�"),
     **dict.fromkeys((0x200B, 0x2060, 0xFEFF), ""),
 }
+# What an output of many lines and columns is made of.
+_LAYOUT: Final = {ord("\n"), ord("\t")}
+_STEERING: Final = "[" + "".join(f"\\U{code:08x}" for code in _SHOWN if code not in _LAYOUT) + "]"
 _PLAIN: Final = re.compile(r"[ -~]*")
 
 
@@ -30,6 +33,24 @@ def harmless(text: str) -> str:
     if _PLAIN.fullmatch(text):
         return text
     return text.replace("\r\n", "\n").translate(_SHOWN)
+
+
+def harmless_output(text: str, *, is_json: bool = False) -> str:
+    """Return an output of many lines without control characters; its line ends and tabs stay.
+
+    Args:
+        text: whole lines.
+        is_json: whether these are JSON, in which such characters become escapes of the same meaning.
+    """
+    if is_json:
+        return re.sub(_STEERING, _escape, text)
+    shown = {code: text for code, text in _SHOWN.items() if code not in _LAYOUT}
+    return text.translate(shown)
+
+
+def _escape(match: re.Match[str]) -> str:
+    units = match[0].encode("utf-16-be")
+    return "".join(f"\\u{units[place]:02x}{units[place + 1]:02x}" for place in range(0, len(units), 2))
 
 
 def cells(text: str) -> int:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import duckdb
 import pytest
+from support import forkserver
 from support.messages import error_id_in
 from support.processes import PATIENCE, all_shown, assert_failed, run
 
@@ -154,6 +155,25 @@ def test_the_journal_that_unique_prints_can_be_asked_again(environ, tmp_path):
 
 def test_the_pager_variable_is_not_a_mistake_in_the_configuration(environ):
     assert run(["config", "query"], {**environ, "VDBEVENTS_PAGER": "less"}).returncode == 0
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="it makes a terminal")
+def test_no_output_steers_a_terminal(environ, tmp_path):
+    journal = tmp_path / "journal.jsonl"
+    journal.write_text('{"unix_ts":1772446530,"channel":"alert","text":"\\u001b[31m\x9b\u202e"}\n')
+    for output in ("csv", "jsonl"):
+        outside, inside = os.openpty()
+        with forkserver.Popen(
+            [sys.executable, "-m", "vdbevents", "query", str(journal), "-o", output],
+            env=environ,
+            stdout=inside,
+        ) as process:
+            assert process.wait(PATIENCE) == 0
+        os.close(inside)
+        shown = all_shown(outside).decode()
+        os.close(outside)
+        assert "[31m" in shown
+        assert not {"\x1b", "\x9b", "\u202e"} & set(shown)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="it makes a terminal")

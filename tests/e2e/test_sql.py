@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from support import forkserver
 from support.messages import error_id_in
 from support.processes import PATIENCE, Process, all_shown, assert_failed, eventually, run
 
@@ -89,13 +90,28 @@ def test_ctrl_c_ends_it_and_a_closed_pipe_is_not_an_error(environ, started):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="it makes a terminal")
 def test_a_terminal_gets_no_control_character_and_no_longer_line(environ):
+    shown = on_a_terminal("SELECT chr(27) || '[2J' || repeat('x', 200) AS a, 1 AS b", environ)
+
+    assert "\x1b" not in shown
+    assert [len(line) <= 40 for line in shown.splitlines()] == [True, True]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="it makes a terminal")
+@pytest.mark.parametrize("output", ["csv", "json"])
+def test_no_output_steers_a_terminal(environ, output):
+    shown = on_a_terminal("SELECT chr(27) || chr(155) || chr(8238) AS a, 'ü' AS b", environ, "-o", output)
+
+    assert not {"\x1b", "\x9b", "\u202e"} & set(shown)
+    assert "ü" in shown
+
+
+def on_a_terminal(query, environ, *options):
+    """Return what a terminal of 40 columns receives."""
     outside, inside = os.openpty()
-    query = "SELECT chr(27) || '[2J' || repeat('x', 200) AS a, 1 AS b"
-    command = [sys.executable, "-m", "vdbevents", "sql", query, str(EXAMPLE)]
-    with subprocess.Popen(command, env={**environ, "COLUMNS": "40"}, stdout=inside) as process:
+    command = [sys.executable, "-m", "vdbevents", "sql", query, str(EXAMPLE), *options]
+    with forkserver.Popen(command, env={**environ, "COLUMNS": "40"}, stdout=inside) as process:
         assert process.wait(PATIENCE) == 0
     os.close(inside)
     shown = all_shown(outside).decode()
     os.close(outside)
-    assert "\x1b" not in shown
-    assert [len(line) <= 40 for line in shown.splitlines()] == [True, True]
+    return shown

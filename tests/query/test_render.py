@@ -37,13 +37,21 @@ def journal(tmp_path):
     return path
 
 
-def written(journal, output, *, colour=False, width=None, fields=None, **filters):
+def written(journal, output, *, colour=False, width=None, fields=None, without_formulas=False, **filters):
     """Return what is printed, how many events the caller is told were written, and how many were found."""
     chosen = Filters(**filters)
     stream = io.BytesIO()
     with search(journal, chosen) as answer:
         count = output_write.write(
-            answer, output, stream, filters=chosen, colour=colour, width=width, zone=BERLIN, fields=fields
+            answer,
+            output,
+            stream,
+            filters=chosen,
+            colour=colour,
+            width=width,
+            zone=BERLIN,
+            fields=fields,
+            without_formulas=without_formulas,
         )
         return stream.getvalue().decode(), count, answer.count
 
@@ -120,6 +128,19 @@ def test_csv_quotes_as_rfc_4180_does_and_changes_nothing(journal):
         "2026-03-02T10:15:34.000Z,alert,,,,,,Slack 打开了,,2026-03-02T10:15:33.999Z,,slack_opened,,\n"
         "2026-03-02T10:15:35.000Z,,,,,,,,,,,,,\n"
     )
+
+
+def test_csv_without_formulas_marks_them_as_text(journal):
+    plain, marked = (printed(journal, "csv", without_formulas=wanted) for wanted in (False, True))
+
+    assert marked != plain
+    assert marked == plain.replace('"=1+1', "\"'=1+1")
+
+
+def test_csv_has_no_nul(journal):
+    journal.write_text('{"unix_ts":1772446530,"text":"a\\u0000b"}\n')
+
+    assert printed(journal, "csv", fields=("text",)) == "text\na␀b\n"
 
 
 def test_text_is_a_line_an_event_and_obeys_nothing(journal):

@@ -251,7 +251,15 @@ def test_json_holds_hostile_text_escaped_and_csv_as_it_is(example):
 
     assert json.loads(line) == {"a": text, "l": [text]}
     assert not {"\x1b", "\x9b", "\x00"} & set(line)
-    assert written(example, f"SELECT {HOSTILE} AS a", "csv") == 'a\n"\x1b[31m\n\x9b\u202e\x00"""\n'
+    assert written(example, f"SELECT {HOSTILE} AS a", "csv") == 'a\n"\x1b[31m\n\x9b\u202e\u2400"""\n'
+
+
+def test_csv_without_formulas_marks_texts_and_leaves_numbers(example):
+    stream = io.BytesIO()
+    answer = example.ask("SELECT -1 AS n, '=1+1' AS \"@t\", '-x, y' AS u, ['='] AS l, 'plain' AS p, '' AS e")
+    write(answer, "csv", stream, None, without_formulas=True)
+
+    assert stream.getvalue().decode() == ("""n,'@t,u,l,p,e\n-1,'=1+1,"'-x, y","[""=""]",plain,""\n""")
 
 
 @pytest.mark.parametrize("width", [1, 10, 24, 80])

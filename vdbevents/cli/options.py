@@ -48,6 +48,10 @@ DirectoryArgument = Annotated[
 ]
 
 ColorOption = Annotated[Color, typer.Option(help="When to use colour.")]
+FormulasOption = Annotated[
+    bool,
+    typer.Option("--no-formulas", help="csv: put ' before texts that a spreadsheet would take for formulas."),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 StreamOption = Annotated[
     str | None, typer.Option(metavar="ID|NAME|SOURCE", help="Such as rts-1, mic:default, or screen.")

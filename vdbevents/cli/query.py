@@ -19,7 +19,7 @@ from vdbevents.cli.query_follow import (
     remark_on_unreadable,
 )
 from vdbevents.cli.query_options import FilterOptions, OutputFormat, ResultOptions, SourceOptions
-from vdbevents.cli.tables import remark, terminal_width
+from vdbevents.cli.tables import data_stream, remark, terminal_width
 from vdbevents.errors import InputError, options_conflict
 
 if TYPE_CHECKING:
@@ -151,7 +151,7 @@ def _follow(path: Path, filters: "Filters", style: _Style, gaps_command: Callabl
         if followed.found:
             known = _with_ongoing(followed.found.gaps, path)
             _remark_on(followed.found, known, str(path), filters.window, gaps_command(path))
-        _write(followed, Unbuffered(sys.stdout.buffer), filters, style)
+        _write(followed, Unbuffered(data_stream(options.output.value)), filters, style)
     return ExitCode.DONE
 
 
@@ -205,7 +205,8 @@ def _print(
     use_pager = options.pager and options.output is OutputFormat.TEXT
     # The pager may be closed before all is written: that counts as shown.
     shown = answer.count - (runs.merged if runs else 0)
-    with paged(sys.stdout.buffer, os.environ, wanted=use_pager) as stream:
+    with paged(sys.stdout.buffer, os.environ, wanted=use_pager) as pager:
+        stream = pager if use_pager else data_stream(options.output.value)
         shown = _write(answer, stream, filters, style, runs, hosts=hosts)
     sys.stdout.flush()
     return shown
@@ -233,6 +234,7 @@ def _write(
         fields=style.fields,
         runs=runs,
         hosts=hosts,
+        without_formulas=style.options.no_formulas,
     )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from vdbevents.cli.options import EnvironmentOptions
-from vdbevents.cli.tables import remark
+from vdbevents.cli.tables import TerminalSink, remark
 from vdbevents.errors import InputError, options_conflict
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def remark_on_unreadable(count: int, journal: Path | str) -> None:
 class Unbuffered:
     """Write each batch to a stream as soon as it is read."""
 
-    def __init__(self, stream: BinaryIO) -> None:
+    def __init__(self, stream: "BinaryIO | TerminalSink") -> None:
         self._stream = stream
 
     def write(self, data: bytes, /) -> None:

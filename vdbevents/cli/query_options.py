@@ -9,7 +9,7 @@ import typer
 
 from vdbevents.cli.command import require_finite
 from vdbevents.cli.diagnostics import Color
-from vdbevents.cli.options import ArchivedOption, ColorOption, OptionGroup
+from vdbevents.cli.options import ArchivedOption, ColorOption, FormulasOption, OptionGroup
 from vdbevents.errors import InputError
 
 if TYPE_CHECKING:
@@ -245,6 +245,7 @@ class ResultOptions(OptionGroup):
         bool, typer.Option(help="Use and extend the query cache; --no-cache reads the whole journal.")
     ] = True
     color: ColorOption = Color.AUTO
+    no_formulas: FormulasOption = False
 
 
 def _listed(values: _Texts) -> tuple[str, ...]:

@@ -5,16 +5,16 @@ import sys
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final, NamedTuple
 
 import typer
 
 from vdbevents.cli.command import put, reported, reports
 from vdbevents.cli.diagnostics import Diagnostics, ExitCode, exit_code_of
 from vdbevents.cli.journals import archived_hint
-from vdbevents.cli.options import ArchivedOption, JournalOptions
+from vdbevents.cli.options import ArchivedOption, FormulasOption, JournalOptions
 from vdbevents.cli.query_follow import remark_on_unreadable
-from vdbevents.cli.tables import remark, terminal_width
+from vdbevents.cli.tables import data_stream, remark, terminal_width
 from vdbevents.errors import InputError, VdbeventsError, options_conflict
 
 if TYPE_CHECKING:
@@ -69,6 +69,7 @@ def sql(
     ] = SqlOutput.TEXT,
     cache: Annotated[bool, typer.Option(help="Use the query cache, if there is one.")] = True,
     archived: ArchivedOption = False,
+    no_formulas: FormulasOption = False,
     options: JournalOptions,
 ) -> ExitCode:
     from vdbevents.query import scratch
@@ -86,26 +87,34 @@ def sql(
             error_id="sql-query-missing",
         )
     text = _read() if query == "-" else query
-    path = options.find_journal()
+    asked = _Asked(text, options.find_journal(), output, cache, archived, no_formulas)
 
     def answer(hold: "Hold") -> int:
-        return reported(
-            partial(_answer, text, path, output, hold, cache=cache, archived=archived), Diagnostics()
-        )
+        return reported(partial(_answer, asked, hold), Diagnostics())
 
     with ended_in_order(), scratch.folder("sql") as folder:
         return ExitCode(guarded(folder, answer, _end))
 
 
-def _answer(
-    text: str, path: Path, output: SqlOutput, hold: "Hold", *, cache: bool, archived: bool
-) -> ExitCode:
+class _Asked(NamedTuple):
+    """A query and its options."""
+
+    text: str
+    path: Path
+    output: SqlOutput
+    cache: bool
+    archived: bool
+    no_formulas: bool
+
+
+def _answer(asked: _Asked, hold: "Hold") -> ExitCode:
     from vdbevents.query import duck
     from vdbevents.query.cache.seal_policy import present_cache
     from vdbevents.query.snapshot import Older
     from vdbevents.query.sql import table
     from vdbevents.query.sql.sandbox import SqlTables
 
+    text, path, output, cache, archived, no_formulas = asked
     cache_of = present_cache if cache else (lambda _: None)
     older = Older(cache_of, archived)
     with duck.interruptible(), SqlTables(path, cache_of(path), older) as tables:
@@ -114,7 +123,9 @@ def _answer(
             remark(f"the journal {path} is empty: nothing has been recorded yet")
         if tables.skipped:
             remark_on_unreadable(tables.skipped, path)
-        count = table.write(tables.ask(text), output.value, sys.stdout.buffer, terminal_width())
+        answer = tables.ask(text)
+        stream = data_stream(output.value)
+        count = table.write(answer, output.value, stream, terminal_width(), without_formulas=no_formulas)
         sys.stdout.flush()
     if not count and (hint := archived_hint([path], archived=archived)):
         remark("no rows", hint)

@@ -4,11 +4,11 @@ import contextlib
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 from vdbevents.cli.command import as_json as json_text, put
 from vdbevents.cli.diagnostics import Diagnostics, ExitCode, is_terminal
-from vdbevents.terminal import cells, cut, harmless, padded
+from vdbevents.terminal import cells, cut, harmless, harmless_output, padded
 
 _KIB: Final = 1024
 
@@ -34,6 +34,30 @@ def nothing(text: str, hint: str = "") -> ExitCode:
 def terminal_width() -> int | None:
     """Return the terminal's width in cells; None if stdout is not a terminal."""
     return shutil.get_terminal_size().columns if is_terminal(sys.stdout) else None
+
+
+class TerminalSink:
+    """A terminal as a stream of text in UTF-8, in which no character steers it."""
+
+    def __init__(self, stream: BinaryIO, *, is_json: bool) -> None:
+        self._stream = stream
+        self._is_json = is_json
+
+    def write(self, data: bytes, /) -> object:
+        """Write whole lines."""
+        return self._stream.write(harmless_output(data.decode(), is_json=self._is_json).encode())
+
+    def flush(self) -> None:
+        """Flush the stream."""
+        self._stream.flush()
+
+
+def data_stream(output: str) -> "BinaryIO | TerminalSink":
+    """Return stdout for the data of an output format; `text` is fit for a terminal already."""
+    stream = sys.stdout.buffer
+    if output == "text" or not is_terminal(sys.stdout):
+        return stream
+    return TerminalSink(stream, is_json=output in ("json", "jsonl"))
 
 
 def table(rows: Sequence[Sequence[str]], width: int | None) -> str:

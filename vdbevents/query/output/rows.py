@@ -26,6 +26,7 @@ RUN_FIELDS: Final = ("count", "until")
 HOST_FIELD: Final = "host"
 """The last column if there are several journals: the machine whose journal holds the event."""
 
+_FORMULAS: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 _QUOTED: Final = re.compile(r'[,"\r\n]|\A\Z')
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -149,7 +150,13 @@ def quoted(value: str) -> str:
 
     The csv module of Python 3.11 can do neither for NULL nor for a lone carriage return.
     """
+    value = value.replace("\0", "␀")  # readers of CSV end a text, or a file, at a NUL
     return '"' + value.replace('"', '""') + '"' if _QUOTED.search(value) else value
+
+
+def quoted_as_text(value: str) -> str:
+    """Quote a CSV field so that no spreadsheet takes it for a formula: with an apostrophe before it."""
+    return quoted(f"'{value}" if value.startswith(_FORMULAS) else value)
 
 
 _TEXT_COLUMNS: Final = (

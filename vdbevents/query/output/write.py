@@ -24,6 +24,7 @@ from vdbevents.query.output.rows import (
     put,
     put_array,
     quoted,
+    quoted_as_text,
     rows_of,
 )
 from vdbevents.query.output.subtitles import cues_of, subrip, webvtt, webvtt_head
@@ -44,6 +45,7 @@ def write(
     fields: Sequence[str] | None = None,
     runs: Runs | None = None,
     hosts: bool = False,
+    without_formulas: bool = False,
 ) -> int:
     """Write the answer to `stream` batch by batch, in UTF-8, and return the number of events written.
 
@@ -65,6 +67,7 @@ def write(
         runs: from `query.collapse.find`: each is written as its first event; `text` and `md` add its duration
             and count, `csv` adds `RUN_FIELDS`; in `srt` and `vtt` it is one cue.
         hosts: whether `text`, `md` and `csv` name each event's host.
+        without_formulas: whether `csv` marks texts as such that a spreadsheet would take for formulas.
 
     Raises:
         InputError: `fields` are given with `md`, `srt` or `vtt`.
@@ -81,7 +84,8 @@ def write(
         case "csv":
             names = fields or columns_for(FIELDS, unique=runs is not None, hosts=hosts)
             head = ",".join(names) + "\n"
-            pieces = ended(_joined(rows_of(answer, names, runs), ",", quoted))
+            shown = quoted_as_text if without_formulas else quoted
+            pieces = ended(_joined(rows_of(answer, names, runs), ",", shown))
         case "text" if fields is not None:
             pieces = ended(_joined(rows_of(answer, fields, runs), "\t", harmless))
         case "text":

@@ -5,7 +5,7 @@ from typing import Final, Literal
 
 import orjson
 
-from vdbevents.query.output.rows import ESCAPED, Sink, ended, put, put_array, quoted
+from vdbevents.query.output.rows import ESCAPED, Sink, ended, put, put_array, quoted, quoted_as_text
 from vdbevents.query.sql.sandbox import SqlRows, ValueKind
 from vdbevents.terminal import cells, cut, harmless, padded
 
@@ -15,7 +15,9 @@ Row = Sequence[str | None]
 _LEAST_CELLS: Final = 4
 
 
-def write(answer: SqlRows, output: Output, stream: Sink, width: int | None) -> int:
+def write(
+    answer: SqlRows, output: Output, stream: Sink, width: int | None, *, without_formulas: bool = False
+) -> int:
     """Write rows to `stream`, batch by batch, in UTF-8, and return their number.
 
     Args:
@@ -24,12 +26,13 @@ def write(answer: SqlRows, output: Output, stream: Sink, width: int | None) -> i
             name gets a number, and NaN and infinity are null.
         stream: its errors (`BrokenPipeError`) reach the caller.
         width: the terminal's width in cells, to which `text` cuts its lines; None leaves them whole.
+        without_formulas: whether `csv` marks texts as such that a spreadsheet would take for formulas.
     """
     if output == "json":
         return put_array(stream, _objects(answer))
     if output == "jsonl":
         return put(stream, ended(_objects(answer)))
-    lines = _table(answer, width) if output == "text" else _separated(answer)
+    lines = _table(answer, width) if output == "text" else _separated(answer, without_formulas)
     return put(stream, ended(lines)) - 1
 
 
@@ -80,10 +83,16 @@ def _escaped(text: str) -> str:
     return ESCAPED.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
-def _separated(answer: SqlRows) -> Iterator[list[str]]:
-    yield [",".join(quoted(column.name) for column in answer.columns)]
+def _separated(answer: SqlRows, without_formulas: bool) -> Iterator[list[str]]:  # noqa: FBT001 - as given
+    as_text = quoted_as_text if without_formulas else quoted
+    yield [",".join(as_text(column.name) for column in answer.columns)]
+    # -1 is a number, and no formula.
+    shown = [quoted if column.kind is ValueKind.NUMBER else as_text for column in answer.columns]
     for batch in answer.batches():
-        yield [",".join("" if value is None else quoted(value) for value in row) for row in batch]
+        yield [
+            ",".join("" if value is None else show(value) for value, show in zip(row, shown, strict=True))
+            for row in batch
+        ]
 
 
 def _table(answer: SqlRows, width: int | None) -> Iterator[list[str]]:
