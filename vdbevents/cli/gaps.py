@@ -150,6 +150,7 @@ def _older_lines_about_gaps(one: ArchivedJournal) -> Iterator[bytes]:
 
 
 def _lines_about_gaps(file: FileIO | PackedFile) -> Iterator[bytes]:
+    file.seek(0)
     rest = b""
     within_long_line = False
     while block := file.read(_BLOCK):
