@@ -1,17 +1,24 @@
 """Record a session with real processes under random faults, and account for each of its events.
 
-usage: scripts/soak [--minutes N] [--seed N] [--rate N] [--keep DIR]        Linux only
+usage: scripts/soak [--minutes N] [--seed N] [--rate N] [--pauses] [--keep DIR]        Linux only
 
 `vdbevents listen` and `vdbevents capture` record one session of the emulator, the documents' own listener
 (`scripts/bench/reference_listener.py`) another, each in a process of its own that is started again when it
 ends. Both get the same faults, which the seed determines. At the end, the events in each file are compared
 with the records of the service.
+
+Each event of the service has a made-up secret, and messages with others are planted beside them: at the end
+no file may hold one. The journal is rotated and pruned all the while. With `--pauses` the recording is paused
+now and then. The times of pauses are this machine's and those of events the service's, so its clock then runs
+as this machine's does, and no fault sets one of the two.
 """
 
 import argparse
+import base64
 import collections
 import contextlib
 import heapq
+import inspect
 import itertools
 import json
 import os
@@ -38,8 +45,11 @@ import zstandard
 from support.patience import PATIENCE
 from support.processes import KEY
 from support.stepped_clock import step
+from vdbevents.cli import listen
+from vdbevents.emulator.made_up_secrets import made_up_secret
 from vdbevents.events import envelope, fields, gaps, identity as events_identity, lifecycle
 from vdbevents.journal.append import Journal
+from vdbevents.journal.archive import archived
 from vdbevents.journal.state import StateDirectory
 from vdbevents.privacy.redaction import Redactor
 
@@ -55,6 +65,8 @@ COUNTED = ("transcript", "audio_index", "visual_index")
 SHOWN = 5
 # For a process to be there, where the machine has much else to do.
 START_SECONDS = 120.0
+# Small: a short run is to rotate more than once.
+ROTATION = ("--rotate", "64KB") if "rotate" in inspect.signature(listen.listen).parameters else ()
 OLD_LINE = (
     b'{"ts":"2020-01-01T00:00:00.000Z","unix_ts":1577836800.000,"channel":"old","data":{"text":"old"}}\n'
 )
@@ -177,15 +189,15 @@ SERVICE_FAULTS = {
 }
 
 
-def schedule(seed, longest):
-    """Yield strikes without end; no fault lasts longer than 1.5 times `longest` seconds."""
+def schedule(seed, longest, without=()):
+    """Yield strikes without end, and without some kinds; no fault lasts over 1.5 times `longest` seconds."""
     draw = random.Random(seed)
     bag = []
     at = 0.0
     while True:
         # Each kind once, in another order each time: a short run is to see many of them.
         if not bag:
-            bag = sorted({**DROPS, **OBSTACLES})
+            bag = sorted({**DROPS, **OBSTACLES}.keys() - set(without))
             draw.shuffle(bag)
         kinds = [bag.pop()]
         # What is only in the way of a new connection strikes nobody while the old one stands.
@@ -202,6 +214,34 @@ def schedule(seed, longest):
 
 # What became of the events.
 
+# What arrives in a pause is not written, even if it is from before: so long may it take.
+LATEST_MS = 45_000
+MARGIN_MS = 700
+
+
+class Silence(NamedTuple):
+    """A pause, in true milliseconds: asked for, in force for certain, asked to end, over for certain.
+
+    `certain` is None if the listener has not confirmed it.
+    """
+
+    asked: int
+    certain: int | None
+    ending: int
+    over: int
+
+    def may_have(self, identity):
+        """Return whether an event may be missing because of it."""
+        end_ms = identity.end_ms or identity.start_ms
+        return identity.start_ms < self.over + MARGIN_MS and end_ms > self.asked - LATEST_MS
+
+    def has(self, identity):
+        """Return whether an event was in it from its beginning to its end, and must not be there."""
+        if self.certain is None:
+            return False
+        end_ms = identity.end_ms or identity.start_ms
+        return identity.start_ms > self.certain + MARGIN_MS and end_ms < self.ending - MARGIN_MS
+
 
 @dataclass
 class Counts:
@@ -213,6 +253,8 @@ class Counts:
             as the pipeline was stopped.
         live, recovered: of those sent, those that were received as they came, and those fetched later.
         lost, duplicates: of those sent, those that are not there, and those that are there twice.
+        paused: of those sent, those that are not there because of a pause.
+        leaked: those that are there and were in a pause from their beginning to their end.
         foreign: what is there and was never sent.
         misplaced: what is not where its number belongs when all is sorted by its beginning.
         damaged: lines that are no JSON object, by number.
@@ -225,6 +267,8 @@ class Counts:
     unmade: int = 0
     live: int = 0
     recovered: int = 0
+    paused: int = 0
+    leaked: list[str] = field(default_factory=list)
     lost: list[str] = field(default_factory=list)
     duplicates: list[str] = field(default_factory=list)
     foreign: list[str] = field(default_factory=list)
@@ -238,6 +282,7 @@ class Counts:
         """Return a description of each failure."""
         found = [
             (self.lost, "lost"),
+            (self.leaked, "of a pause"),
             (self.duplicates, "recorded twice"),
             (self.foreign, "recorded and never sent"),
             (self.misplaced, "out of order by their beginning"),
@@ -257,7 +302,11 @@ def number_of(text):
 
 def lines_of(journal):
     """Return the parsed lines of a file; None for damaged ones, including a torn last line."""
-    for line in journal.read_bytes().split(b"\n") if journal.exists() else ():
+    yield from _parsed(journal.read_bytes() if journal.exists() else b"")
+
+
+def _parsed(content):
+    for line in content.split(b"\n"):
         if line:
             try:
                 event = json.loads(line)
@@ -266,18 +315,26 @@ def lines_of(journal):
             yield event if isinstance(event, dict) else None
 
 
+def lines_of_state(state):
+    """Return the parsed lines of a directory's journals: those that were rotated, then the journal itself."""
+    for path in [journal.path for journal in archived(state) if not journal.is_cleared]:
+        yield from _parsed(_unpacked(path))
+    yield from lines_of(state.journal)
+
+
 def made_event(made):
     """Return a record of the service as an event, with its secrets replaced as the default rules do."""
     said = {"text": REDACTOR.words(made["text"]), "start": made["start"], "end": made["end"]}
     return {"channel": made["channel"], "rtstream_id": made["rtstream_id"], "data": said}
 
 
-def count(events, records):
+def count(events, records, pauses=()):
     """Count which records of a session are in the lines of a file (None: damaged).
 
     Args:
         events: the lines, parsed.
         records: as `GET /emulator/records` has them: `rtstream_id`, `channel`, `start`, `end`, `text`.
+        pauses: of the recording, as `Silence`.
     """
     sent = {events_identity.identity_of(event): event for event in map(made_event, records)}
     counts = Counts(sent=len(sent))
@@ -291,7 +348,12 @@ def count(events, records):
         if identity is None:
             continue
         found[identity].append(event)
-    counts.lost = [_name(event) for identity, event in sent.items() if identity not in found]
+    excused = {it for it in sent if any(silence.may_have(it) for silence in pauses)} - found.keys()
+    counts.paused = len(excused)
+    counts.lost = [_name(sent[it]) for it in sent if it not in found and it not in excused]
+    counts.leaked = [
+        _name(sent[it]) for it in sent if it in found and any(silence.has(it) for silence in pauses)
+    ]
     repeated = [_name(them[0]) for them in found.values() if len(them) > 1]
     # The same number with another beginning is the same event, too, and told apart by mistake.
     numbers = Counter(
@@ -312,7 +374,7 @@ def count(events, records):
         it for it, them in found.items() if it in sent and any(not event.get("backfilled") for event in them)
     }
     counts.live = len(live)
-    counts.recovered = len(sent) - len(counts.lost) - len(live)
+    counts.recovered = len(sent) - len(counts.lost) - len(live) - counts.paused
     counts.misplaced = list(_misplaced(found, sent))
     counts.unmade = sum(max(them) - min(them) + 1 - len(them) for them in _numbers(sent).values())
     counts.longest_gap = _longest_without(sent, live)
@@ -321,11 +383,12 @@ def count(events, records):
 
 
 def files_with_secrets(*folders):
-    """Return the files below folders whose bytes hold a secret, in the order of their names.
+    """Return the files, given or below given folders, whose bytes hold a secret.
 
     What is packed, or stored in columns, is unpacked first.
     """
-    files = sorted(path for folder in folders for path in folder.rglob("*") if path.is_file())
+    files = [folder for folder in folders if folder.is_file()]
+    files += sorted(path for folder in folders for path in folder.rglob("*") if path.is_file())
     return [path for path in files if SECRETS.search(_unpacked(path))]
 
 
@@ -556,6 +619,10 @@ class Report:
     Attributes:
         faults: how many of each kind were injected.
         missed: how many found nobody to strike.
+        pauses: of the recording.
+        planted, replaced: messages with a secret that were sent beside the service's events; marks in the
+            journals.
+        archived: how many journals were set aside.
         failures: what is not as it should be with `vdbevents`, in words; empty: it has passed.
         directory: what is left of the run.
     """
@@ -570,6 +637,10 @@ class Report:
     theirs: Counts = field(default_factory=Counts)
     starts: tuple[int, int] = (0, 0)
     gaps: Counter = field(default_factory=Counter)
+    pauses: list[Silence] = field(default_factory=list)
+    planted: int = 0
+    replaced: int = 0
+    archived: int = 0
     failures: list[str] = field(default_factory=list)
 
     def table(self):
@@ -581,6 +652,7 @@ class Report:
             ("recorded live", ours.live, theirs.live),
             ("recovered", ours.recovered, theirs.recovered),
             ("lost", len(ours.lost), len(theirs.lost)),
+            ("paused", ours.paused, theirs.paused),
             ("duplicates", len(ours.duplicates), len(theirs.duplicates)),
             ("damaged lines", len(ours.damaged), len(theirs.damaged)),
             ("never made", ours.unmade, theirs.unmade),
@@ -591,10 +663,12 @@ class Report:
         ]
         hours = self.seconds * self.rate / 3600
         told = ", ".join(f"{status} {times}" for status, times in sorted(self.gaps.items()))
+        upkeep = f"pauses {len(self.pauses)}, rotations {self.archived}, secrets planted {self.planted:,}"
         head = [
             f"seed {self.seed}: {self.seconds / 60:.1f} minutes for {hours:.1f} hours",
             f"{self.faults.total()} faults: {kinds} (and {self.missed} that found nobody)",
             f"gaps: {told or 'none'}",
+            f"{upkeep}, marks {self.replaced:,}",
             "",
             f"{'':<18}{'vdbevents':>12}{'reference':>12}",
         ]
@@ -613,8 +687,13 @@ def _clock(seconds):
 class Run:
     """The processes of a run, and the faults that they get."""
 
-    def __init__(self, directory, *, seed, rate, say):
+    def __init__(self, directory, *, seed, rate, say, pauses=False, compares=True):
         self.directory, self._say = directory, say
+        self._draw = random.Random(f"upkeep {seed}")
+        self._pauses, self._compares = pauses, compares
+        self._silence = None
+        self._commands = []
+        self._is_ending = False
         self.report = Report(seed, 0.0, rate, directory)
         self._processes = []
         self._prunes = []
@@ -645,7 +724,15 @@ class Run:
         vdbevents = (sys.executable, "-m", "vdbevents")
         self._emulator = self._supervise(
             "emulator",
-            (*vdbevents, "emulator", "--no-autoplay", "--numbered", "--clock-rate", self.report.rate),
+            (
+                *vdbevents,
+                "emulator",
+                "--no-autoplay",
+                "--numbered",
+                "--secrets",
+                "--clock-rate",
+                self.report.rate,
+            ),
             again=False,
         )
         self._until(
@@ -654,10 +741,13 @@ class Run:
         settings = dict(line.split("=", 1) for line in self._emulator.out.read_text().splitlines())
         self._url = settings["VIDEO_DB_API"]
         self._base_environ |= settings
-        listen = ("--quiet", "--ping-interval", 2, "--connect-timeout", 3)
+        listen = ("--quiet", "--ping-interval", 2, "--connect-timeout", 3, *ROTATION)
         launcher = (sys.executable, HERE / "stepped_clock.py", self._clock_file)
         self._listener = self._supervise("listener", (*launcher, "listen", self.state.path, *listen))
-        self._reference = self._supervise("reference", (sys.executable, REFERENCE, self._their_directory))
+        self._reference = None
+        if self._compares:
+            reference = (sys.executable, REFERENCE, self._their_directory)
+            self._reference = self._supervise("reference", reference)
         self._until(self.state.ws_id.exists, START_SECONDS, "the listener's first connection")
         capture = ("--no-listen", "--end-user-id", "chaos", "--token-ttl", "30d", "--export-timeout", 30)
         self._capture = self._supervise(
@@ -665,12 +755,74 @@ class Run:
         )
         self._until(self._is_recorded, START_SECONDS, "the capture's pipelines")
         self._session = json.loads(self.state.capture_info.read_text())["session"]["id"]
-        self._until(
-            lambda: self._reference.out.read_text().endswith("\n"),
-            START_SECONDS,
-            "the reference's connection",
-        )
-        self._their_session = self._begin_reference()
+        if self._reference is not None:
+            self._until(
+                lambda: self._reference.out.read_text().endswith("\n"),
+                START_SECONDS,
+                "the reference's connection",
+            )
+            self._their_session = self._begin_reference()
+        self._in(1, self._plant)
+        if self._pauses:
+            self._in(self._draw.uniform(1, 3), self._pause)
+
+    # What goes on beside the faults.
+
+    def _plant(self):
+        """Send messages with secrets that the service has no record of, now and then."""
+        if self._is_ending:
+            return
+        self._in(2, self._plant)
+        secret = made_up_secret(self._draw.randrange(10**6))
+        told = {"channel": "chat", "data": {"text": f"so {secret} it was", "lines": ["is it", secret]}}
+        for content in (
+            {"json": told},
+            {"text": f"not JSON: {secret}"},
+            {"base64": base64.b64encode(b"\xff " + secret.encode()).decode()},
+        ):
+            with contextlib.suppress(urllib.error.HTTPError):  # nobody is connected
+                self.report.planted += bool(self._control("send", ws_connection_id="*", **content)["sent"])
+
+    def _pause(self):
+        if self._is_ending:
+            return
+        asked = time.time_ns() // 1_000_000
+
+        def confirmed(code):
+            if code not in (0, 3):
+                self.report.failures.append(f"pause ended with {code}: see {self.directory / 'pause.log'}")
+            self._silence = (asked, time.time_ns() // 1_000_000 if code == 0 else None)
+            self._in(self._draw.uniform(2, 8), self._resume)
+
+        self._command("pause", confirmed)
+
+    def _resume(self):
+        if self._silence is None:
+            return
+        ending = time.time_ns() // 1_000_000
+
+        def confirmed(code):
+            if code not in (0, 3):
+                self.report.failures.append(f"resume ended with {code}: see {self.directory / 'pause.log'}")
+            # Not confirmed: it ends as soon as the listener goes on.
+            over = time.time_ns() // 1_000_000 + (0 if code == 0 else LATEST_MS)
+            self.report.pauses.append(Silence(*self._silence, ending, over))
+            self._silence = None
+            self._in(self._draw.uniform(50, 110), self._pause)
+
+        self._command("resume", confirmed)
+
+    def _command(self, name, done):
+        """Run a command on the directory; call `done` with its exit code, some time."""
+        command = (sys.executable, "-m", "vdbevents", name, self.state.path, "--timeout", "20")
+        with (self.directory / "pause.log").open("ab") as log:
+            process = subprocess.Popen(command, env=self._base_environ, stdout=log, stderr=log)
+        self._commands.append((process, done))
+
+    def _end_pauses(self):
+        self._until(lambda: not self._commands, PATIENCE, "the end of a pause")
+        self._resume()
+        self._until(lambda: not self._commands, PATIENCE, "the end of the last pause")
 
     def _supervise(self, name, command, *, again=True):
         process = Supervised(name, command, self._base_environ, self.directory, again=again)
@@ -747,21 +899,34 @@ class Run:
 
     def settle(self, patience):
         """End all faults and the sessions; return when no more events can come."""
+        self._is_ending = True
         while self._later:
             heapq.heappop(self._later)[2]()
         self._control("faults", method="DELETE")
+        if self._pauses:
+            self._end_pauses()
         self._settled("before the session's end", patience)
         code = self._capture.end(signal.SIGINT, patience)
         self._processes.remove(self._capture)
         if code != 0:
             self.report.failures.append(f"the capture ended with {code}: {self._capture.words}")
-        with contextlib.suppress(urllib.error.HTTPError):
-            self._call("POST", f"/capture/session/{self._their_session}/stop", {})
+        if self._reference is not None:
+            with contextlib.suppress(urllib.error.HTTPError):
+                self._call("POST", f"/capture/session/{self._their_session}/stop", {})
         self._settled("after the session's end", patience)
         try:
-            self._until(lambda: b"capture_session.exported" in self.state.journal.read_bytes(), patience, "")
+            self._until(self._is_exported, patience, "")
         except ChaosError:
             self.report.failures.append(f"{patience:.0f} s after the session's end the journal does not tell")
+
+    def _is_exported(self):
+        return any(event and event.get("event") == "capture_session.exported" for event in self._events())
+
+    def _events(self):
+        """Return the lines that there are; none if the journal is rotated at this moment."""
+        with contextlib.suppress(FileNotFoundError):
+            return list(lines_of_state(self.state))
+        return []
 
     def _settled(self, when, patience):
         """Wait until the listener is connected, no gap is open, and no gap events are added."""
@@ -789,27 +954,28 @@ class Run:
         )
 
     def _open_gaps(self):
-        with self.state.journal.open("rb") as lines:
-            told = [json.loads(line) for line in lines if b'"listener.gap"' in line and line.endswith(b"}\n")]
-        return [gap for gap in gaps.latest_gaps(told) if gap.status == "open"]
+        return [gap for gap in gaps.latest_gaps(filter(None, self._events())) if gap.status == "open"]
 
     def conclude(self):
         """End the listeners, and count."""
         ours = self._records(self._session)
-        theirs = self._records(self._their_session)
+        theirs = [] if self._reference is None else self._records(self._their_session)
         self._listener.end()
-        self._reference.end()
+        if self._reference is not None:
+            self._reference.end()
         report = self.report
         # One that could not have the journal to itself is made up for by the next.
         codes = {process.wait() for process in self._prunes}
         if not codes <= {0, 1, 74} or self._begin_pruning().wait() not in (0, 1):
             report.failures.append(f"pruning ended with {codes}: see {self.directory / 'prune.log'}")
-        if OLD_LINE in self.state.journal.read_bytes():
+        events = list(lines_of_state(self.state))
+        if any(event and event.get("channel") == "old" for event in events):
             report.failures.append("lines that are too old were not removed")
-        events = list(lines_of(self.state.journal))
-        report.ours = count(events, ours)
+        report.ours = count(events, ours, report.pauses)
+        self._look_for_secrets(events)
         report.theirs = count(lines_of(self._their_journal), theirs)
-        report.starts = (len(self._listener.codes) + 1, len(self._reference.codes) + 1)
+        their_starts = 0 if self._reference is None else len(self._reference.codes) + 1
+        report.starts = (len(self._listener.codes) + 1, their_starts)
         report.gaps = Counter(gap.status for gap in gaps.latest_gaps(filter(None, events)))
         report.failures += report.ours.failures
         uncovered = [
@@ -823,11 +989,25 @@ class Run:
         if b"Traceback" in self._listener.log.read_bytes():
             report.failures.append(f"the listener had a bug: see {self._listener.log}")
 
+    def _look_for_secrets(self, events):
+        report = self.report
+        kept = [self.state.path, self.directory / ".cache"]
+        kept += [self.directory / f"{name}.log" for name in ("listener", "capture", "prune", "pause")]
+        report.archived = len(archived(self.state))
+        report.replaced = sum("[redacted:" in json.dumps(event) for event in events)
+        found = files_with_secrets(*kept)
+        if found:
+            report.failures.append(f"{len(found)} files hold a secret: {_some(found)}")
+        if report.replaced < report.ours.live:
+            report.failures.append(f"{report.replaced} marks for {report.ours.live} events with secrets")
+
     def _records(self, session):
         return self._control(f"records?session_id={session}", method="GET")["records"]
 
     def end(self):
         """End all processes."""
+        for process, _ in self._commands:
+            process.kill()
         for process in reversed(self._processes):
             process.end(seconds=5)
 
@@ -837,6 +1017,10 @@ class Run:
         """Wait a moment; restart processes and lift faults that are due."""
         for process in self._processes:
             process.tend()
+        ended = [command for command in self._commands if command[0].poll() is not None]
+        for command in ended:
+            self._commands.remove(command)
+            command[1](command[0].returncode)
         while self._later and self._later[0][0] <= time.monotonic():
             heapq.heappop(self._later)[2]()
         time.sleep(0.02)
@@ -898,7 +1082,9 @@ class Run:
         return self._prune(options["lines"]) if kind == "prune" else self._strike_listeners(kind, options)
 
     def _strike_listeners(self, kind, options):
-        listeners = ((self._listener, self.state.journal), (self._reference, self._their_journal))
+        listeners = [(self._listener, self.state.journal)]
+        if self._reference is not None:
+            listeners.append((self._reference, self._their_journal))
         return self._strike_process(kind, options, listeners)
 
     def _prune(self, lines):
@@ -959,7 +1145,18 @@ class Run:
         return self._listener.pid is not None
 
 
-def run(directory, *, seed, seconds, rate=60.0, longest=40.0, patience=180.0, say=lambda _: None):
+def run(
+    directory,
+    *,
+    seed,
+    seconds,
+    rate=60.0,
+    longest=40.0,
+    patience=180.0,
+    pauses=False,
+    compares=True,
+    say=lambda _: None,
+):
     """Run everything in an empty directory; return the report.
 
     Args:
@@ -969,15 +1166,20 @@ def run(directory, *, seed, seconds, rate=60.0, longest=40.0, patience=180.0, sa
         rate: how many seconds of the service's time pass in one.
         longest: seconds, for one fault, and between two.
         patience: seconds for the listener to recover when all is well.
+        pauses: pause the recording now and then; `rate` is 1 then.
+        compares: run the reference, too.
         say: told how it goes.
 
     Raises:
         ChaosError: it could not be carried out.
     """
-    running = Run(directory, seed=seed, rate=rate, say=say)
+    running = Run(
+        directory, seed=seed, rate=1.0 if pauses else rate, say=say, pauses=pauses, compares=compares
+    )
+    without = ("clock step", "hours pass") if pauses else ()
     try:
         running.begin()
-        running.strike(schedule(seed, longest), seconds)
+        running.strike(schedule(seed, longest, without), seconds)
         running.settle(patience)
         running.conclude()
     finally:
@@ -1001,6 +1203,7 @@ def main():
     parser.add_argument("--rate", type=float, default=60.0, help="seconds of the service's time in one (60)")
     parser.add_argument("--longest", type=float, help="seconds that a fault may last (40, or a tenth of all)")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="leave everything there; it must not exist")
+    parser.add_argument("--pauses", action="store_true", help="pause the recording now and then; rate 1")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, _interrupted)
     seed = secrets.randbelow(1_000_000) if options.seed is None else options.seed
@@ -1011,7 +1214,15 @@ def main():
     directory = (options.keep or Path(tempfile.mkdtemp(prefix="vdbevents-chaos-"))).absolute()
     _say(f"seed {seed}, {options.minutes:g} minutes, in {directory}")
     try:
-        report = run(directory, seed=seed, seconds=seconds, rate=options.rate, longest=longest, say=_say)
+        report = run(
+            directory,
+            seed=seed,
+            seconds=seconds,
+            rate=options.rate,
+            longest=longest,
+            pauses=options.pauses,
+            say=_say,
+        )
     except ChaosError as error:
         raise SystemExit(f"seed {seed}: {error}; everything is in {directory}") from None
     sys.stdout.write(report.table() + "\n")
