@@ -47,6 +47,7 @@ def test_a_recording_that_is_paused_rotated_and_pruned_keeps_all_but_what_must_n
     told = report.table()
     assert report.failures == [], told
     assert report.pauses, told
+    assert report.archived, told
     assert report.planted >= 3, told
     assert report.replaced >= 3, told
     assert report.ours.live + report.ours.recovered + report.ours.paused == report.ours.sent > 0, told

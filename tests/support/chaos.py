@@ -18,7 +18,6 @@ import base64
 import collections
 import contextlib
 import heapq
-import inspect
 import itertools
 import json
 import os
@@ -45,7 +44,6 @@ import zstandard
 from support.patience import PATIENCE
 from support.processes import KEY
 from support.stepped_clock import step
-from vdbevents.cli import listen
 from vdbevents.emulator.made_up_secrets import made_up_secret
 from vdbevents.events import envelope, fields, gaps, identity as events_identity, lifecycle
 from vdbevents.journal.append import Journal
@@ -65,8 +63,6 @@ COUNTED = ("transcript", "audio_index", "visual_index")
 SHOWN = 5
 # For a process to be there, where the machine has much else to do.
 START_SECONDS = 120.0
-# Small: a short run is to rotate more than once.
-ROTATION = ("--rotate", "64KB") if "rotate" in inspect.signature(listen.listen).parameters else ()
 OLD_LINE = (
     b'{"ts":"2020-01-01T00:00:00.000Z","unix_ts":1577836800.000,"channel":"old","data":{"text":"old"}}\n'
 )
@@ -741,7 +737,9 @@ class Run:
         settings = dict(line.split("=", 1) for line in self._emulator.out.read_text().splitlines())
         self._url = settings["VIDEO_DB_API"]
         self._base_environ |= settings
-        listen = ("--quiet", "--ping-interval", 2, "--connect-timeout", 3, *ROTATION)
+        listen = ("--quiet", "--ping-interval", 2, "--connect-timeout", 3)
+        # A run in real time has few events, and is to rotate more than once all the same.
+        listen += ("--rotate", "20kB" if self._pauses else "1MB")
         launcher = (sys.executable, HERE / "stepped_clock.py", self._clock_file)
         self._listener = self._supervise("listener", (*launcher, "listen", self.state.path, *listen))
         self._reference = None
