@@ -739,7 +739,7 @@ class Run:
         self._base_environ |= settings
         listen = ("--quiet", "--ping-interval", 2, "--connect-timeout", 3)
         # A run in real time has few events, and is to rotate more than once all the same.
-        listen += ("--rotate", "20kB" if self._pauses else "1MB")
+        listen += ("--rotate", "6kB" if self._pauses else "1MB")
         launcher = (sys.executable, HERE / "stepped_clock.py", self._clock_file)
         self._listener = self._supervise("listener", (*launcher, "listen", self.state.path, *listen))
         self._reference = None
