@@ -17,6 +17,7 @@ from support.processes import (
     KEY,
     PATIENCE,
     Listener,
+    Process,
     Script,
     Service,
     all_shown,
@@ -397,6 +398,14 @@ def test_status_of_a_listener_on_a_full_disk(service, started, environ, tmp_path
         listener.kill()
     finally:
         subprocess.run(["umount", disk.path], check=True)
+
+
+def test_a_watched_status_is_shown_again_until_ctrl_c(started, state, environ):
+    watching = started(Process(["status", state.path, "--watch", "--short", "--every", "0.1"], environ))
+    eventually(lambda: watching.out.count("not running\n") > 2)
+    watching.process.send_signal(signal.SIGINT)
+
+    assert (watching.ends(), watching.err) == (130, "")
 
 
 def test_status_of_a_missing_directory_does_not_create_it(environ, tmp_path):

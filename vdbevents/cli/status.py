@@ -296,7 +296,7 @@ def _disk_rows(shown: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "archive", f"{counted(archive['journals'], 'journal')} set aside, {_size(archive['bytes'])}"
     if sealing := shown["sealing"]:
         rest = sealing["unsealed_bytes"]
-        behind = ", which is much" if rest > _BEHIND_BYTES else ""
+        behind = ": behind" if rest > _BEHIND_BYTES else ""
         off = "off (--no-seal), " if sealing["on"] is False else ""
         yield "sealing", f"{off}{_size(sealing['sealed_bytes'])} sealed, {_size(rest)} not yet{behind}"
     if free is not None:
