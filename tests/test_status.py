@@ -179,6 +179,15 @@ def test_a_listener_that_has_ended_keeps_its_counts_and_nothing_live():
     assert headline(status_of(listener=NONE, status={}, journal_bytes=None)) == "not running"
 
 
+def test_a_copy_on_another_machine_says_nothing_of_an_outage():
+    status = status_of(listener=NONE, status={**LISTENER, **LOST, "host": "laptop"}, host="desk")
+
+    assert (status["state"], status["open_gaps"]) == ("not running", [])
+    assert headline(status) == "not running for 1 s: its last listener is that of laptop"
+    here = status_of(listener=NONE, status={**LISTENER, **LOST, "host": "desk"}, host="desk")
+    assert len(here["open_gaps"]) == 1
+
+
 def test_the_file_of_an_earlier_listener_is_not_used():
     status = status_of(listener=Process(True, 8))
 

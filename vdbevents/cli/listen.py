@@ -22,7 +22,7 @@ from vdbevents.cli.diagnostics import Diagnostics, ExitCode
 from vdbevents.cli.options import MessageOptions, RecorderOptions
 from vdbevents.cli.recording_rules import recording_rules
 from vdbevents.cli.tables import nothing
-from vdbevents.journal.locks import terminal_of
+from vdbevents.journal.locks import host_name, terminal_of
 from vdbevents.journal.rotation import parse_rotation
 
 if TYPE_CHECKING:
@@ -165,6 +165,7 @@ def listen(
             "recovers": recover,
             "seals": seal,
             "terminal": terminal_of(2),
+            "host": host_name(),
         },
         manager=manager,
         rules=rules,

@@ -38,6 +38,7 @@ class Observation(NamedTuple):
         free_bytes: what the disk has left for this user; None if it does not say.
         sealing: None if that was not asked for, or there is no place for a cache.
         archive: the sizes of the journals that were set aside; None if that was not asked for.
+        host: the name of this machine.
     """
 
     listener: Process
@@ -50,6 +51,7 @@ class Observation(NamedTuple):
     free_bytes: int | None
     sealing: Sealing | None
     archive: tuple[int, ...] | None = None
+    host: str = ""
 
 
 def observe(directory: StateDirectory, *, with_history: bool) -> Observation:
@@ -80,6 +82,7 @@ def observe(directory: StateDirectory, *, with_history: bool) -> Observation:
         free_bytes=free_bytes(directory.path),
         sealing=_sealing(directory) if with_history else None,
         archive=_archive(directory) if with_history else None,
+        host=locks.host_name(),
     )
 
 

@@ -32,7 +32,14 @@ def ongoing_gap(journal: Path, now_ms: int) -> Gap | None:
     if not status:
         return None
     runs = locks.listener_runs(directory) and status.get("pid") == locks.listener_pid(directory)
+    if not runs and is_elsewhere(status, locks.host_name()):
+        return None
     return gap_of(status, files.read_object(directory.capture_info), runs=runs, now_ms=now_ms)
+
+
+def is_elsewhere(status: Mapping[str, Any], host: str) -> bool:
+    """Return whether a status is that of another machine, as in a copy: it may run there."""
+    return isinstance(status.get("host"), str) and status["host"] != host
 
 
 def gap_of(status: Mapping[str, Any], info: Mapping[str, Any], *, runs: bool, now_ms: int) -> Gap | None:

@@ -21,7 +21,7 @@ from vdbevents.health.delivery import (
     unjudged,
 )
 from vdbevents.health.observation import Observation
-from vdbevents.health.outages import gap_of
+from vdbevents.health.outages import gap_of, is_elsewhere
 from vdbevents.privacy.exclusion import parse_hours
 from vdbevents.sessions.plan import objects_in
 from vdbevents.sessions.progress import ENDED
@@ -114,9 +114,11 @@ class RecordingStatus:
         if not status or status.get("state") == "stopped":
             if observed.backend.runs and not self.recorded_by():
                 return None
-            is_elsewhere = observed.capture.runs and not self.recorded_by()
-            reason = "what is captured here is recorded by a backend elsewhere" if is_elsewhere else ""
+            is_for_others = observed.capture.runs and not self.recorded_by()
+            reason = "what is captured here is recorded by a backend elsewhere" if is_for_others else ""
             return Verdict(NOT_RUNNING, written_ms, reason)
+        if is_elsewhere(status, observed.host):
+            return Verdict(NOT_RUNNING, written_ms, f"its last listener is that of {status['host']}")
         reason = f"the listener (PID {status.get('pid')}) ended unexpectedly"
         return Verdict(NOT_RUNNING, written_ms, reason)
 
@@ -224,6 +226,8 @@ class RecordingStatus:
         )
         known = [gap for gap in map(gap_from, lines) if gap is not None]
         runs = self.observed.listener.runs and bool(self.listener)
+        if not runs and is_elsewhere(self.observed.status, self.observed.host):
+            return known
         ongoing = gap_of(self.observed.status, self.observed.info, runs=runs, now_ms=self.now_ms)
         return known if ongoing is None else [*known, ongoing]
 

@@ -98,6 +98,15 @@ def _is_same(path: Path, file: os.stat_result) -> bool:
         return False
 
 
+def host_name() -> str:
+    """Return the name of this machine; a lock of another one may not be seen here."""
+    if hasattr(os, "uname"):
+        return os.uname().nodename
+    import platform
+
+    return platform.node()
+
+
 def terminal_of(descriptor: int) -> str | None:
     """Return the terminal that a descriptor writes to; None for a file, a pipe, or a closed one."""
     try:
