@@ -81,6 +81,7 @@ def open_with_older(journal: Path, *, cleared: bool = False) -> tuple[FileIO, li
             older = older_journals(journal, cleared=cleared)
             older = [one for one in older if not repeats(file, one)]
             if not older or same_file(file.fileno(), journal):
+                file.seek(0)
                 return file, older
         except FileNotFoundError:
             pass  # it was packed or removed meanwhile
