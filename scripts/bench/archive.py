@@ -22,8 +22,9 @@ EVENTS_A_DAY = 2000
 
 QUERIES = {
     "--last 10m": ("query", "--last", "10m", "--count"),
-    "--last 10m --around 15s": tuple(
-        ["query", "--last", "10m", "--grep", "invoice", "--around", "15s", "-o", "jsonl"]
+    "--last 10m --around 15s": (
+        *("query", "--last", "10m", "--grep", "invoice"),
+        *("--around", "15s", "-o", "jsonl"),
     ),
     "one day, half a year ago": ("query", "--on", "{past}", "--count"),
     "--grep in all of it": ("query", "--grep", "event 77 ", "--count"),
