@@ -104,15 +104,15 @@ def test_a_connected_listener_without_a_capture():
     assert (status["capture"], status["problems"], exit_code(status["state"])) == (None, [], 0)
     assert headline(status) == "connected, capture none"
     shown = render(status)
-    for row in ("directory  /state\n", "capture    none\n", "backend    none\n", "disk       5.0 GB left"):
+    for row in ("directory  /state\n", "capture    none\n", "backend    none\n", "disk       4.7 GiB left"):
         assert f"\n  {row}" in shown
     assert "archive" not in shown
-    assert "archive    2 journals set aside, 3.0 kB\n" in render(status_of(archive=(1000, 2000)))
+    assert "archive    2 journals set aside, 2.9 KiB\n" in render(status_of(archive=(1000, 2000)))
     for part in (
         "PID 7, connected for 5 min as ws-1",
         "2, 1 not recovered",
-        "1.5 kB",
-        "1.0 kB sealed, 500 B not yet",
+        "1.5 KiB",
+        "1000 B sealed, 500 B not yet",
     ):
         assert part in shown
 

@@ -1,6 +1,7 @@
 """Make text from a screen or a server fit for a terminal: harmless, on one line, cut to a width. Pure.
 
-All text that is not our own must be printed through `harmless`.
+All text that is not our own must be printed through `harmless`. Numbers of things and of bytes are shown in
+one form everywhere: `counted`, `byte_size`.
 """
 
 import re
@@ -26,6 +27,7 @@ _SHOWN: Final = {
 _LAYOUT: Final = {ord("\n"), ord("\t")}
 _STEERING: Final = "[" + "".join(f"\\U{code:08x}" for code in _SHOWN if code not in _LAYOUT) + "]"
 _PLAIN: Final = re.compile(r"[ -~]*")
+_KIB: Final = 1024
 
 
 def harmless(text: str) -> str:
@@ -110,3 +112,17 @@ def _count(characters: Iterator[str], room: int) -> int:
             break
         count += 1
     return count
+
+
+def counted(number: int, noun: str) -> str:
+    """Format a number of things: `1 event`, `1,200 events`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def byte_size(count: int) -> str:
+    """Format a number of bytes for a person: `512 B`, `3.4 MiB`."""
+    size, unit = float(count), "B"
+    for larger in ("KiB", "MiB", "GiB"):
+        if size >= _KIB:
+            size, unit = size / _KIB, larger
+    return f"{count} B" if unit == "B" else f"{size:.1f} {unit}"

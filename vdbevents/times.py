@@ -127,6 +127,14 @@ def format_duration(milliseconds: int) -> str:
     return f"{seconds} s"
 
 
+def format_age(seconds: float) -> str:
+    """Format for how long something is so, in one rounded unit: `45 s`, `9 min`, `3 h`, `2 d`."""
+    for unit in ("d", "h", "m"):
+        if seconds >= 2 * _UNIT_SECONDS[unit]:
+            return f"{seconds / _UNIT_SECONDS[unit]:.0f} {'min' if unit == 'm' else unit}"
+    return f"{seconds:.0f} s"
+
+
 def parse_moment(option: str, text: str, now: datetime, zone: tzinfo) -> int:
     """Return a time in Unix milliseconds, rounded up, as windows are half-open.
 

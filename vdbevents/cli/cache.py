@@ -15,10 +15,11 @@ import typer
 from vdbevents.cli.command import as_json, interrupts_held, put, reports
 from vdbevents.cli.diagnostics import Color, Diagnostics, ExitCode, can_redraw, exit_code_of, wants_colour
 from vdbevents.cli.options import ColorOption, JournalOptions
-from vdbevents.cli.tables import byte_size, counted, nothing, remark, table
+from vdbevents.cli.tables import nothing, remark, table
 from vdbevents.errors import InputError, StorageError, VdbeventsError, options_conflict
 from vdbevents.journal.history import older_journals
 from vdbevents.journal.state import StateDirectory
+from vdbevents.terminal import byte_size, counted
 
 if TYPE_CHECKING:
     from rich.progress import Progress

@@ -3,7 +3,6 @@
 import os
 import sys
 from collections.abc import Callable, Sequence
-from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,7 +11,9 @@ import typer
 from typer.core import TyperCommand
 
 from vdbevents.cli.diagnostics import is_terminal
+from vdbevents.cli.localtime import local_text
 from vdbevents.errors import InputError
+from vdbevents.terminal import byte_size, counted
 
 if TYPE_CHECKING:
     from vdbevents.cli.diagnostics import Diagnostics
@@ -128,20 +129,9 @@ def _move_caches(moved: Sequence[tuple[Path, Path | None]]) -> str:
 
 def described(found: "Contents") -> str:
     """Describe what a journal holds: events, size, since when."""
-    events = "1 event" if found.events == 1 else f"{found.events:,} events"
-    text = f"{events} ({_size(found.size)})"
+    text = f"{counted(found.events, 'event')} ({byte_size(found.size)})"
     if found.rotated:
-        text += f" and {found.rotated:,} rotated journal{'' if found.rotated == 1 else 's'}"
+        text += f" and {counted(found.rotated, 'rotated journal')}"
     if found.since_ms is not None:
-        since = datetime.fromtimestamp(found.since_ms / 1000).astimezone()
-        text += f" since {since:%Y-%m-%d %H:%M:%S}"
+        text += f" since {local_text(found.since_ms)}"
     return text
-
-
-def _size(count: int) -> str:
-    size = float(count)
-    for unit in ("B", "kB", "MB"):
-        if size < 1000:  # noqa: PLR2004 - SI prefixes
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.1f} GB"

@@ -14,6 +14,7 @@ import typer
 from vdbevents.cli.cloud_client import Attempts, Service, begin, find_streams, pick_stream, stream_by_id
 from vdbevents.cli.command import as_json, put, reports
 from vdbevents.cli.diagnostics import ExitCode, is_terminal
+from vdbevents.cli.localtime import SystemZone, local_text
 from vdbevents.cli.options import ArchivedOption, SessionOptions, StreamOption
 from vdbevents.cli.tables import as_text, nothing, remark
 from vdbevents.errors import InputError, options_conflict
@@ -140,8 +141,8 @@ class _RecordedSession(NamedTuple):
     streams: tuple[Stream, ...]
 
     def described(self) -> str:
-        until = f" until {_local(self.ended_ms)}" if self.ended_ms < math.inf else ""
-        return f"{self.session_id}, from {_local(self.began_ms)}{until}"
+        until = f" until {local_text(self.ended_ms)}" if self.ended_ms < math.inf else ""
+        return f"{self.session_id}, from {local_text(self.began_ms)}{until}"
 
 
 def _recordings(state: "StateDirectory", *, archived: bool) -> list[_RecordedSession]:
@@ -215,10 +216,6 @@ def _streams_in(holder: Mapping[str, Any]) -> tuple[Stream, ...]:
         for stream_id, name, source, media in members
         if stream_id
     )
-
-
-def _local(milliseconds: float) -> str:
-    return f"{datetime.fromtimestamp(math.floor(milliseconds / 1000), UTC).astimezone():%Y-%m-%d %H:%M:%S}"
 
 
 class _Chooser:
@@ -296,7 +293,7 @@ class _Chooser:
             (before[-1], "session before it") if before else (self._recordings[0], "earliest session")
         )
         return InputError(
-            f"--at: nothing was recorded at {_local(start_ms)}",
+            f"--at: nothing was recorded at {local_text(start_ms)}",
             f"the {which} is {nearest.described()}; give --session for any other",
             error_id="moment-not-recorded",
         )
@@ -365,7 +362,7 @@ class _Output:
             return
         label = padded(cut(harmless(shown), _TEXT_CELLS), _TEXT_CELLS)
         addresses = "  ".join(harmless(address) or "-" for address in (links.stream_url, links.player_url))
-        put(f"{_local(wanted.start * 1000)}  {label}  {addresses}")
+        put(f"{local_text(wanted.start * 1000)}  {label}  {addresses}")
 
     def finish(self) -> ExitCode:
         """Report what made no clip; return the exit code."""
@@ -382,7 +379,6 @@ class _Output:
 
 def _span(at: str, length: str) -> tuple[int, int]:
     """Return the start and end of a moment in Unix milliseconds."""
-    from vdbevents.cli.localtime import SystemZone
     from vdbevents.times import parse_duration, parse_moment
 
     now = datetime.now(UTC)

@@ -8,8 +8,9 @@ import typer
 from vdbevents.cli.command import reports, require_text
 from vdbevents.cli.diagnostics import ExitCode
 from vdbevents.cli.removals import RemovalOptions, command_line, run
-from vdbevents.cli.tables import counted, remark
+from vdbevents.cli.tables import remark
 from vdbevents.errors import InputError
+from vdbevents.terminal import counted
 
 if TYPE_CHECKING:
     from vdbevents.removal.forgetting import Words

@@ -3,7 +3,7 @@
 import contextlib
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from io import FileIO
 from pathlib import Path
 from typing import Annotated, Any, Final, NamedTuple
@@ -13,7 +13,7 @@ import typer
 from vdbevents.cli import journals as cli_journals
 from vdbevents.cli.command import as_json, put, reports
 from vdbevents.cli.diagnostics import ExitCode
-from vdbevents.cli.localtime import SystemZone
+from vdbevents.cli.localtime import SystemZone, local_text, local_time
 from vdbevents.cli.options import ArchivedOption, JournalOptions
 from vdbevents.cli.tables import nothing, remark, table, terminal_width
 from vdbevents.events.envelope import parse_line
@@ -23,7 +23,7 @@ from vdbevents.journal.files import wall_ms
 from vdbevents.journal.history import open_archived, open_with_older
 from vdbevents.journal.packed import PackedFile
 from vdbevents.query.byte_ranges import unreadable_journal
-from vdbevents.terminal import cells, cut, harmless
+from vdbevents.terminal import cells, counted, cut, harmless
 from vdbevents.times import format_duration
 
 HELP = """List the gaps: times in which nothing was received.
@@ -42,7 +42,6 @@ Examples:
 Exit codes: 0 gaps, 1 no gaps, 2 wrong input.
 """
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _NEEDLE: Final = f'"{EVENT}"'.encode()
 _BLOCK: Final = 1 << 20
 _LONGEST_LINE: Final = 16 << 20
@@ -215,8 +214,7 @@ def _details(gap: Gap) -> Iterator[tuple[str, str]]:
     if gap.streams:
         yield "streams", ", ".join(gap.streams)
     if gap.dropped:
-        events = "event" if gap.dropped == 1 else "events"
-        yield "dropped", f"{gap.dropped:,} received {events}, as there was no room"
+        yield "dropped", f"{counted(gap.dropped, 'received event')}, as there was no room"
     if gap.status == "open":
         yield "missing", f"not known yet: {'nothing is received' if gap.ongoing else 'not backfilled'}"
         return
@@ -265,8 +263,8 @@ def _parts(word: str, room: int) -> Iterator[str]:
 def span(gap: Gap) -> str:
     """Format a gap's beginning and end in local time: `2026-03-02 10:15:30 to 10:17:02`, or `… to now`."""
     if gap.ongoing:
-        return f"{_local(gap.since_ms):%Y-%m-%d %H:%M:%S} to now"
-    begin, end = _local(gap.since_ms), _local(gap.until_ms)
+        return f"{local_text(gap.since_ms)} to now"
+    begin, end = local_time(gap.since_ms), local_time(gap.until_ms)
     day = "" if begin.date() == end.date() else f"{end:%Y-%m-%d} "
     return f"{begin:%Y-%m-%d %H:%M:%S} to {day}{end:%H:%M:%S}"
 
@@ -274,10 +272,6 @@ def span(gap: Gap) -> str:
 def length(gap: Gap) -> str:
     """Format a gap's length: `0.4 s`, `1 min 32 s`, `2 h 5 min`, `3 d`."""
     return format_duration(max(0, gap.until_ms - gap.since_ms))
-
-
-def _local(milliseconds: int) -> datetime:
-    return (_EPOCH + timedelta(milliseconds=milliseconds)).astimezone(SystemZone())
 
 
 def summary(unrecovered: Sequence[Gap]) -> str:

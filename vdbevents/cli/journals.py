@@ -15,6 +15,7 @@ from vdbevents.errors import InputError, options_conflict
 from vdbevents.journal.history import older_journals
 from vdbevents.query import decompress, hostnames, scratch
 from vdbevents.query.byte_ranges import unreadable_journal
+from vdbevents.terminal import counted
 
 if TYPE_CHECKING:
     from vdbevents.query.merge import HostJournal
@@ -113,8 +114,8 @@ def archived_hint(journals: Sequence[Path], *, archived: bool) -> str:
             cleared += sum(older.is_cleared for older in older_journals(journal, cleared=True))
     if not cleared:
         return ""
-    journal_was = "1 journal was" if cleared == 1 else f"{cleared:,} journals were"
-    return f"{journal_was} cleared: search what they had, too, with --archived"
+    was, it = ("was", "it") if cleared == 1 else ("were", "they")
+    return f"{counted(cleared, 'journal')} {was} cleared: search what {it} had, too, with --archived"
 
 
 @contextlib.contextmanager

@@ -1,6 +1,9 @@
-"""The system's own time zone, with its changes of daylight saving."""
+"""The system's own time zone, with its changes of daylight saving, and times as text in it."""
 
 from datetime import UTC, datetime, timedelta, tzinfo
+from typing import Final
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class SystemZone(tzinfo):
@@ -28,3 +31,22 @@ class SystemZone(tzinfo):
         first = local.replace(tzinfo=None)
         second = first.astimezone().utcoffset() != local.utcoffset()
         return first.replace(tzinfo=self, fold=int(second))
+
+
+def local_time(milliseconds: float) -> datetime:
+    """Return a time in Unix ms as local time.
+
+    Raises:
+        OverflowError, ValueError: no calendar has it.
+    """
+    return (_EPOCH + timedelta(milliseconds=milliseconds)).astimezone(SystemZone())
+
+
+def local_text(milliseconds: float | None) -> str:
+    """Format a time in Unix ms as local time, `2026-03-02 10:15:30`; `unknown` if there is none."""
+    if milliseconds is None:
+        return "unknown"
+    try:
+        return f"{local_time(milliseconds):%Y-%m-%d %H:%M:%S}"
+    except (OverflowError, ValueError):
+        return "unknown"

@@ -7,19 +7,18 @@ import shlex
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 from vdbevents.cli.command import as_json, put
 from vdbevents.cli.diagnostics import ExitCode, can_redraw
-from vdbevents.cli.localtime import SystemZone
+from vdbevents.cli.localtime import local_text
 from vdbevents.cli.options import EnvironmentOptions, StateOptions
-from vdbevents.cli.tables import byte_size, counted, nothing, remark
+from vdbevents.cli.tables import nothing, remark
 from vdbevents.errors import InputError, StorageError
-from vdbevents.journal.files import wall_ms
-from vdbevents.terminal import harmless
+from vdbevents.journal.files import is_disk_full, wall_ms
+from vdbevents.terminal import byte_size, counted, harmless
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,9 +26,7 @@ if TYPE_CHECKING:
     from vdbevents.journal.state import StateDirectory
     from vdbevents.removal.remover import FileRemoval, RemovalPlan, Task
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MOST_SHOWN_FILES: Final = 20
-_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 
 
 class RemovalOptions(StateOptions):
@@ -111,17 +108,7 @@ def cache_root() -> "Path | None":
 
 def local_day(milliseconds: int) -> str:
     """Return the local day of a time: `2026-03-02`."""
-    return _local(milliseconds)[:10]
-
-
-def _local(milliseconds: int | None) -> str:
-    if milliseconds is None:
-        return "unknown"
-    try:
-        moment = (_EPOCH + timedelta(milliseconds=milliseconds)).astimezone(SystemZone())
-    except (OverflowError, ValueError):
-        return "unknown"
-    return f"{moment:%Y-%m-%d %H:%M:%S}"
+    return local_text(milliseconds)[:10]
 
 
 @contextlib.contextmanager
@@ -155,7 +142,7 @@ def _storage_errors(state: "StateDirectory") -> Iterator[None]:
                 "try again; a program that is suspended may hold the lock",
                 error_id="journal-locked",
             ) from error
-        if error.errno in _FULL:
+        if is_disk_full(error):
             raise StorageError(
                 f"no room in {state.path} for the rewritten journal: {reason}",
                 "free as much as the journal takes, and run it again; no event was lost",
@@ -187,7 +174,7 @@ def _described(file: "FileRemoval") -> Iterator[str]:
     yield harmless(file.name)
     facts = [counted(tally.events, "event"), byte_size(tally.size)]
     if tally.since_ms is not None:
-        since, until = _local(tally.since_ms), _local(tally.until_ms)
+        since, until = local_text(tally.since_ms), local_text(tally.until_ms)
         same_day = since[:10] == until[:10]
         facts.append(f"{since} to {until[11:] if same_day else until}")
     facts += [_counts(tally.kinds)] if tally.kinds else []

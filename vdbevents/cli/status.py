@@ -12,21 +12,23 @@ import typer
 
 from vdbevents.cli.command import as_json as json_text, put, reports, require_finite
 from vdbevents.cli.diagnostics import ExitCode, can_redraw, is_terminal
-from vdbevents.cli.localtime import SystemZone
+from vdbevents.cli.localtime import SystemZone, local_text
 from vdbevents.cli.options import JsonOption, StateOptions
-from vdbevents.cli.tables import counted, terminal_width
+from vdbevents.cli.tables import terminal_width
 from vdbevents.errors import options_conflict
+from vdbevents.events.fields import unix_ms
 from vdbevents.health.observation import observe
 from vdbevents.health.recording_status import CONNECTED, NOT_RUNNING, SERVING, RecordingStatus, to_dict
 from vdbevents.journal.files import wall_ms
 from vdbevents.journal.state import StateDirectory
-from vdbevents.terminal import cells, cut, harmless
+from vdbevents.terminal import byte_size, cells, counted, cut, harmless
+from vdbevents.times import format_age
 
 _SHORTEST_PAUSE: Final = 0.1
 _LABEL_CELLS: Final = 10
 _MOST_GAPS: Final = 5
 _BEHIND_BYTES: Final = 64 << 20
-_LITTLE_ROOM_BYTES: Final = 500_000_000
+_LITTLE_ROOM_BYTES: Final = 512 << 20
 
 HELP = """Show whether this directory is recorded into, and what keeps it from being.
 
@@ -226,10 +228,10 @@ def _delivered(stream: Mapping[str, Any]) -> str:
         return "nothing yet" if stream["state"] != "none" else "neither transcribed nor described"
     for pipeline in stream["pipelines"]:
         age = pipeline["age_seconds"]
-        last = "nothing yet" if age is None else f"{_duration(age)} ago"
+        last = "nothing yet" if age is None else f"{format_age(age)} ago"
         problem = f" ({harmless(pipeline['problem'])})" if pipeline["problem"] else ""
         parts.append(f"{pipeline['kind'].replace('_', ' ')} {last}{problem}")
-    return ", ".join(parts) if parts else f"last {_duration(stream['age_seconds'])} ago"
+    return ", ".join(parts) if parts else f"last {format_age(stream['age_seconds'])} ago"
 
 
 def _last_capture(last: Mapping[str, Any] | None) -> str:
@@ -255,7 +257,7 @@ def _listener_rows(shown: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         words += f"{_for(shown['listener_seconds'])} as {harmless(str(shown['ws_id']))}"
     yield "listener", words
     failed = shown["failed_attempts"]
-    attempts = f", {failed} failed {'attempt' if failed == 1 else 'attempts'} since" if failed else ""
+    attempts = f", {counted(failed, 'failed attempt')} since" if failed else ""
     yield "reconnects", f"{shown['reconnects']}, connections lost {shown['lost_connections']}{attempts}"
     if seconds is not None and shown["last_error"]:
         yield "last error", harmless(str(shown["last_error"]))
@@ -269,7 +271,7 @@ def _event_rows(shown: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "events", f"{events['total']:,}{since}"
     for name, channel in sorted(events["channels"].items(), key=lambda item: -item[1]["count"]):
         age = channel["age_seconds"]
-        last = f"last {_duration(age)} ago" if age is not None else ""
+        last = f"last {format_age(age)} ago" if age is not None else ""
         yield "", f"{harmless(name):<16} {channel['count']:>9,}  {last}".rstrip()
     yield "gaps", _gaps(shown)
     open_gaps = shown["open_gaps"]
@@ -291,17 +293,20 @@ def _gaps(shown: Mapping[str, Any]) -> str:
 
 def _disk_rows(shown: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     size, free = shown["journal_bytes"], shown["free_bytes"]
-    yield "journal", f"{'none yet' if size is None else _size(size)}, {harmless(shown['journal'])}"
+    yield "journal", f"{'none yet' if size is None else byte_size(size)}, {harmless(shown['journal'])}"
     if (archive := shown["archive"]) and archive["journals"]:
-        yield "archive", f"{counted(archive['journals'], 'journal')} set aside, {_size(archive['bytes'])}"
+        yield "archive", f"{counted(archive['journals'], 'journal')} set aside, {byte_size(archive['bytes'])}"
     if sealing := shown["sealing"]:
         rest = sealing["unsealed_bytes"]
         behind = ": behind" if rest > _BEHIND_BYTES else ""
         off = "off (--no-seal), " if sealing["on"] is False else ""
-        yield "sealing", f"{off}{_size(sealing['sealed_bytes'])} sealed, {_size(rest)} not yet{behind}"
+        yield (
+            "sealing",
+            f"{off}{byte_size(sealing['sealed_bytes'])} sealed, {byte_size(rest)} not yet{behind}",
+        )
     if free is not None:
         little = ": almost full" if free < _LITTLE_ROOM_BYTES else ""
-        yield "disk", f"{_size(free)} left{little}"
+        yield "disk", f"{byte_size(free)} left{little}"
     if shown["disk_trouble"]:
         since = f" since {_local(shown['unwritten_since'])}" if shown["unwritten_since"] else ""
         yield "", f"{harmless(str(shown['disk_trouble']))}: holding events in memory{since}"
@@ -333,10 +338,7 @@ def _hints(shown: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _local(moment: object) -> str:
-    try:
-        return datetime.fromisoformat(str(moment)).astimezone().strftime("%Y-%m-%d %H:%M:%S")
-    except ValueError:
-        return "?"
+    return local_text(unix_ms(moment))
 
 
 def _clock(moment: object) -> str:
@@ -350,20 +352,4 @@ def _clock(moment: object) -> str:
 
 
 def _for(seconds: float | None) -> str:
-    return f" for {_duration(seconds)}" if seconds is not None else ""
-
-
-def _duration(seconds: float) -> str:
-    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{seconds:.0f} s"
-
-
-def _size(count: int) -> str:
-    size = float(count)
-    for unit in ("B", "kB", "MB"):
-        if size < 1000:  # noqa: PLR2004 - SI prefixes
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.1f} GB"
+    return f" for {format_age(seconds)}" if seconds is not None else ""

@@ -4,13 +4,11 @@ import contextlib
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any, BinaryIO, Final
+from typing import Any, BinaryIO
 
 from vdbevents.cli.command import as_json as json_text, put
 from vdbevents.cli.diagnostics import Diagnostics, ExitCode, is_terminal
 from vdbevents.terminal import cells, cut, harmless, harmless_output, padded
-
-_KIB: Final = 1024
 
 
 def as_text(value: object) -> str:
@@ -77,20 +75,6 @@ def show_rows(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, as_j
         put(json_text(rows))
     elif rows:
         put(table([[as_text(row[name]) for name in columns] for row in rows], terminal_width()))
-
-
-def counted(number: int, noun: str) -> str:
-    """Format a number of things: `1 event`, `1,200 events`."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
-def byte_size(count: int) -> str:
-    """Format a number of bytes for a person: `512 B`, `3.4 MiB`."""
-    size, unit = float(count), "B"
-    for larger in ("KiB", "MiB", "GiB"):
-        if size >= _KIB:
-            size, unit = size / _KIB, larger
-    return f"{count} B" if unit == "B" else f"{size:.1f} {unit}"
 
 
 def iso(seconds: float | None) -> str | None:

@@ -11,6 +11,7 @@ import urllib3
 from vdbevents.cloud.proxies import proxy_for
 from vdbevents.cloud.scrub import without_secret
 from vdbevents.errors import ServiceRefusedError, ServiceUnreachableError
+from vdbevents.terminal import byte_size
 
 LARGEST_ANSWER: Final = 64 << 20
 _PIECE: Final = 1 << 16
@@ -107,7 +108,7 @@ def _decoded(body: bytes, encoding: str) -> bytes:
 
 def _too_long() -> ServiceUnreachableError:
     return ServiceUnreachableError(
-        f"the service's answer is longer than {LARGEST_ANSWER >> 20} MiB", error_id="answer-too-long"
+        f"the service's answer is longer than {byte_size(LARGEST_ANSWER)}", error_id="answer-too-long"
     )
 
 

@@ -13,13 +13,13 @@ from typing import Final
 from vdbevents.errors import InputError
 from vdbevents.health import file_systems
 from vdbevents.health.finding import Finding, error, ok, warning
-from vdbevents.health.observation import free_bytes
 from vdbevents.journal import locks
-from vdbevents.journal.files import read_object
+from vdbevents.journal.files import free_bytes, read_object
 from vdbevents.journal.state import StateDirectory
+from vdbevents.terminal import byte_size
 
-_LOW_BYTES: Final = 1_000_000_000
-_FULL_BYTES: Final = 64_000_000
+_LOW_BYTES: Final = 1 << 30
+_FULL_BYTES: Final = 64 << 20
 _LOCK_SECONDS: Final = 1.0
 _POLL_SECONDS: Final = 0.05
 _MOST_FILES: Final = 1000
@@ -38,7 +38,7 @@ def check_disk(directory: StateDirectory) -> Iterator[Finding]:
     if free is None:
         yield warning(f"{place} does not say how much room there is", "see that there is some")
         return
-    room = f"{free / 1e9:.1f} GB free for {directory.path}"
+    room = f"{byte_size(free)} free for {directory.path}"
     if free < _FULL_BYTES:
         yield error(room, "free disk space: what arrives is held in memory, and then dropped")
     elif free < _LOW_BYTES:
@@ -208,7 +208,7 @@ def _end_of(journal: Path, *, is_growing: bool) -> Finding:
         last = opened.read(1)
     # A line of a running listener may be half written.
     if last in (b"", b"\n") or is_growing:
-        return ok(f"{size:,} bytes")
+        return ok(byte_size(size))
     return warning(
         "its last line is torn: a power cut, or a copy that was cut short", "the next listener mends it"
     )

@@ -1,8 +1,5 @@
 """What the files, the locks and the disk of a state directory say, read once."""
 
-import os
-import shutil
-from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from vdbevents.journal import files, locks
@@ -79,7 +76,7 @@ def observe(directory: StateDirectory, *, with_history: bool) -> Observation:
         info=info,
         served=served,
         journal_bytes=_size(directory),
-        free_bytes=free_bytes(directory.path),
+        free_bytes=files.free_bytes(directory.path),
         sealing=_sealing(directory) if with_history else None,
         archive=_archive(directory) if with_history else None,
         host=locks.host_name(),
@@ -97,18 +94,6 @@ def _process(runs: bool, pid: int | None) -> Process:  # noqa: FBT001 - what it 
 def _size(directory: StateDirectory) -> int | None:
     try:
         return directory.journal.stat().st_size
-    except OSError:
-        return None
-
-
-def free_bytes(folder: Path) -> int | None:
-    """Return what a folder's disk has left for this user; None if it does not say."""
-    try:
-        if hasattr(os, "statvfs") and os.geteuid() == 0:
-            # The system's reserve is for root.
-            disk = os.statvfs(folder)
-            return disk.f_bfree * disk.f_frsize
-        return shutil.disk_usage(folder).free
     except OSError:
         return None
 

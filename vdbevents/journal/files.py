@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import shutil
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -78,6 +79,23 @@ def give_to_owner(path: Path) -> None:
     if os.name == "posix" and os.geteuid() == 0:
         folder = path.parent.stat()
         os.chown(path, folder.st_uid, folder.st_gid)
+
+
+def free_bytes(folder: Path) -> int | None:
+    """Return what a folder's disk has left for this user; None if it does not say."""
+    try:
+        if hasattr(os, "statvfs") and os.geteuid() == 0:
+            # The system's reserve is for root.
+            disk = os.statvfs(folder)
+            return disk.f_bfree * disk.f_frsize
+        return shutil.disk_usage(folder).free
+    except OSError:
+        return None
+
+
+def is_disk_full(error: OSError) -> bool:
+    """Return whether an error says that the disk, or this user's part of it, has no room."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def remove_file(path: Path) -> None:

@@ -28,6 +28,7 @@ from vdbevents.listener.signals import stop_signals
 from vdbevents.listener.startup import prepare
 from vdbevents.listener.state_files import StateFiles
 from vdbevents.privacy.pauses import PAUSED, RESUMED
+from vdbevents.terminal import byte_size
 
 # Beyond this, reading waits for the journal as long as that keeps up.
 _BACKLOG_BYTES = 1 << 20
@@ -263,13 +264,15 @@ class _Daemon:
 
     def _repaired(self, torn_bytes: int) -> None:
         kept = self._directory.torn
-        self._say(f"the journal's last line was torn: moved its {torn_bytes} bytes to {kept}", problem=True)
+        self._say(
+            f"the journal's last line was torn: moved its {byte_size(torn_bytes)} to {kept}", problem=True
+        )
 
     def _disk_trouble(self, trouble: str | None) -> None:
         if trouble is None:
             self._say("the journal can be written again, with all lines held in memory")
         else:
-            held = f"{self._options.hold_bytes / (1 << 20):g} MiB"
+            held = byte_size(self._options.hold_bytes)
             self._say(
                 f"cannot write {self._directory.journal}: {trouble}; holding up to {held} in memory",
                 problem=True,

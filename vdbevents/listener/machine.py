@@ -22,6 +22,7 @@ from vdbevents.listener.counters import ListenerCounts
 from vdbevents.listener.outage import Outage
 from vdbevents.listener.protocol import Action, Append, ListenerState, Moment
 from vdbevents.privacy.recording_rules import RecordingRules
+from vdbevents.terminal import counted
 
 _CLOCK_JUMP_SECONDS = 5.0
 
@@ -269,7 +270,7 @@ class ListenerMachine:
             )
         allowed = self.settings.max_retries
         if allowed is not None and self.failures > allowed:
-            in_vain = "1 attempt" if self.failures == 1 else f"{self.failures} attempts in a row"
+            in_vain = counted(self.failures, "attempt") + (" in a row" if self.failures > 1 else "")
             error = ServiceUnreachableError(
                 f"gave up after {in_vain}: {failure.message}",
                 failure.hint or "check the network, or omit --max-retries to retry forever",

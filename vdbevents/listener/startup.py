@@ -1,7 +1,6 @@
 """Prepare the state directory for a run, and read what the last run left."""
 
 import contextlib
-import errno
 import itertools
 import os
 from collections.abc import Mapping
@@ -56,7 +55,7 @@ def prepare(options: ListenerOptions, journal: append.Journal) -> Startup:
     except OSError as error:
         with contextlib.suppress(OSError):
             files.remove_file(directory.ws_pid)
-        is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        is_full = files.is_disk_full(error)
         place = error.filename2 or error.filename or directory.path
         raise (StorageError if is_full else InputError)(
             f"cannot write to {place}: {error.strerror or error}",

@@ -1,7 +1,6 @@
 """Keep the listener's small files: the connection's id, those of earlier ones, and the status."""
 
 import contextlib
-import errno
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -12,7 +11,6 @@ _MOST_IDS = 1000
 # The status has room for the words of a failing disk, within the block that it has anyway.
 _BLOCK = 4096
 _ROOM_TO_GROW = 1024
-_FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
 
 
 class StateFiles:
@@ -44,7 +42,7 @@ class StateFiles:
         content = files.to_json(status)
         size = -(-(len(content) + _ROOM_TO_GROW) // _BLOCK) * _BLOCK
         error = self._attempt(self._directory.listener_status.name, content.ljust(size))
-        if error is not None and error.errno in _FULL:
+        if error is not None and files.is_disk_full(error):
             with contextlib.suppress(OSError):
                 files.overwrite_file(self._directory.listener_status, content)
 

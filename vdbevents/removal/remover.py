@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import errno
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -18,6 +17,7 @@ from vdbevents.journal.append import Journal
 from vdbevents.journal.archive import PACKED, PLAIN, ArchivedJournal, archived
 from vdbevents.journal.files import (
     give_to_owner,
+    is_disk_full,
     last_line_start,
     read_at,
     read_object,
@@ -308,7 +308,7 @@ class Remover:
             # Before it is done: nothing may go without a trace.
             self._write_down(data)
         except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            if not is_disk_full(error):
                 raise
             # The disk is full: this is what makes room.
             with rewrite.unchanged(self._directory, path, source):

@@ -22,6 +22,7 @@ from vdbevents.errors import StorageError, VdbeventsError
 from vdbevents.query import scratch
 from vdbevents.query.byte_ranges import Closeable
 from vdbevents.query.termination import TerminatedError
+from vdbevents.terminal import byte_size
 
 _LOOK_SECONDS: Final = 0.05
 _NOTICED_SECONDS: Final = 0.3
@@ -235,14 +236,14 @@ def _check(pid: int, folder: Path, limits: Limits) -> None:
     """Raise StorageError if a process takes more than its limits."""
     if (memory := memory_of(pid)) > limits.memory:
         raise StorageError(
-            f"the query took {memory >> 20} MiB of memory: at most {limits.memory >> 20} MiB are allowed",
+            f"the query took {byte_size(memory)} of memory: at most {byte_size(limits.memory)} are allowed",
             "select less: fewer rows at once, shorter texts and lists",
             error_id="sql-memory-exceeded",
         )
     if (size := _size(folder)) > limits.disk:
         raise StorageError(
-            f"the query took {size >> 20} MiB in {scratch.directory()}: "
-            f"at most {limits.disk >> 20} MiB are allowed",
+            f"the query took {byte_size(size)} in {scratch.directory()}: "
+            f"at most {byte_size(limits.disk)} are allowed",
             f"select less, or make room in {scratch.directory()}",
             error_id="sql-disk-exceeded",
         )

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from vdbevents.errors import InputError, StorageError
 from vdbevents.events.gaps import gaps_in
+from vdbevents.journal.files import free_bytes
 from vdbevents.query import scratch
 from vdbevents.query.byte_ranges import Closeable, literal
 from vdbevents.query.cache import schema
@@ -351,7 +352,8 @@ def _without_half_pairs(text: str) -> str:
 
 
 def _most_temporary_mb(folder: Path) -> int:
-    return min(_MOST_TEMPORARY_MB, shutil.disk_usage(folder).free // 2_000_000)
+    free = free_bytes(folder)
+    return _MOST_TEMPORARY_MB if free is None else min(_MOST_TEMPORARY_MB, free // 2_000_000)
 
 
 def _close_off(connection: "DuckDBPyConnection", tables: list[Path], temporary_mb: int) -> None:
