@@ -11,6 +11,10 @@ from vdbevents.errors import ServiceRefusedError, ServiceUnreachableError
 from vdbevents.events import envelope, gaps
 from vdbevents.listener import counters, machine, protocol as m
 from vdbevents.listener.outage import Outage
+from vdbevents.privacy.exclusion import Exclusion, ExclusionRules
+from vdbevents.privacy.pauses import Pauses
+from vdbevents.privacy.recording_rules import RecordingRules
+from vdbevents.privacy.redaction import Redactor
 
 WALL = 1772446530123
 DOWN = Failure("no connection: Connection refused")
@@ -20,9 +24,11 @@ INIT = m.Received(b'{"connection_id":"ws-1"}')
 class Bench:
     """A machine, and a clock that the test moves."""
 
-    def __init__(self, draw=0.5, is_known=None, counts=None, **settings):
+    def __init__(self, draw=0.5, is_known=None, counts=None, rules=None, **settings):
         draws = draw if callable(draw) else lambda: draw
-        self.machine = machine.ListenerMachine(m.ConnectionSettings(**settings), draws, counts, is_known)
+        self.machine = machine.ListenerMachine(
+            m.ConnectionSettings(**settings), draws, counts, is_known, rules
+        )
         self.seconds = 0.0
         self.ahead_ms = 0
 
@@ -699,3 +705,63 @@ def test_any_inputs_mark_each_outage_as_one_gap_and_lose_nothing_received(data, 
         else:
             assert outages == []
     assert len(ids) == len(set(ids))
+
+
+CARD = "4111111111111111"
+
+
+def seen(text, start=WALL):
+    data = {"text": text, "start": start, "end": start + 1}
+    event = {"channel": "visual_index", "rtstream_id": "rts-1", "rtstream_name": "display:1", "data": data}
+    return m.Received(json.dumps(event).encode())
+
+
+def test_secrets_are_replaced_in_events_own_lines_messages_and_reasons():
+    known = []
+    rules = RecordingRules(Redactor())
+    bench = Bench(is_known=lambda record: known.append(record.text), rules=rules)
+    bench.started()
+    bench.does(m.Opened())
+    connected = bench.does(m.Received(json.dumps({"connection_id": "ws-1", "for": CARD}).encode()))
+    received = bench.does(seen(f"card {CARD}"))
+    closed = bench.does(m.Closed(4000, f"no {CARD}"))
+    failed = bench.does(m.Failed(Failure(f"bad {CARD}")))
+    own = envelope.own_record("listener.backfill", {"why": CARD}, WALL)
+    supplied = bench.does(m.Supplied([own]))
+
+    assert CARD not in repr([connected, received, closed, failed, supplied])
+    assert [action.record.text for action in received] == ["card [redacted:card]"]
+    assert known == ["card [redacted:card]"], "a fetched copy was redacted, too"
+    assert bench.machine.outage.reason == "no [redacted:card] (4000)"
+    assert bench.machine.last_error == "bad [redacted:card]"
+
+
+def test_what_is_left_out_is_counted_and_its_stream_lives_all_the_same():
+    rules = RecordingRules(exclusion=Exclusion(ExclusionRules(words=("secret",))))
+    bench = Bench(rules=rules)
+    bench.started()
+    bench.connected()
+
+    assert bench.does(seen("a secret"), 1) == []
+    assert bench.machine.counts.last_seen == {"rts-1": 1.0}
+    assert bench.machine.counts.channels == {}
+    counted = own_events(bench.does(m.Ticked(), 1))["journal.excluded"]
+    assert (counted["count"], counted["reasons"]) == (1, {"word": 1})
+    bench.does(seen("another secret"), 1)
+    assert own_events(bench.does(m.Ticked(), 1)) == {}
+    assert list(own_events(bench.does(m.StopRequested("SIGTERM")))) == [
+        "journal.excluded",
+        "listener.stopped",
+    ]
+
+
+def test_in_a_pause_only_the_steps_of_a_session_are_written_and_connections_are_made():
+    rules = RecordingRules(pauses=lambda: Pauses().begin("pause-1", WALL, None))
+    bench = Bench(rules=rules)
+    bench.started()
+    step = {"event": "capture_session.active", "capture_session_id": "cap-1"}
+
+    assert of_type(bench.connected(), m.Announce) == [m.Announce("ws-1", first=True)]
+    assert bench.does(seen("x")) == []
+    assert bench.does(m.Received(b"not JSON")) == []
+    assert len(bench.does(m.Received(json.dumps(step).encode()))) == 1

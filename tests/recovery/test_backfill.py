@@ -299,3 +299,19 @@ def test_any_pages_interrupted_anywhere_give_every_record_once(starts, live, siz
     since = max((it for it in live & set(starts) if it < 100), default=0)
     assert len(written) == len(set(written))
     assert {it for it in starts if it >= since} <= set(written) <= set(starts)
+
+
+def test_what_must_not_be_written_is_not_fetched_and_the_rest_is_as_it_would_be_written():
+    def admit(event):
+        text = event["data"]["text"]
+        return None if "secret" in text else {**event, "data": {**event["data"], "text": text.upper()}}
+
+    journal = [BEGUN, arrived(10), opens(GAP), arrived(210, text="HELLO")]
+    backfill = filled(journal, admit=admit)
+    page = [fetched(100, text="a secret"), fetched(110, text="hello"), fetched(210, text="hello")]
+    events = backfill.take(page, more=False)
+
+    assert [(event["data"]["text"], event["data"]["start"]) for event in events] == [
+        ("HELLO", T / 1000 + 110)
+    ]
+    assert backfill.close()[0].recovered == {"transcript": 1}

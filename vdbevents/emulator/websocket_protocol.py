@@ -108,7 +108,7 @@ class EmulatorProtocol(WebSocketsSansIOProtocol):
         try:
             async with asyncio.timeout(_CLOSING_SECONDS):
                 await self.send({"type": "websocket.close", "code": code, "reason": reason})
-        except TimeoutError:
+        except OSError:  # not in time, or the client is leaving itself
             self.transport.abort()
 
     def reset(self) -> None:
