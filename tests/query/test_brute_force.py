@@ -114,7 +114,14 @@ def brute_force(lines, asked):
     shown = [
         text
         for place, (e, text) in enumerate(rows)
-        if (asked.interim or not replaced(e, place, [other for other, _ in rows])) and matches(e, asked)
+        if matches(e, asked)
+        and (
+            asked.interim
+            or not (
+                replaced(e, place, [other for other, _ in rows])
+                or revised(e, [later for later, _ in rows[place + 1 :] if matches(later, asked)])
+            )
+        )
     ]
     newest = shown[::-1][asked.offset :][: asked.limit]
     return newest if asked.newest_first else newest[::-1]
@@ -123,6 +130,17 @@ def brute_force(lines, asked):
 def moment(event, asked):
     start = event["data"].get("start")
     return round(event["unix_ts"] * 1000) if start is None or not asked.by_event else start
+
+
+def revised(event, later):
+    """Whether a newer version of an unfinished sentence matches as well."""
+    data = event["data"]
+    return data.get("is_final") is False and any(
+        other["data"].get("is_final") is False
+        and data["start"] == other["data"]["start"] is not None
+        and event["rtstream_id"] == other["rtstream_id"]
+        for other in later
+    )
 
 
 def replaced(event, place, events):

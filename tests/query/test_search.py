@@ -54,6 +54,29 @@ def texts(path, **filters):
         return [event.text for batch in answer.events() for event in batch]
 
 
+def test_matches_at_one_time_have_surroundings_of_their_own(journal):
+    moments = [AT + n * 1_800_000 for n in range(13)]
+    near = [
+        line(at, channel="alert", text=text) for at in moments for text in ("slack is open", "slack is up")
+    ]
+    far = [line(at + 600_000, channel="alert", text="filler") for at in moments]
+
+    with search(journal(*near, *far), Filters(grep=("slack is",), around_ms=5000)) as answer:
+        shown = [event.text for batch in answer.events() for event in batch]
+        assert sorted(answer.breaks) == list(range(2, 26, 2))
+    assert shown == ["slack is open", "slack is up"] * 13
+
+
+def test_of_an_unfinished_sentence_the_newest_version_is_found(journal):
+    versions = ["and", "and Mr.", "and Mr. John"]
+    lines = [said(text, AT + n, final=False, start=AT) for n, text in enumerate(versions)]
+    other = said("and so", AT, final=False, start=AT, stream="rts-2")
+    path = journal(*lines, other)
+
+    assert texts(path) == ["and so", "and Mr. John"]
+    assert texts(path, interim=True) == ["and", "and so", "and Mr.", "and Mr. John"]
+
+
 def test_without_filters_everything_is_found_byte_for_byte(journal):
     lines = [line(channel="x", n=n, odd='é " \\ \u2028', huge=10**40) for n in range(5)]
 

@@ -128,6 +128,18 @@ def test_a_gap_is_shown_with_its_latest_status(tmp_path):
         ]
 
 
+def test_a_gap_is_never_shorter_than_nothing(tmp_path):
+    data = {
+        "id": "g",
+        "since": "2026-03-02T10:17:30.123Z",
+        "until": "2026-03-02T10:17:02.611Z",
+        "status": "open",
+    }
+    (tmp_path / "gaps.jsonl").write_bytes(envelope.own_record("listener.gap", data, 1772446622612).line)
+    with SqlTables(tmp_path / "gaps.jsonl") as tables:
+        assert rows(tables, "SELECT seconds FROM gaps") == [("0.0",)]
+
+
 # -- Times -----------------------------------------------------------------------------------------------
 
 

@@ -347,13 +347,15 @@ def _grep(pattern: str, column: str, filters: Filters) -> str:
 
 
 # An interim transcript is replaced by a final one of its stream with the same start, or by the next final one
-# unless both have times that do not overlap.
+# unless both have times that do not overlap; or by a newer interim one of its stream with the same start.
 _REPLACED: Final = """SELECT interim.position FROM (
     SELECT *, bool_or(is_final) OVER (PARTITION BY stream, start_ms) AS same_start,
+        max(number) OVER (PARTITION BY stream, start_ms) AS newest,
         min(CASE WHEN is_final THEN number END) OVER (
             PARTITION BY stream ORDER BY number ROWS BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING) AS next
     FROM numbered) AS interim LEFT JOIN numbered AS final ON final.number = interim.next
-    WHERE NOT interim.is_final AND ((same_start AND interim.start_ms IS NOT NULL) OR (final.number IS NOT NULL
+    WHERE NOT interim.is_final AND ((interim.start_ms IS NOT NULL
+    AND (same_start OR interim.number < interim.newest)) OR (final.number IS NOT NULL
     AND coalesce(interim.start_ms < final.end_ms AND final.start_ms < interim.end_ms, true)))"""
 
 
@@ -426,8 +428,9 @@ def spans(filters: Filters) -> list[str]:
     order = "ORDER BY first, last ROWS BETWEEN UNBOUNDED PRECEDING AND"
     return [
         f"""CREATE TEMP TABLE spans AS WITH
-            around AS (SELECT {begin} - {filters.around_ms:d} AS first, {end} + {filters.around_ms:d} AS last
-                FROM events WHERE position IN (SELECT position FROM answer) AND {begin} IS NOT NULL),
+            around AS (SELECT DISTINCT {begin} - {filters.around_ms:d} AS first,
+                {end} + {filters.around_ms:d} AS last FROM events
+                WHERE position IN (SELECT position FROM answer) AND {begin} IS NOT NULL),
             reaching AS (SELECT *, max(last) OVER ({order} 1 PRECEDING) AS reach FROM around),
             numbered AS (SELECT *, count(CASE WHEN reach >= first THEN NULL ELSE 1 END)
                 OVER ({order} CURRENT ROW) AS place FROM reaching)

@@ -78,7 +78,8 @@ VIEWS: Final = {
             ("recovered", "BIGINT", "the number of events backfilled"),
         ),
         f"""SELECT id, {moment("since_ms")} AS since, {moment("until_ms")} AS until,
-            (until_ms - since_ms) / 1000 AS seconds, reason, status, recovered FROM journal.told_gaps""",
+            greatest(until_ms - since_ms, 0) / 1000 AS seconds, reason, status, recovered
+            FROM journal.told_gaps""",
     ),
 }
 """The views by name; each may use those before it."""
