@@ -147,23 +147,6 @@ def test_only_the_stored_kinds_are_marked(stored):
             id="not there",
         ),
         pytest.param(
-            WantedChannels(mic_device="bluetooth", display="9"),
-            EVERYTHING,
-            [],
-            [
-                "no microphone bluetooth to record; available: mic:default, mic:usb",
-                "no display 9 to record; available: display:1, screen:2",
-            ],
-            id="other devices are there",
-        ),
-        pytest.param(
-            WantedChannels(mic=False, system_audio=False, display="all"),
-            [],
-            [],
-            ["no display to record"],
-            id="all of none",
-        ),
-        pytest.param(
             WantedChannels(mic_device="bluetooth"), EVERYTHING, ["mic"],
             ["microphone: permission denied, not recorded"], id="denied and not there",
         ),
@@ -172,6 +155,24 @@ def test_only_the_stored_kinds_are_marked(stored):
 )  # fmt: skip
 def test_skipped_channels_are_reported_by_name(wanted, available, denied, remarks):
     assert choose(wanted, available, denied)[1] == remarks
+
+
+@pytest.mark.parametrize(
+    ("wanted", "available", "option", "hint"),
+    [
+        (WantedChannels(mic_device="bluetooth"), EVERYTHING, "--mic-device", "mic:default, mic:usb"),
+        (WantedChannels(display="9"), EVERYTHING, "--display", "display:1, screen:2"),
+        (WantedChannels(display="1"), [MIC], "--display", "vdbevents channels"),
+        (WantedChannels(display="all"), [MIC], "--display", "vdbevents channels"),
+    ],
+)
+def test_a_named_device_that_is_not_there_is_refused_with_those_that_are(wanted, available, option, hint):
+    with pytest.raises(InputError) as refused:
+        choose(wanted, available, [])
+
+    assert refused.value.error_id == "device-unknown"
+    assert refused.value.message.startswith(f"{option}: ")
+    assert hint in refused.value.hint
 
 
 names = st.text(string.ascii_lowercase + string.digits, min_size=1, max_size=2)
@@ -190,7 +191,13 @@ wishes = st.builds(
 
 @given(wishes, st.lists(channels, unique_by=lambda it: it.id, max_size=8), st.frozensets(kinds))
 def test_any_selection_takes_available_and_permitted_channels_once(wanted, available, denied):
-    chosen, remarks = choose(wanted, available, denied)
+    switches = {"mic": wanted.mic, "system_audio": wanted.system_audio, "display": wanted.display != "none"}
+    asked = {kind for kind, is_asked in switches.items() if is_asked}
+    try:
+        chosen, remarks = choose(wanted, available, denied)
+    except InputError:
+        assert any(selection.named(wanted, kind) for kind in asked - denied)
+        return
 
     ids = [choice.channel.id for choice in chosen]
     assert len(ids) == len(set(ids))
@@ -199,8 +206,6 @@ def test_any_selection_takes_available_and_permitted_channels_once(wanted, avail
     assert all(choice.channel.kind != "camera" for choice in chosen)
     assert [choice.channel.kind for choice in chosen if choice.primary] in ([], ["display"])
     assert all(choice.store == (choice.channel.kind in wanted.stored) for choice in chosen)
-    switches = {"mic": wanted.mic, "system_audio": wanted.system_audio, "display": wanted.display != "none"}
-    asked = {kind for kind, is_asked in switches.items() if is_asked}
     assert len(remarks) == len(asked - {choice.channel.kind for choice in chosen})
 
 
