@@ -128,6 +128,35 @@ def test_a_gap_is_shown_with_its_latest_status(tmp_path):
         ]
 
 
+def test_a_session_has_the_status_of_its_last_line_whatever_the_clock_says(tmp_path):
+    steps = [
+        ("active", {}),
+        ("stopped", {}),
+        ("exported", {}),
+        ("failed", {"error": {"message": "no: room"}}),
+    ]
+    lines = [
+        json.dumps(
+            {
+                "unix_ts": 1772446530 - number // 2,
+                "channel": "capture_session",
+                "event": f"capture_session.{step}",
+                "capture_session_id": "cap-1",
+                "status": step,
+                "data": data,
+            }
+        )
+        for number, (step, data) in enumerate(steps)
+    ]
+    journal = tmp_path / "journal.jsonl"
+    for count, status, reason in ((2, "stopped", None), (3, "exported", None), (4, "failed", "no: room")):
+        journal.write_text("\n".join(lines[:count]) + "\n")
+        for cache in (None, seal(journal, tmp_path / f"cache-{count}", piece=300)):
+            with SqlTables(journal, cache) as tables:
+                found = rows(tables, "SELECT status, reason, events FROM sessions")
+                assert found == [(status, reason, str(count))]
+
+
 def test_a_gap_is_never_shorter_than_nothing(tmp_path):
     data = {
         "id": "g",

@@ -358,8 +358,9 @@ def _most_temporary_mb(folder: Path) -> int:
 
 def _close_off(connection: "DuckDBPyConnection", tables: list[Path], temporary_mb: int) -> None:
     """Create the views, and then take all other access from the connection."""
-    allowed = list(map(str, tables))
-    for statement in (*views.creating(list(map(literal, tables))), *views.closing(allowed, temporary_mb)):
+    paths = [str(path.absolute()) for path in tables]
+    creating = views.creating(paths, list(map(literal, tables)))
+    for statement in (*creating, *views.closing(paths, temporary_mb)):
         connection.execute(statement.sql, statement.values)
 
 

@@ -59,12 +59,16 @@ VIEWS: Final = {
             ("session", "VARCHAR", "its id"),
             ("first", "TIMESTAMPTZ", "its first event"),
             ("last", "TIMESTAMPTZ", "its last event"),
-            ("status", "VARCHAR", "its last status"),
+            ("status", "VARCHAR", "the status in its last line, such as active, exported, failed"),
             ("events", "BIGINT", "the number of its events"),
+            ("reason", "VARCHAR", "why it failed"),
         ),
-        """SELECT session, min(time) AS first, max(time) AS last, arg_max(text, time) AS status,
-            count(*) AS events
-            FROM events WHERE channel = 'capture_session' AND session IS NOT NULL GROUP BY session""",
+        f"""SELECT session, min(time) AS first, max(time) AS last,
+            arg_max(split_part(text, ': ', 1), line) AS status, count(*) AS events,
+            nullif(arg_max(substr(text, length(split_part(text, ': ', 1)) + 3), line), '') AS reason
+            FROM (SELECT session, {moment("time_ms")} AS time, text, part << 40 | position AS line
+                FROM journal.recorded WHERE channel = 'capture_session' AND session IS NOT NULL)
+            GROUP BY session""",
     ),
     "gaps": View(
         "Times in which nothing was received.",
@@ -95,11 +99,19 @@ SCHEMA: Final = "CREATE SCHEMA journal"
 _INTERMEDIATE_TABLES: Final = ("sealed", "sources", "folded", "reject_errors", "reject_scans")
 
 
-def creating(tables: Sequence[str]) -> list[Statement]:
-    """Return the statements that create the views over the table `sealed` and over files (DuckDB globs)."""
-    recorded = "SELECT * FROM journal.unsealed"
-    if tables:
-        recorded += f" UNION ALL BY NAME SELECT * FROM read_parquet({listed(tables)})"
+def creating(paths: Sequence[str], globs: Sequence[str]) -> list[Statement]:
+    """Return the statements that create the views over the table `sealed`, and over files, oldest first.
+
+    Args:
+        paths: of the files.
+        globs: the same as DuckDB globs.
+    """
+    recorded = f"SELECT *, {len(paths) + 1}::BIGINT AS part FROM journal.unsealed"
+    if paths:
+        # A position is one in its own journal, and there may be rotated ones.
+        recorded += f""" UNION ALL BY NAME SELECT * EXCLUDE (filename),
+            coalesce(list_position({listed(paths)}, filename), 0)::BIGINT AS part
+            FROM read_parquet({listed(globs)}, filename = true)"""
     views = {"journal.recorded": recorded, **{name: view.sql for name, view in VIEWS.items()}}
     return [
         Statement(f"CREATE TABLE journal.unsealed AS {ROWS}", []),
