@@ -711,6 +711,8 @@ class Run:
             "TZ": "UTC",
             "LANG": "C.UTF-8",
             "VIDEO_DB_API_KEY": KEY,
+            # CPython does not notice that a full disk took a part of a compiled module, and trips over it.
+            "PYTHONDONTWRITEBYTECODE": "1",
         }
 
     # Set-up and end.

@@ -143,7 +143,7 @@ class _Server:
         announce: Callable[[str], None],
     ) -> None:
         self._options = options
-        self._say = say
+        self._reporter = say
         self._announce = announce
         self._policy = policy.RequestPolicy(credentials, open_to_loopback=options.open_to_loopback)
         self._limits = policy.RateLimits()
@@ -154,6 +154,10 @@ class _Server:
         self._began_ms = files.wall_ms()
         self._reported = ""
         self._tunnel: Tunnel | None = None
+
+    def _say(self, text: str, *, problem: bool = False, hint: str = "") -> None:
+        """Show a message, which may repeat words from outside."""
+        self._reporter(self._options.rules.redactor.words(text), problem=problem, hint=hint)
 
     async def run(self) -> signal.Signals:
         loop = self._loop = asyncio.get_running_loop()
