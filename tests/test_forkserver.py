@@ -75,7 +75,9 @@ def ends(start, command, **options):
     return process.returncode, json.loads(out), err
 
 
-@pytest.mark.parametrize("options", [{}, {"start_new_session": True}, {"cwd": "/"}], ids=str)
+@pytest.mark.parametrize(
+    "options", [{}, {"start_new_session": True}, {"process_group": 0}, {"cwd": "/"}], ids=str
+)
 def test_it_finds_what_an_interpreter_finds_that_was_started(script, environ, options):
     command = script(FACTS, "a", "b c", "")
 
@@ -219,3 +221,51 @@ def test_a_nested_fork_is_a_child_of_the_server_and_outlives_what_started_it(scr
         assert os.getsid(nested) == nested
     finally:
         os.kill(nested, signal.SIGTERM)
+
+
+WAITED_FOR = """
+import asyncio, json, os, subprocess, sys
+from pathlib import Path
+
+runtime = Path(sys.executable).with_name("vdbevents-capture-runtime")
+pipe = subprocess.PIPE
+
+async def end_of(process_group, **options):
+    process = await asyncio.create_subprocess_exec(
+        runtime, stdin=pipe, stdout=pipe, process_group=process_group, **options)
+    status = Path(f"/proc/{process.pid}/stat")
+    parent = status.read_text().rpartition(")")[2].split()[1] if status.exists() else os.getpid()
+    group = os.getpgid(process.pid)
+    if process_group == 0:
+        process.kill()
+    out, _ = await process.communicate(b"")
+    return [process.returncode, out.decode(), int(parent) == os.getpid(),
+            [group == process.pid, group == os.getpgrp()]]
+
+async def main():
+    return [await end_of(0), await end_of(-1), await end_of(-1, cwd="/")]
+
+print(json.dumps(asyncio.run(main())))
+"""
+
+
+@pytest.mark.parametrize("options", [{}, {"process_group": 0}, {"start_new_session": True}], ids=str)
+def test_asyncio_awaits_a_runtime_that_is_a_fork(script, environ, monkeypatch, options):
+    def ended():
+        return json.loads(
+            forkserver.run(
+                script(WAITED_FOR), env=environ, stdout=subprocess.PIPE, check=True, **options
+            ).stdout
+        )
+
+    forked = ended()
+    monkeypatch.setenv("VDBEVENTS_TEST_REAL_STARTS", "1")
+    real = ended()
+
+    assert [[*each[:2], each[3]] for each in forked] == [[*each[:2], each[3]] for each in real]
+    assert forked[0][0] == -signal.SIGKILL
+    if sys.platform == "linux":
+        # Only what begins a session or a group outside the server's session is started for real.
+        in_session = options == {"start_new_session": True}
+        assert [each[2] for each in forked] == [in_session] * 3
+        assert all(each[2] for each in real)

@@ -33,13 +33,17 @@ import tempfile
 import threading
 import time
 import types
+import weakref
 from pathlib import Path
+from typing import ClassVar
 
 _LENGTH = struct.Struct("=Q")
 _STATUS = struct.Struct("=i")
 # Shown by `ps` in place of the server's own: room for the arguments of a child.
 _ROOM_FOR_ARGUMENTS = 1 << 12
 _LOCALE = "C.UTF-8"
+# A Python script, which the program starts by its path.
+_RUNTIME = str(Path(sys.executable).with_name("vdbevents-capture-runtime"))
 # What the commands load where they use it.
 _PRELOADED = (
     *("duckdb", "filelock", "h11", "orjson", "videodb.exceptions", "zstandard", "dotenv", "encodings.idna"),
@@ -62,7 +66,6 @@ _PLAIN_OPTIONS |= {
     "uid": None,
     "umask": -1,
     "restore_signals": True,
-    "process_group": -1,
 }
 _NAMES = (
     *("args", "executable", "preexec_fn", "close_fds", "pass_fds", "cwd", "env", "startupinfo"),
@@ -77,7 +80,11 @@ class Popen(subprocess.Popen):
     """`subprocess.Popen`, which forks what it can from the server."""
 
     _connection = None
-    _forks_scripts = True
+    _status = None
+
+    @staticmethod
+    def _is_known(arguments):
+        return _is_module(arguments) or (arguments[:1] and arguments[0].endswith(".py"))
 
     @property
     def is_forked(self):
@@ -85,7 +92,7 @@ class Popen(subprocess.Popen):
 
     def _execute_child(self, *values):
         given = dict(zip(_NAMES, values, strict=True))
-        launch = _launch(given, scripts=self._forks_scripts)
+        launch = _launch(given, self._is_known)
         if launch is None:
             super()._execute_child(*values)
             return
@@ -122,14 +129,25 @@ class Popen(subprocess.Popen):
             remaining = None if until is None else max(0.0, until - time.monotonic())
             # Another thread may have taken it meanwhile.
             waiting = min(1.0, 1.0 if remaining is None else remaining)
-            with self._waitpid_lock:
-                if self.returncode is None and select.select([self._connection], [], [], waiting)[0]:
-                    status = _STATUS.unpack(_read(self._connection, _STATUS.size))[0]
-                    self._connection.close()
-                    self._handle_exitstatus(status)
+            # Not under the lock: who only asks does not wait for a thread that waits.
+            try:
+                ready, _, _ = select.select([self._connection], [], [], waiting)
+            except (OSError, ValueError):
+                if self.returncode is None:
+                    raise
+                return True  # another thread has read it, and closed the connection
+            if ready:
+                self._read_status()
             if self.returncode is None and remaining is not None and remaining <= waiting:
                 return False
         return True
+
+    def _read_status(self):
+        with self._waitpid_lock:
+            if self.returncode is None:
+                self._status = _STATUS.unpack(_read(self._connection, _STATUS.size))[0]
+                self._handle_exitstatus(self._status)
+                self._connection.close()
 
 
 def run(command, *, input=None, capture_output=False, timeout=None, check=False, **options):  # noqa: A002
@@ -152,25 +170,53 @@ def run(command, *, input=None, capture_output=False, timeout=None, check=False,
 
 
 class _NestedPopen(Popen):
-    """What a fork has as `subprocess.Popen`: a script is started for real, as asyncio may wait for it."""
+    """What a fork has as `subprocess.Popen`: it forks the program, and the runtime that an emulator lends."""
 
-    _forks_scripts = False
+    _by_pid: ClassVar = weakref.WeakValueDictionary()
+    _really_waitpid = os.waitpid
+
+    @staticmethod
+    def _is_known(arguments):
+        return _is_module(arguments) or arguments == [_RUNTIME]
+
+    def _execute_child(self, *values):
+        super()._execute_child(*values)
+        if self.is_forked:
+            self._by_pid[self.pid] = self
+
+    @classmethod
+    def waitpid(cls, pid, options):
+        """Do what `os.waitpid` does: asyncio waits by number, and a fork is the server's child."""
+        process = cls._by_pid.get(pid)
+        if process is None:
+            return cls._really_waitpid(pid, options)
+        if process._take_status(0 if options & os.WNOHANG else None):
+            del cls._by_pid[pid]
+            return pid, process._status
+        return 0, 0
 
 
-def _launch(given, *, scripts):
+def _is_module(arguments):
+    return arguments[:2] == ["-m", "vdbevents"] or arguments[:3] == ["-P", "-m", "vdbevents"]
+
+
+def _launch(given, is_known):
     """Return what the server needs to start a command, or None if it has to be started for real."""
     if not hasattr(os, "fork") or os.environ.get("VDBEVENTS_TEST_REAL_STARTS"):
         return None
     if any(given[name] != value for name, value in _PLAIN_OPTIONS.items()) or isinstance(given["args"], str):
         return None
     interpreter, *arguments = map(os.fsdecode, given["args"])
-    is_module = arguments[:2] == ["-m", "vdbevents"] or arguments[:3] == ["-P", "-m", "vdbevents"]
-    is_script = scripts and arguments[:1] and arguments[0].endswith(".py")
-    if interpreter != sys.executable or not (is_script or is_module):
+    if interpreter == _RUNTIME:
+        interpreter, arguments = sys.executable, [_RUNTIME, *arguments]
+    if interpreter != sys.executable or not is_known(arguments):
         return None
     environ = {os.fsdecode(name): os.fsdecode(value) for name, value in (given["env"] or os.environ).items()}
     read_at_start = {name for name in environ if name.startswith(_READ_AT_START)} - _READ_LATER
     if environ.get("LANG") != _LOCALE or read_at_start:
+        return None
+    # A fork can begin a session, but cannot join one that another fork has begun.
+    if _session and os.getsid(0) != _session[0] and not given["start_new_session"]:
         return None
     cwd = str(Path(os.fsdecode(given["cwd"] or ".")).absolute())
     return {
@@ -178,6 +224,7 @@ def _launch(given, *, scripts):
         "environ": environ,
         "cwd": cwd,
         "new_session": bool(given["start_new_session"]),
+        "group": os.getpgrp() if given["process_group"] < 0 else given["process_group"],
         "ignored": [number for number in _signals() if signal.getsignal(number) == signal.SIG_IGN],
     }
 
@@ -233,6 +280,8 @@ class _Server:
 
 _starting = threading.Lock()
 _paths = []
+# In a fork: the server's session.
+_session = []
 
 
 def server_path():
@@ -300,6 +349,10 @@ def _fork(connection, running):
     if not pid:
         signal.set_wakeup_fd(-1)
         return launch, descriptors
+    if not launch["new_session"]:
+        # As the child does: who is told its pid finds it in its group.
+        with contextlib.suppress(OSError):
+            os.setpgid(pid, launch["group"])
     running[pid] = connection
     for descriptor in descriptors:
         os.close(descriptor)
@@ -321,8 +374,12 @@ def _become(launch, streams):
     for number, descriptor in enumerate(streams):
         os.dup2(descriptor, number)
     os.closerange(3, os.sysconf("SC_OPEN_MAX"))
+    _session[:] = [os.getsid(0)]
     if launch["new_session"]:
         os.setsid()
+    elif launch["group"] != os.getpgrp():
+        with contextlib.suppress(OSError):  # whose group it is has ended
+            os.setpgid(0, launch["group"])
     for number in _signals():
         if number in launch["ignored"]:
             signal.signal(number, signal.SIG_IGN)
@@ -340,7 +397,7 @@ def _become(launch, streams):
         stream = _stream(number, f"<{name}>", getattr(sys, name))
         setattr(sys, name, stream)
         setattr(sys, f"__{name}__", stream)
-    subprocess.Popen = _NestedPopen
+    subprocess.Popen, os.waitpid = _NestedPopen, _NestedPopen.waitpid
     sys.orig_argv = [sys.executable, *launch["arguments"]]
     _show_arguments(sys.orig_argv)
 
@@ -367,7 +424,7 @@ def _show_arguments(arguments):
 
 def _run(arguments):
     """Do what `python ARGUMENTS` does, once it is up; what is raised is left to the interpreter."""
-    if not arguments[0].endswith(".py"):
+    if arguments[0].startswith("-"):
         if arguments[0] == "-P":
             del sys.path[0], arguments[0]
         else:
