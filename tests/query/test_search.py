@@ -383,9 +383,7 @@ def test_the_gaps_of_a_journal_are_known_whatever_is_asked_of_it(journal, asked,
     if spaced:
         one = [json.dumps(json.loads(text)) for text in one]
 
-    with engine.search(
-        journal(*lines[:3], *one, *lines[3:], b"torn listener.gap"), Filters(**asked)
-    ) as answer:
+    with search(journal(*lines[:3], *one, *lines[3:], b"torn listener.gap"), Filters(**asked)) as answer:
         assert [(it.id, it.status) for it in answer.gaps] == [("gap-1", "recovered"), ("gap-2", "open")]
         assert answer.skipped == 1
 
