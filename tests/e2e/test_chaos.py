@@ -38,6 +38,7 @@ def test_nothing_is_lost_doubled_or_damaged_by_random_faults(seed, tmp_path):
     assert len(report.theirs.lost) >= FEWEST_EVENTS / 10, told
 
 
+@pytest.mark.long
 @pytest.mark.timeout(patient(300))
 def test_a_recording_that_is_paused_rotated_and_pruned_keeps_all_but_what_must_not_be_kept(tmp_path):
     from support.chaos import run

@@ -46,6 +46,7 @@ def call(home):
         environ = {
             "HOME": str(home),
             "PATH": f"{home}/bin:{os.environ['PATH']}",
+            "LANG": "C.UTF-8",
             "PYTHON_KEYRING_BACKEND": os.environ["PYTHON_KEYRING_BACKEND"],
             "SHOWN": shown,
             **variables,
