@@ -12,7 +12,7 @@ import pytest
 import zstandard
 from support import forkserver
 from support.patience import PATIENCE
-from test_docs import COMMANDS
+from test_docs import commands
 
 from vdbevents.query.sql.views import VIEWS
 
@@ -85,7 +85,7 @@ def test_every_option_has_an_example():
     shown = {word.partition("=")[0] for command, _ in EXAMPLES for word in shlex.split(command)}
     missing = [
         parameter.opts
-        for parameter in COMMANDS["vdbevents query"].params
+        for parameter in commands()["vdbevents query"].params
         if parameter.param_type_name == "option"
         and shown.isdisjoint([*parameter.opts, *parameter.secondary_opts])
     ]
