@@ -1,12 +1,17 @@
 """The tables of the configuration that belong to no command."""
 
 import json
+from datetime import datetime
+from types import SimpleNamespace
 
 import pytest
 
 from vdbevents.cli import config, configuration
 from vdbevents.cli.app import whole_app
 from vdbevents.cli.config_sections import SECTIONS
+from vdbevents.cli.recording_rules import recording_rules
+from vdbevents.events import envelope
+from vdbevents.journal.state import StateDirectory
 from vdbevents.privacy.redaction import KINDS
 
 TABLES = """
@@ -128,3 +133,22 @@ def test_without_google_re2_own_expressions_are_refused(gathered, monkeypatch):
 
 def test_a_section_has_no_name_of_an_option_of_a_command():
     assert all(key == key.lower() and "_" not in key for section in SECTIONS.values() for key in section.keys)
+
+
+def test_those_that_record_follow_the_configuration(gathered, tmp_path):
+    context = SimpleNamespace(obj=gathered(TABLES))
+    context.find_root = lambda: context
+    state = StateDirectory(tmp_path)
+    state.capture_info.write_text('{"streams": [{"id": "rts-9", "source": "camera"}, 3]}')
+    rules = recording_rules(context, state)
+
+    assert rules.to_dict() == {
+        "redact": ["api-key", "token", "private-key", "email", "project"],
+        "exclude": {"sources": ["camera"], "hours": ["Mon-Fri 22:00-06:00"]},
+        "excluded": 0,
+    }
+    at_ms = int(datetime(2026, 3, 1, 12).timestamp() * 1000)  # noqa: DTZ001 - local time
+    event = {"channel": "visual_index", "rtstream_id": "rts-9", "data": {"text": "x"}}
+    assert (
+        rules.received(envelope.envelop(json.dumps(event).encode(), noon_on_sunday), noon_on_sunday) is None
+    )
