@@ -149,6 +149,4 @@ def test_those_that_record_follow_the_configuration(gathered, tmp_path):
     }
     at_ms = int(datetime(2026, 3, 1, 12).timestamp() * 1000)  # noqa: DTZ001 - local time
     event = {"channel": "visual_index", "rtstream_id": "rts-9", "data": {"text": "x"}}
-    assert (
-        rules.received(envelope.envelop(json.dumps(event).encode(), noon_on_sunday), noon_on_sunday) is None
-    )
+    assert rules.received(envelope.envelop(json.dumps(event).encode(), at_ms), at_ms) is None
