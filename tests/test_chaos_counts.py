@@ -11,9 +11,22 @@ import pytest
 if sys.platform != "linux":
     pytest.skip("limits of another process are Linux'", allow_module_level=True)
 
-from support.chaos import DROPS, OBSTACLES, count, lines_of, made_event, schedule, untold
+import duckdb
+import zstandard
+from support.chaos import (
+    DROPS,
+    OBSTACLES,
+    Silence,
+    count,
+    files_with_secrets,
+    lines_of,
+    made_event,
+    schedule,
+    untold,
+)
 from support.stepped_clock import step, stepped
 
+from vdbevents.emulator.made_up_secrets import made_up_secret
 from vdbevents.events.envelope import utc_text
 from vdbevents.events.gaps import Gap
 
@@ -242,3 +255,32 @@ def test_a_clock_can_be_set_from_outside(tmp_path):
 
     assert struct.unpack("=q", file.read_bytes()) == (-3_600_500_000_000,)
     assert abs(time.time_ns() - clock() - 3_600_500_000_000) < 10**9
+
+
+def test_what_was_in_a_pause_is_excused_and_must_not_be_there():
+    made = records(range(1, 101))
+    pause = Silence(*(int((NOON + second) * 1000) for second in (100, 101, 120, 121)))
+    kept = [one for one in made if one["end"] <= NOON + 54 or one["start"] >= NOON + 122]
+    found = count(lines(kept), made, [pause])
+
+    assert found.failures == []
+    assert found.paused == 34
+    inside = next(one for one in made if one["start"] == NOON + 110)
+    assert [len(count(lines([*kept, inside]), made, [pause]).leaked)] == [1]
+    # Without a confirmation nobody promised anything; and what is far from a pause is lost.
+    assert count(lines([*kept, inside]), made, [pause._replace(certain=None)]).failures == []
+    assert len(count(lines(kept[1:]), made, [pause]).lost) == 1
+
+
+def test_a_secret_is_found_in_plain_packed_and_columnar_files(tmp_path):
+    card, key = made_up_secret(5), made_up_secret(3)
+    (tmp_path / "journal.jsonl").write_text(f"x {card} y")
+    (tmp_path / "packed.jsonl.zst").write_bytes(zstandard.compress(f"x {key} y".encode() * 9))
+    (tmp_path / "harmless.jsonl").write_text("x [redacted:card] y")
+    with duckdb.connect() as connection:
+        for name, text in (("cache.parquet", made_up_secret(2)), ("other.parquet", "4928 0000 0000 0000")):
+            connection.execute(f"COPY (SELECT '{text}' AS text FROM range(99)) TO '{tmp_path / name}'")
+
+    assert sorted(path.name for path in files_with_secrets(tmp_path, tmp_path / "gone")) == [
+        *("cache.parquet", "journal.jsonl", "packed.jsonl.zst"),
+    ]
