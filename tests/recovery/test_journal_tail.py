@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from support.journals import open_journal
 from support.recovery_lines import (
     BEGUN,
     GAP,
@@ -21,7 +22,8 @@ from support.recovery_lines import (
 )
 
 from vdbevents.events import envelope, gaps
-from vdbevents.recovery.journal_tail import BACKFILL_EVENT
+from vdbevents.journal.state import StateDirectory
+from vdbevents.recovery.journal_tail import BACKFILL_EVENT, read_tail
 from vdbevents.recovery.session_follower import journaled_statuses
 
 
@@ -234,3 +236,27 @@ def test_a_malformed_progress_line_has_no_source(data):
     tail, _ = read([BEGUN, opens(GAP), line])
 
     assert tail.begun_sources == {}
+
+
+@pytest.mark.parametrize("cut", [1, 20, 41, 42, 43])
+def test_a_tail_goes_on_into_what_was_rotated(tmp_path, cut):
+    before = (arrived(it) for it in range(0, 120, 3))
+    events = [BEGUN, *before, opens(GAP), arrived(200), arrived(203)]
+    stamped = [
+        # Each line of the journal begins with its time of receipt.
+        json.dumps({"ts": f"t{number}", "unix_ts": T / 1000 + number, **event}, separators=(",", ":"))
+        for number, event in enumerate(events)
+    ]
+    whole, state = tmp_path / "whole.jsonl", StateDirectory(tmp_path / "state")
+    whole.write_text("".join(f"{line}\n" for line in stamped))
+    state.path.mkdir()
+    journal = open_journal(state)
+    journal.append([f"{line}\n".encode() for line in stamped[:cut]])
+    journal.rotate(None)
+    journal.append([f"{line}\n".encode() for line in stamped[cut:]])
+    journal.close()
+
+    tails = [read_tail(path, [GAP], [SPEECH], ["cap-1"]) for path in (whole, state.journal)]
+
+    assert tails[0].seen
+    assert vars(tails[1]) == vars(tails[0])

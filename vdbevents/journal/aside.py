@@ -108,6 +108,9 @@ def clear(file: LockedFile, directory: StateDirectory, clock_ms: Callable[[], in
     with file.locked():
         rotated = history.older_journals(directory.journal)
         moved = [*cleared.moved, *(_renamed(directory, one) for one in rotated)]
+    if not moved:
+        with contextlib.suppress(OSError):  # it has others
+            directory.archive.rmdir()
     return replace(_with_rotated(cleared, rotated), moved=tuple(moved))
 
 
@@ -251,7 +254,7 @@ def _moved_by_name(file: LockedFile, directory: StateDirectory, journal: FileIO,
             return False
         os.fsync(descriptor)
         try:
-            os.link(directory.journal, path)
+            os.link(_real_path(directory.journal), path)
         except OSError:
             return False  # a file system without links
         with _removed_on_error(path):
@@ -296,7 +299,8 @@ def _removed_on_error(path: Path) -> Iterator[None]:
 
 
 def _replace_journal(directory: StateDirectory, descriptor: int, blocks: Iterable[bytes]) -> None:
-    new = directory.path / f".{directory.journal.name}.tmp"
+    real = _real_path(directory.journal)
+    new = real.with_name(f".{real.name}.tmp")
     with _removed_on_error(new):
         with _new_file(new) as target:
             for block in blocks:
@@ -304,8 +308,13 @@ def _replace_journal(directory: StateDirectory, descriptor: int, blocks: Iterabl
             target.flush()
             os.fchmod(target.fileno(), os.fstat(descriptor).st_mode & 0o777)
             os.fsync(target.fileno())
-        new.replace(directory.journal)
-    _sync_folder(directory.path)
+        new.replace(real)
+    _sync_folder(real.parent)
+
+
+def _real_path(journal: Path) -> Path:
+    """Return the path of the file itself: to replace a symbolic link would leave its target."""
+    return Path(os.path.realpath(journal))
 
 
 def _repair(descriptor: int, directory: StateDirectory, clock_ms: Callable[[], int]) -> None:
