@@ -1,5 +1,6 @@
 """What is rotated or cleared is set aside, and every line is there once, whenever a crash comes."""
 
+import errno
 import os
 from pathlib import Path
 
@@ -205,7 +206,7 @@ def crash_at(monkeypatch, step):
         return call
 
     for place, name in (
-        (os, "link"), (os, "ftruncate"), (os, "fsync"), (os, "fdopen"), (Path, "rename"), (Path, "replace"),
+        (os, "link"), (os, "ftruncate"), (os, "fsync"), (aside, "new_file"), (Path, "rename"), (Path, "replace"),
         (Path, "unlink"), (aside, "remove_file"), (packed.Packer, "write"), (packed.Packer, "finish"),
     ):  # fmt: skip
         monkeypatch.setattr(place, name, crashing(name, getattr(place, name)))
@@ -274,6 +275,23 @@ def test_a_failed_rotation_leaves_the_journal_as_it_was(state, journal, monkeypa
     assert archive.archived(state) == []
     assert all_lines(state) == lines(2)
     assert journal.rotate(None) is not None
+
+
+def test_a_disk_that_fails_once_the_journal_is_replaced_costs_no_rotated_line(state, journal, monkeypatch):
+    """By then the rotated file has the only copy of its lines."""
+    journal.append(lines(3))
+    asked = []
+
+    def sync(folder):
+        asked.append(folder)
+        if folder == state.path.resolve():
+            raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(aside, "sync_folder", sync)
+
+    assert journal.rotate(None) is not None
+    assert asked == [state.archive, state.path.resolve()]
+    assert all_lines(state) == lines(3)
 
 
 def test_a_restored_backup_counts_once_with_what_was_rotated_since(state, journal):

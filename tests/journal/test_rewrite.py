@@ -214,7 +214,7 @@ def test_a_full_disk_leaves_the_journal_and_no_copy(state, monkeypatch):
     def refuse(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    for name in ("_sync", "_copy_owner"):
+    for name in ("sync_file", "_copy_owner"):
         with monkeypatch.context() as patched:
             patched.setattr(rewrite, name, refuse)
             with pytest.raises(OSError, match="No space"):
@@ -248,7 +248,7 @@ def kill_at(state, step):
     rewritten(state)
 
 
-@pytest.mark.parametrize("step", ["_copy_owner", "_sync_folder"])
+@pytest.mark.parametrize("step", ["_copy_owner", "sync_folder"])
 def test_a_kill_leaves_the_old_file_or_the_new_one_and_the_next_run_removes_the_copy(state, step):
     state.journal.write_bytes(b"".join(map(line, range(4))))
     killed = multiprocessing.get_context("fork").Process(target=kill_at, args=(state, step))
@@ -256,7 +256,7 @@ def test_a_kill_leaves_the_old_file_or_the_new_one_and_the_next_run_removes_the_
     killed.join()
 
     assert killed.exitcode == -signal.SIGKILL
-    is_done = step == "_sync_folder"
+    is_done = step == "sync_folder"
     assert numbers(state) == ([0, 2] if is_done else [0, 1, 2, 3])
     assert len(leftovers(state)) == (not is_done)
     rewritten(state)

@@ -51,6 +51,20 @@ class ArchivedJournal:
         """Whether it is compressed with Zstandard, as it will be for good."""
         return self.path.name.endswith(PACKED)
 
+    @property
+    def packed_path(self) -> Path:
+        """Where its file is once it is compressed."""
+        return self._stem.with_name(f"{self._stem.name}{PACKED}")
+
+    @property
+    def plain_path(self) -> Path:
+        """Where its file is before it is compressed."""
+        return self._stem.with_name(f"{self._stem.name}{PLAIN}")
+
+    @property
+    def _stem(self) -> Path:
+        return self.path.with_name(self.path.name.removesuffix(PACKED).removesuffix(PLAIN))
+
     def may_hold(self, since_ms: int | None, until_ms: int | None) -> bool:
         """Return whether it may hold an event received at `since_ms` or later, and before `until_ms`."""
         return (since_ms is None or self.to_ms >= since_ms) and (until_ms is None or self.from_ms < until_ms)
@@ -72,7 +86,7 @@ def archived(directory: StateDirectory) -> list[ArchivedJournal]:
     found = {}
     for path in paths:  # the plain name comes before the packed one
         if journal := parse_name(path):
-            found[path.name.removesuffix(PACKED).removesuffix(PLAIN)] = journal
+            found[journal.plain_path] = journal
     return sorted(found.values(), key=lambda journal: (journal.from_ms, journal.to_ms, journal.number))
 
 

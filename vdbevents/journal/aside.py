@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from io import FileIO
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Final
 
 from vdbevents.journal import archive, history
 from vdbevents.journal.archive import ArchivedJournal
-from vdbevents.journal.files import remove_file, same_file, write_whole
-from vdbevents.journal.locked_file import LockedFile
+from vdbevents.journal.files import new_file, real_path, remove_file, same_file, sync_file, sync_folder, write_whole
+from vdbevents.journal.locked_file import LockedFile, locked_journal
 from vdbevents.journal.packed import Packer
 from vdbevents.journal.state import StateDirectory
 from vdbevents.journal.torn_line import repair_end
@@ -72,9 +72,8 @@ def mend(directory: StateDirectory) -> None:
         for path in [directory.archive / _UNFINISHED, *directory.archive.glob(".*.packing")]:
             remove_file(path)
     for one in archive.archived(directory):
-        plain = one.path.with_name(one.path.name.removesuffix(".zst"))
-        if one.is_packed and plain.exists():
-            remove_file(plain)
+        if one.is_packed:
+            remove_file(one.plain_path)
     try:
         file = FileIO(directory.journal, "rb")
     except FileNotFoundError:
@@ -132,7 +131,7 @@ def _clear(file: LockedFile, directory: StateDirectory, clock_ms: Callable[[], i
     with file.locked() as descriptor:
         _repair(descriptor, directory, clock_ms)
     try:
-        with _new_file(unfinished) as target, FileIO(directory.journal, "rb") as journal:
+        with new_file(unfinished) as target, FileIO(directory.journal, "rb") as journal:
             packer = Packer(target)
 
             def pack() -> None:
@@ -150,10 +149,10 @@ def _clear(file: LockedFile, directory: StateDirectory, clock_ms: Callable[[], i
                 if not packer.size:
                     return Contents()
                 packer.finish()
-                os.fsync(target.fileno())
-                path = _free_path(directory, "cleared", measure, clock_ms)
+                sync_file(target)
+                path = _free_path(directory, "cleared", measure, clock_ms, packed=True)
                 unfinished.rename(path)
-                _sync_folder(directory.archive)
+                sync_folder(directory.archive)
                 os.ftruncate(descriptor, 0)
                 os.fsync(descriptor)
     finally:
@@ -169,26 +168,24 @@ def pack(directory: StateDirectory, one: ArchivedJournal) -> Path | None:
     """
     unfinished = one.path.with_name(f".{one.path.name}.packing")
     try:
-        with _new_file(unfinished) as target, FileIO(one.path, "rb") as journal:
+        with new_file(unfinished) as target, FileIO(one.path, "rb") as journal:
             packer = Packer(target)
             for block in _blocks(journal):
                 packer.write(block)
             packer.finish()
-            os.fsync(target.fileno())
-            packed = one.path.with_name(one.path.name.removesuffix(archive.PLAIN) + archive.PACKED)
+            sync_file(target)
             # It may be cleared, deleted or rewritten at this moment.
-            file = LockedFile(directory.journal, directory.journal_lock)
-            with contextlib.closing(file), file.locked():
+            with locked_journal(directory):
                 if not same_file(journal.fileno(), one.path):
                     return None
-                unfinished.rename(packed)
-                _sync_folder(directory.archive)
+                unfinished.rename(one.packed_path)
+                sync_folder(directory.archive)
                 remove_file(one.path)
     except FileNotFoundError:
         return None
     finally:
         remove_file(unfinished)
-    return packed
+    return one.packed_path
 
 
 def delete(file: LockedFile, directory: StateDirectory) -> Contents:
@@ -237,8 +234,7 @@ def rotate(
         journal.seek(0)
         for block in _blocks(journal, cut):
             measure.add(block)
-        path = _free_path(directory, "rotated", measure, clock_ms)
-        path = path.with_name(path.name.removesuffix(".zst"))
+        path = _free_path(directory, "rotated", measure, clock_ms, packed=False)
         is_moved = _moved_by_name(file, directory, journal, path) or _moved_by_copy(
             file, directory, journal, path
         )
@@ -254,11 +250,11 @@ def _moved_by_name(file: LockedFile, directory: StateDirectory, journal: FileIO,
             return False
         os.fsync(descriptor)
         try:
-            os.link(_real_path(directory.journal), path)
+            os.link(real_path(directory.journal), path)
         except OSError:
             return False  # a file system without links
         with _removed_on_error(path):
-            _sync_folder(directory.archive)
+            sync_folder(directory.archive)
             _replace_journal(directory, descriptor, ())
     return True
 
@@ -267,19 +263,18 @@ def _moved_by_copy(file: LockedFile, directory: StateDirectory, journal: FileIO,
     """Copy the journal up to its present place, and begin a new one with the lines after that."""
     unfinished, cut = directory.archive / _UNFINISHED, journal.tell()
     try:
-        with _new_file(unfinished) as target:
+        with new_file(unfinished) as target:
             journal.seek(0)
             for block in _blocks(journal, cut):
                 target.write(block)
-            target.flush()
-            os.fsync(target.fileno())
+            sync_file(target)
         with file.locked() as descriptor:
             end = os.lseek(descriptor, 0, os.SEEK_END)
             if not _is_same(journal, descriptor) or (os.name == "nt" and end != cut):
                 return False
             unfinished.rename(path)
             with _removed_on_error(path):
-                _sync_folder(directory.archive)
+                sync_folder(directory.archive)
                 if os.name == "nt":
                     os.ftruncate(descriptor, 0)
                 else:
@@ -299,22 +294,18 @@ def _removed_on_error(path: Path) -> Iterator[None]:
 
 
 def _replace_journal(directory: StateDirectory, descriptor: int, blocks: Iterable[bytes]) -> None:
-    real = _real_path(directory.journal)
+    real = real_path(directory.journal)
     new = real.with_name(f".{real.name}.tmp")
     with _removed_on_error(new):
-        with _new_file(new) as target:
+        with new_file(new) as target:
             for block in blocks:
                 target.write(block)
-            target.flush()
             os.fchmod(target.fileno(), os.fstat(descriptor).st_mode & 0o777)
-            os.fsync(target.fileno())
+            sync_file(target)
         new.replace(real)
-    _sync_folder(real.parent)
-
-
-def _real_path(journal: Path) -> Path:
-    """Return the path of the file itself: to replace a symbolic link would leave its target."""
-    return Path(os.path.realpath(journal))
+    # The archive has the lines by now: an error must not count as one of the rotation.
+    with contextlib.suppress(OSError):
+        sync_folder(real.parent)
 
 
 def _repair(descriptor: int, directory: StateDirectory, clock_ms: Callable[[], int]) -> None:
@@ -354,30 +345,18 @@ def _blocks(journal: FileIO, end: int | None = None) -> Iterator[bytes]:
 
 
 def _free_path(
-    directory: StateDirectory, kind: archive.Kind, measure: history.Measure, clock_ms: Callable[[], int]
+    directory: StateDirectory,
+    kind: archive.Kind,
+    measure: history.Measure,
+    clock_ms: Callable[[], int],
+    *,
+    packed: bool,
 ) -> Path:
     if measure.from_ms is None or measure.to_ms is None:
         now_ms = clock_ms()
-        return archive.free_path(directory, kind, now_ms, now_ms, packed=True)
-    return archive.free_path(directory, kind, measure.from_ms, measure.to_ms, packed=True)
+        return archive.free_path(directory, kind, now_ms, now_ms, packed=packed)
+    return archive.free_path(directory, kind, measure.from_ms, measure.to_ms, packed=packed)
 
 
 def _is_same(journal: FileIO, descriptor: int) -> bool:
     return os.path.samestat(os.fstat(journal.fileno()), os.fstat(descriptor))
-
-
-def _new_file(path: Path) -> BinaryIO:
-    """Create a file that only its owner may read, in the place of an unfinished one."""
-    remove_file(path)
-    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
-
-
-def _sync_folder(folder: Path) -> None:
-    """Have the folder's names on the disk, where a folder can be synced."""
-    if os.name != "posix":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -7,7 +7,7 @@ import shutil
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from vdbevents.errors import InputError
 
@@ -41,6 +41,44 @@ def replace_file(path: Path, content: bytes) -> None:
     except OSError:
         remove_file(unfinished)
         raise
+
+
+def new_file(path: Path) -> BinaryIO:
+    """Create a file that only its owner may read, in the place of an unfinished one; a link is not followed.
+
+    Raises:
+        OSError: it cannot be created.
+    """
+    remove_file(path)
+    return open(path, "xb", _BLOCK, opener=lambda name, flags: os.open(name, flags, 0o600))
+
+
+def sync_file(file: BinaryIO) -> None:
+    """Have what was written to a file on the disk.
+
+    Raises:
+        OSError: the disk refuses it.
+    """
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def sync_folder(folder: Path) -> None:
+    """Have the names in a folder on the disk, where its file system can do that.
+
+    Raises:
+        OSError: the disk refuses it.
+    """
+    if os.name != "posix":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
+            raise
+    finally:
+        os.close(descriptor)
 
 
 def overwrite_file(path: Path, content: bytes) -> None:
@@ -132,6 +170,11 @@ def unusable(path: Path, error: OSError) -> InputError:
     if error.errno in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
         hint = "choose a directory on a local disk: the file system of this one has no locks"
     return InputError(f"cannot use {path}: {reason}", hint, error_id="state-file-unusable")
+
+
+def real_path(path: Path) -> Path:
+    """Return the path of the file itself: to replace a symbolic link would leave its target."""
+    return Path(os.path.realpath(path))
 
 
 def same_file(descriptor: int, path: Path) -> bool:

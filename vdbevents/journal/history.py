@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from vdbevents.events import envelope, fields
-from vdbevents.journal.archive import PACKED, PLAIN, ArchivedJournal, archived
+from vdbevents.journal.archive import ArchivedJournal, archived
 from vdbevents.journal.files import same_file
 from vdbevents.journal.packed import PackedFile, open_content
 from vdbevents.journal.state import StateDirectory
@@ -102,7 +102,7 @@ def open_archived(older: ArchivedJournal) -> FileIO | PackedFile:
     except FileNotFoundError:
         if older.is_packed:
             raise
-        return open_content(older.path.with_name(older.path.name.removesuffix(PLAIN) + PACKED))
+        return open_content(older.packed_path)
 
 
 def repeats(file: FileIO, older: ArchivedJournal) -> bool:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from vdbevents.journal import locks
 from vdbevents.journal.files import same_file
+from vdbevents.journal.state import StateDirectory
 
 _LOCK_POLL_SECONDS = 0.0005
 
@@ -77,3 +78,17 @@ class LockedFile:
     def _close(self, path: Path) -> None:
         with contextlib.suppress(OSError):
             os.close(self._descriptors.pop(path))
+
+
+@contextlib.contextmanager
+def locked_journal(directory: StateDirectory) -> Iterator[int]:
+    """Hold the lock of a directory's journal once; yield the journal's descriptor.
+
+    Files in the archive are packed, renamed and removed under this lock, too.
+
+    Raises:
+        OSError: as `LockedFile.locked`.
+    """
+    file = LockedFile(directory.journal, directory.journal_lock)
+    with contextlib.closing(file), file.locked() as descriptor:
+        yield descriptor

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 FRAME_BYTES: Final = 1 << 20
 _LEVEL: Final = 3
+_BLOCK: Final = 1 << 17
 _SKIPPABLE: Final = 0x184D2A5E
 _SEEKABLE: Final = 0x8F92EAB1
 _HEAD: Final = struct.Struct("<II")  # a magic number, and the size of the rest of the frame
@@ -34,6 +35,10 @@ _KEPT_FRAMES: Final = 4
 
 class NotSeekableError(Exception):
     """The file is not in the seekable format: it has to be unpacked from its beginning."""
+
+
+class DamagedError(Exception):
+    """A packed journal is damaged; the message says how, as in `is damaged (…)`, `ends too early`."""
 
 
 class Packer:
@@ -201,13 +206,11 @@ def open_content(path: Path) -> FileIO | PackedFile:
 
 
 def _unpacked(path: Path) -> UnpackedFile:
-    import zstandard
-
     with tempfile.TemporaryFile() as target, FileIO(path, "rb") as packed:
         try:
-            target.writelines(_frames(packed))
-        except zstandard.ZstdError as error:
-            raise OSError(errno.EIO, f"it is damaged ({error})", str(path)) from None
+            target.writelines(unpacked(packed))
+        except DamagedError as error:
+            raise OSError(errno.EIO, f"it {error}", str(path)) from None
         target.flush()
         file = UnpackedFile(os.dup(target.fileno()), "rb")
         file.seek(0)
@@ -215,18 +218,35 @@ def _unpacked(path: Path) -> UnpackedFile:
         return file
 
 
-def _frames(packed: FileIO) -> Iterator[bytes]:
+def unpacked(packed: BinaryIO | FileIO, block: int = _BLOCK) -> Iterator[bytes]:
+    """Yield the content of a file in any Zstandard format, piece by piece.
+
+    Unlike zstandard's own reader, it notices that the last frame was cut.
+
+    Args:
+        packed: the file.
+        block: how many bytes to read at once: as much is lost where the file is damaged.
+
+    Raises:
+        DamagedError: it is damaged; what is before the damage was yielded.
+        OSError: it cannot be read.
+    """
     import zstandard
 
     frame, rest = None, b""
-    while data := rest or packed.read(FRAME_BYTES):
+    while data := rest or packed.read(block):
         frame = frame or zstandard.ZstdDecompressor().decompressobj()
-        yield frame.decompress(data)
+        try:
+            content = frame.decompress(data)
+        except zstandard.ZstdError as error:
+            raise DamagedError(f"is damaged ({error})") from None
+        if content:
+            yield content
         rest = b""
         if frame.eof:
             rest, frame = frame.unused_data, None
     if frame is not None:
-        raise OSError(errno.EIO, "it ends too early", str(packed.name))
+        raise DamagedError("ends too early")
 
 
 def _read_table(file: FileIO) -> tuple[list[int], list[int], bytes]:

@@ -16,11 +16,20 @@ from typing import BinaryIO, Final, NamedTuple
 
 from vdbevents.errors import StorageError
 from vdbevents.events import envelope
-from vdbevents.journal.files import give_to_owner, read_at, remove_file, same_file, write_whole
+from vdbevents.journal.files import (
+    give_to_owner,
+    new_file,
+    read_at,
+    real_path, remove_file,
+    same_file,
+    sync_file,
+    sync_folder,
+    write_whole,
+)
 from vdbevents.journal.foreign_writers import foreign_writer
-from vdbevents.journal.locked_file import LockedFile
+from vdbevents.journal.locked_file import locked_journal
 from vdbevents.journal.locks import ProcessLock, listener_runs
-from vdbevents.journal.packed import Packer
+from vdbevents.journal.packed import DamagedError, Packer, unpacked
 from vdbevents.journal.state import StateDirectory
 from vdbevents.journal.torn_line import repair_end
 
@@ -28,7 +37,6 @@ Change = Callable[[bytes], bytes | None]
 """Returns the line to write instead of one of the journal, both with their newlines; None drops it."""
 
 _BLOCK: Final = 1 << 20
-_PACKED_BLOCK: Final = 1 << 17
 # With less than this left to copy, the journal is locked: others wait for about as long as one write takes.
 _LEFT_UNDER_LOCK: Final = 1 << 18
 _MOST_ROUNDS: Final = 1000
@@ -110,11 +118,6 @@ def remove_unfinished(directory: StateDirectory) -> None:
             remove_file(path)
 
 
-def real_path(journal: Path) -> Path:
-    """Return the path of the file itself: replacing a symbolic link would leave its target."""
-    return Path(os.path.realpath(journal))
-
-
 def rewrite_journal(
     directory: StateDirectory,
     change: Change,
@@ -150,15 +153,11 @@ def rewrite_journal(
         for _ in range(_MOST_ROUNDS):
             if copy.step() <= _LEFT_UNDER_LOCK:
                 break
-        _sync(target)
+        sync_file(target)
         if outcome.is_different:
             _refuse_foreign_writer(path, directory)
-        locked = LockedFile(directory.journal, directory.journal_lock)
-        try:
-            with locked.locked() as descriptor:
-                _commit(directory, copy, descriptor, mark, clock_ms)
-        finally:
-            locked.close()
+        with locked_journal(directory) as descriptor:
+            _commit(directory, copy, descriptor, mark, clock_ms)
     return outcome
 
 
@@ -183,16 +182,17 @@ def _commit(
     event, data = mark(copy.outcome)
     replaced = {"inode": before.st_ino, "bytes": copy.offset}
     target.write(envelope.own_record(event, {**data, "replaced": replaced}, clock_ms()).line)
-    _sync(target)
+    sync_file(target)
     # Before it is the journal: then there is nothing left that could fail.
     _copy_owner(before, target)
     Path(target.name).replace(path)
-    _sync_folder(path.parent)
+    with contextlib.suppress(OSError):
+        sync_folder(path.parent)
     # A program that ignores the lock may have written a line at this very moment.
     time.sleep(_SETTLING_SECONDS)
     if os.fstat(source.fileno()).st_size > copy.offset:
         copy.step()
-        _sync(target)
+        sync_file(target)
 
 
 def rewrite_archived(directory: StateDirectory, path: Path, change: Change) -> RewriteOutcome:
@@ -216,14 +216,15 @@ def rewrite_archived(directory: StateDirectory, path: Path, change: Change) -> R
             return outcome
         if packer is not None:
             packer.finish()
-        _sync(target)
+        sync_file(target)
         _copy_owner(os.fstat(source.fileno()), target)
         with unchanged(directory, path, source):
             if outcome.kept:
                 Path(target.name).replace(path)
             else:
                 remove_file(path)
-            _sync_folder(path.parent)
+            with contextlib.suppress(OSError):
+                sync_folder(path.parent)
     return outcome
 
 
@@ -234,14 +235,10 @@ def unchanged(directory: StateDirectory, path: Path, source: BinaryIO) -> Iterat
     Raises:
         JournalMovedError: an open file is not the one at its path any more.
     """
-    locked = LockedFile(directory.journal, directory.journal_lock)
-    try:
-        with locked.locked():
-            if not same_file(source.fileno(), path):
-                raise JournalMovedError
-            yield
-    finally:
-        locked.close()
+    with locked_journal(directory):
+        if not same_file(source.fileno(), path):
+            raise JournalMovedError
+        yield
 
 
 def archived_lines(path: Path) -> Iterator[bytes]:
@@ -255,33 +252,15 @@ def archived_lines(path: Path) -> Iterator[bytes]:
         if path.suffix != ".zst":
             yield from lines_of(lambda: file.read(_BLOCK))
             return
-        import zstandard
-
         try:
-            pieces = _unpacked(file)
+            pieces = unpacked(file)
             yield from lines_of(lambda: next(pieces, b""))
-        except (zstandard.ZstdError, EOFError) as error:
+        except DamagedError as error:
             raise StorageError(
-                f"the archived journal {path} is damaged: {error}",
+                f"the archived journal {path} {error}",
                 "restore it from a backup, or remove it",
                 error_id="archive-damaged",
             ) from error
-
-
-def _unpacked(file: BinaryIO) -> Iterator[bytes]:
-    """Yield the content of all frames; unlike zstandard's own reader, notice that the last one was cut."""
-    import zstandard
-
-    frame, rest = None, b""
-    while piece := rest or file.read(_PACKED_BLOCK):
-        frame = frame or zstandard.ZstdDecompressor().decompressobj()
-        if content := frame.decompress(piece):
-            yield content
-        rest = b""
-        if frame.eof:
-            rest, frame = frame.unused_data, None
-    if frame is not None:
-        raise EOFError("it ends too early")
 
 
 def lines_of(read: Callable[[], bytes]) -> Iterator[bytes]:
@@ -356,28 +335,11 @@ def _unfinished_path(path: Path) -> Path:
 def _unfinished(path: Path) -> Iterator[BinaryIO]:
     """Yield a new hidden file beside a journal, which is removed at the end unless it took its place."""
     name = _unfinished_path(path)
-    remove_file(name)
     try:
-        # Exclusive: a link that someone has put there is not followed.
-        with open(name, "xb", _BLOCK, opener=lambda file, flags: os.open(file, flags, 0o600)) as target:
+        with new_file(name) as target:
             yield target
     finally:
         remove_file(name)
-
-
-def _sync(target: BinaryIO) -> None:
-    target.flush()
-    os.fsync(target.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    # Windows has no descriptors of folders.
-    with contextlib.suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def _copy_owner(before: os.stat_result, target: BinaryIO) -> None:

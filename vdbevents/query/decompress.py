@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from vdbevents.errors import InputError, StorageError
+from vdbevents.journal.packed import DamagedError, unpacked
 from vdbevents.query import scratch
 from vdbevents.query.byte_ranges import unreadable_journal
 from vdbevents.query.hostnames import ARCHIVES
@@ -25,10 +26,6 @@ _WITHOUT_DATA: Final = re.compile(rb"[\x50-\x5f]\x2a\x4d\x18")
 _PIECE: Final = 1 << 13
 _PACKED_PIECE: Final = 1 << 10
 _BLOCK: Final = 1 << 20
-
-
-class _DamagedError(Exception):
-    """The archive is damaged from here on."""
 
 
 def is_packed(path: Path) -> bool:
@@ -75,7 +72,7 @@ def unpack(path: Path, folder: Path, label: str) -> tuple[Path, str]:
     with path.open("rb") as packed, _new_file(folder) as file:
         head = packed.read(4)
         packed.seek(0)
-        pieces = _of_zstd(packed) if _is_zstd(head) else _of_gzip(packed)
+        pieces = unpacked(packed, _PACKED_PIECE) if _is_zstd(head) else _of_gzip(packed)
         trouble = _write(pieces, file, label)
         return Path(file.name), trouble if head else "is empty"
 
@@ -108,7 +105,7 @@ def _write(pieces: Iterator[bytes], file: BinaryIO, label: str) -> str:
     try:
         try:
             file.writelines(pieces)
-        except _DamagedError as error:
+        except DamagedError as error:
             trouble = str(error)
         file.flush()
     except OSError as error:
@@ -128,24 +125,6 @@ def _of_gzip(packed: BinaryIO) -> Iterator[bytes]:
             while piece := members.read1(_PIECE):
                 yield piece
         except EOFError:
-            raise _DamagedError("ends too early") from None
+            raise DamagedError("ends too early") from None
         except (gzip.BadGzipFile, zlib.error) as error:
-            raise _DamagedError(f"is damaged ({error})") from None
-
-
-def _of_zstd(packed: BinaryIO) -> Iterator[bytes]:
-    import zstandard
-
-    frame = None
-    rest = b""
-    while piece := rest or packed.read(_PACKED_PIECE):
-        frame = frame or zstandard.ZstdDecompressor().decompressobj()
-        try:
-            yield frame.decompress(piece)
-        except zstandard.ZstdError as error:
-            raise _DamagedError(f"is damaged ({error})") from None
-        rest = b""
-        if frame.eof:
-            rest, frame = frame.unused_data, None
-    if frame is not None:
-        raise _DamagedError("ends too early")
+            raise DamagedError(f"is damaged ({error})") from None

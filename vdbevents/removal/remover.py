@@ -14,7 +14,7 @@ from vdbevents.events import envelope
 from vdbevents.events.forgotten import Forgotten, ForgottenSpan
 from vdbevents.journal import rewrite
 from vdbevents.journal.append import Journal
-from vdbevents.journal.archive import PACKED, PLAIN, ArchivedJournal, archived
+from vdbevents.journal.archive import ArchivedJournal, archived
 from vdbevents.journal.files import (
     give_to_owner,
     is_disk_full,
@@ -25,7 +25,7 @@ from vdbevents.journal.files import (
     replace_file,
     to_json,
 )
-from vdbevents.journal.locked_file import LockedFile
+from vdbevents.journal.locked_file import locked_journal
 from vdbevents.journal.state import StateDirectory
 from vdbevents.query.cache import build
 from vdbevents.removal.line_selection import Chooser, Selection, Tally
@@ -249,11 +249,8 @@ class Remover:
     def _repair(self) -> None:
         """Set a torn end of the journal aside, so that it is among the torn lines."""
         if self._directory.journal.exists():
-            journal = Journal(self._directory, clock_ms=self._clock_ms)
-            try:
+            with contextlib.closing(Journal(self._directory, clock_ms=self._clock_ms)) as journal:
                 journal.repair()
-            finally:
-                journal.close()
 
     def _forget(self) -> None:
         """Note the times that must not be fetched again, before anything is removed."""
@@ -286,10 +283,9 @@ class Remover:
 
     def _remove_archived(self, file: FileRemoval, journal: ArchivedJournal) -> FileRemoval:
         # After a crash the plain file may still be there beside the packed one.
-        leftover = journal.path.with_name(journal.path.name.removesuffix(PACKED) + PLAIN)
-        if journal.is_packed and leftover.exists():
-            with self._withheld_caches(leftover):
-                remove_file(leftover)
+        if journal.is_packed and journal.plain_path.exists():
+            with self._withheld_caches(journal.plain_path):
+                remove_file(journal.plain_path)
         with self._withheld_caches(
             journal.path, *([self._directory.journal] if self._task.is_thorough else [])
         ):
@@ -322,25 +318,18 @@ class Remover:
         return {"file": name, **self._task.facts, **tally.data()}
 
     def _write_down(self, data: Mapping[str, Any]) -> None:
-        journal = Journal(self._directory, clock_ms=self._clock_ms)
-        try:
+        with contextlib.closing(Journal(self._directory, clock_ms=self._clock_ms)) as journal:
             journal.append([envelope.own_record(self._task.event, data, self._clock_ms()).line])
             journal.sync()
-        finally:
-            journal.close()
 
     def _rewrite_torn(self) -> None:
-        locked = LockedFile(self._directory.journal, self._directory.journal_lock)
-        try:
-            # Whoever finds a torn line writes it there under this lock.
-            with locked.locked():
-                _, kept = self._torn_lines()
-                if kept:
-                    replace_file(self._directory.torn, b"".join(line + b"\n" for line in kept))
-                else:
-                    remove_file(self._directory.torn)
-        finally:
-            locked.close()
+        # Whoever finds a torn line writes it there under this lock.
+        with locked_journal(self._directory):
+            _, kept = self._torn_lines()
+            if kept:
+                replace_file(self._directory.torn, b"".join(line + b"\n" for line in kept))
+            else:
+                remove_file(self._directory.torn)
 
     @contextlib.contextmanager
     def _withheld_caches(self, *journals: Path) -> Iterator[None]:
