@@ -274,10 +274,13 @@ def test_daemon_returns_with_the_id_once_it_is_connected_and_the_listener_lives_
     service, state, environ, at_large
 ):
     service.fault(init={"mode": "late", "seconds": 0.5, "times": 1})
-    done = run(["listen", state.path, "--daemon"], {**environ, **service.environ})
+    state.create()
+    state.journal.write_text('{"ts":"2026-03-02T10:15:30.123Z","unix_ts":1772446530.123,"text":"before"}\n')
+    done = run(["listen", state.path, "--daemon", "--clear"], {**environ, **service.environ})
 
     status = json.loads(state.listener_status.read_text())
     assert (done.returncode, done.stdout) == (0, f"WS_ID={state.ws_id.read_text()}\n")
+    assert done.stderr.count("set aside 1 event (") == 1
     assert (status["state"], status["ws_id"]) == ("connected", state.ws_id.read_text())
     assert listener_runs(state)
     assert state.listener_log.stat().st_mode & 0o777 == 0o600

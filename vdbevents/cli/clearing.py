@@ -32,7 +32,8 @@ ClearOption = Annotated[
     ClearMode | None,
     typer.Option(
         "--clear",
-        help="Empty the journal first. What it has is set aside in DIR/archive; --clear=delete deletes it.",
+        help="Empty the journal first. What it has is set aside in DIR/archive, as a message says, also with "
+        "--quiet; --clear=delete deletes it.",
         show_default=False,
     ),
 ]
@@ -101,11 +102,12 @@ def reporter(
         if not cleared.size and not cleared.rotated:
             pass
         elif mode is ClearMode.DELETE:
-            observer.say(f"deleted {described(cleared)}")
+            observer.say(f"deleted {described(cleared)}", always=True)
         else:
             observer.say(
                 f"set aside {described(cleared)} in {state.archive}",
                 hint=f"search it with: vdbevents query --archived {state.path}",
+                always=True,
             )
         if problem:
             observer.say(problem, problem=True)

@@ -149,9 +149,9 @@ class Diagnostics:
         """Whether `show` writes anything."""
         return not self._quiet
 
-    def say(self, text: str, *, problem: bool = False, hint: str = "") -> None:
-        """Write a message, as a warning if it is a problem."""
-        if not self._quiet or problem:
+    def say(self, text: str, *, problem: bool = False, hint: str = "", always: bool = False) -> None:
+        """Write a message, as a warning if it is a problem; `--quiet` leaves out all others but `always`."""
+        if not self._quiet or problem or always:
             self._put(self._message("warning" if problem else "info", text, hint))
 
     def show(self, record: envelope.Record, received_ms: int) -> None:
