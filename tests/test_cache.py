@@ -113,7 +113,7 @@ def test_a_sealing_after_which_as_much_is_left_has_not_failed(tmp_path, monkeypa
     monkeypatch.setattr(subprocess, "Popen", start_and_write_more)
     before = index.unsealed(journal, index.Cache(tmp_path), index.PART)
 
-    assert cache_worker._Sealer(journal, threading.Event())._seal()
+    assert cache_worker._Sealer(journal)._seal(threading.Event())
     after = index.load(journal, index.cache_root(os.environ, tmp_path))
     assert after.end > 0
     assert index.unsealed(journal, after, index.PART) >= before

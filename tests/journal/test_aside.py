@@ -206,8 +206,9 @@ def crash_at(monkeypatch, step):
         return call
 
     for place, name in (
-        (os, "link"), (os, "ftruncate"), (os, "fsync"), (aside, "new_file"), (Path, "rename"), (Path, "replace"),
-        (Path, "unlink"), (aside, "remove_file"), (packed.Packer, "write"), (packed.Packer, "finish"),
+        (os, "link"), (os, "ftruncate"), (os, "fsync"), (aside, "new_file"), (Path, "rename"),
+        (Path, "replace"), (Path, "unlink"), (aside, "remove_file"),
+        (packed.Packer, "write"), (packed.Packer, "finish"),
     ):  # fmt: skip
         monkeypatch.setattr(place, name, crashing(name, getattr(place, name)))
     return calls

@@ -3,7 +3,6 @@
 import contextlib
 import os
 import shlex
-import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -12,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from vdbevents.cli.command import as_json, interrupts_held, put, reports
+from vdbevents.cli.command import as_json, interrupts_held, put, reports, run_in_order
 from vdbevents.cli.diagnostics import Color, Diagnostics, ExitCode, can_redraw, exit_code_of, wants_colour
-from vdbevents.cli.options import ColorOption, JournalOptions
+from vdbevents.cli.options import ColorOption, JournalOptions, LowPriorityOption
 from vdbevents.cli.tables import nothing, remark, table
 from vdbevents.errors import InputError, StorageError, VdbeventsError, options_conflict
 from vdbevents.journal.history import older_journals
@@ -201,9 +200,7 @@ Examples:
 @reports
 def build(
     *,
-    low_priority: Annotated[
-        bool, typer.Option("--low-priority", help="Run with the lowest CPU priority.")
-    ] = False,
+    low_priority: LowPriorityOption = False,
     options: JournalOptions,
     color: ColorOption = Color.AUTO,
 ) -> ExitCode:
@@ -211,10 +208,7 @@ def build(
 
     path = options.find_journal()
     root = seal_policy.default_root()
-    if low_priority and hasattr(os, "nice"):
-        os.nice(19)
-    # End as by Ctrl-C, so that nothing unfinished stays.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    run_in_order(low_priority=low_priority)
     seal_policy.seal(path, root, SealDisplay(color))
     if freed := seal_policy.tidy(path, root):
         remark(f"freed {byte_size(freed)}: removed caches whose journal is gone")

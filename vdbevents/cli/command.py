@@ -22,6 +22,8 @@ LONGEST_CALL_SECONDS: Final = 20.0
 """The time limit of one call of the service."""
 
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+# Windows has no SIGHUP.
+_TERMINATING: Final = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
 _SHORTEST_TOKEN_MS: Final = 60_000
 _LONGEST_TOKEN_MS: Final = 10 * 366 * 86_400_000
 
@@ -100,9 +102,23 @@ def exhaustion(error: BaseException) -> StorageError | None:
     return None
 
 
+def run_in_order(*, low_priority: bool) -> None:
+    """Have SIGTERM and SIGHUP end this process as Ctrl-C does, so that nothing unfinished stays.
+
+    Args:
+        low_priority: whether other processes come first.
+    """
+    for number in _TERMINATING:
+        # `nohup` has it ignored.
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler)
+    if low_priority and hasattr(os, "nice"):
+        os.nice(19)
+
+
 @contextlib.contextmanager
 def interrupts_held() -> Iterator[threading.Event]:
-    """Hold back Ctrl-C, and SIGTERM if it raises too: they set the event that this yields.
+    """Hold back Ctrl-C, and SIGTERM and SIGHUP if they raise too: they set the event that this yields.
 
     Raises:
         KeyboardInterrupt: at the end, if the event was set. If the body raises it itself, the signals stay
@@ -110,7 +126,7 @@ def interrupts_held() -> Iterator[threading.Event]:
     """
     numbers = [
         number
-        for number in (signal.SIGINT, signal.SIGTERM)
+        for number in (signal.SIGINT, *_TERMINATING)
         if signal.getsignal(number) is signal.default_int_handler
     ]
     interrupted, is_ending = threading.Event(), False

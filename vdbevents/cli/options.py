@@ -59,6 +59,7 @@ StreamOption = Annotated[
 ArchivedOption = Annotated[
     bool, typer.Option("--archived", help="Also read what listen --clear has set aside.")
 ]
+LowPriorityOption = Annotated[bool, typer.Option("--low-priority", help="Run with the lowest CPU priority.")]
 TimeoutOption = Annotated[
     float,
     typer.Option(min=0.1, metavar="SECONDS", help="Overall timeout; transient errors are retried within it."),

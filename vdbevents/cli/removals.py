@@ -2,19 +2,17 @@
 
 import contextlib
 import errno
-import os
 import shlex
-import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from vdbevents.cli.command import as_json, put
+from vdbevents.cli.command import as_json, put, run_in_order
 from vdbevents.cli.diagnostics import ExitCode, can_redraw
 from vdbevents.cli.localtime import local_text
-from vdbevents.cli.options import EnvironmentOptions, StateOptions
+from vdbevents.cli.options import EnvironmentOptions, LowPriorityOption, StateOptions
 from vdbevents.cli.tables import nothing, remark
 from vdbevents.errors import InputError, StorageError
 from vdbevents.journal.files import is_disk_full, wall_ms
@@ -34,9 +32,7 @@ class RemovalOptions(StateOptions):
 
     yes: Annotated[bool, typer.Option("--yes", help="Do it; without this, only show what would go.")] = False
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False
-    low_priority: Annotated[
-        bool, typer.Option("--low-priority", help="Run with the lowest CPU priority.")
-    ] = False
+    low_priority: LowPriorityOption = False
 
 
 def run(task: "Task", options: RemovalOptions, *, verb: str, again: Sequence[str], none: str) -> ExitCode:
@@ -60,12 +56,7 @@ def run(task: "Task", options: RemovalOptions, *, verb: str, again: Sequence[str
         raise InputError(
             f"{state.path}: no such directory", "name a state directory", error_id="path-missing"
         )
-    if options.low_priority and hasattr(os, "nice"):
-        os.nice(19)
-    # End as by Ctrl-C, so that no unfinished copy stays.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    if hasattr(signal, "SIGHUP"):
-        signal.signal(signal.SIGHUP, signal.default_int_handler)
+    run_in_order(low_priority=options.low_priority)
     with _progress(state) as progress, _storage_errors(state):
         remover = Remover(state, task, cache_root(), clock_ms=wall_ms, day_of=local_day, progress=progress)
         plan = remover.carry_out() if options.yes else remover.plan()
