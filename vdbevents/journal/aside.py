@@ -15,7 +15,15 @@ from typing import Final
 
 from vdbevents.journal import archive, history
 from vdbevents.journal.archive import ArchivedJournal
-from vdbevents.journal.files import new_file, real_path, remove_file, same_file, sync_file, sync_folder, write_whole
+from vdbevents.journal.files import (
+    new_file,
+    real_path,
+    remove_file,
+    same_file,
+    sync_file,
+    sync_folder,
+    write_whole,
+)
 from vdbevents.journal.locked_file import LockedFile, locked_journal
 from vdbevents.journal.packed import Packer
 from vdbevents.journal.state import StateDirectory
