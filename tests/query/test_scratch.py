@@ -1,13 +1,22 @@
 """Temporary folders: private, removed in the end, and by the next process if theirs was killed."""
 
+import gzip
 import os
 import subprocess
 import sys
 import tempfile
+from pathlib import Path
 
 import pytest
 
-from vdbevents.query import scratch
+from vdbevents.errors import StorageError
+from vdbevents.query import decompress, scratch
+from vdbevents.query.cache.build import seal
+from vdbevents.query.engine import search
+from vdbevents.query.filters import Filters
+from vdbevents.query.sql.sandbox import SqlTables
+
+EXAMPLE = Path(__file__).parent.parent.parent / "docs" / "example.jsonl"
 
 
 @pytest.fixture(autouse=True)
@@ -98,3 +107,38 @@ scratch.remove(ours)
     subprocess.run([sys.executable, "-c", code, str(temporary)], check=True)
 
     assert list(temporary.iterdir()) == []
+
+
+@pytest.fixture
+def without_temporary(temporary, monkeypatch):
+    """A temporary directory in which nothing can be made."""
+    (temporary / "file").touch()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary / "file"))
+
+
+@pytest.mark.usefixtures("without_temporary")
+def test_without_a_temporary_directory_what_fits_into_memory_is_answered(tmp_path):
+    sealed = seal(EXAMPLE, tmp_path / "cache", piece=500)
+    for cache in (None, sealed):
+        with search(EXAMPLE, Filters(grep=("invoice",)), cache) as answer:
+            assert answer.count == 2
+            assert sum(map(len, answer.lines())) == 2
+        with search(EXAMPLE, Filters(where="text LIKE '%invoice%'"), cache) as answer:
+            assert sum(map(len, answer.events())) == 2
+        with SqlTables(EXAMPLE, cache) as tables:
+            [batch] = tables.ask("SELECT count(*) FROM events").batches()
+            assert batch == [("12",)]
+
+
+@pytest.mark.usefixtures("without_temporary")
+def test_what_needs_a_temporary_directory_says_so(tmp_path):
+    packed = tmp_path / "journal.jsonl.gz"
+    packed.write_bytes(gzip.compress(EXAMPLE.read_bytes()))
+    with scratch.folder("unpacked") as folder, pytest.raises(StorageError) as refused:
+        decompress.unpack(packed, folder, "journal.jsonl.gz")
+
+    assert refused.value.error_id == "unpack-failed"
+    assert "TMPDIR" in refused.value.hint
+    with pytest.raises(StorageError) as refused:
+        search(EXAMPLE, Filters(), end=500)
+    assert refused.value.error_id == "journal-copy-failed"

@@ -69,7 +69,7 @@ def unpack(path: Path, folder: Path, label: str) -> tuple[Path, str]:
     Raises:
         StorageError: there is no room.
     """
-    with path.open("rb") as packed, _new_file(folder) as file:
+    with path.open("rb") as packed, _new_file(folder, label) as file:
         head = packed.read(4)
         packed.seek(0)
         pieces = unpacked(packed, _PACKED_PIECE) if _is_zstd(head) else _of_gzip(packed)
@@ -83,7 +83,7 @@ def copy(stream: BinaryIO, folder: Path, label: str) -> Path:
     Raises:
         StorageError: there is no room.
     """
-    with _new_file(folder) as file:
+    with _new_file(folder, label) as file:
         _write(iter(lambda: stream.read(_BLOCK), b""), file, label)
         return Path(file.name)
 
@@ -92,11 +92,22 @@ def _is_zstd(head: bytes) -> bool:
     return head.startswith(_ZSTD) or _WITHOUT_DATA.match(head) is not None
 
 
-def _new_file(folder: Path) -> BinaryIO:
+def _new_file(folder: Path, label: str) -> BinaryIO:
     """Create a file that only its owner may read."""
-    descriptor, name = tempfile.mkstemp(suffix=".jsonl", dir=folder)
+    try:
+        descriptor, name = tempfile.mkstemp(suffix=".jsonl", dir=folder)
+    except OSError as error:
+        raise _no_room(label, error) from None
     os.close(descriptor)
     return Path(name).open("wb")
+
+
+def _no_room(label: str, error: OSError) -> StorageError:
+    return StorageError(
+        f"could not unpack {label} into {scratch.directory()}: {error.strerror or error}",
+        "make room there, or name another directory with TMPDIR",
+        error_id="unpack-failed",
+    )
 
 
 def _write(pieces: Iterator[bytes], file: BinaryIO, label: str) -> str:
@@ -109,11 +120,7 @@ def _write(pieces: Iterator[bytes], file: BinaryIO, label: str) -> str:
             trouble = str(error)
         file.flush()
     except OSError as error:
-        raise StorageError(
-            f"could not unpack {label} into {scratch.directory()}: {error.strerror or error}",
-            "make room there, or name another directory with TMPDIR",
-            error_id="unpack-failed",
-        ) from None
+        raise _no_room(label, error) from None
     return trouble
 
 

@@ -57,15 +57,18 @@ _root = _Root()
 def make(name: str) -> Path:
     """Make a private folder; `remove` it in the end.
 
-    Raises:
-        OSError: no temporary directory can be written.
+    Where no temporary directory can be written, return a path at which nothing can be made: what fits into
+    memory is searched without one.
     """
     with _root:
-        if _root.path is None:
-            _remove_left(Path(tempfile.gettempdir()))
-            _root.path = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{name}-"))
-            _root.lock = _locked(_root.path)
-        folder = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=_root.path))
+        try:
+            if _root.path is None:
+                _remove_left(Path(tempfile.gettempdir()))
+                _root.path = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{name}-"))
+                _root.lock = _locked(_root.path)
+            folder = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=_root.path))
+        except OSError:
+            return Path(os.devnull) / name
         _root.folders.add(folder)
         return folder
 
@@ -83,11 +86,7 @@ def remove(folder: Path) -> None:
 
 @contextlib.contextmanager
 def folder(name: str) -> Iterator[Path]:
-    """Yield a private folder, and remove it at the end.
-
-    Raises:
-        OSError: no temporary directory can be written.
-    """
+    """Yield a private folder as `make` does, and remove it at the end."""
     made = make(name)
     try:
         yield made

@@ -215,8 +215,18 @@ def open_snapshot(
         except BaseException as error:
             opening.close()
             if isinstance(error, OSError):
+                if str(error.filename).startswith(str(scratch)):
+                    raise _without_folder(journal, error) from None
                 raise unreadable_journal(journal, error) from None
             raise
+
+
+def _without_folder(journal: Path, error: OSError) -> StorageError:
+    return StorageError(
+        f"could not copy parts of {journal} into a temporary directory: {error.strerror}",
+        "make room there, or name another directory with TMPDIR",
+        error_id="journal-copy-failed",
+    )
 
 
 class _VanishedError(Exception):
@@ -250,11 +260,14 @@ class _Opening:
     def snapshot(
         self, cache: Cache | None, aside: Sequence[ArchivedJournal], older: Older
     ) -> JournalSnapshot:
-        with self._older_target.open("wb") as target:
-            for one in _not_before(aside, older.window.since_ms):
-                self._add_older(one, older, target)
+        unsealed = []
+        if chosen := _not_before(aside, older.window.since_ms):
+            with self._older_target.open("wb") as target:
+                for one in chosen:
+                    self._add_older(one, older, target)
+                if target.tell():
+                    unsealed.append(self._older_target)
         self._has_more = bool(aside)
-        unsealed = [self._older_target] if self._older_target.stat().st_size else []
         unsealed.append(self._add_journal(cache))
         for path in unsealed:
             with FileIO(path, "rb") as read:
