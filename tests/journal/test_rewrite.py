@@ -401,3 +401,22 @@ def test_a_journal_that_is_cleared_and_grows_again_meanwhile_is_left_alone(state
     with pytest.raises(rewrite.JournalMovedError):
         rewritten(state, clear)
     assert numbers(state) == [1, 2, 4]
+
+
+def test_a_follower_that_was_suspended_while_a_journal_was_rewritten_and_rotated_goes_on(state):
+    opened = open_journal(state)
+
+    def at(number):
+        # No two journals begin at the same time.
+        return line(number).replace(b"530.123", b"53%d.123" % number)
+
+    def rewrite_and_rotate():
+        rewritten(state)
+        opened.append([at(5), at(6)])
+        opened.rotate(None)
+        opened.append([at(8)])
+
+    steps = [lambda: opened.append([at(n) for n in range(1, 5)]), rewrite_and_rotate, lambda: None]
+    shown = follow_all(state.journal, steps, from_end=False)
+
+    assert [n for n in map(number_of, shown) if n is not None] == [1, 2, 3, 4, 5, 6, 8]

@@ -16,6 +16,8 @@ from vdbevents.journal.packed import PackedFile
 _BACKWARD_BLOCK = 1 << 20
 _FOLLOWED_BLOCK = 1 << 20
 _LONGEST_MARK = 1 << 16
+# So many files back a rewritten journal is looked for, after a follower was suspended.
+_MOST_ROTATED = 3
 
 
 class JournalPlace(NamedTuple):
@@ -129,10 +131,13 @@ def _opened(
         try:
             if tail.is_rewritten or not last.head or tail.head.startswith(last.head):
                 return tail, []
-            since, rest = _rotated_since(path, last) or ([], 0)
+            since, rest = (
+                _rewritten_then_rotated(path, last, earlier) or _rotated_since(path, last) or ([], 0)
+            )
             if tail.is_of(path):
-                # A rotation may leave the last lines of the old file at the beginning of the new one.
-                tail.offset = rest
+                # A rotation may leave the last lines of the old file at the beginning of the new one. If what
+                # was rotated has been rewritten since, the place is another: better twice than never.
+                tail.offset = rest if tail.begins_line(rest) else 0
                 return tail, [(one, offset) for one, offset, _ in since]
         except FileNotFoundError:
             pass  # it was packed or removed meanwhile
@@ -160,6 +165,24 @@ def _rotated_since(
     return (since, rest) if older else None
 
 
+def _rewritten_then_rotated(
+    path: Path, last: JournalPlace, inode: int | None
+) -> tuple[list[tuple[ArchivedJournal, int, int]], int] | None:
+    """Return the same where the file that was read to `last` was rewritten, and that one rotated since."""
+    if inode is None:
+        return None
+    older = history.older_journals(path)
+    for number in range(len(older) - 1, max(-1, len(older) - 1 - _MOST_ROTATED), -1):
+        with history.open_archived(older[number]) as file:
+            size = file.seek(0, os.SEEK_END)
+            if size == last.offset and history.head_of(file).startswith(last.head):
+                return None  # it is that file itself
+            found = rewritten_from(file, inode)
+        if found is not None:
+            return [(older[number], found.place, size), *((one, 0, 0) for one in older[number + 1 :])], 0
+    return None
+
+
 def size_since(path: Path, place: JournalPlace) -> int | None:
     """Return how many bytes were written since a place; None if its journal is not there any more.
 
@@ -183,7 +206,8 @@ def size_since(path: Path, place: JournalPlace) -> int | None:
 def _lines_from(older: ArchivedJournal, offset: int) -> Iterator[list[bytes]]:
     # It may have been pruned since it was listed.
     with contextlib.suppress(FileNotFoundError), history.open_archived(older) as file:
-        yield from history.line_batches(file, offset)
+        is_line = not offset or history.read_part(file, offset - 1, 1) == b"\n"
+        yield from history.line_batches(file, offset if is_line else 0)
 
 
 def _state_of(path: Path) -> tuple[int, ...] | None:
@@ -225,7 +249,7 @@ class Tail:
         self._file = path.open("rb", buffering=0)
         self.inode = os.fstat(self._file.fileno()).st_ino
         size = self._file.seek(0, os.SEEK_END)
-        rewritten = None if earlier is None else rewritten_from(self._file.fileno(), earlier)
+        rewritten = None if earlier is None else rewritten_from(self._file, earlier)
         self.is_rewritten = rewritten is not None
         offset = offset if rewritten is None else rewritten.place
         self.offset = last_line_start(self._file.fileno(), size) if offset is None else offset
@@ -257,6 +281,10 @@ class Tail:
     def head(self) -> bytes:
         """The file's first bytes."""
         return self._bytes(0, self.MARK_BYTES)
+
+    def begins_line(self, offset: int) -> bool:
+        """Return whether a line begins at a byte, or will."""
+        return not offset or self._bytes(offset - 1, 1) == b"\n"
 
     def is_of(self, path: Path) -> bool:
         """Return whether the file is still the one at `path`."""
@@ -361,36 +389,38 @@ def rewritten_since(path: Path, inode: object, size: object) -> Rewritten | None
         return None
     try:
         with FileIO(path, "rb") as file:
-            found = rewritten_from(file.fileno(), inode)
+            found = rewritten_from(file, inode)
             is_same = os.fstat(file.fileno()).st_ino == inode
     except FileNotFoundError:
         return None
     return found if found is not None and (not is_same or found.replaced_bytes == size) else None
 
 
-def rewritten_from(descriptor: int, inode: int) -> Rewritten | None:
+def rewritten_from(file: FileIO | PackedFile, inode: int) -> Rewritten | None:
     """Return where a journal goes on after the lines of a file; None if it is not that file rewritten.
 
     Raises:
         OSError: it cannot be read.
     """
     needle = b'"replaced":{"inode":%d,' % inode
-    end = os.lseek(descriptor, 0, os.SEEK_END)
+    end = file.seek(0, os.SEEK_END)
     while end > 0:
         start = max(0, end - _BACKWARD_BLOCK)
         # With the beginning of the block after it, where a needle may end.
-        block = read_at(descriptor, start, end - start + len(needle) - 1)
+        block = history.read_part(file, start, end - start + len(needle) - 1)
         place = len(block)
         while (place := block.rfind(needle, 0, place)) >= 0:
-            line_start = last_line_start(descriptor, start + place)
-            if (size := _replaced_bytes(descriptor, line_start, inode)) is not None:
+            before = history.read_part(file, max(0, start + place - _LONGEST_MARK), _LONGEST_MARK)
+            before = before[: min(start + place, _LONGEST_MARK)]
+            line_start = start + place - len(before) + before.rfind(b"\n") + 1
+            if (size := _replaced_bytes(file, line_start, inode)) is not None:
                 return Rewritten(line_start, size)
         end = start
     return None
 
 
-def _replaced_bytes(descriptor: int, line_start: int, inode: int) -> int | None:
-    line, _, _ = read_at(descriptor, line_start, _LONGEST_MARK).partition(b"\n")
+def _replaced_bytes(file: FileIO | PackedFile, line_start: int, inode: int) -> int | None:
+    line, _, _ = history.read_part(file, line_start, _LONGEST_MARK).partition(b"\n")
     event = envelope.parse_line(line) or {}
     data = event.get("data")
     replaced = data.get("replaced") if isinstance(data, dict) and fields.is_own(event) else None
