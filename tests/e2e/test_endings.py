@@ -13,7 +13,7 @@ from support.processes import Process, assert_failed, eventually, run
 EXAMPLE = Path(__file__).parent.parent.parent / "docs" / "example.jsonl"
 LONG = "SELECT count(*) FROM range(100000000000) WHERE range % 7 = 8"
 FILLING = (
-    "_[3](limits(1 << 40, 999)); (scratch.make('sql') / 'copy').write_bytes(bytes(1000)); time.sleep(99)"
+    "_[-1](limits(1 << 40, 999)); (scratch.make('sql') / 'copy').write_bytes(bytes(1000)); time.sleep(99)"
 )
 DEAF = "hashlib.pbkdf2_hmac('sha256', b'', b'', 10**9)"
 
