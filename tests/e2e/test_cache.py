@@ -105,6 +105,8 @@ def test_a_cache_is_built_shown_and_cleared(journal, folder, environ):
         "root": str(folder.parent),
         "caches": 1,
         "caches_bytes": index.size_of(folder),
+        "orphans": 0,
+        "orphans_bytes": 0,
     }
 
     cleared = run(["cache", "clear", journal.parent], environ)
@@ -124,6 +126,17 @@ def test_the_cache_of_a_journal_that_is_gone_is_cleared_by_its_path(sealed, root
     assert error_id_in(refused.stderr) == "path-missing"
     assert run(["cache", "clear", sealed], environ).returncode == 0
     assert list(root.iterdir()) == []
+
+
+def test_the_cache_of_a_journal_that_is_gone_is_shown_and_removed(sealed, root, environ, tmp_path):
+    sealed.unlink()
+    other = tmp_path / "other.jsonl"
+    other.write_bytes(b"{}\n")
+
+    assert "1 cache without a journal" in run(["cache", "status", other], environ).stdout
+    assert run(["cache", "build", other], environ).returncode == 0
+    assert not list(root.rglob("*.parquet"))
+    assert_failed(run(["cache", "clear", "--orphans"], environ), 1, "whose journal is gone")
 
 
 def test_all_caches_are_cleared_and_nothing_else(sealed, root, environ):

@@ -75,7 +75,7 @@ def split_journals(draw):
 @settings(max_examples=examples(2), deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     split_journals(),
-    st.lists(filters, min_size=3, max_size=3),
+    st.lists(filters, min_size=2, max_size=2),
     st.lists(st.booleans(), min_size=3, max_size=3),
     st.integers(0, 4),
 )
