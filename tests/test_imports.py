@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 
+import pytest
 from support.sources import FILES, PACKAGE, ROOT, tree_of
 
 import vdbevents
@@ -155,6 +156,7 @@ def test_a_command_loads_only_what_it_needs(tmp_path):
     assert is_here != hasattr(os, "fork")
 
 
+@pytest.mark.long
 def test_every_module_can_be_imported_alone(tmp_path):
     modules = [module_of(file) for file in FILES]
     run = subprocess.run(

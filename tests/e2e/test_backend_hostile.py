@@ -488,6 +488,7 @@ def assert_it_serves(backend, state, mark):
     assert any(mark.decode() in line for line in state.journal.read_text().splitlines())
 
 
+@pytest.mark.long
 @pytest.mark.timeout(3 * LONGEST_ROUND_SECONDS + 300)
 @pytest.mark.parametrize(
     ("rounds", "requests"),

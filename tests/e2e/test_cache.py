@@ -80,6 +80,7 @@ def answer(journal, environ, *arguments):
     return ended.stdout
 
 
+@pytest.mark.long
 def test_a_cache_is_built_shown_and_cleared(journal, folder, environ):
     content = journal.read_bytes()
     before = run(["cache", "status", journal.parent], environ)

@@ -178,6 +178,7 @@ def test_the_date_that_the_service_names_is_waited_for(service, listen):
 # The connection.
 
 
+@pytest.mark.long
 def test_a_half_open_connection_is_noticed_left_and_marked(service, listen):
     # Long enough that a busy machine does not delay an answer too much.
     listener = listen("--ping-interval", 4)
@@ -804,6 +805,7 @@ def start_demo(environ, scratch):
     )
 
 
+@pytest.mark.long
 def test_the_demo_records_and_queries_and_leaves_nothing_behind(environ, tmp_path):
     scratch = tmp_path / "scratch"
     scratch.mkdir()

@@ -263,6 +263,7 @@ def test_the_upgrade_is_refused_and_the_ticket_stays_good(emulator):
     emulator.greeted()
 
 
+@pytest.mark.long
 def test_while_it_is_down_connections_are_refused_and_it_comes_back_on_its_port(emulator):
     socket, _ = emulator.greeted()
     emulator.control("faults", down={"for": patient(1)})

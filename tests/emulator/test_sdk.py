@@ -122,6 +122,7 @@ def test_a_session_goes_from_created_to_exported(active):
     assert {stream.status for stream in session.rtstreams} == {"stopped"}
 
 
+@pytest.mark.long
 def test_an_export_is_pending_and_then_exported(active):
     emulator, socket, connection_id, session, _, _ = active
     other, other_id = emulator.greeted()

@@ -5,6 +5,7 @@ import dataclasses
 import json
 import unicodedata
 
+import pytest
 from hypothesis import HealthCheck, example, given, settings, strategies as st
 from support.databases import search, shared_database
 from support.effort import examples
@@ -226,6 +227,7 @@ searches = st.lists(
 )
 
 
+@pytest.mark.long
 @settings(
     max_examples=examples(10), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )

@@ -444,6 +444,7 @@ DAMAGES = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["events", "words", "manifest"])
 def test_a_cache_that_lost_something_loses_nothing(journal, root, kind):
     cache = build.seal(journal, root, piece=PIECE)

@@ -331,6 +331,7 @@ def test_data_of_any_type_fails_nothing(journal, data):
     assert texts(path, grep=("after",)) == ["after"]
 
 
+@pytest.mark.long
 def test_a_line_of_64_mebibytes_is_found(journal):
     path = journal(said("small"), said("x" * (64 << 20) + " needle", AT + 1), said("last", AT + 2))
 

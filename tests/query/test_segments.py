@@ -298,6 +298,7 @@ def test_a_listener_s_line_is_known_by_its_bytes(ending):
 # Whatever is in a journal, and whatever is asked of it
 
 
+@pytest.mark.long
 @settings(max_examples=examples(5), deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     journals,
@@ -411,6 +412,7 @@ FETCHED = {"start": 1772446529.123, "end": 1772446530, "backfilled": True}
 LIVE = {"start": 1772446529123, "end": 1772446530000}
 
 
+@pytest.mark.long
 def test_an_event_received_and_fetched_is_shown_once_wherever_it_is(sealed):
     live, again = said("hello", AT, **LIVE), said("hello", AT + 9000, **FETCHED)
     step = {"channel": "capture_session", "event": "capture_session.active", "capture_session_id": "cap-1"}
