@@ -11,7 +11,7 @@ import pytest
 from support.processes import Process, assert_failed, eventually, run
 
 EXAMPLE = Path(__file__).parent.parent.parent / "docs" / "example.jsonl"
-LONG = "SELECT count(*) FROM range(100000000000) WHERE range % 7 = 8"
+LONG = "SELECT count(*) FROM range(10000000000000) WHERE hash(range) = 8"
 FILLING = (
     "_[-1](limits(1 << 40, 999)); (scratch.make('sql') / 'copy').write_bytes(bytes(1000)); time.sleep(99)"
 )
@@ -119,6 +119,20 @@ def test_a_signal_ends_a_query_and_leaves_nothing(environ, tmp_path, temporary, 
 
     assert process.ends() == -getattr(signal, name)
     assert is_gone(child)
+    assert list(temporary.iterdir()) == []
+
+
+def test_a_signal_ends_what_duckdb_is_doing(environ, tmp_path, temporary):
+    where = "list_sum(range(0, 300000 + length(text))) < 0"
+    journal = tmp_path / "journal.jsonl"
+    journal.write_text(
+        "".join(f'{{"unix_ts":{1772446530 + n},"channel":"x","text":"a{n}"}}\n' for n in range(9000))
+    )
+    process = Process(["query", journal, "--where", where], environ)
+    eventually(lambda: list(temporary.iterdir()))
+    process.process.send_signal(signal.SIGTERM)
+
+    assert process.ends() == -signal.SIGTERM
     assert list(temporary.iterdir()) == []
 
 

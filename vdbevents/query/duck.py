@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from vdbevents.errors import StorageError
 from vdbevents.query import scratch
 from vdbevents.query.byte_ranges import Closeable
-from vdbevents.query.termination import ended_in_order, is_ending
+from vdbevents.query.termination import ended_in_order, interruption, is_ending
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -188,11 +188,11 @@ def interruptible() -> Iterator[None]:
         try:
             yield
         except duckdb.InterruptException as error:
-            raise KeyboardInterrupt from error
+            raise interruption() from error
         except RuntimeError as error:
             if str(error) != "Query interrupted":
                 raise
-            raise KeyboardInterrupt from error
+            raise interruption() from error
         finally:
             signal.set_wakeup_fd(before)
             writing.close()

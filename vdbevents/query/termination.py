@@ -11,6 +11,10 @@ from typing import Final, Never
 _TERMINATING: Final = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
 
 
+# The signals so far that ask the process to end.
+_received: Final[list[int]] = []
+
+
 class TerminatedError(BaseException):
     """The process was asked to end.
 
@@ -51,5 +55,11 @@ def is_ending(number: int) -> bool:
     return signal.getsignal(number) in (signal.default_int_handler, _terminate)
 
 
+def interruption() -> BaseException:
+    """Return what to raise where a library has swallowed what a signal raised, as DuckDB does."""
+    return TerminatedError(_received[0]) if _received else KeyboardInterrupt()
+
+
 def _terminate(number: int, _: FrameType | None) -> Never:
+    _received.append(number)
     raise TerminatedError(number)
