@@ -11,6 +11,7 @@ import pytest
 import typer
 
 from vdbevents.cli.diagnostics import ExitCode
+from vdbevents.journal.state import StateDirectory
 
 ROOT = Path(__file__).parent.parent
 CLI = ROOT / "docs" / "cli.md"
@@ -144,6 +145,17 @@ def test_every_event_of_the_recorder_is_described():
     section = section.split("\n### The recorder's own lines\n")[1].split("\n### ")[0]
 
     assert set(re.findall(r"^\| `([\w.]+)` \|", section, re.MULTILINE)) == written
+
+
+@pytest.mark.parametrize("page", ["design.md", "events-format.md"])
+def test_every_file_of_a_state_directory_is_described(page):
+    directory = StateDirectory(Path("/state"))
+    files = {getattr(directory, name) for name in dir(StateDirectory) if not name.startswith("_")}
+    names = {path.name for path in files if isinstance(path, Path)} - {"", "state"}
+    described = re.findall(r"`([\w.]+)/?`", (ROOT / "docs" / page).read_text(encoding="utf-8"))
+
+    assert len(names) > 20
+    assert names - set(described) == set()
 
 
 def anchors_of(page):
