@@ -4,6 +4,7 @@
 import base64
 import json
 import time
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -262,7 +263,21 @@ def test_an_expression_takes_no_longer_than_the_text_is_long():
 
 @pytest.mark.parametrize(
     "unit",
-    ["4 ", "sk-", "eyJ", "a@", "x", "-----BEGIN PRIVATE KEY-----", "\\u0034", "４", "DE89 ", "://a:", "+4 "],
+    [
+        "4 ",
+        "sk-",
+        "eyJ",
+        "a@",
+        "x",
+        "-----BEGIN PRIVATE KEY-----",
+        "\\u0034",
+        "４",
+        "DE89 ",
+        "://a:",
+        "+4 ",
+        "\\",
+        '\\"',
+    ],
 )
 def test_the_time_for_a_long_text_is_proportional_to_it(unit):
     seconds = []
@@ -274,6 +289,32 @@ def test_the_time_for_a_long_text_is_proportional_to_it(unit):
 
     # Ten times the text: a hundred times the time would be proportional to its square.
     assert seconds[1] < max(40 * seconds[0], 0.2)
+
+
+def test_a_long_word_is_searched_only_for_what_its_characters_allow():
+    def seconds(unit):
+        line = received({"channel": "x", "data": {"text": unit * ((1 << 20) // len(unit))}}).line
+        durations = []
+        for _ in range(3):
+            redactor = Redactor()
+            began = time.process_time()
+            assert redactor.line(line) == (line, {})
+            durations.append(time.process_time() - began)
+        return min(durations)
+
+    assert seconds("z") < seconds("zzzzzzz_-.:=/") / 2
+
+
+def test_long_words_are_not_kept_in_memory():
+    redactor = Redactor()
+    lines = [received({"data": {"text": f"{number}z" * 20_000}}).line for number in range(20)]
+    tracemalloc.start()
+    try:
+        for line in lines:
+            assert redactor.line(line) == (line, {})
+        assert tracemalloc.get_traced_memory()[0] < len(lines[-1])
+    finally:
+        tracemalloc.stop()
 
 
 def test_the_real_session_stays_as_it_is():

@@ -4,6 +4,7 @@ Each reading knows where its characters are in the text as it was written.
 """
 
 import bisect
+import functools
 import json
 import re
 import unicodedata
@@ -28,7 +29,8 @@ ODD_CHARACTER: Final = re.compile(f"[{_SPACES}{_DASHES}{_UNSEEN}{_FULL_WIDTH}{_D
 """A character that looks like an ASCII one, or like nothing."""
 
 # In a text with JSON in it, escapes are still escapes; NUL is every other byte of ASCII as UTF-16.
-_ODD = re.compile(rf"\\+(?:u[0-9a-fA-F]{{4}}|[\"/bfnrt])|\0|{ODD_CHARACTER.pattern}")
+# A run of backslashes is tried once, from its beginning: else its time is proportional to its square.
+_ODD = re.compile(rf"(?<!\\)\\++(?:u[0-9a-fA-F]{{4}}|[\"/bfnrt])|\0|{ODD_CHARACTER.pattern}")
 _ESCAPE_OF_JSON = re.compile(
     r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\u[0-9a-fA-F]{4}|\\."
 )
@@ -91,6 +93,7 @@ def unescaped(written: str) -> ReadText | None:
     return ReadText(written, _ESCAPE_OF_JSON, _unescaped) if "\\" in written else None
 
 
+@functools.lru_cache(maxsize=4096)
 def _unescaped(escape: str) -> str:
     try:
         return str(json.loads(f'"{escape}"'))
@@ -98,6 +101,7 @@ def _unescaped(escape: str) -> str:
         return escape
 
 
+@functools.lru_cache(maxsize=4096)
 def _folded(odd: str) -> str:
     """Return what an odd character, or an escape, stands for."""
     character = _unescaped("\\" + odd.lstrip("\\")) if odd[0] == "\\" else odd

@@ -18,9 +18,11 @@ SHORTEST_CARD: Final = 14
 _HEAD: Final = b'{"ts":"'
 _HEAD_END: Final = len('{"ts":"2026-03-02T10:15:30.123Z"')
 _MOST_WORDS: Final = 10_000
+_LONGEST_ID: Final = 200
 _IN_WORDS: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_+/.~=:@-")
 _WORDS: Final = bytes(ord("a") if code in _IN_WORDS else ord(" ") for code in range(256))
 _ASCII: Final = bytes(range(128))
+_LETTERS: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 _LONG_WORD: Final = b"a" * SHORTEST
 _IN_TIMES: Final = b"0123456789-:.TZ+"
 # Digits become 0 and capital letters A; what may stand between digits is left out.
@@ -42,7 +44,10 @@ class Glance:
         by_place: dict[LiteralPlace, list[bytes]] = {place: [] for place in LiteralPlace}
         for form in forms:
             by_place[form.place] += [literal.encode("ascii") for literal in form.literals]
-        self._in_words = tuple(dict.fromkeys(by_place[LiteralPlace.IN_WORD]))
+        # A character that a word does not have is found out much faster than literals with it.
+        self._in_words: dict[bytes, list[bytes]] = {}
+        for literal in dict.fromkeys(by_place[LiteralPlace.IN_WORD]):
+            self._in_words.setdefault(literal.translate(None, _LETTERS)[:1], []).append(literal)
         self._near_words = (b'"%b":' % BASE64.encode("ascii"), *by_place[LiteralPlace.NEAR_WORD])
         self._before_at = tuple(by_place[LiteralPlace.BEFORE_AT])
         self._secrets = tuple(secret.encode("utf-8") for secret in secrets)
@@ -86,12 +91,12 @@ class Glance:
         if not new:
             return self._is_near(body)
         joined = b" ".join(new)
-        for literal in self._in_words:
-            if literal in joined:
+        for character, literals in self._in_words.items():
+            if character in joined and any(literal in joined for literal in literals):
                 return True
         if len(self._known) >= _MOST_WORDS:
             self._known.clear()
-        self._known.update(new)
+        self._known.update(word for word in new if len(word) <= _LONGEST_ID)
         return self._is_near(body)
 
     def _is_near(self, body: bytes) -> bool:

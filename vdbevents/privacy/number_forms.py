@@ -5,6 +5,7 @@ All functions take a text in which digits, spaces and dashes of other scripts ar
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
 from typing import Final, NamedTuple
 
 CARD: Final = "card"
@@ -22,21 +23,22 @@ class Span(NamedTuple):
 
 # Between two groups of digits: "4111-1111", "4111, 1111", "4111 / 1111".
 _GAP = r"[ \t\n\r,.\-/|]{1,3}"
-# Each begins with a class of digits, which is found fast; what stands before is looked at afterwards.
+# Each begins with a class of digits, which is found fast, and gives up at once behind another digit.
+_FIRST = r"[2-68](?<!\d[2-68])"
 _PRINTED: Final = tuple(
     re.compile(rf"{form}(?!\d)", re.ASCII)
     for form in (
-        r"[2-68]\d{13,18}",
-        rf"[2-68]\d{{3}}(?:{_GAP}\d{{4}}){{3}}(?:{_GAP}\d{{3}})?",
-        rf"[2-68]\d{{3}}(?:{_GAP}\d{{4}}){{3}}",
-        rf"3\d{{3}}{_GAP}\d{{6}}{_GAP}\d{{4,5}}",
-        rf"[2-68]\d{{3}}{_GAP}\d{{4}}{_GAP}\d{{8}}",
-        rf"[2-68]\d{{7}}{_GAP}\d{{8}}",
-        rf"[2-68]\d{{5}}{_GAP}\d{{13}}",
+        rf"{_FIRST}\d{{13,18}}+",
+        rf"{_FIRST}\d{{3}}(?:{_GAP}\d{{4}}){{3}}(?:{_GAP}\d{{3}})?",
+        rf"{_FIRST}\d{{3}}(?:{_GAP}\d{{4}}){{3}}",
+        rf"3(?<!\d3)\d{{3}}{_GAP}\d{{6}}{_GAP}\d{{4,5}}",
+        rf"{_FIRST}\d{{3}}{_GAP}\d{{4}}{_GAP}\d{{8}}",
+        rf"{_FIRST}\d{{7}}{_GAP}\d{{8}}",
+        rf"{_FIRST}\d{{5}}{_GAP}\d{{13}}",
     )
 )
-_ONE_BY_ONE = re.compile(rf"(?<!\d)\d(?:{_GAP}\d(?!\d)){{13,}}", re.ASCII)
-_IN_PAIRS = re.compile(rf"(?<!\d)\d\d({_GAP})\d\d(?:\1\d\d){{5,7}}(?:\1\d)?(?!\d)", re.ASCII)
+_ONE_BY_ONE = re.compile(rf"\d(?<!\d\d)(?:{_GAP}\d(?!\d)){{13,}}", re.ASCII)
+_IN_PAIRS = re.compile(rf"\d(?<!\d\d)\d({_GAP})\d\d(?:\1\d\d){{5,7}}(?:\1\d)?(?!\d)", re.ASCII)
 # An id, a hash or a fraction goes on before or after.
 _NOT_BEFORE = re.compile(r"(?:[A-Za-z_]|\d\.|(?<!\d)0,|(?:rts|cap|gap|ws|idx)-)\Z", re.ASCII)
 _NOT_AFTER = re.compile(r"[A-Za-z_]|\.\d", re.ASCII)
@@ -66,13 +68,13 @@ def find_cards(text: str) -> Iterator[Span]:
         match = form.search(text)
         while match is not None:
             start, end = match.span()
-            is_whole = start == 0 or not text[start - 1].isdigit()
-            if is_whole and is_card(_digits_of(match[0])) and _stands_alone(text, start, end):
+            if is_card(_digits_of(match[0])) and _stands_alone(text, start, end):
                 yield Span(start, end)
             # The next may begin within this one: other groups may stand before a number.
             match = form.search(text, start + 1)
     for match in _ONE_BY_ONE.finditer(text):
-        yield from _spoken_in(text, [digit.start() for digit in _DIGIT.finditer(text, *match.span())])
+        digits = _DIGIT.finditer(text, *match.span())
+        yield from _spoken_in(text, [digit.start() for digit in islice(digits, _MOST_SPOKEN + 1)])
     for match in _IN_PAIRS.finditer(text):
         start, end = match.span()
         # With the same before or after it, it is a part of a table, or of a calendar.
