@@ -70,8 +70,8 @@ def _form(
     return SecretForm(kind, place, tuple(literals.split()), re.compile(expression, re.ASCII), is_secret)
 
 
-# What may not stand before a secret whose first letters are common ones. Letters that long words have by chance
-# stand before it in their expression: that is searched for faster.
+# What may not stand before a secret whose first letters are common ones. Letters that long words have by
+# chance stand before it in their expression: that is searched for faster.
 _APART = r"(?<![A-Za-z0-9])"
 
 FORMS: Final = (
