@@ -12,7 +12,7 @@ from vdbevents.events import envelope
 from vdbevents.journal import archive, rewrite
 from vdbevents.journal.packed import Packer
 from vdbevents.privacy.redaction import Redactor
-from vdbevents.query.cache import build, index, older
+from vdbevents.query.cache import archived_caches, build, index
 from vdbevents.removal.forgetting import Forgetting, Words
 from vdbevents.removal.leftovers import files_with
 from vdbevents.removal.redacting import Redacting
@@ -278,7 +278,7 @@ def test_what_was_rotated_cleared_sealed_and_packed_is_forgotten_and_the_rest_st
     opened.clear()
     opened.append([said(AT - DAY, SECRET), said(AT - DAY, "second")])
     opened.rotate(None)
-    older.tidy(state, root)
+    archived_caches.tidy(state, root)
     # The cache of what was just rotated still has the journal's name.
     opened.append([said(AT, "before after"), said(AT, SECRET)])
     seal(state.journal, root)
@@ -292,7 +292,7 @@ def test_what_was_rotated_cleared_sealed_and_packed_is_forgotten_and_the_rest_st
     remover(state, task, root).carry_out()
 
     assert_gone(state, root)
-    older.tidy(state, root)
+    archived_caches.tidy(state, root)
     with OpenJournal(state.journal, root, archived=True).query(channel="transcript") as found:
         texts = [event["text"] for event in found]
     assert texts == ["first", "second", "before after"]

@@ -36,7 +36,7 @@ Examples:
       curl -X POST -H @- http://127.0.0.1:5002/init-session
 
 \b
-Exit codes: 0 ended by SIGTERM, 2 invalid input or the port is in use, 4 no API key, 6 another backend serves
+Exit codes: 0 ended by SIGTERM, 2 wrong input or the port is in use, 4 no API key, 6 another backend serves
 this directory, 74 the journal cannot be written, 130 ended by Ctrl-C.
 """
 

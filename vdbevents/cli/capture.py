@@ -67,7 +67,7 @@ Examples:
   kill "$(cat ~/.local/state/videodb/videodb_capture_pid)"    ends it
 
 \b
-Exit codes: 0 recorded, 2 invalid input, 3 no listener (--no-listen), 4 the service refused, 5 the service is
+Exit codes: 0 recorded, 2 wrong input, 3 no listener (--no-listen), 4 the service refused, 5 the service is
 not reachable, 6 the recording failed or another one runs, 130 waiting for the end was skipped.
 """
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from vdbevents.cloud.key_sources import FoundKey
-    from vdbevents.health.examination import Result
+    from vdbevents.health.check_runner import Result
     from vdbevents.health.finding import Check, Finding
     from vdbevents.health.runtime_checks import RuntimeChecks
     from vdbevents.health.service_checks import ServiceChecks
@@ -68,7 +68,7 @@ def _print(results: "list[Result]") -> None:
 
 def _examine(options: RecorderOptions) -> "list[Result]":
     from vdbevents.cli.capture import prepare_for_runtime
-    from vdbevents.health.examination import examine
+    from vdbevents.health.check_runner import run_checks
     from vdbevents.health.finding import Check
 
     unreadable = _settings_error(options)
@@ -90,7 +90,7 @@ def _examine(options: RecorderOptions) -> "list[Result]":
     asking = [threading.Thread(target=it.look_up, daemon=True) for it in (service, runtime)]
     for thread in asking:
         thread.start()
-    results = examine(checks, _SECONDS)
+    results = run_checks(checks, _SECONDS)
     # A runtime that does not end when it is asked to is killed, and not left behind.
     asking[-1].join(_ENDING_SECONDS)
     return [

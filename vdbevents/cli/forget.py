@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from vdbevents.removal.forgetting import Words
     from vdbevents.times import Window
 
-HELP = """Show what was said or shown in a time, or with certain words, and delete it with --yes.
+HELP = """Show what was said or shown in a time, and with --yes delete it.
 
 It goes from the journal, from what was rotated or cleared, from torn lines and from the cache, with the
 unfinished transcripts of the same words. It is not fetched again after a gap. A journal.forgotten line says

@@ -28,7 +28,7 @@ Examples:
   vdbevents pause 30m                                 resumes by itself; again: from now on, 30 minutes
 
 \b
-Exit codes: 0 paused, 2 invalid input, 3 the listener has not confirmed it.
+Exit codes: 0 paused, 2 wrong input, 3 the listener has not confirmed it.
 """
 
 _POLL_SECONDS: Final = 0.02
@@ -43,7 +43,7 @@ def pause(
     duration: Annotated[
         str | None,
         typer.Argument(
-            metavar="[TIME]", help="For how long: 90s, 30m, 2h. Default: until resume.", show_default=False
+            metavar="TIME", help="For how long: 90s, 30m, 2h. Default: until resume.", show_default=False
         ),
     ] = None,
     *,

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from vdbevents.journal.state import StateDirectory
     from vdbevents.removal.retention import RetentionRules
 
-HELP = """Show which events are older than a time, and remove them with --yes.
+HELP = """Show events that are too old, and with --yes remove them.
 
 They go from the journal, from what was rotated or cleared, and from the cache. Without --older-than,
 [retention] in the configuration says what is too old; the listener prunes by it once a day. What was removed

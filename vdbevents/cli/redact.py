@@ -10,11 +10,11 @@ from vdbevents.cli.diagnostics import ExitCode
 from vdbevents.cli.removals import RemovalOptions, command_line, run
 from vdbevents.errors import options_conflict
 
-HELP = """Show what the redaction rules find in what was recorded before, and replace it with --yes.
+HELP = """Find secrets in what was recorded, and with --yes replace them.
 
-The listener applies the rules to what arrives; this applies them to the journal, to what was rotated or
-cleared, and to torn lines, and removes the cache of the old content. What is found is counted by its kind,
-and never shown. A journal.redacted line says what was done.
+The listener applies the rules of [redact] to what arrives; this applies them to the journal, to what was
+rotated or cleared, and to torn lines, and removes the cache of the old content. What is found is counted by
+its kind, and never shown. A journal.redacted line says what was done.
 
 \b
 Examples:

@@ -15,8 +15,8 @@ from typing import Final, NamedTuple
 from vdbevents.events.envelope import Record, parse_line
 from vdbevents.privacy import expressions as own_expressions, number_forms
 from vdbevents.privacy.folding import folded, unescaped
-from vdbevents.privacy.glance import BASE64, SHORTEST_CARD, Glance
 from vdbevents.privacy.number_forms import CARD, EMAIL, IBAN, PHONE, Span
+from vdbevents.privacy.prefilter import BASE64, SHORTEST_CARD, Prefilter
 from vdbevents.privacy.secret_forms import API_KEY, FORMS, PRIVATE_KEY, TOKEN, LiteralPlace
 from vdbevents.privacy.structure import STRUCTURE, is_structure
 
@@ -104,11 +104,11 @@ class Redactor:
         self._secrets = [secret for secret in self.rules.secrets if len(secret) >= _SHORTEST_SECRET]
         self._own = own_expressions.compile_all(self.rules.expressions)
         self._is_idle = not (kinds or self._own or self._secrets)
-        self._glance = Glance(self._forms, self._secrets, kinds)
+        self._prefilter = Prefilter(self._forms, self._secrets, kinds)
 
     def record(self, record: Record) -> Record:
         """Return a record without what the rules replace; the same one if that is nothing."""
-        if self._is_idle or not (self._own or self._glance.may_change(record.line)):
+        if self._is_idle or not (self._own or self._prefilter.may_change(record.line)):
             return record
         content, counts = self._object(record.line)
         event = parse_line(content) if counts else None
@@ -121,7 +121,7 @@ class Redactor:
         """Return a journal's line without what the rules replace; one that is not JSON is taken as text."""
         if self._is_idle:
             return Redacted(line, {})
-        if not self._own and not self._glance.may_change(line):
+        if not self._own and not self._prefilter.may_change(line):
             return Redacted(line, {})
         return self.text(line) if parse_line(line) is None else self._object(line)
 
@@ -219,7 +219,7 @@ class Redactor:
             for match in re.finditer(re.escape(secret), text):
                 yield _Found(*match.span(), API_KEY)
         yield from self._find_forms(text)
-        for kind in self._glance.numbers_in(text.encode("utf-8", "replace")):
+        for kind in self._prefilter.numbers_in(text.encode("utf-8", "replace")):
             for span in number_forms.FINDERS[kind](text):
                 yield _Found(span.start, span.end, kind)
 

@@ -23,7 +23,7 @@ from vdbevents.query.byte_ranges import (
     unreadable_journal,
 )
 from vdbevents.query.cache.index import Cache, Segment
-from vdbevents.query.cache.placed import PlacedCache, SealedSegments
+from vdbevents.query.cache.joined_caches import PlacedCache, SealedSegments
 from vdbevents.query.statements import SealedTable
 from vdbevents.times import Window
 

@@ -98,11 +98,11 @@ def tidy(journal: Path, root: Path) -> int:
     Raises:
         InputError, StorageError: a journal or its cache cannot be read or written.
     """
-    from vdbevents.query.cache import older
+    from vdbevents.query.cache import archived_caches
 
     if older_journals(journal, cleared=True):
-        older.tidy(StateDirectory(journal.parent), root)
-    return older.remove_orphans(root)
+        archived_caches.tidy(StateDirectory(journal.parent), root)
+    return archived_caches.remove_orphans(root)
 
 
 def follow_moves(moved: Iterable[tuple[Path, Path | None]]) -> None:
@@ -120,9 +120,9 @@ def follow_moves(moved: Iterable[tuple[Path, Path | None]]) -> None:
         (former, present) for former, present in moved if os.path.lexists(index.folder_of(former, root))
     ]
     if with_cache:
-        from vdbevents.query.cache import older
+        from vdbevents.query.cache import archived_caches
 
-        older.follow_moves(with_cache, root)
+        archived_caches.follow_moves(with_cache, root)
 
 
 def seal(journal: Path, root: Path, observer: SealObserver) -> index.Cache:
@@ -139,11 +139,11 @@ def seal(journal: Path, root: Path, observer: SealObserver) -> index.Cache:
     total = index.rest_of(journal, cache) if is_whole else index.unsealed(journal, cache, index.PART)
     with observer.sealing(journal, cache.end, total) as progress:
         # Slow to import: the observer shows that as well.
-        from vdbevents.query.cache import build, older
+        from vdbevents.query.cache import archived_caches, build
 
         if is_whole:
-            return older.seal_to_end(journal, root, progress)
-        older.keep_rotated(journal, root)
+            return archived_caches.seal_to_end(journal, root, progress)
+        archived_caches.keep_rotated(journal, root)
         return build.seal(journal, root, progress)
 
 

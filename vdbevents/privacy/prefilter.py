@@ -1,4 +1,4 @@
-"""Decide quickly whether a line can have anything to redact: most have not. Pure.
+"""Find out quickly which lines can have anything to redact: most have not. Pure.
 
 A secret of a known form has a long word, and numbers have many digits: one pass over a line that maps its
 characters to classes finds both in a fraction of the time of an expression.
@@ -36,8 +36,8 @@ _MILLISECONDS: Final = b":" + b"0" * 13
 _IBAN_HEAD: Final = b"AA00"
 
 
-class Glance:
-    """The quick look of some rules. Safe to share between threads."""
+class Prefilter:
+    """A test that every line to be changed passes, and hardly any other. Safe to share between threads."""
 
     def __init__(self, forms: Iterable[SecretForm], secrets: Sequence[str], kinds: Container[str]) -> None:
         """Look for what these forms have in common, these texts, and numbers and addresses of these kinds."""

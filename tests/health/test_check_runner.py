@@ -6,7 +6,7 @@ import time
 from support.patience import patient
 
 from vdbevents.errors import InputError
-from vdbevents.health.examination import examine
+from vdbevents.health.check_runner import run_checks
 from vdbevents.health.finding import Check, Severity, ok, warning
 
 
@@ -28,7 +28,7 @@ def test_a_check_that_fails_or_hangs_hides_no_other():
         Check("fine", lambda: ok("all well")),
     ]
     began = time.monotonic()
-    results = examine(checks, 0.3)
+    results = run_checks(checks, 0.3)
     over.set()
 
     assert time.monotonic() - began < patient(30)

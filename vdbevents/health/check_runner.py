@@ -1,4 +1,4 @@
-"""Make checks side by side: one that fails or hangs hides no other."""
+"""Run checks side by side: one that fails or hangs hides no other."""
 
 import threading
 import time
@@ -18,8 +18,8 @@ class Result(NamedTuple):
     hint: str
 
 
-def examine(checks: Sequence[Check], seconds: float) -> list[Result]:
-    """Make all checks at once, and return what they found in their order, after at most `seconds`."""
+def run_checks(checks: Sequence[Check], seconds: float) -> list[Result]:
+    """Run all checks at once, and return what they found in their order, after at most `seconds`."""
     found: list[list[Finding]] = [[] for _ in checks]
 
     def make(number: int, check: Check) -> None:

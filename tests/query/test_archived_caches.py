@@ -17,7 +17,7 @@ import vdbevents
 from vdbevents.cli import gaps
 from vdbevents.journal import archive, history, packed
 from vdbevents.journal.state import StateDirectory
-from vdbevents.query.cache import build, index, older, seal_policy
+from vdbevents.query.cache import archived_caches, build, index, seal_policy
 from vdbevents.query.filters import Filters
 from vdbevents.query.snapshot import Older
 from vdbevents.times import Window
@@ -277,7 +277,7 @@ def test_caches_without_a_journal_are_found_and_removed(kept):
     directory.journal.unlink()
 
     assert list(index.orphans(root)) == [index.folder_of(directory.journal, root)]
-    assert older.remove_orphans(root) > 0
+    assert archived_caches.remove_orphans(root) > 0
     assert sealed_files(root) == set()
 
 
