@@ -14,6 +14,7 @@ from vdbevents.cli.status import exit_code, headline, render
 from vdbevents.health.observation import Observation, Process, Sealing
 from vdbevents.health.recording_status import RecordingStatus, to_dict
 from vdbevents.journal.state import StateDirectory
+from vdbevents.privacy.pauses import Pauses
 
 NOW = int(datetime(2026, 3, 2, 10, 15, 30, tzinfo=UTC).timestamp() * 1000)
 RUNS, NONE = Process(True, 7), Process(False, None)
@@ -252,6 +253,17 @@ def test_a_pause_is_no_recording_and_judges_no_stream(members, said):
     assert (status["state"], exit_code(status["state"]), headline(status)) == ("paused", 5, said)
     assert {one["state"] for one in status["capture"]["streams"]} == {"paused"}
     assert ("vdbevents resume /state" in render(status)) is status["paused"]
+
+
+def test_a_pause_that_the_next_listener_follows_is_shown():
+    noted = Pauses().begin("pause-1", NOW - 1000, NOW + 60_000).to_dict()
+    status = status_of(listener=NONE, pauses=noted)
+
+    assert (status["state"], status["paused"]) == ("not running", True)
+    assert status["paused_until"] == "2026-03-02T10:16:30.000Z"
+    assert "\n  pause      until" in render(status)
+    assert "vdbevents resume /state" in render(status)
+    assert not status_of(listener=NONE, pauses=noted, now_ms=NOW + 60_001)["paused"]
 
 
 def test_a_pause_ends_at_its_time_and_not_when_it_is_written_down():

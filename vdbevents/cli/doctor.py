@@ -169,6 +169,7 @@ def _runtime_checks(options: RecorderOptions) -> "RuntimeChecks":
 def _directory_checks(options: RecorderOptions) -> "list[Check]":
     from vdbevents.health import directory_checks
     from vdbevents.health.finding import Check
+    from vdbevents.query.cache.seal_policy import find_root
 
     try:
         state = options.state
@@ -177,18 +178,10 @@ def _directory_checks(options: RecorderOptions) -> "list[Check]":
     return [
         Check("disk", partial(directory_checks.check_disk, state)),
         Check("folder", partial(directory_checks.check_folder, state)),
-        Check("file modes", partial(directory_checks.check_modes, state, _env_file(options), _cache())),
+        Check("file modes", partial(directory_checks.check_modes, state, _env_file(options), find_root())),
         Check("processes", partial(directory_checks.check_processes, state)),
         Check("journal", partial(directory_checks.check_journal, state)),
     ]
-
-
-def _cache() -> Path | None:
-    from vdbevents.journal.state import home_directory
-    from vdbevents.query.cache.index import cache_root
-
-    home = home_directory()
-    return cache_root(os.environ, home) if home is not None else None
 
 
 def _env_file(options: RecorderOptions) -> Path:

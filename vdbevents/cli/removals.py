@@ -19,8 +19,6 @@ from vdbevents.journal.files import is_disk_full, wall_ms
 from vdbevents.terminal import byte_size, counted, harmless
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from vdbevents.journal.state import StateDirectory
     from vdbevents.removal.remover import FileRemoval, RemovalPlan, Task
 
@@ -49,6 +47,7 @@ def run(task: "Task", options: RemovalOptions, *, verb: str, again: Sequence[str
         InputError: there is no state directory.
         StorageError: it could not be done; each file is as it was, or done.
     """
+    from vdbevents.query.cache import seal_policy
     from vdbevents.removal.remover import Remover
 
     state = options.state
@@ -58,7 +57,9 @@ def run(task: "Task", options: RemovalOptions, *, verb: str, again: Sequence[str
         )
     run_in_order(low_priority=options.low_priority)
     with _progress(state) as progress, _storage_errors(state):
-        remover = Remover(state, task, cache_root(), clock_ms=wall_ms, day_of=local_day, progress=progress)
+        remover = Remover(
+            state, task, seal_policy.find_root(), clock_ms=wall_ms, day_of=local_day, progress=progress
+        )
         plan = remover.carry_out() if options.yes else remover.plan()
     if options.as_json:
         put(as_json(_object(plan, task, is_done=options.yes)))
@@ -85,16 +86,6 @@ def _environment(options: EnvironmentOptions) -> Iterator[str]:
     for name, value in (("--env-file", options.env_file), ("--cwd", options.cwd)):
         if value is not None:
             yield f"{name}={value}"
-
-
-def cache_root() -> "Path | None":
-    """Return the folder of all caches; None where there is no place for it."""
-    from vdbevents.query.cache import seal_policy
-
-    try:
-        return seal_policy.default_root()
-    except InputError:
-        return None
 
 
 def local_day(milliseconds: int) -> str:

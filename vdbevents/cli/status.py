@@ -246,6 +246,9 @@ def _listener_rows(shown: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if not shown["running"]:
         since = f", since {_local(shown['since'])}" if shown["since"] else ""
         yield "listener", f"not running{since}"
+        if shown["paused"]:
+            until = f"until {_clock(shown['paused_until'])}" if shown["paused_until"] else "without an end"
+            yield "pause", f"{until}: the next listener follows it"
         if shown["last_error"]:
             yield "last error", harmless(str(shown["last_error"]))
         return

@@ -36,6 +36,7 @@ class Observation(NamedTuple):
         sealing: None if that was not asked for, or there is no place for a cache.
         archive: the sizes of the journals that were set aside; None if that was not asked for.
         host: the name of this machine.
+        pauses: the object in `videodb_pauses.json`.
     """
 
     listener: Process
@@ -49,6 +50,7 @@ class Observation(NamedTuple):
     sealing: Sealing | None
     archive: tuple[int, ...] | None = None
     host: str = ""
+    pauses: dict[str, Any] | None = None
 
 
 def observe(directory: StateDirectory, *, with_history: bool) -> Observation:
@@ -80,6 +82,7 @@ def observe(directory: StateDirectory, *, with_history: bool) -> Observation:
         sealing=_sealing(directory) if with_history else None,
         archive=_archive(directory) if with_history else None,
         host=locks.host_name(),
+        pauses=files.read_object(directory.pauses),
     )
 
 

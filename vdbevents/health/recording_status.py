@@ -23,6 +23,7 @@ from vdbevents.health.delivery import (
 from vdbevents.health.observation import Observation
 from vdbevents.health.outages import gap_of, is_elsewhere
 from vdbevents.privacy.exclusion import parse_hours
+from vdbevents.privacy.pauses import Pauses
 from vdbevents.sessions.plan import objects_in
 from vdbevents.sessions.progress import ENDED
 from vdbevents.sessions.recorded_session import RecordedSession, session_from_info
@@ -163,6 +164,13 @@ class RecordingStatus:
         until_ms = self._ms("paused_until")
         return self.listener.get("paused") is True and (until_ms is None or until_ms > self.now_ms)
 
+    def pause(self) -> dict[str, Any]:
+        """Return whether there is a pause, and its times: the listener's, else what the next one follows."""
+        if not self.observed.listener.runs:
+            return Pauses.from_dict(self.observed.pauses or {}).status(self.now_ms)
+        times = {name: self.listener.get(name) for name in ("paused_since", "paused_until")}
+        return {"paused": self.is_paused, **(times if self.is_paused else dict.fromkeys(times))}
+
     def excluded_hours(self) -> str:
         """Return the hours of `[exclude]` that it is now; empty if nothing is excluded by the clock."""
         excluded = _object(self.listener, "exclude").get("hours")
@@ -244,6 +252,7 @@ def to_dict(status: RecordingStatus, directory: str, journal: str) -> dict[str, 
     observed, listener, verdict = status.observed, status.listener, status.verdict
     runs = observed.listener.runs
     live = listener if runs else {}
+    pause = status.pause()
     since = _utc(verdict.since_ms)
     written_ms = fields.unix_ms(listener.get("written"))
     return {
@@ -284,9 +293,7 @@ def to_dict(status: RecordingStatus, directory: str, journal: str) -> dict[str, 
         "redact": live.get("redact"),
         "exclude": live.get("exclude"),
         "excluded": live.get("excluded"),
-        "paused": runs and status.is_paused,
-        "paused_since": live.get("paused_since") if status.is_paused else None,
-        "paused_until": live.get("paused_until") if status.is_paused else None,
+        **{name: pause[name] for name in ("paused", "paused_since", "paused_until")},
         "journal": journal,
         "journal_bytes": observed.journal_bytes,
         "archive": None

@@ -47,12 +47,18 @@ def default_root() -> Path:
         ) from None
 
 
-def present_cache(journal: Path, root: Path | None = None) -> index.Cache | None:
-    """Return the sealed segments of a journal as they are; None where there is no place for caches."""
+def find_root() -> Path | None:
+    """Return the folder of all caches; None where there is no place for it."""
     try:
-        return index.load(journal, root or default_root())
+        return default_root()
     except InputError:
         return None
+
+
+def present_cache(journal: Path, root: Path | None = None) -> index.Cache | None:
+    """Return the sealed segments of a journal as they are; None where there is no place for caches."""
+    root = root or find_root()
+    return None if root is None else index.load(journal, root)
 
 
 def cache_for(journal: Path, window: Window, now: datetime, observer: SealObserver) -> index.Cache | None:
