@@ -29,9 +29,10 @@ def test_a_second_pause_changes_the_end_of_the_first():
     assert [pause.id for pause in after.all] == ["pause-1", "pause-2"]
 
 
-def test_a_clock_that_is_set_back_does_not_end_a_pause():
+def test_a_clock_that_is_set_back_neither_ends_a_pause_nor_begins_it_again():
     assert begun(MINUTE).at(NOW - 60 * MINUTE) is not None
     assert begun().end(NOW - MINUTE).at(NOW) is None
+    assert begun().end(NOW + 30 * MINUTE).at(NOW + 10 * MINUTE) is None
 
 
 def test_the_file_keeps_all_that_is_known_and_survives_nonsense():

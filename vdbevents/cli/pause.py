@@ -3,7 +3,7 @@
 import secrets
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -61,10 +61,8 @@ def pause(
     until_ms = None if length_ms is None else now_ms + length_ms
     options.state.create()
     new_id = f"pause-{secrets.token_hex(6)}"
-    pauses = change(options.state, lambda known: known.begin(new_id, now_ms, until_ms))
-    asked = pauses.status(now_ms)
-    wanted = {name: asked[name] for name in ("pause_id", "paused_until")}
-    is_followed = await_listener(options.state, wanted, timeout)
+    change(options.state, lambda known: known.begin(new_id, now_ms, until_ms))
+    is_followed = await_listener(options.state, timeout)
     end = "" if length_ms is None else f" for {format_duration(length_ms)}"
     who = "" if is_followed else "; no listener is running: the next one follows it"
     put(f"paused{end}{who}; go on with: vdbevents resume")
@@ -75,8 +73,8 @@ def _is_directory(text: str) -> bool:
     return "/" in text or "\\" in text or Path(text).is_dir()
 
 
-def change(state: "StateDirectory", how: "Callable[[Pauses], Pauses]") -> "Pauses":
-    """Change the pauses of a directory, and return them.
+def change(state: "StateDirectory", how: "Callable[[Pauses], Pauses]") -> None:
+    """Change the pauses of a directory.
 
     Raises:
         InputError: the file cannot be written.
@@ -85,22 +83,26 @@ def change(state: "StateDirectory", how: "Callable[[Pauses], Pauses]") -> "Pause
     from vdbevents.listener.pause_watch import change_pauses
 
     try:
-        return change_pauses(state, how)
+        change_pauses(state, how)
     except OSError as error:
         raise unusable(state.pauses, error) from error
 
 
-def await_listener(state: "StateDirectory", wanted: dict[str, Any], seconds: float) -> bool:
-    """Wait until the listener's status has some members; return False if none runs.
+def await_listener(state: "StateDirectory", seconds: float) -> bool:
+    """Wait until the listener follows what is now asked of it; return False if none runs.
 
     Raises:
-        ListenerStateError: it does not have them in time.
+        ListenerStateError: it does not in time.
     """
     from vdbevents.errors import ListenerStateError
     from vdbevents.journal import files, locks
+    from vdbevents.listener.pause_watch import PauseWatch
 
     deadline = time.monotonic() + seconds
+    watch = PauseWatch(state)
     while locks.listener_runs(state):
+        # Another pause or resume may have come after this one.
+        wanted = watch.current().status(files.wall_ms())
         status = files.read_object(state.listener_status)
         pid = locks.listener_pid(state)
         if status.get("pid") == pid and all(status.get(name) == wanted[name] for name in wanted):

@@ -28,7 +28,7 @@ def resume(*, timeout: TimeoutOption = 10.0, options: StateOptions) -> ExitCode:
         put("not paused")
         return ExitCode.DONE
     change(options.state, lambda known: known.end(now_ms))
-    is_followed = await_listener(options.state, {"paused": False}, timeout)
+    is_followed = await_listener(options.state, timeout)
     who = "" if is_followed else "; no listener is running"
     put(f"resumed after {format_duration(max(0, now_ms - on.since_ms))}{who}")
     return ExitCode.DONE

@@ -41,8 +41,8 @@ class Pause:
         return self.until_ms if self.ended_ms is None else self.ended_ms
 
     def is_on(self, now_ms: int) -> bool:
-        """Return whether it goes on. One that begins in the future (a clock was set back) does."""
-        return self.end_ms is None or now_ms < self.end_ms
+        """Return whether it goes on. A clock that is set back neither ends one nor begins it again."""
+        return self.ended_ms is None and (self.until_ms is None or now_ms < self.until_ms)
 
     def touches(self, since_ms: int | None, until_ms: int | None) -> bool:
         """Return whether it overlaps a half-open window; None is unbounded."""
