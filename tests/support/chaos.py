@@ -301,9 +301,9 @@ def lines_of(journal):
     yield from _parsed(journal.read_bytes() if journal.exists() else b"")
 
 
-def _parsed(content):
+def _parsed(content, needle=b""):
     for line in content.split(b"\n"):
-        if line:
+        if line and needle in line:
             try:
                 event = json.loads(line)
             except ValueError:
@@ -311,11 +311,11 @@ def _parsed(content):
             yield event if isinstance(event, dict) else None
 
 
-def lines_of_state(state):
-    """Return the parsed lines of a directory's journals: those that were rotated, then the journal itself."""
+def lines_of_state(state, needle=b""):
+    """Return the parsed lines of a directory's journals, the rotated ones first; only those with `needle`."""
     for path in [journal.path for journal in archived(state) if not journal.is_cleared]:
-        yield from _parsed(_unpacked(path))
-    yield from lines_of(state.journal)
+        yield from _parsed(_unpacked(path), needle)
+    yield from _parsed(state.journal.read_bytes(), needle)
 
 
 def made_event(made):
@@ -920,13 +920,15 @@ class Run:
             self.report.failures.append(f"{patience:.0f} s after the session's end the journal does not tell")
 
     def _is_exported(self):
-        return any(event and event.get("event") == "capture_session.exported" for event in self._events())
+        found = self._events(b"capture_session.exported")
+        return any(event and event.get("event") == "capture_session.exported" for event in found)
 
-    def _events(self):
-        """Return the lines that there are; none if the journal is rotated at this moment."""
-        with contextlib.suppress(FileNotFoundError):
-            return list(lines_of_state(self.state))
-        return []
+    def _events(self, needle):
+        """Return the lines with `needle`."""
+        while True:
+            # A journal that is packed at this moment has another name at the next.
+            with contextlib.suppress(FileNotFoundError):
+                return list(lines_of_state(self.state, needle))
 
     def _settled(self, when, patience):
         """Wait until the listener is connected, no gap is open, and no gap events are added."""
@@ -954,7 +956,11 @@ class Run:
         )
 
     def _open_gaps(self):
-        return [gap for gap in gaps.latest_gaps(filter(None, self._events())) if gap.status == "open"]
+        return [
+            gap
+            for gap in gaps.latest_gaps(filter(None, self._events(b'"listener.gap"')))
+            if gap.status == "open"
+        ]
 
     def conclude(self):
         """End the listeners, and count."""
