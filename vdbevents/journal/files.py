@@ -12,7 +12,6 @@ from typing import Any, BinaryIO
 from vdbevents.errors import InputError
 
 _BLOCK = 1 << 16
-_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
 
 
 def wall_ms() -> int:
@@ -29,14 +28,10 @@ def replace_file(path: Path, content: bytes) -> None:
     # Each file has one writer at a time, so one temporary name is enough. What is there was left by a crash,
     # or is a link that leads elsewhere: it is removed, never written to.
     unfinished = path.with_name(f".{path.name}.tmp")
-    remove_file(unfinished)
-    descriptor = os.open(unfinished, _NEW, 0o600)
     try:
-        try:
-            write_whole(descriptor, content)
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        with new_file(unfinished) as file:
+            write_whole(file.fileno(), content)
+            sync_file(file)
         unfinished.replace(path)
     except OSError:
         remove_file(unfinished)
