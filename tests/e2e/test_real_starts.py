@@ -74,6 +74,17 @@ def test_a_command_that_calls_the_service_ends_alike(ends_both_ways, service, li
     assert ended.stdout
 
 
+def test_checks_that_need_the_same_library_at_once_get_it_whole(environ, tmp_path, monkeypatch):
+    monkeypatch.setenv("VDBEVENTS_TEST_REAL_STARTS", "1")
+    elsewhere = {"VIDEO_DB_API": "http://service.invalid", "ALL_PROXY": "http://127.0.0.1:9"}
+    ended = run(["doctor"], {**environ, **elsewhere}, cwd=tmp_path)
+
+    assert "error    api          http://service.invalid: cannot connect through the proxy" in ended.stdout
+    assert "ok       proxies      http://127.0.0.1:9, from ALL_PROXY" in ended.stdout
+    assert "ok       runtime " in ended.stdout
+    assert "the check failed" not in ended.stdout
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
 def test_the_environment_of_end_to_end_tests_lets_their_commands_be_forked(environ):
     with forkserver.Popen([sys.executable, "-m", "vdbevents", "--version"], env=environ) as process:

@@ -1,5 +1,6 @@
 """`vdbevents doctor`: show what would keep this machine from recording, and what to do."""
 
+import contextlib
 import os
 import sys
 import threading
@@ -67,6 +68,7 @@ def _print(results: "list[Result]") -> None:
 
 
 def _examine(options: RecorderOptions) -> "list[Result]":
+    from vdbevents import cloud
     from vdbevents.cli.capture import prepare_for_runtime
     from vdbevents.health.check_runner import run_checks
     from vdbevents.health.finding import Check
@@ -87,6 +89,8 @@ def _examine(options: RecorderOptions) -> "list[Result]":
     ]
     # All settings are read: no program that is started from now on gets the key.
     prepare_for_runtime()
+    with contextlib.suppress(ImportError):  # The checks report it.
+        cloud.load_sdk()
     asking = [threading.Thread(target=it.look_up, daemon=True) for it in (service, runtime)]
     for thread in asking:
         thread.start()

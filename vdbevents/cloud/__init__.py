@@ -14,6 +14,7 @@ from vdbevents.cloud.connection import (
     base_url_from,
     credentials_from,
     is_loopback,
+    load_sdk,
     shown_address,
     websocket_url,
 )
@@ -44,6 +45,7 @@ __all__ = [
     "find_key",
     "find_runtime",
     "is_loopback",
+    "load_sdk",
     "persist",
     "proxy_for",
     "shown_address",

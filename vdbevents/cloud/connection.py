@@ -1,6 +1,7 @@
 """Connect to the service: the API key, the base URL, the SDK's connection, and threads for its calls."""
 
 import asyncio
+import importlib
 import ipaddress
 import threading
 from collections.abc import Callable, Mapping
@@ -86,6 +87,14 @@ def connect(credentials: Credentials, seconds: float, *, scrub: bool = True) -> 
     connection.session.mount("http://", adapter)
     connection.session.mount("https://", adapter)
     return connection
+
+
+def load_sdk() -> None:
+    """Import the SDK and its libraries, before several threads need them.
+
+    Of two threads that import a package at once, Python may give one an unfinished module.
+    """
+    importlib.import_module("videodb.capture")
 
 
 class DaemonThreads(ThreadPoolExecutor):
