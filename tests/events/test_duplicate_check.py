@@ -54,6 +54,20 @@ ALERT_WITH_TIME = {
 }
 
 
+EXPORTED_BY_HOOK = {
+    "event": "capture_session.exported",
+    "capture_session_id": "cap-1",
+    "data": {"exported_video_id": "m-1"},
+}
+
+
+EXPORTED_BY_SOCKET = {
+    "channel": "capture_session",
+    "event": "capture_session.exported",
+    "data": {"capture_session_id": "cap-1", "status": "exported", "exported_video_id": "m-1"},
+}
+
+
 def is_told(once, line):
     return once.needle in line and once.matches(line)
 
@@ -67,7 +81,14 @@ def received(event):
 
 
 @pytest.mark.parametrize(
-    ("hook", "event"), [(ACTIVE, BY_SOCKET), (FLAT_ALERT, ALERT_WITH_SPAN), (FLAT_ALERT, ALERT_WITH_TIME)]
+    ("hook", "event"),
+    [
+        (ACTIVE, BY_SOCKET),
+        (EXPORTED_BY_HOOK, EXPORTED_BY_SOCKET),
+        ({**EXPORTED_BY_HOOK, "data": {}}, EXPORTED_BY_SOCKET),
+        (FLAT_ALERT, ALERT_WITH_SPAN),
+        (FLAT_ALERT, ALERT_WITH_TIME),
+    ],
 )
 def test_an_event_that_comes_both_ways_is_a_duplicate(hook, event):
     assert is_told(duplicate_check.check_delivered(delivered(hook)), received(event).line)
@@ -97,6 +118,7 @@ def changed(event, **changes):
     [
         (ACTIVE, changed(BY_SOCKET, capture_session_id="cap-12")),
         ({**ACTIVE, "event": "capture_session.stopped"}, BY_SOCKET),
+        (changed(EXPORTED_BY_HOOK, exported_video_id="m-forged"), EXPORTED_BY_SOCKET),
         (FLAT_ALERT, changed(ALERT_WITH_SPAN, label="deployed")),
         (FLAT_ALERT, changed(ALERT_WITH_SPAN, confidence=0.8)),
         (FLAT_ALERT, changed(ALERT_WITH_SPAN, start=1772446528502)),

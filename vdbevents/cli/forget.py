@@ -84,8 +84,9 @@ def forget(
         is_thorough=True,
     )
     again = ["forget"]
-    for name, value in (("--from", since), ("--to", until), ("--grep", grep), ("--tz", tz)):
-        again += [] if value is None else [f"{name}={value}"]
+    # A time such as -10m would be another one when the command is given again.
+    again += [f"--{name}={facts[name]}" for name in bounds if name in facts]
+    again += [] if grep is None else [f"--grep={grep}"]
     again += ["--ignore-case"] if ignore_case else []
     code = run(task, options, verb="deleted", again=command_line(options, again), none="nothing to forget")
     if words is not None and (options.yes or code is ExitCode.NO_MATCH):
