@@ -2,6 +2,7 @@
 
 import os
 import threading
+from pathlib import Path
 
 import pytest
 from support.patience import PATIENCE
@@ -65,6 +66,17 @@ def test_the_keyring_has_a_key_for_each_address(stored):
     assert find_key({}, "http://ada@127.0.0.1:8800", None).key == "sk-for-here"
     with pytest.raises(ServiceRefusedError) as raised:
         find_key({}, "https://elsewhere.example", None)
+    assert raised.value.error_id == "key-missing"
+
+
+def test_without_a_home_there_is_no_keyring_to_ask(stored, monkeypatch):
+    def homeless():
+        raise RuntimeError("Could not determine home directory.")
+
+    stored["vdbevents", "api.videodb.io"] = homeless
+    monkeypatch.setattr(Path, "home", homeless)
+    with pytest.raises(ServiceRefusedError) as raised:
+        find_key({}, URL, None)
     assert raised.value.error_id == "key-missing"
 
 

@@ -143,9 +143,11 @@ def keyring_key(base_url: str, seconds: float) -> str:
         ServiceUnreachableError: it is locked, or does not answer in time.
     """
     try:
+        # A user without a home has no keyring, and the library would not find its settings.
+        Path.home()
         import keyring
         from keyring.errors import NoKeyringError
-    except ImportError:
+    except (ImportError, RuntimeError):
         return ""
     answer: Future[str | None] = Future()
 
