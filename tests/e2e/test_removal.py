@@ -95,7 +95,7 @@ def test_wrong_input_and_a_second_run_are_refused(state, environ, journal):
         (["redact", "--dry-run", "--yes"], "options-conflict"),
     ):
         assert_failed(run([*arguments, state.path], environ), 2, error_id=error_id)
-    missing = run(["forget", state.path / "none", "--from", "10:15"], environ)
+    missing = run(["forget", state.path / "none", "--from", "-10m"], environ)
     assert_failed(missing, 2, error_id="path-missing")
     with rewrite.rewriting(state):
         busy = run(["prune", state.path, "--older-than", "90d", "--yes"], environ)
