@@ -37,6 +37,8 @@ _PRINTED: Final = tuple(
         rf"{_FIRST}\d{{5}}{_GAP}\d{{13}}",
     )
 )
+# Every form is within such a run: most texts have none, however many digits they have.
+_RUN = re.compile(r"\d(?:[ \t\n\r,.\-/|]{0,3}+\d){13,}+", re.ASCII)
 _ONE_BY_ONE = re.compile(rf"\d(?<!\d\d)(?:{_GAP}\d(?!\d)){{13,}}", re.ASCII)
 _IN_PAIRS = re.compile(rf"\d(?<!\d\d)\d({_GAP})\d\d(?:\1\d\d){{5,7}}(?:\1\d)?(?!\d)", re.ASCII)
 # An id, a hash or a fraction goes on before or after.
@@ -64,6 +66,8 @@ def find_cards(text: str) -> Iterator[Span]:
     The digits stand together, in the groups that are printed on cards, or one by one or in pairs, as they are
     spoken. What is found may overlap.
     """
+    if _RUN.search(text) is None:
+        return
     for form in _PRINTED:
         match = form.search(text)
         while match is not None:
