@@ -607,7 +607,6 @@ def test_the_emulator_ends_while_an_attached_runtime_is_stopped(spawn):
     runtime.ask("getChannels")
 
 
-@pytest.mark.long
 def test_it_stays_attached_while_the_emulator_is_down(runtime, emulator):
     emulator.control("faults", down={"for": patient(1)})
     start = {"sessionId": "cap", "uploadToken": "st", "channels": [MIC]}

@@ -113,6 +113,7 @@ def test_bytes_that_are_not_text_are_kept_as_base64(message):
     assert base64.b64decode(json.loads(line(message))["raw_base64"]) == message
 
 
+@pytest.mark.long
 def test_a_message_of_64_mebibytes_is_kept_whole():
     text = "word " * (64 * 1024 * 1024 // 5)
 

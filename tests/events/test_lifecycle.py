@@ -276,6 +276,7 @@ def test_any_event_is_read_without_an_error(event, told):
     assert isinstance(lifecycle.error_in(told), str)
 
 
+@pytest.mark.long
 def test_a_hundred_thousand_streams_are_read():
     holder = {"rtstreams": [{"id": f"rts-{number % 50_000}", "name": "x" * 50} for number in range(100_000)]}
 

@@ -160,6 +160,7 @@ def _append_many(path, name, count):
         opened.append([json.dumps({"by": name, "number": number, "padding": padding}).encode() + b"\n"])
 
 
+@pytest.mark.long
 def test_several_processes_append_without_a_line_being_glued_or_lost(state):
     spawn = multiprocessing.get_context("spawn")
     writers = [spawn.Process(target=_append_many, args=(state.path, name, 400)) for name in "abc"]

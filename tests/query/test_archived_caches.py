@@ -22,6 +22,9 @@ from vdbevents.query.filters import Filters
 from vdbevents.query.snapshot import Older
 from vdbevents.times import Window
 
+# They seal real journals, or ask many.
+pytestmark = pytest.mark.long
+
 BOM = b"\xef\xbb\xbf"
 
 

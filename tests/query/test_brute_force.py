@@ -25,6 +25,9 @@ texts = st.lists(st.sampled_from([*WORDS, HALF]), max_size=4).map(" ".join)
 patterns = st.lists(st.sampled_from(WORDS), max_size=2).map(" ".join) | st.sampled_from(
     ["KEY", "i", "%", "_"]
 )
+
+# They seal real journals, or ask many.
+pytestmark = pytest.mark.long
 NAMES = {"rts-1": "mic:default", "rts-2": "display:1", None: None}
 SURE = {"rts-1": 0.5, "rts-2": 0.25, None: None}
 starts = st.none() | st.integers(0, 6).map(lambda step: AT + step * 1000)

@@ -14,6 +14,9 @@ from vdbevents.query.merge import HostJournal, MergedResult
 from vdbevents.query.output import write
 from vdbevents.times import Window
 
+# They seal real journals, or ask many.
+pytestmark = pytest.mark.long
+
 START = 1_772_446_530
 
 

@@ -209,6 +209,7 @@ def test_a_closed_pipe_is_the_caller_s_to_handle(journal):
         )
 
 
+@pytest.mark.long
 def test_a_large_answer_is_written_in_parts(tmp_path):
     class Counting(io.BytesIO):
         parts = 0

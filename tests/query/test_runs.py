@@ -223,6 +223,7 @@ def test_whatever_was_shown_the_runs_are_those_of_a_few_lines_and_the_same_in_bo
     assert lines(events[::-1], turned, newest_first=True) == expected[::-1]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("newest_first", [False, True])
 def test_many_long_texts_take_time_in_proportion_to_their_length(newest_first):
     def seconds(count):

@@ -26,6 +26,9 @@ from vdbevents.query.cache import build, index, schema
 from vdbevents.query.filters import Filters
 from vdbevents.query.snapshot import open_snapshot
 
+# They seal real journals, or ask many.
+pytestmark = pytest.mark.long
+
 AT = 1772446530
 PIECE = 500
 

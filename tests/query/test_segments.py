@@ -16,6 +16,9 @@ from vdbevents.query.cache import build, index
 from vdbevents.query.filters import Filters
 from vdbevents.times import Window
 
+# They seal real journals, or ask many.
+pytestmark = pytest.mark.long
+
 
 def answered(journal, asked, cache):
     """The answer; not one that was had from the journal because the cache could not be read."""

@@ -524,6 +524,7 @@ def writing(path, form):
 IN_PLACE = "csv, USE_TMP_FILE false"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("form", "way"),
     [*((IN_PLACE, way) for way in range(10)), ("parquet", 4), ("json, USE_TMP_FILE false", 4)],
@@ -576,6 +577,7 @@ def garble_its_middle(path):
     path.write_bytes(data)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("place", [0, -1])
 def test_a_damaged_cache_is_not_used(example, journal, cache, place):
     expected = rows(example, "FROM events ORDER BY ALL")
@@ -595,6 +597,7 @@ def test_a_mistake_is_reported_as_one_with_a_cache_too(journal, cache):
                 rows(tables, sql)
 
 
+@pytest.mark.long
 def test_a_query_beyond_memory_and_disk_limits_says_so(tmp_path, monkeypatch):
     monkeypatch.setattr("vdbevents.query.sql.sandbox._MOST_TEMPORARY_MB", 1)
     with SqlTables(EXAMPLE) as tables, pytest.raises(StorageError) as raised:
