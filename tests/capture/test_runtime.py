@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from support.patience import PATIENCE
+from support.processes import is_gone
 
 from vdbevents import cloud
 from vdbevents.capture import runtime as runtime_module
@@ -29,14 +30,6 @@ async def until(condition):
         while not (found := condition()):  # noqa: ASYNC110 - see above
             await asyncio.sleep(0.005)
         return found
-
-
-def is_gone(pid):
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return True
-    return False
 
 
 def status_of(pid):

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.processes import Process, assert_failed, eventually, run
+from support.processes import Process, assert_failed, eventually, is_gone, run
 
 EXAMPLE = Path(__file__).parent.parent.parent / "docs" / "example.jsonl"
 LONG = "SELECT count(*) FROM range(10000000000000) WHERE hash(range) = 8"
@@ -144,14 +144,6 @@ def test_a_query_ends_with_the_process_that_watches_it(environ, tmp_path, tempor
     process.ends()
     eventually(lambda: is_gone(child))
     assert list(temporary.iterdir()) == []
-
-
-def is_gone(pid):
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return True
-    return False
 
 
 def test_no_copy_of_a_packed_journal_stays(environ, tmp_path, temporary):

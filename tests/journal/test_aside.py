@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 import pytest
-from support.journals import open_journal
+from support.journals import follow_all, open_journal
 
 from vdbevents.journal import append, archive, aside, files, history, packed, reader
 
@@ -325,19 +325,6 @@ def test_reading_backward_goes_on_into_what_was_rotated(state, journal):
     assert list(reader.backward(state.journal, [b"n"])) == [line[:-1] for line in reversed(lines(6))]
     assert list(reader.backward(state.journal, [b"n1"])) == [lines(1, 1)[0][:-1]]
     assert len(list(reader.backward(state.journal, [b"n"], rotated=False))) == 2
-
-
-def follow_all(path, steps, **options):
-    remaining = iter(steps)
-
-    def wait():
-        step = next(remaining, None)
-        if step is None:
-            return False
-        step()
-        return True
-
-    return list(reader.follow(path, wait=wait, **options))
 
 
 def test_following_misses_nothing_of_what_is_rotated_meanwhile(state, journal):

@@ -87,16 +87,25 @@ def all_shown(outside):
     return shown
 
 
+def is_gone(pid):
+    """Return whether no process has this id."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    return False
+
+
 def end_listener(state):
     """Kill the listener of a directory, if one runs; it may be starting or ending."""
 
-    def is_gone():
+    def has_ended():
         if listener_runs(state):
             with contextlib.suppress(ProcessLookupError, TypeError):
                 os.kill(listener_pid(state), signal.SIGKILL)
         return not listener_runs(state)
 
-    eventually(is_gone)
+    eventually(has_ended)
 
 
 class Process:
