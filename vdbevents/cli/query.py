@@ -2,39 +2,35 @@
 
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
-from vdbevents.cli import gaps, journals as cli_journals
-from vdbevents.cli.cache import SealDisplay
+from vdbevents.cli import journals as cli_journals
 from vdbevents.cli.command import put, reports
 from vdbevents.cli.diagnostics import ExitCode, is_terminal, wants_colour
 from vdbevents.cli.options import EnvironmentOptions
-from vdbevents.cli.query_follow import (
-    Unbuffered,
-    following,
-    journal_to_follow,
-    refuse_with_follow,
-    remark_on_unreadable,
+from vdbevents.cli.query_follow import Unbuffered, following, journal_to_follow, refuse_with_follow
+from vdbevents.cli.query_options import (
+    FilterOptions,
+    OutputFormat,
+    ResultOptions,
+    SourceOptions,
+    WindowOptions,
 )
-from vdbevents.cli.query_options import FilterOptions, OutputFormat, ResultOptions, SourceOptions
+from vdbevents.cli.searching import GapsCommand, remark_on_each, remark_on_one, searched, text_hint
 from vdbevents.cli.tables import data_stream, remark, terminal_width
 from vdbevents.errors import InputError, options_conflict
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
     from datetime import tzinfo
 
-    from vdbevents.events.gaps import Gap
-    from vdbevents.privacy.pauses import Pause
     from vdbevents.query.cache.index import Cache
     from vdbevents.query.collapse import Runs
     from vdbevents.query.filters import Filters
     from vdbevents.query.merge import HostJournal, MergedResult
     from vdbevents.query.output.rows import Output, Sink
-    from vdbevents.query.search_result import SearchResult
     from vdbevents.query.statements import EventBatches
-    from vdbevents.times import Window
 
 HELP = """Find events by time, text, source, channel and more.
 
@@ -69,42 +65,32 @@ _SUBRIP_MS: Final = 100 * 3_600_000
 
 @reports
 def query(
-    *, named: SourceOptions, filtering: FilterOptions, printing: ResultOptions, options: EnvironmentOptions
+    *,
+    named: SourceOptions,
+    when: WindowOptions,
+    filtering: FilterOptions,
+    printing: ResultOptions,
+    options: EnvironmentOptions,
 ) -> ExitCode:
     from datetime import UTC, datetime
 
     from vdbevents.query.output.rows import parse_fields
 
-    _refuse_conflicts(named, filtering, printing)
-    zone, now = filtering.zone(), datetime.now(UTC)
-    filters = filtering.parse(now, zone)
+    _refuse_conflicts(named, when, filtering, printing)
+    zone, now = when.zone(), datetime.now(UTC)
+    filters = filtering.parse(when.window(now, zone))
     fields = None
     if printing.fields is not None:
         hosts = named.by_options and not printing.follow
         fields = parse_fields(printing.fields, unique=printing.unique, hosts=hosts)
     style = _Style(printing, fields, zone)
-    bounds: Mapping[str, object] = {name: getattr(filtering, name) for name in ("last", "since", "until")}
-    if filtering.on is not None or filtering.tz is not None:
-        bounds = _bounds(filters.window)
-
-    def gaps_command(path: Path) -> str:
-        # A journal that was not named is found by the same settings.
-        settings = {} if named.by_options else {"env_file": options.env_file, "cwd": options.cwd}
-        return gaps.command_line(path if named.by_options else named.journal, **bounds, **settings)
-
-    hint = f"use --grep {named.journal} to search for that text"
+    gaps_command = GapsCommand(named, when, filters.window, options)
     if printing.follow:
+        hint = text_hint(named)
         path = journal_to_follow(cli_journals.to_follow(named), options, hint=hint)
         return _follow(path, filters, style, gaps_command)
-
-    def cache_of(path: Path) -> "Cache | None":
-        from vdbevents.query.cache import seal_policy
-
-        display = SealDisplay(printing.color, "use --no-cache to search without")
-        return seal_policy.cache_for(path, filters.window, now, display) if printing.cache else None
-
-    sources = cli_journals.named_by(named, options, hint=hint)
-    return _search(sources, filters, style, cache_of, gaps_command, archived=named.archived)
+    search = searched(named, filters, options, now, cache=printing.cache, colour=printing.color)
+    return _search(search, filters, style, gaps_command, archived=named.archived)
 
 
 class _Style(NamedTuple):
@@ -115,7 +101,9 @@ class _Style(NamedTuple):
     zone: "tzinfo"
 
 
-def _refuse_conflicts(named: SourceOptions, filtering: FilterOptions, printing: ResultOptions) -> None:
+def _refuse_conflicts(
+    named: SourceOptions, when: WindowOptions, filtering: FilterOptions, printing: ResultOptions
+) -> None:
     around = filtering.around is not None
     for option, other, are_given in (
         ("--fixed-strings", "--extended-regexp", filtering.fixed and filtering.extended),
@@ -126,8 +114,8 @@ def _refuse_conflicts(named: SourceOptions, filtering: FilterOptions, printing: 
             raise options_conflict(option, other)
     if printing.follow:
         refuse_with_follow(
-            until=filtering.until,
-            on=filtering.on,
+            until=when.until,
+            on=when.on,
             around=filtering.around,
             offset=filtering.offset,
             reverse=filtering.reverse,
@@ -138,7 +126,7 @@ def _refuse_conflicts(named: SourceOptions, filtering: FilterOptions, printing: 
         )
 
 
-def _follow(path: Path, filters: "Filters", style: _Style, gaps_command: Callable[[Path], str]) -> ExitCode:
+def _follow(path: Path, filters: "Filters", style: _Style, gaps_command: GapsCommand) -> ExitCode:
     from vdbevents.query import duck
     from vdbevents.query.cache.seal_policy import present_cache
 
@@ -149,36 +137,30 @@ def _follow(path: Path, filters: "Filters", style: _Style, gaps_command: Callabl
 
     with duck.interruptible(), following(path, filters, cache_of) as followed:
         if followed.found:
-            known = _with_ongoing(followed.found.gaps, path)
-            _remark_on(followed.found, known, str(path), filters.window, gaps_command(path))
+            remark_on_one(followed.found, path, filters.window, gaps_command)
         _write(followed, Unbuffered(data_stream(options.output.value)), filters, style)
     return ExitCode.DONE
 
 
 def _search(
-    sources: "Sequence[cli_journals.JournalSource]",
+    search: "AbstractContextManager[tuple[list[HostJournal], MergedResult]]",
     filters: "Filters",
     style: _Style,
-    cache_of: "Callable[[Path], Cache | None]",
-    gaps_command: Callable[[Path], str],
+    gaps_command: GapsCommand,
     *,
     archived: bool,
 ) -> ExitCode:
-    from vdbevents.query import collapse, duck, merge
+    from vdbevents.query import collapse
 
     unique = style.options.unique
-    with (
-        duck.interruptible(),
-        cli_journals.opened(sources) as journals,
-        merge.search(journals, filters, cache_of, cleared=archived) as answer,
-    ):
+    with search as (journals, answer):
         runs = collapse.find(answer, newest_first=filters.newest_first) if unique else None
         shown = lines = answer.count - (runs.merged if runs else 0)
         if style.options.count:
             put(str(lines))
         else:
             shown = _print(answer, filters, style, runs, hosts=len(journals) > 1)
-        _remark_on_each(journals, answer, filters.window, gaps_command)
+        remark_on_each(journals, answer, filters.window, gaps_command)
         if shown < lines:
             _remark_on_left_out(lines - shown, style.options.output, "line" if unique else "event")
         if style.options.output is OutputFormat.SRT and not style.options.count:
@@ -186,11 +168,6 @@ def _search(
     if not lines and (hint := cli_journals.archived_hint([one.path for one in journals], archived=archived)):
         remark("no match", hint)
     return ExitCode.DONE if shown else ExitCode.NO_MATCH
-
-
-def _bounds(window: "Window") -> dict[str, str]:
-    bounds = {"since": window.since_ms, "until": window.until_ms}
-    return {name: f"@{moment / 1000:.3f}" for name, moment in bounds.items() if moment is not None}
 
 
 def _print(
@@ -264,73 +241,6 @@ def _print_parquet(answer: "MergedResult", fields: tuple[str, ...] | None) -> in
             shutil.copyfileobj(file, sys.stdout.buffer)
     sys.stdout.flush()
     return result.count
-
-
-def _remark_on_each(
-    journals: "Sequence[HostJournal]",
-    answer: "MergedResult",
-    window: "Window",
-    gaps_command: Callable[[Path], str],
-) -> None:
-    for journal, (_, result) in zip(journals, answer.answers, strict=True):
-        if journal.trouble:
-            remark(f"{journal.label} {journal.trouble}: searched what could be unpacked")
-        # `gaps` reads plain files only.
-        command = "" if journal.is_scratch else gaps_command(journal.path)
-        known = result.gaps if journal.is_scratch else _with_ongoing(result.gaps, journal.path)
-        _remark_on(result, known, journal.label, window, command, name_journal=len(journals) > 1)
-
-
-def _with_ongoing(known: "Sequence[Gap]", journal: Path) -> "list[Gap]":
-    """Return the gaps of an answer, and the one of its journal that has no line yet."""
-    from vdbevents.events.gaps import with_ongoing
-    from vdbevents.health.outages import ongoing_gap
-    from vdbevents.journal.files import wall_ms
-
-    return with_ongoing(known, ongoing_gap(journal, wall_ms()))
-
-
-def _remark_on(
-    result: "SearchResult",
-    known: "Sequence[Gap]",
-    label: str,
-    window: "Window",
-    gaps_command: str,
-    *,
-    name_journal: bool = False,
-) -> None:
-    """Print remarks on an empty journal, unreadable lines, pauses and unrecovered gaps."""
-    if not result.journal_bytes:
-        remark(f"the journal {label} is empty: nothing has been recorded yet")
-    if result.skipped:
-        remark_on_unreadable(result.skipped, label)
-    paused = [pause for pause in result.pauses if pause.touches(window.since_ms, window.until_ms)]
-    if paused:
-        summary = _summary_of_pauses(paused)
-        remark(f"{label}: {summary}" if name_journal else summary)
-    unrecovered = [
-        gap for gap in known if not gap.is_recovered and gap.touches(window.since_ms, window.until_ms)
-    ]
-    if unrecovered:
-        summary = gaps.summary(unrecovered)
-        remark(
-            f"{label}: {summary}" if name_journal else summary,
-            hint=f"see: {gaps_command}" if gaps_command else "",
-        )
-
-
-def _summary_of_pauses(paused: "Sequence[Pause]") -> str:
-    """Say how often, and how long in all, the recording was paused."""
-    from vdbevents.journal.files import wall_ms
-    from vdbevents.times import format_duration
-
-    now_ms = wall_ms()
-    ends = [now_ms if pause.end_ms is None else min(pause.end_ms, now_ms) for pause in paused]
-    length_ms = sum(max(0, end_ms - pause.since_ms) for pause, end_ms in zip(paused, ends, strict=True))
-    length = format_duration(length_ms)
-    if len(paused) == 1:
-        return f"a pause of {length} in this time: nothing was recorded in it"
-    return f"{len(paused)} pauses in this time, {length} in all: nothing was recorded in them"
 
 
 def _remark_on_left_out(count: int, output: OutputFormat, noun: str) -> None:

@@ -14,6 +14,7 @@ from vdbevents.errors import InputError
 
 if TYPE_CHECKING:
     from vdbevents.query.filters import Filters
+    from vdbevents.times import Window
 
 _SOURCES: Final = ("mic", "system_audio", "screen", "camera")
 
@@ -77,8 +78,8 @@ class SourceOptions(OptionGroup):
         return bool(self.directories or self.files)
 
 
-class FilterOptions(OptionGroup):
-    """The filters."""
+class WindowOptions(OptionGroup):
+    """The time to look at, and the zone of times given and shown."""
 
     last: Annotated[_Text, typer.Option(metavar="TIME", help="The last 90s, 10m, 2h, 3d, 1w.")] = None
     since: Annotated[_Text, typer.Option(metavar="TIME", help="At this time or later.")] = None
@@ -92,6 +93,30 @@ class FilterOptions(OptionGroup):
             metavar="ZONE", help="Zone of times given and shown: UTC, Europe/Berlin, +02:00. Default: local."
         ),
     ] = None
+
+    def zone(self) -> tzinfo:
+        """Return the zone of times given and shown."""
+        from vdbevents.cli.localtime import SystemZone
+        from vdbevents.times import parse_zone
+
+        return SystemZone() if self.tz is None else parse_zone(self.tz)
+
+    def window(self, now: datetime, zone: tzinfo) -> "Window":
+        """Return the window of time.
+
+        Raises:
+            InputError: an option is invalid.
+        """
+        from vdbevents.times import parse_window
+
+        return parse_window(
+            last=self.last, since=self.since, until=self.until, on=self.on, now=now, zone=zone
+        )
+
+
+class FilterOptions(OptionGroup):
+    """The filters."""
+
     by: Annotated[
         TimeBasis,
         typer.Option(help="Compare the time of receipt, or the event's own: when it was said or shown."),
@@ -168,27 +193,18 @@ class FilterOptions(OptionGroup):
         bool, typer.Option("--interim", help="Also unfinished transcripts that a final one replaced.")
     ] = False
 
-    def zone(self) -> tzinfo:
-        """Return the zone of times given and shown."""
-        from vdbevents.cli.localtime import SystemZone
-        from vdbevents.times import parse_zone
-
-        return SystemZone() if self.tz is None else parse_zone(self.tz)
-
-    def parse(self, now: datetime, zone: tzinfo) -> "Filters":
-        """Return the filters.
+    def parse(self, window: "Window") -> "Filters":
+        """Return the filters, in this window of time.
 
         Raises:
             InputError: an option is invalid.
         """
         from vdbevents.query.filters import Filters
-        from vdbevents.times import parse_duration, parse_window
+        from vdbevents.times import parse_duration
 
         require_finite(min_confidence=self.min_confidence)
         return Filters(
-            window=parse_window(
-                last=self.last, since=self.since, until=self.until, on=self.on, now=now, zone=zone
-            ),
+            window=window,
             by_event=self.by is TimeBasis.EVENT,
             grep=tuple(self.grep or ()),
             any_of=tuple(self.any_of or ()),

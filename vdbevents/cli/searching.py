@@ -1,0 +1,170 @@
+"""Search the journals that a command names, and print remarks on what stands in the way of an answer."""
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vdbevents.cli import gaps, journals as cli_journals
+from vdbevents.cli.cache import SealDisplay
+from vdbevents.cli.diagnostics import Color
+from vdbevents.cli.options import EnvironmentOptions
+from vdbevents.cli.query_follow import remark_on_unreadable
+from vdbevents.cli.query_options import SourceOptions, WindowOptions
+from vdbevents.cli.tables import remark
+
+if TYPE_CHECKING:
+    from vdbevents.events.gaps import Gap
+    from vdbevents.privacy.pauses import Pause
+    from vdbevents.query.cache.index import Cache
+    from vdbevents.query.filters import Filters
+    from vdbevents.query.merge import HostJournal, MergedResult
+    from vdbevents.query.search_result import SearchResult
+    from vdbevents.times import Window
+
+
+@contextlib.contextmanager
+def searched(
+    named: SourceOptions,
+    filters: "Filters",
+    options: EnvironmentOptions,
+    now: datetime,
+    *,
+    cache: bool = True,
+    colour: Color = Color.AUTO,
+) -> Iterator[tuple[list["HostJournal"], "MergedResult"]]:
+    """Yield the journals that are named, and the events in them that match, from all journals as one.
+
+    Ctrl-C ends it cleanly. A large journal is sealed first, with a display on stderr.
+
+    Args:
+        named: names the journals.
+        filters: what matches.
+        options: where the journal is, if none is named.
+        now: the current time.
+        cache: whether to use and extend the query cache.
+        colour: when the display of the sealing has colours.
+
+    Raises:
+        InputError: a name matches nothing, or a journal cannot be read.
+        StorageError: memory and temporary space are used up.
+    """
+    from vdbevents.query import duck, merge
+
+    def cache_of(path: Path) -> "Cache | None":
+        from vdbevents.query.cache import seal_policy
+
+        display = SealDisplay(colour, "use --no-cache to search without")
+        return seal_policy.cache_for(path, filters.window, now, display) if cache else None
+
+    sources = cli_journals.named_by(named, options, hint=text_hint(named))
+    with (
+        duck.interruptible(),
+        cli_journals.opened(sources) as journals,
+        merge.search(journals, filters, cache_of, cleared=named.archived) as answer,
+    ):
+        yield journals, answer
+
+
+def text_hint(named: SourceOptions) -> str:
+    """Return what to do if no journal has the argument's name: it may be a text to search for."""
+    return f"use --grep {named.journal} to search for that text"
+
+
+class GapsCommand:
+    """The command line that lists the gaps of a journal in a command's window."""
+
+    def __init__(
+        self, named: SourceOptions, when: WindowOptions, window: "Window", options: EnvironmentOptions
+    ) -> None:
+        """Take the options of the command, and the window they mean."""
+        self._named = named
+        self._bounds: Mapping[str, object] = {"last": when.last, "since": when.since, "until": when.until}
+        if when.on is not None or when.tz is not None:
+            self._bounds = _bounds(window)
+        # A journal that was not named is found by the same settings.
+        self._settings = {} if named.by_options else {"env_file": options.env_file, "cwd": options.cwd}
+
+    def line(self, path: Path) -> str:
+        """Return the command for one of the journals."""
+        journal = path if self._named.by_options else self._named.journal
+        return gaps.command_line(journal, **self._bounds, **self._settings)
+
+
+def _bounds(window: "Window") -> dict[str, str]:
+    bounds = {"since": window.since_ms, "until": window.until_ms}
+    return {name: f"@{moment / 1000:.3f}" for name, moment in bounds.items() if moment is not None}
+
+
+def remark_on_one(result: "SearchResult", path: Path, window: "Window", gaps_command: GapsCommand) -> None:
+    """Print remarks on what was found in one journal that is followed."""
+    _remark_on(result, _with_ongoing(result.gaps, path), str(path), window, gaps_command.line(path))
+
+
+def remark_on_each(
+    journals: "Sequence[HostJournal]",
+    answer: "MergedResult",
+    window: "Window",
+    gaps_command: GapsCommand,
+) -> None:
+    """Print remarks on what each journal lacks: events, readable lines, times without a gap or a pause."""
+    for journal, (_, result) in zip(journals, answer.answers, strict=True):
+        if journal.trouble:
+            remark(f"{journal.label} {journal.trouble}: searched what could be unpacked")
+        # `gaps` reads plain files only.
+        command = "" if journal.is_scratch else gaps_command.line(journal.path)
+        known = result.gaps if journal.is_scratch else _with_ongoing(result.gaps, journal.path)
+        _remark_on(result, known, journal.label, window, command, name_journal=len(journals) > 1)
+
+
+def _with_ongoing(known: "Sequence[Gap]", journal: Path) -> "list[Gap]":
+    """Return the gaps of an answer, and the one of its journal that has no line yet."""
+    from vdbevents.events.gaps import with_ongoing
+    from vdbevents.health.outages import ongoing_gap
+    from vdbevents.journal.files import wall_ms
+
+    return with_ongoing(known, ongoing_gap(journal, wall_ms()))
+
+
+def _remark_on(
+    result: "SearchResult",
+    known: "Sequence[Gap]",
+    label: str,
+    window: "Window",
+    gaps_command: str,
+    *,
+    name_journal: bool = False,
+) -> None:
+    """Print remarks on an empty journal, unreadable lines, pauses and unrecovered gaps."""
+    if not result.journal_bytes:
+        remark(f"the journal {label} is empty: nothing has been recorded yet")
+    if result.skipped:
+        remark_on_unreadable(result.skipped, label)
+    paused = [pause for pause in result.pauses if pause.touches(window.since_ms, window.until_ms)]
+    if paused:
+        summary = _summary_of_pauses(paused)
+        remark(f"{label}: {summary}" if name_journal else summary)
+    unrecovered = [
+        gap for gap in known if not gap.is_recovered and gap.touches(window.since_ms, window.until_ms)
+    ]
+    if unrecovered:
+        summary = gaps.summary(unrecovered)
+        remark(
+            f"{label}: {summary}" if name_journal else summary,
+            hint=f"see: {gaps_command}" if gaps_command else "",
+        )
+
+
+def _summary_of_pauses(paused: "Sequence[Pause]") -> str:
+    """Say how often, and how long in all, the recording was paused."""
+    from vdbevents.journal.files import wall_ms
+    from vdbevents.times import format_duration
+
+    now_ms = wall_ms()
+    ends = [now_ms if pause.end_ms is None else min(pause.end_ms, now_ms) for pause in paused]
+    length_ms = sum(max(0, end_ms - pause.since_ms) for pause, end_ms in zip(paused, ends, strict=True))
+    length = format_duration(length_ms)
+    if len(paused) == 1:
+        return f"a pause of {length} in this time: nothing was recorded in it"
+    return f"{len(paused)} pauses in this time, {length} in all: nothing was recorded in them"

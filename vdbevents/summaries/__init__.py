@@ -1,0 +1,1 @@
+"""Answers that sum up a recording: digest, transcript, sessions, context, statistics."""
