@@ -29,6 +29,7 @@ from vdbevents.errors import InputError
 if TYPE_CHECKING:
     from vdbevents.cloud import Credentials
     from vdbevents.journal.state import StateDirectory
+    from vdbevents.query.output.budget import Bound
 
 KEY_FILE_NAME: Final = "api-key"
 """The name of the file that the key is looked for in, beside the configuration."""
@@ -326,6 +327,26 @@ class JournalOptions(EnvironmentOptions):
             InputError: there is no such journal.
         """
         return self.journal_at(self.journal)
+
+
+class BoundOptions(OptionGroup):
+    """How large an answer may be."""
+
+    max_bytes: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="Print at most N bytes, and say how much more there is."),
+    ] = None
+    max_tokens: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="The same in tokens of a language model, of 4 characters."),
+    ] = None
+
+    @property
+    def bound(self) -> "Bound":
+        """The bound of the answer."""
+        from vdbevents.query.output.budget import Bound
+
+        return Bound(self.max_bytes, self.max_tokens)
 
 
 class MessageOptions(OptionGroup):
