@@ -129,13 +129,28 @@ def test_the_cache_of_a_journal_that_is_gone_is_cleared_by_its_path(sealed, root
     assert list(root.iterdir()) == []
 
 
-def test_the_cache_of_a_journal_that_is_gone_is_shown_and_removed(sealed, root, environ, tmp_path):
+@pytest.mark.parametrize(
+    ("command", "code"),
+    [
+        (["cache", "build", "other.jsonl"], 0),
+        (["query", "other.jsonl", "--count"], 1),
+        (["sql", "SELECT 1", "other.jsonl"], 0),
+        (["query", "gone"], 2),
+        (["sql", "SELECT 1", "gone"], 2),
+    ],
+    ids=["build", "query", "sql", "query of what is gone", "sql of what is gone"],
+)
+def test_the_cache_of_a_journal_that_is_gone_is_removed_by_the_next_command(
+    command, code, sealed, root, environ
+):
     sealed.unlink()
-    other = tmp_path / "other.jsonl"
-    other.write_bytes(b"{}\n")
-
+    home = Path(environ["HOME"])
+    other = home / "other.jsonl"
+    other.write_bytes(b"")
     assert "1 cache without a journal" in run(["cache", "status", other], environ).stdout
-    assert run(["cache", "build", other], environ).returncode == 0
+
+    assert run(command, environ, cwd=home).returncode == code
+
     assert not list(root.rglob("*.parquet"))
     assert_failed(run(["cache", "clear", "--orphans"], environ), 1, "whose journal is gone")
 

@@ -53,18 +53,21 @@ def searched(
     from vdbevents.query import duck, merge
 
     def cache_of(path: Path) -> "Cache | None":
-        from vdbevents.query.cache import seal_policy
-
         display = SealDisplay(colour, "use --no-cache to search without")
         return seal_policy.cache_for(path, filters.window, now, display) if cache else None
 
-    sources = cli_journals.named_by(named, options, hint=text_hint(named))
-    with (
-        duck.interruptible(),
-        cli_journals.opened(sources) as journals,
-        merge.search(journals, filters, cache_of, cleared=named.archived) as answer,
-    ):
-        yield journals, answer
+    from vdbevents.query.cache import seal_policy
+
+    try:
+        sources = cli_journals.named_by(named, options, hint=text_hint(named))
+        with (
+            duck.interruptible(),
+            cli_journals.opened(sources) as journals,
+            merge.search(journals, filters, cache_of, cleared=named.archived) as answer,
+        ):
+            yield journals, answer
+    finally:
+        seal_policy.remove_orphans()
 
 
 def text_hint(named: SourceOptions) -> str:

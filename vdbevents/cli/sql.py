@@ -73,6 +73,7 @@ def sql(
     options: JournalOptions,
 ) -> ExitCode:
     from vdbevents.query import scratch
+    from vdbevents.query.cache import seal_policy
     from vdbevents.query.sql.guard import guarded
     from vdbevents.query.termination import ended_in_order
 
@@ -87,13 +88,16 @@ def sql(
             error_id="sql-query-missing",
         )
     text = _read() if query == "-" else query
-    asked = _Asked(text, options.find_journal(), output, cache, archived, no_formulas)
+    try:
+        asked = _Asked(text, options.find_journal(), output, cache, archived, no_formulas)
 
-    def answer(hold: "Hold") -> int:
-        return reported(partial(_answer, asked, hold), Diagnostics())
+        def answer(hold: "Hold") -> int:
+            return reported(partial(_answer, asked, hold), Diagnostics())
 
-    with ended_in_order(), scratch.folder("sql") as folder:
-        return ExitCode(guarded(folder, answer, _end))
+        with ended_in_order(), scratch.folder("sql") as folder:
+            return ExitCode(guarded(folder, answer, _end))
+    finally:
+        seal_policy.remove_orphans()
 
 
 class _Asked(NamedTuple):

@@ -111,6 +111,18 @@ def tidy(journal: Path, root: Path) -> int:
     return archived_caches.remove_orphans(root)
 
 
+def remove_orphans() -> None:
+    """Remove the caches whose journal is gone: what was said must not outlive its deletion.
+
+    It never fails: a cache that cannot be removed is left to the next command.
+    """
+    root = find_root()
+    if root is not None and any(index.orphans(root)):
+        from vdbevents.query.cache import archived_caches
+
+        archived_caches.remove_orphans(root)
+
+
 def follow_moves(moved: Iterable[tuple[Path, Path | None]]) -> None:
     """Move the caches of journals that were moved, and remove those of deleted ones.
 
