@@ -27,6 +27,14 @@ _SHOWN: Final = {
 _LAYOUT: Final = {ord("\n"), ord("\t")}
 _STEERING: Final = "[" + "".join(f"\\U{code:08x}" for code in _SHOWN if code not in _LAYOUT) + "]"
 _PLAIN: Final = re.compile(r"[ -~]*")
+# Marks of direction without which a right-to-left text is shown in another order, in Unicode's own terms:
+# marks, embeddings and isolates. Overrides stay out: with them, a text reads as another one.
+_DIRECTIONS: Final = frozenset((0x061C, 0x200E, 0x200F, *range(0x202A, 0x202D), *range(0x2066, 0x206A)))
+_READABLE: Final = {code: text for code, text in _SHOWN.items() if code not in _DIRECTIONS}
+# The flag of a region, such as Scotland. Elsewhere these invisible characters could hide a text.
+_FLAG: Final = re.compile(
+    "(\U0001f3f4[\U000e0030-\U000e0039\U000e0061-\U000e007a]{3,6}\U000e007f)",
+)
 _KIB: Final = 1024
 
 
@@ -35,6 +43,18 @@ def harmless(text: str) -> str:
     if _PLAIN.fullmatch(text):
         return text
     return text.replace("\r\n", "\n").translate(_SHOWN)
+
+
+def harmless_in_file(text: str) -> str:
+    """Return `text` on one line, without control characters; marks of direction and flags stay as they are.
+
+    Only for what no terminal shows: there, `harmless` keeps such marks from disguising a line.
+    """
+    if _PLAIN.fullmatch(text):
+        return text
+    # Every other part is a flag.
+    parts = _FLAG.split(text.replace("\r\n", "\n"))
+    return "".join(part if place % 2 else part.translate(_READABLE) for place, part in enumerate(parts))
 
 
 def harmless_output(text: str, *, is_json: bool = False) -> str:

@@ -15,6 +15,7 @@ from vdbevents.errors import InputError
 from vdbevents.query import engine
 from vdbevents.query.filters import Event, Filters
 from vdbevents.query.output import markdown, rows, text as output_text, write as output_write
+from vdbevents.terminal import harmless_output
 from vdbevents.times import Window
 
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -37,7 +38,17 @@ def journal(tmp_path):
     return path
 
 
-def written(journal, output, *, colour=False, width=None, fields=None, without_formulas=False, **filters):
+def written(
+    journal,
+    output,
+    *,
+    colour=False,
+    width=None,
+    fields=None,
+    without_formulas=False,
+    to_terminal=False,
+    **filters,
+):
     """Return what is printed, how many events the caller is told were written, and how many were found."""
     chosen = Filters(**filters)
     stream = io.BytesIO()
@@ -52,6 +63,7 @@ def written(journal, output, *, colour=False, width=None, fields=None, without_f
             zone=BERLIN,
             fields=fields,
             without_formulas=without_formulas,
+            to_terminal=to_terminal,
         )
         return stream.getvalue().decode(), count, answer.count
 
@@ -368,6 +380,10 @@ def test_markdown_has_a_heading_for_each_local_day_and_keeps_events_without_a_ti
         ("x\n# heading\n\n- item\r\n> quote\u2028|a|", r"x \# heading - item &gt; quote \|a\|"),
         ("==a== %%b%% {{c}} {d} $e$ f^2", r"\==a\== \%%b\%% \{{c\}} {d} \$e\$ f\^2"),
         ("[[wiki]] [ref]: x [^1]", r"\[\[wiki\]\] \[ref\]: x \[\^1\]"),
+        (
+            ":tada: :+1::100: a_:a_b: 10:15:30",
+            r":&#8288;tada: :&#8288;+1::&#8288;100: a\_:&#8288;a\_b: 10:15:30",
+        ),
     ],
 )
 def test_nothing_that_a_screen_showed_is_markdown(tmp_path, hostile, shown):
@@ -481,13 +497,23 @@ def test_a_cue_s_text_cannot_end_it_begin_another_or_be_styled(tmp_path):
     journal = recorded(tmp_path, said)
     assert printed(journal, "srt") == (
         "1\n00:00:00,000 --> 00:00:02,000\n"
-        "A ＞ B &: one 2 00:01 --＞ 00:02 ＜b＞two＜/b＞ ｛\\an8｝ &amp; three\n"  # noqa: RUF001
+        "A ＞ B &: one 2 00:01 --＞ 00:02 ＜b＞two＜/b＞ ｛\u2060\\an8｝ &amp; three\n"  # noqa: RUF001
     )
     assert printed(journal, "vtt") == (
         "WEBVTT\n\nNOTE 00:00:00.000 is 1970-01-01T00:00:00.000Z\n\n"
         "00:00:00.000 --> 00:00:02.000\n"
-        "<v A &gt; B &amp;>one 2 00:01 --&gt; 00:02 &lt;b&gt;two&lt;/b&gt; {\\an8} &amp;amp; three\n"
+        "<v A &gt; B &amp;>one 2 00:01 --&gt; 00:02 &lt;b&gt;two&lt;/b&gt; {\u2060\\an8} &amp;amp; three\n"
     )
+
+
+@pytest.mark.parametrize("output", ["srt", "vtt"])
+def test_a_backslash_in_a_cue_is_parted_from_what_players_read_as_a_line_s_end(tmp_path, output):
+    journal = recorded(
+        tmp_path, {"unix_ts": 0, "start": 0, "speaker": "A\\N", "text": "C:\\new\\Nfile\\x \\h"}
+    )
+    shown = printed(journal, output).splitlines()[-1]
+    assert shown.endswith("C:\\\u2060new\\\u2060Nfile\\x \\\u2060h")
+    assert "A\\\u2060N" in shown
 
 
 @given(st.text(st.sampled_from("\n\r\u2028\x1e \t<>{}&-a1") | st.characters(exclude_categories=["Cs"])))
@@ -618,16 +644,44 @@ OBEYED = {
 }
 
 
+DIRECTIONS = set(map(chr, (0x061C, 0x200E, 0x200F, *range(0x202A, 0x202D), *range(0x2066, 0x206A))))
+
+SCOTLAND = "\U0001f3f4\U000e0067\U000e0062\U000e0073\U000e0063\U000e0074\U000e007f"
+
+
+@pytest.mark.parametrize("output", ["text", "fields", "md", "srt", "vtt"])
+def test_a_file_keeps_marks_of_direction_and_flags_and_a_terminal_gets_none(tmp_path, output):
+    text = f"\u05e9\u05dc\u05d5\u05dd.\u200f C\u200e {SCOTLAND}!"
+    hidden = "\U000e0041\U000e0042 \U0001f3f4\U000e0041\U000e007f \u202e"
+    journal = recorded(tmp_path, {"unix_ts": 0, "start": 0, "text": f"{text} {hidden}"})
+    fields = ("text",) if output == "fields" else None
+    output = "text" if fields else output
+
+    in_file = printed(journal, output, fields=fields).rstrip()
+    assert in_file.endswith(f"{text} \ufffd\ufffd \U0001f3f4\ufffd\ufffd \ufffd")
+
+    on_terminal = printed(journal, output, fields=fields, to_terminal=True)
+    if output != "text":
+        on_terminal = harmless_output(on_terminal)
+    assert not (set(on_terminal) & (DIRECTIONS | set(SCOTLAND[1:])))
+
+
 @pytest.mark.parametrize("output", ["text", "fields", "md", "srt", "vtt"])
 def test_no_format_for_eyes_holds_what_a_terminal_would_obey(tmp_path, output):
     hostile = "a" + "b".join(sorted(OBEYED)) + "\x1b]0;title\x07\x1b[2J\u202egnp.exe\u2066\u2069"
     stream = {"channel": hostile, "rtstream_name": hostile, "speaker": hostile, "label": hostile}
     journal = recorded(tmp_path, {"unix_ts": 0, "start": 0, "text": hostile} | stream)
     fields = rows.FIELDS if output == "fields" else None
-    shown = printed(journal, "text" if fields else output, fields=fields)
+    output = "text" if fields else output
+    shown = printed(journal, output, fields=fields, to_terminal=True)
+    in_file = printed(journal, output, fields=fields)
+    if output != "text":
+        shown = harmless_output(shown)
     assert "title" in shown
     assert "gnp" in shown
-    assert set(shown) & OBEYED <= ({"\n", "\t"} if fields else {"\n"})
+    layout = {"\n", "\t"} if fields else {"\n"}
+    assert set(shown) & OBEYED <= layout
+    assert set(in_file) & OBEYED <= layout | DIRECTIONS
     if fields:
         assert shown.count("\t") == len(fields) - 1
         assert shown.count("\n") == 1

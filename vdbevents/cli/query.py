@@ -212,6 +212,7 @@ def _write(
         runs=runs,
         hosts=hosts,
         without_formulas=style.options.no_formulas,
+        to_terminal=is_terminal(sys.stdout),
     )
 
 

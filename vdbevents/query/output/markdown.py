@@ -14,6 +14,10 @@ from vdbevents.query.statements import EventBatches
 # common dialects add: maths, footnotes, marked text, Obsidian's comments, templates.
 _MARKS: Final = re.compile(r"[\\`*_\[\]#|~$^]|\.(?=\w)|:(?=/)|/(?=/)|([=%{}])(?=\1)")
 
+# `:tada:` is a picture on GitHub and elsewhere, and so it is with an escaped colon. Clock times are not.
+_PICTURE: Final = re.compile(r":(?=(?:100|1234|\d*[a-z+-](?:[a-z0-9+-]|\\_)*):)")
+_JOINER: Final = "&#8288;"
+
 
 def markdown_items(
     answer: EventBatches, filters: Filters, zone: tzinfo, runs: Runs | None = None, *, hosts: bool = False
@@ -46,8 +50,8 @@ def _item(event: Event, time: str) -> str:
 def _marked_up(text: str) -> str:
     """Escape text so that Markdown shows it unchanged, on one line.
 
-    Not all dialects know an escaped `<`, but all know entities. GitHub links addresses and mentions users
-    even after an escaped `@`; an invisible word joiner after it prevents both.
+    Not all dialects know an escaped `<`, but all know entities. GitHub links addresses, mentions users and
+    shows pictures even after an escaped `@` or `:`; an invisible word joiner after it prevents all three.
     """
     escaped = _MARKS.sub(r"\\\g<0>", on_one_line(text)).translate(ENTITIES)
-    return escaped.replace("@", "@&#8288;")
+    return _PICTURE.sub(f":{_JOINER}", escaped.replace("@", f"@{_JOINER}"))

@@ -9,7 +9,7 @@ from vdbevents.errors import InputError
 from vdbevents.query.collapse import NO_RUNS, Run, Runs, span
 from vdbevents.query.filters import Event, Filters
 from vdbevents.query.statements import EventBatches
-from vdbevents.terminal import harmless
+from vdbevents.terminal import harmless_in_file
 from vdbevents.times import format_duration
 
 Output = Literal["text", "jsonl", "json", "csv", "md", "srt", "vtt"]
@@ -237,4 +237,5 @@ ENTITIES: Final = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
 
 
 def on_one_line(text: str) -> str:
-    return harmless(" ".join(text.split())).strip()
+    """Return a text for a line of a file; what goes to a terminal passes `harmless_output`, too."""
+    return harmless_in_file(" ".join(text.split())).strip()

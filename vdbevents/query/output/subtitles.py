@@ -1,5 +1,6 @@
 """Write events as subtitles: SubRip and WebVTT."""
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
@@ -13,6 +14,11 @@ _CUE_MS: Final = 2000
 
 # SubRip has no escapes, and players interpret tags, `{\an8}`, and lines that look like a cue's times.
 _LOOKALIKES: Final = str.maketrans("<>{}", "＜＞｛｝")  # noqa: RUF001 - on purpose
+
+# ffmpeg and players built on it take `\N`, `\n` and `\h` in either format for a line's end or a blank, `\{`
+# for an escape, and leave out what begins with `{\`. An invisible word joiner parts them, as with ffmpeg.
+_OBEYED: Final = re.compile(r"\\(?=[Nnh{}])|\{(?=\\)")
+_JOINER: Final = "\u2060"
 
 
 class _Cue(NamedTuple):
@@ -35,16 +41,20 @@ def cues_of(answer: EventBatches, runs: Runs | None) -> list[_Cue]:
     cues = []
     for batch in runs.lines(answer.events(_CUE_COLUMNS)):
         for row, event in batch:
-            text = on_one_line(event.text or "")
+            text = _plain(event.text)
             if event.start_ms is None or not text:
                 continue
             run = runs.at(row)
             end_ms = run.until_ms if run else event.end_ms
             if end_ms is None or end_ms <= event.start_ms:
                 end_ms = event.start_ms + _CUE_MS
-            speaker, source = (on_one_line(name or "") for name in (event.speaker, event.source))
+            speaker, source = _plain(event.speaker), _plain(event.source)
             cues.append(_Cue(event.start_ms, end_ms, speaker, source, text))
     return sorted(cues, key=lambda cue: cue.start_ms)
+
+
+def _plain(text: str | None) -> str:
+    return _OBEYED.sub(rf"\g<0>{_JOINER}", on_one_line(text or ""))
 
 
 def subrip(cues: Sequence[_Cue]) -> Iterator[list[str]]:

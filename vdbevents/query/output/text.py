@@ -1,7 +1,7 @@
 """Write events as text for a terminal."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import tzinfo
 from typing import Final
 
@@ -28,12 +28,20 @@ class TextLayout:
     """The layout of one answer: an aligned line for each event, with its host if it has one."""
 
     def __init__(
-        self, span: tuple[int, int] | None, filters: Filters, *, colour: bool, width: int | None, zone: tzinfo
+        self,
+        span: tuple[int, int] | None,
+        filters: Filters,
+        *,
+        colour: bool,
+        width: int | None,
+        zone: tzinfo,
+        clean: Callable[[str], str] = harmless,
     ) -> None:
         self._zone = zone
+        self._clean = clean
         self._colour = colour
         self._width = width
-        self._match = _matcher(filters)
+        self._match = _matcher(filters, clean)
         self._dated = span is not None and len({local_time(moment, zone).date() for moment in span}) > 1
         self._host_width = self._source_width = self._channel_width = 0
 
@@ -55,7 +63,7 @@ class TextLayout:
         room = None
         if self._width is not None:
             room = max(self._width - cells(f"{moment}  {source}  {channel}  {note}"), 1)
-        text = self._shown(harmless(description(event)), room)
+        text = self._shown(self._clean(description(event)), room)
         if not self._colour:
             return f"{moment}  {source}  {channel}  {text}{note}".rstrip() + "\n"
         tint = _CHANNEL_COLOURS.get(event.channel or "", "")
@@ -99,11 +107,11 @@ def text_lines(
         yield [("--\n" if item.is_apart else "") + page.line(item.event, item.note) for item in batch]
 
 
-def _matcher(filters: Filters) -> re.Pattern[str] | None:
+def _matcher(filters: Filters, clean: Callable[[str], str]) -> re.Pattern[str] | None:
     """Return one expression for all patterns to highlight; None without any."""
     parts = []
     for pattern in filters.looked_for:
-        expression = pattern if filters.extended else re.escape(harmless(pattern))
+        expression = pattern if filters.extended else re.escape(clean(pattern))
         if filters.whole_words:
             expression = rf"(?<!\w)(?:{expression})(?!\w)"
         expression = f"(?i:{expression})" if ignores_case(pattern, filters) else f"(?:{expression})"

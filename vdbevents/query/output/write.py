@@ -30,7 +30,7 @@ from vdbevents.query.output.rows import (
 from vdbevents.query.output.subtitles import cues_of, subrip, webvtt, webvtt_head
 from vdbevents.query.output.text import TextLayout, text_lines
 from vdbevents.query.statements import EventBatches
-from vdbevents.terminal import harmless
+from vdbevents.terminal import harmless, harmless_in_file
 
 
 def write(
@@ -46,6 +46,7 @@ def write(
     runs: Runs | None = None,
     hosts: bool = False,
     without_formulas: bool = False,
+    to_terminal: bool = False,
 ) -> int:
     """Write the answer to `stream` batch by batch, in UTF-8, and return the number of events written.
 
@@ -68,6 +69,8 @@ def write(
             and count, `csv` adds `RUN_FIELDS`; in `srt` and `vtt` it is one cue.
         hosts: whether `text`, `md` and `csv` name each event's host.
         without_formulas: whether `csv` marks texts as such that a spreadsheet would take for formulas.
+        to_terminal: whether `text` is for a terminal, where no character may change the writing's direction;
+            the caller takes care of that in the other formats.
 
     Raises:
         InputError: `fields` are given with `md`, `srt` or `vtt`.
@@ -78,6 +81,7 @@ def write(
     if output == "json":
         return put_array(stream, _objects(answer, fields, runs))
     head = ""
+    clean = harmless if to_terminal else harmless_in_file
     match output:
         case "jsonl":
             pieces = ended(_objects(answer, fields, runs))
@@ -87,9 +91,9 @@ def write(
             shown = quoted_as_text if without_formulas else quoted
             pieces = ended(_joined(rows_of(answer, names, runs), ",", shown))
         case "text" if fields is not None:
-            pieces = ended(_joined(rows_of(answer, fields, runs), "\t", harmless))
+            pieces = ended(_joined(rows_of(answer, fields, runs), "\t", clean))
         case "text":
-            page = TextLayout(answer.span, filters, colour=colour, width=width, zone=zone)
+            page = TextLayout(answer.span, filters, colour=colour, width=width, zone=zone, clean=clean)
             pieces = text_lines(answer, filters, runs, page, hosts=hosts)
         case "md":
             pieces = markdown_items(answer, filters, zone, runs, hosts=hosts)
