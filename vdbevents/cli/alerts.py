@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 from vdbevents.cli.pipelines import IndexOption, indexes_of, no_index
 
 _ALERT_COLUMNS: Final = ("alert_id", "status", "stream_name", "index_id", "label", "prompt")
-alerts_app = typer.Typer(help="Manage alerts.", no_args_is_help=True, rich_markup_mode=None)
+alerts_app = typer.Typer(help="Manage the alerts of a session.", no_args_is_help=True, rich_markup_mode=None)
 
 
 _CREATE_HELP = """Create an alert for something that is seen or heard.

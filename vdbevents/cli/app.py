@@ -8,17 +8,17 @@ from pathlib import Path
 from typing import Annotated, Final
 
 import typer
-from typer.core import TyperCommand
 
 from vdbevents import __version__
-from vdbevents.cli.configuration import ConfiguredGroup, is_silent
+from vdbevents.cli.configuration import is_silent
 from vdbevents.cli.diagnostics import ExitCode
+from vdbevents.cli.help_pages import CommandGroup, Program, ProgramCommand
+from vdbevents.cli.overview import GROUPS
 
 app = typer.Typer(
     name="vdbevents",
-    cls=ConfiguredGroup,
+    cls=Program,
     help="Save and search the events of a desktop recorded with VideoDB.",
-    epilog="Start with: vdbevents demo",
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -26,11 +26,7 @@ app = typer.Typer(
 )
 
 
-COMMANDS: Final = (
-    *("listen", "status", "doctor", "stop", "pause", "resume", "query", "sql", "gaps", "cache"),
-    *("prune", "forget", "redact", "capture", "channels", "backend", "session", "token", "streams"),
-    *("pipelines", "alerts", "clip", "search", "emulator", "demo", "config", "service"),
-)
+COMMANDS: Final = tuple(name for group in GROUPS.values() for name in group)
 """The commands and groups of commands, in the order of `--help`: each is a module of `vdbevents.cli`.
 
 The module `x` has a function `x`, and its `HELP`, or a group of commands `x_app`. It may have a `COMMAND`:
@@ -44,7 +40,12 @@ def run() -> None:
     wanted = next(iter(sys.argv[1:]), "")
     is_alone = wanted in COMMANDS and wanted != "config" and is_silent(os.environ)
     # Building the options of thirty commands takes as long as most of them run.
-    _add_commands([wanted] if is_alone and not _is_completing() else COMMANDS)
+    if sys.argv[1:] in ([], ["-h"], ["--help"], ["help"]) and not _is_completing():
+        # What it shows of them is in `overview`.
+        sys.argv[1:] = ["--help"] if sys.argv[1:] == ["help"] else sys.argv[1:]
+        _add_commands(())
+    else:
+        _add_commands([wanted] if is_alone and not _is_completing() else COMMANDS)
     try:
         app()
     except KeyboardInterrupt:
@@ -79,13 +80,16 @@ def _add_commands(names: Iterable[str]) -> None:
     app.registered_groups.clear()
     for name in names:
         module = importlib.import_module(f"vdbevents.cli.{name}")
-        if group := getattr(module, f"{name}_app", None):
-            app.add_typer(group, name=name)
+        group = getattr(module, f"{name}_app", None)
+        if group is not None:
+            for command in group.registered_commands:
+                command.cls = ProgramCommand
+            app.add_typer(group, name=name, cls=CommandGroup)
         else:
-            command = app.command(
-                help=getattr(module, "HELP", None), cls=getattr(module, "COMMAND", TyperCommand)
+            add = app.command(
+                help=getattr(module, "HELP", None), cls=getattr(module, "COMMAND", ProgramCommand)
             )
-            command(getattr(module, name))
+            add(getattr(module, name))
 
 
 def _is_completing() -> bool:

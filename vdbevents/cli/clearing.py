@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from typer.core import TyperCommand
 
 from vdbevents.cli.diagnostics import is_terminal
+from vdbevents.cli.help_pages import ProgramCommand
 from vdbevents.cli.localtime import local_text
 from vdbevents.errors import InputError
 from vdbevents.terminal import byte_size, counted
@@ -40,7 +40,7 @@ ClearOption = Annotated[
 YesOption = Annotated[bool, typer.Option("--yes", help="Do not ask before --clear=delete.")]
 
 
-class ClearableCommand(TyperCommand):
+class ClearableCommand(ProgramCommand):
     """A command whose `--clear` has a value only after `=`: in `--clear DIR`, DIR is the directory."""
 
     def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]

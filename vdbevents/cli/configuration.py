@@ -414,11 +414,12 @@ def _apply(group: TyperGroup, configuration: Configuration) -> dict[str, Any]:
     if not changed and not configuration.problems:
         return defaults
     for path, command in _commands_of(group):
-        table = defaults
-        for name in path:
-            table = table.setdefault(name, {})
         for name, option in _options_of(command):
             if setting := changed.get((" ".join(path), name)):
+                # Only where something is set: an empty table of `help` would be a value of --help.
+                table = defaults
+                for word in path:
+                    table = table.setdefault(word, {})
                 table[str(option.name)] = setting.value
                 option.show_default = f"{cut(as_toml(setting.value), _LONGEST_IN_HELP)}, {setting.source}"
         problems = [problem for problem in configuration.problems if problem.stops(path)]

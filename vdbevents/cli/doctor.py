@@ -30,11 +30,12 @@ _KEYRING_SECONDS: Final = 2.5
 _ANSWER_SECONDS: Final = 1.5
 _COLOURS: Final = {"ok": "\x1b[32m", "warning": "\x1b[33m", "error": "\x1b[31m"}
 
-HELP = """Show what would keep this machine from recording, and what to do.
+HELP = """Check what would keep this machine from recording.
 
-Checks the key and its rights, the API, proxies, the clock, the disk and the folder, file modes, left-over
-process ids, the journal, and the capture runtime with its permissions and devices. Records nothing, and
-creates nothing on the server. Takes a few seconds at most; works without a network and without a key.
+Each problem comes with how to fix it. Checks the key and its rights, the API, proxies, the clock, the disk
+and the folder, file modes, left-over process ids, the journal, and the capture runtime with its permissions
+and devices. Records nothing, and creates nothing on the server. Takes a few seconds at most; works without a
+network and without a key.
 
 \b
 Exit codes: 0 no errors, 1 errors.

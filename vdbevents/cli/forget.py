@@ -16,11 +16,12 @@ if TYPE_CHECKING:
     from vdbevents.removal.forgetting import Words
     from vdbevents.times import Window
 
-HELP = """Show what was said or shown in a time, and with --yes delete it.
+HELP = """Show what was said or shown, and with --yes delete it.
 
-It goes from the journal, from what was rotated or cleared, from torn lines and from the cache, with the
-unfinished transcripts of the same words. It is not fetched again after a gap. A journal.forgotten line says
-when it was done and for which time, never what was said. docs/privacy.md says what is not reached.
+Give the time, or words in it. It goes from the journal, from what was rotated or cleared, from torn lines
+and from the cache, with the unfinished transcripts of the same words. It is not fetched again after a gap. A
+journal.forgotten line says when it was done and for which time, never what was said. docs/privacy.md says
+what is not reached.
 
 \b
 Examples:

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from vdbevents.journal.state import StateDirectory
     from vdbevents.privacy.pauses import Pauses
 
-HELP = """Write down nothing of what is said and shown, until resume or for a time.
+HELP = """Pause the recording, for a time or until resume.
 
-Returns once the running listener follows. Without one, the next listener does. What falls in the pause is not
-fetched later, either. The journal gets a line for its beginning and its end.
+Nothing that is said or shown meanwhile is written down, nor fetched later. Returns once the running listener
+follows; without one, the next listener does. The journal gets a line for the beginning and the end.
 
 \b
 Examples:

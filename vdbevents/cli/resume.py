@@ -5,7 +5,7 @@ from vdbevents.cli.diagnostics import ExitCode
 from vdbevents.cli.options import StateOptions
 from vdbevents.cli.pause import TimeoutOption, await_listener, change
 
-HELP = """End a pause: write down again what is said and shown.
+HELP = """End a pause: the recording goes on.
 
 What fell in the pause is not fetched. Returns once the running listener follows.
 

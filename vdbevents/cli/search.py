@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from vdbevents.query.filters import Event
 
 
-HELP = """Search speech and screen by meaning.
+HELP = """Search speech and screen by meaning, with VideoDB.
 
 This is VideoDB's semantic search over the indexes of a session. Prints the best -n matches, oldest first,
 like vdbevents query.

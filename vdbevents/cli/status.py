@@ -30,7 +30,7 @@ _MOST_GAPS: Final = 5
 _BEHIND_BYTES: Final = 64 << 20
 _LITTLE_ROOM_BYTES: Final = 512 << 20
 
-HELP = """Show whether this directory is recorded into, and what keeps it from being.
+HELP = """Show whether a recording works, and what is wrong with it.
 
 Shows the capture and what its streams deliver, the listener, the backend, gaps, sealing, the disk, and the
 redaction rules in force. docs/reliability.md says when a silent stream counts as stale.
