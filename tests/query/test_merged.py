@@ -242,6 +242,19 @@ def test_surroundings_are_parted_unless_those_of_another_machine_go_on(journals)
     assert newest_first == text.splitlines()[::-1]
 
 
+def test_surroundings_that_overlap_in_time_are_one_group_though_no_event_is_in_both(journals):
+    one = journals(both=[said(0, "deploy 1"), said(8, "deploy 2"), said(30, "deploy 3")])
+    two = journals(laptop=[said(0, "deploy 1"), said(30, "deploy 3")], desk=[said(8, "deploy 2")])
+    asked = {"grep": ("deploy",), "around_ms": 5000}
+
+    for newest_first in (False, True):
+        marks = [
+            [line == "--" for line in printed(of, "text", newest_first=newest_first, **asked).splitlines()]
+            for of in (one, two)
+        ]
+        assert marks[0] == marks[1] == [False, newest_first, not newest_first, False]
+
+
 def test_with_around_the_newest_matches_of_all_machines_are_counted(journals):
     two = journals(
         laptop=[said(0, "a"), said(1, "deploy 1"), said(100, "deploy 2"), said(101, "b")],

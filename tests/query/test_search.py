@@ -67,6 +67,17 @@ def test_matches_at_one_time_have_surroundings_of_their_own(journal):
     assert shown == ["slack is open", "slack is up"] * 13
 
 
+def test_a_match_is_shown_among_what_is_around_it_though_a_later_event_replaced_it(journal):
+    first = said("shall we dep", AT + 2000, final=False, start=AT)
+    path = journal(first, said("Should wheat step?", AT + 5000, final=True, start=AT))
+    window = Window(until_ms=AT + 4000)
+
+    assert texts(path, window=window, grep=("shall we",)) == ["shall we dep"]
+    assert "shall we dep" in texts(path, window=window, grep=("shall we",), around_ms=5000)
+    # Without the window it is no match.
+    assert texts(path, grep=("shall we",), around_ms=5000) == []
+
+
 def test_of_an_unfinished_sentence_the_newest_version_is_found(journal):
     versions = ["and", "and Mr.", "and Mr. John"]
     lines = [said(text, AT + n, final=False, start=AT) for n, text in enumerate(versions)]

@@ -101,14 +101,14 @@ class _Search:
 
     def run(self, resources: contextlib.ExitStack) -> SearchResult:
         """Return the result, which takes over `resources`."""
-        filters, breaks = self._filters, set()
+        filters, groups = self._filters, {}
         self._choose(filters)
         if filters.around_ms is not None:
             for sql in statements.spans(filters):
                 self._connection.execute(sql)
             spans = self._rows(statements.SPANS)
             self._choose(statements.context(filters), spans)
-            breaks = {row for (row,) in self._rows(statements.BREAKS)}
+            groups = {row: (first, last) for row, first, last in self._rows(statements.GROUPS)}
         own_lines = self._snapshot.own_lines(line for (line,) in self._rows(statements.OURS))
         [(unreadable, rejected)] = self._rows(statements.SKIPPED)
         [(count, first, last, _)] = self._rows(statements.SPAN)
@@ -125,7 +125,7 @@ class _Search:
             span=None if first is None else (first, last),
             gaps=gaps_in(own_lines),
             pauses=pauses_in(own_lines),
-            breaks=breaks,
+            groups=groups,
             resources=resources.pop_all(),
         )
 
@@ -157,7 +157,7 @@ class _Search:
                 for sql in statements.PLACED:
                     self._connection.execute(sql)
             # All segments, not only those near: the final transcript of a match may be anywhere.
-            self._create_answer(filters, segments)
+            self._create_answer(filters, segments, keeping=spans is not None)
             if not pending or self._is_settled(filters, pending):
                 return
             size *= 2
@@ -180,7 +180,7 @@ class _Search:
             or (segment.has_lifecycle and (fetched_lifecycle or (lifecycle and segment.has_fetched)))
         ]
 
-    def _create_answer(self, filters: Filters, segments: Sequence[Segment]) -> None:
+    def _create_answer(self, filters: Filters, segments: Sequence[Segment], *, keeping: bool) -> None:
         hiding = not filters.interim and self._rows(statements.INTERIMS) != [(0,)]
         if hiding and segments:
             self._open_finals(filters, segments)
@@ -189,7 +189,8 @@ class _Search:
             self._connection.execute(statements.SUSPECTS)
             self._add_sealed_suspects()
             self._connection.execute(statements.repeated())
-        self._connection.execute(statements.answer(filters, hiding=hiding, sparing=sparing))
+        sql = statements.answer(filters, hiding=hiding, sparing=sparing, keeping=keeping)
+        self._connection.execute(sql)
 
     def _open_finals(self, filters: Filters, segments: Sequence[Segment]) -> None:
         """Add the final transcripts that may have replaced matches, wherever they are."""

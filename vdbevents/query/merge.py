@@ -6,14 +6,14 @@ the same, even if they look so.
 
 import contextlib
 import heapq
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain, islice
 from pathlib import Path
 from typing import Final, NamedTuple, TypeVar
 
 from vdbevents.query.byte_ranges import Closeable
-from vdbevents.query.cache.index import Cache
+from vdbevents.query.cache.index import Cache, Span
 from vdbevents.query.duck import SharedDatabase
 from vdbevents.query.engine import search as search_one
 from vdbevents.query.filters import Event, Filters
@@ -142,23 +142,35 @@ class MergedResult(Closeable):
         return span
 
     def _breaks(self) -> set[int]:
-        """Return the rows at which no journal has the same surroundings before and after."""
+        """Return the rows at which the events around another match begin, and no journal's go on."""
         if self._filters.around_ms is None:
             return set()
-        seen = [0] * len(self.answers)
-        place = [0] * len(self.answers)
-        reaches: dict[tuple[int, int], tuple[int, int]] = {}  # the first and the last row of surroundings
+        numbers = _numbers_of_groups([answer.groups for _, answer in self.answers])
+        seen, group = [0] * len(self.answers), [0] * len(self.answers)
+        reaches: dict[int, tuple[int, int]] = {}  # of each group the first and the last row
         for row, number in enumerate(self.origins()):
-            place[number] += seen[number] in self.answers[number][1].breaks
+            group[number] = numbers[number].get(seen[number], group[number])
             seen[number] += 1
-            first, _ = reaches.get((number, place[number]), (row, row))
-            reaches[number, place[number]] = first, row
+            first, _ = reaches.get(group[number], (row, row))
+            reaches[group[number]] = first, row
         breaks, end = set(), 0
         for first, last in sorted(reaches.values()):
             if first > end:
                 breaks.add(first)
             end = max(end, last)
         return breaks
+
+
+def _numbers_of_groups(each: Sequence[Mapping[int, Span]]) -> list[dict[int, int]]:
+    """Return a number for each row at which a group begins: the same for groups that overlap in time."""
+    rows = sorted((span, number, row) for number, groups in enumerate(each) for row, span in groups.items())
+    numbered: list[dict[int, int]] = [{} for _ in each]
+    group, end = 0, LEAST_MS
+    for (first, last), number, row in rows:
+        group += first > end
+        end = max(end, last)
+        numbered[number][row] = group
+    return numbered
 
 
 def _place(timed: _Timed[object]) -> int:

@@ -2,7 +2,7 @@
 
 import contextlib
 import shutil
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +12,7 @@ from vdbevents.events.gaps import Gap
 from vdbevents.privacy.pauses import Pause
 from vdbevents.query import statements
 from vdbevents.query.byte_ranges import Closeable
-from vdbevents.query.cache.index import Segment
+from vdbevents.query.cache.index import Segment, Span
 from vdbevents.query.duck import explained, fetched_batches
 from vdbevents.query.filters import Event
 from vdbevents.query.snapshot import JournalSnapshot
@@ -37,7 +37,8 @@ class SearchResult(Closeable):
         count: the number of matches.
         span: the first and the last time among them, in Unix ms; None where none has a time.
         gaps, pauses: all that touch the window, and others, in the order of their first lines.
-        breaks: the rows, from 0, at which the events around another match begin.
+        groups: where the events around matches begin: the row, from 0, and the time around the matches, in
+            Unix ms; empty without `around_ms`.
     """
 
     connection: "DuckDBPyConnection"
@@ -51,7 +52,12 @@ class SearchResult(Closeable):
     span: tuple[int, int] | None
     gaps: list[Gap]
     pauses: list[Pause]
-    breaks: set[int]
+    groups: Mapping[int, Span]
+
+    @property
+    def breaks(self) -> set[int]:
+        """The rows, from 0, at which the events around another match begin."""
+        return {row for row in self.groups if row}
 
     @property
     def journal_bytes(self) -> int:

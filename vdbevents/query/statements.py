@@ -386,14 +386,16 @@ def repeated() -> str:
     FROM ({identities("suspects")})) WHERE is_fetched AND place > 1"""
 
 
-def answer(filters: Filters, *, hiding: bool, sparing: bool) -> str:
+def answer(filters: Filters, *, hiding: bool, sparing: bool, keeping: bool = False) -> str:
     """Create `answer (position, length, time_ms, line)`, in order; `line` is NULL where `length` is not.
 
-    Leave out replaced interim transcripts if `hiding`, and `repeated` events if `sparing`.
+    Leave out replaced interim transcripts if `hiding`, but none that are `sought` if `keeping`; and
+    `repeated` events if `sparing`.
     """
     shown = "matched AND position NOT IN (SELECT position FROM repeated)" if sparing else "matched"
     if hiding:
-        shown += f""" AND (NOT transcript OR is_final OR position NOT IN (
+        kept = f" OR position IN ({_KEPT_ONES})" if keeping else ""
+        shown += f""" AND (NOT transcript OR is_final{kept} OR position NOT IN (
             WITH numbered AS MATERIALIZED (
                 SELECT *, row_number() OVER (ORDER BY time_ms NULLS FIRST, position) AS number FROM events
                 WHERE transcript AND within AND (is_final OR matched))
@@ -422,7 +424,7 @@ def context(filters: Filters) -> Filters:
 def spans(filters: Filters) -> list[str]:
     """Create `spans (place, first, last)`, the times around the answer, merged where they meet.
 
-    Drop the tables of the steps.
+    Create `sought` of the answer, and drop the tables of the steps.
     """
     begin, end = "coalesce(start_ms, time_ms)", "greatest(coalesce(start_ms, time_ms), end_ms)"
     order = "ORDER BY first, last ROWS BETWEEN UNBOUNDED PRECEDING AND"
@@ -435,8 +437,15 @@ def spans(filters: Filters) -> list[str]:
             numbered AS (SELECT *, count(CASE WHEN reach >= first THEN NULL ELSE 1 END)
                 OVER ({order} CURRENT ROW) AS place FROM reaching)
             SELECT place, min(first) AS first, max(last) AS last FROM numbered GROUP BY place""",
+        "CREATE TEMP TABLE sought AS SELECT position, line FROM answer",
         *FORGET,
     ]
+
+
+# A match stays, even if it was replaced by what was received outside the window. The rows of `candidates`
+# have other numbers in the second pass.
+_KEPT_ONES: Final = f"""SELECT position FROM sought WHERE line IS NULL
+    UNION ALL SELECT rowid + {UNSEALED} FROM candidates WHERE line IN (SELECT line FROM sought)"""
 
 
 FORGET_SHOWN: Final = (
@@ -458,10 +467,11 @@ PLACED: Final = (
     "UPDATE events SET matched = false WHERE position NOT IN (SELECT position FROM placed)",
 )
 
-# The rows of the answer at which another span begins.
-BREAKS: Final = """SELECT row FROM (
+# The rows of the answer at which the events of a span begin, and the span; row 0 is the first of them.
+GROUPS: Final = """SELECT row, first, last FROM (
     SELECT answer.rowid AS row, place, lag(place) OVER (ORDER BY answer.rowid) AS before
-    FROM answer JOIN placed USING (position)) WHERE place <> before"""
+    FROM answer JOIN placed USING (position)) JOIN spans USING (place)
+    WHERE place IS DISTINCT FROM before ORDER BY row"""
 
 
 # -- Reading the tables ------------------------------------------------------------------------------------
