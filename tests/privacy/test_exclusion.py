@@ -61,6 +61,13 @@ def test_words_are_whole_and_in_any_text_and_case():
     assert reason(record(capture_session_id="salary"), **rules) is None
 
 
+def test_characters_that_are_not_seen_do_not_hide_a_word():
+    for text in ("sal\u00adary", "sa\u200blar\u2060y", "\u200fsalary\u200e", "project\u200b titan"):
+        assert reason(record(text), words=("salary", "Project Titan")) == "word", ascii(text)
+    assert reason(record("salary"), words=("sal\u200bary",)) == "word"
+    assert reason(screen("1Pass\u200bword"), apps=("1Password",)) == "app"
+
+
 def test_windows_and_apps_are_looked_for_on_screens_only():
     assert reason(screen("[1Password - Vault] entries"), windows=("1Password",)) == "window"
     assert reason(screen("The user types into the Signal app"), apps=("signal",)) == "app"

@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 
 from vdbevents.events import fields
 from vdbevents.events.envelope import CAPTURE_CHANNEL, Record
+from vdbevents.privacy.folding import UNSEEN_CHARACTERS
 from vdbevents.privacy.structure import STRUCTURE
 
 _DAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -228,6 +229,9 @@ def _edge(character: str, look: str) -> str:
 
 
 def _folded(text: str) -> str:
+    if text.isascii():
+        return text.lower()
+    text = UNSEEN_CHARACTERS.sub("", text)
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
 
 

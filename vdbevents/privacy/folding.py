@@ -25,6 +25,9 @@ _DASHES = "\u2010-\u2015\u2212\ufe58\ufe63"
 _UNSEEN = "\u00ad\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff"
 _FULL_WIDTH = "\uff01-\uff5e"
 
+UNSEEN_CHARACTERS: Final = re.compile(f"[{_UNSEEN}]+")
+"""Characters that take no room: soft hyphens, joiners, marks of direction."""
+
 ODD_CHARACTER: Final = re.compile(f"[{_SPACES}{_DASHES}{_UNSEEN}{_FULL_WIDTH}{_DIGITS}]")
 """A character that looks like an ASCII one, or like nothing."""
 
