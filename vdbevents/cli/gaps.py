@@ -18,6 +18,7 @@ from vdbevents.cli.options import ArchivedOption, JournalOptions
 from vdbevents.cli.tables import nothing, remark, table, terminal_width
 from vdbevents.events.envelope import parse_line
 from vdbevents.events.gaps import EVENT, Gap, Missing, latest_gaps, with_ongoing
+from vdbevents.journal import nul_runs
 from vdbevents.journal.archive import ArchivedJournal
 from vdbevents.journal.files import wall_ms
 from vdbevents.journal.history import open_archived, open_with_older
@@ -43,7 +44,7 @@ Exit codes: 0 gaps, 1 no gaps, 2 wrong input.
 """
 
 _NEEDLE: Final = f'"{EVENT}"'.encode()
-_BLOCK: Final = 1 << 20
+_LINE_ENDS: Final = (b"\n", b"\0")
 _LONGEST_LINE: Final = 16 << 20
 _LONGEST_TEXT: Final = 400
 _LONGEST_REMARK: Final = 100
@@ -149,14 +150,13 @@ def _older_lines_about_gaps(one: ArchivedJournal) -> Iterator[bytes]:
 
 
 def _lines_about_gaps(file: FileIO | PackedFile) -> Iterator[bytes]:
-    file.seek(0)
     rest = b""
     within_long_line = False
-    while block := file.read(_BLOCK):
-        if within_long_line:
-            _, newline, block = block.partition(b"\n")
-            within_long_line = not newline
+    for block in nul_runs.blocks(file, 0):
         content = rest + block
+        if within_long_line:
+            _, newline, content = block.partition(b"\n")
+            within_long_line = not newline
         end = content.rfind(b"\n") + 1
         yield from _lines_within(content, end)
         rest = content[end:]
@@ -170,9 +170,9 @@ def _lines_about_gaps(file: FileIO | PackedFile) -> Iterator[bytes]:
 def _lines_within(content: bytes, end: int) -> Iterator[bytes]:
     place = content.find(_NEEDLE, 0, end)
     while place >= 0:
-        first = content.rfind(b"\n", 0, place) + 1
-        last = content.find(b"\n", place, end)
-        last = end if last < 0 else last
+        first = max(content.rfind(line_end, 0, place) for line_end in _LINE_ENDS) + 1
+        ends = [content.find(line_end, place, end) for line_end in _LINE_ENDS]
+        last = min((found for found in ends if found >= 0), default=end)
         yield content[first:last]
         place = content.find(_NEEDLE, last, end)
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from vdbevents.events import envelope, fields
+from vdbevents.journal import nul_runs
 from vdbevents.journal.archive import ArchivedJournal, archived
 from vdbevents.journal.files import same_file
 from vdbevents.journal.packed import PackedFile, open_content
@@ -153,13 +154,15 @@ def older_since(journal: Path, head: bytes) -> list[ArchivedJournal]:
 
 
 def line_batches(file: FileIO | PackedFile, start: int = 0) -> Iterator[list[bytes]]:
-    """Yield the whole lines of a file from a place on, with their newlines, in batches of about a MiB."""
-    file.seek(start)
+    """Yield the whole lines of a file from a place on, with their newlines, in batches of about a MiB.
+
+    A run of NULs ends a line, and is one of its own.
+    """
     rest = b""
-    while block := file.read(BLOCK_BYTES):
+    for block in nul_runs.blocks(file, start):
         whole, newline, rest = (rest + block).rpartition(b"\n")
         if newline:
-            yield [line + newline for line in whole.split(b"\n")]
+            yield nul_runs.split(whole + newline)
 
 
 def received_ms(line: bytes) -> int | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from vdbevents.events import envelope, fields
-from vdbevents.journal import history
+from vdbevents.journal import history, nul_runs
 from vdbevents.journal.archive import ArchivedJournal
 from vdbevents.journal.files import last_line_start, read_at, same_file
 from vdbevents.journal.packed import PackedFile
@@ -258,16 +258,17 @@ class Tail:
 
     def read(self) -> list[bytes]:
         """Return the whole lines since the last call; a torn end may still be repaired."""
-        lines = self._whole_lines()
+        data, after = self._whole_lines()
         # Checked after reading: the lines follow the earlier ones only if the file was not cleared by then.
         if self.is_cleared():
             self.offset, self._mark = 0, b""
-            lines = self._whole_lines()
-        if lines:
-            self.offset += sum(map(len, lines))
+            data, after = self._whole_lines()
+        if data:
             # A line begins with its time of receipt, so a cleared file has other bytes at this place.
-            self._mark_at, self._mark = self.offset - len(lines[-1]), lines[-1][: self.MARK_BYTES]
-        return lines
+            last = data.rfind(b"\n", 0, -1) + 1
+            self._mark_at, self._mark = self.offset + last, data[last:][: self.MARK_BYTES]
+            self.offset = after
+        return nul_runs.split(data if data.endswith(b"\n") else data + b"\n") if data else []
 
     def _remember(self) -> None:
         self._mark_at = max(self.offset - self.MARK_BYTES, 0)
@@ -294,13 +295,17 @@ class Tail:
         """Close the file; no-op if it is closed."""
         self._file.close()
 
-    def _whole_lines(self) -> list[bytes]:
+    def _whole_lines(self) -> tuple[bytes, int]:
+        """Return the bytes of whole lines, and the place to go on at; a long run of NULs ends a line."""
         size = _FOLLOWED_BLOCK
         while True:
             data = self._bytes(self.offset, size)
             end = data.rfind(b"\n") + 1
             if end or len(data) < size:
-                return [line + b"\n" for line in data[:end].split(b"\n")[:-1]]
+                return data[:end], self.offset + end
+            if data.endswith(b"\0"):
+                file_end = self._file.seek(0, os.SEEK_END)
+                return data, nul_runs.after_run(self._file, self.offset + size, file_end)
             size *= 4
 
     def _bytes(self, start: int, length: int) -> bytes:

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import BinaryIO, Final, NamedTuple, Self
 
 from vdbevents.errors import InputError, StorageError
+from vdbevents.journal import nul_runs
 from vdbevents.journal.archive import ArchivedJournal
 from vdbevents.journal.history import line_batches, open_archived, open_with_older
 from vdbevents.journal.packed import PackedFile
 from vdbevents.query.byte_ranges import (
-    BLOCK_BYTES,
     JOURNAL_HINT,
     Closeable,
     literal,
@@ -34,6 +34,7 @@ _HEAD: Final = 512
 _BOM: Final = b"\xef\xbb\xbf"
 _OWN_NAMES: Final = (b'.gap"', b'.paused"', b'.resumed"')
 _MOST_OPEN: Final = 16
+_LOST: Final = b"\n?\n"
 
 
 class Older(NamedTuple):
@@ -168,7 +169,9 @@ class JournalSnapshot(Closeable):
             end = start - base + length
             line = data[start - base : end]
             before = data[max(start - base - 1, 0) : start - base]
-            begins = before in {b"", b"\n", b"\r"} or (start == len(_BOM) and part.head.startswith(_BOM))
+            begins = before in {b"", b"\n", b"\r", b"\0"} or (
+                start == len(_BOM) and part.head.startswith(_BOM)
+            )
             if not begins or not _is_line(line, data[end : end + 1]):
                 raise _changed()
             yield line.decode("utf-8", "replace")
@@ -293,7 +296,7 @@ class _Opening:
             unsealed = self._target
             self._own += cache.gap_lines
             self._caches.append(PlacedCache(cache, self._base))
-        elif end is not None:
+        elif end is not None or nul_runs.holds_nul(file, size):
             unsealed = self._target
             with self._target.open("wb") as copied:
                 _copy(file, 0, size, copied)
@@ -364,7 +367,9 @@ def _takes(cache: Cache, file: FileIO, size: int, target: Path) -> bool:
 
     That is if it does not fit the journal, if the copy would cost more than it saves, or finds no room.
     """
-    if not cache.segments or not 0 <= size - cache.end <= _MOST_UNSEALED:
+    if not cache.segments or size < cache.end:
+        return False
+    if nul_runs.data_bytes(file, cache.end, size) > _MOST_UNSEALED:
         return False
     try:
         with target.open("wb") as copied:
@@ -384,9 +389,13 @@ def _copy_doubtful(cache: Cache, file: FileIO | PackedFile, target: BinaryIO) ->
 
 
 def _copy(file: FileIO | PackedFile, start: int, end: int, target: BinaryIO) -> None:
-    file.seek(start)
-    while start < end and (data := file.read(min(BLOCK_BYTES, end - start))):
+    """Copy a part of a journal; for each run of NULs an unreadable line, as DuckDB drops what follows one."""
+    is_run = False
+    for data in nul_runs.blocks(file, start, end):
         if data.startswith(_BOM) and target.tell() == 0:
             target.write(b"\n")  # DuckDB skips a BOM at the beginning of a file
-        target.write(data)
-        start += len(data)
+        if b"\0" in data:
+            target.write(nul_runs.RUN.sub(_LOST, data.lstrip(b"\0") if is_run else data))
+        else:
+            target.write(data)
+        is_run = data.endswith(b"\0")

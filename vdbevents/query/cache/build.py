@@ -8,7 +8,6 @@ import codecs
 import contextlib
 import dataclasses
 import os
-import re
 import shutil
 import time
 import zlib
@@ -18,11 +17,12 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from io import FileIO
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import orjson
 
 from vdbevents.errors import InputError, StorageError
+from vdbevents.journal import nul_runs
 from vdbevents.journal.files import make_private, remove_file, replace_file
 from vdbevents.journal.packed import PackedFile, open_content
 from vdbevents.query.byte_ranges import literal, longest_line, read_range, unreadable_journal
@@ -30,6 +30,7 @@ from vdbevents.query.cache import schema
 from vdbevents.query.cache.index import (
     PART,
     PIECE,
+    SAMPLE_BYTES,
     Cache,
     Finals,
     Segment,
@@ -55,6 +56,7 @@ _MOST_WORDS: Final = 1 << 22
 _MOST_DOUBTFUL: Final = 1000
 _MOST_DOUBTFUL_BYTES: Final = 1 << 20
 _BLOCK: Final = 1 << 20
+_BLANK: Final = 1 << 16
 _BOM: Final = codecs.BOM_UTF8
 _WORKERS: Final = 2
 _MEMORY_MB: Final = 200
@@ -308,7 +310,7 @@ def _grown(
 def _sealed_in_order(
     database: SharedDatabase,
     cache: Cache,
-    pieces: Iterator[tuple[Segment, Path]],
+    pieces: Iterator["_Piece"],
     progress: Callable[[int], None],
 ) -> Iterator[Segment]:
     """Seal the pieces, two at a time, and yield the segments in order."""
@@ -332,12 +334,12 @@ def _sealed_in_order(
 
 
 def _submitted(
-    pool: ThreadPoolExecutor, database: SharedDatabase, cache: Cache, pieces: Iterator[tuple[Segment, Path]]
+    pool: ThreadPoolExecutor, database: SharedDatabase, cache: Cache, pieces: Iterator["_Piece"]
 ) -> Iterator[Future[Segment]]:
     """Yield a future for each piece; an error of `pieces` becomes the last one, after those before it."""
     try:
-        for place, path in pieces:
-            yield pool.submit(_seal, database, cache, place, path)
+        for piece in pieces:
+            yield pool.submit(_seal, database, cache, piece)
     except OSError as error:
         failed: Future[Segment] = Future()
         failed.set_exception(error)
@@ -354,6 +356,22 @@ def _end(pool: ThreadPoolExecutor, futures: Collection[Future[Segment]], databas
     pool.shutdown()
 
 
+class _Piece(NamedTuple):
+    """A piece of a journal to seal.
+
+    Attributes:
+        place: its entry, as far as it is known.
+        path: a copy of its lines.
+        start: where they begin in the journal: after a run of NULs, which may be a large hole.
+        lost: the number of runs of NULs.
+    """
+
+    place: Segment
+    path: Path
+    start: int
+    lost: int
+
+
 def _pieces(
     file: FileIO | PackedFile,
     full: int,
@@ -362,7 +380,7 @@ def _pieces(
     folder: Path,
     *,
     to_end: bool,
-) -> Iterator[tuple[Segment, Path]]:
+) -> Iterator[_Piece]:
     """Yield the unsealed pieces of whole lines, each with a copy in `folder`.
 
     Args:
@@ -378,35 +396,50 @@ def _pieces(
     data = bytearray()
     # A writer that is faster than the sealing is not chased.
     end = file.seek(0, os.SEEK_END)
-    while full + piece <= end and (place := _piece(file, full, piece, folder, data)):
-        yield place
-        full = sealed = place[0].end
-    while sealed + part <= end and (place := _piece(file, sealed, part, folder, data)):
-        if place[0].end > end:
+    while full + piece <= end and (full_one := _piece(file, (full, end), piece, folder, data)):
+        yield full_one
+        full = sealed = full_one.place.end
+    while sealed + part <= end and (partial := _piece(file, (sealed, end), part, folder, data)):
+        if partial.place.end > end:
             # A long line was written meanwhile: a full piece might end within it.
             return
-        yield dataclasses.replace(place[0], is_part=True), place[1]
-        sealed = place[0].end
-    if to_end and sealed < end and (place := _piece(file, sealed, end - sealed, folder, data)):
-        yield dataclasses.replace(place[0], is_part=True), place[1]
+        yield _as_part(partial)
+        sealed = partial.place.end
+    if to_end and sealed < end and (partial := _piece(file, (sealed, end), None, folder, data)):
+        yield _as_part(partial)
+
+
+def _as_part(piece: _Piece) -> _Piece:
+    return piece._replace(place=dataclasses.replace(piece.place, is_part=True))
 
 
 def _piece(
-    file: FileIO | PackedFile, start: int, size: int, folder: Path, data: bytearray
-) -> tuple[Segment, Path] | None:
-    """Copy a piece to a file: whole lines of `size` bytes, or one longer line. `data` is the buffer."""
-    file.seek(start)
-    if not _read_to_line_end(file, size, data):
+    file: FileIO | PackedFile, span: tuple[int, int], size: int | None, folder: Path, data: bytearray
+) -> _Piece | None:
+    """Copy a piece to a file: whole lines of `size` bytes, or one longer line; None if there are too few.
+
+    Without a size it is all of `span`. `data` is the buffer.
+    """
+    start, end = span
+    first = nul_runs.after_run(file, start, end)
+    size = end - first if size is None else size
+    file.seek(first)
+    if not size or not _read_to_line_end(file, size, data):
         return None
     # The sample is taken from `data`: the file may have changed by now.
-    place = Segment(start, start + len(data), sample(data))
+    place = Segment(start, first + len(data), sample(bytes(min(first - start, SAMPLE_BYTES)) + data))
     path = folder / f"{start}.jsonl"
-    path.write_bytes(_legible(data, start))
-    return place, path
+    path.write_bytes(_legible(data, first))
+    # A run that two pieces share was counted with the first.
+    begins = first > start and (not start or read_range(file, start - 1, 1) != b"\0")
+    return _Piece(place, path, first, len(nul_runs.RUN.findall(data)) + begins)
 
 
 def _read_to_line_end(file: FileIO | PackedFile, size: int, data: bytearray) -> bool:
-    """Fill `data` with `size` bytes, cut at the last line end or extended to the next; False if too few."""
+    """Fill `data` with `size` bytes, cut at the last line end or extended to the next; False if too few.
+
+    Where there is no line end, a run of NULs counts as one.
+    """
     del data[size:]
     data.extend(bytes(size - len(data)))
     done = 0
@@ -415,34 +448,34 @@ def _read_to_line_end(file: FileIO | PackedFile, size: int, data: bytearray) -> 
             done += count
     if done < size:
         return False
-    end = data.rfind(b"\n") + 1
+    end = data.rfind(b"\n") + 1 or data.rfind(b"\0") + 1
     while not end:
         more = file.read(_BLOCK)
         if not more:
             return False
-        if last := more.rfind(b"\n") + 1:
+        if last := more.rfind(b"\n") + 1 or more.find(b"\0") + 1:
             end = len(data) + last
         data += more
     del data[end:]
     return True
 
 
-def _seal(database: SharedDatabase, cache: Cache, place: Segment, piece: Path) -> Segment:
+def _seal(database: SharedDatabase, cache: Cache, piece: _Piece) -> Segment:
     """Write the files of a segment, and return its entry."""
-    with FileIO(piece, "rb") as file:
+    with FileIO(piece.path, "rb") as file:
         longest = longest_line(file)
     memory_mb = memory_for(longest, _MEMORY_MB) * _WORKERS
     with contextlib.closing(database.connection(memory_mb)) as connection:
-        statement = schema.lines_of([literal(piece)], place.start, longest)
+        statement = schema.lines_of([literal(piece.path)], piece.start, longest)
         connection.execute(statement.sql, statement.values)
-        _check(connection, piece, place)
-        piece.unlink()
+        _check(connection, piece)
+        piece.path.unlink()
         for sql in schema.FILL:
             connection.execute(sql)
-        return _written(connection, cache, _described(connection, place))
+        return _written(connection, cache, _described(connection, piece))
 
 
-def _check(connection: "DuckDBPyConnection", piece: Path, place: Segment) -> None:
+def _check(connection: "DuckDBPyConnection", piece: _Piece) -> None:
     """Check the positions of the lines: that DuckDB numbered them in the file's order.
 
     It handles some thousand lines at a time, so a sample of each batch is enough.
@@ -450,11 +483,11 @@ def _check(connection: "DuckDBPyConnection", piece: Path, place: Segment) -> Non
     Raises:
         OSError: a line is elsewhere.
     """
-    are_right = connection.execute(schema.LINES_BYTES).fetchall() == [(place.end - place.start,)]
-    with FileIO(piece, "rb") as file:
+    are_right = connection.execute(schema.LINES_BYTES).fetchall() == [(piece.place.end - piece.start,)]
+    with FileIO(piece.path, "rb") as file:
         for position, beginning in connection.execute(schema.LINES_SAMPLE).fetchall():
             data = beginning.encode()
-            are_right = are_right and read_range(file, position - place.start, len(data)) == data
+            are_right = are_right and read_range(file, position - piece.start, len(data)) == data
     if not are_right:
         raise OSError(None, "lines are not at their positions")
 
@@ -462,17 +495,25 @@ def _check(connection: "DuckDBPyConnection", piece: Path, place: Segment) -> Non
 def _legible(data: bytes | bytearray, start: int) -> bytes | bytearray:
     """Return as many bytes in which DuckDB finds the same lines at the same positions as in the journal.
 
-    DuckDB ends a line at a NUL, and drops the rest up to the line's end. Empty lines do not matter.
+    DuckDB ends a line at a NUL, and drops the rest up to the line's end. Blank lines do not matter.
     """
     if b"\r" in data:
         data = data.replace(b"\r", b"\n")
     if b"\0" in data:
-        data = re.sub(rb"\0[^\n]*", lambda rest: b"\n" * len(rest[0]), data)
+        data = nul_runs.RUN.sub(lambda run: _blank(len(run[0])), data)
     if data.startswith(_BOM):
         data = (b"?" if start else b"\n") * len(_BOM) + data[len(_BOM) :]
     if not _is_text(data):
         data = b"\n".join(line if _is_text(line) else b"?" * len(line) for line in data.split(b"\n"))
     return data
+
+
+def _blank(size: int) -> bytes:
+    """Return so many bytes of blank lines, of few lines and of none that is long."""
+    lines = bytearray(b" " * size)
+    lines[::_BLANK] = b"\n" * len(lines[::_BLANK])
+    lines[-1:] = b"\n"
+    return bytes(lines)
 
 
 def _is_text(data: bytes | bytearray) -> bool:
@@ -488,7 +529,7 @@ def _is_text(data: bytes | bytearray) -> bool:
     return True
 
 
-def _described(connection: "DuckDBPyConnection", place: Segment) -> Segment:
+def _described(connection: "DuckDBPyConnection", piece: _Piece) -> Segment:
     """Return the segment's entry, from the table `sealed`."""
 
     def rows(sql: str) -> list[tuple[Any, ...]]:
@@ -503,8 +544,8 @@ def _described(connection: "DuckDBPyConnection", place: Segment) -> Segment:
     if sum(length for _, length in doubtful) > _MOST_DOUBTFUL_BYTES:
         doubtful = []
     return dataclasses.replace(
-        place,
-        unreadable=unreadable - len(doubtful),
+        piece.place,
+        unreadable=unreadable - len(doubtful) + piece.lost,
         doubtful=tuple(doubtful),
         received=received,
         happened=happened,

@@ -17,6 +17,7 @@ from typing import Any, Final, Self, TypeVar
 
 import orjson
 
+from vdbevents.journal import nul_runs
 from vdbevents.journal.packed import PackedFile, open_content
 from vdbevents.query.byte_ranges import read_range
 from vdbevents.times import MOST_MS, Window
@@ -32,7 +33,9 @@ VERSION: Final = 3
 PIECE: Final = 1 << 25
 """The size of a full segment in bytes; it is cut after the last line that ends within it."""
 
-_SAMPLE: Final = 512
+SAMPLE_BYTES: Final = 512
+"""So many bytes at a segment's beginning, and at its end, are compared with the journal."""
+
 _MOST_STREAMS: Final = 1000
 PART: Final = 1 << 23
 """The size in bytes of a partial segment at the end; a full one replaces the partial ones in it."""
@@ -395,12 +398,10 @@ def unsealed(journal: Path, cache: Cache, piece: int = PIECE) -> int:
 
 
 def rest_of(journal: Path, cache: Cache) -> int:
-    """Return the number of unsealed bytes of a journal; 0 if there is no journal."""
+    """Return the number of unsealed bytes of a journal without holes; 0 if there is no journal."""
     try:
-        if journal.suffix != ".zst":
-            return max(journal.stat().st_size - cache.end, 0)
         with open_content(journal) as file:
-            return max(file.seek(0, os.SEEK_END) - cache.end, 0)
+            return nul_runs.data_bytes(file, cache.end, file.seek(0, os.SEEK_END))
     except OSError:
         return 0
 
@@ -474,12 +475,12 @@ def identity(file: FileIO | PackedFile) -> int:
 
 def sample(data: bytes | bytearray) -> str:
     """Return a digest of a segment's first and last bytes."""
-    return _short_digest(data[:_SAMPLE] + data[-_SAMPLE:])
+    return _short_digest(data[:SAMPLE_BYTES] + data[-SAMPLE_BYTES:])
 
 
 def _sample_of(file: FileIO | PackedFile, segment: Segment) -> str | None:
     """Return the `sample` of the journal at a segment's place; None if the journal is shorter."""
-    size = min(_SAMPLE, segment.end - segment.start)
+    size = min(SAMPLE_BYTES, segment.end - segment.start)
     first = read_range(file, segment.start, size)
     last = read_range(file, segment.end - size, size)
     return None if first is None or last is None else _short_digest(first + last)
