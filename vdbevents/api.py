@@ -98,6 +98,7 @@ class OpenJournal:
         session: Texts = (),
         event: Texts = (),
         label: Texts = (),
+        speaker: Texts = (),
         min_confidence: float | None = None,
         where: str | None = None,
         around: str | None = None,
@@ -116,6 +117,7 @@ class OpenJournal:
         - `ignore_case`: None ignores case for each text without an upper-case letter.
         - `extended`, `whole_words`: the texts are regular expressions (RE2), or match whole words only.
         - `channel`, `source`, `stream`, `session`, `event`, `label`: any of these.
+        - `speaker`: any of these names, in any case.
         - `min_confidence`: the confidence is at least this.
         - `where`: a SQL condition over the columns of the view `events`.
         - `around`: also all events within this duration before and after each match, such as `15s`.
@@ -147,6 +149,7 @@ class OpenJournal:
             sessions=_texts(session),
             names=_texts(event),
             labels=_texts(label),
+            speakers=_texts(speaker),
             least_confidence=min_confidence,
             where=where,
             limit=limit,

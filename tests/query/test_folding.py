@@ -171,7 +171,18 @@ def text_of(event, channel, happened):
             errors = ("data.error.message", "data.error", "data.message", "error.message", "error")
             reason = first(event, *errors)
             parts += [rest] if reason is None and rest is not None else [reason] if reason is not None else []
+        if state == "exported":
+            ids = ("data.exported_video_id", "data.video_id", "exported_video_id", "video_id")
+            urls = [first(event, f"data.{name}", name) for name in ("stream_url", "player_url")]
+            video = ", ".join(value for value in (first(event, *ids), *urls) if value is not None)
+            parts += [video] if video else []
         return ": ".join(parts) or None
+    if channel == "capture_client":
+        errors = ("data.error.message", "data.error", "data.message", "error.message", "error")
+        if reason := first(event, *errors):
+            code = first(event, "data.code")
+            return reason if code is None else f"{reason} ({code})"
+        return rest
     if channel == "vdbevents" or isinstance(at(event, "data"), str):
         return rest
     return None
@@ -260,7 +271,7 @@ SHAPES = {
             "channel": "capture_session",
             "event": f"{LIFECYCLE}exported",
             "label": f"{LIFECYCLE}exported",
-            "text": "exported",
+            "text": "exported: v-1",
         },
     ),
     "alert over the WebSocket": (
@@ -334,6 +345,30 @@ def test_each_known_shape_is_folded(tmp_path):
 def test_a_failed_session_says_why(tmp_path, data, text):
     message = {"event": "capture_session.failed", "data": data}
     assert folded(tmp_path, message)["text"] == text
+
+
+@pytest.mark.parametrize(
+    ("event", "data", "text"),
+    [
+        ("recording:error", {"code": "E_PERM", "message": "Screen denied"}, "Screen denied (E_PERM)"),
+        ("recording:error", {"error": {"message": "no disk"}}, "no disk"),
+        ("error", {"error": "", "payload": 5}, '{"error":"","payload":5}'),
+        ("upload:progress", {"percent": 40}, '{"percent":40}'),
+        ("runtime:ended", {"code": 1}, '{"code":1}'),
+        ("transcript", {"text": "hello", "error": "no"}, "hello"),
+        ("recording:started", {}, None),
+    ],
+)
+def test_what_the_runtime_says_is_the_text_in_both(tmp_path, event, data, text):
+    message = {"channel": "capture_client", "event": event, "data": data}
+    assert folded(tmp_path, message).get("text") == text
+    assert fields.text_of(message) == (text or "")
+
+
+def test_an_exported_session_has_the_id_and_the_addresses_of_its_video(tmp_path):
+    data = {"exported_video_id": "m-1", "stream_url": "https://a/1.m3u8", "player_url": "https://b/1"}
+    message = {"event": "capture_session.exported", "data": data}
+    assert folded(tmp_path, message)["text"] == "exported: m-1, https://a/1.m3u8, https://b/1"
 
 
 STREAMS = [
@@ -441,7 +476,10 @@ def test_half_a_surrogate_pair_is_shown_as_a_replacement_character(tmp_path, wri
 # -- Any shape -------------------------------------------------------------------------------------------
 
 words = st.sampled_from(
-    ["", "transcript", "scene_index", "capture_session.failed", "alert", "mic:1", "Ü\n", "a.b"]
+    [
+        *("", "transcript", "scene_index", "alert", "mic:1", "Ü\n", "a.b"),
+        *("capture_session.failed", "capture_session.exported", "exported"),
+    ]
 )
 times = st.sampled_from(
     [0, 5, 1710000001234, 1710000001.5, -1, 10**13, "2026-03-02T10:15:30Z", "1e400", "12"]
@@ -451,6 +489,7 @@ NAMES = [
     *("text", "description", "explanation", "status", "error", "message", "is_final", "isFinal", "speaker"),
     *("start", "startMs", "start_time", "timestamp", "end", "endMs", "end_time", "label", "event_label"),
     *("confidence", "rtstream_id", "rtstreamName", "channel_id", "session_id", "raw", "event_id"),
+    *("code", "video_id", "exported_video_id", "player_url"),
 ]
 members = st.dictionaries(st.sampled_from(NAMES), scalars, max_size=6)
 heads = st.fixed_dictionaries(
@@ -458,7 +497,7 @@ heads = st.fixed_dictionaries(
     optional={
         "ts": times,
         "unix_ts": times,
-        "channel": scalars | st.just("capture_session") | st.just("vdbevents"),
+        "channel": scalars | st.sampled_from(["capture_session", "vdbevents", "capture_client"]),
         "type": scalars,
         "event_type": words,
         "event": words,
@@ -492,7 +531,17 @@ stream_names = st.lists(st.sampled_from(NAMED), min_size=1, max_size=4).flatmap(
     lambda words: st.sampled_from(["", " ", "_", ":"]).map(lambda between: between.join(words))
 )
 kinds = st.sampled_from(
-    ["", "transcript", "scene_index", "spoken_index", "capture_session.active", "alert", None, 5]
+    [
+        "",
+        "transcript",
+        "scene_index",
+        "spoken_index",
+        "capture_session.active",
+        "alert",
+        "capture_client",
+        None,
+        5,
+    ]
 )
 simple = st.sampled_from([None, "", " ", "A", "b\u2003", 5, 0, True, False, "false", ["x", {"y": 1}], {}])
 moments = times | st.none() | st.integers(-(10**12), 10**12) | st.just("2026-03-02 10:15:30.1235+01:00")
@@ -514,7 +563,7 @@ KNOWN = {
     **under(fields.END, moments),
     **under(fields.FINAL, finals),
     **under(fields.LABEL, simple),
-    "event_id": simple,
+    **dict.fromkeys(("event_id", "error", "message", "code"), simple),
 }
 known = st.fixed_dictionaries({}, optional=KNOWN)
 any_event = st.builds(

@@ -163,6 +163,20 @@ def test_a_label_is_searched_as_the_text_is(journal):
     assert texts(path, grep=("slack", "opened it")) == ["User opened it"]
 
 
+def test_a_speaker_who_is_shown_is_searched_and_asked_for_in_any_case(journal):
+    path = journal(
+        said("Not before noon", speaker="Ada"),
+        said("Ask ada", AT + 1, speaker="Bo"),
+        said("Never", AT + 2, speaker="Adam"),
+        said("Hm", AT + 3),
+    )
+
+    assert texts(path, grep=("ada",), whole_words=True) == ["Not before noon", "Ask ada"]
+    assert texts(path, grep=("Ada",), none_of=("noon",)) == ["Never"]
+    assert texts(path, speakers=("ADA", "bo")) == ["Not before noon", "Ask ada"]
+    assert texts(path, speakers=("Carl",)) == []
+
+
 def test_an_invalid_regular_expression_is_refused_with_its_reason(journal):
     with pytest.raises(InputError, match=r"\(open"):
         found(journal(said("x")), grep=("(open",), extended=True)

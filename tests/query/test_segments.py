@@ -501,6 +501,18 @@ def test_only_segments_that_have_all_the_words_are_opened(sealed, opened):
     assert opened == set()
 
 
+def test_a_speaker_is_found_in_the_segments_that_name_them(sealed, opened):
+    journal, cache = sealed(
+        [said("one", minutes(0), speaker="Ada Lovelace")],
+        [said("two", minutes(1), speaker="Bo")],
+        [said("three", minutes(2), speaker="ada")],
+    )
+
+    assert texts(journal, cache, grep=("ada",)) == ["one", "three"]
+    assert opened == {cache.segments[0].start}
+    assert texts(journal, cache, speakers=("ada lovelace",)) == ["one"]
+
+
 def test_for_the_newest_only_the_newest_segments_are_opened(sealed, opened):
     journal, cache = sealed(*([said(f"{n}", minutes(n)), said(f"{n}'", minutes(n) + 1)] for n in range(6)))
 

@@ -124,7 +124,7 @@ class FilterOptions(OptionGroup):
     grep: Annotated[
         _Texts,
         typer.Option(
-            "--grep", "-g", metavar="TEXT", help="In the text or label; repeatable: all must match."
+            "--grep", "-g", metavar="TEXT", help="In the text, label or speaker; repeatable: all must match."
         ),
     ] = None
     any_of: Annotated[
@@ -170,6 +170,9 @@ class FilterOptions(OptionGroup):
     label: Annotated[_Texts, typer.Option(metavar="TEXT", help="An alert's label, exactly; repeatable.")] = (
         None
     )
+    speaker: Annotated[
+        _Texts, typer.Option(metavar="NAME", help="Said by this speaker, in any case; repeatable.")
+    ] = None
     min_confidence: Annotated[
         float | None, typer.Option(metavar="NUMBER", help="Confidence at least this.")
     ] = None
@@ -218,6 +221,7 @@ class FilterOptions(OptionGroup):
             sessions=tuple(self.session or ()),
             names=tuple(self.event or ()),
             labels=tuple(self.label or ()),
+            speakers=tuple(self.speaker or ()),
             least_confidence=self.min_confidence,
             where=self.where,
             limit=self.limit,

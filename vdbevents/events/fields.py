@@ -14,6 +14,9 @@ from typing import Any, Final
 OWN_CHANNEL: Final = "vdbevents"
 """The channel of the recorder's own lines."""
 
+RUNTIME_CHANNEL: Final = "capture_client"
+"""The channel of the lines from the capture runtime of this machine."""
+
 
 class Member:
     """A value that events carry under one of several paths; the first that is present and not null counts.
@@ -61,6 +64,16 @@ END: Final = Member(
 LABEL: Final = Member("data.event_label", "data.label", "label")
 SPEAKER: Final = Member("data.speaker", "speaker")
 CONFIDENCE: Final = Member("data.confidence", "confidence")
+
+ERROR_PATHS: Final = ("data.error.message", "data.error", "data.message", "error.message", "error")
+"""Where a failure's reason is, in order of preference."""
+ERROR_CODE: Final = Member("data.code")
+VIDEO: Final = (
+    Member("data.exported_video_id", "data.video_id", "exported_video_id", "video_id"),
+    Member("data.stream_url", "stream_url"),
+    Member("data.player_url", "player_url"),
+)
+"""The id and the addresses of a session's video."""
 
 MOMENT: Final = Member("data.timestamp", "timestamp")
 SPAN_START: Final = Member(*(path for path in START.paths if path not in MOMENT.paths))
@@ -167,14 +180,34 @@ def first_text(holder: Mapping[str, Any], *keys: str) -> str:
 
 
 def text_of(event: Mapping[str, Any]) -> str:
-    """Return the event's text for a person to read: the first that is not blank, else an empty string."""
+    """Return the event's text for a person to read: the first that is not blank, else an empty string.
+
+    Of the capture runtime's events without one it is the reason of a failure with its code, else their data.
+    """
     if TEXT.value_in(event) is None:
-        return ""
+        return _runtime_text(event) if channel_of(event) == RUNTIME_CHANNEL else ""
     texts = (member.text_in(event) for member in _TEXTS)
     return next((text for text in texts if text.strip()), "")
 
 
 _TEXTS = tuple(Member(path) for path in TEXT.paths)
+
+
+def _runtime_text(event: Mapping[str, Any]) -> str:
+    reasons = (_at(event, path) for path in ERROR_PATHS)
+    reason = _as_text(next((reason for reason in reasons if reason is not None), None))
+    if reason:
+        code = ERROR_CODE.text_in(event)
+        return f"{reason} ({code})" if ERROR_CODE.value_in(event) is not None else reason
+    data = event.get("data")
+    return "" if data == {} else _as_text(data)
+
+
+def _at(event: Mapping[str, Any], path: str) -> object:
+    value: object = event
+    for name in path.split("."):
+        value = value.get(name) if isinstance(value, Mapping) else None
+    return value
 
 
 def _as_text(value: object) -> str:

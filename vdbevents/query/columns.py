@@ -32,7 +32,7 @@ _MEMBERS: Final = {
     "status_1": ("status",),
     "status_2": ("data.status",),
     "backfilled_mark": ("backfilled",),
-    "error": ("data.error.message", "data.error", "data.message", "error.message", "error"),
+    "error": fields.ERROR_PATHS,
     "final": fields.FINAL.paths,
     "begin": fields.START.paths,
     "finish": fields.END.paths,
@@ -76,6 +76,12 @@ def _unaliased(kind: str) -> str:
     return f"CASE {kind} {' '.join(cases)} ELSE {kind} END"
 
 
+def _read_alone(member: fields.Member) -> str:
+    """Return SQL for a member's value, read from `json` where it is asked for."""
+    values = [f"json_extract_string(json, '$.{path}')" for path in member.paths]
+    return f"coalesce({', '.join([*values, 'NULL'])})"
+
+
 SOURCE: Final = f"coalesce({_source_named('given_stream_name')}, {_source_named('given_stream')})"
 
 # Columns built from the members, each level from those before it: the names that are strings, the kind, the
@@ -106,6 +112,13 @@ _LEVELS: Final = (
             THEN nullif(nullif(json_extract_string(json, '$.data'), ''), '{}') END""",
         "other_type": "CASE WHEN given_text IS NULL THEN json_type(json, '$.data') END",
     },
+    # Read for few events, so not among the members.
+    {
+        "video": f"""CASE WHEN channel = 'capture_session' AND state = 'exported'
+            THEN nullif(concat_ws(', ', {", ".join(map(_read_alone, fields.VIDEO))}), '') END""",
+        "failure": f"""CASE WHEN channel = '{fields.RUNTIME_CHANNEL}'
+            THEN nullif(error, '') || coalesce(' (' || {_read_alone(fields.ERROR_CODE)} || ')', '') END""",
+    },
 )
 
 # SQL for each column of `Event`.
@@ -119,8 +132,9 @@ COLUMNS: Final = {
     "session": "given_session",
     "text": """coalesce(given_text, CASE channel WHEN 'capture_session'
         THEN nullif(concat_ws(': ', state,
-            CASE WHEN state = 'failed' THEN coalesce(error, other_data) END), '')
+            CASE state WHEN 'failed' THEN coalesce(error, other_data) WHEN 'exported' THEN video END), '')
         WHEN 'vdbevents' THEN other_data
+        WHEN 'capture_client' THEN coalesce(failure, other_data)
         ELSE CASE WHEN other_type = 'VARCHAR' THEN other_data END END)""",
     "is_final": "CASE final WHEN 'true' THEN true WHEN 'false' THEN false END",
     "start_ms": f"coalesce({_moment_ms('begin_number')}, {_iso_ms('begin')})",

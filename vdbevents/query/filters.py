@@ -13,7 +13,7 @@ class Filters:
     Attributes:
         window: the times of receipt.
         by_event: compare the time of the event (`start`; without one, of receipt) with the window.
-        grep: patterns; all must be in the event's text or label.
+        grep: patterns; all must be in the event's text, its label or its speaker's name.
         any_of: patterns; at least one must be there.
         none_of: patterns; none may be there.
         ignore_case: None ignores case for each pattern without an upper-case letter ("smart case").
@@ -23,6 +23,7 @@ class Filters:
         sources: any of these: `mic`, `system_audio`, `screen`, `camera`.
         streams: any of these ids or names.
         sessions, names, labels: any of these session ids, values of `event`, labels.
+        speakers: any of these names, in any case.
         least_confidence: the confidence is at least this; an event without one does not match.
         where: a SQL condition over the columns of the view `events` (`query.sql.views`).
         limit: only the newest N; they are still given oldest first.
@@ -46,6 +47,7 @@ class Filters:
     sessions: tuple[str, ...] = ()
     names: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
+    speakers: tuple[str, ...] = ()
     least_confidence: float | None = None
     where: str | None = None
     limit: int | None = None

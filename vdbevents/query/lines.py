@@ -61,6 +61,9 @@ CONDITION_COLUMNS: Final = {
 }
 """The columns of a user's SQL condition, and their types."""
 
+SEARCHED: Final = ("text", "label", "speaker")
+"""The columns in which texts are searched for: what is shown of an event."""
+
 # The line is needed only for an event without a text and a label.
 LINE: Final = "CASE WHEN text IS NULL AND coalesce(label, '') = '' THEN line END"
 

@@ -26,6 +26,7 @@ from vdbevents.query.lines import (
     LINE,
     MOMENT_COLUMNS,
     NAMES,
+    SEARCHED,
     Statement,
     lines_of_file,
     listed,
@@ -303,6 +304,10 @@ def _membership(filters: Filters, values: list[object]) -> list[str]:
             either = " OR ".join(f"coalesce(list_contains(?, {column}), false)" for column in columns)
             conditions.append(f"({either})")
             values += [wanted] * len(columns)
+    if filters.speakers:
+        names = "list_transform(?, lambda name: lower(name))"
+        conditions.append(f"coalesce(list_contains({names}, lower(speaker)), false)")
+        values.append(list(filters.speakers))
     if filters.least_confidence is not None:
         conditions.append("coalesce(confidence >= ?, false)")
         values.append(filters.least_confidence)
@@ -320,14 +325,12 @@ def _greps(filters: Filters, values: list[object]) -> list[str]:
 
 
 def _found(pattern: str, filters: Filters, values: list[object]) -> str:
-    """Return SQL for whether `pattern` is in an event's text or label; an empty one always is."""
+    """Return SQL for whether `pattern` is in a column that is searched; an empty one always is."""
     if not pattern:
         return "true"
     expression = re.escape(pattern) if filters.whole_words and not filters.extended else pattern
-    values += [expression] * 2
-    either = " OR ".join(
-        f"coalesce({_grep(pattern, column, filters)}, false)" for column in ("text", "label")
-    )
+    values += [expression] * len(SEARCHED)
+    either = " OR ".join(f"coalesce({_grep(pattern, column, filters)}, false)" for column in SEARCHED)
     return f"({either})"
 
 

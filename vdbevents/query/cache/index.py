@@ -27,7 +27,7 @@ class CacheUnreadableError(Exception):
     """A sealed segment vanished, or is damaged: the journal itself has to be read."""
 
 
-VERSION: Final = 3
+VERSION: Final = 4
 """The format of the cache; another version is not read."""
 
 PIECE: Final = 1 << 25

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from vdbevents.query.columns import COLUMNS, FETCHED, SOURCE, folded, folded_usual, usual
-from vdbevents.query.lines import GAP, LINE, Statement, lines_of_file
+from vdbevents.query.lines import GAP, LINE, SEARCHED, Statement, lines_of_file
 
 
 def lines_of(paths: Sequence[str], start: int, longest: int) -> Statement:
@@ -78,9 +78,10 @@ OURS: Final = f"""SELECT line FROM folded
     WHERE readable AND channel = 'vdbevents' AND {GAP} ORDER BY position"""
 
 # Words are separated by spaces only.
-WORDS: Final = """SELECT coalesce(string_agg(DISTINCT lower(word), ' '), '') FROM (
-    SELECT unnest(string_split(text, ' ')) AS word FROM sealed
-    UNION SELECT unnest(string_split(label, ' ')) FROM sealed)"""
+_EACH_WORD: Final = " UNION ".join(
+    f"SELECT unnest(string_split({column}, ' ')) AS word FROM sealed" for column in SEARCHED
+)
+WORDS: Final = f"SELECT coalesce(string_agg(DISTINCT lower(word), ' '), '') FROM ({_EACH_WORD})"
 
 
 ROWS: Final = f"""SELECT position, length, {", ".join(_ALL)}, source, fetched, line

@@ -65,7 +65,8 @@ VIEWS: Final = {
         ),
         f"""SELECT session, min(time) AS first, max(time) AS last,
             arg_max(split_part(text, ': ', 1), line) AS status, count(*) AS events,
-            nullif(arg_max(substr(text, length(split_part(text, ': ', 1)) + 3), line), '') AS reason
+            nullif(arg_max(CASE WHEN starts_with(text, 'failed: ') THEN substr(text, 9) ELSE '' END, line),
+                '') AS reason
             FROM (SELECT session, {moment("time_ms")} AS time, text, part << 40 | position AS line
                 FROM journal.recorded WHERE channel = 'capture_session' AND session IS NOT NULL)
             GROUP BY session""",
