@@ -43,7 +43,9 @@ def test_events_around_nuls_are_found_and_each_run_is_counted(journal, tmp_path)
     with search(journal, Filters(channels=("transcript",)), cache) as answer:
         assert answer.snapshot.sealed.segments
         assert (texts(answer), answer.skipped) == (["one", "two", "three"], 2)
-        assert [line for batch in answer.lines() for line in batch] == list(map(said, ["one", "two", "three"]))
+        assert [line for batch in answer.lines() for line in batch] == list(
+            map(said, ["one", "two", "three"])
+        )
 
 
 def test_a_follower_gets_what_is_around_nuls(journal):

@@ -165,10 +165,12 @@ def test_a_label_is_searched_as_the_text_is(journal):
 
 def test_a_speaker_who_is_shown_is_searched_and_asked_for_in_any_case(journal):
     path = journal(
-        said("Not before noon", speaker="Ada"),
-        said("Ask ada", AT + 1, speaker="Bo"),
-        said("Never", AT + 2, speaker="Adam"),
-        said("Hm", AT + 3),
+        *(
+            line(AT + place, channel="transcript", data={"text": text, "speaker": speaker})
+            for place, (text, speaker) in enumerate(
+                [("Not before noon", "Ada"), ("Ask ada", "Bo"), ("Never", "Adam"), ("Hm", None)]
+            )
+        ),
     )
 
     assert texts(path, grep=("ada",), whole_words=True) == ["Not before noon", "Ask ada"]
