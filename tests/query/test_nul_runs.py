@@ -1,4 +1,4 @@
-"""Runs of NULs in a journal: what is before and behind them is found, each run is counted, and costs nothing."""
+"""Runs of NULs in a journal: what is around them is found, and each run is counted and costs nothing."""
 
 import os
 
