@@ -53,6 +53,7 @@ ENVIRONMENT = {
     "empty or `cat`: none",
     "LOCALAPPDATA, USERDOMAIN, USERNAME": "on Windows: where the task of `vdbevents service` is kept, and "
     "whose it is",
+    "COLUMNS": "the width of a terminal, instead of its own",
     "NO_COLOR": "if set: no colour, unless `--color always`",
     "SSL_CERT_FILE, REQUESTS_CA_BUNDLE": "certificate authorities to trust, for the WebSocket and for HTTP",
 }

@@ -114,6 +114,16 @@ def part(text: str, room: int, match: tuple[int, int]) -> tuple[int, int]:
     return _back(text, len(text), room - 1), len(text)
 
 
+def wrapped(text: str, room: int) -> Iterator[tuple[int, int]]:
+    """Yield the begin and end of each line of `text` in `room` cells, broken at spaces where possible."""
+    first = 0
+    while first < len(text):
+        last = max(_reach(text, first, room), first + 1)
+        space = text.rfind(" ", first + 1, last + 1) if last < len(text) else -1
+        yield first, last if space < 0 else space
+        first = last if space < 0 else space + 1
+
+
 def _reach(text: str, first: int, room: int) -> int:
     """Return the end of the longest part from `first` on that fits into `room` cells."""
     return first + _count(iter(text[first : first + 4 * max(room, 0) + 8]), room)

@@ -1,6 +1,7 @@
 """`vdbevents query` as a terminal and a pipe meet it, beyond what docs/query.md shows."""
 
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -52,6 +53,9 @@ SCREEN = DOCS / "example-screen.jsonl"
         (["--where", "true) FROM query('SELECT 1') WHERE (true"], "condition-failed", "syntax error"),
         (["-o", "parquet", "--unique"], "options-conflict", "-o parquet"),
         (["-o", "parquet", "--follow"], "options-conflict", "-o parquet"),
+        (["-o", "parquet", "--max-tokens", "9"], "options-conflict", "--max-tokens"),
+        (["--follow", "--max-bytes", "9"], "options-conflict", "--max-bytes"),
+        (["--full", "--width", "9"], "options-conflict", "--width"),
     ],
 )
 def test_wrong_options_are_refused_with_what_is_allowed(environ, arguments, error_id, said):
@@ -60,6 +64,39 @@ def test_wrong_options_are_refused_with_what_is_allowed(environ, arguments, erro
     assert_failed(refused, 2, said)
     assert error_id_in(refused.stderr) == error_id
     assert refused.stdout == ""
+
+
+def test_the_command_that_a_bounded_answer_ends_with_shows_the_rest_page_by_page(environ, tmp_path):
+    journal = tmp_path / "it's a `journal`.jsonl"
+    journal.write_text(EXAMPLE.read_text("utf-8"), "utf-8")
+    query = ["query", str(journal), "--since", "2026-03-02", "--tz", "UTC", "--not", "-x", "-n", "9"]
+    whole = run(query, environ).stdout.splitlines()
+    shown, command = [], [*query, "--max-bytes", "600"]
+    for _ in range(9):
+        page = run(command, environ)
+        assert len(page.stdout.encode()) <= 600
+        *lines, last = page.stdout.splitlines()
+        shown[:0] = lines
+        if not last.startswith("… "):
+            shown[len(lines) : len(lines)] = [last]
+            break
+        name, *command = shlex.split(last.split(": ", 1)[1])
+        assert name == "vdbevents"
+
+    assert sorted(line.split() for line in shown) == sorted(line.split() for line in whole)
+    assert len(shown) == 9
+
+
+@pytest.mark.parametrize(
+    "options", [["-o", "md", "--around", "1s"], ["-o", "vtt"], ["-o", "csv", "--unique"]]
+)
+def test_where_pages_cannot_be_counted_the_command_shows_everything(environ, options):
+    options = ["query", EXAMPLE, "--channel", "transcript", *options]
+    page = run([*options, "--max-bytes", "240"], environ)
+    last = (page.stdout + page.stderr).replace("`", "").splitlines()[-1]
+
+    assert len(page.stdout.encode()) <= 240
+    assert run(shlex.split(last.split("vdbevents ")[1]), environ).stdout == run(options, environ).stdout
 
 
 def test_parquet_holds_the_columns_as_sql_names_them(environ, tmp_path):

@@ -55,18 +55,9 @@ def printed(journals, output, *, unique=False, fields=None, **filters):
     asked = Filters(**filters)
     stream = io.BytesIO()
     with merge.search(journals, asked) as answer:
-        write.write(
-            answer,
-            output,
-            stream,
-            filters=asked,
-            colour=False,
-            width=None,
-            zone=UTC,
-            fields=fields,
-            runs=collapse.find(answer, newest_first=asked.newest_first) if unique else None,
-            hosts=len(journals) > 1,
-        )
+        runs = collapse.find(answer, newest_first=asked.newest_first) if unique else None
+        style = write.Style(asked, UTC, fields=fields, runs=runs, hosts=len(journals) > 1)
+        write.write(answer, output, stream, style)
     return stream.getvalue().decode()
 
 

@@ -15,6 +15,7 @@ from vdbevents.errors import InputError
 from vdbevents.query import engine
 from vdbevents.query.filters import Event, Filters
 from vdbevents.query.output import markdown, rows, text as output_text, write as output_write
+from vdbevents.query.output.text import TextShape
 from vdbevents.terminal import harmless_output
 from vdbevents.times import Window
 
@@ -38,12 +39,16 @@ def journal(tmp_path):
     return path
 
 
+PLAIN = output_write.Style(Filters(), BERLIN)
+
+
 def written(
     journal,
     output,
     *,
     colour=False,
     width=None,
+    shape=None,
     fields=None,
     without_formulas=False,
     to_terminal=False,
@@ -53,18 +58,16 @@ def written(
     chosen = Filters(**filters)
     stream = io.BytesIO()
     with search(journal, chosen) as answer:
-        count = output_write.write(
-            answer,
-            output,
-            stream,
-            filters=chosen,
+        style = output_write.Style(
+            chosen,
+            BERLIN,
             colour=colour,
-            width=width,
-            zone=BERLIN,
+            shape=shape or TextShape(lambda: width),
             fields=fields,
             without_formulas=without_formulas,
             to_terminal=to_terminal,
         )
+        count = output_write.write(answer, output, stream, style)
         return stream.getvalue().decode(), count, answer.count
 
 
@@ -216,9 +219,7 @@ def test_a_closed_pipe_is_the_caller_s_to_handle(journal):
             raise BrokenPipeError
 
     with engine.search(journal, Filters()) as answer, pytest.raises(BrokenPipeError):
-        output_write.write(
-            answer, "jsonl", Closed(), filters=Filters(), colour=False, width=None, zone=BERLIN
-        )
+        output_write.write(answer, "jsonl", Closed(), PLAIN)
 
 
 @pytest.mark.long
@@ -238,9 +239,7 @@ def test_a_large_answer_is_written_in_parts(tmp_path):
     with engine.search(journal, Filters()) as answer:
         for output in ("jsonl", "csv", "text", "md", "srt", "vtt"):
             stream = Counting()
-            output_write.write(
-                answer, output, stream, filters=Filters(), colour=False, width=None, zone=BERLIN
-            )
+            output_write.write(answer, output, stream, PLAIN)
             assert stream.parts > 5, output
             assert stream.getvalue().count(b"x" * 100) == 20_000
             if output in ("jsonl", "csv", "text"):
@@ -406,7 +405,9 @@ MARKUP = " \n\\`*_<>[]()#|&~!=-+.:/@{}$^%;\"'ab1"
 )
 def test_markdown_reads_as_the_event_s_own_words_whatever_they_are(text, time):
     said = event(text, time_ms=time, channel=text, source=text, label=text)
-    [item] = [item for batch in markdown.markdown_items(Told([said]), Filters(), BERLIN) for item in batch]
+    [item] = [
+        item for batch in markdown.markdown_items([[rows.Item(said, False, "")]], BERLIN) for item in batch
+    ]
     tokens = MARKDOWN.parse(item)
     assert {token.type for token in tokens} <= HARMLESS_TOKENS
     assert [token.tag for token in tokens if token.type == "heading_open"] == ["h2"]
@@ -521,9 +522,7 @@ def test_whatever_is_said_a_cue_is_one_line_of_times_and_one_of_text(text):
     said = [event(text, start_ms=0, speaker=text), event(text, start_ms=1, source=text)]
     for output, before in (("srt", "[12]\n"), ("vtt", "")):
         stream = io.BytesIO()
-        count = output_write.write(
-            Told(said), output, stream, filters=Filters(), colour=False, width=None, zone=BERLIN
-        )
+        count = output_write.write(Told(said), output, stream, PLAIN)
         cues = stream.getvalue().decode().split("\n\n")[2 * (output == "vtt") :]
         assert count == (2 if rows.on_one_line(text) else 0)
         assert len(cues) == count or not count
@@ -542,11 +541,11 @@ def event(text, **columns):
     return Event(**dict.fromkeys(Event._fields) | {"text": text, "time_ms": 0, "line": "{}"} | columns)
 
 
-def line(text, *, colour=False, width=None, zone=BERLIN, columns=None, **filters):
-    page = output_text.TextLayout((0, 0), Filters(**filters), colour=colour, width=width, zone=zone)
-    events = [event(text, **columns or {})]
-    page.widen(events)
-    return page.line(events[0])
+def line(text, *, colour=False, width=None, shape=None, columns=None, **filters):
+    shape = shape or TextShape(lambda: width)
+    page = output_text.TextLayout((0, 0), Filters(**filters), colour=colour, zone=BERLIN, shape=shape)
+    [shown] = page.lines([event(text, **columns or {})])
+    return shown
 
 
 @pytest.mark.parametrize(
@@ -621,14 +620,88 @@ def test_a_match_far_into_a_text_is_shown_with_what_is_around_it():
         (("d.p",), {}, "Deploy or deploy"),
         (("d.p",), {"extended": True}, f"{RED}Dep{OFF}loy or {RED}dep{OFF}loy"),
         (("x*",), {"extended": True}, "Deploy or deploy"),
-        ((r"\pL+y", "or"), {"extended": True}, f"Deploy {RED}or{OFF} deploy"),  # Python does not know \pL
-        (("(?P<a>D)", "(?P<a>d)"), {"extended": True}, "Deploy or deploy"),
+        ((r"\pL+y", "or"), {"extended": True}, f"{RED}Deploy{OFF} {RED}or{OFF} {RED}deploy{OFF}"),
+        (("(?P<a>D)", "(?P<a>d)"), {"extended": True}, f"{RED}D{OFF}eploy or {RED}d{OFF}eploy"),
+        (("(d|D)(e)", "ep"), {"extended": True}, f"{RED}Dep{OFF}loy or {RED}dep{OFF}loy"),
+        ((r"(o|y)", "o"), {"extended": True, "whole_words": True}, "Deploy or deploy"),
+        ((r"(\w)r|x",), {"extended": True, "whole_words": True}, f"Deploy {RED}or{OFF} deploy"),
         (("",), {}, "Deploy or deploy"),
     ],
 )
 def test_matches_are_highlighted_with_the_case_that_found_them(patterns, options, shown):
     coloured = line("Deploy or deploy", colour=True, grep=patterns, **options)
     assert coloured == f"{DIM}01:00:00{OFF}  -  -  {shown}\n"
+
+
+def test_repetition_within_repetition_is_highlighted_by_the_engine_of_the_search():
+    # Its time grows with the text, whatever the expression; this one is harmless in any engine.
+    text = "word " * 20_000 + "end"
+    shown = line(text, colour=True, width=60, extended=True, grep=(r"(\w+ )+\w*$",))
+
+    assert RED in shown
+    assert cells(re.sub("\x1b\\[[0-9;]*m", "", shown[:-1])) <= 60
+
+
+def test_of_a_long_text_a_pipe_gets_a_snippet_around_the_match():
+    text = "x" * 500 + " needle " + "y" * 500
+    for options in ({}, {"extended": True}):
+        shown = line(text, shape=TextShape(snippet=200), grep=("needle",), **options)
+        words = shown.removeprefix("01:00:00  -  -  ").removesuffix("\n")
+        assert len(words) == 200
+        assert words.startswith("…xx")
+        assert " needle " in words
+        assert words.endswith("yy…")
+    assert line("x" * 200, shape=TextShape(snippet=200)) == f"01:00:00  -  -  {'x' * 200}\n"
+    assert line(text) == f"01:00:00  -  -  {text}\n"
+
+
+FULL = TextShape(lambda: 40, wraps=True)
+
+
+def test_a_whole_text_is_wrapped_under_its_column_on_a_terminal():
+    assert line("one two three four five six seven", shape=FULL) == (
+        "01:00:00  -  -  one two three four five\n                six seven\n"
+    )
+    assert line("x" * 50, shape=FULL) == (
+        f"01:00:00  -  -  {'x' * 24}\n                {'x' * 24}\n                xx\n"
+    )
+    coloured = line("one two three four five six seven", shape=FULL, colour=True, grep=("five six",))
+    assert coloured.endswith(f"three four {RED}five{OFF}\n                {RED}six{OFF} seven\n")
+
+
+@given(st.text(st.sampled_from("ab  打开了😀"), max_size=200), st.integers(20, 80))
+def test_a_wrapped_text_loses_nothing_but_spaces_and_exceeds_no_line(text, width):
+    lines = line(text, shape=TextShape(lambda: width, wraps=True))[:-1].split("\n")
+
+    if width >= 32:
+        assert max(map(cells, lines)) <= width
+        assert all(below.startswith(" " * 16) for below in lines[1:])
+    words = "".join([lines[0].removeprefix("01:00:00  -  -"), *lines[1:]])
+    assert words.replace(" ", "") == text.replace(" ", "")
+
+
+def test_a_chosen_width_counts_on_a_terminal_too_and_a_narrow_terminal_wraps_by_itself():
+    assert line("x" * 50, shape=TextShape(lambda: 80, 10, wraps=True)) == "01:00:00  -  -  xxxxxxxxx…\n"
+    assert line("x" * 50, shape=TextShape(lambda: 20, wraps=True)) == f"01:00:00  -  -  {'x' * 50}\n"
+
+
+def test_the_width_is_read_anew_when_the_terminal_changes():
+    widths = iter([30, 26])
+    shape = TextShape(lambda: next(widths))
+    page = output_text.TextLayout((0, 0), Filters(), colour=False, zone=BERLIN, shape=shape)
+
+    assert [page.lines([event("x" * 50)]) for _ in range(2)] == [
+        [f"01:00:00  -  -  {'x' * 13}…\n"],
+        [f"01:00:00  -  -  {'x' * 9}…\n"],
+    ]
+
+
+def test_markdown_is_whole_unless_a_width_is_chosen(tmp_path):
+    journal = recorded(tmp_path, {"unix_ts": 0, "text": "a_" * 200 + "needle"})
+    assert printed(journal, "md").endswith("a\\_needle\n")
+    assert printed(journal, "md", shape=TextShape(snippet=12), grep=("needle",)).endswith(
+        "** …\\_a\\_a\\_needle\n"
+    )
 
 
 def test_an_interim_transcript_is_dim_and_its_match_is_not():

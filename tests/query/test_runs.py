@@ -14,6 +14,7 @@ from vdbevents.errors import InputError
 from vdbevents.query.collapse import PAUSE_MS, Run, find
 from vdbevents.query.filters import Event, Filters
 from vdbevents.query.output import rows, write
+from vdbevents.query.output.text import TextShape
 
 BERLIN = ZoneInfo("Europe/Berlin")
 DIM, OFF = "\x1b[2m", "\x1b[0m"
@@ -261,8 +262,9 @@ def printed(journal, output, *, colour=False, width=None, fields=None, **filters
     stream = io.BytesIO()
     with search(journal, chosen) as answer:
         runs = find(answer, newest_first=chosen.newest_first)
-        looks = {"colour": colour, "width": width, "zone": BERLIN, "fields": fields, "runs": runs}
-        count = write.write(answer, output, stream, filters=chosen, **looks)
+        shape = TextShape(lambda: width)
+        style = write.Style(chosen, BERLIN, colour=colour, shape=shape, fields=fields, runs=runs)
+        count = write.write(answer, output, stream, style)
         assert count == answer.count - runs.merged
     return stream.getvalue().decode()
 

@@ -7,7 +7,6 @@ import contextlib
 import json
 import os
 import queue
-import shutil
 import sys
 import threading
 import time
@@ -34,6 +33,7 @@ _WAITING_LINES = 2000
 _FLUSH_SECONDS = 2.0
 _LONGEST_SHOWN = 2000
 _LONGEST_LABEL = 30
+_USUAL_COLUMNS = 80
 
 
 class ExitCode(IntEnum):
@@ -106,6 +106,16 @@ def can_redraw(stream: TextIO, directory: StateDirectory | None) -> bool:
     return True
 
 
+def columns_of(stream: TextIO) -> int:
+    """Return the present width of a terminal, in cells: `COLUMNS`, if it is set, else the terminal's own."""
+    with contextlib.suppress(ValueError):
+        if (columns := int(os.environ.get("COLUMNS", ""))) > 0:
+            return columns
+    with contextlib.suppress(OSError, ValueError):
+        return os.get_terminal_size(stream.fileno()).columns or _USUAL_COLUMNS
+    return _USUAL_COLUMNS
+
+
 def exit_code_of(error: VdbeventsError) -> ExitCode:
     """Return the exit code for an error."""
     return next((code for kind, code in _EXIT_CODES.items() if isinstance(error, kind)), ExitCode.BUG)
@@ -139,7 +149,7 @@ class Diagnostics:
         self._format = log_format
         self._colour = colour
         self._quiet = quiet
-        self._width = shutil.get_terminal_size().columns if is_terminal(self._stream) else 0
+        self._is_terminal = is_terminal(self._stream)
         self._waiting: queue.Queue[str | None] = queue.Queue(_WAITING_LINES)
         self._skipped = 0
         self._thread: threading.Thread | None = None
@@ -172,8 +182,10 @@ class Diagnostics:
         label = f"{_label(source or record.channel):<15}"
         clock = time.strftime("%H:%M:%S", time.localtime(received_ms / 1000))
         text = harmless(text)
-        if self._width:
-            text = cut(text, max(self._width - len(f"{clock} {label} "), 2))
+        if self._is_terminal:
+            # It may have changed since the last line.
+            width = columns_of(self._stream)
+            text = cut(text, max(width - len(f"{clock} {label} "), 2))
         if self._colour:
             clock, label = f"\x1b[2m{clock}\x1b[0m", f"\x1b[36m{label}\x1b[0m"
         self._put(f"{clock} {label} {text}\n")

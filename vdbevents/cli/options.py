@@ -105,6 +105,31 @@ class OptionGroup:
             yield _Parameter(name, _Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
 
+def words_of(*groups: OptionGroup) -> list[str]:
+    """Return the words of a command line that sets these options: those that are not at their defaults."""
+    words: list[str] = []
+    for group in groups:
+        for option in group.parameters():
+            value = getattr(group, option.name)
+            if value != option.default:
+                words += _words(option, value)
+    return words
+
+
+def _words(option: inspect.Parameter, value: object) -> list[str]:
+    declared = next(one for one in option.annotation.__metadata__ if hasattr(one, "param_decls"))
+    if isinstance(declared, typer.models.ArgumentInfo):
+        return [str(value)]
+    # typer takes the first name of an option for its default, until it reads the annotation.
+    names = [name for name in (declared.default, *(declared.param_decls or ())) if isinstance(name, str)]
+    flag = next((name for name in names if name.startswith("--")), f"--{option.name.replace('_', '-')}")
+    if isinstance(value, bool):
+        return [flag if value else flag.replace("--", "--no-", 1)]
+    texts = [str(one) for one in (value if isinstance(value, list) else [value])]
+    # A text that looks like an option is one with its name only.
+    return [word for text in texts for word in ([f"{flag}={text}"] if text.startswith("-") else [flag, text])]
+
+
 def expand_groups(command: Callable[..., _Result]) -> Callable[..., _Result]:
     """Return a command that takes an option for each field of the option groups in its signature."""
     signature = inspect.signature(command, eval_str=True)

@@ -2,13 +2,14 @@
 
 import os
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
 from vdbevents.cli import journals as cli_journals
 from vdbevents.cli.command import put, reports
 from vdbevents.cli.diagnostics import ExitCode, is_terminal, wants_colour
-from vdbevents.cli.options import EnvironmentOptions
+from vdbevents.cli.options import BoundOptions, EnvironmentOptions
 from vdbevents.cli.query_follow import Unbuffered, following, journal_to_follow, refuse_with_follow
 from vdbevents.cli.query_options import (
     FilterOptions,
@@ -17,8 +18,9 @@ from vdbevents.cli.query_options import (
     SourceOptions,
     WindowOptions,
 )
+from vdbevents.cli.remainder import Asked
 from vdbevents.cli.searching import GapsCommand, remark_on_each, remark_on_one, searched, text_hint
-from vdbevents.cli.tables import data_stream, remark, terminal_width
+from vdbevents.cli.tables import data_stream, remark
 from vdbevents.errors import InputError, options_conflict
 
 if TYPE_CHECKING:
@@ -29,8 +31,8 @@ if TYPE_CHECKING:
     from vdbevents.query.collapse import Runs
     from vdbevents.query.filters import Filters
     from vdbevents.query.merge import HostJournal, MergedResult
-    from vdbevents.query.output.rows import Output, Sink
-    from vdbevents.query.statements import EventBatches
+    from vdbevents.query.output.rows import Output
+    from vdbevents.query.output.write import Style, Written
 
 HELP = """Find events by time, text, source, channel and more.
 
@@ -70,20 +72,24 @@ def query(
     when: WindowOptions,
     filtering: FilterOptions,
     printing: ResultOptions,
+    sized: BoundOptions,
     options: EnvironmentOptions,
 ) -> ExitCode:
     from datetime import UTC, datetime
 
     from vdbevents.query.output.rows import parse_fields
 
-    _refuse_conflicts(named, when, filtering, printing)
+    _refuse_conflicts(named, when, filtering, printing, sized)
     zone, now = when.zone(), datetime.now(UTC)
     filters = filtering.parse(when.window(now, zone))
     fields = None
     if printing.fields is not None:
         hosts = named.by_options and not printing.follow
         fields = parse_fields(printing.fields, unique=printing.unique, hosts=hosts)
-    style = _Style(printing, fields, zone)
+    asked = Asked(
+        named, when, filtering, printing, sized, options, filters.window, round(now.timestamp() * 1000)
+    )
+    style = _Style(printing, fields, zone, asked)
     gaps_command = GapsCommand(named, when, filters.window, options)
     if printing.follow:
         hint = text_hint(named)
@@ -99,16 +105,27 @@ class _Style(NamedTuple):
     options: ResultOptions
     fields: tuple[str, ...] | None
     zone: "tzinfo"
+    asked: Asked
 
 
 def _refuse_conflicts(
-    named: SourceOptions, when: WindowOptions, filtering: FilterOptions, printing: ResultOptions
+    named: SourceOptions,
+    when: WindowOptions,
+    filtering: FilterOptions,
+    printing: ResultOptions,
+    sized: BoundOptions,
 ) -> None:
+    bounds = {"--max-bytes": sized.max_bytes, "--max-tokens": sized.max_tokens}
     around = filtering.around is not None
     for option, other, are_given in (
         ("--fixed-strings", "--extended-regexp", filtering.fixed and filtering.extended),
         ("--count", "--around", printing.count and around),
         ("--unique", "-o parquet", printing.unique and printing.output is OutputFormat.PARQUET),
+        ("--full", "--width", printing.full and printing.width is not None),
+        *(
+            (name, "-o parquet", value and printing.output is OutputFormat.PARQUET)
+            for name, value in bounds.items()
+        ),
     ):
         if are_given:
             raise options_conflict(option, other)
@@ -123,12 +140,14 @@ def _refuse_conflicts(
             unique=printing.unique,
             archived=named.archived,
             output=printing.output.value,
+            **{name.removeprefix("--"): value for name, value in bounds.items()},
         )
 
 
 def _follow(path: Path, filters: "Filters", style: _Style, gaps_command: GapsCommand) -> ExitCode:
     from vdbevents.query import duck
     from vdbevents.query.cache.seal_policy import present_cache
+    from vdbevents.query.output import write
 
     options = style.options
 
@@ -138,7 +157,12 @@ def _follow(path: Path, filters: "Filters", style: _Style, gaps_command: GapsCom
     with duck.interruptible(), following(path, filters, cache_of) as followed:
         if followed.found:
             remark_on_one(followed.found, path, filters.window, gaps_command)
-        _write(followed, Unbuffered(data_stream(options.output.value)), filters, style)
+        write.write(
+            followed,
+            cast("Output", options.output.value),
+            Unbuffered(data_stream(options.output.value)),
+            _output_style(filters, style),
+        )
     return ExitCode.DONE
 
 
@@ -159,7 +183,10 @@ def _search(
         if style.options.count:
             put(str(lines))
         else:
-            shown = _print(answer, filters, style, runs, hosts=len(journals) > 1)
+            written = _print(answer, filters, style, runs, hosts=len(journals) > 1)
+            shown = written.shown + written.left_out
+            if written.left_out and not written.is_told:
+                style.asked.remark(answer, written.left_out, written.shown)
         remark_on_each(journals, answer, filters.window, gaps_command)
         if shown < lines:
             _remark_on_left_out(lines - shown, style.options.output, "line" if unique else "event")
@@ -172,46 +199,45 @@ def _search(
 
 def _print(
     answer: "MergedResult", filters: "Filters", style: _Style, runs: "Runs | None", *, hosts: bool
-) -> int:
-    """Print the answer; return the number of events printed."""
+) -> "Written":
+    """Print the answer; return what became of its events."""
     from vdbevents.cli.pager import paged
-
-    options = style.options
-    if options.output is OutputFormat.PARQUET:
-        return _print_parquet(answer, style.fields)
-    use_pager = options.pager and options.output is OutputFormat.TEXT
-    # The pager may be closed before all is written: that counts as shown.
-    shown = answer.count - (runs.merged if runs else 0)
-    with paged(sys.stdout.buffer, os.environ, wanted=use_pager) as pager:
-        stream = pager if use_pager else data_stream(options.output.value)
-        shown = _write(answer, stream, filters, style, runs, hosts=hosts)
-    sys.stdout.flush()
-    return shown
-
-
-def _write(
-    answer: "EventBatches",
-    stream: "Sink",
-    filters: "Filters",
-    style: _Style,
-    runs: "Runs | None" = None,
-    *,
-    hosts: bool = False,
-) -> int:
     from vdbevents.query.output import write
 
-    return write.write(
-        answer,
-        cast("Output", style.options.output.value),
-        stream,
-        filters=filters,
-        colour=wants_colour(style.options.color, sys.stdout, os.environ),
-        width=terminal_width(),
-        zone=style.zone,
+    options, asked = style.options, style.asked
+    if options.output is OutputFormat.PARQUET:
+        return write.Written(_print_parquet(answer, style.fields))
+    output = cast("Output", options.output.value)
+    look = _output_style(filters, style, runs, hosts=hosts)
+    use_pager = options.pager and options.output is OutputFormat.TEXT
+    # The pager may be closed before all is written: that counts as shown.
+    written = write.Written(answer.count - (runs.merged if runs else 0))
+    with paged(sys.stdout.buffer, os.environ, wanted=use_pager) as pager:
+        stream = pager if use_pager else data_stream(output)
+        if asked.sized.bound.is_given:
+            last_line = partial(asked.last_line, answer)
+            written = write.write_within(asked.sized.bound, answer, output, stream, look, last_line=last_line)
+        else:
+            written = write.Written(write.write(answer, output, stream, look))
+    sys.stdout.flush()
+    return written
+
+
+def _output_style(
+    filters: "Filters", style: _Style, runs: "Runs | None" = None, *, hosts: bool = False
+) -> "Style":
+    from vdbevents.query.output.write import Style
+
+    options = style.options
+    return Style(
+        filters,
+        style.zone,
+        colour=wants_colour(options.color, sys.stdout, os.environ),
+        shape=options.shape,
         fields=style.fields,
         runs=runs,
         hosts=hosts,
-        without_formulas=style.options.no_formulas,
+        without_formulas=options.no_formulas,
         to_terminal=is_terminal(sys.stdout),
     )
 

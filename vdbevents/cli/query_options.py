@@ -14,6 +14,7 @@ from vdbevents.errors import InputError
 
 if TYPE_CHECKING:
     from vdbevents.query.filters import Filters
+    from vdbevents.query.output.text import TextShape
     from vdbevents.times import Window
 
 _SOURCES: Final = ("mic", "system_audio", "screen", "camera")
@@ -258,6 +259,18 @@ class ResultOptions(OptionGroup):
             help="jsonl, json: the journal's own lines; csv, parquet: folded columns; srt, vtt: subtitles.",
         ),
     ] = OutputFormat.TEXT
+    full: Annotated[
+        bool, typer.Option("--full", help="text: show each text whole, and wrap it on a terminal.")
+    ] = False
+    width: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="text, md: show N characters of each text, around the match. Default for text: 200, "
+            "and on a terminal what fits on a line.",
+        ),
+    ] = None
     pager: Annotated[
         bool, typer.Option(help="Show text in $VDBEVENTS_PAGER, $PAGER or less, on a terminal.")
     ] = True
@@ -266,6 +279,18 @@ class ResultOptions(OptionGroup):
     ] = True
     color: ColorOption = Color.AUTO
     no_formulas: FormulasOption = False
+
+    @property
+    def shape(self) -> "TextShape":
+        """How much of each text is shown."""
+        from vdbevents.cli.tables import terminal_width
+        from vdbevents.query.output.text import SNIPPET, TextShape
+
+        is_cut = self.width is None and not self.full
+        snippet = self.width
+        if is_cut and self.output is OutputFormat.TEXT and terminal_width() is None:
+            snippet = SNIPPET
+        return TextShape(terminal_width, snippet, wraps=not is_cut)
 
 
 def _listed(values: _Texts) -> tuple[str, ...]:

@@ -126,15 +126,14 @@ def _event(stream: Stream, shot: "Shot", channels: Mapping[str, str]) -> "Event"
 def _print_page(events: "list[Event]", color: Color) -> None:
     from vdbevents.cli.localtime import SystemZone
     from vdbevents.query.filters import Filters
-    from vdbevents.query.output.text import TextLayout
+    from vdbevents.query.output.text import TextLayout, TextShape
 
     times = [event.time_ms for event in events if event.time_ms is not None]
     page = TextLayout(
         (min(times), max(times)) if times else None,
         Filters(),
         colour=wants_colour(color, sys.stdout, os.environ),
-        width=terminal_width(),
         zone=SystemZone(),
+        shape=TextShape(terminal_width),
     )
-    page.widen(events)
-    put("".join(map(page.line, events)).removesuffix("\n"))
+    put("".join(page.lines(events)).removesuffix("\n"))

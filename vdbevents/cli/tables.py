@@ -1,13 +1,12 @@
 """Print tables, JSON and remarks."""
 
 import contextlib
-import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, BinaryIO
 
 from vdbevents.cli.command import as_json as json_text, put
-from vdbevents.cli.diagnostics import Diagnostics, ExitCode, is_terminal
+from vdbevents.cli.diagnostics import Diagnostics, ExitCode, columns_of, is_terminal
 from vdbevents.terminal import cells, cut, harmless, harmless_output, padded
 
 
@@ -31,7 +30,7 @@ def nothing(text: str, hint: str = "") -> ExitCode:
 
 def terminal_width() -> int | None:
     """Return the terminal's width in cells; None if stdout is not a terminal."""
-    return shutil.get_terminal_size().columns if is_terminal(sys.stdout) else None
+    return columns_of(sys.stdout) if is_terminal(sys.stdout) else None
 
 
 class TerminalSink:

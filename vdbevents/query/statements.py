@@ -334,7 +334,7 @@ def _found(pattern: str, filters: Filters, values: list[object]) -> str:
     return f"({either})"
 
 
-_NO_WORD: Final = r"[^\pL\pM\pN_]"
+NO_WORD: Final = r"[^\pL\pM\pN_]"
 
 
 def _grep(pattern: str, column: str, filters: Filters) -> str:
@@ -343,7 +343,7 @@ def _grep(pattern: str, column: str, filters: Filters) -> str:
     if ignoring and not filters.extended:
         column, sought = f"lower({column})", "lower(?)"
     if filters.whole_words:
-        sought = f"'(?:^|{_NO_WORD})(?:' || {sought} || ')(?:{_NO_WORD}|$)'"
+        sought = f"'(?:^|{NO_WORD})(?:' || {sought} || ')(?:{NO_WORD}|$)'"
     elif not filters.extended:
         return f"contains({column}, {sought})"
     return f"regexp_matches({column}, {sought}, '{'i' if ignoring and filters.extended else 'c'}')"

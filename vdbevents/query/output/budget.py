@@ -4,15 +4,17 @@ A token is estimated at four characters, which is about right for English text.
 """
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import chain
-from typing import Final, NamedTuple
+from typing import Final, Generic, NamedTuple, TypeVar, cast
+
+_Piece = TypeVar("_Piece")
 
 CHARACTERS_PER_TOKEN: Final = 4
 """The estimate of what a language model counts."""
 
 
-class Fitting(NamedTuple):
+class Fitting(NamedTuple, Generic[_Piece]):
     """Which pieces of an answer fit.
 
     Attributes:
@@ -20,7 +22,7 @@ class Fitting(NamedTuple):
         left_out: how many others there are.
     """
 
-    pieces: list[str]
+    pieces: list[_Piece]
     left_out: int
 
 
@@ -44,18 +46,21 @@ class Bound(NamedTuple):
         """Return whether the texts fit, all together."""
         return self._holds(_size_of("".join(texts)))
 
-    def newest(self, pieces: Iterable[str], also: str = "") -> Fitting:
+    def newest(
+        self, pieces: Iterable[_Piece], also: str = "", text: Callable[[_Piece], str] | None = None
+    ) -> Fitting[_Piece]:
         """Return the last pieces that fit, without a break between them; only so many are held in memory.
 
         Args:
             pieces: whole lines, say, oldest first.
             also: what is printed besides, such as a heading, and a line that says how many more there are.
+            text: returns a piece's text; None where the pieces are texts.
         """
-        kept: deque[tuple[str, _Size]] = deque()
+        kept: deque[tuple[_Piece, _Size]] = deque()
         size = _size_of(also)
         left_out = 0
         for piece in pieces:
-            own = _size_of(piece)
+            own = _size_of(text(piece) if text else cast("str", piece))
             kept.append((piece, own))
             size = size.plus(own)
             while kept and not self._holds(size):
@@ -64,13 +69,15 @@ class Bound(NamedTuple):
                 left_out += 1
         return Fitting([piece for piece, _ in kept], left_out)
 
-    def first(self, pieces: Iterable[str], also: str = "") -> Fitting:
-        """Return the first pieces that fit, up to one that does not; `also` is as in `newest`."""
-        kept: list[str] = []
+    def first(
+        self, pieces: Iterable[_Piece], also: str = "", text: Callable[[_Piece], str] | None = None
+    ) -> Fitting[_Piece]:
+        """Return the first pieces that fit, up to one that does not; the arguments are as in `newest`."""
+        kept: list[_Piece] = []
         size = _size_of(also)
         rest = iter(pieces)
         for piece in rest:
-            size = size.plus(_size_of(piece))
+            size = size.plus(_size_of(text(piece) if text else cast("str", piece)))
             if not self._holds(size):
                 return Fitting(kept, sum(1 for _ in chain([piece], rest)))
             kept.append(piece)

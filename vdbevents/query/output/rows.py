@@ -172,7 +172,7 @@ _TEXT_COLUMNS: Final = (
 )
 
 
-class _Item(NamedTuple):
+class Item(NamedTuple):
     """An event to print.
 
     Attributes:
@@ -188,7 +188,7 @@ class _Item(NamedTuple):
 
 def separated(
     answer: EventBatches, filters: Filters, runs: Runs | None, *, hosts: bool
-) -> Iterator[list[_Item]]:
+) -> Iterator[list[Item]]:
     """Yield the events to print, each with its break and its run's note."""
     runs = runs or NO_RUNS
     first = 0
@@ -199,7 +199,7 @@ def separated(
             # Newest first, the event at a break may be merged into the line of an older one.
             is_apart = is_apart or row in answer.breaks
             if not runs.is_merged(row):
-                items.append(_Item(event, is_apart, _note(runs.at(row))))
+                items.append(Item(event, is_apart, _note(runs.at(row))))
                 is_apart = False
         first += len(batch)
         yield items

@@ -1,7 +1,7 @@
 """Write events as subtitles: SubRip and WebVTT."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
 from vdbevents.query.collapse import NO_RUNS, Runs
@@ -15,13 +15,16 @@ _CUE_MS: Final = 2000
 # SubRip has no escapes, and players interpret tags, `{\an8}`, and lines that look like a cue's times.
 _LOOKALIKES: Final = str.maketrans("<>{}", "＜＞｛｝")  # noqa: RUF001 - on purpose
 
+
 # ffmpeg and players built on it take `\N`, `\n` and `\h` in either format for a line's end or a blank, `\{`
 # for an escape, and leave out what begins with `{\`. An invisible word joiner parts them, as with ffmpeg.
 _OBEYED: Final = re.compile(r"\\(?=[Nnh{}])|\{(?=\\)")
 _JOINER: Final = "\u2060"
 
 
-class _Cue(NamedTuple):
+class Cue(NamedTuple):
+    """A subtitle; times in Unix ms."""
+
     start_ms: int
     end_ms: int
     speaker: str
@@ -29,11 +32,12 @@ class _Cue(NamedTuple):
     text: str
 
     def times(self, zero_ms: int, point: str) -> str:
+        """Return the line of its times, which count from `zero_ms`, with seconds before `point`."""
         return f"{_clock(self.start_ms - zero_ms, point)} --> {_clock(self.end_ms - zero_ms, point)}"
 
 
-def cues_of(answer: EventBatches, runs: Runs | None) -> list[_Cue]:
-    """Return a cue for each event with a text and a start, sorted by start, then by receipt.
+def cues_of(answer: EventBatches, runs: Runs | None) -> Iterator[list[Cue]]:
+    """Yield a cue for each event with a text and a start, sorted by start, then by receipt.
 
     An event without a later end lasts two seconds.
     """
@@ -49,43 +53,45 @@ def cues_of(answer: EventBatches, runs: Runs | None) -> list[_Cue]:
             if end_ms is None or end_ms <= event.start_ms:
                 end_ms = event.start_ms + _CUE_MS
             speaker, source = _plain(event.speaker), _plain(event.source)
-            cues.append(_Cue(event.start_ms, end_ms, speaker, source, text))
-    return sorted(cues, key=lambda cue: cue.start_ms)
+            cues.append(Cue(event.start_ms, end_ms, speaker, source, text))
+    cues.sort(key=lambda cue: cue.start_ms)
+    for first in range(0, len(cues), _CUES):
+        yield cues[first : first + _CUES]
 
 
 def _plain(text: str | None) -> str:
     return _OBEYED.sub(rf"\g<0>{_JOINER}", on_one_line(text or ""))
 
 
-def subrip(cues: Sequence[_Cue]) -> Iterator[list[str]]:
+def subrip(batches: Iterable[list[Cue]]) -> Iterator[list[str]]:
     """Yield SubRip cues. Times count from the first one's start; the format has no place to note it."""
-    for first, batch in _parts(cues):
-        yield [
-            ("\n" if number > 1 else "")
-            + f"{number}\n{cue.times(cues[0].start_ms, ',')}\n"
-            + ": ".join(filter(None, (cue.speaker or cue.source, cue.text))).translate(_LOOKALIKES)
-            + "\n"
-            for number, cue in enumerate(batch, first + 1)
-        ]
+    number = zero_ms = 0
+    for batch in batches:
+        pieces = []
+        for cue in batch:
+            zero_ms = zero_ms if number else cue.start_ms
+            number += 1
+            text = ": ".join(filter(None, (cue.speaker or cue.source, cue.text))).translate(_LOOKALIKES)
+            above = "\n" if number > 1 else ""
+            pieces.append(f"{above}{number}\n{cue.times(zero_ms, ',')}\n{text}\n")
+        yield pieces
 
 
-def webvtt_head(cues: Sequence[_Cue]) -> str:
-    note = f"\nNOTE {_clock(0, '.')} is {utc_time(cues[0].start_ms)}\n" if cues else ""
-    return f"WEBVTT\n{note}"
+def webvtt(batches: Iterable[list[Cue]]) -> Iterator[list[str]]:
+    """Yield WebVTT cues. Times count from the first one's start, which a note before it gives."""
+    zero_ms = None
+    for batch in batches:
+        pieces = []
+        for cue in batch:
+            note = ""
+            if zero_ms is None:
+                zero_ms = cue.start_ms
+                note = f"\nNOTE {_clock(0, '.')} is {utc_time(zero_ms)}\n"
+            pieces.append(f"{note}\n{cue.times(zero_ms, '.')}\n{_voiced(cue)}\n")
+        yield pieces
 
 
-def webvtt(cues: Sequence[_Cue]) -> Iterator[list[str]]:
-    """Yield WebVTT cues. Times count from the first one's start, which is in the head."""
-    for _, batch in _parts(cues):
-        yield [f"\n{cue.times(cues[0].start_ms, '.')}\n{_voiced(cue)}\n" for cue in batch]
-
-
-def _parts(cues: Sequence[_Cue]) -> Iterator[tuple[int, Sequence[_Cue]]]:
-    for first in range(0, len(cues), _CUES):
-        yield first, cues[first : first + _CUES]
-
-
-def _voiced(cue: _Cue) -> str:
+def _voiced(cue: Cue) -> str:
     speaker, source, text = (name.translate(ENTITIES) for name in (cue.speaker, cue.source, cue.text))
     return f"<v {speaker}>{text}" if speaker else ": ".join(filter(None, (source, text)))
 

@@ -1,15 +1,16 @@
-"""Write events as text for a terminal."""
+"""Write events as text for a terminal, or for a reader of its lines."""
 
-import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import tzinfo
-from typing import Final
+from typing import Final, NamedTuple
 
-from vdbevents.query.collapse import Runs
 from vdbevents.query.filters import Event, Filters
-from vdbevents.query.output.rows import description, local_time, separated
-from vdbevents.query.statements import EventBatches, ignores_case
-from vdbevents.terminal import cells, cut, harmless, padded, part
+from vdbevents.query.output.highlight import Highlighter, Place
+from vdbevents.query.output.rows import Item, description, local_time
+from vdbevents.terminal import cells, cut, harmless, padded, part, wrapped
+
+SNIPPET: Final = 200
+"""The most cells of a text that a pipe gets, unless another number is chosen."""
 
 _RESET: Final = "\x1b[0m"
 _DIM: Final = "\x1b[2m"
@@ -23,6 +24,27 @@ _CHANNEL_COLOURS: Final = {
     "vdbevents": _DIM,
 }
 
+# On a narrower column than this, text is left to the terminal to wrap.
+_LEAST_ROOM: Final = 16
+
+
+class TextShape(NamedTuple):
+    """How much of each text is shown.
+
+    Attributes:
+        width: returns the terminal's width in cells, which may change; None without a terminal.
+        snippet: the most cells of a text, around its first match; None for the whole text.
+        wraps: whether a text that is wider than its column goes on below it; otherwise it is cut.
+    """
+
+    width: Callable[[], int | None] = lambda: None
+    snippet: int | None = None
+    wraps: bool = False
+
+
+WHOLE: Final = TextShape()
+"""Each text whole, on one line."""
+
 
 class TextLayout:
     """The layout of one answer: an aligned line for each event, with its host if it has one."""
@@ -33,37 +55,95 @@ class TextLayout:
         filters: Filters,
         *,
         colour: bool,
-        width: int | None,
         zone: tzinfo,
+        shape: TextShape = WHOLE,
         clean: Callable[[str], str] = harmless,
     ) -> None:
         self._zone = zone
         self._clean = clean
         self._colour = colour
-        self._width = width
-        self._match = _matcher(filters, clean)
+        self._shape = shape
+        self._highlighter = Highlighter(filters, clean)
         self._dated = span is not None and len({local_time(moment, zone).date() for moment in span}) > 1
         self._host_width = self._source_width = self._channel_width = 0
 
-    def widen(self, events: Iterable[Event]) -> None:
-        """Widen the columns for `events`; earlier lines stay as they are."""
+    def lines(self, events: Sequence[Event], notes: Sequence[str] = ()) -> list[str]:
+        """Return each event's line, with its line end; the notes after their texts are never cut.
+
+        The columns are widened for `events`; earlier lines stay as they are. The terminal's width is
+        read each time.
+        """
+        self._widen(events)
+        width = self._shape.width()
+        notes = notes or [""] * len(events)
+        heads = list(map(self._head, events))
+        texts = [self._clean(description(event)) for event in events]
+        indents = [cells("  ".join(head)) + 2 for head in heads]
+        rooms = [self._room(width, indent, note) for indent, note in zip(indents, notes, strict=True)]
+        cut_ones = [room is not None and cells(text) > room for text, room in zip(texts, rooms, strict=True)]
+        places = self._places(texts, cut_ones)
+        lines = []
+        for row, event in enumerate(events):
+            text, spans = texts[row], places[row]
+            room = rooms[row]
+            if room is not None and cut_ones[row]:
+                text, spans = _snippet(text, spans, room)
+            shown = self._shown(text, spans, notes[row], width, indents[row])
+            lines.append(self._line(event, heads[row], *shown))
+        return lines
+
+    def _widen(self, events: Iterable[Event]) -> None:
         for event in events:
             if event.host is not None:
                 self._host_width = max(self._host_width, cells(harmless(event.host)))
             self._source_width = max(self._source_width, cells(harmless(event.source or "-")))
             self._channel_width = max(self._channel_width, min(cells(harmless(event.channel or "-")), 20))
 
-    def line(self, event: Event, note: str = "") -> str:
-        """Return an event's line, with its line end; the note after its text is never cut."""
+    def _head(self, event: Event) -> tuple[str, str, str]:
         moment = self._when(event.time_ms)
         if event.host is not None:
             moment += f"  {padded(harmless(event.host), self._host_width)}"
         source = padded(harmless(event.source or "-"), self._source_width)
-        channel = padded(cut(harmless(event.channel or "-"), 20), self._channel_width)
-        room = None
-        if self._width is not None:
-            room = max(self._width - cells(f"{moment}  {source}  {channel}  {note}"), 1)
-        text = self._shown(self._clean(description(event)), room)
+        return moment, source, padded(cut(harmless(event.channel or "-"), 20), self._channel_width)
+
+    def _room(self, width: int | None, indent: int, note: str) -> int | None:
+        """Return the most cells of a text; None for all of it."""
+        if self._shape.wraps or width is None:
+            return self._shape.snippet
+        return max(width - indent - cells(note), 1)
+
+    def _places(self, texts: Sequence[str], cut_ones: Sequence[bool]) -> list[list[Place]]:
+        """Return the matches in each text, as far as they are needed."""
+        rows = [row for row, is_cut in enumerate(cut_ones) if is_cut or self._colour]
+        places: list[list[Place]] = [[] for _ in texts]
+        if self._highlighter.is_needed:
+            found = self._highlighter.places([texts[row] for row in rows])
+            for row, of_row in zip(rows, found, strict=True):
+                places[row] = of_row
+        return places
+
+    def _when(self, milliseconds: int | None) -> str:
+        if milliseconds is None:
+            return "-".ljust(19 if self._dated else 8)
+        local = local_time(milliseconds, self._zone)
+        return f"{local.date().isoformat()} {local:%H:%M:%S}" if self._dated else f"{local:%H:%M:%S}"
+
+    def _shown(
+        self, text: str, spans: list[Place], note: str, width: int | None, indent: int
+    ) -> tuple[str, str]:
+        """Return a text, highlighted and maybe wrapped, and the note that comes after it."""
+        room = 0 if width is None or not self._shape.wraps else width - indent
+        if room < _LEAST_ROOM or cells(text + note) <= room:
+            return self._highlighted(text, spans), note
+        below = "\n" + " " * indent
+        pieces = list(wrapped(text, room))
+        lines = [self._highlighted(text[first:last], _clipped(spans, first, last)) for first, last in pieces]
+        if pieces and note and cells(text[slice(*pieces[-1])] + note) > room:
+            note = below + note.lstrip()
+        return below.join(lines), note
+
+    def _line(self, event: Event, head: tuple[str, str, str], text: str, note: str) -> str:
+        moment, source, channel = head
         if not self._colour:
             return f"{moment}  {source}  {channel}  {text}{note}".rstrip() + "\n"
         tint = _CHANNEL_COLOURS.get(event.channel or "", "")
@@ -72,23 +152,7 @@ class TextLayout:
         noted = f"{text}{_DIM}{note}{_RESET}" if note else text
         return f"{_DIM}{moment}{_RESET}  {tint}{source}  {channel}{_RESET if tint else ''}  {noted}\n"
 
-    def _when(self, milliseconds: int | None) -> str:
-        if milliseconds is None:
-            return "-".ljust(19 if self._dated else 8)
-        local = local_time(milliseconds, self._zone)
-        return f"{local.date().isoformat()} {local:%H:%M:%S}" if self._dated else f"{local:%H:%M:%S}"
-
-    def _shown(self, text: str, room: int | None) -> str:
-        """Cut `text` to `room` cells around its first match, and highlight what matches in it."""
-        spans = _spans(self._match, text) if self._match else []
-        if room is None or cells(text) <= room:
-            return self._highlighted(text, spans)
-        first, last = part(text, room, spans[0] if spans else (0, 0))
-        before, after = "…" * (first > 0), "…" * (last < len(text))
-        inside = [(max(a, first) - first, min(b, last) - first) for a, b in spans if b > first and a < last]
-        return before + self._highlighted(text[first:last], inside) + after
-
-    def _highlighted(self, text: str, spans: list[tuple[int, int]]) -> str:
+    def _highlighted(self, text: str, spans: list[Place]) -> str:
         if not self._colour:
             return text
         pieces, end = [], 0
@@ -98,33 +162,33 @@ class TextLayout:
         return "".join([*pieces, text[end:]])
 
 
-def text_lines(
-    answer: EventBatches, filters: Filters, runs: Runs | None, page: TextLayout, *, hosts: bool
-) -> Iterator[list[str]]:
-    for batch in separated(answer, filters, runs, hosts=hosts):
-        page.widen(item.event for item in batch)
-        # As grep does.
-        yield [("--\n" if item.is_apart else "") + page.line(item.event, item.note) for item in batch]
+def snippet(text: str, highlighter: Highlighter, room: int) -> str:
+    """Return a text as it is if it fits into so many cells, else a part of it, around its first match."""
+    if cells(text) <= room:
+        return text
+    [spans] = highlighter.places([text])
+    return _snippet(text, spans, room)[0]
 
 
-def _matcher(filters: Filters, clean: Callable[[str], str]) -> re.Pattern[str] | None:
-    """Return one expression for all patterns to highlight; None without any."""
-    parts = []
-    for pattern in filters.looked_for:
-        expression = pattern if filters.extended else re.escape(clean(pattern))
-        if filters.whole_words:
-            expression = rf"(?<!\w)(?:{expression})(?!\w)"
-        expression = f"(?i:{expression})" if ignores_case(pattern, filters) else f"(?:{expression})"
-        try:
-            re.compile(expression)
-        except re.error:
-            continue  # RE2 accepts it and Python does not: it matches, but is not highlighted
-        parts.append(expression)
-    try:
-        return re.compile("|".join(parts)) if parts else None
-    except re.error:
-        return None  # the same group twice
+def text_lines(batches: Iterable[list[Item]], page: TextLayout) -> Iterator[list[str]]:
+    """Yield a line for each event, after `--` where the events around another match begin, as grep does."""
+    is_first = True
+    for batch in batches:
+        lines = page.lines([item.event for item in batch], [item.note for item in batch])
+        marks = ["--\n" if item.is_apart else "" for item in batch]
+        if is_first and marks:
+            marks[0], is_first = "", False
+        yield [mark + line for mark, line in zip(marks, lines, strict=True)]
 
 
-def _spans(match: re.Pattern[str], text: str) -> list[tuple[int, int]]:
-    return [place.span() for place in match.finditer(text) if place.end() > place.start()]
+def _snippet(text: str, spans: list[Place], room: int) -> tuple[str, list[Place]]:
+    """Return a part of `text` of so many cells around its first match, with the matches in it."""
+    first, last = part(text, room, spans[0] if spans else (0, 0))
+    before, after = "…" * (first > 0), "…" * (last < len(text))
+    moved = [(a + len(before), b + len(before)) for a, b in _clipped(spans, first, last)]
+    return before + text[first:last] + after, moved
+
+
+def _clipped(spans: list[Place], first: int, last: int) -> list[Place]:
+    """Return the spans within a part of a text, counted from its begin."""
+    return [(max(a, first) - first, min(b, last) - first) for a, b in spans if b > first and a < last]

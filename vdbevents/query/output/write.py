@@ -1,17 +1,23 @@
 """Write the result of a query as `text`, `jsonl`, `json`, `csv`, `md`, `srt` or `vtt`.
 
-A format is a generator of batches, in which each event is one piece of text; `rows.put` writes them.
+A format is a `Form`: the items of an answer in batches, and a generator that makes each one piece of text.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import tzinfo
 from functools import partial
+from operator import itemgetter
+from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 import orjson
 
 from vdbevents.errors import options_conflict
 from vdbevents.query.collapse import Runs
 from vdbevents.query.filters import Filters
+from vdbevents.query.output.budget import Bound, Fitting
+from vdbevents.query.output.highlight import Highlighter
 from vdbevents.query.output.markdown import markdown_items
 from vdbevents.query.output.rows import (
     ESCAPED,
@@ -21,48 +27,32 @@ from vdbevents.query.output.rows import (
     Value,
     columns_for,
     ended,
+    on_one_line,
     put,
-    put_array,
     quoted,
     quoted_as_text,
     rows_of,
+    separated,
 )
-from vdbevents.query.output.subtitles import cues_of, subrip, webvtt, webvtt_head
-from vdbevents.query.output.text import TextLayout, text_lines
+from vdbevents.query.output.subtitles import cues_of, subrip, webvtt
+from vdbevents.query.output.text import WHOLE, TextLayout, TextShape, snippet, text_lines
 from vdbevents.query.statements import EventBatches
 from vdbevents.terminal import harmless, harmless_in_file
 
+_T = TypeVar("_T")
 
-def write(
-    answer: EventBatches,
-    output: Output,
-    stream: Sink,
-    *,
-    filters: Filters,
-    colour: bool,
-    width: int | None,
-    zone: tzinfo,
-    fields: Sequence[str] | None = None,
-    runs: Runs | None = None,
-    hosts: bool = False,
-    without_formulas: bool = False,
-    to_terminal: bool = False,
-) -> int:
-    """Write the answer to `stream` batch by batch, in UTF-8, and return the number of events written.
+FOR_EYES: Final = ("text", "md")
+"""The formats in which a last line can say how much more there is: others are read by programs."""
 
-    A run counts as one event. `srt` and `vtt` leave out events without a text or a start, and sort the others
-    by their starts, so they keep all texts in memory.
 
-    Args:
-        answer: from `query.engine.search`; it is read once.
-        output: `jsonl` and `json` hold the journal's own lines byte for byte, the others folded columns: all
-            of them in `csv`, those for a person in `text` and `md` (a list under each local day); `srt` and
-            `vtt` are subtitles whose times count from the first one's start, which a note in `vtt` gives.
-        stream: its errors (`BrokenPipeError`) reach the caller.
-        filters: the patterns to highlight in `text`.
-        colour: whether `text` may hold ANSI colours.
-        width: the terminal's width in cells, to which `text` cuts its lines; None leaves them whole.
+class Style(NamedTuple):
+    """How an answer is written.
+
+    Attributes:
+        filters: the patterns to highlight in `text`, or to show snippets around.
         zone: of the times in `text` and `md`.
+        colour: whether `text` may hold ANSI colours.
+        shape: how much of each text is shown in `text`, and, but for the terminal's width, in `md`.
         fields: from `parse_fields`: only these, in this order. `jsonl` and `json` then hold objects of them;
             `text` holds them whole and without colours, with a tab between them.
         runs: from `query.collapse.find`: each is written as its first event; `text` and `md` add its duration
@@ -71,39 +61,213 @@ def write(
         without_formulas: whether `csv` marks texts as such that a spreadsheet would take for formulas.
         to_terminal: whether `text` is for a terminal, where no character may change the writing's direction;
             the caller takes care of that in the other formats.
+    """
+
+    filters: Filters
+    zone: tzinfo
+    colour: bool = False
+    shape: TextShape = WHOLE
+    fields: Sequence[str] | None = None
+    runs: Runs | None = None
+    hosts: bool = False
+    without_formulas: bool = False
+    to_terminal: bool = False
+
+
+@dataclass(frozen=True)
+class Form(Generic[_T]):
+    """An answer in one format.
+
+    Attributes:
+        items: what is written, in batches; it can be read again.
+        pieces: returns a piece of text for each item, in batches; the first may begin the others' heading.
+        head: comes before them.
+        tail: comes after them.
+        nothing: is written instead of all this if there are no items.
+    """
+
+    items: Callable[[], Iterable[list[_T]]]
+    pieces: Callable[[Iterable[list[_T]]], Iterable[list[str]]]
+    head: str = ""
+    tail: str = ""
+    nothing: str = ""
+
+
+def form_of(answer: EventBatches, output: Output, style: Style) -> Form[Any]:
+    """Return the form of an answer.
+
+    `jsonl` and `json` hold the journal's own lines byte for byte, the others folded columns: all of them in
+    `csv`, those for a person in `text` and `md` (a list under each local day); `srt` and `vtt` are subtitles
+    whose times count from the first one's start, which a note in `vtt` gives. They leave out events without a
+    text or a start, and sort the others by their starts, so they keep all texts in memory.
 
     Raises:
         InputError: `fields` are given with `md`, `srt` or `vtt`.
     """
+    fields, runs, filters = style.fields, style.runs, style.filters
     if fields is not None and output in ("md", "srt", "vtt"):
         hint = "use -o text, csv, jsonl or json, or leave out --fields"
         raise options_conflict("--fields", f"-o {output}", hint)
-    if output == "json":
-        return put_array(stream, _objects(answer, fields, runs))
-    head = ""
-    clean = harmless if to_terminal else harmless_in_file
+    clean = harmless if style.to_terminal else harmless_in_file
+    form: Form[Any]
     match output:
         case "jsonl":
-            pieces = ended(_objects(answer, fields, runs))
+            form = Form(lambda: _objects(answer, fields, runs), ended)
+        case "json":
+            form = Form(lambda: _objects(answer, fields, runs), _in_array, tail="\n]\n", nothing="[]\n")
         case "csv":
-            names = fields or columns_for(FIELDS, unique=runs is not None, hosts=hosts)
+            names = tuple(fields or columns_for(FIELDS, unique=runs is not None, hosts=style.hosts))
             head = ",".join(names) + "\n"
-            shown = quoted_as_text if without_formulas else quoted
-            pieces = ended(_joined(rows_of(answer, names, runs), ",", shown))
+            shown = quoted_as_text if style.without_formulas else quoted
+            form = Form(
+                lambda: rows_of(answer, names, runs), partial(_joined, ",", shown), head, nothing=head
+            )
         case "text" if fields is not None:
-            pieces = ended(_joined(rows_of(answer, fields, runs), "\t", clean))
+            form = Form(lambda: rows_of(answer, fields, runs), partial(_joined, "\t", clean))
         case "text":
-            page = TextLayout(answer.span, filters, colour=colour, width=width, zone=zone, clean=clean)
-            pieces = text_lines(answer, filters, runs, page, hosts=hosts)
+            page = partial(
+                TextLayout,
+                answer.span,
+                filters,
+                colour=style.colour,
+                zone=style.zone,
+                shape=style.shape,
+                clean=clean,
+            )
+            form = Form(
+                lambda: separated(answer, filters, runs, hosts=style.hosts),
+                lambda batches: text_lines(batches, page()),
+            )
         case "md":
-            pieces = markdown_items(answer, filters, zone, runs, hosts=hosts)
+            form = Form(
+                lambda: separated(answer, filters, runs, hosts=style.hosts),
+                lambda batches: markdown_items(batches, style.zone, _shortened(style)),
+            )
         case "srt":
-            pieces = subrip(cues_of(answer, runs))
+            form = Form(lambda: cues_of(answer, runs), subrip)
         case "vtt":
-            cues = cues_of(answer, runs)
-            head, pieces = webvtt_head(cues), webvtt(cues)
-    stream.write(head.encode())
-    return put(stream, pieces)
+            head = "WEBVTT\n"
+            form = Form(lambda: cues_of(answer, runs), webvtt, head, nothing=head)
+    return form
+
+
+def write(answer: EventBatches, output: Output, stream: Sink, style: Style) -> int:
+    """Write the answer to `stream` batch by batch, in UTF-8, and return the number of events written.
+
+    A run counts as one event. The errors of `stream` (`BrokenPipeError`) reach the caller.
+
+    Raises:
+        InputError: as `form_of`.
+    """
+    form = form_of(answer, output, style)
+    # A head that is shown also without items need not wait for the first.
+    is_early = bool(form.head) and form.head == form.nothing
+    if is_early:
+        stream.write(form.head.encode())
+    count = put(stream, form.pieces(form.items()))
+    if count:
+        stream.write(form.tail.encode())
+    elif not is_early:
+        stream.write(form.nothing.encode())
+    return count
+
+
+class Written(NamedTuple):
+    """What became of an answer within a bound.
+
+    Attributes:
+        shown: the number of events written.
+        left_out: the number of others.
+        is_told: whether the last line, which says so, is written.
+    """
+
+    shown: int
+    left_out: int = 0
+    is_told: bool = False
+
+
+def write_within(
+    bound: Bound,
+    answer: EventBatches,
+    output: Output,
+    stream: Sink,
+    style: Style,
+    *,
+    last_line: Callable[[int, int], str],
+) -> Written:
+    """Write the newest events that fit, as `write` does, and return how many they are.
+
+    Args:
+        bound: of all that is written.
+        answer: it is read twice if it does not fit.
+        output: as in `form_of`.
+        stream: as in `write`.
+        style: as in `form_of`.
+        last_line: returns the line that says how many events are left out, from their number and that of the
+            events written. It is written in the formats `FOR_EYES`, where it fits.
+
+    Raises:
+        InputError: as `form_of`.
+    """
+    form = form_of(answer, output, style)
+    # Subtitles are sorted by their own times, whatever the order of the answer.
+    is_reversed = style.filters.newest_first and output not in ("srt", "vtt")
+    fitting = _newest(bound, _paired(form), form.head + form.tail, is_reversed=is_reversed)
+    items, left_out = [item for item, _ in fitting.pieces], fitting.left_out
+    pieces, line = [piece for _, piece in fitting.pieces], ""
+    while left_out:
+        # Anew, as a heading or the width of a column may come from an item that is left out.
+        pieces = [piece for batch in form.pieces([items]) for piece in batch] if items else []
+        line = last_line(left_out, len(items)) if output in FOR_EYES and style.fields is None else ""
+        line = line if bound.fits(form.head, form.tail, line) else ""
+        fitting = _newest(
+            bound, zip(items, pieces, strict=True), form.head + form.tail + line, is_reversed=is_reversed
+        )
+        if not fitting.left_out:
+            break
+        items, left_out = [item for item, _ in fitting.pieces], left_out + fitting.left_out
+    if pieces:
+        stream.write("".join([form.head, *pieces, form.tail]).encode())
+    elif output == "json" or bound.fits(form.nothing):
+        stream.write(form.nothing.encode())
+    stream.write(line.encode())
+    return Written(len(pieces), left_out, bool(line))
+
+
+def _newest(
+    bound: Bound, pairs: Iterable[tuple[_T, str]], also: str, *, is_reversed: bool
+) -> Fitting[tuple[_T, str]]:
+    return (bound.first if is_reversed else bound.newest)(pairs, also, itemgetter(1))
+
+
+def _paired(form: Form[_T]) -> Iterator[tuple[_T, str]]:
+    """Yield each item with its piece."""
+    waiting: deque[list[_T]] = deque()
+
+    def passing() -> Iterator[list[_T]]:
+        for batch in form.items():
+            waiting.append(batch)
+            yield batch
+
+    for pieces in form.pieces(passing()):
+        yield from zip(waiting.popleft(), pieces, strict=True)
+
+
+def _shortened(style: Style) -> Callable[[str], str]:
+    """Return what makes one line of a text for `md`: all of it, or a snippet."""
+    room = style.shape.snippet
+    if room is None:
+        return on_one_line
+    highlighter = Highlighter(style.filters, on_one_line)
+    return lambda text: snippet(on_one_line(text), highlighter, room)
+
+
+def _in_array(batches: Iterable[list[str]]) -> Iterator[list[str]]:
+    """Yield each JSON value on a line of its own, after what comes before it in an array."""
+    before = "[\n"
+    for batch in batches:
+        yield [f"{before}{line}" if row == 0 else f",\n{line}" for row, line in enumerate(batch)]
+        before = ",\n" if batch else before
 
 
 def _objects(answer: EventBatches, fields: Sequence[str] | None, runs: Runs | None) -> Iterable[list[str]]:
@@ -121,10 +285,10 @@ def _dumped(fields: Sequence[str], rows: Iterable[list[Value]]) -> list[str]:
 
 
 def _joined(
-    rows: Iterable[list[list[Value]]], separator: str, shown: Callable[[str], str]
+    separator: str, shown: Callable[[str], str], rows: Iterable[list[list[Value]]]
 ) -> Iterator[list[str]]:
     for batch in rows:
-        yield [separator.join(_cell(value, shown) for value in row) for row in batch]
+        yield [separator.join(_cell(value, shown) for value in row) + "\n" for row in batch]
 
 
 def _cell(value: Value, shown: Callable[[str], str]) -> str:
