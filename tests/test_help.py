@@ -8,7 +8,7 @@ import sys
 import pytest
 from typer.main import get_command
 
-from vdbevents.cli import help_pages, overview
+from vdbevents.cli import documents, overview
 from vdbevents.cli.app import whole_app
 from vdbevents.cli.diagnostics import ExitCode
 from vdbevents.cli.help_layout import laid_out
@@ -115,8 +115,8 @@ def test_every_document_that_a_help_names_is_there():
         for name in re.findall(r"\S*docs/\S+\.md", text)
     }
 
-    assert {"docs/query.md", str(help_pages.documents_folder() / "query.md")} <= named
-    root = help_pages.documents_folder().parent
+    assert {"docs/query.md", str(documents.documents_folder() / "query.md")} <= named
+    root = documents.documents_folder().parent
     assert [name for name in named if not (root / name).is_file()] == []
 
 

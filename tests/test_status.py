@@ -294,7 +294,7 @@ def test_a_capture_and_a_backend_that_were_killed_are_no_health():
     status = status_of(info=INFO)
     assert (status["state"], status["capture"]) == ("capture ended", None)
     assert headline(status) == "the capture (PID 9) ended unexpectedly"
-    assert "vdbevents session end cap-1 --dir /state" in render(status)
+    assert "vdbevents session end --session cap-1 --dir /state" in render(status)
 
     ended = {**INFO, "session": {"id": "cap-1", "status": "stopped"}}
     assert status_of(info=ended)["state"] == "connected"

@@ -169,7 +169,14 @@ def test_config_shows_a_program_everything(file, environ):
                 "value": 3.0,
                 "source": "config.toml",
                 "variable": "VDBEVENTS_STOP_TIMEOUT",
-            }
+            },
+            {
+                "command": "stop",
+                "option": "dir",
+                "value": None,
+                "source": "default",
+                "variable": "VDBEVENTS_STOP_DIR",
+            },
         ],
         "problems": [
             {

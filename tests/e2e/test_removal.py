@@ -65,9 +65,11 @@ def test_a_removal_is_shown_first_and_a_follower_goes_on_across_it(journal, stat
         "bytes": 0,
     }
     journal.append([line("between")])
-    forgettable = run(["forget", state.path, "--from", "-10m"], environ)
+    forgettable = run(["forget", state.path, "--since", "-10m"], environ)
     confirm = forgettable.stderr.split("do it with: ")[1]
-    assert re.search(r"--from=\S+T\S+Z --to=\S+T\S+Z", confirm), "-10m is another time when it is said again"
+    assert re.search(r"--since=\S+T\S+Z --until=\S+T\S+Z", confirm), (
+        "-10m is another time when it is said again"
+    )
     forgot = run(["forget", state.path, "--grep", SECRET, "--yes"], environ)
     assert (forgot.returncode, forgot.stderr) == (0, "")
     journal.append([line("after")])

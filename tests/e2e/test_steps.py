@@ -393,7 +393,7 @@ def test_a_token_is_good_for_as_long_as_is_asked(ask):
 @pytest.mark.parametrize("ttl", ["soon", "24", "0s", "59s", "1000w"])
 def test_an_invalid_token_lifetime_is_bad_input(call, ttl):
     error_id = {"59s": "token-ttl-short", "1000w": "token-ttl-long"}.get(ttl, "duration-invalid")
-    assert_failed(call("token", "--ttl", ttl), 2, "--ttl", ttl, error_id=error_id)
+    assert_failed(call("token", "--token-ttl", ttl), 2, "--token-ttl", ttl, error_id=error_id)
 
 
 # streams
@@ -803,7 +803,7 @@ def test_ids_with_anything_in_them_stay_one_part_of_a_path(call, record):
     record()
 
     for wanted in ("a/../b", "a?b#c", "ü \x1b[31m"):
-        ended = call("session", "show", wanted)
+        ended = call("session", "show", "--session", wanted)
         assert_failed(ended, 4)
         assert "\x1b" not in ended.stderr
 

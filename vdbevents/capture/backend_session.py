@@ -47,7 +47,7 @@ class BackendRecording(SessionRecording):
         if asked or life.is_over:
             return
         message = f"session {self._info.session_id} may still run on the server"
-        hint = f"end it with the API key: vdbevents session end {self._info.session_id}"
+        hint = f"end it with the API key: vdbevents session end --session {self._info.session_id}"
         if not self._waiting.hurried:
             raise CaptureError(message, hint, error_id="session-may-run")
         self._say(message, problem=True, hint=hint)

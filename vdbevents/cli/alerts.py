@@ -124,7 +124,7 @@ Columns: id, status, stream, index, label, prompt.
 \b
 Examples:
   vdbevents alerts list
-  vdbevents alerts list cap-5f1d9c20 --json | jq -r '.[] | select(.status == "disabled") | .alert_id'
+  vdbevents alerts list --session cap-5f1d9c20 --json | jq '.[] | select(.status == "disabled")'
 
 \b
 Exit codes: 0 some listed, 1 none.

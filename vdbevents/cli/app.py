@@ -10,9 +10,9 @@ from typing import Annotated, Final
 import typer
 
 from vdbevents import __version__
+from vdbevents.cli.command_classes import CommandGroup, Program, ProgramCommand
 from vdbevents.cli.configuration import is_silent
 from vdbevents.cli.diagnostics import ExitCode
-from vdbevents.cli.help_pages import CommandGroup, Program, ProgramCommand
 from vdbevents.cli.overview import GROUPS
 
 app = typer.Typer(

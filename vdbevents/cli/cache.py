@@ -13,7 +13,7 @@ import typer
 
 from vdbevents.cli.command import as_json, interrupts_held, put, reports, run_in_order
 from vdbevents.cli.diagnostics import Color, Diagnostics, ExitCode, can_redraw, exit_code_of, wants_colour
-from vdbevents.cli.options import ColorOption, JournalOptions, LowPriorityOption
+from vdbevents.cli.options import ColorOption, JournalOptions, JsonOptions, LowPriorityOption
 from vdbevents.cli.tables import nothing, remark, table
 from vdbevents.errors import InputError, StorageError, VdbeventsError, options_conflict
 from vdbevents.journal.history import older_journals
@@ -48,13 +48,13 @@ Exit codes: 0 something is sealed, 1 nothing is, 2 wrong input.
 @reports
 def status(
     *,
-    as_json_object: Annotated[bool, typer.Option("--json", help="One JSON object, with bytes.")] = False,
+    printing: JsonOptions,
     options: JournalOptions,
 ) -> ExitCode:
     from vdbevents.query.cache import index, seal_policy
 
     state = _cache_state(options.find_journal(), seal_policy.default_root())
-    put(as_json(state) if as_json_object else _shown(state, index.PART))
+    put(as_json(state) if printing.as_json else _shown(state, index.PART))
     return ExitCode.DONE if state["segments"] else ExitCode.NO_MATCH
 
 
@@ -201,6 +201,7 @@ Examples:
 def build(
     *,
     low_priority: LowPriorityOption = False,
+    printing: JsonOptions,
     options: JournalOptions,
     color: ColorOption = Color.AUTO,
 ) -> ExitCode:
@@ -213,7 +214,8 @@ def build(
     if freed := seal_policy.tidy(path, root):
         remark(f"freed {byte_size(freed)}: removed caches whose journal is gone")
     state = _cache_state(path, root)
-    put(f"{byte_size(state['sealed_bytes'])} of {byte_size(state['journal_bytes'])} are sealed")
+    sealed, size = byte_size(state["sealed_bytes"]), byte_size(state["journal_bytes"])
+    put(as_json(state) if printing.as_json else f"{sealed} of {size} are sealed")
     return ExitCode.DONE
 
 

@@ -4,6 +4,7 @@ import contextlib
 import os
 import signal
 import stat
+import sys
 import time
 from functools import partial
 from pathlib import Path
@@ -21,7 +22,7 @@ from vdbevents.cli.command import (
     silence_stdout,
 )
 from vdbevents.cli.diagnostics import Diagnostics, ExitCode, LogFormat, can_redraw, is_terminal
-from vdbevents.cli.options import MessageOptions, RecorderOptions
+from vdbevents.cli.options import JsonOptions, MessageOptions, RecorderOptions
 from vdbevents.cli.pipeline_options import PipelineOptions, RecordingOptions
 from vdbevents.cli.recording_rules import recording_rules
 from vdbevents.errors import InputError, StorageError, options_conflict
@@ -55,7 +56,8 @@ HELP = """Record this desktop, and export the video.
 
 Creates a session and starts its pipelines. Runs until Ctrl-C or SIGTERM, --duration, or the end of the
 session; then stops the session and waits for the video (a second Ctrl-C skips waiting). Starts a listener if
-none runs, and stops it in the end. Prints a summary as one JSON object on stdout, and progress on stderr.
+none runs, and stops it in the end. Prints a summary on stdout, and progress on stderr. The summary is text on
+a terminal, and one JSON object with --json, or if stdout is not a terminal.
 
 \b
 Examples:
@@ -139,6 +141,7 @@ def capture(
     export_timeout: Annotated[
         float, typer.Option(min=0.1, metavar="SECONDS", help="Timeout for the video.")
     ] = 600.0,
+    printing: JsonOptions,
     options: RecorderOptions,
     messages: MessageOptions,
 ) -> ExitCode:
@@ -216,7 +219,7 @@ def capture(
         outcome = recording.run_capture(plan, observer, make)
     finally:
         observer.flush()
-    return _report(outcome, observer)
+    return _report(outcome, observer, as_text=printing.as_text_for(sys.stdout))
 
 
 def _microphone(context: typer.Context, *, mic: bool, device: str | None) -> tuple[bool, str | None]:
@@ -233,9 +236,9 @@ def _microphone(context: typer.Context, *, mic: bool, device: str | None) -> tup
     return is_named, device if is_named else None
 
 
-def _report(outcome: "CaptureOutcome", observer: Diagnostics) -> ExitCode:
+def _report(outcome: "CaptureOutcome", observer: Diagnostics, *, as_text: bool) -> ExitCode:
     """Print the summary; return the exit code, or raise the capture's failure."""
-    print_error = None if outcome.summary is None else _print_summary(outcome.summary)
+    print_error = None if outcome.summary is None else _print_summary(outcome.summary, as_text=as_text)
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):
         # Python removes its own handlers before it exits, but not this one.
         if hasattr(signal, name):
@@ -309,10 +312,12 @@ def _backend_token(file: Path | None, environ: "Mapping[str, str]", observer: Di
     return token
 
 
-def _print_summary(summary: "Mapping[str, Any]") -> StorageError | None:
+def _print_summary(summary: "Mapping[str, Any]", *, as_text: bool) -> StorageError | None:
     """Print the summary; return the error if stdout cannot be written."""
+    from vdbevents.cli.capture_summary import summary_text
+
     try:
-        put(json_text(summary))
+        put(summary_text(summary) if as_text else json_text(summary))
     except BrokenPipeError:
         # The reader is gone; a failure of the capture is still reported.
         silence_stdout()

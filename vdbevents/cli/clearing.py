@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from vdbevents.cli.command_classes import ProgramCommand
 from vdbevents.cli.diagnostics import is_terminal
-from vdbevents.cli.help_pages import ProgramCommand
 from vdbevents.cli.localtime import local_text
 from vdbevents.errors import InputError
 from vdbevents.terminal import byte_size, counted

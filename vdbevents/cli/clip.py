@@ -36,7 +36,7 @@ time, according to the journal in --dir.
 
 \b
 Examples:
-  vdbevents clip --at 10:15 --for 30s
+  vdbevents clip --at 10:15 --duration 30s
   vdbevents clip --at "yesterday 16:40" --stream mic
   vdbevents query --grep invoice -o jsonl | vdbevents clip
   vdbevents query --grep invoice -o jsonl | vdbevents clip --video --json | jq -r .player_url
@@ -53,7 +53,6 @@ class _ClipOptions(SessionOptions):
     session: Annotated[
         str | None, typer.Option(metavar="ID", help="A session's id.", show_default="the one recorded then")
     ] = None
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")] = False
     archived: ArchivedOption = False
 
 
@@ -72,7 +71,7 @@ def clip(
         str | None, typer.Option("--at", metavar="TIME", help="Start, like 10:15; see vdbevents query.")
     ] = None,
     length: Annotated[
-        str | None, typer.Option("--for", metavar="TIME", help="Length, from --at.", show_default="30s")
+        str | None, typer.Option("--duration", metavar="TIME", help="Length, from --at.", show_default="30s")
     ] = None,
     pad: Annotated[
         str | None,
@@ -89,7 +88,7 @@ def clip(
     options: _ClipOptions,
 ) -> ExitCode:
     if at is None and length is not None:
-        raise InputError("--for: needs a start", "give --at, too", error_id="moment-not-given")
+        raise InputError("--duration: needs a start", "give --at, too", error_id="moment-not-given")
     if at is None and is_terminal(sys.stdin):
         raise InputError(
             "no events on stdin",
@@ -389,7 +388,7 @@ def _span(at: str, length: str) -> tuple[int, int]:
             "name the day, too: --at 'yesterday 10:15'",
             error_id="moment-in-future",
         )
-    return start, start + parse_duration("--for", length)
+    return start, start + parse_duration("--duration", length)
 
 
 def _padding(text: str) -> int:

@@ -151,7 +151,7 @@ def find_session(options: SessionOptions, directory: "StateDirectory") -> Sessio
     if not session_id:
         raise InputError(
             f"no session given, and none was captured in {directory.path}",
-            "name a session, as SESSION or --session: vdbevents session list shows them",
+            "name one with --session: vdbevents session list shows them",
             error_id="session-not-given",
         )
     known = as_text(captured.get("collection_id")) if session_id == captured.get("id") else ""

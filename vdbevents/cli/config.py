@@ -9,6 +9,7 @@ from vdbevents.cli.command import as_json as json_text, put, reports
 from vdbevents.cli.config_sections import SECTIONS
 from vdbevents.cli.configuration import DEFAULT, LISTS, Configuration, as_toml, did_you_mean, report
 from vdbevents.cli.diagnostics import ExitCode
+from vdbevents.cli.options import JsonOptions
 from vdbevents.errors import InputError
 from vdbevents.terminal import cells, harmless, padded
 
@@ -113,14 +114,14 @@ def config(
     ] = None,
     *,
     everything: Annotated[bool, typer.Option("--all", help="Include options with their defaults.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object, with all options.")] = False,
+    printing: JsonOptions,
 ) -> ExitCode:
     configuration: Configuration = context.obj
     if command:
         configuration = only(configuration, command)
-    put(render_json(configuration) if as_json else render_text(configuration, everything=everything))
+    put(render_json(configuration) if printing.as_json else render_text(configuration, everything=everything))
     if not configuration.problems:
         return ExitCode.DONE
-    if not as_json:
+    if not printing.as_json:
         report(configuration.problems)
     return ExitCode.BAD_INPUT

@@ -23,6 +23,7 @@ from typer.core import TyperCommand, TyperGroup, TyperOption
 from vdbevents.cli import config_sections
 from vdbevents.cli.config_sections import SECTIONS
 from vdbevents.cli.diagnostics import Diagnostics, ExitCode, LogFormat
+from vdbevents.cli.old_names import old_names_of
 from vdbevents.errors import InputError
 from vdbevents.terminal import cut, harmless
 
@@ -198,7 +199,13 @@ class _Reader:
             (*path, name): option
             for path, command in self._commands.items()
             for name, option in _options_of(command)
-            if name not in _NEVER_SET
+            if can_be_set(option)
+        }
+        # An option that was renamed is still set by its old name.
+        self._renamed = {
+            (*path, old.removeprefix("--")): (*path, present.removeprefix("--"))
+            for path in self._commands
+            for old, present in old_names_of(" ".join(path)).items()
         }
         self._keys = {
             (*path, key): kind
@@ -206,7 +213,8 @@ class _Reader:
             for key, kind in section.keys.items()
         }
         self._tables |= self._sections.keys()
-        self._paths = {_variable(path): path for path in (*self._options, *self._keys)}
+        self._paths = {_variable(old): path for old, path in self._renamed.items()}
+        self._paths |= {_variable(path): path for path in (*self._options, *self._keys)}
         self.settings = {
             path: OptionSetting(
                 " ".join(path[:-1]), path[-1], _plain(option.default), DEFAULT, _variable(path)
@@ -222,7 +230,7 @@ class _Reader:
         """Take the values of a table and of the tables in it."""
         for key, value in table.items():
             name = key.replace("_", "-")
-            path = (*above, name)
+            path = self._renamed.get((*above, name), (*above, name))
             where = f"{file}: {name} in [{'.'.join(above)}]" if above else f"{file}: {name}"
             if path in self._options or path in self._keys:
                 self._set(path, value, _FILE_NAME, where)
@@ -327,8 +335,18 @@ def _commands_of(group: TyperGroup, above: _Path = ()) -> Iterator[tuple[_Path, 
 
 def _options_of(command: TyperCommand) -> Iterator[tuple[str, TyperOption]]:
     for option in command.params:
-        if isinstance(option, TyperOption):
-            yield max(option.opts, key=len).lstrip("-"), option
+        if isinstance(option, TyperOption) and not option.hidden:
+            yield name_of(option), option
+
+
+def name_of(option: TyperOption) -> str:
+    """Return the long name of an option, without dashes."""
+    return max(option.opts, key=len).lstrip("-")
+
+
+def can_be_set(option: TyperOption) -> bool:
+    """Return whether the configuration can set an option."""
+    return not option.hidden and name_of(option) not in _NEVER_SET
 
 
 def _variable(path: _Path) -> str:

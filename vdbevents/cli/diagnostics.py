@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from enum import IntEnum, StrEnum
 from typing import Any, TextIO
 
+from vdbevents.cli.documents import with_paths
 from vdbevents.errors import (
     CaptureError,
     InputError,
@@ -216,10 +217,10 @@ class Diagnostics:
 
     def _message(self, level: str, text: str, hint: str, error_id: str = "") -> str:
         if self._format is LogFormat.JSON:
-            fields = {"level": level, "error_id": error_id, "message": text, "hint": hint}
+            fields = {"level": level, "error_id": error_id, "message": text, "hint": with_paths(hint)}
             fields = {name: value for name, value in fields.items() if value}
             return _json_line(time.time_ns() // 1_000_000, fields)
-        text, hint = harmless(text), harmless(hint)
+        text, hint = harmless(text), harmless(with_paths(hint))
         mark = {"error": "\x1b[31m", "warning": "\x1b[33m"}.get(level, "") if self._colour else ""
         line = f"{mark}vdbevents: {text}\x1b[0m\n" if mark else f"vdbevents: {text}\n"
         return f"{line}  → {hint}\n" if hint else line

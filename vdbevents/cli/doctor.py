@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from vdbevents.cli.command import as_json as json_text, put, reports
 from vdbevents.cli.diagnostics import Color, ExitCode, wants_colour
-from vdbevents.cli.options import JsonOption, RecorderOptions
+from vdbevents.cli.options import ColorOption, JsonOptions, RecorderOptions
 from vdbevents.errors import InputError
 from vdbevents.terminal import harmless
 
@@ -43,21 +43,21 @@ Exit codes: 0 no errors, 1 errors.
 
 
 @reports
-def doctor(*, as_json: JsonOption = False, options: RecorderOptions) -> ExitCode:
+def doctor(*, printing: JsonOptions, options: RecorderOptions, color: ColorOption = Color.AUTO) -> ExitCode:
     from vdbevents.health.finding import Severity
 
     results = _examine(options)
     errors = sum(result.severity is Severity.ERROR for result in results)
     warnings = sum(result.severity is Severity.WARNING for result in results)
-    if as_json:
+    if printing.as_json:
         put(json_text({"errors": errors, "warnings": warnings, "checks": [it._asdict() for it in results]}))
     else:
-        _print(results)
+        _print(results, color)
     return ExitCode.NO_MATCH if errors else ExitCode.DONE
 
 
-def _print(results: "list[Result]") -> None:
-    is_coloured = wants_colour(Color.AUTO, sys.stdout, os.environ)
+def _print(results: "list[Result]", color: Color) -> None:
+    is_coloured = wants_colour(color, sys.stdout, os.environ)
     width = max(len(result.check) for result in results)
     for result in results:
         severity = f"{result.severity:<7}"

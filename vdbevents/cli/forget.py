@@ -1,5 +1,6 @@
 """`vdbevents forget`: delete what was said or shown in a time, or certain words, wherever it is kept."""
 
+import math
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -7,6 +8,7 @@ import typer
 
 from vdbevents.cli.command import reports, require_text
 from vdbevents.cli.diagnostics import ExitCode
+from vdbevents.cli.query_options import WindowOptions
 from vdbevents.cli.removals import RemovalOptions, command_line, run
 from vdbevents.cli.tables import remark
 from vdbevents.errors import InputError
@@ -25,10 +27,10 @@ what is not reached.
 
 \b
 Examples:
-  vdbevents forget --from 10:15 --to 10:30
-  vdbevents forget --from -10m --yes
+  vdbevents forget --since 10:15 --until 10:30
+  vdbevents forget --last 10m --yes
   vdbevents forget --grep "project falcon" --yes
-  vdbevents forget --grep hunter2 --from yesterday --to today
+  vdbevents forget --grep hunter2 --on yesterday
 
 \b
 Exit codes: 0 something would go, or is deleted; 1 there is nothing; 2 wrong input; 74 no room, or another
@@ -36,19 +38,14 @@ process rewrites the journals.
 """
 
 _LONGEST_WORDS: Final = 10_000
+# The members of the journal's line, and the options that mean the same.
+_BOUNDS: Final = {"from": "--since", "to": "--until"}
 
 
 @reports
 def forget(
     *,
-    since: Annotated[
-        str | None,
-        typer.Option("--from", metavar="TIME", help="Said, shown or received at this time or later."),
-    ] = None,
-    until: Annotated[
-        str | None,
-        typer.Option("--to", metavar="TIME", help="Before this time, at most until now, the default."),
-    ] = None,
+    when: WindowOptions,
     grep: Annotated[
         str | None,
         typer.Option("--grep", "-g", metavar="TEXT", help="Only events with this in any of their texts."),
@@ -59,19 +56,17 @@ def forget(
             "--ignore-case", "-i", help="Ignore case. Default: only for a TEXT without an upper-case letter."
         ),
     ] = False,
-    tz: Annotated[
-        str | None,
-        typer.Option(metavar="ZONE", help="Zone of the times: UTC, Europe/Berlin, +02:00. Default: local."),
-    ] = None,
     options: RemovalOptions,
 ) -> ExitCode:
     from vdbevents.events.envelope import utc_text
     from vdbevents.removal.forgetting import Forgetting
     from vdbevents.removal.remover import Task
+    from vdbevents.times import Window
 
-    window, words = _window(since, until, tz), _words(grep, ignore_case=ignore_case)
-    if since is None and until is None and words is None:
-        raise InputError("--from: missing", "give --from and --to, or --grep TEXT", error_id="option-missing")
+    window, words = _window(when), _words(grep, ignore_case=ignore_case)
+    if window == Window() and words is None:
+        hint = "give --last, --on, or --since and --until, or --grep TEXT"
+        raise InputError("--since: missing", hint, error_id="option-missing")
     forgetting = Forgetting(window, words)
     bounds = {"from": window.since_ms, "to": window.until_ms}
     facts: dict[str, Any] = {name: utc_text(at) for name, at in bounds.items() if at is not None}
@@ -86,7 +81,7 @@ def forget(
     )
     again = ["forget"]
     # A time such as -10m would be another one when the command is given again.
-    again += [f"--{name}={facts[name]}" for name in bounds if name in facts]
+    again += [f"{option}={facts[name]}" for name, option in _BOUNDS.items() if name in facts]
     again += [] if grep is None else [f"--grep={grep}"]
     again += ["--ignore-case"] if ignore_case else []
     code = run(task, options, verb="deleted", again=command_line(options, again), none="nothing to forget")
@@ -95,24 +90,28 @@ def forget(
     return code
 
 
-def _window(since: str | None, until: str | None, tz: str | None) -> "Window":
-    from vdbevents.cli.localtime import SystemZone
-    from vdbevents.times import Window, parse_moment, parse_zone
+def _window(when: WindowOptions) -> "Window":
+    """Return the window; it ends now at the latest.
 
-    zone, now = SystemZone() if tz is None else parse_zone(tz), datetime.now(UTC)
-    if since is None and until is None:
-        return Window()
-    since_ms = None if since is None else parse_moment("--from", since, now, zone)
-    until_ms = parse_moment("--to", "now" if until is None else until, now, zone)
+    Raises:
+        InputError: an option is invalid, or nothing is in the window.
+    """
+    from vdbevents.times import Window
+
+    now = datetime.now(UTC)
+    window = when.window(now, when.zone())
+    if window == Window():
+        return window
     # What is still to be said must not be forgotten: it would not be recorded.
-    until_ms = min(until_ms, parse_moment("--to", "now", now, zone))
-    if since_ms is not None and since_ms >= until_ms:
+    now_ms = math.ceil(now.timestamp() * 1000)
+    until_ms = now_ms if window.until_ms is None else min(window.until_ms, now_ms)
+    if window.since_ms is not None and window.since_ms >= until_ms:
         raise InputError(
-            f"--from: must be before --to, got {since} and {until or 'now'}",
-            "the window includes --from and excludes --to",
+            "--since: must be before --until, and before now",
+            "the window includes --since and excludes --until",
             error_id="window-empty",
         )
-    return Window(since_ms, until_ms)
+    return Window(window.since_ms, until_ms)
 
 
 def _words(text: str | None, *, ignore_case: bool) -> "Words | None":

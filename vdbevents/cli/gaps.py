@@ -3,7 +3,7 @@
 import contextlib
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 from io import FileIO
 from pathlib import Path
 from typing import Annotated, Any, Final, NamedTuple
@@ -13,8 +13,9 @@ import typer
 from vdbevents.cli import journals as cli_journals
 from vdbevents.cli.command import as_json, put, reports
 from vdbevents.cli.diagnostics import ExitCode
-from vdbevents.cli.localtime import SystemZone, local_text, local_time
-from vdbevents.cli.options import ArchivedOption, JournalOptions
+from vdbevents.cli.localtime import local_text, local_time
+from vdbevents.cli.options import ArchivedOption, JournalOptions, JsonOptions
+from vdbevents.cli.query_options import WindowOptions
 from vdbevents.cli.tables import nothing, remark, table, terminal_width
 from vdbevents.events.envelope import parse_line
 from vdbevents.events.gaps import EVENT, Gap, Missing, latest_gaps, with_ongoing
@@ -29,8 +30,9 @@ from vdbevents.times import format_duration
 
 HELP = """List the gaps: times in which nothing was received.
 
-Also shows what was backfilled later, what is missing, and why. Oldest first. A gap is open until it was
-backfilled. Then it is recovered, or it stays incomplete. A gap that goes on now has no end yet ("ongoing").
+Lists all gaps that touch the window, oldest first: what was backfilled later, what is missing, and why. A gap
+is open until it was backfilled. Then it is recovered, or it stays incomplete. A gap that goes on now has no
+end yet ("ongoing").
 
 \b
 Examples:
@@ -55,26 +57,17 @@ _LEAST_ROOM: Final = 20
 @reports
 def gaps(
     *,
-    last: Annotated[
-        str | None, typer.Option(metavar="TIME", help="Gaps that touch the last 90s, 10m, 2h, 3d, 1w.")
-    ] = None,
-    since: Annotated[
-        str | None, typer.Option(metavar="TIME", help="Gaps that ended after this time.")
-    ] = None,
-    until: Annotated[
-        str | None, typer.Option(metavar="TIME", help="Gaps that began before this time.")
-    ] = None,
+    when: WindowOptions,
     only_open: Annotated[bool, typer.Option("--open", help="Only open and incomplete gaps.")] = False,
-    json_array: Annotated[
-        bool, typer.Option("--json", help="One JSON array of objects, with times in UTC.")
-    ] = False,
+    printing: JsonOptions,
     archived: ArchivedOption = False,
     options: JournalOptions,
 ) -> ExitCode:
     from vdbevents.health.outages import ongoing_gap
-    from vdbevents.times import Window, parse_window
+    from vdbevents.times import Window
 
-    window = parse_window(last=last, since=since, until=until, now=datetime.now(UTC), zone=SystemZone())
+    zone = when.zone()
+    window = when.window(datetime.now(UTC), zone)
     path = options.find_journal()
     journal_gaps = read_gaps(path, window.since_ms, cleared=archived)
     if journal_gaps.unreadable:
@@ -83,15 +76,15 @@ def gaps(
     all_gaps = with_ongoing(journal_gaps.gaps, ongoing_gap(path, wall_ms()))
     chosen = [gap for gap in all_gaps if gap.touches(window.since_ms, window.until_ms)]
     chosen = [gap for gap in chosen if not (only_open and gap.is_recovered)]
-    if json_array:
+    if printing.as_json:
         put(as_json([_in_full(gap) for gap in chosen]))
     elif chosen:
-        put(shown(chosen, terminal_width()))
+        put(shown(chosen, terminal_width(), zone))
     if chosen:
         return ExitCode.DONE
     kind = "open or incomplete gaps" if only_open else "gaps"
-    when = "" if window == Window() else " in that time"
-    return nothing(f"no {kind}{when} in {path}", cli_journals.archived_hint([path], archived=archived))
+    then = "" if window == Window() else " in that time"
+    return nothing(f"no {kind}{then} in {path}", cli_journals.archived_hint([path], archived=archived))
 
 
 class JournalGaps(NamedTuple):
@@ -190,14 +183,15 @@ def _in_full(gap: Gap) -> dict[str, Any]:
     return {**{name: details[name] for name in details if name not in members}, **members, **details}
 
 
-def shown(listed: Sequence[Gap], width: int | None) -> str:
-    """Format gaps for a person, in local time: a line each, with details below it.
+def shown(listed: Sequence[Gap], width: int | None, zone: tzinfo | None = None) -> str:
+    """Format gaps for a person: a line each, with details below it.
 
     Args:
         listed: at least one gap.
         width: the terminal's width in cells, at which lines are broken; None leaves them whole.
+        zone: of the times; None for local time.
     """
-    heads = table([[span(gap), length(gap), _state(gap)] for gap in listed], width).splitlines()
+    heads = table([[span(gap, zone), length(gap), _state(gap)] for gap in listed], width).splitlines()
     return "\n".join(
         "\n".join([head, *(line for label, text in _details(gap) for line in _broken(label, text, width))])
         for head, gap in zip(heads, listed, strict=True)
@@ -260,11 +254,14 @@ def _parts(word: str, room: int) -> Iterator[str]:
     yield part
 
 
-def span(gap: Gap) -> str:
-    """Format a gap's beginning and end in local time: `2026-03-02 10:15:30 to 10:17:02`, or `… to now`."""
+def span(gap: Gap, zone: tzinfo | None = None) -> str:
+    """Format a gap's beginning and end, in local time if no zone is given.
+
+    Such as `2026-03-02 10:15:30 to 10:17:02`, or `… to now`.
+    """
     if gap.ongoing:
-        return f"{local_text(gap.since_ms)} to now"
-    begin, end = local_time(gap.since_ms), local_time(gap.until_ms)
+        return f"{local_text(gap.since_ms, zone)} to now"
+    begin, end = local_time(gap.since_ms, zone), local_time(gap.until_ms, zone)
     day = "" if begin.date() == end.date() else f"{end:%Y-%m-%d} "
     return f"{begin:%Y-%m-%d %H:%M:%S} to {day}{end:%H:%M:%S}"
 

@@ -33,20 +33,20 @@ class SystemZone(tzinfo):
         return first.replace(tzinfo=self, fold=int(second))
 
 
-def local_time(milliseconds: float) -> datetime:
-    """Return a time in Unix ms as local time.
+def local_time(milliseconds: float, zone: tzinfo | None = None) -> datetime:
+    """Return a time in Unix ms as local time, or in another zone.
 
     Raises:
         OverflowError, ValueError: no calendar has it.
     """
-    return (_EPOCH + timedelta(milliseconds=milliseconds)).astimezone(SystemZone())
+    return (_EPOCH + timedelta(milliseconds=milliseconds)).astimezone(zone or SystemZone())
 
 
-def local_text(milliseconds: float | None) -> str:
-    """Format a time in Unix ms as local time, `2026-03-02 10:15:30`; `unknown` if there is none."""
+def local_text(milliseconds: float | None, zone: tzinfo | None = None) -> str:
+    """Format a time in Unix ms, as local time without a zone: `2026-03-02 10:15:30`; None is `unknown`."""
     if milliseconds is None:
         return "unknown"
     try:
-        return f"{local_time(milliseconds):%Y-%m-%d %H:%M:%S}"
+        return f"{local_time(milliseconds, zone):%Y-%m-%d %H:%M:%S}"
     except (OverflowError, ValueError):
         return "unknown"

@@ -16,15 +16,16 @@ import inspect
 import os
 import sys
 from collections.abc import Callable, Iterator
+from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, Self, TypeVar, dataclass_transform
+from typing import TYPE_CHECKING, Annotated, Any, Final, Self, TextIO, TypeVar, dataclass_transform
 
 import typer
 
 from vdbevents.cli.configuration import locate
-from vdbevents.cli.diagnostics import Color, Diagnostics, LogFormat, wants_colour
-from vdbevents.errors import InputError
+from vdbevents.cli.diagnostics import Color, Diagnostics, LogFormat, is_terminal, wants_colour
+from vdbevents.errors import InputError, options_conflict
 
 if TYPE_CHECKING:
     from vdbevents.cloud import Credentials
@@ -38,22 +39,13 @@ _Diagnostics = TypeVar("_Diagnostics", bound=Diagnostics)
 _Result = TypeVar("_Result")
 _Parameter = inspect.Parameter
 
-DirectoryArgument = Annotated[
-    Path | None,
-    typer.Argument(
-        metavar="DIR",
-        help="The state directory. Default: $VIDEODB_EVENTS_DIR, else $XDG_STATE_HOME/videodb, "
-        "else ~/.local/state/videodb.",
-        show_default=False,
-    ),
-]
-
 ColorOption = Annotated[Color, typer.Option(help="When to use colour.")]
 FormulasOption = Annotated[
     bool,
     typer.Option("--no-formulas", help="csv: put ' before texts that a spreadsheet would take for formulas."),
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, with times in UTC; also: -o json.")]
+AsJsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, with times in UTC: -o json.")]
 StreamOption = Annotated[
     str | None, typer.Option(metavar="ID|NAME|SOURCE", help="Such as rts-1, mic:default, or screen.")
 ]
@@ -84,8 +76,20 @@ class OptionGroup:
     """
 
     def __init__(self, **values: Any) -> None:  # noqa: ANN401 - of each option's type
-        """Set the options that are given; the others have their defaults."""
+        """Set the options that are given; the others have their defaults.
+
+        Raises:
+            InputError: two of them contradict each other.
+        """
         vars(self).update(values)
+        self.settle()
+
+    def settle(self) -> None:
+        """Bring options that are two forms of one into one; a subclass that has some extends it.
+
+        Raises:
+            InputError: they contradict each other.
+        """
 
     def replace(self, **values: Any) -> Self:  # noqa: ANN401 - of each option's type
         """Return the same options but for the given ones."""
@@ -154,6 +158,31 @@ def expand_groups(command: Callable[..., _Result]) -> Callable[..., _Result]:
 
     expanded.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
     return expanded
+
+
+class JsonOutput(StrEnum):
+    """The output formats of a command that has no others."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+class JsonOptions(OptionGroup):
+    """The output of a command that prints text or JSON: `--json`, or `-o json` as in `query`."""
+
+    as_json: JsonOption = False
+    output: Annotated[
+        JsonOutput | None, typer.Option("-o", "--output", hidden=True, help="json: the same as --json.")
+    ] = None
+
+    def settle(self) -> None:
+        """Take `-o json` for `--json`."""
+        super().settle()
+        self.as_json = self.as_json or self.output is JsonOutput.JSON
+
+    def as_text_for(self, stream: TextIO) -> bool:
+        """Return whether to print text where the default depends on the reader: it is for a terminal."""
+        return not self.as_json and (self.output is JsonOutput.TEXT or is_terminal(stream))
 
 
 class EnvironmentOptions(OptionGroup):
@@ -318,10 +347,34 @@ class KeyOptions(EnvironmentOptions):
         return [*super().as_arguments(), *file]
 
 
-class StateOptions(EnvironmentOptions):
-    """A state directory, as an argument."""
+class DirectoryOptions(OptionGroup):
+    """A state directory, as an argument or as `--dir`."""
 
-    directory: DirectoryArgument = None
+    directory: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="DIR",
+            help="The state directory. Default: $VIDEODB_EVENTS_DIR, else $XDG_STATE_HOME/videodb, "
+            "else ~/.local/state/videodb.",
+            show_default=False,
+        ),
+    ] = None
+    named_directory: Annotated[
+        Path | None, typer.Option("--dir", metavar="DIR", help="The state directory, as an option.")
+    ] = None
+
+    def settle(self) -> None:
+        """Take `--dir` for the argument.
+
+        Raises:
+            InputError: both are given, and differ.
+        """
+        super().settle()
+        self.directory = one_of("--dir", self.named_directory, self.directory)
+
+
+class StateOptions(DirectoryOptions, EnvironmentOptions):
+    """A state directory, and the settings."""
 
     @cached_property
     def state(self) -> "StateDirectory":
@@ -334,7 +387,7 @@ class RecorderOptions(StateOptions, KeyOptions):
 
 
 class JournalOptions(EnvironmentOptions):
-    """A journal, as an argument."""
+    """A journal, as an argument, or as `--dir` or `--file`."""
 
     journal: Annotated[
         Path | None,
@@ -344,6 +397,23 @@ class JournalOptions(EnvironmentOptions):
             show_default=False,
         ),
     ] = None
+
+    named_directory: Annotated[
+        Path | None, typer.Option("--dir", metavar="DIR", help="The state directory, as an option.")
+    ] = None
+    named_file: Annotated[
+        Path | None, typer.Option("--file", metavar="FILE", help="The file of a journal, as an option.")
+    ] = None
+
+    def settle(self) -> None:
+        """Take `--dir` or `--file` for the argument.
+
+        Raises:
+            InputError: several are given, and differ.
+        """
+        super().settle()
+        self.journal = one_of("--dir", self.named_directory, self.journal)
+        self.journal = one_of("--file", self.named_file, self.journal)
 
     def find_journal(self) -> Path:
         """Return the journal's path.
@@ -389,15 +459,14 @@ class MessageOptions(OptionGroup):
         return kind(log_format=self.log_format, colour=colour, quiet=self.quiet)
 
 
-class CloudOptions(KeyOptions):
+class CloudOptions(JsonOptions, KeyOptions):
     """The options of a command that calls VideoDB."""
 
-    as_json: JsonOption = False
     timeout: TimeoutOption = 30.0
 
 
-class SessionOptions(CloudOptions):
-    """A capture session, as an option."""
+class SessionOptions(DirectoryOptions, CloudOptions):
+    """A capture session: the one with an id, else the one that was captured in a state directory."""
 
     session: Annotated[
         str | None, typer.Option(metavar="ID", help="A session's id.", show_default="the captured session")
@@ -406,23 +475,46 @@ class SessionOptions(CloudOptions):
         str | None,
         typer.Option(metavar="ID", help="The session's collection.", show_default="the captured session's"),
     ] = None
-    directory: Annotated[
-        Path | None,
-        typer.Option(
-            "--dir",
-            metavar="DIR",
-            help="State directory of the capture and its listener.",
-            show_default="as for listen",
-        ),
-    ] = None
 
 
 class SessionArgumentOptions(SessionOptions):
-    """A capture session, as an argument."""
+    """A capture session; until the next release, an argument may be its id, too."""
 
-    session: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="SESSION", help="A session's id. Default: the captured session.", show_default=False
-        ),
-    ] = None
+    def settle(self) -> None:
+        """Take an argument that is a session's id for `--session`.
+
+        Raises:
+            InputError: both are given.
+        """
+        place = self.directory
+        if place is not None and place != self.named_directory and not looks_like_path(place):
+            if self.session not in (None, str(place)):
+                raise options_conflict("--session", f"the argument {place}")
+            self.session, self.directory = str(place), None
+        super().settle()
+
+
+def refuse_json_with(output: StrEnum | None, *allowed: StrEnum) -> None:
+    """Check that `--json` comes with no other format.
+
+    Raises:
+        InputError: it does.
+    """
+    if output is not None and output not in allowed:
+        raise options_conflict("--json", f"-o {output}")
+
+
+def looks_like_path(text: Path | str) -> bool:
+    """Return whether an argument that may be a directory is one, or is written as a path."""
+    return "/" in str(text) or "\\" in str(text) or str(text) in (".", "..") or Path(text).is_dir()
+
+
+def one_of(option: str, named: Path | None, argument: Path | None) -> Path | None:
+    """Return the path that an option or an argument names, or None.
+
+    Raises:
+        InputError: both are given, and differ.
+    """
+    if named is not None and argument not in (None, named):
+        raise options_conflict(option, f"the argument {argument}")
+    return argument if named is None else named

@@ -90,7 +90,7 @@ the WebSocket of --ws-id, else of the listener in --dir.
 \b
 Examples:
   vdbevents pipelines start
-  vdbevents pipelines start cap-5f1d9c20 --no-index-audio --visual-prompt 'Which program is used?'
+  vdbevents pipelines start --session cap-5f1d9c20 --no-index-audio --visual-prompt 'Which program is used?'
   vdbevents pipelines start --stream screen --alert 'invoice=an invoice is on screen' --json
 
 \b
@@ -159,7 +159,7 @@ Columns: stream, kind, id, status, prompt.
 \b
 Examples:
   vdbevents pipelines list
-  vdbevents pipelines list cap-5f1d9c20 --json | jq -r '.[] | select(.kind == "visual_index") | .id'
+  vdbevents pipelines list --session cap-5f1d9c20 --json | jq -r '.[] | select(.kind == "visual_index") | .id'
 
 \b
 Exit codes: 0 some listed, 1 none.
@@ -188,7 +188,7 @@ Stops all, or those of one --stream, or one --index. Recorded events are kept.
 Examples:
   vdbevents pipelines stop
   vdbevents pipelines stop --stream mic:default
-  vdbevents pipelines stop cap-5f1d9c20 --index scene-idx-7
+  vdbevents pipelines stop --session cap-5f1d9c20 --index scene-idx-7
 
 \b
 Exit codes: 0 some stopped, 1 none was running.

@@ -9,7 +9,14 @@ import typer
 
 from vdbevents.cli.command import require_finite
 from vdbevents.cli.diagnostics import Color
-from vdbevents.cli.options import ArchivedOption, ColorOption, FormulasOption, OptionGroup
+from vdbevents.cli.options import (
+    ArchivedOption,
+    AsJsonOption,
+    ColorOption,
+    FormulasOption,
+    OptionGroup,
+    refuse_json_with,
+)
 from vdbevents.errors import InputError
 
 if TYPE_CHECKING:
@@ -271,6 +278,7 @@ class ResultOptions(OptionGroup):
             "and on a terminal what fits on a line.",
         ),
     ] = None
+    as_json: AsJsonOption = False
     pager: Annotated[
         bool, typer.Option(help="Show text in $VDBEVENTS_PAGER, $PAGER or less, on a terminal.")
     ] = True
@@ -291,6 +299,17 @@ class ResultOptions(OptionGroup):
         if is_cut and self.output is OutputFormat.TEXT and terminal_width() is None:
             snippet = SNIPPET
         return TextShape(terminal_width, snippet, wraps=not is_cut)
+
+    def settle(self) -> None:
+        """Take `--json` for `-o json`.
+
+        Raises:
+            InputError: another format is given, too.
+        """
+        super().settle()
+        if self.as_json:
+            refuse_json_with(self.output, OutputFormat.TEXT, OutputFormat.JSON)
+            self.output = OutputFormat.JSON
 
 
 def _listed(values: _Texts) -> tuple[str, ...]:

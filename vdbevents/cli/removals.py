@@ -12,7 +12,7 @@ import typer
 from vdbevents.cli.command import as_json, put, run_in_order
 from vdbevents.cli.diagnostics import ExitCode, can_redraw
 from vdbevents.cli.localtime import local_text
-from vdbevents.cli.options import EnvironmentOptions, LowPriorityOption, StateOptions
+from vdbevents.cli.options import EnvironmentOptions, JsonOptions, LowPriorityOption, StateOptions
 from vdbevents.cli.tables import nothing, remark
 from vdbevents.errors import InputError, StorageError
 from vdbevents.journal.files import is_disk_full, wall_ms
@@ -25,11 +25,10 @@ if TYPE_CHECKING:
 _MOST_SHOWN_FILES: Final = 20
 
 
-class RemovalOptions(StateOptions):
+class RemovalOptions(JsonOptions, StateOptions):
     """The options of a command that removes something for good."""
 
     yes: Annotated[bool, typer.Option("--yes", help="Do it; without this, only show what would go.")] = False
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False
     low_priority: LowPriorityOption = False
 
 

@@ -15,7 +15,7 @@ import typer
 from vdbevents.cli.command import as_json as json_text, put, reports
 from vdbevents.cli.configuration import locate
 from vdbevents.cli.diagnostics import Diagnostics, ExitCode
-from vdbevents.cli.options import KEY_FILE_NAME, JsonOption, RecorderOptions, StateOptions
+from vdbevents.cli.options import KEY_FILE_NAME, JsonOptions, RecorderOptions, StateOptions
 from vdbevents.errors import InputError, ListenerStateError, ServiceRefusedError
 from vdbevents.terminal import harmless
 
@@ -247,7 +247,7 @@ def uninstall() -> ExitCode:
 
 @service_app.command()
 @reports
-def status(*, as_json: JsonOption = False) -> ExitCode:
+def status(*, printing: JsonOptions) -> ExitCode:
     """Show whether the services are installed and run.
 
     What the recorder itself receives shows: vdbevents status.
@@ -260,9 +260,9 @@ def status(*, as_json: JsonOption = False) -> ExitCode:
     manager = _manager(_HERE, os.environ)
     states = [manager.state(name) for name in managers.NAMES]
     installed = [state for state in states if state.is_installed]
-    if as_json:
+    if printing.as_json:
         put(json_text({"services": [_as_object(state) for state in states]}))
-    for state in () if as_json else installed or states[:1]:
+    for state in () if printing.as_json else installed or states[:1]:
         put(f"{state.name:<8} {_in_words(state)}")
         if state.is_installed:
             at_login = "starts at login" if state.at_login else "does not start at login"
@@ -270,7 +270,7 @@ def status(*, as_json: JsonOption = False) -> ExitCode:
             if not state.runs:
                 put(f"{_INDENT}→ see: vdbevents service logs")
                 put(f"{_INDENT}→ start it, also after an update or a move: vdbevents service install")
-    if not installed and not as_json:
+    if not installed and not printing.as_json:
         put(f"{_INDENT}→ install it with: vdbevents service install")
     all_run = bool(installed) and all(state.runs for state in installed)
     return ExitCode.DONE if all_run else ExitCode.LISTENER_STATE
@@ -285,7 +285,7 @@ def _as_object(state: "ServiceState") -> dict[str, Any]:
 @reports
 def logs(
     *,
-    lines: Annotated[int, typer.Option("-n", "--lines", min=1, metavar="N", help="Show the last N.")] = 50,
+    limit: Annotated[int, typer.Option("-n", "--limit", min=1, metavar="N", help="Show the last N.")] = 50,
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="Go on with new ones, until Ctrl-C.")
     ] = False,
@@ -298,7 +298,7 @@ def logs(
     from vdbevents.service import managers
 
     manager = _manager(_HERE, os.environ)
-    if command := manager.log_command(managers.NAMES, lines, follow=follow):
+    if command := manager.log_command(managers.NAMES, limit, follow=follow):
         try:
             return (
                 ExitCode.DONE if subprocess.run(command, check=False).returncode == 0 else ExitCode.NO_MATCH
@@ -310,7 +310,7 @@ def logs(
     log = options.state.service_log
     try:
         with log.open(encoding="utf-8", errors="replace") as opened:
-            shown = opened.readlines()[-lines:]
+            shown = opened.readlines()[-limit:]
             while True:
                 for line in shown:
                     put(harmless(line.rstrip("\n")))

@@ -16,7 +16,7 @@ from vdbevents.cli.command import as_json as json_text, put, reports
 from vdbevents.cli.diagnostics import ExitCode
 from vdbevents.cli.options import (
     CloudOptions,
-    DirectoryArgument,
+    DirectoryOptions,
     SessionArgumentOptions,
     TimeoutOption,
     WsIdOption,
@@ -51,14 +51,14 @@ Examples:
 @session_app.command(help=_CREATE_HELP)
 @reports
 def create(
-    directory: DirectoryArgument = None,
     *,
+    place: DirectoryOptions,
     new_session: NewSessionOptions,
     ws_id: WsIdOption = None,
     options: CloudOptions,
 ) -> None:
     metadata = new_session.parsed_metadata()
-    service, state = Service(options), options.state_at(directory)
+    service, state = Service(options), options.state_at(place.directory)
     bound = bound_ws_id(ws_id, state)
     end_user, collection = new_session.end_user, new_session.collection or DEFAULT_COLLECTION
     session = service.ask(lambda: service.account.create_session(end_user, collection, bound, metadata))
@@ -127,7 +127,7 @@ _SHOW_HELP = """Show a capture session: its status, its streams, its video.
 \b
 Examples:
   vdbevents session show
-  vdbevents session show cap-5f1d9c20 --json | jq -r .status
+  vdbevents session show --session cap-5f1d9c20 --json | jq -r .status
 """
 
 
@@ -146,7 +146,7 @@ instead: it ends its session itself.
 \b
 Examples:
   vdbevents session end
-  vdbevents session end cap-5f1d9c20 --no-wait
+  vdbevents session end --session cap-5f1d9c20 --no-wait
 
 \b
 Exit codes: 0 ended, 6 failed, or not ended in time.
@@ -176,7 +176,7 @@ def end(
         status = session.status or "not ended"
         raise CaptureError(
             f"session {target.session_id} is still {status} after {options.timeout:g} s",
-            f"check later: vdbevents session show {target.session_id}",
+            f"check later: vdbevents session show --session {target.session_id}",
             error_id="session-not-stopped",
         )
 
@@ -188,7 +188,7 @@ Prints its id and addresses.
 \b
 Examples:
   vdbevents session export
-  vdbevents session export cap-5f1d9c20 --json | jq -r .player_url
+  vdbevents session export --session cap-5f1d9c20 --json | jq -r .player_url
 
 \b
 Exit codes: 0 exported, 6 failed, or not exported in time.
@@ -211,7 +211,7 @@ def export(*, options: _ExportOptions) -> None:
     if export.status == "failed":
         raise CaptureError(
             f"export of session {target.session_id} failed",
-            f"see: vdbevents session show {target.session_id}",
+            f"see: vdbevents session show --session {target.session_id}",
             error_id="export-failed",
         )
     if export.status != "exported":

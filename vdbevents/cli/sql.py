@@ -12,7 +12,13 @@ import typer
 from vdbevents.cli.command import put, reported, reports
 from vdbevents.cli.diagnostics import Diagnostics, ExitCode, exit_code_of
 from vdbevents.cli.journals import archived_hint
-from vdbevents.cli.options import ArchivedOption, FormulasOption, JournalOptions
+from vdbevents.cli.options import (
+    ArchivedOption,
+    AsJsonOption,
+    FormulasOption,
+    JournalOptions,
+    refuse_json_with,
+)
 from vdbevents.cli.query_follow import remark_on_unreadable
 from vdbevents.cli.tables import data_stream, remark, terminal_width
 from vdbevents.errors import InputError, VdbeventsError, options_conflict
@@ -67,6 +73,7 @@ def sql(
         SqlOutput,
         typer.Option("-o", "--output", help="text: a table; json: an array of objects; jsonl: one a line."),
     ] = SqlOutput.TEXT,
+    as_json: AsJsonOption = False,
     cache: Annotated[bool, typer.Option(help="Use the query cache, if there is one.")] = True,
     archived: ArchivedOption = False,
     no_formulas: FormulasOption = False,
@@ -77,6 +84,9 @@ def sql(
     from vdbevents.query.sql.guard import guarded
     from vdbevents.query.termination import ended_in_order
 
+    if as_json:
+        refuse_json_with(output, SqlOutput.TEXT, SqlOutput.JSON)
+        output = SqlOutput.JSON
     if describe:
         if query is not None:
             raise options_conflict("--describe", "a query")

@@ -13,7 +13,7 @@ import typer
 from vdbevents.cli.command import as_json as json_text, put, reports, require_finite
 from vdbevents.cli.diagnostics import ExitCode, can_redraw, is_terminal
 from vdbevents.cli.localtime import SystemZone, local_text
-from vdbevents.cli.options import JsonOption, StateOptions
+from vdbevents.cli.options import JsonOptions, StateOptions
 from vdbevents.cli.tables import terminal_width
 from vdbevents.errors import options_conflict
 from vdbevents.events.fields import unix_ms
@@ -57,10 +57,11 @@ def status(
     every: Annotated[
         float, typer.Option(min=_SHORTEST_PAUSE, metavar="SECONDS", help="How often --watch shows it.")
     ] = 2.0,
-    as_json: JsonOption = False,
+    printing: JsonOptions,
     options: StateOptions,
 ) -> ExitCode:
     require_finite(every=every)
+    as_json = printing.as_json
     if short and as_json:
         raise options_conflict("--short", "--json")
     if watch:
@@ -335,7 +336,8 @@ def _hints(shown: Mapping[str, Any]) -> Iterator[str]:
         yield f"  → start one with: vdbevents listen {directory}"
     if any(problem["state"] == "capture ended" for problem in shown["problems"]):
         session = harmless(str(shown["last_capture"]["session_id"]))
-        yield f"  → if its session still runs, end it with: vdbevents session end {session} --dir {directory}"
+        command = f"vdbevents session end --session {session} --dir {directory}"
+        yield f"  → if its session still runs, end it with: {command}"
     if shown["paused"]:
         yield f"  → go on with: vdbevents resume {directory}"
 

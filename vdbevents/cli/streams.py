@@ -13,7 +13,7 @@ Columns: id, name, source (mic, system_audio, screen, camera), media.
 \b
 Examples:
   vdbevents streams
-  vdbevents streams cap-5f1d9c20 --json | jq -r '.[] | select(.media == "video") | .id'
+  vdbevents streams --session cap-5f1d9c20 --json | jq -r '.[] | select(.media == "video") | .id'
 
 \b
 Exit codes: 0 some listed, 1 none yet.

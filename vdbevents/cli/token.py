@@ -16,7 +16,7 @@ It does not contain the API key.
 
 \b
 Examples:
-  vdbevents token --ttl 1h
+  vdbevents token --token-ttl 1h
   vdbevents token --json | jq -r .expires
 """
 
@@ -24,12 +24,14 @@ Examples:
 @reports
 def token(
     *,
-    ttl: Annotated[str, typer.Option(metavar="TIME", help="How long it is valid: 30m, 24h, 7d.")] = "24h",
+    token_ttl: Annotated[
+        str, typer.Option(metavar="TIME", help="How long it is valid: 30m, 24h, 7d.")
+    ] = "24h",  # noqa: S107 - a duration
     options: CloudOptions,
 ) -> None:
     from vdbevents.events.envelope import utc_text
 
-    seconds = token_seconds("--ttl", ttl)
+    seconds = token_seconds("--token-ttl", token_ttl)
     service = Service(options)
     client_token = service.ask(lambda: service.account.create_token(seconds))
     if options.as_json:
