@@ -116,7 +116,8 @@ class OpenJournal:
         - `grep`, `any_of`, `none_of`: texts of which all, at least one, or none must match.
         - `ignore_case`: None ignores case for each text without an upper-case letter.
         - `extended`, `whole_words`: the texts are regular expressions (RE2), or match whole words only.
-        - `channel`, `source`, `stream`, `session`, `event`, `label`: any of these.
+        - `channel`, `source`, `stream`, `event`, `label`: any of these.
+        - `session`: all content of these sessions: ids, their beginnings, or `last`.
         - `speaker`: any of these names, in any case.
         - `min_confidence`: the confidence is at least this.
         - `where`: a SQL condition over the columns of the view `events`.

@@ -109,6 +109,7 @@ filters = st.builds(
 
 def brute_force(lines, asked):
     rows = [(e, written(e, form)) for e, form in lines if form in ("ours", "foreign", "last")]
+    named = [round(e["unix_ts"] * 1000) for e, _ in rows if "session_id" in e]
     since, until = asked.window.since_ms, asked.window.until_ms
     rows = [
         (e, text)
@@ -119,16 +120,31 @@ def brute_force(lines, asked):
         text
         for place, (e, text) in enumerate(rows)
         if matches(e, asked)
+        and (not asked.sessions or is_in_session(e, named))
         and (
             asked.interim
             or not (
                 replaced(e, place, [other for other, _ in rows])
-                or revised(e, [later for later, _ in rows[place + 1 :] if matches(later, asked)])
+                or revised(
+                    e,
+                    [
+                        later
+                        for later, _ in rows[place + 1 :]
+                        if matches(later, asked) and (not asked.sessions or is_in_session(later, named))
+                    ],
+                )
             )
         )
     ]
     newest = shown[::-1][asked.offset :][: asked.limit]
     return newest if asked.newest_first else newest[::-1]
+
+
+def is_in_session(event, named):
+    """Whether it names the only session, or happened once that had begun: it has no end."""
+    start = event["data"].get("start")
+    happened = round(event["unix_ts"] * 1000) if start is None else start
+    return "session_id" in event or (bool(named) and happened >= min(named))
 
 
 def moment(event, asked):
@@ -177,7 +193,6 @@ def matches(event, asked):
         (not asked.channels or event["channel"] in asked.channels)
         and (not asked.sources or source in asked.sources)
         and (not asked.streams or stream in asked.streams)
-        and (not asked.sessions or event.get("session_id") in asked.sessions)
         and (not asked.names or event.get("event") in asked.names)
         and (not asked.labels or label in asked.labels)
         and (not asked.where or event["channel"] == "alert" or (data.get("confidence") or 0) >= 0.5)

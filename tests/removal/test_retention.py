@@ -72,7 +72,30 @@ def test_a_session_is_its_own_events_and_those_of_its_streams():
         own(9, "capture.started", capture_session_id="cap-2", streams=[{"id": "rts-1"}]),
     ]
     assert kept(RetentionRules(DAY), lines, session="cap-1") == [1, 4, 5]
-    assert kept(RetentionRules(DAY), lines, session="cap-2") == [2, 4]
+    assert kept(RetentionRules(DAY), lines, session="cap-2") == [0, 2, 3, 4]
+
+
+def test_of_a_stream_that_several_sessions_name_each_has_its_own_time():
+    def active(days, session):
+        step = {"event": "capture_session.active", "capture_session_id": session}
+        return said(days, "capture_session", **step, data={"rtstreams": [{"rtstream_id": "rts-1"}]})
+
+    lines = [
+        active(20, "cap-1"),
+        said(19),
+        active(15, "cap-2"),
+        said(14),
+        said(9, capture_session_id="cap-3"),
+    ]
+    assert kept(RetentionRules(DAY), lines, session="cap-1") == [2, 3, 4]
+    assert kept(RetentionRules(DAY), lines, session="cap-2") == [0, 1, 4]
+
+
+def test_what_only_happened_in_the_time_of_a_session_is_not_removed_with_it():
+    step = {"event": "capture_session.active", "capture_session_id": "cap-1"}
+    lines = [said(20, "capture_session", **step, data={}), said(19), said(18, "alert", rtstream_id=None)]
+    assert kept(RetentionRules(DAY), lines, session="cap-1") == [1, 2]
+    assert kept(RetentionRules(DAY), lines, session="cap") == [0, 1, 2]
 
 
 def test_a_line_without_a_time_is_as_old_as_the_one_before_it():

@@ -45,11 +45,13 @@ transcripts = st.builds(
 )
 timeless = transcripts.map(lambda text: "{" + text[text.index('"channel"') :])
 lifecycle = st.builds(
-    lambda at, step, session, fetched: line(
+    lambda at, step, session, streams, fetched: line(
         at, channel="capture_session", event=f"capture_session.{step}", capture_session_id=session,
+        data={"rtstreams": [{"rtstream_id": stream} for stream in streams]},
         **({"backfilled": True} if fetched else {}),
     ),
-    STEPS, st.sampled_from(["active", "stopped"]), st.sampled_from(["cap-1", "cap-2"]), st.booleans(),
+    STEPS, st.sampled_from(["active", "stopped"]), st.sampled_from(["cap-1", "cap-2"]),
+    st.sampled_from([[], [], ["rts-1"], ["rts-2", "rts-3"]]), st.booleans(),
 )  # fmt: skip
 scenes = st.builds(
     lambda at, text, start, fetched: line(
@@ -102,6 +104,7 @@ filters = st.builds(
     none_of=st.sampled_from([(), (), (), ("two",)]),
     channels=st.sampled_from([(), (), (), ("transcript",), ("capture_session", "visual_index")]),
     streams=st.sampled_from([(), (), (), ("rts-1",)]),
+    sessions=st.sampled_from([(), (), (), ("cap-1",), ("last",)]),
     limit=st.none() | st.integers(1, 6),
     offset=st.sampled_from([0, 0, 0, 1, 3]),
     around_ms=st.sampled_from([None, None, None, 0, 400, 1500]),

@@ -170,7 +170,12 @@ class FilterOptions(OptionGroup):
     stream: Annotated[
         _Texts, typer.Option(metavar="ID|NAME", help="Such as rts-1 or mic:default; repeatable.")
     ] = None
-    session: Annotated[_Texts, typer.Option(metavar="ID", help="A session's id; repeatable.")] = None
+    session: Annotated[
+        _Texts,
+        typer.Option(
+            metavar="ID|last", help="All content of this session, or of the newest one; repeatable."
+        ),
+    ] = None
     event: Annotated[
         _Texts,
         typer.Option(metavar="NAME", help="Such as capture_session.active, listener.gap; repeatable."),

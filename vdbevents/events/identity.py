@@ -38,20 +38,20 @@ def identity_of(event: Mapping[str, Any]) -> Identity | None:
     """
     channel = fields.channel_of(event)
     if channel in _RECORDED_CHANNELS:
-        stream, (start_ms, end_ms) = _repaired(fields.stream_id_of(event)), fields.span_of(event)
+        stream, (start_ms, end_ms) = repaired(fields.stream_id_of(event)), fields.span_of(event)
         if not stream or start_ms is None or fields.is_interim(event):
             return None
         return Identity(channel, stream, start_ms, end_ms, _digest(fields.text_of(event)))
     step = lifecycle_of(event) if channel == "capture_session" else None
     if step is None or not step.session_id:
         return None
-    return Identity(channel, _repaired(step.session_id), None, None, _digest(step.status))
+    return Identity(channel, repaired(step.session_id), None, None, _digest(step.status))
 
 
 def _digest(text: str) -> bytes:
-    return hashlib.blake2b(_repaired(text).encode("utf-8"), digest_size=16).digest()
+    return hashlib.blake2b(repaired(text).encode("utf-8"), digest_size=16).digest()
 
 
-def _repaired(text: str) -> str:
-    # Half a surrogate pair reads as U+FFFD: the fetched copy may have it so.
+def repaired(text: str) -> str:
+    """Return a text in which half a surrogate pair is U+FFFD, as it reads in a query or a fetched copy."""
     return text if text.isascii() else _HALF_PAIR.sub("\ufffd", text)

@@ -165,6 +165,37 @@ def line_batches(file: FileIO | PackedFile, start: int = 0) -> Iterator[list[byt
             yield nul_runs.split(whole + newline)
 
 
+def lines_with(
+    file: FileIO | PackedFile, needle: bytes, start: int = 0, end: int | None = None
+) -> Iterator[bytes]:
+    """Yield the lines of a file that contain a needle, from one place to another, without their newlines.
+
+    The last line may lack its newline.
+    """
+    file.seek(start)
+    left = None if end is None else end - start
+    rest: list[bytes] = []
+    while block := file.read(BLOCK_BYTES if left is None else min(BLOCK_BYTES, left)):
+        left = None if left is None else left - len(block)
+        first = block.find(b"\n")
+        if first < 0:
+            rest.append(block)
+            continue
+        # Most blocks contain no needle, and need not be split.
+        across = b"".join([*rest, block[:first]])
+        if needle in across:
+            yield across
+        last = block.rfind(b"\n")
+        place = block.find(needle, first, last)
+        while place >= 0:
+            line_end = block.index(b"\n", place)
+            yield block[block.rindex(b"\n", 0, place) + 1 : line_end]
+            place = block.find(needle, line_end, last)
+        rest = [block[last + 1 :]]
+    if needle in (line := b"".join(rest)):
+        yield line
+
+
 def received_ms(line: bytes) -> int | None:
     """Return when a line was received, if it begins as a recorder's lines do."""
     head = _LINE_HEAD.match(line)

@@ -24,6 +24,7 @@ from vdbevents.query.duck import SharedDatabase, connect, explained, memory_for
 from vdbevents.query.filters import Filters
 from vdbevents.query.lines import Statement
 from vdbevents.query.search_result import SearchResult
+from vdbevents.query.session_reader import in_sessions, read_sessions
 from vdbevents.query.snapshot import JournalSnapshot, Older, open_snapshot
 from vdbevents.times import LEAST_MS
 
@@ -46,7 +47,7 @@ def search(
 
     Args:
         journal: its file.
-        filters: the conditions.
+        filters: the conditions; `sessions` are looked up in the journal, unless `scope` has their content.
         cache: its sealed segments, from `query.cache.index.load`; without it, all of the journal is read.
         end: read only so many of its bytes; None reads all.
         shared: a database to share with other searches; it must outlive the result.
@@ -56,6 +57,8 @@ def search(
         InputError: the journal cannot be read, or a pattern is not a regular expression.
         StorageError: memory and temporary space are used up.
     """
+    if filters.sessions and filters.scope is None:
+        filters = in_sessions(filters, read_sessions(journal, cache, older))
     with contextlib.ExitStack() as resources:
         folder = resources.enter_context(scratch.folder("query"))
         spool = folder / "found.parquet"
@@ -143,6 +146,8 @@ class _Search:
         self._execute(statements.candidates(list(map(literal, self._snapshot.unsealed)), filters, longest))
         self._execute(statements.events(filters))
         near = segments if spans is None else [segment for segment in segments if segment.overlaps(spans)]
+        if filters.scope is not None:
+            near = [segment for segment in near if segment.may_be_of(filters.scope)]
         groups = _word_groups(self._connection, filters) if near else []
         pending = [segment for segment in near if self._cache.may_say(segment, groups)]
         pending.sort(key=lambda segment: _newest(segment, filters), reverse=True)

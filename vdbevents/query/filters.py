@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from vdbevents.events.session_content import SessionScope
 from vdbevents.times import Window
 
 
@@ -22,7 +23,9 @@ class Filters:
         channels: any of these; aliases (`scene_index`, `visual`, `spoken_index`, `audio`) are accepted.
         sources: any of these: `mic`, `system_audio`, `screen`, `camera`.
         streams: any of these ids or names.
-        sessions, names, labels: any of these session ids, values of `event`, labels.
+        sessions: the content of any of these: ids of sessions, their beginnings, or `last`.
+        scope: that content, once it is known.
+        names, labels: any of these values of `event`, labels.
         speakers: any of these names, in any case.
         least_confidence: the confidence is at least this; an event without one does not match.
         where: a SQL condition over the columns of the view `events` (`query.sql.views`).
@@ -45,6 +48,7 @@ class Filters:
     sources: tuple[str, ...] = ()
     streams: tuple[str, ...] = ()
     sessions: tuple[str, ...] = ()
+    scope: SessionScope | None = None
     names: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
     speakers: tuple[str, ...] = ()

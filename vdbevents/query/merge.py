@@ -12,12 +12,14 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Final, NamedTuple, TypeVar
 
+from vdbevents.events.session_content import SessionBook, SessionScope, resolved
 from vdbevents.query.byte_ranges import Closeable
 from vdbevents.query.cache.index import Cache, Span
 from vdbevents.query.duck import SharedDatabase
 from vdbevents.query.engine import search as search_one
 from vdbevents.query.filters import Event, Filters
 from vdbevents.query.search_result import SearchResult
+from vdbevents.query.session_reader import read_sessions
 from vdbevents.query.snapshot import Older
 from vdbevents.times import LEAST_MS
 
@@ -227,11 +229,12 @@ def search(
         InputError: a journal cannot be read, or a pattern is not a regular expression.
         StorageError: memory and temporary space are used up.
     """
+    older = Older(cache_of, cleared)
+    scopes = _scopes(journals, filters, older) if filters.sessions and len(journals) > 1 else {}
 
     def ask(journal: HostJournal, asked: Filters, shared: SharedDatabase | None) -> SearchResult:
-        cache = None if journal.is_scratch else cache_of(journal.path)
-        older = Older(cache_of, cleared)
-        return search_one(journal.path, asked, cache, shared=shared, older=older)
+        asked = replace(asked, scope=scopes.get(journal.path, asked.scope))
+        return search_one(journal.path, asked, _cache(journal, older), shared=shared, older=older)
 
     each = [filters]
     if len(journals) > 1:
@@ -239,6 +242,26 @@ def search(
         if filters.around_ms is not None and _is_limited(filters):
             each = _shares(journals, filters, ask)
     return _answered(journals, each, filters, ask)
+
+
+def _cache(journal: HostJournal, older: Older) -> Cache | None:
+    return None if journal.is_scratch else older.cache_of(journal.path)
+
+
+def read_books(journals: Sequence[HostJournal], older: Older) -> list[SessionBook]:
+    """Return the sessions of each journal.
+
+    Raises:
+        InputError: a journal cannot be read.
+    """
+    return [read_sessions(journal.path, _cache(journal, older), older) for journal in journals]
+
+
+def _scopes(journals: Sequence[HostJournal], filters: Filters, older: Older) -> dict[Path, SessionScope]:
+    """Return the content of the sessions in each journal: `last` is the newest of all."""
+    books = read_books(journals, older)
+    wanted = resolved(books, filters.sessions)
+    return {journal.path: book.scope(wanted) for journal, book in zip(journals, books, strict=True)}
 
 
 def _answered(

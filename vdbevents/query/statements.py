@@ -18,6 +18,7 @@ import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Final, NamedTuple, Protocol
 
+from vdbevents.query import session_tables
 from vdbevents.query.columns import ALIASES, COLUMNS, FETCHED, folded, identities, named
 from vdbevents.query.filters import Event, Filters
 from vdbevents.query.lines import (
@@ -296,7 +297,7 @@ def _membership(filters: Filters, values: list[object]) -> list[str]:
         (("channel",), [ALIASES.get(channel, channel) for channel in filters.channels]),
         (("source",), list(filters.sources)),
         (("stream", "stream_name"), list(filters.streams)),
-        (("session",), list(filters.sessions)),
+        (("session",), [] if filters.scope else list(filters.sessions)),
         (("event",), list(filters.names)),
         (("label",), list(filters.labels)),
     ):
@@ -304,6 +305,8 @@ def _membership(filters: Filters, values: list[object]) -> list[str]:
             either = " OR ".join(f"coalesce(list_contains(?, {column}), false)" for column in columns)
             conditions.append(f"({either})")
             values += [wanted] * len(columns)
+    if filters.scope is not None:
+        conditions.append(session_tables.belongs(filters.scope, values))
     if filters.speakers:
         names = "list_transform(?, lambda name: lower(name))"
         conditions.append(f"coalesce(list_contains({names}, lower(speaker)), false)")

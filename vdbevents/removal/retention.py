@@ -6,7 +6,8 @@ from typing import Final
 
 from vdbevents.events import fields
 from vdbevents.events.gaps import EVENT as GAP_EVENT, gap_from
-from vdbevents.events.lifecycle import lifecycle_of, streams_of
+from vdbevents.events.session_content import SessionBook
+from vdbevents.events.session_facts import NEEDLE, session_named
 from vdbevents.removal.line_selection import JournalLine, torn_time_ms
 
 RECORDING_MS: Final = 7 * 86_400_000
@@ -68,8 +69,7 @@ class Retention:
         self._rules = rules
         self._now_ms = now_ms
         self._session = session
-        self._needle = b"" if session is None else session.encode("utf-8", "backslashreplace")
-        self._streams: set[str] = set()
+        self._book = SessionBook()
         self._open: dict[str, str] = {}
         shortest_ms = rules.shortest_ms
         self._oldest_kept_ms = 0 if shortest_ms is None else now_ms - shortest_ms
@@ -95,14 +95,8 @@ class Retention:
             self._open.pop(gap.id, None)
             if gap.status == "open":
                 self._open[gap.id] = str((line.event or {})["data"].get("since"))
-        if self._session is not None and self._needle in line.content:
-            event = line.event or {}
-            data = event.get("data")
-            step = lifecycle_of(event)
-            if step is not None and step.session_id == self._session:
-                self._streams |= {stream.id for stream in step.streams}
-            elif isinstance(data, Mapping) and self._session_of(line) == self._session:
-                self._streams |= {stream.id for stream in streams_of(data)}
+        if self._session is not None and NEEDLE in line.content:
+            self._book.take(line.event or {})
 
     def change(self, line: JournalLine) -> bytes | None:
         """Drop a line that is too old."""
@@ -127,11 +121,12 @@ class Retention:
         if self._session is None:
             return True
         event = line.event or {}
-        return self._session_of(line) == self._session or fields.stream_id_of(event) in self._streams
-
-    @staticmethod
-    def _session_of(line: JournalLine) -> str:
-        return fields.SESSION.text_in(line.event or {})
+        if named := session_named(event):
+            return named == self._session
+        # What belongs to a session by its time alone stays: that is a guess.
+        stream, (start_ms, _) = fields.stream_id_of(event), fields.span_of(event)
+        at_ms = line.at_ms if start_ms is None else start_ms
+        return bool(stream) and self._book.owner(stream, at_ms) == self._session
 
     def _is_needed(self, line: JournalLine) -> bool:
         if line.at_ms is None or line.at_ms >= self._now_ms - RECORDING_MS:

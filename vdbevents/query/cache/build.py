@@ -22,6 +22,9 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import orjson
 
 from vdbevents.errors import InputError, StorageError
+from vdbevents.events.envelope import parse_line
+from vdbevents.events.session_content import SessionBook
+from vdbevents.events.session_facts import SessionFacts
 from vdbevents.journal import nul_runs
 from vdbevents.journal.files import make_private, remove_file, replace_file
 from vdbevents.journal.packed import PackedFile, open_content
@@ -34,6 +37,7 @@ from vdbevents.query.cache.index import (
     Cache,
     Finals,
     Segment,
+    few,
     folder_of,
     folders,
     identity,
@@ -555,7 +559,19 @@ def _described(connection: "DuckDBPyConnection", piece: _Piece) -> Segment:
         has_lifecycle=has_lifecycle,
         finals=known_finals([Finals(*row) for row in rows(schema.FINALS)]),
         gaps=tuple(line for (line,) in rows(schema.OURS)),
+        sessions=few(_sessions(rows)),
+        streams=few([stream for (stream,) in rows(schema.STREAMS)]),
     )
+
+
+def _sessions(rows: Callable[[str], list[tuple[Any, ...]]]) -> list[SessionFacts]:
+    """Return what the lines of a segment say about sessions."""
+    book = SessionBook()
+    for session, first_ms, last_ms in rows(schema.SESSIONS_BESIDE):
+        book.add(SessionFacts(session, first_ms, last_ms))
+    for (line,) in rows(schema.SESSION_LINES):
+        book.take(parse_line(line.encode()) or {})
+    return book.sessions()
 
 
 def _written(connection: "DuckDBPyConnection", cache: Cache, segment: Segment) -> Segment:

@@ -17,6 +17,8 @@ from typing import Any, Final, Self, TypeVar
 
 import orjson
 
+from vdbevents.events.session_content import SessionScope
+from vdbevents.events.session_facts import SessionFacts, facts_from
 from vdbevents.journal import nul_runs
 from vdbevents.journal.packed import PackedFile, open_content
 from vdbevents.query.byte_ranges import read_range
@@ -27,7 +29,7 @@ class CacheUnreadableError(Exception):
     """A sealed segment vanished, or is damaged: the journal itself has to be read."""
 
 
-VERSION: Final = 4
+VERSION: Final = 5
 """The format of the cache; another version is not read."""
 
 PIECE: Final = 1 << 25
@@ -88,6 +90,8 @@ class Segment:
         has_lifecycle: whether there are events about capture sessions.
         finals: the final transcripts by stream; None if there are too many streams.
         gaps: the journal's own lines about gaps and pauses.
+        sessions: what its lines say about sessions; None if there are too many.
+        streams: the ids of the streams with events; None if there are too many.
     """
 
     start: int
@@ -106,6 +110,8 @@ class Segment:
     has_lifecycle: bool = False
     finals: tuple[Finals, ...] | None = ()
     gaps: tuple[str, ...] = ()
+    sessions: tuple[SessionFacts, ...] | None = ()
+    streams: tuple[str, ...] | None = ()
 
     @classmethod
     def from_manifest(cls, stored: Mapping[str, Any]) -> Self:
@@ -129,6 +135,8 @@ class Segment:
             "doubtful": tuple(map(_span, _of(list, stored["doubtful"]))),
             "finals": finals,
             "gaps": tuple(map(_text, _of(list, stored["gaps"]))),
+            "sessions": _optional(_facts, stored["sessions"]),
+            "streams": _optional(_texts, stored["streams"]),
         }
         segment = cls(**{**stored, **members})
         if not 0 <= segment.start < segment.end:
@@ -144,6 +152,24 @@ class Segment:
             span is not None
             and (window.since_ms is None or span[1] >= window.since_ms)
             and (window.until_ms is None or span[0] < window.until_ms)
+        )
+
+    def may_be_of(self, scope: SessionScope) -> bool:
+        """Return whether the segment may hold an event of these sessions."""
+        wanted = {claim.stream for claim in scope.claims}
+        return (
+            self.sessions is None
+            or self.streams is None
+            or any(facts.id in scope.sessions for facts in self.sessions)
+            or not wanted.isdisjoint(self.streams)
+            or (
+                self.happened is not None
+                and any(
+                    span.since_ms <= self.happened[1]
+                    and (span.until_ms is None or span.until_ms > self.happened[0])
+                    for span in scope.spans
+                )
+            )
         )
 
     def overlaps(self, spans: Iterable[Span]) -> bool:
@@ -178,9 +204,22 @@ def _text(stored: object) -> str:
     return _of(str, stored)
 
 
+def _texts(stored: object) -> tuple[str, ...]:
+    return tuple(map(_text, _of(list, stored)))
+
+
+def _facts(stored: object) -> tuple[SessionFacts, ...]:
+    return tuple(facts_from(_of(dict, one)) for one in _of(list, stored))
+
+
 def _span(stored: object) -> Span:
     first, last = _of(list, stored)
     return _number(first), _number(last)
+
+
+def few(items: Sequence[_T]) -> tuple[_T, ...] | None:
+    """Return the streams or sessions of a segment; None if there are too many to keep."""
+    return tuple(items) if len(items) <= _MOST_STREAMS else None
 
 
 def known_finals(finals: Sequence[Finals]) -> tuple[Finals, ...] | None:

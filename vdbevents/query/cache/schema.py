@@ -77,6 +77,15 @@ FINALS: Final = f"""SELECT coalesce(stream, stream_name) AS owner, {_SPANS} FROM
 OURS: Final = f"""SELECT line FROM folded
     WHERE readable AND channel = 'vdbevents' AND {GAP} ORDER BY position"""
 
+# The lines that may list the streams of a session; of others that name one it is enough when they came.
+SESSION_LINES: Final = """SELECT line FROM folded WHERE readable AND session IS NOT NULL
+    AND (channel IN ('capture_session', 'vdbevents') OR contains(line, 'treams"')
+    OR contains(line, 'channels"')) ORDER BY position"""
+SESSIONS_BESIDE: Final = """SELECT session, min(time_ms), max(time_ms) FROM folded
+    WHERE readable AND session IS NOT NULL GROUP BY session ORDER BY min(position)"""
+
+STREAMS: Final = "SELECT DISTINCT stream FROM sealed WHERE stream IS NOT NULL ORDER BY stream"
+
 # Words are separated by spaces only.
 _EACH_WORD: Final = " UNION ".join(
     f"SELECT unnest(string_split({column}, ' ')) AS word FROM sealed" for column in SEARCHED

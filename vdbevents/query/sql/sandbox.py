@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from vdbevents.errors import InputError, StorageError
 from vdbevents.events.gaps import gaps_in
 from vdbevents.journal.files import free_bytes
-from vdbevents.query import scratch
+from vdbevents.query import scratch, session_tables
 from vdbevents.query.byte_ranges import Closeable, literal
 from vdbevents.query.cache import schema
 from vdbevents.query.cache.index import Cache, CacheUnreadableError
 from vdbevents.query.duck import connect, memory_for
 from vdbevents.query.lines import Statement
+from vdbevents.query.session_reader import read_sessions
 from vdbevents.query.snapshot import JournalSnapshot, Older, open_snapshot
 from vdbevents.query.sql import views
 from vdbevents.query.sql.guard import Limits
@@ -121,6 +122,7 @@ class SqlTables(Closeable):
     def _open(self) -> None:
         self._folder = scratch.make("sql")
         try:
+            book = read_sessions(self._journal, self._cache, self._older)
             with open_snapshot(self._journal, self._cache, self._folder, older=self._older) as source:
                 self._is_cached = bool(source.sealed.segments)
                 memory_mb = memory_for(source.longest)
@@ -130,6 +132,8 @@ class SqlTables(Closeable):
                     tables = _copied(tables, self._folder)
                 with _understood(cached=self._is_cached):
                     _fill(self._connection, source)
+                    for statement in session_tables.filling(book):
+                        self._connection.execute(statement.sql, statement.values)
                     [(unreadable, rejected)] = self._connection.execute(schema.SKIPPED).fetchall()
                     sealed = sum(segment.unreadable for segment in source.sealed.segments)
                     temporary_mb = _most_temporary_mb(self._folder)
@@ -335,7 +339,7 @@ def _fill(connection: "DuckDBPyConnection", source: JournalSnapshot) -> None:
     """Create the tables behind the views."""
     statements = [
         schema.lines_of(list(map(literal, source.unsealed)), source.sealed_bytes, source.longest),
-        *(Statement(sql, []) for sql in (*schema.FILL, views.SCHEMA, views.GAPS)),
+        *(Statement(sql, []) for sql in (*schema.FILL, views.SCHEMA, views.GAPS, *session_tables.TABLES)),
     ]
     for statement in statements:
         connection.execute(statement.sql, statement.values)

@@ -7,6 +7,7 @@ from typing import Final, NamedTuple
 
 from vdbevents.query.cache.schema import ROWS
 from vdbevents.query.lines import CONDITION_COLUMNS, NAMES, Statement, listed, moment
+from vdbevents.query.session_tables import owned
 
 
 class View(NamedTuple):
@@ -43,6 +44,11 @@ def _of(channel: str, condition: str = "") -> str:
     return f"SELECT * FROM events WHERE channel = '{channel}'{condition}"
 
 
+# What `query` shows of a session.
+_SHOWN: Final = """(SELECT *, epoch_ms(coalesce(started, time)) AS happened FROM (
+    FROM transcripts UNION ALL
+    FROM events WHERE channel NOT IN ('transcript', 'vdbevents', 'capture_client')))"""
+
 VIEWS: Final = {
     "events": View("Every event, as it was received.", _EVENT, f"SELECT {_CHOSEN} FROM journal.recorded"),
     "transcripts": View(
@@ -60,16 +66,20 @@ VIEWS: Final = {
             ("first", "TIMESTAMPTZ", "its first event"),
             ("last", "TIMESTAMPTZ", "its last event"),
             ("status", "VARCHAR", "the status in its last line, such as active, exported, failed"),
-            ("events", "BIGINT", "the number of its events"),
+            (
+                "events",
+                "BIGINT",
+                "how many events belong to it: steps, transcripts, visuals, audio, alerts, …",
+            ),
             ("reason", "VARCHAR", "why it failed"),
+            ("video", "VARCHAR", "the link to its video"),
         ),
-        f"""SELECT session, min(time) AS first, max(time) AS last,
-            arg_max(split_part(text, ': ', 1), line) AS status, count(*) AS events,
-            nullif(arg_max(CASE WHEN starts_with(text, 'failed: ') THEN substr(text, 9) ELSE '' END, line),
-                '') AS reason
-            FROM (SELECT session, {moment("time_ms")} AS time, text, part << 40 | position AS line
-                FROM journal.recorded WHERE channel = 'capture_session' AND session IS NOT NULL)
-            GROUP BY session""",
+        f"""SELECT told.session, least({moment("first_ms")}, first) AS first,
+            greatest({moment("last_ms")}, last) AS last, status, coalesce(events, 0) AS events, reason, video
+            FROM journal.told_sessions AS told LEFT JOIN (
+                SELECT owner, min(time) AS first, max(time) AS last, count(*) AS events FROM ({
+            owned(_SHOWN)
+        }) GROUP BY owner) AS content ON content.owner = told.session""",
     ),
     "gaps": View(
         "Times in which nothing was received.",

@@ -1,0 +1,106 @@
+"""The SQL that finds the events of a session, and the session of each event. Pure.
+
+`events.session_content` has the rule; docs/events-format.md explains it.
+"""
+
+# ruff: noqa: S608 - the SQL consists of constants and whole numbers; values are bound
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from vdbevents.events.session_content import CONTENT, Claim, SessionBook, SessionScope, Span
+from vdbevents.query.lines import Statement
+
+_MOMENT: Final = "coalesce(start_ms, time_ms)"
+_IS_CONTENT: Final = f"channel IN {CONTENT!r}"
+
+TABLES: Final = (
+    """CREATE TABLE journal.told_sessions (session VARCHAR, first_ms BIGINT, last_ms BIGINT, ended_ms BIGINT,
+        status VARCHAR, reason VARCHAR, video VARCHAR)""",
+    "CREATE TABLE journal.claims (session VARCHAR, stream VARCHAR, since_ms BIGINT, until_ms BIGINT)",
+    """CREATE TABLE journal.spans (session VARCHAR, since_ms BIGINT, until_ms BIGINT,
+        is_for_streams BOOLEAN)""",
+)
+"""Create the tables of what a journal says about its sessions, for `owned`."""
+
+
+def filling(book: SessionBook) -> Iterator[Statement]:
+    """Yield the statements that fill the tables."""
+    told = [
+        (
+            one.id,
+            one.first_ms,
+            one.last_ms,
+            one.over_ms,
+            one.status or None,
+            one.reason or None,
+            one.video or None,
+        )
+        for one in book.sessions()
+    ]
+    for table, rows in (("told_sessions", told), ("claims", book.claims()), ("spans", book.spans())):
+        if columns := [list(column) for column in zip(*rows, strict=True)]:
+            values = ", ".join(["unnest(?)"] * len(columns))
+            yield Statement(f"INSERT INTO journal.{table} SELECT {values}", [*columns])
+
+
+def owned(events: str) -> str:
+    """Return a SELECT of the events that belong to a session, with that as the column `owner`.
+
+    `events` is SQL with the columns session, stream, channel, and `happened`: the own time in Unix ms.
+    """
+    return f"""WITH named AS (
+            SELECT event.*, coalesce(event.session, claim.session) AS owner FROM {events} AS event
+            LEFT JOIN journal.claims AS claim ON event.session IS NULL AND event.stream = claim.stream
+            AND (claim.since_ms IS NULL OR happened >= claim.since_ms)
+            AND (claim.until_ms IS NULL OR happened < claim.until_ms))
+        SELECT * FROM named WHERE owner IS NOT NULL
+        UNION ALL BY NAME SELECT rest.* EXCLUDE (owner), span.session AS owner FROM (
+            FROM named WHERE owner IS NULL AND {_IS_CONTENT}
+            AND (stream IS NULL OR stream NOT IN (SELECT stream FROM journal.claims))) AS rest
+            ASOF JOIN journal.spans AS span
+            ON span.is_for_streams = (rest.stream IS NOT NULL) AND rest.happened >= span.since_ms
+            WHERE span.until_ms IS NULL OR rest.happened < span.until_ms"""
+
+
+def belongs(scope: SessionScope, values: list[object]) -> str:
+    """Return a condition for the events of some sessions, over the columns of `Event`.
+
+    Args:
+        scope: the sessions' content.
+        values: those for the condition's `?` are added.
+    """
+    values.append(list(scope.sessions))
+    nameless = [*_of_streams(scope.claims, values)]
+    for is_for_streams in (False, True):
+        spans = [_within(span) for span in scope.spans if span.is_for_streams is is_for_streams]
+        if not spans:
+            continue
+        whose = "stream IS NULL"
+        if is_for_streams:
+            whose = "stream IS NOT NULL"
+            if scope.named:
+                values.append(list(scope.named))
+                whose = "NOT list_contains(?, stream)"
+        nameless.append(f"({_IS_CONTENT} AND {whose} AND ({' OR '.join(spans)}))")
+    others = f" OR (session IS NULL AND ({' OR '.join(nameless)}))" if nameless else ""
+    return f"coalesce(list_contains(?, session){others}, false)"
+
+
+def _of_streams(claims: Sequence[Claim], values: list[object]) -> Iterator[str]:
+    if always := [claim.stream for claim in claims if claim.is_for_ever]:
+        values.append(always)
+        yield "list_contains(?, stream)"
+    for claim in (claim for claim in claims if not claim.is_for_ever):
+        values.append(claim.stream)
+        yield f"(stream = ? AND {_between(claim.since_ms, claim.until_ms)})"
+
+
+def _within(span: Span) -> str:
+    return _between(span.since_ms, span.until_ms)
+
+
+def _between(since_ms: int | None, until_ms: int | None) -> str:
+    bounds = [] if since_ms is None else [f"{_MOMENT} >= {since_ms:d}"]
+    bounds += [] if until_ms is None else [f"{_MOMENT} < {until_ms:d}"]
+    return f"({' AND '.join(bounds)})"
