@@ -172,3 +172,9 @@ def test_a_line_that_is_no_json_names_no_session(journal):
     path = journal(*OVERLAPPING, damaged, '{"capture_session_id":"cap-8"')
 
     assert texts(path, "last")[:2] == ["active", "two"]
+
+
+def test_a_session_is_known_though_its_line_stands_behind_nuls(journal):
+    path = journal(said("one", 5, "rts-1"), "\0" * 50 + step("cap-1", "active", 0, "rts-1"))
+
+    assert texts(path, "cap-1") == ["active", "one"]

@@ -172,28 +172,27 @@ def lines_with(
 
     The last line may lack its newline.
     """
-    file.seek(start)
-    left = None if end is None else end - start
     rest: list[bytes] = []
-    while block := file.read(BLOCK_BYTES if left is None else min(BLOCK_BYTES, left)):
-        left = None if left is None else left - len(block)
+    for block in nul_runs.blocks(file, start, end):
         first = block.find(b"\n")
         if first < 0:
             rest.append(block)
             continue
         # Most blocks contain no needle, and need not be split.
-        across = b"".join([*rest, block[:first]])
-        if needle in across:
-            yield across
+        yield from _parts_with(needle, b"".join([*rest, block[:first]]))
         last = block.rfind(b"\n")
         place = block.find(needle, first, last)
         while place >= 0:
             line_end = block.index(b"\n", place)
-            yield block[block.rindex(b"\n", 0, place) + 1 : line_end]
+            yield from _parts_with(needle, block[block.rindex(b"\n", 0, place) + 1 : line_end])
             place = block.find(needle, line_end, last)
         rest = [block[last + 1 :]]
-    if needle in (line := b"".join(rest)):
-        yield line
+    yield from _parts_with(needle, b"".join(rest))
+
+
+def _parts_with(needle: bytes, line: bytes) -> Iterator[bytes]:
+    # A run of NULs ends a line.
+    return (part for part in line.split(b"\0") if needle in part) if needle in line else iter(())
 
 
 def received_ms(line: bytes) -> int | None:
