@@ -130,6 +130,8 @@ class OpenJournal:
             InputError: an argument cannot be parsed, or the journal cannot be read.
             StorageError: memory and temporary space are used up.
         """
+        from vdbevents.query import scratch
+        from vdbevents.query.decompress import readable
         from vdbevents.query.engine import search
         from vdbevents.query.filters import Filters
         from vdbevents.times import parse_duration, parse_zone
@@ -159,7 +161,15 @@ class OpenJournal:
             newest_first=newest_first,
             interim=interim,
         )
-        return QueryResult(search(self.journal, filters, self._cache(self.journal), older=self._older()))
+        folder = scratch.make("unpacked")
+        try:
+            journal = readable(self.journal, folder, str(self.journal))
+            cache = None if journal.is_copy else self._cache(self.journal)
+            answer = search(journal.path, filters, cache, older=self._older())
+        except BaseException:
+            scratch.remove(folder)
+            raise
+        return QueryResult(answer, folder, journal.trouble)
 
     def sql(self, query: str) -> list[dict[str, Any]]:
         """Return the rows of one SELECT over the views that `vdbevents sql --describe` lists, as dicts.
@@ -170,10 +180,15 @@ class OpenJournal:
             InputError: it is not a SELECT, it fails, or the journal cannot be read.
             StorageError: memory and temporary space are used up.
         """
+        from vdbevents.query import scratch
+        from vdbevents.query.decompress import readable
         from vdbevents.query.sql.sandbox import SqlTables
 
-        with SqlTables(self.journal, self._cache(self.journal), self._older()) as tables:
-            return _dicts(tables.ask(query))
+        with scratch.folder("unpacked") as folder:
+            journal = readable(self.journal, folder, str(self.journal))
+            cache = None if journal.is_copy else self._cache(self.journal)
+            with SqlTables(journal.path, cache, self._older()) as tables:
+                return _dicts(tables.ask(query))
 
     def _older(self) -> "Older":
         from vdbevents.query.snapshot import Older
@@ -195,11 +210,14 @@ class QueryResult(Closeable):
     Attributes:
         gaps: all gaps that touch the times that were asked for, and others.
         skipped: the number of lines that could not be read.
+        trouble: what is wrong with an archive, of which only a part could be unpacked; empty if nothing.
     """
 
-    def __init__(self, answer: "SearchResult") -> None:
-        """Take the result of `query.engine.search`."""
+    def __init__(self, answer: "SearchResult", folder: Path, trouble: str = "") -> None:
+        """Take the result of `query.engine.search`, and a temporary folder to remove at the end."""
         self._answer = answer
+        self._folder = folder
+        self.trouble = trouble
         self.gaps: Collection[Gap] = answer.gaps
         self.skipped = answer.skipped
 
@@ -251,7 +269,10 @@ class QueryResult(Closeable):
 
     def close(self) -> None:
         """Release memory and temporary files. A second call does nothing."""
+        from vdbevents.query import scratch
+
         self._answer.close()
+        scratch.remove(self._folder)
 
     def _rows(self) -> Iterator[tuple[tuple[str, ...], tuple[Any, ...]]]:
         from vdbevents.query.filters import Event

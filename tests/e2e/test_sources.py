@@ -2,6 +2,7 @@
 
 import contextlib
 import gzip
+import json
 import os
 import shutil
 import signal
@@ -13,6 +14,9 @@ import pytest
 import zstandard
 from support.messages import error_id_in
 from support.processes import PATIENCE, assert_failed, eventually, run
+
+import vdbevents
+from vdbevents.errors import InputError
 
 DOCS = Path(__file__).parent.parent.parent / "docs"
 EXAMPLE = (DOCS / "example.jsonl").read_bytes()
@@ -264,3 +268,31 @@ def test_one_journal_that_is_named_by_an_option_can_be_followed(places, environ,
         assert following.stdout.readline() == EXAMPLE.splitlines(keepends=True)[-1]
         following.send_signal(signal.SIGINT)
         assert following.wait(PATIENCE) == 130
+
+
+TAR_SIGN = b"a.jsonl".ljust(257, b"\0") + b"ustar\0"
+
+
+def test_every_reader_takes_archives_and_our_own_array_and_refuses_the_rest(tmp_path, environ):
+    data = b'{"id":"gap-1","since":1772446530123,"until":1772446530124,"status":"open"}'
+    gap = b'{"unix_ts":1772446530,"channel":"vdbevents","event":"listener.gap","data":%b}\n' % data
+    (tmp_path / "a.jsonl.gz").write_bytes(gzip.compress(EXAMPLE + gap))
+    (tmp_path / "bad.jsonl").write_bytes(TAR_SIGN)
+    array = run(["query", "a.jsonl.gz", "-o", "json", "--interim"], environ, cwd=tmp_path).stdout
+    (tmp_path / "array.json").write_text(array)
+    lines = len(EXAMPLE.splitlines()) + 1
+    count = "SELECT count(*) AS events FROM events"
+    for name in ("a.jsonl.gz", "array.json"):
+        assert len(json.loads(run(["gaps", name, "--json"], environ, cwd=tmp_path).stdout)) == 1
+        assert run(["sql", count, name, "-o", "csv"], environ, cwd=tmp_path).stdout == f"events\n{lines}\n"
+        journal = vdbevents.open(tmp_path / name)
+        with journal.query(interim=True) as found:
+            assert (len(found), found.trouble) == (lines, "")
+        assert journal.sql(count) == [{"events": lines}]
+        followed = run(["query", name, "--follow"], environ, cwd=tmp_path)
+        assert error_id_in(followed.stderr) == "follow-source-invalid"
+    for command in (["query"], ["gaps"], ["sql", count], ["query", "--follow"]):
+        refused = run([*command, "bad.jsonl"], environ, cwd=tmp_path)
+        assert (refused.returncode, error_id_in(refused.stderr)) == (2, "journal-form")
+    with pytest.raises(InputError):
+        vdbevents.open(tmp_path / "bad.jsonl").query()

@@ -15,6 +15,7 @@ from vdbevents.cli.command import as_json, put, reports
 from vdbevents.cli.diagnostics import ExitCode
 from vdbevents.cli.localtime import local_text, local_time
 from vdbevents.cli.options import ArchivedOption, JournalOptions, JsonOptions
+from vdbevents.cli.query_follow import remark_on_trouble
 from vdbevents.cli.query_options import WindowOptions
 from vdbevents.cli.tables import nothing, remark, table, terminal_width
 from vdbevents.events.envelope import parse_line
@@ -69,7 +70,10 @@ def gaps(
     zone = when.zone()
     window = when.window(datetime.now(UTC), zone)
     path = options.find_journal()
-    journal_gaps = read_gaps(path, window.since_ms, cleared=archived)
+    with cli_journals.opened([cli_journals.JournalSource(path)]) as [journal]:
+        journal_gaps = read_gaps(journal.path, window.since_ms, cleared=archived)
+    if journal.trouble:
+        remark_on_trouble(journal)
     if journal_gaps.unreadable:
         lines = "line about a gap is" if journal_gaps.unreadable == 1 else "lines about gaps are"
         remark(f"{journal_gaps.unreadable} {lines} unreadable and left out, in {path}")

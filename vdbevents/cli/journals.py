@@ -92,13 +92,18 @@ def to_follow(named: SourceOptions) -> Path | None:
         argument = Path(matching[0])
     if argument is not None:
         source = JournalSource(argument)
-        if source.is_piped or (argument.is_file() and decompress.is_packed(argument)):
+        if source.is_piped or (argument.is_file() and _is_whole(argument)):
             raise InputError(
                 f"--follow: not a growing journal, got {source.label}",
                 "leave out --follow, or name a journal that is being written",
                 error_id="follow-source-invalid",
             )
     return argument
+
+
+def _is_whole(path: Path) -> bool:
+    """Return whether a file is an archive or an array, to which nothing is appended."""
+    return decompress.is_packed(path) or not decompress.holds_lines(path, str(path))
 
 
 def archived_hint(journals: Sequence[Path], *, archived: bool) -> str:
@@ -120,7 +125,7 @@ def archived_hint(journals: Sequence[Path], *, archived: bool) -> str:
 
 @contextlib.contextmanager
 def opened(sources: Sequence[JournalSource]) -> Iterator[list["HostJournal"]]:
-    """Yield the journals with their hosts; copy compressed and piped ones to files, removed at the end.
+    """Yield the journals with their hosts; copies of archives, pipes and arrays are removed at the end.
 
     Raises:
         InputError: a file cannot be read, or is not the archive that its name says.
@@ -140,12 +145,11 @@ def _journal(source: JournalSource, name: str, folder: Path) -> "HostJournal":
         piped = contextlib.nullcontext(sys.stdin.buffer) if path == _STDIN else path.open("rb")
         with piped as stream:
             path = decompress.copy(stream, folder, source.label)
-    if not decompress.is_packed(path):
-        return HostJournal(name, path, source.label, is_scratch=source.is_piped)
-    unpacked, trouble = decompress.unpack(path, folder, source.label)
-    if source.is_piped:
+    journal = decompress.readable(path, folder, source.label)
+    if source.is_piped and journal.is_copy:
         path.unlink()
-    return HostJournal(name, unpacked, source.label, is_scratch=True, trouble=trouble)
+    is_scratch = source.is_piped or journal.is_copy
+    return HostJournal(name, journal.path, source.label, is_scratch=is_scratch, trouble=journal.trouble)
 
 
 def _in_directory(text: str) -> JournalSource:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from vdbevents.query.cache.index import Cache
     from vdbevents.query.filters import Filters
     from vdbevents.query.follow import Followed
+    from vdbevents.query.merge import HostJournal
 
 
 _POLL_SECONDS: Final = 0.01
@@ -68,6 +69,11 @@ def following(journal: Path, filters: "Filters", cache_of: "Callable[[Path], Cac
         wait=_waiting(),
         on_unreadable=lambda count: remark_on_unreadable(count, journal),
     )
+
+
+def remark_on_trouble(journal: "HostJournal") -> None:
+    """Print a remark on what is wrong with an archive."""
+    remark(f"{journal.label} {journal.trouble}: searched what could be unpacked")
 
 
 def remark_on_unreadable(count: int, journal: Path | str) -> None:

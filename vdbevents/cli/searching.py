@@ -10,7 +10,7 @@ from vdbevents.cli import gaps, journals as cli_journals
 from vdbevents.cli.cache import SealDisplay
 from vdbevents.cli.diagnostics import Color
 from vdbevents.cli.options import EnvironmentOptions
-from vdbevents.cli.query_follow import remark_on_unreadable
+from vdbevents.cli.query_follow import remark_on_trouble, remark_on_unreadable
 from vdbevents.cli.query_options import SourceOptions, WindowOptions
 from vdbevents.cli.tables import remark
 
@@ -114,7 +114,7 @@ def remark_on_each(
     """Print remarks on what each journal lacks: events, readable lines, times without a gap or a pause."""
     for journal, (_, result) in zip(journals, answer.answers, strict=True):
         if journal.trouble:
-            remark(f"{journal.label} {journal.trouble}: searched what could be unpacked")
+            remark_on_trouble(journal)
         # `gaps` reads plain files only.
         command = "" if journal.is_scratch else gaps_command.line(journal.path)
         known = result.gaps if journal.is_scratch else _with_ongoing(result.gaps, journal.path)

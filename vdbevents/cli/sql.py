@@ -4,14 +4,13 @@ import os
 import sys
 from enum import StrEnum
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, NamedTuple
 
 import typer
 
+from vdbevents.cli import journals as cli_journals
 from vdbevents.cli.command import put, reported, reports
 from vdbevents.cli.diagnostics import Diagnostics, ExitCode, exit_code_of
-from vdbevents.cli.journals import archived_hint
 from vdbevents.cli.options import (
     ArchivedOption,
     AsJsonOption,
@@ -19,11 +18,12 @@ from vdbevents.cli.options import (
     JournalOptions,
     refuse_json_with,
 )
-from vdbevents.cli.query_follow import remark_on_unreadable
+from vdbevents.cli.query_follow import remark_on_trouble, remark_on_unreadable
 from vdbevents.cli.tables import data_stream, remark, terminal_width
 from vdbevents.errors import InputError, VdbeventsError, options_conflict
 
 if TYPE_CHECKING:
+    from vdbevents.query.merge import HostJournal
     from vdbevents.query.sql.guard import Hold
 
 HELP = """Query a journal with a SELECT, in DuckDB's dialect of SQL.
@@ -99,12 +99,13 @@ def sql(
         )
     text = _read() if query == "-" else query
     try:
-        asked = _Asked(text, options.find_journal(), output, cache, archived, no_formulas)
+        source = cli_journals.JournalSource(options.find_journal())
+        with ended_in_order(), cli_journals.opened([source]) as [journal], scratch.folder("sql") as folder:
+            asked = _Asked(text, journal, output, cache and not journal.is_scratch, archived, no_formulas)
 
-        def answer(hold: "Hold") -> int:
-            return reported(partial(_answer, asked, hold), Diagnostics())
+            def answer(hold: "Hold") -> int:
+                return reported(partial(_answer, asked, hold), Diagnostics())
 
-        with ended_in_order(), scratch.folder("sql") as folder:
             return ExitCode(guarded(folder, answer, _end))
     finally:
         seal_policy.remove_orphans()
@@ -114,7 +115,7 @@ class _Asked(NamedTuple):
     """A query and its options."""
 
     text: str
-    path: Path
+    journal: "HostJournal"
     output: SqlOutput
     cache: bool
     archived: bool
@@ -128,20 +129,23 @@ def _answer(asked: _Asked, hold: "Hold") -> ExitCode:
     from vdbevents.query.sql import table
     from vdbevents.query.sql.sandbox import SqlTables
 
-    text, path, output, cache, archived, no_formulas = asked
+    text, journal, output, cache, archived, no_formulas = asked
+    path = journal.path
     cache_of = present_cache if cache else (lambda _: None)
     older = Older(cache_of, archived)
     with duck.interruptible(), SqlTables(path, cache_of(path), older) as tables:
         hold(tables.limits)
         if not tables.journal_bytes:
-            remark(f"the journal {path} is empty: nothing has been recorded yet")
+            remark(f"the journal {journal.label} is empty: nothing has been recorded yet")
+        if journal.trouble:
+            remark_on_trouble(journal)
         if tables.skipped:
-            remark_on_unreadable(tables.skipped, path)
+            remark_on_unreadable(tables.skipped, journal.label)
         answer = tables.ask(text)
         stream = data_stream(output.value)
         count = table.write(answer, output.value, stream, terminal_width(), without_formulas=no_formulas)
         sys.stdout.flush()
-    if not count and (hint := archived_hint([path], archived=archived)):
+    if not count and (hint := cli_journals.archived_hint([path], archived=archived)):
         remark("no rows", hint)
     return ExitCode.DONE if count else ExitCode.NO_MATCH
 

@@ -1,4 +1,4 @@
-"""Decompress gzip and Zstandard journals, and copy piped ones, into temporary files."""
+"""Decompress gzip and Zstandard journals, and copy piped ones and JSON arrays, into temporary files."""
 
 import os
 import re
@@ -6,11 +6,11 @@ import tempfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import BinaryIO, Final, NamedTuple
 
 from vdbevents.errors import InputError, StorageError
 from vdbevents.journal.packed import DamagedError, unpacked
-from vdbevents.query import scratch
+from vdbevents.query import containers, scratch
 from vdbevents.query.byte_ranges import unreadable_journal
 from vdbevents.query.hostnames import ARCHIVES
 
@@ -28,17 +28,80 @@ _PACKED_PIECE: Final = 1 << 10
 _BLOCK: Final = 1 << 20
 
 
+class ReadableJournal(NamedTuple):
+    """A journal with an event a line.
+
+    Attributes:
+        path: its file.
+        is_copy: whether that is a temporary one, made of another.
+        trouble: what is wrong with the other; empty for a whole one.
+    """
+
+    path: Path
+    is_copy: bool = False
+    trouble: str = ""
+
+
+def readable(path: Path, folder: Path, label: str) -> ReadableJournal:
+    """Return a journal itself, or a file in `folder` made of an archive or of a JSON array.
+
+    Args:
+        path: the file.
+        folder: where to make another.
+        label: its name in messages.
+
+    Raises:
+        InputError: it cannot be read, or is neither; the hint says how to make a journal of it.
+        StorageError: there is no room.
+    """
+    journal = ReadableJournal(path)
+    if is_packed(path):
+        unpacked, trouble = unpack(path, folder, label)
+        journal = ReadableJournal(unpacked, is_copy=True, trouble=trouble)
+    if not holds_lines(journal.path, label):
+        with journal.path.open("rb") as array, _new_file(folder, label) as file:
+            _write(_elements(array), file, label)
+        journal = ReadableJournal(Path(file.name), is_copy=True, trouble=journal.trouble)
+    return journal
+
+
+def holds_lines(path: Path, label: str) -> bool:
+    """Return whether a file has an event a line; False for a JSON array of them.
+
+    Raises:
+        InputError: it cannot be read, or is something else; the hint says how to make a journal of it.
+    """
+    head = _head_of(path, containers.HEAD_BYTES)
+    if container := containers.container_of(head):
+        raise InputError(
+            f"{label} is {container.what}, not a journal with an event a line",
+            container.hint(label),
+            error_id="journal-form",
+        )
+    return not containers.is_line_array(head)
+
+
+def _elements(array: BinaryIO) -> Iterator[bytes]:
+    for line in array:
+        if element := containers.element_of(line):
+            yield element + b"\n"
+
+
+def _head_of(path: Path, size: int) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(size)
+    except OSError as error:
+        raise unreadable_journal(path, error) from None
+
+
 def is_packed(path: Path) -> bool:
     """Return whether a file is compressed, by its first bytes, not its name.
 
     Raises:
         InputError: it cannot be read, or has an archive's name and is neither an archive nor a journal.
     """
-    try:
-        with path.open("rb") as file:
-            head = file.read(_PIECE)
-    except OSError as error:
-        raise unreadable_journal(path, error) from None
+    head = _head_of(path, _PIECE)
     if head.startswith(_GZIP) or _is_zstd(head):
         return True
     if path.suffix not in ARCHIVES:
