@@ -6,6 +6,7 @@ import http.server
 import json
 import threading
 import time
+import tracemalloc
 
 import pytest
 from support.patience import patient
@@ -176,13 +177,17 @@ def test_a_packed_answer_is_read_and_a_bomb_is_not(monkeypatch):
         assert account_at(url).list_sessions("default") == []
     assert heads[0][1]["Accept-Encoding"] == "gzip"
 
-    bomb = gzip.compress(bytes(2 << 20))
-    with (
-        serving(lambda it: send(it, 200, bomb, Content_Encoding="gzip")) as (url, _),
-        pytest.raises(ServiceUnreachableError) as raised,
-    ):
-        account_at(url).list_sessions("default")
+    bomb = gzip.compress(bytes(64 << 20))
+    with serving(lambda it: send(it, 200, bomb, Content_Encoding="gzip")) as (url, _):
+        tracemalloc.start()
+        try:
+            with pytest.raises(ServiceUnreachableError) as raised:
+                account_at(url).list_sessions("default")
+            _, most = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
     assert raised.value.error_id == "answer-too-long"
+    assert most < 32 << 20
 
 
 @pytest.mark.parametrize("encoding", ["br", "gzip"])

@@ -46,6 +46,17 @@ def test_a_planted_link_is_replaced_and_not_followed(state, tmp_path):
     assert not state.ws_id.is_symlink()
 
 
+def test_a_link_in_the_place_of_a_file_is_not_overwritten(state, tmp_path):
+    victim = tmp_path / "victim"
+    victim.write_text("precious content")
+    state.listener_status.symlink_to(victim)
+
+    with pytest.raises(OSError, match="symbolic links"):
+        files.overwrite_file(state.listener_status, b"7")
+
+    assert victim.read_text() == "precious content"
+
+
 def test_what_a_crash_left_of_a_file_is_replaced(state):
     left = state.path / f".{state.ws_id.name}.tmp"
     left.write_text("a longer content than the new one")
