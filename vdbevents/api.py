@@ -133,13 +133,13 @@ class OpenJournal:
         from vdbevents.query import scratch
         from vdbevents.query.decompress import readable
         from vdbevents.query.engine import search
-        from vdbevents.query.filters import Filters
+        from vdbevents.query.filters import Filters, known_sources
         from vdbevents.times import parse_duration, parse_zone
 
         zone = parse_zone(tz) if isinstance(tz, str) else tz
         filters = Filters(
             window=_window(zone, last=last, since=since, until=until, on=on),
-            by_event=by == "event",
+            by_event=_by_event(by),
             grep=_texts(grep),
             any_of=_texts(any_of),
             none_of=_texts(none_of),
@@ -147,7 +147,7 @@ class OpenJournal:
             extended=extended,
             whole_words=whole_words,
             channels=_texts(channel),
-            sources=_texts(source),
+            sources=known_sources("source", _texts(source)),
             streams=_texts(stream),
             sessions=_texts(session),
             names=_texts(event),
@@ -306,6 +306,14 @@ def _moment(milliseconds: int | None) -> datetime | None:
 
 def _texts(given: Texts) -> tuple[str, ...]:
     return (given,) if isinstance(given, str) else tuple(given)
+
+
+def _by_event(by: str) -> bool:
+    if by not in ("received", "event"):
+        raise InputError(
+            f"by: not a time of an event, got {by!r}", "use received or event", error_id="time-basis-invalid"
+        )
+    return by == "event"
 
 
 def _window(

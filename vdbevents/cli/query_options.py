@@ -3,7 +3,7 @@
 from datetime import datetime, tzinfo
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,14 +17,11 @@ from vdbevents.cli.options import (
     OptionGroup,
     refuse_json_with,
 )
-from vdbevents.errors import InputError
 
 if TYPE_CHECKING:
     from vdbevents.query.filters import Filters
     from vdbevents.query.output.text import TextShape
     from vdbevents.times import Window
-
-_SOURCES: Final = ("mic", "system_audio", "screen", "camera")
 
 _Text = str | None
 _Texts = list[str] | None
@@ -215,7 +212,7 @@ class FilterOptions(OptionGroup):
         Raises:
             InputError: an option is invalid.
         """
-        from vdbevents.query.filters import Filters
+        from vdbevents.query.filters import Filters, known_sources
         from vdbevents.times import parse_duration
 
         require_finite(min_confidence=self.min_confidence)
@@ -229,7 +226,7 @@ class FilterOptions(OptionGroup):
             extended=self.extended,
             whole_words=self.whole_words,
             channels=_listed(self.channel),
-            sources=_known_sources(_listed(self.source)),
+            sources=known_sources("--source", _listed(self.source)),
             streams=tuple(self.stream or ()),
             sessions=tuple(self.session or ()),
             names=tuple(self.event or ()),
@@ -320,14 +317,3 @@ class ResultOptions(OptionGroup):
 def _listed(values: _Texts) -> tuple[str, ...]:
     """Return the names of a repeatable option whose values may hold several, with commas."""
     return tuple(name.strip() for value in values or () for name in value.split(","))
-
-
-def _known_sources(sources: tuple[str, ...]) -> tuple[str, ...]:
-    for source in sources:
-        if source not in _SOURCES:
-            raise InputError(
-                f"--source: not a source, got {source!r}",
-                "use mic, system_audio, screen or camera",
-                error_id="source-invalid",
-            )
-    return sources

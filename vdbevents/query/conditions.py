@@ -2,11 +2,14 @@
 
 import contextlib
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from vdbevents.errors import InputError
 from vdbevents.query import lines, statements as query_statements
+from vdbevents.query.engine_errors import understood
 from vdbevents.query.filters import Filters
+
+_CAST: Final = "try_cast gives NULL where a cast fails"
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -88,9 +91,9 @@ def with_condition(filters: Filters) -> Iterator[None]:
     except duckdb.Error as error:
         if filters.where is None:
             raise
-        reason = str(error).split("\n\nLINE", maxsplit=1)[0].strip()
+        reason, advice = understood(error)
         raise InputError(
             f"--where: condition {filters.where!r} failed: {reason}",
-            f"use the columns {', '.join(lines.CONDITION_COLUMNS)}; try_cast gives NULL where a cast fails",
+            advice or f"use the columns {', '.join(lines.CONDITION_COLUMNS)}; {_CAST}",
             error_id="condition-failed",
         ) from None

@@ -1,10 +1,14 @@
 """The filters of a query, and the events that it returns. Pure."""
 
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
+from vdbevents.errors import InputError
+from vdbevents.events.fields import SOURCE_WORDS
 from vdbevents.events.session_content import SessionScope
 from vdbevents.times import Window
+
+_MOST_EVENTS: Final = 1 << 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +64,23 @@ class Filters:
     newest_first: bool = False
     interim: bool = False
 
+    def __post_init__(self) -> None:
+        """Check the numbers of events; one that no journal has stands for all.
+
+        Raises:
+            InputError: one is negative.
+        """
+        for name in ("limit", "offset"):
+            number = getattr(self, name)
+            if number is not None and number < 0:
+                raise InputError(
+                    f"{name}: not a number of events, got {number}",
+                    "use a number from 0 on" if name == "offset" else "use a number from 1 on",
+                    error_id="limit-invalid",
+                )
+            if number is not None and number > _MOST_EVENTS:
+                object.__setattr__(self, name, _MOST_EVENTS)
+
     @property
     def looked_for(self) -> tuple[str, ...]:
         """The patterns that occur in a match, without empty ones."""
@@ -94,3 +115,19 @@ class Event(NamedTuple):
     confidence: float | None
     line: str | None
     host: str | None = None
+
+
+def known_sources(option: str, sources: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the sources that were given.
+
+    Raises:
+        InputError: one of them is not a source.
+    """
+    for source in sources:
+        if source not in SOURCE_WORDS:
+            raise InputError(
+                f"{option}: not a source, got {source!r}",
+                "use mic, system_audio, screen or camera",
+                error_id="source-invalid",
+            )
+    return sources

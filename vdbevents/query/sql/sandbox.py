@@ -19,6 +19,7 @@ from vdbevents.query.byte_ranges import Closeable, literal
 from vdbevents.query.cache import schema
 from vdbevents.query.cache.index import Cache, CacheUnreadableError
 from vdbevents.query.duck import connect, memory_for
+from vdbevents.query.engine_errors import understood
 from vdbevents.query.lines import Statement
 from vdbevents.query.session_reader import read_sessions
 from vdbevents.query.snapshot import JournalSnapshot, Older, open_snapshot
@@ -33,7 +34,6 @@ _BATCH: Final = 2048
 _MOST_TEMPORARY_MB: Final = 8000
 # Of DuckDB's memory limit: it does not count all that it takes.
 _MEMORY_BESIDE: Final = 1.5
-_LONGEST_REASON: Final = 500
 _HINT: Final = "see `vdbevents sql --describe`; the dialect is DuckDB's: https://duckdb.org/docs/sql"
 _SELECTS: Final = re.compile(r"\s*\(*\s*(SELECT|FROM|WITH|PIVOT|PIVOT_WIDER|VALUES)\b", re.IGNORECASE)
 _NESTED: Final = re.compile(r".*\]|(STRUCT|MAP|UNION)\(.*|JSON|VARIANT", re.DOTALL)
@@ -193,7 +193,7 @@ class SqlRows:
                     batch = self._result.fetchmany(_BATCH)
             except CacheUnreadableError as error:
                 # Rows were printed already: it is too late to read the journal instead.
-                reason = _reason(error.__cause__ or error)
+                reason = understood(error.__cause__ or error).reason
                 raise StorageError(
                     f"the result is incomplete: {reason}",
                     "try --no-cache, in case the cache is damaged",
@@ -368,6 +368,11 @@ def _close_off(connection: "DuckDBPyConnection", tables: list[Path], temporary_m
         connection.execute(statement.sql, statement.values)
 
 
+def _failed(error: BaseException) -> InputError:
+    reason, advice = understood(error)
+    return InputError(reason, advice or _HINT, error_id="sql-failed")
+
+
 @contextlib.contextmanager
 def _understood(*, cached: bool) -> Iterator[None]:
     """Turn DuckDB's errors into errors with a hint."""
@@ -379,11 +384,13 @@ def _understood(*, cached: bool) -> Iterator[None]:
         raise
     except duckdb.PermissionException as error:
         raise InputError(
-            f"not allowed: {_reason(error)}", "use the views only: see --describe", error_id="sql-not-allowed"
+            f"not allowed: {understood(error).reason}",
+            "use the views only: see --describe",
+            error_id="sql-not-allowed",
         ) from None
     except duckdb.OutOfMemoryException as error:
         raise StorageError(
-            f"out of room: {_reason(error)}",
+            f"out of room: {understood(error).reason}",
             f"select less, or make room in {scratch.directory()}",
             error_id="search-out-of-room",
         ) from None
@@ -391,21 +398,14 @@ def _understood(*, cached: bool) -> Iterator[None]:
         # A damaged file raises it, too: if the query is wrong, it fails again without the cache.
         if cached and isinstance(error, duckdb.InvalidInputException):
             raise CacheUnreadableError from error
-        raise InputError(_reason(error), _HINT, error_id="sql-failed") from None
+        raise _failed(error) from None
     except duckdb.Error as error:
         if cached:
             raise CacheUnreadableError from error
         if isinstance(error, duckdb.IOException):
             raise StorageError(
-                f"cannot read the journal: {_reason(error)}",
+                f"cannot read the journal: {understood(error).reason}",
                 "run the query again",
                 error_id="journal-unreadable",
             ) from None
-        raise InputError(_reason(error), _HINT, error_id="sql-failed") from None
-
-
-def _reason(error: BaseException) -> str:
-    # DuckDB advises to change settings, which are locked here.
-    reason = str(error).split("\n\nLINE", maxsplit=1)[0].split("Possible solutions:", maxsplit=1)[0]
-    reason = " ".join(reason.split())
-    return reason if len(reason) <= _LONGEST_REASON else f"{reason[:_LONGEST_REASON]}…"
+        raise _failed(error) from None
