@@ -20,6 +20,9 @@ PAGES = sorted(
 )
 WITH_COMMANDS = sorted({ROOT / "README.md", *(ROOT / "docs").glob("*.md")})
 
+# What the shells' own scripts set.
+COMPLETION = {"COMP_WORDS", "COMP_CWORD", "_TYPER_COMPLETE_ARGS"}
+
 _MAKER = importlib.util.spec_from_file_location("make_cli_docs", ROOT / "scripts" / "make_cli_docs.py")
 maker = importlib.util.module_from_spec(_MAKER)
 _MAKER.loader.exec_module(maker)
@@ -133,7 +136,7 @@ def test_every_variable_that_the_program_reads_is_described():
     section = CLI.read_text(encoding="utf-8").split("\n## Environment\n")[1]
 
     assert {"VIDEO_DB_API_KEY", "VIDEODB_EVENTS_DIR"} <= read
-    assert {name for name in read - {"TERM", "PATH"} if f"`{name}`" not in section} == set()
+    assert {name for name in read - {"TERM", "PATH", *COMPLETION} if f"`{name}`" not in section} == set()
 
 
 def test_every_event_of_the_recorder_is_described():

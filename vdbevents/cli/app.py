@@ -11,6 +11,7 @@ import typer
 
 from vdbevents import __version__
 from vdbevents.cli.command_classes import CommandGroup, Program, ProgramCommand
+from vdbevents.cli.completion import is_completing, words_before
 from vdbevents.cli.configuration import is_silent
 from vdbevents.cli.diagnostics import ExitCode
 from vdbevents.cli.overview import GROUPS
@@ -37,17 +38,19 @@ the class that parses its command line.
 def run() -> None:
     """Run the `vdbevents` command."""
     _fill_closed_streams()
-    wanted = next(iter(sys.argv[1:]), "")
+    completing = is_completing(os.environ)
+    words = words_before(os.environ) if completing else sys.argv[1:]
+    wanted = next(iter(words), "")
     is_alone = wanted in COMMANDS and wanted != "config" and is_silent(os.environ)
     # Building the options of thirty commands takes as long as most of them run.
-    if sys.argv[1:] in ([], ["-h"], ["--help"], ["help"]) and not _is_completing():
+    if words in ([], ["-h"], ["--help"], ["help"]):
         # What it shows of them is in `overview`.
         sys.argv[1:] = ["--help"] if sys.argv[1:] == ["help"] else sys.argv[1:]
         _add_commands(())
     else:
-        _add_commands([wanted] if is_alone and not _is_completing() else COMMANDS)
+        _add_commands([wanted] if is_alone or (completing and wanted in COMMANDS) else COMMANDS)
     try:
-        app()
+        _complete() if completing else app()
     except KeyboardInterrupt:
         sys.exit(ExitCode.INTERRUPTED)
     except OSError as error:
@@ -92,8 +95,12 @@ def _add_commands(names: Iterable[str]) -> None:
             add(getattr(module, name))
 
 
-def _is_completing() -> bool:
-    return any(name.endswith("_COMPLETE") for name in os.environ)
+def _complete() -> None:
+    """Complete a word; a shell that asks for that shows no error."""
+    try:
+        app()
+    except Exception:  # noqa: BLE001 - whatever it is, there is nothing to complete
+        sys.exit(ExitCode.DONE)
 
 
 def _fill_closed_streams() -> None:

@@ -6,6 +6,7 @@ form, which gives it its default again. A path on the command line counts more t
 
 import contextlib
 import inspect
+import os
 import re
 from collections.abc import Iterator
 from typing import Any, Final
@@ -13,7 +14,8 @@ from typing import Any, Final
 from typer.core import TyperCommand, TyperGroup, TyperOption
 
 from vdbevents.cli import documents, overview
-from vdbevents.cli.configuration import ConfiguredGroup, can_be_set, name_of
+from vdbevents.cli.completion import complete_values, is_completing
+from vdbevents.cli.configuration import ConfiguredGroup, can_be_set, commands_of, name_of
 from vdbevents.cli.help_layout import laid_out
 from vdbevents.cli.old_names import old_names_of
 
@@ -141,17 +143,36 @@ def _path_of(ctx: Any) -> str:  # noqa: ANN401
 class CommandGroup(_LaidOut, TyperGroup):
     """A group of commands."""
 
+    def _rows(self) -> list[tuple[str, str]]:
+        """Return the commands with their first sentences, whole."""
+        return [(name, _first_line(it.help)) for name, it in self.commands.items() if not it.hidden]
+
     def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401, ARG002
-        """Write the first sentence of each command whole."""
-        rows = [
-            (name, _first_line(command.help)) for name, command in self.commands.items() if not command.hidden
-        ]
+        """Write the commands."""
         with formatter.section("Commands"):
-            formatter.write_dl(rows)
+            formatter.write_dl(self._rows())
+
+    def shell_complete(self, ctx: Any, incomplete: str) -> Any:  # noqa: ANN401
+        """Return the commands and options that begin with a word."""
+        return [
+            *_completed(self._rows(), ctx, incomplete),
+            *TyperCommand.shell_complete(self, ctx, incomplete),
+        ]
 
 
 class Program(_LaidOut, ConfiguredGroup):
-    """The program, whose help needs no command to be loaded."""
+    """The program, whose help, and the completion of a command's name, need no command to be loaded."""
+
+    def main(self, *arguments: Any, **extra: Any) -> Any:  # noqa: ANN401 - click's signature
+        """Run it, or complete a word for a shell."""
+        if is_completing(os.environ):
+            complete_values(command for _, command in commands_of(self))
+        return super().main(*arguments, **extra)
+
+    def shell_complete(self, ctx: Any, incomplete: str) -> Any:  # noqa: ANN401
+        """Return the commands and options that begin with a word."""
+        rows = [row for group in overview.GROUPS.values() for row in group.items()]
+        return [*_completed(rows, ctx, incomplete), *TyperCommand.shell_complete(self, ctx, incomplete)]
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401, ARG002
         """Write the commands by subject."""
@@ -178,6 +199,12 @@ class Program(_LaidOut, ConfiguredGroup):
         if folder := documents.documents_folder():
             with formatter.section("Documents"):
                 _write(formatter, str(folder))
+
+
+def _completed(rows: list[tuple[str, str]], ctx: Any, incomplete: str) -> Any:  # noqa: ANN401
+    """Return the rows whose name begins with a word, as a shell gets them."""
+    helper = TyperOption(param_decls=["--command"], autocompletion=lambda *_: rows)
+    return helper.shell_complete(ctx, incomplete)
 
 
 def _first_line(text: str | None) -> str:

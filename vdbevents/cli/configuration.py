@@ -103,7 +103,7 @@ class ConfiguredGroup(TyperGroup):
 
 def _refuse_empty_paths(group: TyperGroup) -> None:
     """Make an empty path an error: Python takes it for the current directory, but a script has lost it."""
-    for _, command in _commands_of(group):
+    for _, command in commands_of(group):
         for parameter in command.params:
             if parameter.type.name == "path":
                 convert = functools.partial(_path, parameter.type.convert, parameter.type.fail)
@@ -183,7 +183,7 @@ class _Reader:
 
     def __init__(self, group: TyperGroup) -> None:
         self._group = group
-        commands = dict(_commands_of(group))
+        commands = dict(commands_of(group))
         self._sections: dict[_Path, config_sections.Section] = {
             (name,): section
             for name, section in SECTIONS.items()
@@ -325,10 +325,11 @@ class _Reader:
         self.problems.append(ConfigError(message, hint, *commands, error_id=error_id))
 
 
-def _commands_of(group: TyperGroup, above: _Path = ()) -> Iterator[tuple[_Path, TyperCommand]]:
+def commands_of(group: TyperGroup, above: _Path = ()) -> Iterator[tuple[_Path, TyperCommand]]:
+    """Yield the commands of a group and of the groups in it, each with its path."""
     for name, command in group.commands.items():
         if isinstance(command, TyperGroup):
-            yield from _commands_of(command, (*above, name))
+            yield from commands_of(command, (*above, name))
         elif isinstance(command, TyperCommand):
             yield (*above, name), command
 
@@ -431,7 +432,7 @@ def _apply(group: TyperGroup, configuration: Configuration) -> dict[str, Any]:
     defaults: dict[str, Any] = {}
     if not changed and not configuration.problems:
         return defaults
-    for path, command in _commands_of(group):
+    for path, command in commands_of(group):
         for name, option in _options_of(command):
             if setting := changed.get((" ".join(path), name)):
                 # Only where something is set: an empty table of `help` would be a value of --help.

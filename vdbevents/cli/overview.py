@@ -77,4 +77,7 @@ EXAMPLES: Final = (
     "vdbevents query --last 1h --grep invoice",
 )
 
-NOTES: Final = ("Times are local in everything for people, and UTC in data (json, jsonl, csv, parquet).",)
+NOTES: Final = (
+    "Times are local in everything for people, and UTC in data (json, jsonl, csv, parquet).",
+    "Each option that the configuration sets has a --no- form that undoes it, such as --no-limit.",
+)

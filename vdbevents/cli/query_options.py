@@ -198,13 +198,18 @@ class FilterOptions(OptionGroup):
         typer.Option(metavar="TIME", help="Also all events within 15s, 2m, … before and after each match."),
     ] = None
     limit: Annotated[
-        int | None, typer.Option("-n", "--limit", min=1, metavar="N", help="The newest N only.")
+        int | None, typer.Option("-n", "--limit", min=0, metavar="N", help="The newest N only; 0: all.")
     ] = None
     offset: Annotated[int, typer.Option(min=0, metavar="N", help="Skip the newest N.")] = 0
     reverse: Annotated[bool, typer.Option("--reverse", help="Newest first.")] = False
     interim: Annotated[
         bool, typer.Option("--interim", help="Also unfinished transcripts that a final one replaced.")
     ] = False
+
+    def settle(self) -> None:
+        """Take a limit of 0 for none."""
+        super().settle()
+        self.limit = self.limit or None
 
     def parse(self, window: "Window") -> "Filters":
         """Return the filters, in this window of time.
