@@ -11,8 +11,9 @@ import time
 import pytest
 from support.patience import patient
 from support.processes import PATIENCE, events_of, eventually
+from uvicorn.server import ServerState
 
-from vdbevents.backend import server as s
+from vdbevents.backend import http_limits, server as s
 from vdbevents.backend.credentials import make_credentials
 from vdbevents.backend.supervisor import SupervisorOptions
 from vdbevents.cloud import Account, Credentials
@@ -252,15 +253,29 @@ def test_the_api_key_in_a_webhook_is_not_stored(served):
     ]
 
 
-def test_a_webhook_in_many_chunks_is_stored(served):
+def test_a_webhook_in_many_chunks_is_paced_and_stored(served, monkeypatch):
     head = f"POST {served.webhook} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
     body = b'{"text":"%b"}' % (b"x" * 2000)
-    began = time.monotonic()
+    paced = []
+    pause_after = http_limits.Connections.pause_after
+    monkeypatch.setattr(
+        http_limits.Connections,
+        "pause_after",
+        lambda all_open, chunks, now: paced.append(chunks) or pause_after(all_open, chunks, now),
+    )
     answer = served.exchange(head + b"".join(b"1\r\n%c\r\n" % it for it in body) + b"0\r\n\r\n")
 
     assert status_of(answer) == 200
-    assert time.monotonic() - began > 0.1, "its chunks are paced, so that all others get their turn"
+    assert sum(paced) > len(body) / 2
     assert [e["text"] for e in events_of(served.directory) if "via" in e] == ["x" * 2000]
+
+
+def test_the_chunks_of_all_connections_share_ten_thousand_a_second():
+    all_open = http_limits.Connections(None, bool, ServerState(), 1.0)
+
+    assert all_open.pause_after(100, 50.0) == pytest.approx(0.01)
+    assert all_open.pause_after(100, 50.0) == pytest.approx(0.02)
+    assert all_open.pause_after(100, 60.0) == pytest.approx(0.01)
 
 
 def test_endless_tiny_chunks_are_refused_and_hold_up_nobody(served):
