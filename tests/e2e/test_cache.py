@@ -458,3 +458,15 @@ def test_a_cache_that_cannot_be_written_does_not_disturb_a_listener(
     listener.receives(lambda event: "all the same" in str(event))
     assert listener.stop() == 0
     assert "Traceback" not in listener.err
+
+
+def test_verify_tells_a_damaged_cache_from_a_whole_one(sealed, root, environ):
+    assert run(["cache", "verify", sealed], environ).returncode == 0
+    cache = index.load(sealed, root)
+    with cache.events(cache.segments[2]).open("r+b") as file:
+        file.seek(2000)
+        file.write(b"damage")
+    damaged = run(["cache", "verify", sealed], environ)
+    assert (damaged.returncode, error_id_in(damaged.stderr)) == (74, "cache-damaged")
+    assert run(["cache", "clear", sealed], environ).returncode == 0
+    assert run(["cache", "verify", sealed], environ).returncode == 1

@@ -184,6 +184,45 @@ def _clear(folders: list[Path], none: str) -> ExitCode:
     return ExitCode.DONE if count else nothing(none)
 
 
+_VERIFY_HELP = """Check all of a journal's cache, and that the journal is still what was sealed.
+
+Reads both from beginning to end. A query checks each file of the cache when it first reads it, and the ends
+of each segment of the journal.
+
+\b
+Examples:
+  vdbevents cache verify
+  vdbevents cache verify old/videodb_events.jsonl
+
+\b
+Exit codes: 0 all is as it was sealed, 1 nothing is sealed, 2 wrong input, 74 something differs.
+"""
+
+
+@cache_app.command(help=_VERIFY_HELP)
+@reports
+def verify(*, options: JournalOptions) -> ExitCode:
+    from vdbevents.query.cache import index, seal_policy
+
+    journal, root = options.find_journal(), seal_policy.default_root()
+    journals = [*(older.path for older in older_journals(journal, cleared=True)), journal]
+    segments = sum(len(index.load(path, root).segments) for path in journals)
+    found = [fault for path in journals for fault in seal_policy.faults(path, root)]
+    for fault in found:
+        remark(fault.what)
+    if found:
+        command = shlex.join(["vdbevents", "cache", "clear", str(journal)])
+        raise StorageError(
+            f"{counted(len(found), 'fault')} in the cache of {journal}",
+            f"remove the cache, which is made again: {command}",
+            error_id="cache-damaged",
+        )
+    if not segments:
+        return nothing(f"nothing of {journal} is in a cache that fits it")
+    put(f"{counted(segments, 'segment')} as sealed, and the journal as it was then")
+    return ExitCode.DONE
+
+
 _BUILD_HELP = """Add the full segments of a journal to the query cache.
 
 A segment has 32 MiB, or 8 MiB at the end of the journal. `vdbevents listen` does this in the background, and

@@ -204,7 +204,7 @@ class _Search:
             self._read_sealed(statements.more_finals(filters, self._files(needed)))
 
     def _files(self, segments: Sequence[Segment]) -> list[statements.SealedTable]:
-        if not all(map(self._cache.holds, segments)):
+        if not self._cache.hold(segments):
             raise CacheUnreadableError
         return self._snapshot.tables(segments)
 

@@ -139,7 +139,7 @@ class SearchResult(Closeable):
             yield
         except (duckdb.Error, StorageError) as error:
             sealed = self.snapshot.sealed
-            if isinstance(error, StorageError) and all(map(sealed.holds, self.segments)):
+            if isinstance(error, StorageError) and sealed.hold(self.segments):
                 raise
             folders = ", ".join(sorted({str(sealed.events(segment).parent) for segment in self.segments}))
             raise StorageError(

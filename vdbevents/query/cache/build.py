@@ -4,7 +4,6 @@ A journal is only appended to, so a sealed segment stays valid. A segment is sea
 follows the last full one is sealed in smaller parts, and queries read the rest from the journal.
 """
 
-import codecs
 import contextlib
 import dataclasses
 import os
@@ -29,7 +28,7 @@ from vdbevents.journal import nul_runs
 from vdbevents.journal.files import make_private, remove_file, replace_file
 from vdbevents.journal.packed import PackedFile, open_content
 from vdbevents.query.byte_ranges import literal, longest_line, read_range, unreadable_journal
-from vdbevents.query.cache import schema
+from vdbevents.query.cache import checks, schema
 from vdbevents.query.cache.index import (
     PART,
     PIECE,
@@ -50,6 +49,7 @@ from vdbevents.query.cache.index import (
     size_of,
     stored,
 )
+from vdbevents.query.cache.legible import legible
 from vdbevents.query.duck import SharedDatabase, memory_for
 
 if TYPE_CHECKING:
@@ -60,8 +60,6 @@ _MOST_WORDS: Final = 1 << 22
 _MOST_DOUBTFUL: Final = 1000
 _MOST_DOUBTFUL_BYTES: Final = 1 << 20
 _BLOCK: Final = 1 << 20
-_BLANK: Final = 1 << 16
-_BOM: Final = codecs.BOM_UTF8
 _WORKERS: Final = 2
 _MEMORY_MB: Final = 200
 _LOOK_SECONDS: Final = 0.5
@@ -431,9 +429,10 @@ def _piece(
     if not size or not _read_to_line_end(file, size, data):
         return None
     # The sample is taken from `data`: the file may have changed by now.
-    place = Segment(start, first + len(data), sample(bytes(min(first - start, SAMPLE_BYTES)) + data))
+    taken = sample(bytes(min(first - start, SAMPLE_BYTES)) + data)
+    place = Segment(start, first + len(data), taken, lines_crc=zlib.crc32(data))
     path = folder / f"{start}.jsonl"
-    path.write_bytes(_legible(data, first))
+    path.write_bytes(legible(data, first))
     # A run that two pieces share was counted with the first.
     begins = first > start and (not start or read_range(file, start - 1, 1) != b"\0")
     return _Piece(place, path, first, len(nul_runs.RUN.findall(data)) + begins)
@@ -496,43 +495,6 @@ def _check(connection: "DuckDBPyConnection", piece: _Piece) -> None:
         raise OSError(None, "lines are not at their positions")
 
 
-def _legible(data: bytes | bytearray, start: int) -> bytes | bytearray:
-    """Return as many bytes in which DuckDB finds the same lines at the same positions as in the journal.
-
-    DuckDB ends a line at a NUL, and drops the rest up to the line's end. Blank lines do not matter.
-    """
-    if b"\r" in data:
-        data = data.replace(b"\r", b"\n")
-    if b"\0" in data:
-        data = nul_runs.RUN.sub(lambda run: _blank(len(run[0])), data)
-    if data.startswith(_BOM):
-        data = (b"?" if start else b"\n") * len(_BOM) + data[len(_BOM) :]
-    if not _is_text(data):
-        data = b"\n".join(line if _is_text(line) else b"?" * len(line) for line in data.split(b"\n"))
-    return data
-
-
-def _blank(size: int) -> bytes:
-    """Return so many bytes of blank lines, of few lines and of none that is long."""
-    lines = bytearray(b" " * size)
-    lines[::_BLANK] = b"\n" * len(lines[::_BLANK])
-    lines[-1:] = b"\n"
-    return bytes(lines)
-
-
-def _is_text(data: bytes | bytearray) -> bool:
-    """Return whether data is UTF-8; block by block, as a decoded text takes up to four times the memory."""
-    if data.isascii():
-        return True
-    decoder = codecs.getincrementaldecoder("utf-8")()
-    try:
-        for start in range(0, len(data), _BLOCK):
-            decoder.decode(data[start : start + _BLOCK], final=start + _BLOCK >= len(data))
-    except UnicodeDecodeError:
-        return False
-    return True
-
-
 def _described(connection: "DuckDBPyConnection", piece: _Piece) -> Segment:
     """Return the segment's entry, from the table `sealed`."""
 
@@ -591,5 +553,6 @@ def _written(connection: "DuckDBPyConnection", cache: Cache, segment: Segment) -
     events.chmod(0o600)
     with FileIO(events, "rb+") as file:
         os.fsync(file.fileno())
-        events_bytes = file.seek(0, os.SEEK_END)
-    return dataclasses.replace(segment, events_bytes=events_bytes, words_crc=words_crc)
+        size = file.seek(0, os.SEEK_END)
+        crc = checks.crc_of(file, 0, size)
+    return dataclasses.replace(segment, events_bytes=size, events_crc=crc, words_crc=words_crc)

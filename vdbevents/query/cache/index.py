@@ -22,6 +22,7 @@ from vdbevents.events.session_facts import SessionFacts, facts_from
 from vdbevents.journal import nul_runs
 from vdbevents.journal.packed import PackedFile, open_content
 from vdbevents.query.byte_ranges import read_range
+from vdbevents.query.cache import checks
 from vdbevents.times import MOST_MS, Window
 
 
@@ -29,7 +30,7 @@ class CacheUnreadableError(Exception):
     """A sealed segment vanished, or is damaged: the journal itself has to be read."""
 
 
-VERSION: Final = 5
+VERSION: Final = 6
 """The format of the cache; another version is not read."""
 
 PIECE: Final = 1 << 25
@@ -43,7 +44,6 @@ PART: Final = 1 << 23
 """The size in bytes of a partial segment at the end; a full one replaces the partial ones in it."""
 
 _MOST_NUMBER: Final = 1 << 62
-_PARQUET: Final = b"PAR1"
 
 _FOLDER: Final = re.compile(r"[0-9a-f]{32}")
 _FILE: Final = re.compile(r"lock|\.?(manifest\.json|.*\.parquet|.*\.words)(\.tmp)?")
@@ -76,7 +76,8 @@ class Segment:
     Attributes:
         start, end: its place in the journal, in bytes; `end` is that of its last line.
         sample: a digest of its first and its last bytes.
-        events_bytes: the size of its Parquet file.
+        lines_crc: the CRC-32 of its lines in the journal.
+        events_bytes, events_crc: the size and the CRC-32 of its Parquet file.
         is_part: whether it is less than a full segment, and will be replaced by that.
         words_crc: the CRC-32 of its words; None if there are too many to keep.
         unreadable: the number of lines that are not a JSON object, without the doubtful ones.
@@ -97,7 +98,9 @@ class Segment:
     start: int
     end: int
     sample: str
+    lines_crc: int = 0
     events_bytes: int = 0
+    events_crc: int = 0
     words_crc: int | None = None
     is_part: bool = False
     unreadable: int = 0
@@ -121,7 +124,7 @@ class Segment:
             TypeError, KeyError, ValueError: it is invalid.
         """
         members: dict[str, object] = {name: _optional(_span, stored[name]) for name in _SPANS}
-        members |= {name: _number(stored[name]) for name in ("start", "end", "events_bytes", "unreadable")}
+        members |= {name: _number(stored[name]) for name in _NUMBERS}
         members |= {name: _optional(_number, stored[name]) for name in ("words_crc", "ended")}
         members |= {name: _of(bool, stored[name]) for name in ("has_fetched", "has_lifecycle", "is_part")}
         finals = None
@@ -179,6 +182,7 @@ class Segment:
         return any(self.happened[0] <= last and self.ended >= first for first, last in spans)
 
 
+_NUMBERS: Final = ("start", "end", "lines_crc", "events_bytes", "events_crc", "unreadable")
 _SPANS: Final = ("received", "happened", "starts")
 _T = TypeVar("_T")
 
@@ -338,15 +342,12 @@ class Cache:
         return all(_sample_of(file, segment) == segment.sample for segment in self.segments)
 
     def holds(self, segment: Segment) -> bool:
-        """Return whether a segment's Parquet file is present, by its size and last bytes."""
-        try:
-            with FileIO(self.events(segment), "rb") as file:
-                size = file.seek(0, os.SEEK_END)
-                return size == segment.events_bytes and (
-                    read_range(file, size - len(_PARQUET), len(_PARQUET)) == _PARQUET
-                )
-        except OSError:
-            return False
+        """Return whether a segment's Parquet file is present and whole; a process reads it for that once."""
+        return checks.is_whole(self.events(segment), segment.events_bytes, segment.events_crc)
+
+    def is_of_its_lines(self, file: FileIO | PackedFile, segment: Segment) -> bool:
+        """Return whether the journal has still the lines of a segment, byte for byte; it reads them all."""
+        return checks.crc_of(file, segment.start, segment.end) == segment.lines_crc
 
     def has_words(self, segment: Segment) -> bool:
         """Return whether a segment's words are present, or were too many to keep."""

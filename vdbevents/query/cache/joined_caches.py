@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from vdbevents.query.byte_ranges import literal
+from vdbevents.query.cache.checks import are_whole
 from vdbevents.query.cache.index import Cache, Segment
 from vdbevents.query.statements import SealedTable
 
@@ -41,10 +42,12 @@ class SealedSegments:
         (cache, _), own = self._own[segment.start]
         return cache.events(own)
 
-    def holds(self, segment: Segment) -> bool:
-        """Return whether a segment's Parquet file is present, by its size and last bytes."""
-        (cache, _), own = self._own[segment.start]
-        return cache.holds(own)
+    def hold(self, segments: Iterable[Segment]) -> bool:
+        """Return whether the Parquet files of segments are present and whole."""
+        owners = [self._own[segment.start] for segment in segments]
+        return are_whole(
+            [(placed.cache.events(own), own.events_bytes, own.events_crc) for placed, own in owners]
+        )
 
     def may_say(self, segment: Segment, groups: Iterable[Iterable[Iterable[bytes]]]) -> bool:
         """Return whether a segment may match; see `Cache.may_say`."""

@@ -1,16 +1,18 @@
 """Decide when a journal's cache is used, and when it is extended first."""
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from datetime import datetime
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from vdbevents.errors import InputError, StorageError
 from vdbevents.journal.archive import is_archived
 from vdbevents.journal.history import older_journals
+from vdbevents.journal.packed import open_content
 from vdbevents.journal.state import StateDirectory
+from vdbevents.query.byte_ranges import unreadable_journal
 from vdbevents.query.cache import index
 from vdbevents.times import Window
 
@@ -163,6 +165,43 @@ def seal(journal: Path, root: Path, observer: SealObserver) -> index.Cache:
             return archived_caches.seal_to_end(journal, root, progress)
         archived_caches.keep_rotated(journal, root)
         return build.seal(journal, root, progress)
+
+
+class Fault(NamedTuple):
+    """Something in a cache that is not as it was written.
+
+    Attributes:
+        what: what it is, for a person.
+        folder: the cache's.
+    """
+
+    what: str
+    folder: Path
+
+
+def faults(journal: Path, root: Path) -> Iterator[Fault]:
+    """Read all that is sealed of a journal, and the journal itself, and yield what differs.
+
+    Args:
+        journal: its file.
+        root: the folder of all caches.
+
+    Raises:
+        InputError: the journal cannot be read.
+    """
+    cache = index.load(journal, root)
+    try:
+        with open_content(journal) as file:
+            for segment in cache.segments:
+                place = f"bytes {segment.start:,} to {segment.end:,}"
+                if not cache.is_of_its_lines(file, segment):
+                    yield Fault(f"{place} of {journal} were changed since they were sealed", cache.folder)
+                if not cache.holds(segment):
+                    yield Fault(f"{cache.events(segment)} is damaged or missing", cache.folder)
+                if not cache.has_words(segment):
+                    yield Fault(f"{cache.words(segment)} is damaged or missing", cache.folder)
+    except OSError as error:
+        raise unreadable_journal(journal, error) from None
 
 
 def _is_long(window: Window, now: datetime) -> bool:

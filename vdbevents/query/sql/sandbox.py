@@ -311,7 +311,7 @@ def _parts(parsed: object) -> Iterator[dict[str, Any]]:
 
 def _tables(source: JournalSnapshot) -> list[Path]:
     sealed = source.sealed
-    if not all(map(sealed.holds, sealed.segments)):
+    if not sealed.hold(sealed.segments):
         raise CacheUnreadableError
     return [sealed.events(segment) for segment in sealed.segments]
 
