@@ -99,6 +99,7 @@ class OpenJournal:
         event: Texts = (),
         label: Texts = (),
         speaker: Texts = (),
+        window: Texts = (),
         min_confidence: float | None = None,
         where: str | None = None,
         around: str | None = None,
@@ -119,6 +120,7 @@ class OpenJournal:
         - `channel`, `source`, `stream`, `event`, `label`: any of these.
         - `session`: all content of these sessions: ids, their beginnings, or `last`.
         - `speaker`: any of these names, in any case.
+        - `window`: any of these windows or apps, whole words in any case.
         - `min_confidence`: the confidence is at least this.
         - `where`: a SQL condition over the columns of the view `events`.
         - `around`: also all events within this duration before and after each match, such as `15s`.
@@ -153,6 +155,7 @@ class OpenJournal:
             names=_texts(event),
             labels=_texts(label),
             speakers=_texts(speaker),
+            windows=_texts(window),
             least_confidence=min_confidence,
             where=where,
             limit=limit,

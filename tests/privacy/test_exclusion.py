@@ -73,6 +73,7 @@ def test_windows_and_apps_are_looked_for_on_screens_only():
     assert reason(screen("The user types into the Signal app"), apps=("signal",)) == "app"
     assert reason(screen("x", metadata={"window": {"name": "Vault"}}), windows=("vault",)) == "window"
     assert reason(screen('{"app": "Signal", "text": "x"}'), apps=("Signal",)) == "app"
+    assert reason(screen(r'{"window": "Caf\u00e9"}'), windows=("café",)) == "window"
     assert reason(record("I like 1Password"), windows=("1Password",)) is None
     assert reason(screen("Signals"), apps=("Signal",)) is None
 

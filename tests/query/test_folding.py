@@ -12,6 +12,7 @@ from support.databases import search
 from support.effort import examples
 
 from vdbevents.events import fields
+from vdbevents.events.window_names import APP_PATHS, WINDOW_PATHS, window_of
 from vdbevents.query.filters import Event, Filters
 
 SMALL = -3e10
@@ -152,6 +153,7 @@ def reference(event):
         "label": happened if label is None else label,
         "speaker": first(event, "data.speaker", "speaker"),
         "confidence": sure,
+        "window_name": window_of(event),
     }
 
 
@@ -239,6 +241,7 @@ SHAPES = {
             "source": "screen",
             "stream_name": "screen:1",
             "text": '{"app":"Slack","unread":[1]}',
+            "window_name": "Slack",
         },
     ),
     "spoken index": (
@@ -592,3 +595,56 @@ def test_python_and_sql_read_the_same_from_any_event(tmp_path, events):
         if has_text or not is_substituted:
             text = row.text or ""
             assert (text if text.strip() else "") == fields.text_of(event)
+
+
+# -- The window or app that a description names ----------------------------------------------------------
+
+WINDOW_PIECES = [
+    "a",
+    "Slack",
+    "[",
+    "]",
+    " ",
+    "\n",
+    "\t",
+    " - ",
+    "10:15",
+    "info",
+    "É",
+    "\u2003",
+    "_",
+    "x" * 150,
+]
+window_texts = st.lists(st.sampled_from(WINDOW_PIECES), max_size=6).map("".join)
+window_values = window_texts | st.sampled_from(
+    [None, 5, 1e5, True, ["a"], {"title": "A"}, {"name": " ", "app": "S"}]
+)
+documents = st.dictionaries(
+    st.sampled_from([path for path in (*WINDOW_PATHS, *APP_PATHS, "title", "text") if "." not in path]),
+    window_values,
+    max_size=4,
+)
+descriptions = window_texts | documents | st.builds(
+    lambda document, head, indent, tail: head + json.dumps(document, indent=indent) + tail,
+    documents,
+    st.sampled_from(["", " ", "```json\n", "```", "So: "]),
+    st.sampled_from([None, 1]),
+    st.sampled_from(["", "\n", "\n```", "```\n", "."]),
+)  # fmt: skip
+described = st.builds(
+    lambda kind, beside, data, text: {**beside, "channel": kind, "data": {**data, "text": text}},
+    st.sampled_from(["visual_index", "visual_index", "scene_index", "transcript", "alert"]),
+    st.just({}) | documents,
+    st.just({}) | documents,
+    descriptions,
+)
+
+
+@settings(max_examples=examples(25), deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.lists(described, min_size=40, max_size=100))
+def test_python_and_sql_find_the_same_window(tmp_path, events):
+    found = fold(tmp_path, *({"unix_ts": number, **event} for number, event in enumerate(events)))
+
+    assert [(event, row.window_name) for event, row in zip(events, found, strict=True)] == [
+        (event, window_of(event)) for event in events
+    ]

@@ -279,7 +279,7 @@ def test_a_screen_that_two_machines_call_alike_is_two_screens(journals):
         "10:15:31  desk    screen  visual_index  An editor shows main.py (10 s, 2 times)\n"
     )
     head, first, *_ = printed(two, "csv", unique=True).splitlines()
-    assert head.endswith(",confidence,count,until,host")
+    assert head.endswith(",window,count,until,host")
     assert first.endswith(",2,2026-03-02T10:15:40.000Z,laptop")
 
 
@@ -303,7 +303,7 @@ def test_with_one_journal_the_machine_is_shown_only_on_request(journals):
     one = journals(laptop=[said(1, "a")])
 
     assert printed(one, "text") == "10:15:31  mic  transcript  a\n"
-    assert printed(one, "csv").splitlines()[0].endswith(",confidence")
+    assert printed(one, "csv").splitlines()[0].endswith(",window")
     assert printed(one, "text", fields=("host", "text")) == "laptop\ta\n"
 
 

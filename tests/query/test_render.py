@@ -132,16 +132,17 @@ def test_json_is_an_array_of_the_journal_s_lines(journal):
 
 def test_csv_quotes_as_rfc_4180_does_and_changes_nothing(journal):
     assert printed(journal, "csv") == (
-        "time,channel,event,source,stream,stream_name,session,text,is_final,start,end,label,speaker,confidence\n"
+        "time,channel,event,source,stream,stream_name,session,text,is_final,start,end,"
+        "label,speaker,confidence,window\n"
         "2026-03-02T10:15:30.123Z,vdbevents,listener.connected,,,,,"
-        '"{""ws_id"":""ws-1""}",,,,listener.connected,,\n'
+        '"{""ws_id"":""ws-1""}",,,,listener.connected,,,\n'
         "2026-03-02T10:15:31.000Z,capture_session,capture_session.active,,,,cap-1,"
-        "active,,,,capture_session.active,,\n"
+        "active,,,,capture_session.active,,,\n"
         '2026-03-02T10:15:32.050Z,transcript,,mic,rts-1,mic:default,,"She said ""deploy, now""",true,'
-        "2026-03-02T10:15:30.500Z,2026-03-02T10:15:32.000Z,,Ada,0.5\n"
-        '2026-03-02T10:15:33.000Z,visual_index,,screen,,display:1,,"=1+1\n\x1b[31mred\ttab",,,,,,\n'
-        "2026-03-02T10:15:34.000Z,alert,,,,,,Slack 打开了,,2026-03-02T10:15:33.999Z,,slack_opened,,\n"
-        "2026-03-02T10:15:35.000Z,,,,,,,,,,,,,\n"
+        "2026-03-02T10:15:30.500Z,2026-03-02T10:15:32.000Z,,Ada,0.5,\n"
+        '2026-03-02T10:15:33.000Z,visual_index,,screen,,display:1,,"=1+1\n\x1b[31mred\ttab",,,,,,,\n'
+        "2026-03-02T10:15:34.000Z,alert,,,,,,Slack 打开了,,2026-03-02T10:15:33.999Z,,slack_opened,,,\n"
+        "2026-03-02T10:15:35.000Z,,,,,,,,,,,,,,\n"
     )
 
 
@@ -210,7 +211,7 @@ def test_an_event_without_a_time_is_printed_too(tmp_path):
     journal = tmp_path / "journal.jsonl"
     journal.write_text('{"channel":"transcript","text":"timeless"}\n')
     assert printed(journal, "text") == "-         -  transcript  timeless\n"
-    assert printed(journal, "csv").splitlines()[1] == ",transcript,,,,,,timeless,,,,,,"
+    assert printed(journal, "csv").splitlines()[1] == ",transcript,,,,,,timeless,,,,,,,"
 
 
 def test_a_closed_pipe_is_the_caller_s_to_handle(journal):

@@ -323,14 +323,14 @@ def test_jsonl_and_json_hold_the_journal_s_own_line_of_a_run_s_first_event(journ
 
 def test_csv_has_two_more_columns_at_its_end(journal):
     assert printed(journal, "csv") == (
-        "time,channel,event,source,stream,stream_name,session,text,is_final,start,end,label,speaker,confidence,"
+        "time,channel,event,source,stream,stream_name,session,text,is_final,start,end,label,speaker,confidence,window,"
         "count,until\n"
         '2026-03-02T10:15:00.500Z,visual_index,,screen,,display:1,,"An editor, ""main.py"": 3 tests fail",,'
-        "2026-03-02T10:14:50.000Z,2026-03-02T10:15:00.000Z,,,,3,2026-03-02T10:19:25.000Z\n"
+        "2026-03-02T10:14:50.000Z,2026-03-02T10:15:00.000Z,,,,,3,2026-03-02T10:19:25.000Z\n"
         "2026-03-02T10:15:05.000Z,transcript,,mic,,mic:default,,Which ones?,,"
-        "2026-03-02T10:15:03.000Z,2026-03-02T10:15:04.000Z,,,,1,2026-03-02T10:15:04.000Z\n"
+        "2026-03-02T10:15:03.000Z,2026-03-02T10:15:04.000Z,,,,,1,2026-03-02T10:15:04.000Z\n"
         "2026-03-02T10:19:35.500Z,visual_index,,screen,,display:1,,A browser,,"
-        "2026-03-02T10:19:25.000Z,,,,,1,2026-03-02T10:19:25.000Z\n"
+        "2026-03-02T10:19:25.000Z,,,,,,1,2026-03-02T10:19:25.000Z\n"
     )
 
 
@@ -423,4 +423,4 @@ def test_the_two_columns_are_named_only_where_there_are_runs():
     with pytest.raises(InputError, match="'line'") as refused:
         rows.parse_fields("line", unique=True)
     assert refused.value.error_id == "field-unknown"
-    assert "confidence, count, until" in refused.value.hint
+    assert "window, count, until" in refused.value.hint

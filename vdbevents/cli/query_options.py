@@ -183,6 +183,13 @@ class FilterOptions(OptionGroup):
     speaker: Annotated[
         _Texts, typer.Option(metavar="NAME", help="Said by this speaker, in any case; repeatable.")
     ] = None
+    window: Annotated[
+        _Texts,
+        typer.Option(
+            metavar="NAME",
+            help="A window or app that the description names: its name, or words of it; repeatable.",
+        ),
+    ] = None
     min_confidence: Annotated[
         float | None, typer.Option(metavar="NUMBER", help="Confidence at least this.")
     ] = None
@@ -237,6 +244,7 @@ class FilterOptions(OptionGroup):
             names=tuple(self.event or ()),
             labels=tuple(self.label or ()),
             speakers=tuple(self.speaker or ()),
+            windows=tuple(self.window or ()),
             least_confidence=self.min_confidence,
             where=self.where,
             limit=self.limit,

@@ -119,6 +119,7 @@ def _event(stream: Stream, shot: "Shot", channels: Mapping[str, str]) -> "Event"
         label=None,
         speaker=None,
         confidence=shot.score,
+        window_name=None,
         line="",
     )
 

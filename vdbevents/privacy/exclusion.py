@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 from vdbevents.events import fields
 from vdbevents.events.envelope import CAPTURE_CHANNEL, Record
 from vdbevents.privacy.folding import UNSEEN_CHARACTERS
+from vdbevents.events.window_names import window_of
 from vdbevents.privacy.structure import STRUCTURE
 
 _DAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -171,6 +172,8 @@ class Exclusion:
         if self._words is not None and self._words.search(text):
             return "word"
         if self._source_of(record) not in _AUDIO and record.channel not in ("transcript", "audio_index"):
+            # In a text that is JSON, a name may be escaped.
+            text += _folded(f"\n{window_of(record.event) or ''}") if self._names else ""
             return next((kind for kind, pattern in self._names if pattern.search(text)), None)
         return None
 

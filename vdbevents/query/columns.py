@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable
 from typing import Final, TypeVar
 
-from vdbevents.events import fields
+from vdbevents.events import fields, window_names as windows
 from vdbevents.times import LEAST_MS
 
 _Definition = TypeVar("_Definition")
@@ -82,6 +82,57 @@ def _read_alone(member: fields.Member) -> str:
     return f"coalesce({', '.join([*values, 'NULL'])})"
 
 
+def _paths(*prefixes: str) -> list[str]:
+    kinds = (windows.WINDOW_PATHS, windows.APP_PATHS, windows.TITLE_PATHS)
+    return [f"$.{prefix}{path}" for paths in kinds for prefix in prefixes for path in paths]
+
+
+def _name_in(value: str) -> str:
+    """Return SQL for a value that is a name, as `window_names` has it; NULL for any other."""
+    return rf"""CASE WHEN length({value}) <= {windows.LONGEST_NAME} AND regexp_matches({value}, '[\pL\pN]')
+        AND NOT regexp_full_match({value}, '{windows.NO_NAME}') THEN {value} END"""
+
+
+def _first_under(paths: tuple[str, ...], before: int) -> str:
+    """Return SQL for the first value under some paths, of which so many others are before them."""
+    beside = (f"beside[{number}]" for number in range(2 * before + 1, 2 * (before + len(paths)) + 1))
+    stated = (f"stated[{number}]" for number in range(before + 1, before + len(paths) + 1))
+    return f"trim(coalesce({', '.join((*beside, *stated))}), {_BLANKS})"
+
+
+_BLANKS: Final = "' ' || chr(9) || chr(13) || chr(10)"
+
+_BEFORE_APP: Final = len(windows.WINDOW_PATHS)
+_BEFORE_TITLE: Final = _BEFORE_APP + len(windows.APP_PATHS)
+
+# As `window_names.window_of` reads it. Most descriptions begin with a letter: nothing else is done for these.
+_WINDOW_LEVELS: Final = (
+    {
+        "described": f"""CASE WHEN channel = 'visual_index'
+            AND regexp_matches(given_text, '{windows.MARKED}') THEN trim(given_text, {_BLANKS}) END""",
+        "beside": f"""CASE WHEN channel = 'visual_index'
+            THEN json_extract_string(json, {_paths("data.", "")}) END""",
+    },
+    {
+        "document": f"""CASE described[1] WHEN '{{' THEN described
+            WHEN '`' THEN regexp_extract(described, '{windows.FENCED}', 1) END""",
+        "bracketed": f"""CASE described[1] WHEN '['
+            THEN trim(regexp_extract(described, '{windows.BRACKETED}', 1), {_BLANKS}) END""",
+    },
+    {"stated": f"CASE WHEN json_valid(document) THEN json_extract_string(document, {_paths('')}) END"},
+    {"is_stated": "stated IS NOT NULL OR beside IS NOT NULL"},
+    {
+        "given_window": f"CASE WHEN is_stated THEN {_first_under(windows.WINDOW_PATHS, 0)} END",
+        "given_app": f"CASE WHEN is_stated THEN {_first_under(windows.APP_PATHS, _BEFORE_APP)} END",
+        "given_title": f"CASE WHEN is_stated THEN {_first_under(windows.TITLE_PATHS, _BEFORE_TITLE)} END",
+    },
+    {"named_window": _name_in("given_window"), "named_app": _name_in("given_app")},
+    {
+        "titled": f"""CASE WHEN named_app IS NULL THEN named_window
+            ELSE coalesce(named_window, {_name_in("given_title")}) END""",
+    },
+)
+
 SOURCE: Final = f"coalesce({_source_named('given_stream_name')}, {_source_named('given_stream')})"
 
 # Columns built from the members, each level from those before it: the names that are strings, the kind, the
@@ -119,6 +170,7 @@ _LEVELS: Final = (
         "failure": f"""CASE WHEN channel = '{fields.RUNTIME_CHANNEL}'
             THEN nullif(error, '') || coalesce(' (' || {_read_alone(fields.ERROR_CODE)} || ')', '') END""",
     },
+    *_WINDOW_LEVELS,
 )
 
 # SQL for each column of `Event`.
@@ -142,6 +194,8 @@ COLUMNS: Final = {
     "label": "coalesce(given_label, event)",
     "speaker": "given_speaker",
     "confidence": "CASE WHEN isfinite(confidence_number) THEN confidence_number END",
+    "window_name": f"""CASE WHEN named_app IS NULL OR contains(titled, named_app)
+        THEN coalesce(titled, {_name_in("bracketed")}) ELSE concat_ws(' - ', titled, named_app) END""",
 }
 
 # DuckDB rejects JSON with half a surrogate pair, which a service may send. `\x01` cannot occur in JSON: it
@@ -204,6 +258,7 @@ _USUALLY: Final = {
     "time_ms": _seconds_ms("unix_number"),
     "start_ms": _moment_ms("begin_number"),
     "end_ms": _moment_ms("finish_number"),
+    "beside": "NULL::VARCHAR[]",
 }
 
 

@@ -50,7 +50,7 @@ def _check_condition(connection: "DuckDBPyConnection", where: str) -> None:
         if len(statements) != 1 or statements[0].named_parameters or not _is_expression(connection, where):
             raise InputError(
                 f"--where: not a condition, got {where!r}",
-                f"use one SQL condition without a SELECT, over {', '.join(lines.CONDITION_COLUMNS)}",
+                f"use one SQL condition without a SELECT, over {lines.COLUMN_LIST}",
                 error_id="condition-invalid",
             )
         connection.execute(statements[0]).fetchall()
@@ -94,6 +94,6 @@ def with_condition(filters: Filters) -> Iterator[None]:
         reason, advice = understood(error)
         raise InputError(
             f"--where: condition {filters.where!r} failed: {reason}",
-            advice or f"use the columns {', '.join(lines.CONDITION_COLUMNS)}; {_CAST}",
+            advice or f"use the columns {lines.COLUMN_LIST}; {_CAST}",
             error_id="condition-failed",
         ) from None

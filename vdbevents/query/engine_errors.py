@@ -20,6 +20,8 @@ _INSTEAD: Final = {
     "parquet_use_page_index": "remove the cache: vdbevents cache clear",
     "disable_parquet_prefetching": "remove the cache: vdbevents cache clear",
 }
+_BARE_WINDOW: Final = re.compile(r'\A(?=Parser Error).*LINE \d+:.*(?<!")\bwindow\b', re.IGNORECASE | re.DOTALL)
+_QUOTED_WINDOW: Final = 'write the column window in double quotes: "window"'
 _OTHERWISE: Final = "write the query in another way: settings cannot be changed here"
 
 
@@ -28,7 +30,8 @@ class EngineError(NamedTuple):
 
     Attributes:
         reason: on one line.
-        advice: what to do instead of changing a setting, if DuckDB advises that; else None.
+        advice: what to do instead of changing a setting, if DuckDB advises that, or how to write the column
+            whose name is a keyword; else None.
     """
 
     reason: str
@@ -49,4 +52,6 @@ def understood(error: BaseException) -> EngineError:
         elif sentence.strip():
             sentences.append(sentence)
     reason = " ".join(" ".join(sentences).split())
+    if _BARE_WINDOW.match(str(error)):
+        advice = _QUOTED_WINDOW
     return EngineError(reason if len(reason) <= _LONGEST else f"{reason[:_LONGEST]}…", advice)

@@ -31,6 +31,7 @@ class Filters:
         scope: that content, once it is known.
         names, labels: any of these values of `event`, labels.
         speakers: any of these names, in any case.
+        windows: any of these windows or apps, whole words in any case: `slack` is in `#general - Slack`.
         least_confidence: the confidence is at least this; an event without one does not match.
         where: a SQL condition over the columns of the view `events` (`query.sql.views`).
         limit: only the newest N; they are still given oldest first.
@@ -56,6 +57,7 @@ class Filters:
     names: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
     speakers: tuple[str, ...] = ()
+    windows: tuple[str, ...] = ()
     least_confidence: float | None = None
     where: str | None = None
     limit: int | None = None
@@ -113,6 +115,7 @@ class Event(NamedTuple):
     label: str | None
     speaker: str | None
     confidence: float | None
+    window_name: str | None
     line: str | None
     host: str | None = None
 

@@ -37,7 +37,7 @@ MOMENT_COLUMNS: Final = {"time_ms": "time", "start_ms": "started", "end_ms": "en
 
 def named_as(column: str) -> str:
     """Return the name of an `Event` column in the user's SQL and in Python."""
-    return MOMENT_COLUMNS.get(column, column)
+    return {**MOMENT_COLUMNS, "window_name": "window"}.get(column, column)
 
 
 def moment(milliseconds: str) -> str:
@@ -48,6 +48,7 @@ def moment(milliseconds: str) -> str:
 NAMES: Final = {
     **{name: moment(column) for column, name in MOMENT_COLUMNS.items()},
     "backfilled": "fetched",
+    "window": "window_name",  # in DuckDB's SQL, `window` must be quoted
 }
 """SQL for the columns that have another name in the user's SQL."""
 
@@ -55,7 +56,7 @@ NAMES: Final = {
 CONDITION_COLUMNS: Final = {
     **dict.fromkeys(("time", "started", "ended"), "TIMESTAMPTZ"),
     **dict.fromkeys(("channel", "event", "source", "stream", "stream_name", "session"), "VARCHAR"),
-    **dict.fromkeys(("text", "label", "speaker"), "VARCHAR"),
+    **dict.fromkeys(("text", "label", "speaker", "window"), "VARCHAR"),
     **dict.fromkeys(("is_final", "backfilled"), "BOOLEAN"),
     "confidence": "DOUBLE",
 }
@@ -63,6 +64,9 @@ CONDITION_COLUMNS: Final = {
 
 SEARCHED: Final = ("text", "label", "speaker")
 """The columns in which texts are searched for: what is shown of an event."""
+
+COLUMN_LIST: Final = ", ".join(CONDITION_COLUMNS).replace("window", '"window"')
+"""The same columns as a condition has to name them: `window` has a meaning in SQL."""
 
 # The line is needed only for an event without a text and a label.
 LINE: Final = "CASE WHEN text IS NULL AND coalesce(label, '') = '' THEN line END"

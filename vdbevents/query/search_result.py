@@ -116,9 +116,10 @@ class SearchResult(Closeable):
             StorageError: there is no room for it.
         """
         self._create_view()
+        quoted = ", ".join(f'"{column}"' for column in columns)
         with explained():
             self.connection.execute(
-                f"COPY (SELECT {', '.join(columns)} FROM found) TO ? (FORMAT parquet, COMPRESSION zstd)",  # noqa: S608 - names of ours
+                f"COPY (SELECT {quoted} FROM found) TO ? (FORMAT parquet, COMPRESSION zstd)",  # noqa: S608 - names of ours
                 [str(self.spool)],
             )
         shutil.move(self.spool, path)

@@ -16,6 +16,7 @@ the journal instead of the line. Lines are printed as they are, or folded into `
 
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Final, NamedTuple, Protocol
 
 from vdbevents.query import session_tables
@@ -259,7 +260,7 @@ def found(tables: Sequence[SealedTable]) -> str:
     """Create the view `found` of the answer, with the column names of the user's SQL."""
     columns = [column for column in Event._fields if column not in {"line", "host"}]
     chosen = (
-        f"{moment(column)} AS {named_as(column)}" if column in MOMENT_COLUMNS else column
+        f"{moment(column) if column in MOMENT_COLUMNS else column} AS {named_as(column)}"
         for column in columns
     )
     return f"CREATE OR REPLACE TEMP VIEW found AS SELECT {', '.join(chosen)} FROM ({rows(columns, tables)})"
@@ -311,6 +312,12 @@ def _membership(filters: Filters, values: list[object]) -> list[str]:
         names = "list_transform(?, lambda name: lower(name))"
         conditions.append(f"coalesce(list_contains({names}, lower(speaker)), false)")
         values.append(list(filters.speakers))
+    if filters.windows:
+        # As in the rules for what is not recorded: whole words in any case.
+        loose = replace(filters, extended=False, whole_words=True, ignore_case=True)
+        either = " OR ".join(_grep(name, "window_name", loose) for name in filters.windows)
+        conditions.append(f"coalesce({either}, false)")
+        values += map(re.escape, filters.windows)
     if filters.least_confidence is not None:
         conditions.append("coalesce(confidence >= ?, false)")
         values.append(filters.least_confidence)

@@ -16,7 +16,7 @@ Output = Literal["text", "jsonl", "json", "csv", "md", "srt", "vtt"]
 
 FIELDS: Final = (
     *("time", "channel", "event", "source", "stream", "stream_name", "session", "text", "is_final"),
-    *("start", "end", "label", "speaker", "confidence"),
+    *("start", "end", "label", "speaker", "confidence", "window"),
 )
 """The names of the folded columns, in the order of csv's header."""
 
@@ -105,6 +105,7 @@ def local_time(milliseconds: int, zone: tzinfo) -> datetime:
 Value = str | bool | float | None
 
 _TIMES: Final = {"time": "time_ms", "start": "start_ms", "end": "end_ms"}
+_COLUMNS: Final = {**_TIMES, "window": "window_name"}
 
 # Characters that the journal escapes though JSON does not require it (docs/events-format.md).
 ESCAPED: Final = re.compile("[\x7f-\x9f\u2028\u2029]")
@@ -113,7 +114,7 @@ ESCAPED: Final = re.compile("[\x7f-\x9f\u2028\u2029]")
 def rows_of(answer: EventBatches, fields: Sequence[str], runs: Runs | None) -> Iterator[list[list[Value]]]:
     """Yield the values of `fields` for each event or run, times as text."""
     own = [name for name in fields if name not in RUN_FIELDS]
-    columns = [_TIMES.get(name, name) for name in own]
+    columns = [_COLUMNS.get(name, name) for name in own]
     places = [
         (Event._fields.index(column), name in _TIMES) for name, column in zip(own, columns, strict=True)
     ]

@@ -33,6 +33,7 @@ _MEANINGS: Final = {
     "label": "of an alert, else the event",
     "speaker": "who said it",
     "confidence": "0 to 1",
+    "window": 'the window or app that a description names; SQL needs the quotes of "window"',
     "backfilled": "fetched after a gap, so received late",
 }
 _EVENT: Final = tuple((name, CONDITION_COLUMNS[name], meaning) for name, meaning in _MEANINGS.items())
