@@ -52,13 +52,9 @@ def follow(
 ) -> Iterator[bytes]:
     """Yield the lines of a journal as they are written, each whole and with its newline.
 
-    <<<<<<< HEAD
     After the journal is cleared or replaced, go on from the new beginning; after it was rewritten
-    (`journal.rewrite`), where the lines read so far end in the new file.
-    =======
-    After the journal is cleared or replaced, go on from the new beginning. What was rotated meanwhile is read
+    (`journal.rewrite`), where the lines read so far end in the new file. What was rotated meanwhile is read
     first.
-    >>>>>>> 459f557 (wip)
 
     Args:
         path: the journal; it need not exist yet.
