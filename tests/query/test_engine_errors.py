@@ -37,6 +37,21 @@ def test_other_errors_are_told_whole():
     )
 
 
+@pytest.mark.parametrize(
+    ("line", "is_advised"),
+    [
+        ("SELECT window, count(*) FROM events", True),
+        ("SELECT * FROM events WHERE Window = 'x'", True),
+        ("""SELECT "window", FROM FROM events""", False),
+        ("SELECT windows, FROM FROM events", False),
+    ],
+)
+def test_a_column_named_as_a_keyword_is_advised_to_be_quoted(line, is_advised):
+    error = duckdb.ParserException(f'Parser Error: syntax error at or near ","\n\nLINE 1: {line}')
+
+    assert (understood(error).advice is not None) is is_advised
+
+
 def test_no_error_of_a_query_advises_to_set_anything(tmp_path):
     journal = tmp_path / "journal.jsonl"
     journal.write_text('{"ts":"2026-03-02T10:15:30.123Z","unix_ts":1772446530.123,"data":{"text":"x"}}\n')

@@ -179,6 +179,22 @@ def test_a_speaker_who_is_shown_is_searched_and_asked_for_in_any_case(journal):
     assert texts(path, speakers=("Carl",)) == []
 
 
+def test_a_window_is_found_by_its_words_in_any_case(journal):
+    windows = ("#release - Slack", "Slacker", "VS Code", "ÉTÉ [1] - Photos")
+    path = journal(*(line(channel="visual_index", data={"text": f"[{name}] x"}) for name in windows),
+                   line(channel="visual_index", data={"text": "Slack is open"}))  # fmt: skip
+
+    def found_windows(*names, **others):
+        with search(path, Filters(windows=names, **others)) as answer:
+            return [event.window_name for batch in answer.events() for event in batch]
+
+    assert found_windows("slack") == ["#release - Slack"]
+    assert found_windows("Vs cODE", "été [1]") == ["VS Code", "ÉTÉ [1] - Photos"]
+    assert found_windows("code", grep=("nothing",)) == []
+    assert found_windows("S.ack", extended=True, grep=("x",)) == []
+    assert found_windows() == [*windows, None]
+
+
 def test_an_invalid_regular_expression_is_refused_with_its_reason(journal):
     with pytest.raises(InputError, match=r"\(open"):
         found(journal(said("x")), grep=("(open",), extended=True)

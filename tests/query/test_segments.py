@@ -513,6 +513,24 @@ def test_a_speaker_is_found_in_the_segments_that_name_them(sealed, opened):
     assert texts(journal, cache, speakers=("ada lovelace",)) == ["one"]
 
 
+def test_the_window_of_a_usual_line_is_found(sealed):
+    windows = {
+        "[VS Code] x": "VS Code",
+        '{"app":"Slack"}': "Slack",
+        '{"app"\t:"Slack"}': "Slack",
+        "```\n{}\n```": None,
+        "VS Code": None,
+    }
+    members = {"channel": "visual_index", "rtstream_id": "rts-3", "rtstream_name": "display:1"}
+    lines = [line(AT + n, **members, data={"text": text, "start": AT, "end": AT})
+             for n, text in enumerate(windows)]  # fmt: skip
+    journal, cache = sealed(lines, [said("after")])
+
+    with answered(journal, Filters(channels=("visual_index",)), cache) as answer:
+        found = [event for batch in answer.events({"text", "window_name"}) for event in batch]
+    assert {event.text: event.window_name for event in found} == windows
+
+
 def test_for_the_newest_only_the_newest_segments_are_opened(sealed, opened):
     journal, cache = sealed(*([said(f"{n}", minutes(n)), said(f"{n}'", minutes(n) + 1)] for n in range(6)))
 

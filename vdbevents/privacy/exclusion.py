@@ -13,8 +13,8 @@ from typing import Final, NamedTuple
 
 from vdbevents.events import fields
 from vdbevents.events.envelope import CAPTURE_CHANNEL, Record
-from vdbevents.privacy.folding import UNSEEN_CHARACTERS
 from vdbevents.events.window_names import window_of
+from vdbevents.privacy.folding import UNSEEN_CHARACTERS
 from vdbevents.privacy.structure import STRUCTURE
 
 _DAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")

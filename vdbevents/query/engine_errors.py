@@ -20,7 +20,9 @@ _INSTEAD: Final = {
     "parquet_use_page_index": "remove the cache: vdbevents cache clear",
     "disable_parquet_prefetching": "remove the cache: vdbevents cache clear",
 }
-_BARE_WINDOW: Final = re.compile(r'\A(?=Parser Error).*LINE \d+:.*(?<!")\bwindow\b', re.IGNORECASE | re.DOTALL)
+_BARE_WINDOW: Final = re.compile(
+    r'\A(?=Parser Error).*LINE \d+:.*(?<!")\bwindow\b', re.IGNORECASE | re.DOTALL
+)
 _QUOTED_WINDOW: Final = 'write the column window in double quotes: "window"'
 _OTHERWISE: Final = "write the query in another way: settings cannot be changed here"
 
