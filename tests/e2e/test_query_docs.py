@@ -1,4 +1,4 @@
-"""docs/query.md and docs/sql.md are tests: each example prints what stands there, and each option has one."""
+"""The pages on query, sql and summaries are tests: each example prints what stands there."""
 
 import gzip
 import re
@@ -31,6 +31,7 @@ def examples(page):
 
 EXAMPLES = examples("query.md")
 SQL_EXAMPLES = examples("sql.md")
+SUMMARIES = examples("summaries.md")
 
 FOLLOWING = {"-f", "--follow"}
 
@@ -56,8 +57,8 @@ def asked(command, home, cwd, lines):
 
 @pytest.mark.parametrize(
     ("command", "output"),
-    EXAMPLES + SQL_EXAMPLES,
-    ids=[command for command, _ in EXAMPLES + SQL_EXAMPLES],
+    EXAMPLES + SQL_EXAMPLES + SUMMARIES,
+    ids=[command for command, _ in EXAMPLES + SQL_EXAMPLES + SUMMARIES],
 )
 def test_an_example_prints_what_the_page_says(tmp_path, command, output):
     (tmp_path / "work").mkdir()

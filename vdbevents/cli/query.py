@@ -17,6 +17,7 @@ from vdbevents.cli.query_options import (
     ResultOptions,
     SourceOptions,
     WindowOptions,
+    ZeroPoint,
 )
 from vdbevents.cli.remainder import Asked
 from vdbevents.cli.searching import GapsCommand, remark_on_each, remark_on_one, searched, text_hint
@@ -24,6 +25,7 @@ from vdbevents.cli.tables import data_stream, remark
 from vdbevents.errors import InputError, options_conflict
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from contextlib import AbstractContextManager
     from datetime import tzinfo
 
@@ -106,6 +108,7 @@ class _Style(NamedTuple):
     fields: tuple[str, ...] | None
     zone: "tzinfo"
     asked: Asked
+    zero_ms: int | None = None
 
 
 def _refuse_conflicts(
@@ -121,6 +124,11 @@ def _refuse_conflicts(
         ("--fixed-strings", "--extended-regexp", filtering.fixed and filtering.extended),
         ("--count", "--around", printing.count and around),
         ("--unique", "-o parquet", printing.unique and printing.output is OutputFormat.PARQUET),
+        (
+            "--zero session",
+            f"-o {printing.output.value}",
+            printing.zero is ZeroPoint.SESSION and printing.output.value not in ("srt", "vtt"),
+        ),
         ("--full", "--width", printing.full and printing.width is not None),
         *(
             (name, "-o parquet", value and printing.output is OutputFormat.PARQUET)
@@ -183,7 +191,8 @@ def _search(
         if style.options.count:
             put(str(lines))
         else:
-            written = _print(answer, filters, style, runs, hosts=len(journals) > 1)
+            zero_ms = _zero_of(answer, journals, style, archived=archived)
+            written = _print(answer, filters, style._replace(zero_ms=zero_ms), runs, hosts=len(journals) > 1)
             shown = written.shown + written.left_out
             if written.left_out and not written.is_told:
                 style.asked.remark(answer, written.left_out, written.shown)
@@ -239,7 +248,22 @@ def _output_style(
         hosts=hosts,
         without_formulas=options.no_formulas,
         to_terminal=is_terminal(sys.stdout),
+        zero_ms=style.zero_ms,
     )
+
+
+def _zero_of(
+    answer: "MergedResult", journals: "Sequence[HostJournal]", style: _Style, *, archived: bool
+) -> int | None:
+    """Return where the times of subtitles count from, in Unix ms."""
+    from vdbevents.cli.video_zero import zero_of
+
+    if style.options.zero is ZeroPoint.FIRST:
+        return None
+    starts = [event.start_ms for batch in answer.events(("start_ms",)) for event in batch]
+    known = [start_ms for start_ms in starts if start_ms is not None]
+    span = (min(known), max(known)) if known else None
+    return zero_of(style.options.zero, span, journals, cleared=archived)
 
 
 def _print_parquet(answer: "MergedResult", fields: tuple[str, ...] | None) -> int:

@@ -47,6 +47,22 @@ class TimeBasis(StrEnum):
     EVENT = "event"
 
 
+class ZeroPoint(StrEnum):
+    """Where the times of subtitles count from."""
+
+    FIRST = "first"
+    SESSION = "session"
+
+
+ZeroOption = Annotated[
+    ZeroPoint,
+    typer.Option(
+        "--zero",
+        help="srt, vtt: count from the first subtitle, or from the session's beginning, beside its video.",
+    ),
+]
+
+
 class SourceOptions(OptionGroup):
     """The journals to read."""
 
@@ -237,8 +253,8 @@ class FilterOptions(OptionGroup):
             ignore_case=True if self.ignore_case else None,
             extended=self.extended,
             whole_words=self.whole_words,
-            channels=_listed(self.channel),
-            sources=known_sources("--source", _listed(self.source)),
+            channels=listed(self.channel),
+            sources=known_sources("--source", listed(self.source)),
             streams=tuple(self.stream or ()),
             sessions=tuple(self.session or ()),
             names=tuple(self.event or ()),
@@ -294,6 +310,7 @@ class ResultOptions(OptionGroup):
         ),
     ] = None
     as_json: AsJsonOption = False
+    zero: ZeroOption = ZeroPoint.FIRST
     pager: Annotated[
         bool, typer.Option(help="Show text in $VDBEVENTS_PAGER, $PAGER or less, on a terminal.")
     ] = True
@@ -327,6 +344,6 @@ class ResultOptions(OptionGroup):
             self.output = OutputFormat.JSON
 
 
-def _listed(values: _Texts) -> tuple[str, ...]:
+def listed(values: _Texts) -> tuple[str, ...]:
     """Return the names of a repeatable option whose values may hold several, with commas."""
     return tuple(name.strip() for value in values or () for name in value.split(","))

@@ -117,8 +117,13 @@ def remark_on_each(
             remark_on_trouble(journal)
         # `gaps` reads plain files only.
         command = "" if journal.is_scratch else gaps_command.line(journal.path)
-        known = result.gaps if journal.is_scratch else _with_ongoing(result.gaps, journal.path)
+        known = known_gaps(journal, result)
         _remark_on(result, known, journal.label, window, command, name_journal=len(journals) > 1)
+
+
+def known_gaps(journal: "HostJournal", result: "SearchResult") -> "Sequence[Gap]":
+    """Return the gaps of a journal that touch the window, and others; also one that goes on now."""
+    return result.gaps if journal.is_scratch else _with_ongoing(result.gaps, journal.path)
 
 
 def _with_ongoing(known: "Sequence[Gap]", journal: Path) -> "list[Gap]":

@@ -41,12 +41,12 @@ def markdown_items(
 
 def _item(event: Event, time: str, shorten: Callable[[str], str]) -> str:
     # The event's text comes after the time, so that it cannot begin a heading or a list.
-    kind = " · ".join(_marked_up(name) for name in (event.host, event.source, event.channel) if name)
+    kind = " · ".join(marked_up(name) for name in (event.host, event.source, event.channel) if name)
     text = _escaped(shorten(description(event)))
     return f"- **{time}** {': '.join(part for part in (kind, text) if part)}".rstrip()
 
 
-def _marked_up(text: str) -> str:
+def marked_up(text: str) -> str:
     """Return what Markdown shows as the text, on one line."""
     return _escaped(on_one_line(text))
 

@@ -33,13 +33,14 @@ class Cue(NamedTuple):
 
     def times(self, zero_ms: int, point: str) -> str:
         """Return the line of its times, which count from `zero_ms`, with seconds before `point`."""
-        return f"{_clock(self.start_ms - zero_ms, point)} --> {_clock(self.end_ms - zero_ms, point)}"
+        begin_ms = max(self.start_ms - zero_ms, 0)
+        return f"{_clock(begin_ms, point)} --> {_clock(self.end_ms - zero_ms, point)}"
 
 
-def cues_of(answer: EventBatches, runs: Runs | None) -> Iterator[list[Cue]]:
+def cues_of(answer: EventBatches, runs: Runs | None, zero_ms: int | None = None) -> Iterator[list[Cue]]:
     """Yield a cue for each event with a text and a start, sorted by start, then by receipt.
 
-    An event without a later end lasts two seconds.
+    An event without a later end lasts two seconds. What ended before `zero_ms`, in Unix ms, is left out.
     """
     runs = runs or NO_RUNS
     cues = []
@@ -52,6 +53,8 @@ def cues_of(answer: EventBatches, runs: Runs | None) -> Iterator[list[Cue]]:
             end_ms = run.until_ms if run else event.end_ms
             if end_ms is None or end_ms <= event.start_ms:
                 end_ms = event.start_ms + _CUE_MS
+            if zero_ms is not None and end_ms <= zero_ms:
+                continue
             speaker, source = _plain(event.speaker), _plain(event.source)
             cues.append(Cue(event.start_ms, end_ms, speaker, source, text))
     cues.sort(key=lambda cue: cue.start_ms)
@@ -63,13 +66,13 @@ def _plain(text: str | None) -> str:
     return _OBEYED.sub(rf"\g<0>{_JOINER}", on_one_line(text or ""))
 
 
-def subrip(batches: Iterable[list[Cue]]) -> Iterator[list[str]]:
-    """Yield SubRip cues. Times count from the first one's start; the format has no place to note it."""
-    number = zero_ms = 0
+def subrip(batches: Iterable[list[Cue]], zero_ms: int | None = None) -> Iterator[list[str]]:
+    """Yield SubRip cues. Times count from `zero_ms`, else the first one's start; no place to note it."""
+    number = 0
     for batch in batches:
         pieces = []
         for cue in batch:
-            zero_ms = zero_ms if number else cue.start_ms
+            zero_ms = cue.start_ms if zero_ms is None else zero_ms
             number += 1
             text = ": ".join(filter(None, (cue.speaker or cue.source, cue.text))).translate(_LOOKALIKES)
             above = "\n" if number > 1 else ""
@@ -77,17 +80,17 @@ def subrip(batches: Iterable[list[Cue]]) -> Iterator[list[str]]:
         yield pieces
 
 
-def webvtt(batches: Iterable[list[Cue]]) -> Iterator[list[str]]:
-    """Yield WebVTT cues. Times count from the first one's start, which a note before it gives."""
-    zero_ms = None
+def webvtt(batches: Iterable[list[Cue]], zero_ms: int | None = None) -> Iterator[list[str]]:
+    """Yield WebVTT cues. Times count from `zero_ms`, else the first one's start: a note gives it."""
+    is_noted = False
     for batch in batches:
         pieces = []
         for cue in batch:
             note = ""
-            if zero_ms is None:
-                zero_ms = cue.start_ms
+            if not is_noted:
+                zero_ms, is_noted = cue.start_ms if zero_ms is None else zero_ms, True
                 note = f"\nNOTE {_clock(0, '.')} is {utc_time(zero_ms)}\n"
-            pieces.append(f"{note}\n{cue.times(zero_ms, '.')}\n{_voiced(cue)}\n")
+            pieces.append(f"{note}\n{cue.times(zero_ms or 0, '.')}\n{_voiced(cue)}\n")
         yield pieces
 
 

@@ -61,6 +61,7 @@ class Style(NamedTuple):
         without_formulas: whether `csv` marks texts as such that a spreadsheet would take for formulas.
         to_terminal: whether `text` is for a terminal, where no character may change the writing's direction;
             the caller takes care of that in the other formats.
+        zero_ms: where the times in `srt` and `vtt` count from, in Unix ms; None for the first cue's start.
     """
 
     filters: Filters
@@ -72,6 +73,7 @@ class Style(NamedTuple):
     hosts: bool = False
     without_formulas: bool = False
     to_terminal: bool = False
+    zero_ms: int | None = None
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,7 @@ def form_of(answer: EventBatches, output: Output, style: Style) -> Form[Any]:
 
     `jsonl` and `json` hold the journal's own lines byte for byte, the others folded columns: all of them in
     `csv`, those for a person in `text` and `md` (a list under each local day); `srt` and `vtt` are subtitles
-    whose times count from the first one's start, which a note in `vtt` gives. They leave out events without a
+    whose times count from `zero_ms`, which a note in `vtt` gives. They leave out events without a
     text or a start, and sort the others by their starts, so they keep all texts in memory.
 
     Raises:
@@ -144,10 +146,15 @@ def form_of(answer: EventBatches, output: Output, style: Style) -> Form[Any]:
                 lambda batches: markdown_items(batches, style.zone, _shortened(style)),
             )
         case "srt":
-            form = Form(lambda: cues_of(answer, runs), subrip)
+            form = Form(lambda: cues_of(answer, runs, style.zero_ms), partial(subrip, zero_ms=style.zero_ms))
         case "vtt":
             head = "WEBVTT\n"
-            form = Form(lambda: cues_of(answer, runs), webvtt, head, nothing=head)
+            form = Form(
+                lambda: cues_of(answer, runs, style.zero_ms),
+                partial(webvtt, zero_ms=style.zero_ms),
+                head,
+                nothing=head,
+            )
     return form
 
 

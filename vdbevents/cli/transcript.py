@@ -1,0 +1,341 @@
+"""`vdbevents transcript`: what was said, as paragraphs or subtitles."""
+
+import shlex
+import sys
+from enum import StrEnum
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Final, NamedTuple, cast
+
+import typer
+
+from vdbevents.cli import journals as cli_journals
+from vdbevents.cli.command import reports
+from vdbevents.cli.diagnostics import ExitCode, is_terminal
+from vdbevents.cli.options import (
+    AsJsonOption,
+    BoundOptions,
+    EnvironmentOptions,
+    OptionGroup,
+    refuse_json_with,
+    words_of,
+)
+from vdbevents.cli.query_options import SourceOptions, WindowOptions, ZeroOption, ZeroPoint, listed
+from vdbevents.cli.searching import GapsCommand, known_gaps, remark_on_each, searched
+from vdbevents.cli.tables import data_stream, remark, terminal_width
+from vdbevents.terminal import counted, harmless, harmless_in_file
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import tzinfo
+
+    from vdbevents.events.session_facts import SessionFacts
+    from vdbevents.query.filters import Event, Filters
+    from vdbevents.query.merge import HostJournal, MergedResult
+    from vdbevents.query.output.rows import Output, Sink
+    from vdbevents.query.snapshot import Older
+    from vdbevents.summaries.transcript import Silence
+    from vdbevents.summaries.transcript_pages import Layout
+    from vdbevents.times import Window
+
+HELP = """Write down what was said, in paragraphs with their times.
+
+Without a window or a session: the last session; in a journal without sessions, all of it. A window is about
+when something was said, not when it was received. Silences of more than a minute are marked, and so is where
+nothing was recorded. docs/summaries.md has examples.
+
+\b
+Examples:
+  vdbevents transcript
+  vdbevents transcript --last 1h --speaker Ada
+  vdbevents transcript --session cap-5f1d9c20 -o md > meeting.md
+  vdbevents transcript --session last -o srt --zero session > video.srt
+  vdbevents transcript --on yesterday --max-tokens 4000 --json
+
+\b
+Times are local unless they name a zone, or --tz does; in JSON they are in UTC.
+
+\b
+Exit codes: 0 speech, 1 no speech, 2 wrong input.
+"""
+
+_BREAK: Final = "60s"
+
+
+class TranscriptOutput(StrEnum):
+    """The output formats of `transcript`."""
+
+    TXT = "txt"
+    MD = "md"
+    SRT = "srt"
+    VTT = "vtt"
+    JSON = "json"
+
+
+class SpeechOptions(OptionGroup):
+    """What to write down, and how."""
+
+    session: Annotated[
+        str | None, typer.Option(metavar="ID|last", help="What was said in this session, or in the last one.")
+    ] = None
+    speaker: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Said by this speaker, in any case; repeatable."),
+    ] = None
+    source: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="mic or system_audio; repeatable, or with commas."),
+    ] = None
+    silence: Annotated[
+        str, typer.Option("--break", metavar="TIME", help="Mark a silence that is longer.")
+    ] = _BREAK
+    output: Annotated[
+        TranscriptOutput,
+        typer.Option("-o", "--output", help="txt, md: paragraphs; srt, vtt: subtitles; json: an object."),
+    ] = TranscriptOutput.TXT
+    as_json: AsJsonOption = False
+    zero: ZeroOption = ZeroPoint.FIRST
+    cache: Annotated[
+        bool, typer.Option(help="Use and extend the query cache; --no-cache reads the whole journal.")
+    ] = True
+
+    def settle(self) -> None:
+        """Take `--json` for `-o json`.
+
+        Raises:
+            InputError: another format is given, too.
+        """
+        super().settle()
+        if self.as_json:
+            refuse_json_with(self.output, TranscriptOutput.TXT, TranscriptOutput.JSON)
+            self.output = TranscriptOutput.JSON
+
+
+@reports
+def transcript(
+    *,
+    named: SourceOptions,
+    when: WindowOptions,
+    speech: SpeechOptions,
+    sized: BoundOptions,
+    options: EnvironmentOptions,
+) -> ExitCode:
+    from dataclasses import replace
+    from datetime import UTC, datetime
+
+    from vdbevents.query import merge
+    from vdbevents.query.filters import Filters, known_sources
+    from vdbevents.times import Window, parse_duration
+
+    zone, now = when.zone(), datetime.now(UTC)
+    window = when.window(now, zone)
+    is_last = speech.session is None and window == Window()
+    session = "last" if is_last else speech.session
+    break_ms = parse_duration("--break", speech.silence)
+    filters = Filters(
+        window=window,
+        by_event=True,
+        channels=("transcript",),
+        sources=known_sources("--source", listed(speech.source)),
+        speakers=tuple(speech.speaker or ()),
+        sessions=() if session is None else (session,),
+    )
+    asked = _Asked(
+        named, when, speech, sized, options, filters, zone, break_ms, round(now.timestamp() * 1000)
+    )
+    with searched(named, filters, options, now, cache=speech.cache) as (journals, answer):
+        facts = _session_of(asked, journals) if filters.sessions else None
+        if not is_last or answer.count or facts is not None:
+            return _print(asked, journals, answer, facts)
+        asked = asked._replace(filters=replace(filters, sessions=()))
+        cache_of = asked.older.cache_of
+        with merge.search(journals, asked.filters, cache_of, cleared=named.archived) as everything:
+            return _print(asked, journals, everything, None)
+
+
+class _Asked(NamedTuple):
+    named: SourceOptions
+    when: WindowOptions
+    speech: SpeechOptions
+    sized: BoundOptions
+    options: EnvironmentOptions
+    filters: "Filters"
+    zone: "tzinfo"
+    break_ms: int
+    now_ms: int
+
+    @property
+    def older(self) -> "Older":
+        """How to read what was set aside."""
+        from vdbevents.query.cache.seal_policy import present_cache
+        from vdbevents.query.snapshot import Older
+
+        return Older(present_cache if self.speech.cache else lambda _: None, self.named.archived)
+
+    def command(self, session: str) -> str:
+        """Return the command that shows the whole transcript, whenever it is run."""
+        when, speech, window = self.when, self.speech, self.filters.window
+        if window.since_ms is not None or window.until_ms is not None:
+            until_ms = self.now_ms if window.until_ms is None else window.until_ms
+            since, until = (
+                None if moment is None else f"@{moment / 1000:.3f}" for moment in (window.since_ms, until_ms)
+            )
+            when = when.replace(last=None, on=None, since=since, until=until)
+        if self.filters.sessions and session:
+            speech = speech.replace(session=session)
+        unbounded = BoundOptions(max_bytes=None, max_tokens=None)
+        words = words_of(self.named, when, speech, unbounded, self.options)
+        return harmless(shlex.join(["vdbevents", "transcript", *words]))
+
+
+def _session_of(asked: _Asked, journals: "Sequence[HostJournal]") -> "SessionFacts | None":
+    """Return what the journals tell about the session that was asked for; None if they do not know it."""
+    from vdbevents.events.session_content import SessionBook, resolved
+    from vdbevents.query import merge
+
+    books = merge.read_books(journals, asked.older)
+    wanted = resolved(books, asked.filters.sessions)
+    book = SessionBook(facts for one in books for facts in one.sessions())
+    return next((facts for facts in book.sessions() if facts.id in wanted), None)
+
+
+def _print(
+    asked: _Asked,
+    journals: "Sequence[HostJournal]",
+    answer: "MergedResult",
+    session: "SessionFacts | None",
+) -> ExitCode:
+    from vdbevents.summaries.transcript import COLUMNS
+
+    columns = COLUMNS if len(journals) > 1 else [name for name in COLUMNS if name != "host"]
+    events = [event for batch in answer.events(columns) for event in batch if (event.text or "").strip()]
+    window = _window(asked.filters, session, events)
+    if events:
+        silences = _silences(asked, journals, answer, window)
+        _write(asked, journals, events, silences, "" if session is None else session.id)
+        sys.stdout.flush()
+    remark_on_each(journals, answer, window, GapsCommand(asked.named, asked.when, window, asked.options))
+    if events:
+        return ExitCode.DONE
+    if asked.speech.session is not None and session is None:
+        remark(f"no session {asked.speech.session} in what was searched", "see: vdbevents sessions")
+    else:
+        archived = asked.named.archived
+        hint = cli_journals.archived_hint([one.path for one in journals], archived=archived)
+        remark("nothing was said in this time", hint)
+    return ExitCode.NO_MATCH
+
+
+def _window(filters: "Filters", session: "SessionFacts | None", events: "Sequence[Event]") -> "Window":
+    """Return the time that the transcript is of: the window that was asked for, and in it the session."""
+    from vdbevents.summaries.transcript import end_of, start_of
+    from vdbevents.times import Window
+
+    since_ms, until_ms = filters.window.since_ms, filters.window.until_ms
+    if session is None:
+        return filters.window
+    moments = [*map(start_of, events), *map(end_of, events), session.first_ms, session.over_ms]
+    known = [moment for moment in moments if moment is not None]
+    first_ms = min(known, default=None)
+    last_ms = max(known) + 1 if session.is_ended and known else None
+    return Window(
+        max((one for one in (since_ms, first_ms) if one is not None), default=None),
+        min((one for one in (until_ms, last_ms) if one is not None), default=None),
+    )
+
+
+def _silences(
+    asked: _Asked, journals: "Sequence[HostJournal]", answer: "MergedResult", window: "Window"
+) -> "list[Silence]":
+    """Return where nothing was recorded, on each machine."""
+    from vdbevents.summaries.transcript import gap_silences, pause_silences
+
+    silences = []
+    for journal, (_, result) in zip(journals, answer.answers, strict=True):
+        host = journal.host if len(journals) > 1 else None
+        silences += gap_silences(known_gaps(journal, result), window, host)
+        silences += pause_silences(result.pauses, window, asked.now_ms, host)
+    return silences
+
+
+def _write(
+    asked: _Asked,
+    journals: "Sequence[HostJournal]",
+    events: "Sequence[Event]",
+    silences: "Sequence[Silence]",
+    session: str,
+) -> None:
+    """Print what was said, or the newest of it that fits."""
+    from vdbevents.summaries.transcript import parts_of
+    from vdbevents.summaries.transcript_pages import fitting
+
+    output = asked.speech.output
+    is_text = output is TranscriptOutput.TXT
+    stream = data_stream("text" if is_text else output.value)
+    if output in (TranscriptOutput.SRT, TranscriptOutput.VTT):
+        left_out = _write_subtitles(asked, journals, events, silences, stream)
+        if left_out:
+            hint = f"for all: {asked.command(session)}"
+            remark(f"{counted(left_out, 'earlier subtitle')} left out", hint)
+        return
+    parts = list(parts_of(events, silences, asked.break_ms))
+    stream.write(fitting(asked.sized.bound, parts, _page(asked, session)).encode())
+
+
+def _page(asked: _Asked, session: str) -> "Layout":
+    """Return how a transcript is written."""
+    from vdbevents.summaries.transcript_pages import (
+        Layout,
+        json_head,
+        json_pieces,
+        json_tail,
+        markdown_pieces,
+        text_pieces,
+    )
+
+    title = f"session {session}" if session else ""
+
+    def more(left_out: int) -> str:
+        return f"{counted(left_out, 'earlier part')} left out: {asked.command(session)}"
+
+    match asked.speech.output:
+        case TranscriptOutput.JSON:
+            return Layout(json_pieces, json_tail, json_head(session or None))
+        case TranscriptOutput.MD:
+            from vdbevents.query.output.markdown import marked_up
+
+            pieces = partial(markdown_pieces, zone=asked.zone, title=title)
+            return Layout(pieces, lambda left_out: f"*{marked_up(more(left_out))}*\n" if left_out else "")
+    pieces = partial(
+        text_pieces,
+        zone=asked.zone,
+        title=title,
+        clean=harmless if is_terminal(sys.stdout) else harmless_in_file,
+        width=terminal_width(),
+    )
+    return Layout(pieces, lambda left_out: f"… {more(left_out)}\n" if left_out else "")
+
+
+def _write_subtitles(
+    asked: _Asked,
+    journals: "Sequence[HostJournal]",
+    events: "Sequence[Event]",
+    silences: "Sequence[Silence]",
+    stream: "Sink",
+) -> int:
+    """Print subtitles; return how many do not fit."""
+    from vdbevents.cli.video_zero import zero_of
+    from vdbevents.query.output import write
+    from vdbevents.summaries.transcript_pages import CueEvents
+
+    cues = CueEvents(events, silences)
+    zero_ms = zero_of(asked.speech.zero, cues.span, journals, cleared=asked.named.archived)
+    style = write.Style(asked.filters, asked.zone, zero_ms=zero_ms)
+    written = write.write_within(
+        asked.sized.bound,
+        cues,
+        cast("Output", asked.speech.output.value),
+        stream,
+        style,
+        last_line=lambda *_: "",
+    )
+    return written.left_out
