@@ -3,7 +3,7 @@
 import pytest
 
 from vdbevents.errors import InputError
-from vdbevents.events.session_content import Claim, SessionBook, Span, resolved
+from vdbevents.events.session_content import Claim, SessionBook, SessionSpan, resolved
 from vdbevents.events.session_facts import facts_from, facts_in, joined
 
 AT = 1772446530000
@@ -166,7 +166,7 @@ def test_a_scope_names_the_streams_of_all_sessions_where_that_matters():
     assert book.scope(["cap-2"]) == (
         ("cap-2",),
         (),
-        (Span("cap-2", AT + 10, None, False), Span("cap-2", AT + 10, None, True)),
+        (SessionSpan("cap-2", AT + 10, None, False), SessionSpan("cap-2", AT + 10, None, True)),
         ("rts-1",),
     )
 

@@ -21,6 +21,7 @@ GROUPS: Final = {
     "Find": {
         "query": "Find events by time, text, source, channel and more.",
         "transcript": "Write down what was said, in paragraphs with their times.",
+        "sessions": "List the recorded sessions: when, how long, what is in them.",
         "gaps": "List the gaps: times in which nothing was received.",
         "search": "Search speech and screen by meaning, with VideoDB.",
         "clip": "Print a playable link for a moment of a recording.",

@@ -39,7 +39,7 @@ class Claim(NamedTuple):
         return self.since_ms is None and self.until_ms is None
 
 
-class Span(NamedTuple):
+class SessionSpan(NamedTuple):
     """A time that is no other session's, in Unix ms.
 
     Attributes:
@@ -66,12 +66,12 @@ class SessionScope(NamedTuple):
 
     sessions: tuple[str, ...]
     claims: tuple[Claim, ...] = ()
-    spans: tuple[Span, ...] = ()
+    spans: tuple[SessionSpan, ...] = ()
     named: tuple[str, ...] = ()
 
 
 class SessionBook:
-    """The sessions of a journal, as its lines tell of them."""
+    """The sessions of a journal, as its lines report them."""
 
     def __init__(self, facts: Iterable[SessionFacts] = ()) -> None:
         """Take facts in the journal's order."""
@@ -136,29 +136,30 @@ class SessionBook:
         for stream, each in owners.items():
             yield from _claims_in_turn(stream, each)
 
-    def spans(self) -> Iterator[Span]:
+    def spans(self) -> Iterator[SessionSpan]:
         """Yield the times that are one session's alone: for events without a stream, and for unknown streams.
 
         A session that names its streams has no others.
         """
-        times = list(self._times())
+        times = list(self.times())
         yield from _alone(times, is_for_streams=False)
         nameless = [time for time in times if not self._facts[time.session].streams]
         yield from _alone(nameless, is_for_streams=True)
 
-    def _times(self) -> Iterator["_Time"]:
+    def times(self) -> Iterator["SessionTime"]:
+        """Yield from when until when each session was, oldest first; one without a time has none."""
         timed = [facts for facts in self.sessions() if facts.first_ms is not None]
         for place, facts in enumerate(timed):
             begin_ms = facts.first_ms or 0
             following = timed[place + 1].first_ms if place + 1 < len(timed) else None
             if facts.over_ms is not None:
-                yield _Time(facts.id, begin_ms, max(facts.over_ms, begin_ms) + 1)
+                yield SessionTime(facts.id, begin_ms, max(facts.over_ms, begin_ms) + 1)
             elif facts.is_ended or following is not None:
                 # Its end was not received: another one begins, or there is a line that names it.
                 last_ms = max(facts.last_ms or 0, begin_ms) + 1
-                yield _Time(facts.id, begin_ms, max(last_ms, 0 if facts.is_ended else following or 0))
+                yield SessionTime(facts.id, begin_ms, max(last_ms, 0 if facts.is_ended else following or 0))
             else:
-                yield _Time(facts.id, begin_ms, None)
+                yield SessionTime(facts.id, begin_ms, None)
 
 
 def resolved(books: Iterable[SessionBook], wanted: Iterable[str]) -> tuple[str, ...]:
@@ -182,15 +183,20 @@ def _claims_in_turn(stream: str, owners: Sequence[SessionFacts]) -> Iterator[Cla
         yield Claim(facts.id, stream, since_ms, until_ms)
 
 
-class _Time(NamedTuple):
-    """From when until when a session was; until None while it goes on."""
+class SessionTime(NamedTuple):
+    """From when until when a session was, in Unix ms.
+
+    Attributes:
+        since_ms: at this time or later.
+        until_ms: before this time; None while it goes on.
+    """
 
     session: str
     since_ms: int
     until_ms: int | None
 
 
-def _alone(times: Sequence[_Time], *, is_for_streams: bool) -> Iterator[Span]:
+def _alone(times: Sequence[SessionTime], *, is_for_streams: bool) -> Iterator[SessionSpan]:
     """Yield the parts of the times that are in no other one."""
     edges = sorted(
         {edge for _, since_ms, until_ms in times for edge in (since_ms, until_ms) if edge is not None}
@@ -206,7 +212,7 @@ def _alone(times: Sequence[_Time], *, is_for_streams: bool) -> Iterator[Span]:
         now.difference_update(ends.get(edge, ()))
         now.update(begins.get(edge, ()))
         if len(now) == 1:
-            yield Span(next(iter(now)), edge, following, is_for_streams)
+            yield SessionSpan(next(iter(now)), edge, following, is_for_streams)
 
 
 def _first_ms(facts: SessionFacts) -> int:

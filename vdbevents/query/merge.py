@@ -214,6 +214,7 @@ def search(
     cache_of: Callable[[Path], Cache | None] = lambda _: None,
     *,
     cleared: bool = False,
+    books: Sequence[SessionBook] = (),
 ) -> MergedResult:
     """Search one or more journals, and merge the results.
 
@@ -224,13 +225,16 @@ def search(
         filters: the conditions on all together: `limit` counts the newest, wherever they are.
         cache_of: returns a journal's cache; None reads all of it.
         cleared: whether to search also what was cleared.
+        books: the sessions of each journal, if they are known already.
 
     Raises:
         InputError: a journal cannot be read, or a pattern is not a regular expression.
         StorageError: memory and temporary space are used up.
     """
     older = Older(cache_of, cleared)
-    scopes = _scopes(journals, filters, older) if filters.sessions and len(journals) > 1 else {}
+    scopes: dict[Path, SessionScope] = {}
+    if filters.sessions and (books or len(journals) > 1):
+        scopes = _scopes(journals, filters, books or read_books(journals, older))
 
     def ask(journal: HostJournal, asked: Filters, shared: SharedDatabase | None) -> SearchResult:
         asked = replace(asked, scope=scopes.get(journal.path, asked.scope))
@@ -257,9 +261,10 @@ def read_books(journals: Sequence[HostJournal], older: Older) -> list[SessionBoo
     return [read_sessions(journal.path, _cache(journal, older), older) for journal in journals]
 
 
-def _scopes(journals: Sequence[HostJournal], filters: Filters, older: Older) -> dict[Path, SessionScope]:
+def _scopes(
+    journals: Sequence[HostJournal], filters: Filters, books: Sequence[SessionBook]
+) -> dict[Path, SessionScope]:
     """Return the content of the sessions in each journal: `last` is the newest of all."""
-    books = read_books(journals, older)
     wanted = resolved(books, filters.sessions)
     return {journal.path: book.scope(wanted) for journal, book in zip(journals, books, strict=True)}
 

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 from vdbevents.errors import StorageError
 from vdbevents.events.gaps import Gap
+from vdbevents.events.session_content import SessionBook
 from vdbevents.privacy.pauses import Pause
-from vdbevents.query import statements
+from vdbevents.query import session_tables, statements
 from vdbevents.query.byte_ranges import Closeable
 from vdbevents.query.cache.index import Segment, Span
 from vdbevents.query.duck import explained, fetched_batches
@@ -108,6 +109,21 @@ class SearchResult(Closeable):
         """Return the matches as a relation with the columns of the view `events`."""
         self._create_view()
         return self.connection.view("found")
+
+    def session_counts(self, book: SessionBook) -> list[tuple[str, str, int, int | None]]:
+        """Return how many of the matches belong to each session, by channel, but for the recorder's own.
+
+        Args:
+            book: the sessions of this journal.
+
+        Returns:
+            (session, channel, count, the latest own time in Unix ms), sorted.
+        """
+        self._create_view()
+        for statement in session_tables.filled(book, "temp"):
+            self.connection.execute(statement.sql, statement.values)
+        with self._cache_explained() if self.segments else explained():
+            return self.connection.execute(session_tables.counts()).fetchall()
 
     def write_parquet(self, path: Path, columns: Collection[str]) -> None:
         """Write `columns` of the view `found` (see `statements.found`) to a Parquet file.

@@ -21,7 +21,7 @@ from vdbevents.query.snapshot import Older
 def read_sessions(journal: Path, cache: Cache | None = None, older: Older | None = None) -> SessionBook:
     """Return the sessions of a journal, and of what was rotated out of it, whatever the window.
 
-    What is sealed is not read: the cache tells of its sessions.
+    What is sealed is not read: the cache has its sessions.
 
     Args:
         journal: its file.
@@ -46,7 +46,7 @@ def read_sessions(journal: Path, cache: Cache | None = None, older: Older | None
 
 
 def in_sessions(filters: Filters, book: SessionBook) -> Filters:
-    """Return the filters with the content of the sessions that they name, as a journal's book tells of it.
+    """Return the filters with the content of the sessions that they name, as a journal's book has it.
 
     Raises:
         InputError: several ids begin as one of them does.

@@ -8,59 +8,76 @@
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from vdbevents.events.session_content import CONTENT, Claim, SessionBook, SessionScope, Span
+from vdbevents.events.session_content import CONTENT, Claim, SessionBook, SessionScope, SessionSpan
 from vdbevents.query.lines import Statement
 
 _MOMENT: Final = "coalesce(start_ms, time_ms)"
 _IS_CONTENT: Final = f"channel IN {CONTENT!r}"
 
-TABLES: Final = (
-    """CREATE TABLE journal.told_sessions (session VARCHAR, first_ms BIGINT, last_ms BIGINT, ended_ms BIGINT,
-        status VARCHAR, reason VARCHAR, video VARCHAR)""",
-    "CREATE TABLE journal.claims (session VARCHAR, stream VARCHAR, since_ms BIGINT, until_ms BIGINT)",
-    """CREATE TABLE journal.spans (session VARCHAR, since_ms BIGINT, until_ms BIGINT,
-        is_for_streams BOOLEAN)""",
-)
-"""Create the tables of what a journal says about its sessions, for `owned`."""
+RECORDER: Final = ("vdbevents", "capture_client")
+"""The channels of the recorder itself, whose lines are left out of a session."""
 
 
-def filling(book: SessionBook) -> Iterator[Statement]:
-    """Yield the statements that fill the tables."""
-    told = [
+def filled(book: SessionBook, place: str) -> Iterator[Statement]:
+    """Yield the statements that create the tables of what a journal says about its sessions.
+
+    Args:
+        book: its sessions.
+        place: the schema or catalog of the tables, such as `temp`.
+    """
+    texts = ("status", "reason", "video")
+    known = [
         (
-            one.id,
-            one.first_ms,
-            one.last_ms,
-            one.over_ms,
-            one.status or None,
-            one.reason or None,
-            one.video or None,
+            *(one.id, one.first_ms, one.last_ms, one.over_ms),
+            *(getattr(one, name) or None for name in texts),
         )
         for one in book.sessions()
     ]
-    for table, rows in (("told_sessions", told), ("claims", book.claims()), ("spans", book.spans())):
-        if columns := [list(column) for column in zip(*rows, strict=True)]:
-            values = ", ".join(["unnest(?)"] * len(columns))
-            yield Statement(f"INSERT INTO journal.{table} SELECT {values}", [*columns])
+    facts = """session VARCHAR, first_ms BIGINT, last_ms BIGINT, ended_ms BIGINT,
+        status VARCHAR, reason VARCHAR, video VARCHAR"""
+    times = "since_ms BIGINT, until_ms BIGINT"
+    for table, columns, rows in (
+        ("known_sessions", facts, known),
+        ("claims", f"session VARCHAR, stream VARCHAR, {times}", book.claims()),
+        ("spans", f"session VARCHAR, {times}, is_for_streams BOOLEAN", book.spans()),
+    ):
+        kind = "TEMP TABLE" if place == "temp" else "TABLE"
+        yield Statement(f"CREATE OR REPLACE {kind} {place}.{table} ({columns})", [])
+        if values := [list(column) for column in zip(*rows, strict=True)]:
+            unnested = ", ".join(["unnest(?)"] * len(values))
+            yield Statement(f"INSERT INTO {place}.{table} SELECT {unnested}", [*values])
 
 
-def owned(events: str) -> str:
+def owned(events: str, place: str) -> str:
     """Return a SELECT of the events that belong to a session, with that as the column `owner`.
 
-    `events` is SQL with the columns session, stream, channel, and `happened`: the own time in Unix ms.
+    Args:
+        events: SQL with the columns session, stream, channel, and `happened`: the own time in Unix ms.
+        place: of the tables.
     """
-    return f"""WITH named AS (
+    return f"""WITH named AS MATERIALIZED (
             SELECT event.*, coalesce(event.session, claim.session) AS owner FROM {events} AS event
-            LEFT JOIN journal.claims AS claim ON event.session IS NULL AND event.stream = claim.stream
+            LEFT JOIN {place}.claims AS claim ON event.session IS NULL AND event.stream = claim.stream
             AND (claim.since_ms IS NULL OR happened >= claim.since_ms)
             AND (claim.until_ms IS NULL OR happened < claim.until_ms))
         SELECT * FROM named WHERE owner IS NOT NULL
         UNION ALL BY NAME SELECT rest.* EXCLUDE (owner), span.session AS owner FROM (
             FROM named WHERE owner IS NULL AND {_IS_CONTENT}
-            AND (stream IS NULL OR stream NOT IN (SELECT stream FROM journal.claims))) AS rest
-            ASOF JOIN journal.spans AS span
+            AND (stream IS NULL OR stream NOT IN (SELECT stream FROM {place}.claims))) AS rest
+            ASOF JOIN {place}.spans AS span
             ON span.is_for_streams = (rest.stream IS NOT NULL) AND rest.happened >= span.since_ms
             WHERE span.until_ms IS NULL OR rest.happened < span.until_ms"""
+
+
+def counts() -> str:
+    """Return a SELECT of each session and channel in the view `found`: how many events, and the latest.
+
+    Its rows are (session, channel, count, own time in Unix ms). The tables are in `temp`.
+    """
+    shown = f"""(SELECT session, stream, channel, epoch_ms(coalesce(started, time)) AS happened
+        FROM found WHERE coalesce(channel, '') NOT IN {RECORDER!r})"""
+    return f"""SELECT owner, coalesce(channel, 'unknown') AS kind, count(*), max(happened)
+        FROM ({owned(shown, "temp")}) GROUP BY ALL ORDER BY ALL"""
 
 
 def belongs(scope: SessionScope, values: list[object]) -> str:
@@ -96,7 +113,7 @@ def _of_streams(claims: Sequence[Claim], values: list[object]) -> Iterator[str]:
         yield f"(stream = ? AND {_between(claim.since_ms, claim.until_ms)})"
 
 
-def _within(span: Span) -> str:
+def _within(span: SessionSpan) -> str:
     return _between(span.since_ms, span.until_ms)
 
 

@@ -132,7 +132,7 @@ class SqlTables(Closeable):
                     tables = _copied(tables, self._folder)
                 with _understood(cached=self._is_cached):
                     _fill(self._connection, source)
-                    for statement in session_tables.filling(book):
+                    for statement in session_tables.filled(book, "journal"):
                         self._connection.execute(statement.sql, statement.values)
                     [(unreadable, rejected)] = self._connection.execute(schema.SKIPPED).fetchall()
                     sealed = sum(segment.unreadable for segment in source.sealed.segments)
@@ -339,7 +339,7 @@ def _fill(connection: "DuckDBPyConnection", source: JournalSnapshot) -> None:
     """Create the tables behind the views."""
     statements = [
         schema.lines_of(list(map(literal, source.unsealed)), source.sealed_bytes, source.longest),
-        *(Statement(sql, []) for sql in (*schema.FILL, views.SCHEMA, views.GAPS, *session_tables.TABLES)),
+        *(Statement(sql, []) for sql in (*schema.FILL, views.SCHEMA, views.GAPS)),
     ]
     for statement in statements:
         connection.execute(statement.sql, statement.values)

@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 
 from vdbevents.query.cache.schema import ROWS
 from vdbevents.query.lines import CONDITION_COLUMNS, NAMES, Statement, listed, moment
-from vdbevents.query.session_tables import owned
+from vdbevents.query.session_tables import RECORDER, owned
 
 
 class View(NamedTuple):
@@ -46,9 +46,9 @@ def _of(channel: str, condition: str = "") -> str:
 
 
 # What `query` shows of a session.
-_SHOWN: Final = """(SELECT *, epoch_ms(coalesce(started, time)) AS happened FROM (
+_SHOWN: Final = f"""(SELECT *, epoch_ms(coalesce(started, time)) AS happened FROM (
     FROM transcripts UNION ALL
-    FROM events WHERE channel NOT IN ('transcript', 'vdbevents', 'capture_client')))"""
+    FROM events WHERE channel NOT IN {("transcript", *RECORDER)!r}))"""
 
 VIEWS: Final = {
     "events": View("Every event, as it was received.", _EVENT, f"SELECT {_CHOSEN} FROM journal.recorded"),
@@ -75,12 +75,12 @@ VIEWS: Final = {
             ("reason", "VARCHAR", "why it failed"),
             ("video", "VARCHAR", "the link to its video"),
         ),
-        f"""SELECT told.session, least({moment("first_ms")}, first) AS first,
+        f"""SELECT known.session, least({moment("first_ms")}, first) AS first,
             greatest({moment("last_ms")}, last) AS last, status, coalesce(events, 0) AS events, reason, video
-            FROM journal.told_sessions AS told LEFT JOIN (
+            FROM journal.known_sessions AS known LEFT JOIN (
                 SELECT owner, min(time) AS first, max(time) AS last, count(*) AS events FROM ({
-            owned(_SHOWN)
-        }) GROUP BY owner) AS content ON content.owner = told.session""",
+            owned(_SHOWN, "journal")
+        }) GROUP BY owner) AS content ON content.owner = known.session""",
     ),
     "gaps": View(
         "Times in which nothing was received.",

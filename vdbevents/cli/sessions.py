@@ -1,0 +1,211 @@
+"""`vdbevents sessions`: list the capture sessions of a journal."""
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, tzinfo
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from vdbevents.cli import journals as cli_journals
+from vdbevents.cli.cache import SealDisplay
+from vdbevents.cli.command import as_json, put, reports
+from vdbevents.cli.diagnostics import Color, ExitCode
+from vdbevents.cli.localtime import local_text
+from vdbevents.cli.options import (
+    AsJsonOption,
+    EnvironmentOptions,
+    FormulasOption,
+    OptionGroup,
+    refuse_json_with,
+)
+from vdbevents.cli.query_options import SourceOptions, WindowOptions
+from vdbevents.cli.searching import GapsCommand, remark_on_each, text_hint
+from vdbevents.cli.tables import nothing, remark, table, terminal_width
+from vdbevents.terminal import counted, cut, harmless
+from vdbevents.times import format_duration
+
+if TYPE_CHECKING:
+    from vdbevents.query.cache.index import Cache
+    from vdbevents.summaries.session_list import ListedSession
+    from vdbevents.times import Window
+
+HELP = """List the recorded sessions: when, how long, what is in them.
+
+Reads the journal alone, without an API key; `vdbevents session` asks the service instead. The oldest comes
+first, the newest last. The window chooses the sessions that touch it; each is counted whole. The length of
+one that goes on is that to its last event. docs/events-format.md says what belongs to a session.
+
+\b
+Examples:
+  vdbevents sessions
+  vdbevents sessions --last 1w -n 5
+  vdbevents sessions --json | jq -r '.[-1].session'
+  vdbevents sessions --dir ~/laptop --dir ~/desk -o csv > sessions.csv
+  vdbevents query --session last --grep invoice       what was said and shown in the newest one
+
+\b
+Exit codes: 0 sessions, 1 none, 2 wrong input.
+"""
+
+_USUAL: Final = 20
+_LABEL_CELLS: Final = 10
+_LONGEST_REASON: Final = 400
+
+
+class SessionsOutput(StrEnum):
+    """The output formats of `sessions`."""
+
+    TEXT = "text"
+    CSV = "csv"
+    JSON = "json"
+
+
+class SessionsOptions(OptionGroup):
+    """How many sessions are listed, and how."""
+
+    limit: Annotated[
+        int, typer.Option("-n", "--limit", min=0, metavar="N", help="The newest N only; 0 for all.")
+    ] = _USUAL
+    output: Annotated[
+        SessionsOutput,
+        typer.Option("-o", "--output", help="text; csv, json: data, with times in UTC."),
+    ] = SessionsOutput.TEXT
+    as_json: AsJsonOption = False
+    cache: Annotated[
+        bool, typer.Option(help="Use and extend the query cache; --no-cache reads the whole journal.")
+    ] = True
+    no_formulas: FormulasOption = False
+
+    def settle(self) -> None:
+        """Take `--json` for `-o json`.
+
+        Raises:
+            InputError: another format is given, too.
+        """
+        super().settle()
+        if self.as_json:
+            refuse_json_with(self.output, SessionsOutput.TEXT, SessionsOutput.JSON)
+            self.output = SessionsOutput.JSON
+
+
+@reports
+def sessions(
+    *, named: SourceOptions, when: WindowOptions, printing: SessionsOptions, options: EnvironmentOptions
+) -> ExitCode:
+    zone = when.zone()
+    window = when.window(datetime.now(UTC), zone)
+    gaps_command = GapsCommand(named, when, window, options)
+    sources = cli_journals.named_by(named, options, hint=text_hint(named))
+    listed, earlier = _listed(sources, window, gaps_command, printing, archived=named.archived)
+    several = len(sources) > 1
+    if earlier:
+        remark(f"{counted(earlier, 'earlier session')} left out", "list all with -n 0")
+    if not listed:
+        return ExitCode.NO_MATCH
+    match printing.output:
+        case SessionsOutput.JSON:
+            put(as_json([one.to_dict(with_host=several) for one in listed]))
+        case SessionsOutput.CSV:
+            put("\n".join(_csv(listed, without_formulas=printing.no_formulas, with_host=several)))
+        case SessionsOutput.TEXT:
+            put(shown(listed, zone, terminal_width(), with_host=several))
+    return ExitCode.DONE
+
+
+def _listed(
+    sources: "Sequence[cli_journals.JournalSource]",
+    window: "Window",
+    gaps_command: GapsCommand,
+    printing: SessionsOptions,
+    *,
+    archived: bool,
+) -> "tuple[list[ListedSession], int]":
+    """Return the sessions, and how many earlier ones are left out."""
+    from vdbevents.query import duck, merge
+    from vdbevents.query.cache import seal_policy
+    from vdbevents.query.filters import Filters
+    from vdbevents.query.snapshot import Older
+    from vdbevents.summaries import session_list
+
+    def cache_of(path: Path) -> "Cache | None":
+        display = SealDisplay(Color.AUTO, "use --no-cache to list without")
+        return seal_policy.cache_for(path, window, datetime.now(UTC), display) if printing.cache else None
+
+    with duck.interruptible(), cli_journals.opened(sources) as journals:
+        books = merge.read_books(journals, Older(cache_of, archived))
+        known = session_list.in_window(books, window)
+        chosen = known[-printing.limit :] if printing.limit else known
+        if not chosen:
+            which = " in that time" if any(book.sessions() for book in books) else ""
+            names = ", ".join(journal.label for journal in journals[:3])
+            hint = cli_journals.archived_hint([one.path for one in journals], archived=archived)
+            nothing(f"no session{which} in {names}", hint)
+            return [], 0
+        # All of them need no filter: their events are most of the journal.
+        is_whole = len(chosen) == sum(len(book.sessions()) for book in books)
+        wanted = () if is_whole else tuple(one.facts.id for one in chosen)
+        with merge.search(
+            journals, Filters(sessions=wanted), cache_of, cleared=archived, books=books
+        ) as answer:
+            counts = [
+                result.session_counts(book) if result.count else []
+                for (_, result), book in zip(answer.answers, books, strict=True)
+            ]
+            remark_on_each(journals, answer, window, gaps_command)
+        hosts = [journal.host for journal in journals]
+        listed = session_list.with_content(chosen, hosts, counts)
+    return listed, len(known) - len(chosen)
+
+
+def _csv(listed: "Sequence[ListedSession]", *, without_formulas: bool, with_host: bool) -> Iterator[str]:
+    from vdbevents.query.output.rows import quoted, quoted_as_text
+    from vdbevents.summaries.session_list import COLUMNS
+
+    columns = [*COLUMNS, *(["host"] if with_host else [])]
+    quote = quoted_as_text if without_formulas else quoted
+    yield ",".join(columns)
+    for one in listed:
+        values = {**one.channels, **one.to_dict(with_host=with_host)}
+        given = [values.get(name, 0 if name in COLUMNS else None) for name in columns]
+        yield ",".join("" if value is None else quote(str(value)) for value in given)
+
+
+def shown(
+    listed: "Sequence[ListedSession]", zone: tzinfo, width: int | None, *, with_host: bool = False
+) -> str:
+    """Format sessions for a person: a line each, with details below it.
+
+    Args:
+        listed: at least one session.
+        zone: of the times shown.
+        width: the terminal's, in cells; None leaves lines whole.
+        with_host: whether to show the machines' names.
+    """
+    heads = table(
+        [
+            [
+                one.facts.id,
+                *([one.host] if with_host else []),
+                local_text(one.facts.first_ms, zone),
+                "" if one.length_ms is None else format_duration(one.length_ms),
+                one.facts.status or "unknown",
+            ]
+            for one in listed
+        ],
+        width,
+    ).splitlines()
+    return "\n".join(
+        "\n".join([head, *(f"  {label:<{_LABEL_CELLS}}{text}" for label, text in _details(one))])
+        for head, one in zip(heads, listed, strict=True)
+    )
+
+
+def _details(one: "ListedSession") -> Iterator[tuple[str, str]]:
+    if one.facts.reason:
+        yield "reason", cut(harmless(one.facts.reason), _LONGEST_REASON)
+    channels = sorted(one.channels.items(), key=lambda item: -item[1])
+    yield "events", ", ".join(f"{count:,} {harmless(name)}" for name, count in channels) or "none"
+    if one.facts.video:
+        yield "video", harmless(one.facts.video)
