@@ -93,6 +93,8 @@ class OpenJournal:
         extended: bool = False,
         whole_words: bool = False,
         channel: Texts = (),
+        not_channel: Texts = (),
+        recorder: bool = False,
         source: Texts = (),
         stream: Texts = (),
         session: Texts = (),
@@ -121,6 +123,9 @@ class OpenJournal:
         - `session`: all content of these sessions: ids, their beginnings, or `last`.
         - `speaker`: any of these names, in any case.
         - `window`: any of these windows or apps, whole words in any case.
+        - `not_channel`: none of these.
+        - `recorder`: also what is about the recorder itself, which is left out unless its channel
+          (`vdbevents`, `capture_client`), its event or its label is named.
         - `min_confidence`: the confidence is at least this.
         - `where`: a SQL condition over the columns of the view `events`.
         - `around`: also all events within this duration before and after each match, such as `15s`.
@@ -149,6 +154,8 @@ class OpenJournal:
             extended=extended,
             whole_words=whole_words,
             channels=_texts(channel),
+            not_channels=_texts(not_channel),
+            recorder=recorder,
             sources=known_sources("source", _texts(source)),
             streams=_texts(stream),
             sessions=_texts(session),

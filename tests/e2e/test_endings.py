@@ -162,5 +162,5 @@ def test_no_copy_of_a_packed_journal_stays(environ, tmp_path, temporary):
         os.close(reading)
         assert (list(temporary.iterdir()) == []) == (name != "SIGKILL")
 
-    assert run(["query", EXAMPLE, "--count"], environ).stdout == "11\n"
+    assert run(["query", EXAMPLE, "--count", "--all"], environ).stdout == "11\n"
     assert list(temporary.iterdir()) == []

@@ -381,3 +381,20 @@ def test_a_line_is_shown_soon_after_it_is_written(follow, journal):
 
     # About 20 ms on a machine with nothing else to do, which nobody promises here.
     assert statistics.median(delays[1:]) < 2
+
+
+def test_what_is_about_the_recorder_is_left_out_and_said_where_it_alone_matches(follow, state, journal):
+    journal.append([line("no permission", channel="capture_client")])
+    following = follow("--grep", "permission", "--fields", "text")
+    eventually(lambda: "--all" in following.err)
+
+    journal.append([line("permission again", channel="capture_client")])
+    journal.append([line("permission given", is_final=True)])
+    shows(following, "permission given\n")
+
+
+def test_a_misspelt_name_is_said_before_it_is_waited_for(follow, journal):
+    journal.append([line("hello", is_final=True)])
+    following = follow("--channel", "transcrip")
+
+    eventually(lambda: "--channel transcript" in following.err)

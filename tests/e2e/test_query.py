@@ -1,5 +1,6 @@
 """`vdbevents query` as a terminal and a pipe meet it, beyond what docs/query.md shows."""
 
+import json
 import os
 import shlex
 import subprocess
@@ -232,3 +233,91 @@ def test_on_a_terminal_text_goes_through_the_pager_unless_it_is_not_wanted(envir
         assert all_shown(outside).strip() == line
         assert not read.exists()
     os.close(outside)
+
+
+RECORDER = """
+{"unix_ts":1772446500,"channel":"vdbevents","event":"listener.connected","data":{"ws_id":"ws-1"}}
+{"unix_ts":1772446510,"channel":"capture_client","event":"recording:error","data":{"text":"no permission"}}
+{"unix_ts":1772446520,"channel":"transcript","rtstream_name":"mic:1","data":{"text":"hello","is_final":true}}
+""".lstrip()
+
+
+def test_what_is_about_the_recorder_is_left_out_of_every_format_and_of_the_count(environ, tmp_path):
+    journal = tmp_path / "journal.jsonl"
+    journal.write_text(RECORDER)
+
+    for output in ("text", "jsonl", "json", "csv", "md"):
+        shown = run(["query", journal, "-o", output], environ).stdout
+        everything = run(["query", journal, "-o", output, "--all"], environ).stdout
+        assert ("hello" in shown, "ws-1" in shown, "permission" in shown) == (True, False, False)
+        assert "ws-1" in everything
+        assert "permission" in everything
+    assert run(["query", journal, "--count"], environ).stdout == "1\n"
+    assert (
+        run(["query", journal, "--count", "--all", "--not-channel", "vdbevents,x"], environ).stdout == "2\n"
+    )
+
+
+def test_a_match_in_the_recorder_s_lines_alone_is_said(environ, tmp_path):
+    journal = tmp_path / "journal.jsonl"
+    journal.write_text(RECORDER)
+
+    hidden = run(["query", journal, "--grep", "permission", "-o", "csv"], environ)
+    assert hidden.returncode == 1
+    assert "1 line about the recorder" in hidden.stderr
+    assert "--all" in hidden.stderr
+    assert run(["query", journal, "--grep", "permission", "--all"], environ).returncode == 0
+    assert run(["query", journal, "--grep", "nowhere"], environ).stderr == ""
+
+
+def test_a_copy_of_the_journal_without_its_gaps_comes_with_a_warning(environ, tmp_path):
+    journal = tmp_path / "journal.jsonl"
+    gap = {"id": "gap-1", "since": 1772446400.0, "until": 1772446405.0, "recovered": True}
+    line = {"unix_ts": 1772446405, "channel": "vdbevents", "event": "listener.gap", "data": gap}
+    journal.write_text(json.dumps(line) + "\n" + RECORDER)
+
+    assert "--all" in run(["query", journal, "-o", "jsonl"], environ).stderr
+    for options in (["--all", "-o", "jsonl"], ["--grep", "hello", "-o", "jsonl"], ["-o", "csv"]):
+        assert "--all" not in run(["query", journal, *options], environ).stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--channel", "transcrip"], "--channel transcript"),
+        (["--channel", "visul"], "--channel visual"),
+        (["--label", "Test_Faild"], "--label test_failed"),
+        (["--event", "listener.conected", "--all"], "--event listener.connected"),
+        (["--session", "cap1"], "--session cap-1"),
+        (["--stream", "display"], "--stream display:1"),
+        (["--stream", "rts-99"], "rts-1, rts-2, rts-3"),
+    ],
+)
+def test_a_name_that_nothing_has_is_said_with_those_there_are_and_the_closest(environ, arguments, said):
+    ended = run(["query", EXAMPLE, "--on", "2026-03-02", *arguments], environ)
+
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert said in ended.stderr
+    assert "12 events" in ended.stderr
+
+
+def test_a_name_that_is_merely_absent_is_no_mistake_and_a_stranger_s_name_steers_nothing(environ, tmp_path):
+    assert run(["query", EXAMPLE, "--channel", "spoken_index,audio", "--grep", "x"], environ).stderr == ""
+    journal = tmp_path / "journal.jsonl"
+    journal.write_text('{"unix_ts":1772446500,"channel":"evil\\u001b[2J","text":"x"}\n')
+    ended = run(["query", journal, "--channel", "evil"], environ)
+    assert "\x1b" not in ended.stderr
+    assert "evil␛[2J" in ended.stderr
+
+
+def test_on_a_terminal_nothing_found_is_said_with_what_there_is(environ):
+    outside, inside = os.openpty()
+    with os.fdopen(inside, "w") as terminal:
+        streams = {"capture_output": False, "stdout": subprocess.PIPE, "stderr": terminal}
+        ended = run(["query", EXAMPLE, "--grep", "zebra"], environ, **streams)
+        shown = os.read(outside, 4096).decode()
+    os.close(outside)
+
+    assert ended.returncode == 1
+    assert "12 events" in shown
+    assert "transcript" in shown

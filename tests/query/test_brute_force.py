@@ -93,6 +93,8 @@ filters = st.builds(
     ignore_case=st.sampled_from([None, True]),
     whole_words=st.booleans(),
     channels=st.sampled_from([(), (), ("transcript",), ("alert", "visual")]),
+    not_channels=st.sampled_from([(), (), ("transcript",), ("alert", "visual")]),
+    recorder=st.booleans(),
     sources=st.sampled_from([(), (), (), ("mic",), ("mic", "screen")]),
     streams=st.sampled_from([(), (), ("rts-1",)]),
     sessions=st.sampled_from([(), (), (), ("cap-1",)]),
@@ -191,6 +193,7 @@ def matches(event, asked):
 
     return (
         (not asked.channels or event["channel"] in asked.channels)
+        and event["channel"] not in asked.not_channels
         and (not asked.sources or source in asked.sources)
         and (not asked.streams or stream in asked.streams)
         and (not asked.names or event.get("event") in asked.names)

@@ -532,3 +532,49 @@ def test_a_fetched_final_replaces_the_interim_that_was_received(journal):
 
     assert texts(path, interim=True) == ["hel", "hello"]
     assert texts(path) == ["hello"]
+
+
+# -- What is about the recorder itself ---------------------------------------------------------------------
+
+
+RECORDED = [
+    line(AT, channel="vdbevents", event="listener.connected", data={"ws_id": "ws-1"}),
+    said("hello", AT + 1000, start=AT + 500),
+    line(AT + 1500, channel="scene_index", rtstream_name="display:1", data={"text": "an editor"}),
+    line(AT + 2000, channel="capture_client", event="recording:error", data={"text": "no permission"}),
+    line(AT + 3000, event="capture_session.failed", capture_session_id="cap-1", data={"error": "denied"}),
+]
+
+
+@pytest.mark.parametrize(
+    ("filters", "shown"),
+    [
+        ({"recorder": True}, [0, 1, 2, 3, 4]),
+        ({}, [1, 2, 4]),
+        ({"channels": ("vdbevents",)}, [0]),
+        ({"channels": ("transcript", "capture_client")}, [1, 3]),
+        ({"names": ("recording:error",)}, [3]),
+        ({"labels": ("listener.connected",)}, [0]),
+        ({"grep": ("permission",)}, []),
+        ({"not_channels": ("visual",)}, [1, 4]),
+        ({"not_channels": ("scene_index", "transcript"), "recorder": True}, [0, 3, 4]),
+        ({"channels": ("vdbevents",), "not_channels": ("vdbevents",)}, []),
+        ({"grep": ("hello",), "around_ms": 10_000}, [1, 2, 4]),
+        ({"grep": ("hello",), "around_ms": 10_000, "recorder": True}, [0, 1, 2, 3, 4]),
+        ({"grep": ("hello",), "around_ms": 10_000, "not_channels": ("visual_index",)}, [1, 4]),
+        ({"names": ("listener.connected",), "around_ms": 10_000}, [0, 1, 2, 3, 4]),
+    ],
+)
+def test_what_is_about_the_recorder_is_left_out_unless_it_is_named(journal, filters, shown):
+    path = journal(*RECORDED)
+
+    assert found(path, **{"recorder": False} | filters)[0] == [RECORDED[place] for place in shown]
+
+
+def test_a_gap_is_known_though_its_line_is_left_out(journal):
+    data = {"id": "gap-1", "since": AT / 1000, "until": AT / 1000 + 5, "recovered": False}
+    path = journal(line(AT + 5000, channel="vdbevents", event="listener.gap", data=data))
+
+    with search(path, Filters(recorder=False)) as answer:
+        assert answer.count == 0
+        assert len(answer.gaps) == 1

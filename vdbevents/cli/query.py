@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, cast
 from vdbevents.cli import journals as cli_journals
 from vdbevents.cli.command import put, reports
 from vdbevents.cli.diagnostics import ExitCode, is_terminal, wants_colour
+from vdbevents.cli.no_match import explain
 from vdbevents.cli.options import BoundOptions, EnvironmentOptions
 from vdbevents.cli.query_follow import Unbuffered, following, journal_to_follow, refuse_with_follow
 from vdbevents.cli.query_options import (
@@ -20,7 +21,14 @@ from vdbevents.cli.query_options import (
     ZeroPoint,
 )
 from vdbevents.cli.remainder import Asked
-from vdbevents.cli.searching import GapsCommand, remark_on_each, remark_on_one, searched, text_hint
+from vdbevents.cli.searching import (
+    GapsCommand,
+    remark_on_each,
+    remark_on_one,
+    searched,
+    searching_again,
+    text_hint,
+)
 from vdbevents.cli.tables import data_stream, remark
 from vdbevents.errors import InputError, options_conflict
 
@@ -48,7 +56,7 @@ Examples:
   vdbevents query --last 2h --grep deploy -n 5 --around 15s
   vdbevents query --on yesterday --channel visual_index --unique
   vdbevents query --since 10:15 --until 10:30 --channel transcript -o md > meeting.md
-  vdbevents query --since yesterday -o jsonl > yesterday.jsonl
+  vdbevents query --since yesterday --all -o jsonl > yesterday.jsonl
   vdbevents query --last 10m --follow --channel transcript
   vdbevents query yesterday.jsonl --grep invoice --fields time,source,text
   vdbevents query --dir ~/laptop --file 'desk=logs/*.jsonl.gz' --grep invoice
@@ -155,6 +163,7 @@ def _refuse_conflicts(
 def _follow(path: Path, filters: "Filters", style: _Style, gaps_command: GapsCommand) -> ExitCode:
     from vdbevents.query import duck
     from vdbevents.query.cache.seal_policy import present_cache
+    from vdbevents.query.merge import HostJournal
     from vdbevents.query.output import write
 
     options = style.options
@@ -165,6 +174,11 @@ def _follow(path: Path, filters: "Filters", style: _Style, gaps_command: GapsCom
     with duck.interruptible(), following(path, filters, cache_of) as followed:
         if followed.found:
             remark_on_one(followed.found, path, filters.window, gaps_command)
+            if not followed.found.count:
+                again = searching_again(
+                    [HostJournal("", path, str(path))], cleared=False, cache=options.cache
+                )
+                explain(again, filters, follows=True)
         write.write(
             followed,
             cast("Output", options.output.value),
@@ -197,6 +211,10 @@ def _search(
             if written.left_out and not written.is_told:
                 style.asked.remark(answer, written.left_out, written.shown)
         remark_on_each(journals, answer, filters.window, gaps_command)
+        if not lines and not filters.offset:
+            explain(searching_again(journals, cleared=archived, cache=style.options.cache), filters)
+        elif style.options.is_export and _lacks_gaps(answer, filters):
+            remark("lines about gaps and pauses are left out", "add --all to export whole journals")
         if shown < lines:
             _remark_on_left_out(lines - shown, style.options.output, "line" if unique else "event")
         if style.options.output is OutputFormat.SRT and not style.options.count:
@@ -292,6 +310,19 @@ def _print_parquet(answer: "MergedResult", fields: tuple[str, ...] | None) -> in
             shutil.copyfileobj(file, sys.stdout.buffer)
     sys.stdout.flush()
     return result.count
+
+
+def _lacks_gaps(answer: "MergedResult", filters: "Filters") -> bool:
+    """Return whether a journal is printed whole but for lines about gaps and pauses in its time.
+
+    In such a copy, silence and a gap are the same.
+    """
+    window = filters.window
+    return filters.is_everything_but_the_recorder and any(
+        any(gap.touches(window.since_ms, window.until_ms) for gap in of.gaps)
+        or any(pause.touches(window.since_ms, window.until_ms) for pause in of.pauses)
+        for _, of in answer.answers
+    )
 
 
 def _remark_on_left_out(count: int, output: OutputFormat, noun: str) -> None:

@@ -176,6 +176,18 @@ class FilterOptions(OptionGroup):
             help="transcript, visual_index, audio_index, alert, …; repeatable, or with commas.",
         ),
     ] = None
+    not_channel: Annotated[
+        _Texts,
+        typer.Option("--not-channel", metavar="NAME", help="None of these; repeatable, or with commas."),
+    ] = None
+    everything: Annotated[
+        bool,
+        typer.Option(
+            "--all",
+            help="Also what is about the recorder itself: channels vdbevents and capture_client, which are "
+            "left out unless named.",
+        ),
+    ] = False
     source: Annotated[
         _Texts,
         typer.Option(metavar="NAME", help="mic, system_audio, screen, camera; repeatable, or with commas."),
@@ -254,6 +266,8 @@ class FilterOptions(OptionGroup):
             extended=self.extended,
             whole_words=self.whole_words,
             channels=listed(self.channel),
+            not_channels=listed(self.not_channel),
+            recorder=self.everything,
             sources=known_sources("--source", listed(self.source)),
             streams=tuple(self.stream or ()),
             sessions=tuple(self.session or ()),
@@ -319,6 +333,12 @@ class ResultOptions(OptionGroup):
     ] = True
     color: ColorOption = Color.AUTO
     no_formulas: FormulasOption = False
+
+    @property
+    def is_export(self) -> bool:
+        """Whether the journal's own lines are printed, so that they can be read as a journal again."""
+        is_json = self.output in (OutputFormat.JSONL, OutputFormat.JSON)
+        return is_json and self.fields is None and not (self.count or self.unique)
 
     @property
     def shape(self) -> "TextShape":

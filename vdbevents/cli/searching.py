@@ -1,7 +1,8 @@
 """Search the journals that a command names, and print remarks on what stands in the way of an answer."""
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -68,6 +69,19 @@ def searched(
             yield journals, answer
     finally:
         seal_policy.remove_orphans()
+
+
+def searching_again(
+    journals: "Sequence[HostJournal]", *, cleared: bool, cache: bool
+) -> "Callable[[Filters], AbstractContextManager[MergedResult]]":
+    """Return a search in journals that were searched, with other filters; it seals nothing."""
+    from vdbevents.query import merge
+    from vdbevents.query.cache.seal_policy import present_cache
+
+    def cache_of(path: Path) -> "Cache | None":
+        return present_cache(path) if cache else None
+
+    return lambda filters: merge.search(journals, filters, cache_of, cleared=cleared)
 
 
 def text_hint(named: SourceOptions) -> str:

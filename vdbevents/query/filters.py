@@ -10,6 +10,9 @@ from vdbevents.times import Window
 
 _MOST_EVENTS: Final = 1 << 60
 
+RECORDER_CHANNELS: Final = ("vdbevents", "capture_client")
+"""The channels of what is about the recorder itself, and not about what was said or shown."""
+
 
 @dataclass(frozen=True, slots=True)
 class Filters:
@@ -25,6 +28,9 @@ class Filters:
         extended: patterns are RE2 regular expressions instead of literal text.
         whole_words: a pattern matches only where no letter, digit or `_` is next to it.
         channels: any of these; aliases (`scene_index`, `visual`, `spoken_index`, `audio`) are accepted.
+        not_channels: none of these, nor around a match; aliases are accepted, too.
+        recorder: include what is about the recorder itself. Otherwise it is left out, also around a match,
+            unless one of its channels is in `channels`, or an event or a label is named.
         sources: any of these: `mic`, `system_audio`, `screen`, `camera`.
         streams: any of these ids or names.
         sessions: the content of any of these: ids of sessions, their beginnings, or `last`.
@@ -50,6 +56,8 @@ class Filters:
     extended: bool = False
     whole_words: bool = False
     channels: tuple[str, ...] = ()
+    not_channels: tuple[str, ...] = ()
+    recorder: bool = True
     sources: tuple[str, ...] = ()
     streams: tuple[str, ...] = ()
     sessions: tuple[str, ...] = ()
@@ -87,6 +95,21 @@ class Filters:
     def looked_for(self) -> tuple[str, ...]:
         """The patterns that occur in a match, without empty ones."""
         return tuple(filter(None, (*self.grep, *self.any_of)))
+
+    @property
+    def hidden_channels(self) -> tuple[str, ...]:
+        """The channels of the recorder that are left out though nobody has said so."""
+        if self.recorder or self.names or self.labels:
+            return ()
+        return tuple(channel for channel in RECORDER_CHANNELS if channel not in self.channels)
+
+    @property
+    def is_everything_but_the_recorder(self) -> bool:
+        """Whether only what is about the recorder itself is left out of the window."""
+        same = Filters(
+            self.window, self.by_event, newest_first=self.newest_first, interim=self.interim, recorder=False
+        )
+        return self == same
 
     @property
     def in_order_of_events(self) -> bool:

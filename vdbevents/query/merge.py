@@ -101,6 +101,11 @@ class MergedResult(Closeable):
         ]
         return self._merge([map(self._timed, batches) for batches in each])
 
+    def names(self, columns: Collection[str]) -> dict[str, set[str]]:
+        """Return the values of some columns of the view `events`, whether shown or not, without NULLs."""
+        each = [answer.names(columns) for _, answer in self.answers if answer.count]
+        return {column: {name for known in each for name in known[column]} for column in columns}
+
     def close(self) -> None:
         """Close the answers and their database. A second call does nothing."""
         for _, answer in self.answers:

@@ -105,6 +105,17 @@ class SearchResult(Closeable):
     def __iter__(self) -> Iterator[list[Event]]:
         return self.events()
 
+    def names(self, columns: Collection[str]) -> dict[str, set[str]]:
+        """Return the values of some columns of the view `events`, without NULLs; an event has many."""
+        self._create_view()
+        lists = ", ".join(f"list(DISTINCT {column})" for column in columns)
+        with explained():
+            [found] = self.connection.execute(f"SELECT {lists} FROM found").fetchall()  # noqa: S608 - names of ours
+        return {
+            column: {value for value in values or () if value is not None}
+            for column, values in zip(columns, found, strict=True)
+        }
+
     def relation(self) -> "DuckDBPyRelation":
         """Return the matches as a relation with the columns of the view `events`."""
         self._create_view()

@@ -318,6 +318,10 @@ def _membership(filters: Filters, values: list[object]) -> list[str]:
         either = " OR ".join(_grep(name, "window_name", loose) for name in filters.windows)
         conditions.append(f"coalesce({either}, false)")
         values += map(re.escape, filters.windows)
+    left_out = {*filters.not_channels, *filters.hidden_channels}
+    if left_out:
+        conditions.append("NOT coalesce(list_contains(?, channel), false)")
+        values.append(sorted(ALIASES.get(channel, channel) for channel in left_out))
     if filters.least_confidence is not None:
         conditions.append("coalesce(confidence >= ?, false)")
         values.append(filters.least_confidence)
@@ -430,8 +434,13 @@ _NEWEST_FIRST: Final = "ORDER BY time_ms DESC NULLS LAST, position DESC"
 
 
 def context(filters: Filters) -> Filters:
-    """Return the filters of the second pass: all events, by their own times."""
-    return Filters(by_event=True, interim=filters.interim, newest_first=filters.newest_first)
+    """Return the filters of the second pass: all events but those left out, by their own times."""
+    return Filters(
+        by_event=True,
+        not_channels=(*filters.not_channels, *filters.hidden_channels),
+        interim=filters.interim,
+        newest_first=filters.newest_first,
+    )
 
 
 def spans(filters: Filters) -> list[str]:

@@ -1,0 +1,121 @@
+"""Say on stderr why a query may have found nothing: a name that nothing has, or lines that it leaves out."""
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Final
+
+from vdbevents.cli.diagnostics import is_terminal
+from vdbevents.cli.tables import remark
+from vdbevents.terminal import counted, cut, harmless
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from vdbevents.query.filters import Filters
+    from vdbevents.query.merge import MergedResult
+
+_MOST_NAMES: Final = 12
+_LONGEST_NAME: Final = 40
+# Names of channels that are no mistake though nothing has them.
+_CHANNELS: Final = (
+    *("transcript", "visual_index", "audio_index", "alert", "capture_session"),
+    *("vdbevents", "capture_client", "scene_index", "spoken_index", "visual", "audio"),
+)
+
+
+def explain(
+    search: "Callable[[Filters], AbstractContextManager[MergedResult]]",
+    filters: "Filters",
+    *,
+    follows: bool = False,
+) -> None:
+    """Say why nothing matches, if there is something to say.
+
+    On a terminal there always is. Elsewhere there is if lines about the recorder itself match, or if nothing
+    has a name that is asked for. This searches again, so that a search that finds something costs no more.
+
+    Args:
+        search: searches the same journals with other filters.
+        filters: what nothing matches.
+        follows: whether matches are waited for: then one may still come.
+    """
+    if (hidden := _hidden_matches(search, filters)) and (filters.looked_for or not follows):
+        noun = "line" if hidden == 1 else "lines"
+        remark(
+            f"no match, but in {hidden:,} {noun} about the recorder itself, which this leaves out",
+            "add --all to search them, too",
+        )
+        return
+    asked = _names_asked_for(filters)
+    is_told_all = is_terminal(sys.stderr) and not follows
+    if not (asked or is_told_all):
+        return
+    with search(_of_window(filters)) as everything:
+        columns_asked = [column for columns in asked for column in columns]
+        known = everything.names(list(dict.fromkeys(["channel", *columns_asked])))
+        count = everything.count
+    said = False
+    for columns, names in asked.items():
+        option = _OPTIONS[columns]
+        there = sorted({name for column in columns for name in known[column]})
+        for name in names:
+            if name not in there and not (option == "--channel" and name in _CHANNELS):
+                _say_unknown(option, name, there, count)
+                said = True
+    if is_told_all and not said:
+        channels = f", of these channels: {_listed(sorted(known['channel']))}" if count else ""
+        remark(f"no match: there are {counted(count, 'event')} in this time{channels}")
+
+
+def _hidden_matches(
+    search: "Callable[[Filters], AbstractContextManager[MergedResult]]", filters: "Filters"
+) -> int:
+    from dataclasses import replace
+
+    if not filters.hidden_channels:
+        return 0
+    with search(replace(filters, recorder=True, limit=None, offset=0, around_ms=None)) as found:
+        return found.count
+
+
+_OPTIONS: Final = {
+    ("channel",): "--channel",
+    ("event",): "--event",
+    ("session",): "--session",
+    ("label",): "--label",
+    ("stream", "stream_name"): "--stream",
+}
+
+
+def _names_asked_for(filters: "Filters") -> Mapping[tuple[str, ...], Sequence[str]]:
+    """Return the names that are asked for, by the columns that hold them."""
+    given = (filters.channels, filters.names, filters.sessions, filters.labels, filters.streams)
+    return {columns: names for columns, names in zip(_OPTIONS, given, strict=True) if names}
+
+
+def _of_window(filters: "Filters") -> "Filters":
+    from vdbevents.query.filters import Filters
+
+    return Filters(window=filters.window, by_event=filters.by_event, interim=True)
+
+
+def _say_unknown(option: str, name: str, there: Sequence[str], count: int) -> None:
+    import difflib
+
+    lowered = {other.lower(): other for other in there}
+    if option == "--channel":
+        lowered.update({other: other for other in _CHANNELS if other not in lowered})
+    closest = difflib.get_close_matches(name.lower(), lowered, 1)
+    hint = f"did you mean {option} {_shown(lowered[closest[0]])}?" if closest else ""
+    others = f"; there are {_listed(there)}" if there else ""
+    remark(f"{option}: none of {counted(count, 'event')} in this time has {_shown(name)!r}{others}", hint)
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = ", ".join(map(_shown, names[:_MOST_NAMES]))
+    more = len(names) - _MOST_NAMES
+    return f"{shown} and {more:,} more" if more > 0 else shown
+
+
+def _shown(name: str) -> str:
+    return cut(harmless(name), _LONGEST_NAME)
