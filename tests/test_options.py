@@ -1,13 +1,30 @@
 """Groups of options: a command takes one parameter, and typer sees each option of it."""
 
 import os
+from pathlib import Path
 from typing import Annotated
 
 import pytest
 import typer
 from typer.testing import CliRunner
 
-from vdbevents.cli.options import KeyOptions, OptionGroup, expand_groups
+from vdbevents.cli.diagnostics import Color
+from vdbevents.cli.options import (
+    BoundOptions,
+    EnvironmentOptions,
+    KeyOptions,
+    OptionGroup,
+    expand_groups,
+    words_of,
+)
+from vdbevents.cli.query_options import (
+    FilterOptions,
+    OutputFormat,
+    ResultOptions,
+    SourceOptions,
+    TimeBasis,
+    WindowOptions,
+)
 from vdbevents.errors import InputError
 
 
@@ -107,3 +124,59 @@ def test_the_key_beside_the_configuration_must_be_private_too(with_key_file):
     with pytest.raises(InputError) as raised:
         _ = KeyOptions().credentials
     assert raised.value.error_id == "key-file-not-private"
+
+
+def test_the_words_of_a_query_s_options_mean_the_same_options():
+    groups = (SourceOptions, WindowOptions, FilterOptions, ResultOptions, BoundOptions, EnvironmentOptions)
+    values = {
+        "journal": Path("a b"),
+        "files": ["x=-", "y"],
+        "archived": True,
+        "since": "-3h",
+        "tz": "UTC",
+        "by": TimeBasis.EVENT,
+        "grep": ["-x", "it's"],
+        "ignore_case": True,
+        "fixed": True,
+        "limit": 3,
+        "channel": ["a,b"],
+        "not_channel": ["c"],
+        "everything": True,
+        "min_confidence": 0.5,
+        "offset": 7,
+        "output": OutputFormat.JSON,
+        "as_json": True,
+        "pager": False,
+        "cache": False,
+        "width": 9,
+        "color": Color.ALWAYS,
+        "no_formulas": True,
+        "max_tokens": 5,
+        "cwd": Path("/tmp/x y"),
+    }
+    given = [
+        group(**{option.name: values.get(option.name, option.default) for option in group.parameters()})
+        for group in groups
+    ]
+    read = []
+
+    def command(
+        *,
+        named: SourceOptions,
+        when: WindowOptions,
+        filtering: FilterOptions,
+        printing: ResultOptions,
+        sized: BoundOptions,
+        options: EnvironmentOptions,
+    ) -> None:
+        read.extend([named, when, filtering, printing, sized, options])
+
+    printed(command, *words_of(*given))
+    assert [vars(group) for group in read] == [vars(group) for group in given]
+
+
+def test_options_at_their_defaults_have_no_words():
+    assert (
+        words_of(WindowOptions(**{option.name: option.default for option in WindowOptions.parameters()}))
+        == []
+    )

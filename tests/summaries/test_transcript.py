@@ -177,7 +177,9 @@ def test_json_holds_whatever_fits_and_is_valid_even_if_nothing_does():
     assert len(some.encode()) <= 220
     assert (len(json.loads(some)["parts"]), json.loads(some)["left_out"]) == (1, 2)
     assert json.loads(pages.fitting(Bound(bytes=10), parts, layout)) == {
-        "session": "cap-1", "parts": [], "left_out": 3
+        "session": "cap-1",
+        "parts": [],
+        "left_out": 3,
     }
 
 

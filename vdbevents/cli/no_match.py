@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _MOST_NAMES: Final = 12
 _LONGEST_NAME: Final = 40
-# Names of channels that are no mistake though nothing has them.
+# Channels that are known though nothing may have them yet.
 _CHANNELS: Final = (
     *("transcript", "visual_index", "audio_index", "alert", "capture_session"),
     *("vdbevents", "capture_client", "scene_index", "spoken_index", "visual", "audio"),
@@ -59,7 +59,7 @@ def explain(
         option = _OPTIONS[columns]
         there = sorted({name for column in columns for name in known[column]})
         for name in names:
-            if name not in there and not (option == "--channel" and name in _CHANNELS):
+            if not _is_known(option, name, there):
                 _say_unknown(option, name, there, count)
                 said = True
     if is_told_all and not said:
@@ -97,6 +97,16 @@ def _of_window(filters: "Filters") -> "Filters":
     from vdbevents.query.filters import Filters
 
     return Filters(window=filters.window, by_event=filters.by_event, interim=True)
+
+
+def _is_known(option: str, name: str, there: Sequence[str]) -> bool:
+    """Return whether something has a name, or may have it at another time."""
+    match option:
+        case "--channel":
+            return name in there or name in _CHANNELS
+        case "--session":
+            return name == "last" or any(other.startswith(name) for other in there)
+    return name in there
 
 
 def _say_unknown(option: str, name: str, there: Sequence[str], count: int) -> None:

@@ -115,7 +115,7 @@ def words_of(*groups: OptionGroup) -> list[str]:
     for group in groups:
         for option in group.parameters():
             value = getattr(group, option.name)
-            if value != option.default:
+            if value is not None and value != option.default:
                 words += _words(option, value)
     return words
 
