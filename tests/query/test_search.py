@@ -78,6 +78,16 @@ def test_a_match_is_shown_among_what_is_around_it_though_a_later_event_replaced_
     assert texts(path, grep=("shall we",), around_ms=5000) == []
 
 
+def test_events_in_some_times_alone_are_found_with_those_that_last_into_them(journal):
+    times = [(0, 5), (10, 12), (20, 60), (70, 71)]
+    lines = [said(f"{a}", AT + 99_000, start=AT + a * 1000, end=AT + b * 1000) for a, b in times]
+    path = journal(*lines, line(AT + 30_000, channel="alert", text="without a start"))
+    spans = ((AT + 5000, AT + 8000), (AT + 30_000, AT + 40_000))
+
+    assert texts(path, by_event=True, spans=spans) == ["0", "20", "without a start"]
+    assert texts(path, by_event=True, spans=spans, grep=("0",), channels=("transcript",)) == ["0", "20"]
+
+
 def test_of_an_unfinished_sentence_the_newest_version_is_found(journal):
     versions = ["and", "and Mr.", "and Mr. John"]
     lines = [said(text, AT + n, final=False, start=AT) for n, text in enumerate(versions)]

@@ -22,6 +22,8 @@ GROUPS: Final = {
         "query": "Find events by time, text, source, channel and more.",
         "transcript": "Write down what was said, in paragraphs with their times.",
         "sessions": "List the recorded sessions: when, how long, what is in them.",
+        "digest": "Tell what was said and shown in a time, in blocks.",
+        "context": "Show a moment: what was said around it, and each screen.",
         "gaps": "List the gaps: times in which nothing was received.",
         "search": "Search speech and screen by meaning, with VideoDB.",
         "clip": "Print a playable link for a moment of a recording.",

@@ -51,24 +51,49 @@ def searched(
         InputError: a name matches nothing, or a journal cannot be read.
         StorageError: memory and temporary space are used up.
     """
-    from vdbevents.query import duck, merge
+    with (
+        opened_journals(named, options) as journals,
+        searched_again(journals, named, filters, now, cache=cache, colour=colour) as answer,
+    ):
+        yield journals, answer
+
+
+@contextlib.contextmanager
+def opened_journals(named: SourceOptions, options: EnvironmentOptions) -> Iterator[list["HostJournal"]]:
+    """Yield the journals that are named, for one search or several; the arguments are as in `searched`.
+
+    Raises:
+        InputError: a name matches nothing, or a journal cannot be read.
+    """
+    from vdbevents.query import duck
+    from vdbevents.query.cache import seal_policy
+
+    try:
+        sources = cli_journals.named_by(named, options, hint=text_hint(named))
+        with duck.interruptible(), cli_journals.opened(sources) as journals:
+            yield journals
+    finally:
+        seal_policy.remove_orphans()
+
+
+def searched_again(
+    journals: "Sequence[HostJournal]",
+    named: SourceOptions,
+    filters: "Filters",
+    now: datetime,
+    *,
+    cache: bool = True,
+    colour: Color = Color.AUTO,
+) -> "MergedResult":
+    """Return the events in opened journals that match; it must be closed. As `searched`."""
+    from vdbevents.query import merge
+    from vdbevents.query.cache import seal_policy
 
     def cache_of(path: Path) -> "Cache | None":
         display = SealDisplay(colour, "use --no-cache to search without")
         return seal_policy.cache_for(path, filters.window, now, display) if cache else None
 
-    from vdbevents.query.cache import seal_policy
-
-    try:
-        sources = cli_journals.named_by(named, options, hint=text_hint(named))
-        with (
-            duck.interruptible(),
-            cli_journals.opened(sources) as journals,
-            merge.search(journals, filters, cache_of, cleared=named.archived) as answer,
-        ):
-            yield journals, answer
-    finally:
-        seal_policy.remove_orphans()
+    return merge.search(journals, filters, cache_of, cleared=named.archived)
 
 
 def searching_again(
@@ -140,6 +165,21 @@ def known_gaps(journal: "HostJournal", result: "SearchResult") -> "Sequence[Gap]
     return result.gaps if journal.is_scratch else _with_ongoing(result.gaps, journal.path)
 
 
+def remark_on_lines(journals: "Sequence[HostJournal]", answer: "MergedResult") -> None:
+    """Print remarks on what each journal lacks, for an answer that lists gaps and pauses itself."""
+    for journal, (_, result) in zip(journals, answer.answers, strict=True):
+        if journal.trouble:
+            remark_on_trouble(journal)
+        _remark_on_unread(result, journal.label)
+
+
+def _remark_on_unread(result: "SearchResult", label: str) -> None:
+    if not result.journal_bytes:
+        remark(f"the journal {label} is empty: nothing has been recorded yet")
+    if result.skipped:
+        remark_on_unreadable(result.skipped, label)
+
+
 def _with_ongoing(known: "Sequence[Gap]", journal: Path) -> "list[Gap]":
     """Return the gaps of an answer, and the one of its journal that has no line yet."""
     from vdbevents.events.gaps import with_ongoing
@@ -159,10 +199,7 @@ def _remark_on(
     name_journal: bool = False,
 ) -> None:
     """Print remarks on an empty journal, unreadable lines, pauses and unrecovered gaps."""
-    if not result.journal_bytes:
-        remark(f"the journal {label} is empty: nothing has been recorded yet")
-    if result.skipped:
-        remark_on_unreadable(result.skipped, label)
+    _remark_on_unread(result, label)
     paused = [pause for pause in result.pauses if pause.touches(window.since_ms, window.until_ms)]
     if paused:
         summary = _summary_of_pauses(paused)

@@ -145,7 +145,10 @@ class _Search:
         longest = self._snapshot.longest
         self._execute(statements.candidates(list(map(literal, self._snapshot.unsealed)), filters, longest))
         self._execute(statements.events(filters))
-        near = segments if spans is None else [segment for segment in segments if segment.overlaps(spans)]
+        near = segments
+        if spans is not None or filters.spans:
+            wanted = filters.spans if spans is None else spans
+            near = [segment for segment in segments if segment.overlaps(wanted)]
         if filters.scope is not None:
             near = [segment for segment in near if segment.may_be_of(filters.scope)]
         groups = _word_groups(self._connection, filters) if near else []

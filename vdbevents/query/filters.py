@@ -40,6 +40,7 @@ class Filters:
         windows: any of these windows or apps, whole words in any case: `slack` is in `#general - Slack`.
         least_confidence: the confidence is at least this; an event without one does not match.
         where: a SQL condition over the columns of the view `events` (`query.sql.views`).
+        spans: only events that happened, at least in part, in one of these times, in Unix ms, ends included.
         limit: only the newest N; they are still given oldest first.
         offset: skip the newest N, before `limit` counts.
         around_ms: also all events within so many milliseconds before and after each match.
@@ -68,6 +69,7 @@ class Filters:
     windows: tuple[str, ...] = ()
     least_confidence: float | None = None
     where: str | None = None
+    spans: tuple[tuple[int, int], ...] = ()
     limit: int | None = None
     offset: int = 0
     around_ms: int | None = None

@@ -92,14 +92,36 @@ class SearchResult(Closeable):
 
     def events(self, columns: Collection[str] = Event._fields) -> Iterator[list[Event]]:
         """Yield the folded events, in batches that are never empty; None in columns not in `columns`."""
+        for sql in self._selects(columns):
+            with self._cache_explained():
+                for batch in fetched_batches(self.connection, sql):
+                    yield list(map(Event._make, batch))
+
+    def tabulate(self, table: str, select: str, columns: Collection[str]) -> None:
+        """Create a temporary table of the matches.
+
+        Args:
+            table: its name.
+            select: SQL, in which `{rows}` stands for a SELECT of the folded events, in no order.
+            columns: those of `Event` that are not NULL there.
+
+        Raises:
+            StorageError: memory or temporary space is used up, or the cache vanished.
+        """
+        verb = f"CREATE OR REPLACE TEMP TABLE {table} AS"
+        for sql in self._selects(columns, ordered=False):
+            with self._cache_explained(), explained():
+                self.connection.execute(f"{verb} {select.replace('{rows}', sql)}")
+            verb = f"INSERT INTO {table}"
+
+    def _selects(self, columns: Collection[str], *, ordered: bool = True) -> Iterator[str]:
+        """Yield the SELECTs that give all events: large lines are folded one by one."""
+        tables = self.snapshot.tables(self.segments)
         start = 0
         for large in [*self.large_rows, self.count]:
             for first, last in ((start, large - 1), (large, large)):
                 if first <= last < self.count:
-                    sql = statements.rows(columns, self.snapshot.tables(self.segments), first, last)
-                    with self._cache_explained():
-                        for batch in fetched_batches(self.connection, sql):
-                            yield list(map(Event._make, batch))
+                    yield statements.rows(columns, tables, first, last, ordered=ordered)
             start = large + 1
 
     def __iter__(self) -> Iterator[list[Event]]:

@@ -245,7 +245,8 @@ def _filter_columns(filters: Filters, values: list[object]) -> dict[str, str]:
     """Return SQL for the columns of `events` that depend on the filters, and for those they shadow."""
     when = "coalesce(start_ms, time_ms)" if filters.by_event else "time_ms"
     within = f"readable AND {_between(filters.window, when)}"
-    matched = [*_membership(filters, values), *_greps(filters, values)]
+    in_spans = [_overlapping(filters.spans)] if filters.spans else []
+    matched = [*in_spans, *_membership(filters, values), *_greps(filters, values)]
     return {
         "time_ms": when,
         "ours": "channel IS NOT DISTINCT FROM 'vdbevents'",
@@ -290,6 +291,12 @@ def _between(window: Window, moment: str) -> str:
     if window.until_ms is not None:
         conditions.append(f"{moment} < {window.until_ms:d}")
     return f"coalesce({' AND '.join(conditions)}, false)"
+
+
+def _overlapping(spans: Iterable[tuple[int, int]]) -> str:
+    first, last = "coalesce(start_ms, time_ms)", "greatest(coalesce(start_ms, time_ms), end_ms)"
+    either = " OR ".join(f"({first} <= {end:d} AND {last} >= {begin:d})" for begin, end in spans)
+    return f"coalesce({either}, false)"
 
 
 def _membership(filters: Filters, values: list[object]) -> list[str]:
@@ -536,7 +543,12 @@ SEALED_ONES: Final = "SELECT position FROM answer WHERE length IS NOT NULL ORDER
 
 
 def rows(
-    columns: Collection[str], tables: Sequence[SealedTable], first: int = 0, last: int | None = None
+    columns: Collection[str],
+    tables: Sequence[SealedTable],
+    first: int = 0,
+    last: int | None = None,
+    *,
+    ordered: bool = True,
 ) -> str:
     """Return a SELECT of the answer's rows from `first` to `last` as `Event`s, NULL but for `columns`.
 
@@ -554,7 +566,7 @@ def rows(
         sql += f""" UNION ALL SELECT row, {sealed} FROM {asked} AS shown
             JOIN {read_sealed(tables)} AS sealed USING (position) WHERE shown.length IS NOT NULL"""
     shown = ", ".join(name if name in names else "NULL" for name in Event._fields)
-    return f"SELECT {shown} FROM ({sql}) ORDER BY row"
+    return f"SELECT {shown} FROM ({sql})" + (" ORDER BY row" if ordered else "")
 
 
 # Folding holds many lines at once, each several times: rows with large lines are folded alone.

@@ -59,3 +59,10 @@ def _escaped(text: str) -> str:
     """
     escaped = _MARKS.sub(r"\\\g<0>", text).translate(ENTITIES)
     return _PICTURE.sub(f":{_JOINER}", escaped.replace("@", f"@{_JOINER}"))
+
+
+def in_code(text: str) -> str:
+    """Return what Markdown shows as a piece of code, on one line."""
+    text = on_one_line(text)
+    fence = "`" * (max(map(len, re.findall("`+", text)), default=0) + 1)
+    return f"{fence}{text}{fence}"

@@ -1,0 +1,89 @@
+"""`vdbevents digest` and `context` as a pipe meets them, beyond what docs/summaries.md shows."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from support.processes import assert_failed, run
+
+DOCS = Path(__file__).parent.parent.parent / "docs"
+EXAMPLE = DOCS / "example.jsonl"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error_id", "said"),
+    [
+        (["digest", EXAMPLE, "--max-tokens", "9"], "bound-too-small", "--max-tokens 36"),
+        (["digest", EXAMPLE, "--max-bytes", "9", "-o", "json"], "bound-too-small", "--max-bytes 36"),
+        (["digest", EXAMPLE, "--json", "-o", "md"], "options-conflict", "-o md"),
+        (["digest", EXAMPLE, "--on", "friday", "--last", "1h"], "options-conflict", "--last"),
+        (["context", EXAMPLE], "moment-missing", "--at"),
+        (["context", EXAMPLE, "-n", "5"], "moment-missing", "--grep"),
+        (["context", EXAMPLE, "--at", "10:15", "--grep", "code"], "options-conflict", "--grep"),
+        (["context", EXAMPLE, "--at", "10:15", "--last", "1h"], "options-conflict", "--last"),
+        (["context", EXAMPLE, "--at", "soon"], "time-invalid", "10:15"),
+        (["context", EXAMPLE, "--grep", "code", "--around", "wide"], "duration-invalid", "90s"),
+        (["context", EXAMPLE, "--grep", "code", "--max-bytes", "20"], "bound-too-small", "--max-bytes 80"),
+    ],
+)
+def test_a_question_that_has_no_answer_says_how_to_ask(environ, arguments, error_id, said):
+    assert_failed(run(arguments, environ), 2, said, error_id=error_id)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["digest", "--since", "2026-03-02T11:00Z"],
+        ["digest", "--last", "1h"],
+        ["context", "--grep", "zebra"],
+        ["context", "--at", "2026-03-02T12:00Z"],
+    ],
+)
+def test_where_nothing_was_recorded_nothing_is_printed(environ, arguments):
+    command, *options = arguments
+    ended = run([command, EXAMPLE, *options], environ)
+
+    assert (ended.returncode, ended.stdout) == (1, "")
+
+
+def test_a_state_directory_is_told_for_the_last_hour_and_a_file_or_a_pipe_as_a_whole(environ, tmp_path):
+    state = tmp_path / "state"
+    state.mkdir()
+    shutil.copy(EXAMPLE, state / "videodb_events.jsonl")
+    whole = run(["digest", EXAMPLE, "--json"], environ)
+    with EXAMPLE.open() as piped:
+        from_pipe = run(["digest", "-", "--json"], environ, stdin=piped)
+
+    assert run(["digest", state], environ).returncode == 1
+    assert [block["totals"]["said"] for block in json.loads(whole.stdout)["blocks"]] == [2, 1]
+    assert from_pipe.stdout == whole.stdout
+
+
+def test_a_pipe_is_read_once_for_a_match_and_what_is_around_it(environ):
+    with EXAMPLE.open() as piped:
+        ended = run(["context", "-", "--grep", "decoder", "--json"], environ, stdin=piped)
+
+    [moment] = json.loads(ended.stdout)["moments"]
+    assert moment["match"]["text"] == "The decoder is slow."
+    assert [one["text"] for one in moment["screens"]] == ["Terminal: a profiler shows code that decodes JSON"]
+
+
+def test_the_command_that_shows_more_shows_more(environ):
+    first = run(["digest", EXAMPLE, "--max-bytes", "300"], environ)
+    *_, last = first.stdout.splitlines()
+    name, *more = last.partition("left out: ")[2].split()
+
+    assert len(first.stdout.encode()) <= 300
+    assert name == "vdbevents"
+    assert "left out" not in run(more, environ).stdout
+
+
+def test_gaps_and_pauses_are_told_where_nothing_else_is(environ):
+    window = ["--since", "2026-03-03T10:02Z", "--until", "2026-03-03T10:10Z", "--json"]
+    told = json.loads(run(["digest", DOCS / "example-windows.jsonl", *window], environ).stdout)
+
+    gaps = [gap for block in told["blocks"] for gap in block["gaps"]]
+    assert [(gap["kind"], gap["since"], gap["status"]) for gap in gaps] == [
+        ("gap", "2026-03-03T10:02:00.000Z", "incomplete")
+    ]

@@ -1,0 +1,115 @@
+"""The options of the commands that tell what was recorded in few words, and how their answers are printed."""
+
+import sys
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from vdbevents.cli.options import AsJsonOption, BoundOptions, OptionGroup, refuse_json_with
+from vdbevents.cli.tables import data_stream, terminal_width
+from vdbevents.errors import InputError
+
+if TYPE_CHECKING:
+    from vdbevents.query.output.budget import Bound
+
+USUAL_TOKENS: Final = 2000
+"""The bound of an answer for which none is given."""
+
+_LEAST_ROOM: Final = 20
+
+
+class SummaryFormat(StrEnum):
+    """The output formats of a summary."""
+
+    TEXT = "text"
+    MD = "md"
+    JSON = "json"
+
+
+class SummaryOptions(OptionGroup):
+    """How a summary is printed."""
+
+    output: Annotated[
+        SummaryFormat, typer.Option("-o", "--output", help="json: one object, with times in UTC.")
+    ] = SummaryFormat.TEXT
+    as_json: AsJsonOption = False
+    cache: Annotated[
+        bool, typer.Option(help="Use and extend the query cache; --no-cache reads the whole journal.")
+    ] = True
+
+    def settle(self) -> None:
+        """Take `--json` for `-o json`.
+
+        Raises:
+            InputError: another format is given, too.
+        """
+        super().settle()
+        if self.as_json:
+            refuse_json_with(self.output, SummaryFormat.TEXT, SummaryFormat.JSON)
+            self.output = SummaryFormat.JSON
+
+
+class SummaryBoundOptions(BoundOptions):
+    """How large a summary may be."""
+
+    max_bytes: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="Print at most N bytes, and say how much more there is."),
+    ] = None
+    max_tokens: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="The same in tokens of a language model, of 4 characters.",
+            show_default=f"{USUAL_TOKENS}, without --max-bytes",
+        ),
+    ] = None
+
+    @property
+    def bound(self) -> "Bound":
+        """The bound of the answer."""
+        from vdbevents.query.output.budget import Bound
+
+        bound = Bound(self.max_bytes, self.max_tokens)
+        return bound if bound.is_given else Bound(tokens=USUAL_TOKENS)
+
+    @property
+    def larger(self) -> "SummaryBoundOptions":
+        """The options for an answer four times as large."""
+        bound = self.bound
+        return SummaryBoundOptions(
+            max_bytes=bound.bytes and 4 * bound.bytes, max_tokens=bound.tokens and 4 * bound.tokens
+        )
+
+
+def too_small(bound: "Bound") -> InputError:
+    """Return the error of a bound within which nothing can be said."""
+    option, limit = ("--max-tokens", bound.tokens) if bound.bytes is None else ("--max-bytes", bound.bytes)
+    return InputError(
+        f"{option}: {limit} is too small for an answer",
+        f"use {option} {4 * (limit or 1)} or more",
+        error_id="bound-too-small",
+    )
+
+
+def broken(label: str, text: str) -> str:
+    """Return a label and a text after it, on a terminal broken into lines of its width below one another."""
+    from vdbevents.terminal import cells, wrapped
+
+    width = terminal_width()
+    if width is None:
+        return label + text
+    indent = cells(label)
+    room = max(width - indent, _LEAST_ROOM)
+    lines = [text[first:last] for first, last in wrapped(text, room)] or [""]
+    return label + f"\n{' ' * indent}".join(lines)
+
+
+def put_summary(text: str, output: SummaryFormat) -> None:
+    """Print a summary, which ends its last line, in UTF-8."""
+    stream = data_stream(output.value)
+    stream.write(text.encode("utf-8", "replace"))
+    stream.flush()
+    sys.stdout.flush()

@@ -1,0 +1,277 @@
+"""Count an answer by blocks of time, and choose what was said in each: the digest's SQL, and its reading.
+
+Everything is counted and chosen in SQL: of a day, or a year, only what has room in a digest is read from it.
+"""
+
+# ruff: noqa: S608 - the SQL consists of constants, whole numbers and our own names; values are bound
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+from vdbevents.query.collapse import PAUSE_MS
+from vdbevents.query.duck import explained
+from vdbevents.query.search_result import SearchResult
+from vdbevents.times import LEAST_MS
+
+_MINUTE_MS: Final = 60_000
+
+LONGEST_TEXT: Final = 300
+"""The most characters of one text: what is longer is cut."""
+
+WEIGHED: Final = 400
+"""Of more sentences in a block only its longest are weighed, unless there is room for more."""
+
+_CHARACTERS_OF_A_SENTENCE: Final = 20
+
+_COLUMNS: Final = (
+    *("time_ms", "channel", "source", "stream", "stream_name", "text", "start_ms", "end_ms", "label"),
+    *("speaker", "window_name"),
+)
+
+# `at_ms` is when it happened. Other events have no kind: DuckDB would move a condition on the
+# rows into the reading of the lines, and parse them several times.
+_HAPPENED: Final = f"""SELECT coalesce(start_ms, time_ms) AS at_ms,
+    greatest(coalesce(start_ms, time_ms), end_ms) AS end_ms,
+    CASE WHEN coalesce(start_ms, time_ms) IS NULL THEN NULL WHEN channel = 'alert' THEN channel
+        WHEN channel IN ('transcript', 'audio_index', 'visual_index') AND trim(text) <> '' THEN channel
+        END AS kind,
+    coalesce(stream, stream_name, source) AS stream,
+    coalesce(speaker, source, stream_name, stream) AS who, label, window_name AS name,
+    CASE WHEN length(text) > {LONGEST_TEXT} THEN left(text, {LONGEST_TEXT - 1}) || '…' ELSE text END AS text
+    FROM ({{rows}})"""
+
+_SCREENS: Final = f"""CREATE OR REPLACE TEMP TABLE screens AS SELECT at_ms, name, text,
+    least(CASE WHEN next_ms - end_ms <= {PAUSE_MS} THEN next_ms ELSE end_ms END, {{until}}) AS until_ms FROM (
+        SELECT *, lead(at_ms) OVER (PARTITION BY stream ORDER BY at_ms, end_ms, text) AS next_ms
+        FROM happened WHERE kind = 'visual_index')"""
+
+# Words that say nothing, beside those of one or two letters.
+_FILLERS: Final = (
+    *("yes", "yeah", "yep", "nope", "okay", "uhm", "umm", "hmm", "mhm", "huh", "well", "like", "just"),
+    *("you", "know", "the", "and", "that", "this", "there", "then", "thanks", "thank"),
+)
+
+# Chinese and Japanese have no spaces between words: each character is one.
+_WORD: Final = r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}]|\p{L}[\p{L}\p{M}][\p{L}\p{M}]+"
+
+# Of a stream that has audio summaries in a block, these stand for its sentences.
+_HEARD: Final = """CREATE OR REPLACE TEMP TABLE heard AS
+    WITH spoken AS (SELECT place.block, kind, at_ms, stream, who, text
+            FROM happened JOIN place ON bucket = {bucket} WHERE kind IN ('transcript', 'audio_index')),
+        summed AS (SELECT DISTINCT block, stream, true AS is_summed FROM spoken WHERE kind = 'audio_index')
+    SELECT spoken.* FROM spoken LEFT JOIN summed
+        ON summed.block = spoken.block AND summed.stream IS NOT DISTINCT FROM spoken.stream
+    WHERE kind = 'audio_index' OR is_summed IS NULL"""
+
+# What is said twice in a block counts once.
+_SAID: Final = """CREATE OR REPLACE TEMP TABLE said AS
+    SELECT block, kind, at_ms, who, text, row_number() OVER (ORDER BY at_ms, who, text) AS id
+    FROM (SELECT *, row_number() OVER (PARTITION BY block, lower(text) ORDER BY at_ms, who) AS again FROM (
+        SELECT *, row_number() OVER (PARTITION BY block ORDER BY length(text) DESC, at_ms, who, text) AS place
+        FROM heard) WHERE place <= {weighed}) WHERE again = 1"""
+
+_WORD_TABLE: Final = f"""CREATE OR REPLACE TEMP TABLE words AS SELECT DISTINCT block, id, word FROM (
+    SELECT block, id, unnest(regexp_extract_all(lower(text), '{_WORD}')) AS word FROM said)
+    WHERE word NOT IN {_FILLERS}"""
+
+# A word counts for more the oftener it is said in its block, and the rarer it is elsewhere.
+_CHOSEN: Final = """WITH
+    within AS (SELECT block, word, count(*) AS times FROM words GROUP BY ALL),
+    overall AS (SELECT word, sum(times) AS times FROM within GROUP BY ALL),
+    weighed AS (SELECT id, sum(within.times * ln(1 + total / overall.times)) / sqrt(count(*)) AS weight
+        FROM words JOIN within USING (block, word) JOIN overall USING (word),
+        (SELECT count(DISTINCT id) AS total FROM words) GROUP BY id),
+    ranked AS (SELECT said.*,
+        row_number() OVER (PARTITION BY block ORDER BY round(coalesce(weight, 0), 9) DESC, id) AS rank
+        FROM said LEFT JOIN weighed USING (id))
+    SELECT block, rank, id, at_ms, who, text, kind = 'audio_index' FROM (
+        SELECT *, sum(length(text)) OVER (PARTITION BY block ORDER BY rank) - length(text) AS before
+        FROM ranked) WHERE before < {room} ORDER BY block, rank"""
+
+_SHOWN: Final = """SELECT block, name, shown_ms, text FROM (
+    SELECT block, name, sum(ms)::BIGINT AS shown_ms, arg_max(text, (ms, -at_ms)) AS text,
+        row_number() OVER (PARTITION BY block ORDER BY sum(ms) DESC, name NULLS LAST) AS rank
+    FROM (SELECT blocks.block, name, text, at_ms,
+            least(screens.until_ms, blocks.until_ms) - greatest(at_ms, blocks.since_ms) AS ms
+        FROM screens JOIN (SELECT DISTINCT block, since_ms, until_ms FROM place) AS blocks
+        ON at_ms < blocks.until_ms AND greatest(screens.until_ms, at_ms + 1) > blocks.since_ms)
+    GROUP BY block, name) WHERE rank <= {most} ORDER BY block, rank"""
+
+_FIRED: Final = """SELECT block, name, times, first_ms, text FROM (
+    SELECT *, row_number() OVER (PARTITION BY block ORDER BY times DESC, name) AS rank FROM (
+        SELECT block, coalesce(label, '') AS name, count(*) AS times, min(at_ms) AS first_ms,
+            arg_min(text, (at_ms, text)) AS text
+        FROM happened JOIN place ON bucket = {bucket} WHERE kind = 'alert'
+        GROUP BY block, coalesce(label, '')))
+    WHERE rank <= {most} ORDER BY block, rank"""
+
+_TOTALS: Final = """SELECT block, sum(said)::BIGINT, sum(shown)::BIGINT, sum(fired)::BIGINT FROM (
+    SELECT block, count(DISTINCT lower(text)) AS said, 0 AS shown, 0 AS fired FROM heard GROUP BY block
+    UNION ALL SELECT block, 0, count(DISTINCT coalesce('w' || name, '')), 0
+        FROM screens JOIN (SELECT DISTINCT block, since_ms, until_ms FROM place) AS blocks
+        ON at_ms < blocks.until_ms AND greatest(screens.until_ms, at_ms + 1) > blocks.since_ms
+        GROUP BY block
+    UNION ALL SELECT block, 0, 0, count(DISTINCT coalesce(label, ''))
+        FROM happened JOIN place ON bucket = {bucket} WHERE kind = 'alert' GROUP BY block)
+    GROUP BY block ORDER BY block"""
+
+
+def _bucket(unit_ms: int, moment: str = "at_ms") -> str:
+    """Return SQL for the number of the unit of time that a moment is in."""
+    return f"({moment} + {-LEAST_MS}) // {unit_ms:d}"
+
+
+class Outline(NamedTuple):
+    """What there is to digest in an answer, before it is divided into blocks.
+
+    Attributes:
+        span: the first and the last time of an event, in Unix ms.
+        occupied: about how many blocks of each length, in ms, have something in them.
+        said: the number of sentences and summaries.
+        said_characters: how many characters they have.
+    """
+
+    span: tuple[int, int]
+    occupied: Mapping[int, int]
+    said: int
+    said_characters: int
+
+
+class Said(NamedTuple):
+    """Something that was said in a block.
+
+    `rank` counts from 1, the most telling first; `nth` is its place in what was said, in the order of time.
+    """
+
+    block: int
+    rank: int
+    nth: int
+    at_ms: int
+    who: str | None
+    text: str
+    is_summary: bool
+
+
+class Shown(NamedTuple):
+    """A window that was on the screen in a block, and how long; without a name, what was shown longest."""
+
+    block: int
+    name: str | None
+    shown_ms: int
+    text: str
+
+
+class Fired(NamedTuple):
+    """The alerts of one label in a block; the text is the first one's."""
+
+    block: int
+    label: str
+    times: int
+    first_ms: int
+    text: str | None
+
+
+class Total(NamedTuple):
+    """How many sentences, windows and labels of alerts a block has."""
+
+    block: int
+    said: int
+    shown: int
+    fired: int
+
+
+class BlockCounts:
+    """One journal's answer, counted by blocks of time."""
+
+    def __init__(self, answer: SearchResult, until_ms: int) -> None:
+        """Read the answer's events once.
+
+        Args:
+            answer: it must not be closed.
+            until_ms: the end of the window, in Unix ms: what is on the screen then counts until then.
+
+        Raises:
+            StorageError: memory or temporary space is used up, or the cache vanished.
+        """
+        self._connection = answer.connection
+        self._unit_ms = 0
+        answer.tabulate("happened", _HAPPENED, _COLUMNS)
+        self._execute(_SCREENS.replace("{until}", f"{until_ms:d}"))
+
+    def outline(self, lengths_ms: Sequence[int]) -> Outline | None:
+        """Return what there is to digest; None if there is nothing.
+
+        Args:
+            lengths_ms: the lengths that a block may have, in ms.
+        """
+        counts = ", ".join(f"count(DISTINCT {_bucket(length, 'minute')})" for length in lengths_ms)
+        [(first, last, said, characters)] = self._rows(
+            """SELECT min(at_ms), max(greatest(at_ms, end_ms)), count(*) FILTER (kind = 'transcript'
+                OR kind = 'audio_index'), coalesce(sum(length(text)) FILTER (kind = 'transcript'
+                OR kind = 'audio_index'), 0)::BIGINT FROM happened WHERE kind IS NOT NULL"""
+        )
+        if first is None:
+            return None
+        minutes = f"""SELECT DISTINCT {_bucket(_MINUTE_MS)} * {_MINUTE_MS} + {LEAST_MS} AS minute
+            FROM happened WHERE kind IS NOT NULL"""
+        [occupied] = self._rows(f"SELECT {counts} FROM ({minutes})")
+        return Outline((first, last), dict(zip(lengths_ms, occupied, strict=True)), said, characters)
+
+    def units(self, unit_ms: int) -> list[int]:
+        """Return the beginnings of the units of time in which something happened, in Unix ms, in order."""
+        self._unit_ms = unit_ms
+        last = f"greatest({_bucket(unit_ms)}, {_bucket(unit_ms, 'until_ms - 1')})"
+        rows = self._rows(
+            f"""SELECT DISTINCT bucket FROM (
+                SELECT {_bucket(unit_ms)} AS bucket FROM happened WHERE kind IS NOT NULL
+                UNION ALL SELECT unnest(generate_series({_bucket(unit_ms)}, {last})) FROM screens)
+                ORDER BY bucket"""
+        )
+        return [bucket * unit_ms + LEAST_MS for (bucket,) in rows]
+
+    def divide(self, blocks: Mapping[int, tuple[int, int]], room: int) -> list[Total]:
+        """Divide the answer into blocks; return their totals, in order.
+
+        Args:
+            blocks: for each beginning that `units` returned the block it is in: from when to when, in Unix
+                ms. In the results, the block's beginning stands for it.
+            room: the most characters of a block that are asked for.
+        """
+        self._execute(
+            """CREATE OR REPLACE TEMP TABLE place AS SELECT unnest(?::BIGINT[]) AS bucket,
+                unnest(?::BIGINT[]) AS block, unnest(?::BIGINT[]) AS until_ms, block AS since_ms""",
+            [
+                [(unit - LEAST_MS) // self._unit_ms for unit in blocks],
+                [since_ms for since_ms, _ in blocks.values()],
+                [until_ms for _, until_ms in blocks.values()],
+            ],
+        )
+        for sql in (_HEARD, _SAID, _WORD_TABLE):
+            self._execute(self._filled(sql, weighed=max(WEIGHED, room // _CHARACTERS_OF_A_SENTENCE)))
+        return [Total(*row) for row in self._rows(self._filled(_TOTALS))]
+
+    def said(self, room: int) -> list[Said]:
+        """Return of each block the best of what was said, up to so many characters."""
+        return [Said(*row) for row in self._rows(self._filled(_CHOSEN, room=room))]
+
+    def shown(self, most: int) -> list[Shown]:
+        """Return of each block the windows that were on the screen, the longest first."""
+        return [Shown(*row) for row in self._rows(self._filled(_SHOWN, most=most))]
+
+    def fired(self, most: int) -> list[Fired]:
+        """Return of each block the alerts by label, the most frequent first."""
+        return [Fired(*row) for row in self._rows(self._filled(_FIRED, most=most))]
+
+    def _filled(self, sql: str, **numbers: int) -> str:
+        sql = sql.replace("{bucket}", _bucket(self._unit_ms))
+        for name, number in numbers.items():
+            sql = sql.replace(f"{{{name}}}", f"{number:d}")
+        return sql
+
+    def _execute(self, sql: str, values: Sequence[object] = ()) -> None:
+        with explained():
+            self._connection.execute(sql, values)
+
+    def _rows(self, sql: str) -> list[tuple[Any, ...]]:
+        with explained():
+            return self._connection.execute(sql).fetchall()

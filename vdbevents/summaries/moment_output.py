@@ -1,0 +1,272 @@
+"""Write moments as text, Markdown or JSON, as much as fits."""
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from datetime import tzinfo
+from typing import Any, Final, NamedTuple, Protocol
+
+from vdbevents.query.filters import Event
+from vdbevents.query.output.budget import Bound
+from vdbevents.query.output.highlight import Highlighter
+from vdbevents.query.output.markdown import in_code, marked_up
+from vdbevents.query.output.rows import description, on_one_line, utc_time
+from vdbevents.summaries.digest import Missed
+from vdbevents.summaries.digest_output import span_text
+from vdbevents.summaries.moments import Surroundings, begin_of
+from vdbevents.summaries.time_blocks import local_time_of
+from vdbevents.terminal import cells, counted, part
+
+_EVERYTHING: Final = 1 << 40
+_TEXT_LENGTHS: Final = (_EVERYTHING, 1000, 400, 200, 100)
+_SHORT: Final = 200
+
+
+class Extent(NamedTuple):
+    """How much is written.
+
+    Attributes:
+        moments: how many, the newest ones.
+        said: how many sentences of each, the nearest ones.
+        length: the most characters of a text.
+    """
+
+    moments: int = _EVERYTHING
+    said: int = _EVERYTHING
+    length: int = _EVERYTHING
+
+
+class MomentPage(Protocol):
+    """A form of the answer."""
+
+    def render(self, chosen: Sequence[Surroundings], extent: Extent) -> str:
+        """Return the answer, with what is left out."""
+
+
+def fitted_moments(chosen: Sequence[Surroundings], bound: Bound, page: MomentPage) -> str | None:
+    """Return the answer that fits: texts are cut first, then sentences left out, then the oldest moments.
+
+    Args:
+        chosen: the newest first.
+        bound: of the answer.
+        page: its form.
+
+    Returns: None if not even one moment fits.
+    """
+    for length in _TEXT_LENGTHS:
+        if bound.fits(text := page.render(chosen, Extent(length=length))):
+            return text
+    most = max((len(one.said) for one in chosen), default=0)
+    for length in (_SHORT, _TEXT_LENGTHS[-1]):
+        if best := _with_most_said(chosen, bound, page, Extent(said=most, length=length)):
+            return best
+    for moments in range(len(chosen) - 1, 0, -1):
+        extent = Extent(moments, 0, _TEXT_LENGTHS[-1])
+        if bound.fits(text := page.render(chosen, extent)):
+            return text
+    return None
+
+
+def _with_most_said(
+    chosen: Sequence[Surroundings], bound: Bound, page: MomentPage, extent: Extent
+) -> str | None:
+    """Return the answer with as many sentences of each moment, up to those of `extent`, as fit."""
+    best, least, most = None, 0, extent.said
+    while least <= most:
+        middle = (least + most) // 2
+        if bound.fits(text := page.render(chosen, extent._replace(said=middle))):
+            best, least = text, middle + 1
+        else:
+            most = middle - 1
+    return best
+
+
+class Cutter:
+    """Cuts texts around what was searched for, and knows which hold it."""
+
+    def __init__(self, highlighter: Highlighter) -> None:
+        """Take what finds the matches."""
+        self._highlighter = highlighter
+        self._places: dict[str, tuple[int, int] | None] = {}
+
+    @property
+    def has_patterns(self) -> bool:
+        """Whether anything was searched for."""
+        return self._highlighter.is_needed
+
+    def place(self, text: str) -> tuple[int, int] | None:
+        """Return the first match in a text on one line."""
+        if text not in self._places:
+            [places] = self._highlighter.places([text])
+            self._places[text] = places[0] if places else None
+        return self._places[text]
+
+    def cut(self, text: str, length: int) -> str:
+        """Return a text on one line, of at most so many cells, around its first match."""
+        text = on_one_line(text)
+        if cells(text) <= length:
+            return text
+        first, last = part(text, length, self.place(text) or (0, 0))
+        return "…" * (first > 0) + text[first:last] + "…" * (last < len(text))
+
+
+class MomentText(NamedTuple):
+    """How to write moments for people.
+
+    Attributes:
+        zone: of the times.
+        more: the command that shows more.
+        older: the command that shows older moments; empty without any.
+        cutter: cuts the texts.
+        wrapped: breaks a line after its label, given the label.
+        is_markdown: whether to write Markdown instead of text.
+    """
+
+    zone: tzinfo
+    more: str
+    older: str
+    cutter: Cutter
+    wrapped: Callable[[str, str], str] = lambda label, text: label + text
+    is_markdown: bool = False
+
+    def render(self, chosen: Sequence[Surroundings], extent: Extent) -> str:
+        """Return the answer, as `MomentPage`."""
+        pieces = ["\n".join(self._moment(one, extent)) for one in chosen[: extent.moments]]
+        if left_out := _left_out(chosen, extent):
+            pieces.append(f"… {left_out}: {self._command(self.more)}")
+        elif self.older:
+            pieces.append(f"… older moments: {self._command(self.older)}")
+        return "\n\n".join(pieces) + "\n"
+
+    def _command(self, command: str) -> str:
+        return in_code(command) if self.is_markdown else command
+
+    def _moment(self, chosen: Surroundings, extent: Extent) -> Iterator[str]:
+        yield self._heading(chosen, min(extent.length, _SHORT))
+        said = sorted(chosen.said[: extent.said], key=begin_of)
+        others = len(chosen.said) - len(said)
+        rows = [("said", self._mark(event) + self._event(event, extent)) for event in said]
+        if others:
+            rows.append(("said", f"({others:,} more)" if said else f"({counted(others, 'sentence')})"))
+        rows += [("screen", self._event(event, extent)) for event in chosen.screens]
+        rows += [("alert", self._event(event, extent)) for event in chosen.alerts]
+        rows += [(one.kind, self._missed(host, one)) for host, one in chosen.missed]
+        before = ""
+        for label, text in rows:
+            if self.is_markdown:
+                yield f"- **{label.capitalize()}:** {text}"
+            else:
+                yield self.wrapped(f"  {label if label != before else '':<9}", text)
+            before = label
+
+    def _heading(self, chosen: Surroundings, length: int) -> str:
+        moment = chosen.moment
+        when = f"{local_time_of(moment.first_ms, self.zone):%Y-%m-%d %H:%M:%S}"
+        text = ""
+        if moment.match is not None:
+            text = f" {self._who(moment.match)}{self._shown(description(moment.match), length)}"
+        if moment.matches > 1:
+            last = f"{local_time_of(moment.last_ms, self.zone):%H:%M:%S}"
+            text += f" ({moment.matches:,} matches until {last})"
+        return f"## {when}\n\n{text.strip()}\n" if self.is_markdown else when + text
+
+    def _mark(self, event: Event) -> str:
+        """Return what stands before a sentence: > before one that matches."""
+        if not self.cutter.has_patterns:
+            return ""
+        is_match = self.cutter.place(on_one_line(description(event))) is not None
+        if self.is_markdown:
+            return "→ " if is_match else ""
+        return "> " if is_match else "  "
+
+    def _event(self, event: Event, extent: Extent) -> str:
+        clock = f"{local_time_of(begin_of(event), self.zone):%H:%M:%S}"
+        return f"{clock} {self._who(event)}{self._shown(description(event), extent.length)}"
+
+    def _who(self, event: Event) -> str:
+        """Return the machine and the stream of an event; a speaker is in its description."""
+        name = "" if event.speaker else event.source or event.stream_name or ""
+        if event.channel == "visual_index":
+            name = event.stream_name or event.source or ""
+        names = [on_one_line(one) for one in (event.host or "", name) if one]
+        text = " ".join(marked_up(one) for one in names) if self.is_markdown else " ".join(names)
+        return f"{text}: " if text else ""
+
+    def _shown(self, text: str, length: int) -> str:
+        text = self.cutter.cut(text, length)
+        return marked_up(text) if self.is_markdown else text
+
+    def _missed(self, host: str, missed: Missed) -> str:
+        status = f", {missed.status}" if missed.status else ""
+        who = f"{on_one_line(host)}: " if host else ""
+        return f"{who}{span_text(missed.since_ms, missed.until_ms, self.zone)}{status}"
+
+
+def _left_out(chosen: Sequence[Surroundings], extent: Extent) -> str:
+    parts = []
+    shown = chosen[: extent.moments]
+    sentences = sum(len(one.said) for one in chosen)
+    if (hidden := sentences - sum(len(one.said[: extent.said]) for one in shown)) > 0:
+        parts.append(f"{hidden:,} of {counted(sentences, 'sentence')}")
+    if len(shown) < len(chosen):
+        parts.append(f"{len(chosen) - len(shown)} of {counted(len(chosen), 'moment')}")
+    texts = [one.text for each in shown for one in (*each.said[: extent.said], *each.screens, *each.alerts)]
+    if any(len(text or "") > extent.length for text in texts):
+        parts.append("parts of texts")
+    return f"{', '.join(parts)} left out" if parts else ""
+
+
+class MomentJson(NamedTuple):
+    """How to write moments as JSON: one object, with times in UTC; the commands as in `MomentText`."""
+
+    more: str
+    older: str
+    cutter: Cutter
+
+    def render(self, chosen: Sequence[Surroundings], extent: Extent) -> str:
+        """Return the answer, as `MomentPage`."""
+        left_out = _left_out(chosen, extent)
+        value = {
+            "moments": [self._moment(one, extent) for one in chosen[: extent.moments]],
+            "left_out": left_out or None,
+            "more": self.more if left_out else self.older or None,
+        }
+        return json.dumps(value) + "\n"
+
+    def _moment(self, chosen: Surroundings, extent: Extent) -> dict[str, Any]:
+        moment = chosen.moment
+        said = sorted(chosen.said[: extent.said], key=begin_of)
+        return {
+            "since": utc_time(moment.first_ms),
+            "until": utc_time(moment.last_ms),
+            "matches": moment.matches,
+            "match": None if moment.match is None else self._event(moment.match, extent),
+            "said": [self._event(event, extent) for event in said],
+            "said_total": len(chosen.said),
+            "screens": [self._event(event, extent) for event in chosen.screens],
+            "alerts": [self._event(event, extent) for event in chosen.alerts],
+            "gaps": [_gap(*pair) for pair in chosen.missed],
+        }
+
+    def _event(self, event: Event, extent: Extent) -> dict[str, Any]:
+        text = event.text
+        if text is not None and len(text) > extent.length:
+            text = self.cutter.cut(text, extent.length)
+        value: dict[str, Any] = {
+            "time": utc_time(begin_of(event)),
+            "channel": event.channel,
+            "source": event.source,
+            "stream": event.stream_name or event.stream,
+            "speaker": event.speaker,
+            "label": event.label,
+            "text": text,
+            "host": event.host,
+        }
+        if self.cutter.has_patterns:
+            value["is_match"] = self.cutter.place(on_one_line(description(event))) is not None
+        return {name: of for name, of in value.items() if of is not None}
+
+
+def _gap(host: str, missed: Missed) -> dict[str, Any]:
+    until = None if missed.until_ms is None else utc_time(missed.until_ms)
+    value = {"kind": missed.kind, "since": utc_time(missed.since_ms), "until": until}
+    return {**value, "status": missed.status or None, **({"host": host} if host else {})}
