@@ -179,7 +179,7 @@ class OpenJournal:
         except BaseException:
             scratch.remove(folder)
             raise
-        return QueryResult(answer, folder, journal.trouble)
+        return QueryResult(answer, folder, journal.trouble, _ongoing(journal.path))
 
     def sql(self, query: str) -> list[dict[str, Any]]:
         """Return the rows of one SELECT over the views that `vdbevents sql --describe` lists, as dicts.
@@ -197,7 +197,8 @@ class OpenJournal:
         with scratch.folder("unpacked") as folder:
             journal = readable(self.journal, folder, str(self.journal))
             cache = None if journal.is_copy else self._cache(self.journal)
-            with SqlTables(journal.path, cache, self._older()) as tables:
+            ongoing = _ongoing(journal.path)
+            with SqlTables(journal.path, cache, self._older(), ongoing=ongoing) as tables:
                 return _dicts(tables.ask(query))
 
     def _older(self) -> "Older":
@@ -218,17 +219,21 @@ class QueryResult(Closeable):
     `datetime`s in UTC.
 
     Attributes:
-        gaps: all gaps that touch the times that were asked for, and others.
+        gaps: all gaps that touch the times that were asked for, and others; also one that goes on.
         skipped: the number of lines that could not be read.
         trouble: what is wrong with an archive, of which only a part could be unpacked; empty if nothing.
     """
 
-    def __init__(self, answer: "SearchResult", folder: Path, trouble: str = "") -> None:
-        """Take the result of `query.engine.search`, and a temporary folder to remove at the end."""
+    def __init__(
+        self, answer: "SearchResult", folder: Path, trouble: str = "", ongoing: "Gap | None" = None
+    ) -> None:
+        """Take the result of a search, a folder to remove at the end, and a gap without a line."""
+        from vdbevents.events.gaps import with_ongoing
+
         self._answer = answer
         self._folder = folder
         self.trouble = trouble
-        self.gaps: Collection[Gap] = answer.gaps
+        self.gaps: Collection[Gap] = with_ongoing(answer.gaps, ongoing)
         self.skipped = answer.skipped
 
     def __len__(self) -> int:
@@ -297,6 +302,14 @@ class QueryResult(Closeable):
                 for place in moments:
                     row[place] = _moment(row[place])
                 yield names, tuple(row)
+
+
+def _ongoing(journal: Path) -> "Gap | None":
+    """Return the gap of a state directory's journal that goes on now: it has no line yet."""
+    from vdbevents.health.outages import ongoing_gap
+    from vdbevents.journal.files import wall_ms
+
+    return ongoing_gap(journal, wall_ms())
 
 
 def _require(package: str) -> None:

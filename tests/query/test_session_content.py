@@ -152,7 +152,7 @@ def test_the_view_of_the_sessions_counts_the_same_content(journal, tmp_path, sea
             row for batch in tables.ask("SELECT session, events FROM sessions").batches() for row in batch
         ]
         [(last,)] = next(tables.ask("SELECT last FROM sessions WHERE session = 'cap-4'").batches())
-    assert dict(rows) == {"cap-1": "6", "cap-2": "6", "cap-4": "2", "cap-5": "0"}
+    assert dict(rows) == {"cap-1": "7", "cap-2": "6", "cap-4": "2", "cap-5": "0"}
     assert last == "2026-03-02T10:15:30.333Z"
     assert texts(path, "cap-4", cache=cache) == ["active", "unknown"]
 

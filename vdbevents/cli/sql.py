@@ -123,6 +123,8 @@ class _Asked(NamedTuple):
 
 
 def _answer(asked: _Asked, hold: "Hold") -> ExitCode:
+    from vdbevents.health.outages import ongoing_gap
+    from vdbevents.journal.files import wall_ms
     from vdbevents.query import duck
     from vdbevents.query.cache.seal_policy import present_cache
     from vdbevents.query.snapshot import Older
@@ -133,7 +135,8 @@ def _answer(asked: _Asked, hold: "Hold") -> ExitCode:
     path = journal.path
     cache_of = present_cache if cache else (lambda _: None)
     older = Older(cache_of, archived)
-    with duck.interruptible(), SqlTables(path, cache_of(path), older) as tables:
+    ongoing = None if journal.is_scratch else ongoing_gap(path, wall_ms())
+    with duck.interruptible(), SqlTables(path, cache_of(path), older, ongoing=ongoing) as tables:
         hold(tables.limits)
         if not tables.journal_bytes:
             remark(f"the journal {journal.label} is empty: nothing has been recorded yet")

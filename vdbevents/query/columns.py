@@ -344,7 +344,7 @@ def _read(members: dict[str, tuple[str, ...]], value: dict[str, str]) -> _Level:
 
 
 def _not_blank(text: str) -> str:
-    return f"CASE WHEN regexp_matches({text}, '[^{_BLANK}]') THEN {text} END"
+    return f"CASE WHEN regexp_matches({text}, '[^{BLANK}]') THEN {text} END"
 
 
 def _leveled(sql: str, levels: Iterable[_Level]) -> str:
@@ -366,7 +366,7 @@ def _aliased(columns: dict[str, str]) -> str:
 # -- The identity of an event, to find those received and backfilled ---------------------------------------
 
 # Python's white space.
-_BLANK: Final = "".join(
+BLANK: Final = "".join(
     rf"\x{{{code:x}}}"
     for code in (
         *(*range(9, 14), *range(28, 33), 0x85, 0xA0, 0x1680, *range(0x2000, 0x200B)),

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from vdbevents.errors import InputError, StorageError
-from vdbevents.events.gaps import gaps_in
+from vdbevents.events.gaps import Gap, gaps_in, with_ongoing
 from vdbevents.journal.files import free_bytes
 from vdbevents.query import scratch, session_tables
 from vdbevents.query.byte_ranges import Closeable, literal
@@ -68,18 +68,27 @@ class SqlTables(Closeable):
         limits: what its process may take, copies of the cache included; for `query.sql.guard`.
     """
 
-    def __init__(self, journal: Path, cache: Cache | None = None, older: Older | None = None) -> None:
+    def __init__(
+        self,
+        journal: Path,
+        cache: Cache | None = None,
+        older: Older | None = None,
+        *,
+        ongoing: Gap | None = None,
+    ) -> None:
         """Open the journal as it is now, and what was rotated out of it.
 
         Args:
             journal: its file.
             cache: its sealed segments, from `query.cache.index.load`; damaged ones are not used.
             older: how to read what was set aside; None unpacks what was rotated.
+            ongoing: a gap that goes on now, and has no line yet.
 
         Raises:
             InputError: the journal cannot be read.
             StorageError: memory and temporary space are used up.
         """
+        self._ongoing = ongoing
         self._journal = journal
         self._cache = cache
         self._older = older or Older()
@@ -131,7 +140,7 @@ class SqlTables(Closeable):
                 if self._copies:
                     tables = _copied(tables, self._folder)
                 with _understood(cached=self._is_cached):
-                    _fill(self._connection, source)
+                    _fill(self._connection, source, self._ongoing)
                     for statement in session_tables.filled(book, "journal"):
                         self._connection.execute(statement.sql, statement.values)
                     [(unreadable, rejected)] = self._connection.execute(schema.SKIPPED).fetchall()
@@ -335,7 +344,7 @@ def _copied(tables: list[Path], folder: Path) -> list[Path]:
     return copies
 
 
-def _fill(connection: "DuckDBPyConnection", source: JournalSnapshot) -> None:
+def _fill(connection: "DuckDBPyConnection", source: JournalSnapshot, ongoing: Gap | None) -> None:
     """Create the tables behind the views."""
     statements = [
         schema.lines_of(list(map(literal, source.unsealed)), source.sealed_bytes, source.longest),
@@ -344,9 +353,9 @@ def _fill(connection: "DuckDBPyConnection", source: JournalSnapshot) -> None:
     for statement in statements:
         connection.execute(statement.sql, statement.values)
     own_lines = [line for (line,) in connection.execute(schema.OURS).fetchall()]
-    for gap in gaps_in(source.own_lines(own_lines)):
+    for gap in with_ongoing(gaps_in(source.own_lines(own_lines)), ongoing):
         texts = [_without_half_pairs(text) for text in (gap.id, gap.reason, gap.status)]
-        row = [texts[0], gap.since_ms, gap.until_ms, *texts[1:], sum(gap.recovered.values())]
+        row = [texts[0], gap.since_ms, gap.until_ms, *texts[1:], sum(gap.recovered.values()), gap.ongoing]
         connection.execute(views.GAP, row)
 
 

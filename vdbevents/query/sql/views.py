@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 from vdbevents.query.cache.schema import ROWS
 from vdbevents.query.lines import CONDITION_COLUMNS, NAMES, Statement, listed, moment
 from vdbevents.query.session_tables import RECORDER, owned
+from vdbevents.query.sql import once
 
 
 class View(NamedTuple):
@@ -41,24 +42,32 @@ _EVENT: Final = tuple((name, CONDITION_COLUMNS[name], meaning) for name, meaning
 _CHOSEN: Final = ", ".join(f"{NAMES[name]} AS {name}" if name in NAMES else name for name, *_ in _EVENT)
 
 
-def _of(channel: str, condition: str = "") -> str:
-    return f"SELECT * FROM events WHERE channel = '{channel}'{condition}"
+def _of(channel: str) -> str:
+    return f"SELECT * FROM events WHERE channel = '{channel}'"
+
+
+def _once(channel: str, condition: str = "") -> str:
+    """Return a SELECT of a channel's events, each once though it was received and fetched later."""
+    return f"""SELECT {_CHOSEN} FROM journal.recorded ANTI JOIN journal.repetitions USING (part, position)
+        WHERE channel = '{channel}'{condition}"""
 
 
 # What `query` shows of a session.
 _SHOWN: Final = f"""(SELECT *, epoch_ms(coalesce(started, time)) AS happened FROM (
-    FROM transcripts UNION ALL
-    FROM events WHERE channel NOT IN {("transcript", *RECORDER)!r}))"""
+    FROM transcripts UNION ALL FROM visuals UNION ALL FROM audio UNION ALL
+    FROM events WHERE channel NOT IN {("transcript", "visual_index", "audio_index", *RECORDER)!r}))"""
 
 VIEWS: Final = {
     "events": View("Every event, as it was received.", _EVENT, f"SELECT {_CHOSEN} FROM journal.recorded"),
     "transcripts": View(
-        "Speech: the events of `transcript` without interim ones.",
+        "Speech: each utterance once, an interim one only where nothing has replaced it.",
         _EVENT,
-        _of("transcript", " AND is_final IS DISTINCT FROM false"),
+        f"""{_once("transcript", " AND is_final IS DISTINCT FROM false")}
+            UNION ALL SELECT {_CHOSEN} FROM journal.recorded
+            SEMI JOIN journal.unfinished USING (part, position)""",
     ),
-    "visuals": View("Screen descriptions: the events of `visual_index`.", _EVENT, _of("visual_index")),
-    "audio": View("Audio summaries: the events of `audio_index`.", _EVENT, _of("audio_index")),
+    "visuals": View("Screen descriptions: `visual_index`, each once.", _EVENT, _once("visual_index")),
+    "audio": View("Audio summaries: `audio_index`, each once.", _EVENT, _once("audio_index")),
     "alerts": View("The alerts that fired.", _EVENT, _of("alert")),
     "sessions": View(
         "Capture sessions.",
@@ -87,13 +96,14 @@ VIEWS: Final = {
         (
             ("id", "VARCHAR", "unique"),
             ("since", "TIMESTAMPTZ", "when it began"),
-            ("until", "TIMESTAMPTZ", "when it ended"),
-            ("seconds", "DOUBLE", "how long"),
+            ("until", "TIMESTAMPTZ", "when it ended; NULL while it goes on"),
+            ("seconds", "DOUBLE", "how long; of one that goes on, until now"),
             ("reason", "VARCHAR", "why"),
             ("status", "VARCHAR", "open, recovered, incomplete"),
             ("recovered", "BIGINT", "the number of events backfilled"),
         ),
-        f"""SELECT id, {moment("since_ms")} AS since, {moment("until_ms")} AS until,
+        f"""SELECT id, {moment("since_ms")} AS since,
+            CASE WHEN NOT is_ongoing THEN {moment("until_ms")} END AS until,
             greatest(until_ms - since_ms, 0) / 1000 AS seconds, reason, status, recovered
             FROM journal.told_gaps""",
     ),
@@ -101,8 +111,9 @@ VIEWS: Final = {
 """The views by name; each may use those before it."""
 
 GAPS: Final = """CREATE TABLE journal.told_gaps
-    (id VARCHAR, since_ms BIGINT, until_ms BIGINT, reason VARCHAR, status VARCHAR, recovered BIGINT)"""
-GAP: Final = "INSERT INTO journal.told_gaps VALUES (?, ?, ?, ?, ?, ?)"
+    (id VARCHAR, since_ms BIGINT, until_ms BIGINT, reason VARCHAR, status VARCHAR, recovered BIGINT,
+    is_ongoing BOOLEAN)"""
+GAP: Final = "INSERT INTO journal.told_gaps VALUES (?, ?, ?, ?, ?, ?, ?)"
 
 
 SCHEMA: Final = "CREATE SCHEMA journal"
@@ -124,7 +135,12 @@ def creating(paths: Sequence[str], globs: Sequence[str]) -> list[Statement]:
         recorded += f""" UNION ALL BY NAME SELECT * EXCLUDE (filename),
             coalesce(list_position({listed(paths)}, filename), 0)::BIGINT AS part
             FROM read_parquet({listed(globs)}, filename = true)"""
-    views = {"journal.recorded": recorded, **{name: view.sql for name, view in VIEWS.items()}}
+    views = {
+        "journal.recorded": recorded,
+        "journal.repetitions": once.REPETITIONS,
+        "journal.unfinished": once.UNFINISHED,
+        **{name: view.sql for name, view in VIEWS.items()},
+    }
     return [
         Statement(f"CREATE TABLE journal.unsealed AS {ROWS}", []),
         *(Statement(f"CREATE VIEW {name} AS {sql}", []) for name, sql in views.items()),
