@@ -92,6 +92,7 @@ class OpenJournal:
         ignore_case: bool | None = None,
         extended: bool = False,
         whole_words: bool = False,
+        exact: bool = False,
         channel: Texts = (),
         not_channel: Texts = (),
         recorder: bool = False,
@@ -119,6 +120,7 @@ class OpenJournal:
         - `grep`, `any_of`, `none_of`: texts of which all, at least one, or none must match.
         - `ignore_case`: None ignores case for each text without an upper-case letter.
         - `extended`, `whole_words`: the texts are regular expressions (RE2), or match whole words only.
+        - `exact`: the texts match character for character, not what looks the same.
         - `channel`, `source`, `stream`, `event`, `label`: any of these.
         - `session`: all content of these sessions: ids, their beginnings, or `last`.
         - `speaker`: any of these names, in any case.
@@ -127,7 +129,7 @@ class OpenJournal:
         - `recorder`: also what is about the recorder itself, which is left out unless its channel
           (`vdbevents`, `capture_client`), its event or its label is named.
         - `min_confidence`: the confidence is at least this.
-        - `where`: a SQL condition over the columns of the view `events`.
+        - `where`: a SQL condition over the columns of the view `events`, with times in `tz`.
         - `around`: also all events within this duration before and after each match, such as `15s`.
         - `limit`, `offset`: the newest N only, after the newest M were skipped.
         - `newest_first`: the order.
@@ -153,6 +155,7 @@ class OpenJournal:
             ignore_case=ignore_case,
             extended=extended,
             whole_words=whole_words,
+            exact=exact,
             channels=_texts(channel),
             not_channels=_texts(not_channel),
             recorder=recorder,
@@ -165,6 +168,7 @@ class OpenJournal:
             windows=_texts(window),
             least_confidence=min_confidence,
             where=where,
+            zone=zone,
             limit=limit,
             offset=offset,
             around_ms=None if around is None else parse_duration("around", around),

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import json
+import re
 import unicodedata
 
 import pytest
@@ -20,10 +21,28 @@ AT = 1772446530000
 
 moments = st.integers(-3, 12).map(lambda step: AT + step * 500)
 WORDS = ["code", "Code", "it's", "İ", "\u212aey", "key", "50%", "a_b", "\\n", "é", '"', "x/y"]
+LOOK_ALIKES = [
+    *(
+        "e\u0301",
+        "it\u2019s",
+        "\u201c",
+        "co\u00adde",
+        "\u1112\u1161\u11ab",
+        "한",
+        "λόγος",
+        "ΛΌΓΟΣ",
+        "\u00b5",
+        "\u03bc",
+    ),
+    *("東京", "に", "50\u200b%", "e", "\u017fo", "so", "\u00a0", "\n", "\t", "a\u2028b", "\u0301", "\u200d"),
+]
+WORDS += LOOK_ALIKES
 HALF = "\ud83d"
 texts = st.lists(st.sampled_from([*WORDS, HALF]), max_size=4).map(" ".join)
-patterns = st.lists(st.sampled_from(WORDS), max_size=2).map(" ".join) | st.sampled_from(
-    ["KEY", "i", "%", "_"]
+patterns = (
+    st.lists(st.sampled_from(WORDS), max_size=2).map(" ".join)
+    | st.lists(st.sampled_from(WORDS), max_size=2).map("".join)
+    | st.sampled_from(["KEY", "i", "%", "_", "e", "京", " ", "\u0301"])
 )
 
 # They seal real journals, or ask many.
@@ -92,6 +111,7 @@ filters = st.builds(
     none_of=st.just(()) | st.lists(patterns, max_size=2).map(tuple),
     ignore_case=st.sampled_from([None, True]),
     whole_words=st.booleans(),
+    exact=st.sampled_from([False, False, True]),
     channels=st.sampled_from([(), (), ("transcript",), ("alert", "visual")]),
     not_channels=st.sampled_from([(), (), ("transcript",), ("alert", "visual")]),
     recorder=st.booleans(),
@@ -208,18 +228,41 @@ def matches(event, asked):
 
 def found(pattern, text, asked):
     text = text.replace(HALF, "\ufffd")
-    if asked.ignore_case or not any(character.isupper() for character in pattern):
-        pattern, text = lower(pattern), lower(text)
+    if not asked.exact:
+        if looks(pattern):
+            pattern, text = looks(pattern), looks(text)
+            if " " in pattern:
+                text = re.sub(r"[\t-\r ]+", " ", text)
+        if asked.ignore_case or not any(character.isupper() for character in pattern):
+            pattern, text = lower(pattern), lower(text)
     if not asked.whole_words:
         return pattern in text
     places = (place for place in range(len(text)) if text.startswith(pattern, place))
     return any(
-        not is_word(text[:place][-1:]) and not is_word(text[place + len(pattern) :][:1]) for place in places
+        (is_unspaced(pattern[0]) or not is_word(text[:place][-1:]))
+        and (is_unspaced(pattern[-1]) or not is_word(text[place + len(pattern) :][:1]))
+        for place in places
     )
 
 
+READ_AS = str.maketrans(
+    "\u2019\u201c\u00b5\u017f\u00a0\u2028\u03c2", "'\"\u03bcs \n\u03c3", "\u00ad\u200b\u200d"
+)
+
+
+def looks(text):
+    """What it looks like, for the characters that these tests have."""
+    return unicodedata.normalize("NFC", text.translate(READ_AS))
+
+
+def is_unspaced(character):
+    return character in "東京に"
+
+
 def is_word(character):
-    return character == "_" or (character != "" and unicodedata.category(character)[0] in "LMN")
+    if character == "" or is_unspaced(character):
+        return False
+    return character == "_" or unicodedata.category(character)[0] in "LMN"
 
 
 def lower(text):

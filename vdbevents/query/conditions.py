@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from vdbevents.errors import InputError
 from vdbevents.query import lines, statements as query_statements
+from vdbevents.query.condition_zone import use_zone
 from vdbevents.query.engine_errors import understood
 from vdbevents.query.filters import Filters
 
@@ -41,6 +42,7 @@ def check_filters(connection: "DuckDBPyConnection", filters: Filters) -> None:
                     error_id="pattern-invalid",
                 ) from None
     if filters.where is not None:
+        use_zone(connection, filters.where, filters.zone)
         _check_condition(connection, filters.where)
 
 
@@ -66,7 +68,7 @@ def _is_expression(connection: "DuckDBPyConnection", where: str) -> bool:
 
     [(parsed,)] = connection.execute("SELECT json_serialize_sql(?)", [f"SELECT ({where}\n)"]).fetchall()
     statements = json.loads(parsed).get("statements", [])
-    if len(statements) != 1 or '"SUBQUERY"' in parsed:
+    if len(statements) != 1 or '"SUBQUERY"' in parsed or '"STAR"' in parsed:
         return False
     node = statements[0]["node"]
     return (

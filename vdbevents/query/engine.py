@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from vdbevents.events.gaps import gaps_in
 from vdbevents.privacy.pauses import pauses_in
-from vdbevents.query import scratch, statements
+from vdbevents.query import patterns, scratch, statements
 from vdbevents.query.byte_ranges import literal
 from vdbevents.query.cache.index import (
     Cache,
@@ -19,6 +19,7 @@ from vdbevents.query.cache.index import (
     meet,
     with_finals_for,
 )
+from vdbevents.query.condition_zone import leave_zone
 from vdbevents.query.conditions import check_filters, with_condition
 from vdbevents.query.duck import SharedDatabase, connect, explained, memory_for
 from vdbevents.query.filters import Filters
@@ -71,7 +72,10 @@ def search(
             _restrict_files(connection, snapshot, spool)
         check_filters(connection, filters)
         with contextlib.suppress(CacheUnreadableError), explained(), with_condition(filters):
-            return _Search(connection, snapshot, filters, spool).run(resources)
+            result = _Search(connection, snapshot, filters, spool).run(resources)
+            if filters.where is not None:
+                leave_zone(connection)
+            return result
     return search(journal, filters, end=end, shared=shared, older=(older or Older()).without_cache())
 
 
@@ -151,7 +155,7 @@ class _Search:
             near = [segment for segment in segments if segment.overlaps(wanted)]
         if filters.scope is not None:
             near = [segment for segment in near if segment.may_be_of(filters.scope)]
-        groups = _word_groups(self._connection, filters) if near else []
+        groups = patterns.word_groups(filters) if near else []
         pending = [segment for segment in near if self._cache.may_say(segment, groups)]
         pending.sort(key=lambda segment: _newest(segment, filters), reverse=True)
         size = len(pending) if filters.limit is None else 1
@@ -254,21 +258,3 @@ def _has_position(segment: Segment, positions: Sequence[int]) -> bool:
     """Return whether one of the sorted `positions` is in the segment."""
     place = bisect_left(positions, segment.start)
     return place < len(positions) and positions[place] < segment.end
-
-
-def _word_groups(connection: "DuckDBPyConnection", filters: Filters) -> list[list[list[bytes]]]:
-    """Return what a segment's words must hold for a match: of each group, all runs of one pattern."""
-    if filters.extended:
-        return []
-    groups = [[pattern] for pattern in filters.grep if pattern]
-    if filters.any_of and all(filters.any_of):
-        groups.append(list(filters.any_of))
-    lowered = {
-        pattern: connection.execute("SELECT lower(?)", [pattern]).fetchall()[0][0]
-        for group in groups
-        for pattern in group
-    }
-    return [
-        [[run.encode() for run in lowered[pattern].split(" ") if run] for pattern in group]
-        for group in groups
-    ]

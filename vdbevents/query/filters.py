@@ -1,6 +1,7 @@
 """The filters of a query, and the events that it returns. Pure."""
 
 from dataclasses import dataclass, field
+from datetime import tzinfo
 from typing import Final, NamedTuple
 
 from vdbevents.errors import InputError
@@ -27,6 +28,7 @@ class Filters:
         ignore_case: None ignores case for each pattern without an upper-case letter ("smart case").
         extended: patterns are RE2 regular expressions instead of literal text.
         whole_words: a pattern matches only where no letter, digit or `_` is next to it.
+        exact: patterns match character for character; case counts.
         channels: any of these; aliases (`scene_index`, `visual`, `spoken_index`, `audio`) are accepted.
         not_channels: none of these, nor around a match; aliases are accepted, too.
         recorder: include what is about the recorder itself. Otherwise it is left out, also around a match,
@@ -40,6 +42,7 @@ class Filters:
         windows: any of these windows or apps, whole words in any case: `slack` is in `#general - Slack`.
         least_confidence: the confidence is at least this; an event without one does not match.
         where: a SQL condition over the columns of the view `events` (`query.sql.views`).
+        zone: the zone of times in `where`; None is UTC.
         spans: only events that happened, at least in part, in one of these times, in Unix ms, ends included.
         limit: only the newest N; they are still given oldest first.
         offset: skip the newest N, before `limit` counts.
@@ -56,6 +59,7 @@ class Filters:
     ignore_case: bool | None = None
     extended: bool = False
     whole_words: bool = False
+    exact: bool = False
     channels: tuple[str, ...] = ()
     not_channels: tuple[str, ...] = ()
     recorder: bool = True
@@ -69,6 +73,7 @@ class Filters:
     windows: tuple[str, ...] = ()
     least_confidence: float | None = None
     where: str | None = None
+    zone: tzinfo | None = None
     spans: tuple[tuple[int, int], ...] = ()
     limit: int | None = None
     offset: int = 0

@@ -14,12 +14,12 @@ the journal instead of the line. Lines are printed as they are, or folded into `
 
 # ruff: noqa: S608 - the SQL consists of constants, whole numbers and our own names; values are bound
 
-import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final, NamedTuple, Protocol
 
-from vdbevents.query import session_tables
+from vdbevents.query import patterns, session_tables
+from vdbevents.query.alike import looks
 from vdbevents.query.columns import ALIASES, COLUMNS, FETCHED, folded, identities, named
 from vdbevents.query.filters import Event, Filters
 from vdbevents.query.lines import (
@@ -28,7 +28,6 @@ from vdbevents.query.lines import (
     LINE,
     MOMENT_COLUMNS,
     NAMES,
-    SEARCHED,
     Statement,
     lines_of_file,
     listed,
@@ -99,7 +98,7 @@ def candidates(paths: Sequence[str], filters: Filters, longest: int) -> Statemen
     # The head of a line holds the time of receipt, not that of the event.
     if outside := "" if filters.by_event else _outside(filters.window):
         tests.append(f"WHEN regexp_matches(line, '{outside}') THEN false")
-    if words := _words(filters):
+    if words := patterns.words(filters):
         tests.append(f"WHEN {words} THEN true")
         # A final transcript may replace a match, so it is a candidate whatever its text.
         finals = "contains(line, 'inal\"') AND contains(line, 'true')"
@@ -159,41 +158,6 @@ def _above(number: str) -> list[str]:
     ]
 
 
-def _words(filters: Filters) -> str:
-    r"""Return a condition on raw lines that holds wherever all literal patterns occur; may be empty.
-
-    It tests for letters, digits and spaces only: JSON writes them unchanged, or as `\u` escapes. They are
-    safe in the SQL itself, where DuckDB compiles them once.
-    """
-    if filters.extended:
-        return ""
-    conditions = [_word(pattern, filters) for pattern in filters.grep]
-    alternatives = [_word(pattern, filters) for pattern in filters.any_of]
-    if all(alternatives):
-        conditions.append(" OR ".join(alternatives))
-    conditions = [f"({condition})" for condition in conditions if condition]
-    return f"({' AND '.join(conditions)}) OR contains(line, '\\u')" if conditions else ""
-
-
-def _word(pattern: str, filters: Filters) -> str:
-    run = max((run.strip() for run in re.findall(r"[A-Za-z0-9 ]+", pattern)), key=len, default="")
-    if not run:
-        return ""
-    if ignores_case(pattern, filters):
-        # Two letters beyond ASCII have an ASCII lower case: RE2 knows the Kelvin sign, not the dotted I.
-        return f"regexp_matches(line, '(?i){run}') OR contains(line, '\u0130')"
-    return f"contains(line, '{run}')"
-
-
-def ignores_case(pattern: str, filters: Filters) -> bool:
-    """Return whether `pattern` ignores case."""
-    if filters.ignore_case is not None:
-        return filters.ignore_case
-    if filters.extended:
-        pattern = re.sub(r"\\(?:[pP](?:\{[^}]*\}|.)|x\{[^}]*\}|.)", "", pattern)
-    return not any(character.isupper() for character in pattern)
-
-
 # -- Steps 2 and 3: which candidates match, and which are shown --------------------------------------------
 
 
@@ -216,7 +180,10 @@ def events(filters: Filters) -> Statement:
     columns = COLUMNS if filters.where else named(COLUMNS, f"{asked} channel is_final start_ms end_ms")
     numbered = f"(SELECT {UNSEALED} + rowid AS position, NULL::BIGINT AS length, line FROM candidates)"
     lines = folded(numbered, columns, "position", "length", "readable", f"{FETCHED} AS fetched")
-    sql = f"SELECT {_kept(own)} FROM {_with_names(f'({lines})', filters)}"
+    table = f"({lines})"
+    if patterns.need_looks(filters):
+        table = f"(SELECT *, {looks('text')} AS looks FROM {table})"
+    sql = f"SELECT {_kept(own)} FROM {_with_names(table, filters)}"
     return Statement(f"CREATE TEMP TABLE events AS {sql}", values)
 
 
@@ -246,7 +213,7 @@ def _filter_columns(filters: Filters, values: list[object]) -> dict[str, str]:
     when = "coalesce(start_ms, time_ms)" if filters.by_event else "time_ms"
     within = f"readable AND {_between(filters.window, when)}"
     in_spans = [_overlapping(filters.spans)] if filters.spans else []
-    matched = [*in_spans, *_membership(filters, values), *_greps(filters, values)]
+    matched = [*in_spans, *_membership(filters, values), *patterns.conditions(filters, values)]
     return {
         "time_ms": when,
         "ours": "channel IS NOT DISTINCT FROM 'vdbevents'",
@@ -275,9 +242,12 @@ def _with_names(table: str, filters: Filters) -> str:
 
 
 def condition(where: str) -> str:
-    """Return a SELECT that is valid if `where` is a condition."""
+    """Return a SELECT that is valid if `where` is a condition on one row alone.
+
+    A WHERE takes no aggregate, window function or `unnest`, whose rows would depend on the other filters.
+    """
     none = ", ".join(f"NULL::{kind} AS {name}" for name, kind in CONDITION_COLUMNS.items())
-    return f"SELECT coalesce(({where}\n)::BOOLEAN, false) FROM (SELECT {none}) LIMIT 0"
+    return f"SELECT true FROM (SELECT {none} LIMIT 0) WHERE coalesce(({where}\n)::BOOLEAN, false)"
 
 
 def _kept(own: Mapping[str, str]) -> str:
@@ -321,10 +291,9 @@ def _membership(filters: Filters, values: list[object]) -> list[str]:
         values.append(list(filters.speakers))
     if filters.windows:
         # As in the rules for what is not recorded: whole words in any case.
-        loose = replace(filters, extended=False, whole_words=True, ignore_case=True)
-        either = " OR ".join(_grep(name, "window_name", loose) for name in filters.windows)
-        conditions.append(f"coalesce({either}, false)")
-        values += map(re.escape, filters.windows)
+        loose = replace(filters, extended=False, whole_words=True, ignore_case=True, exact=False)
+        windows = (patterns.is_in(name, "window_name", loose, values) for name in filters.windows)
+        conditions.append(f"({' OR '.join(windows)})")
     left_out = {*filters.not_channels, *filters.hidden_channels}
     if left_out:
         conditions.append("NOT coalesce(list_contains(?, channel), false)")
@@ -336,38 +305,6 @@ def _membership(filters: Filters, values: list[object]) -> list[str]:
         # The line end closes a comment in it.
         conditions.append(f"coalesce(({filters.where}\n)::BOOLEAN, false)")
     return conditions
-
-
-def _greps(filters: Filters, values: list[object]) -> list[str]:
-    conditions = [_found(pattern, filters, values) for pattern in filters.grep]
-    if filters.any_of:
-        conditions.append(f"({' OR '.join(_found(pattern, filters, values) for pattern in filters.any_of)})")
-    return conditions + [f"NOT {_found(pattern, filters, values)}" for pattern in filters.none_of]
-
-
-def _found(pattern: str, filters: Filters, values: list[object]) -> str:
-    """Return SQL for whether `pattern` is in a column that is searched; an empty one always is."""
-    if not pattern:
-        return "true"
-    expression = re.escape(pattern) if filters.whole_words and not filters.extended else pattern
-    values += [expression] * len(SEARCHED)
-    either = " OR ".join(f"coalesce({_grep(pattern, column, filters)}, false)" for column in SEARCHED)
-    return f"({either})"
-
-
-NO_WORD: Final = r"[^\pL\pM\pN_]"
-
-
-def _grep(pattern: str, column: str, filters: Filters) -> str:
-    ignoring = ignores_case(pattern, filters)
-    sought = "?"
-    if ignoring and not filters.extended:
-        column, sought = f"lower({column})", "lower(?)"
-    if filters.whole_words:
-        sought = f"'(?:^|{NO_WORD})(?:' || {sought} || ')(?:{NO_WORD}|$)'"
-    elif not filters.extended:
-        return f"contains({column}, {sought})"
-    return f"regexp_matches({column}, {sought}, '{'i' if ignoring and filters.extended else 'c'}')"
 
 
 # An interim transcript is replaced by a final one of its stream with the same start, or by the next final one

@@ -12,6 +12,7 @@ from typing import Any, Final
 from vdbevents.events import fields
 from vdbevents.events.envelope import parse_line
 from vdbevents.events.forgotten import ForgottenSpan
+from vdbevents.query import alike
 from vdbevents.removal.line_selection import JournalLine, own_line_with, strings_replaced, torn_time_ms
 from vdbevents.times import LEAST_MS, MOST_MS, Window
 
@@ -47,26 +48,39 @@ _TORN_START: Final = re.compile(rb'"start(?:_ms|Ms|_time)?":(\d+(?:\.\d+)?),')
 class Words:
     """A text to find in all that an event says."""
 
-    def __init__(self, text: str, *, ignore_case: bool | None = None) -> None:
-        """Find a text; without `ignore_case`, case counts if the text has an upper-case letter.
+    def __init__(self, text: str, *, ignore_case: bool | None = None, exact: bool = False) -> None:
+        """Find a text, and what looks the same, as `vdbevents query --grep` does.
 
-        (As in `vdbevents query --grep`.)
+        Args:
+            text: what to find.
+            ignore_case: None: case counts if the text has an upper-case letter.
+            exact: find it character for character; case counts.
         """
         self.text = text
-        self.ignores_case = text == text.lower() if ignore_case is None else ignore_case
+        self.ignores_case = not exact and (text == text.lower() if ignore_case is None else ignore_case)
         self._folded = self._fold(text)
-        self._pattern = re.compile(re.escape(text), re.IGNORECASE if self.ignores_case else 0)
-        self._needle = text.encode("utf-8", "backslashreplace")
-        # Text of other forms may be written with escapes, or in another case.
-        self._is_plain = text.isascii() and text.isprintable() and not set(text) & set('"\\/')
-        self._is_number = re.fullmatch(r"[-+.\deE]+", text) is not None
+        looks = "" if exact else alike.spaced(alike.alike(text))
+        self._is_spaced = " " in looks
+        self._looks = self._look(looks)
+        pattern = f"{re.escape(text)}|{alike.expression(text)}" if looks else re.escape(text)
+        self._pattern = re.compile(pattern, re.IGNORECASE if self.ignores_case else 0)
+        # JSON writes these as they are, if not as escapes.
+        self._needle = max(re.findall(r"[A-Za-z0-9]+", looks or text), key=len, default="").encode()
 
     def _fold(self, text: str) -> str:
         return text.casefold() if self.ignores_case else text
 
+    def _look(self, text: str) -> str:
+        """Return a text in the form in which a query compares it."""
+        read = alike.alike(text)
+        read = alike.spaced(read) if self._is_spaced else read
+        return alike.lower(read) if self.ignores_case else read
+
     def are_in(self, text: str) -> bool:
         """Return whether they are in a text."""
-        return self._folded in self._fold(text) or self._pattern.search(text) is not None
+        if self._folded in self._fold(text) or self._pattern.search(text) is not None:
+            return True
+        return bool(self._looks) and self._looks in self._look(text)
 
     def replaced_in(self, text: str) -> str:
         """Return a text without them; the whole text becomes a mark where they cannot be cut out."""
@@ -77,11 +91,10 @@ class Words:
 
     def may_be_in(self, content: bytes) -> bool:
         """Return whether they may be in a line: False is certain, and found without parsing it."""
-        if not self._is_plain or b"\\u" in content or b'"raw_base64"' in content:
+        if not self._needle or b"\\u" in content or b'"raw_base64"' in content or not content.isascii():
             return True
         if self.ignores_case:
-            # Some letters beyond ASCII are the same as one of it in another case.
-            return not content.isascii() or self._needle.lower() in content.lower()
+            return self._needle.lower() in content.lower()
         return self._needle in content
 
     def are_said_by(self, content: bytes) -> bool:
@@ -112,8 +125,8 @@ class Words:
 
     def may_end(self, torn: str) -> bool:
         """Return whether a text ends with a beginning of them."""
-        folded, end = self._folded, self._fold(torn)
-        return any(end.endswith(folded[:length]) for length in range(1, len(folded)))
+        ends = (self._folded, self._fold(torn)), (self._looks, self._look(torn))
+        return any(end.endswith(sought[:length]) for sought, end in ends for length in range(1, len(sought)))
 
 
 class _Pairs(list[tuple[str, Any]]):

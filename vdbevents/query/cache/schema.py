@@ -8,6 +8,7 @@ It takes some time to build, so it is imported only for sealing and for the user
 from collections.abc import Sequence
 from typing import Final
 
+from vdbevents.query.alike import looks
 from vdbevents.query.columns import COLUMNS, FETCHED, SOURCE, folded, folded_usual, usual
 from vdbevents.query.lines import GAP, LINE, SEARCHED, Statement, lines_of_file
 
@@ -88,15 +89,16 @@ STREAMS: Final = "SELECT DISTINCT stream FROM sealed WHERE stream IS NOT NULL OR
 
 # Words are separated by spaces only.
 _EACH_WORD: Final = " UNION ".join(
-    f"SELECT unnest(string_split({column}, ' ')) AS word FROM sealed" for column in SEARCHED
+    f"SELECT unnest(string_split(coalesce({looks(column)}, {column}), ' ')) AS word FROM sealed"
+    for column in SEARCHED
 )
 WORDS: Final = f"SELECT coalesce(string_agg(DISTINCT lower(word), ' '), '') FROM ({_EACH_WORD})"
 
 
-ROWS: Final = f"""SELECT position, length, {", ".join(_ALL)}, source, fetched, line
-    FROM sealed JOIN sources ON given_stream IS NOT DISTINCT FROM stream
+ROWS: Final = f"""SELECT position, length, {", ".join(_ALL)}, source, fetched, line,
+    {looks("text")} AS looks FROM sealed JOIN sources ON given_stream IS NOT DISTINCT FROM stream
     AND given_stream_name IS NOT DISTINCT FROM stream_name"""
-"""The rows of `sealed`, with their sources."""
+"""The rows of `sealed`, with their sources, and their texts as they are compared where that differs."""
 
 
 def write_rows(path: str) -> Statement:

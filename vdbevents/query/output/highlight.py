@@ -5,9 +5,10 @@ from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
+from vdbevents.query.alike import alike
 from vdbevents.query.duck import connect
 from vdbevents.query.filters import Filters
-from vdbevents.query.statements import NO_WORD, ignores_case
+from vdbevents.query.patterns import NO_WORD, ignores_case, literal_expression
 from vdbevents.terminal import harmless
 
 if TYPE_CHECKING:
@@ -33,7 +34,9 @@ class Highlighter:
         """Take the filters, and what makes a text fit to be shown, which patterns pass, too."""
         self._expressions = []
         for pattern in filters.looked_for:
-            expression = pattern if filters.extended else re.escape(clean(pattern))
+            expression = (
+                f"(?ms:{pattern})" if filters.extended else literal_expression(clean(pattern), filters)
+            )
             flags = "i" if ignores_case(pattern, filters) else ""
             self._expressions.append((expression, flags))
         self._is_extended = filters.extended
@@ -50,16 +53,17 @@ class Highlighter:
         if not self._is_extended:
             return [[place.span() for place in self._literal.finditer(text)] for text in texts]
         found: list[list[Place]] = [[] for _ in texts]
+        looks = [_same_places(text) for text in texts]
         for expression, flags in self._expressions:
-            for row, marked in enumerate(self._marked(texts, expression, flags)):
-                found[row] += _places_in(marked)
+            for shown in [texts] if looks == list(texts) else [texts, looks]:
+                for row, marked in enumerate(self._marked(shown, expression, flags)):
+                    found[row] += _places_in(marked)
         return [_without_overlaps(places) for places in found]
 
     @cached_property
     def _literal(self) -> re.Pattern[str]:
         parts = (f"(?{flags}:{expression})" for expression, flags in self._expressions)
-        either = "|".join(parts)
-        return re.compile(rf"(?<!\w)(?:{either})(?!\w)" if self._whole_words else either)
+        return re.compile("|".join(parts))
 
     @cached_property
     def _connection(self) -> "DuckDBPyConnection":
@@ -85,6 +89,12 @@ class Highlighter:
         except duckdb.Error:
             return list(texts)
         return [text for (text,) in rows]
+
+
+def _same_places(text: str) -> str:
+    """Return what a text looks like, if each character is where it was."""
+    looks = alike(text)
+    return looks if len(looks) == len(text) else text
 
 
 def _places_in(marked: str) -> list[Place]:
