@@ -1,14 +1,16 @@
 """Parse times and durations as people write them.
 
-The accepted forms are a closed list, without a library that guesses: whether `03/04` is in March or April, or
-which day `next friday` is, has no answer that everybody expects, and a wrong window looks like "no match".
+The accepted forms are a closed list, as no library serves. `dateparser` and `parsedatetime` read almost any
+text as some time, `dateutil` the `03/04` of a file name as the 4th of March; none refuses what is ambiguous,
+or takes `23:50` for the last one that was; and a wrong window looks like "no match". To import them takes
+longer than a whole query. A refusal says what to write.
 Pure, but for the system's zone data that `parse_zone` reads.
 """
 
 import re
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
-from typing import Final
+from typing import Final, NamedTuple
 
 from vdbevents.errors import InputError, options_conflict
 
@@ -30,24 +32,40 @@ _FEW_SECONDS: Final = 10
 _UNIT_SECONDS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 _COUNT: Final = r"[0-9]{1,9}(?:\.[0-9]{1,9})?"
 # Compiled on use: together they take 1 % of a query's start-up.
-_DURATION: Final = rf"(?:{_COUNT}[smhdw])+"
-_AGO: Final = rf"(?:(?P<count>{_COUNT})|an?) (?P<unit>sec(?:ond)?|min(?:ute)?|hour|day|week)s? ago"
+_UNIT: Final = r"(?:seconds?|secs?|s|minutes?|mins?|m|hours?|hrs?|h|days?|d|weeks?|wks?|w)(?![A-Za-z])"
+_PIECE: Final = rf"(?:{_COUNT} ?|half an |an? ){_UNIT}"
+_LENGTH: Final = rf"{_PIECE}(?:(?: and |,? ?){_PIECE})*"
 _WEEKDAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
-_DAY: Final = (
-    r"\d{4}-\d\d-\d\d|today|yesterday|"
+_WEEKDAY: Final = (
     r"mon(?:day)?|tue(?:sday)?|wed(?:nesday)?|thu(?:rsday)?|fri(?:day)?|sat(?:urday)?|sun(?:day)?"
 )
+_MONTHS: Final = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+_MONTH: Final = (
+    r"(?:jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?|"
+    r"oct(?:ober)?|nov(?:ember)?|dec(?:ember)?)"
+)
+_DAY_NUMBER: Final = r"\d{1,2}(?:st|nd|rd|th|\.)?"
+_DAY: Final = (
+    rf"\d{{4}}-\d\d?-\d\d?|\d{{4}}/\d\d?/\d\d?|\d\d?\.\d\d?\.\d{{4}}|\d\d?/\d\d?/\d{{4}}|"
+    rf"{_DAY_NUMBER} {_MONTH}(?:,? \d{{4}})?|{_MONTH}\.? {_DAY_NUMBER}(?:,? \d{{4}})?|"
+    rf"today|yesterday|(?:last )?(?:{_WEEKDAY})"
+)
 _OFFSET: Final = r"Z|[+-]\d\d:?\d\d"
-_TIME: Final = r"(?P<hour>\d\d?):(?P<minute>\d\d)(?::(?P<second>\d\d)(?:\.(?P<fraction>\d{1,9}))?)?"
-_MOMENT: Final = rf"(?P<date>{_DAY})|(?:(?P<day>{_DAY})[T ])?{_TIME}(?: ?(?P<zone>{_OFFSET}))?"
+_CLOCK: Final = r"(\d\d?)(?::(\d\d)(?::(\d\d)(?:\.(\d{1,9}))?)?)?(?: ?([ap])\.?m\.?)?|noon"
+# When each begins and ends, in hours; nothing that was recorded is left out, and none overlap.
+_PARTS: Final = {"morning": (0, 12), "afternoon": (12, 18), "evening": (18, 24)}
 _UNIX: Final = r"@(\d{1,17})(\.\d{1,9})?"
 _ANY_CASE: Final = re.ASCII | re.IGNORECASE
+_MOST_YEARS_BACK: Final = 8
 
-DURATION_FORMS: Final = "90s, 10m, 2h, 3d, 1w, or together as in 1h30m"
-DAY_FORMS: Final = "2026-03-02, today, yesterday, or friday (today or the most recent one)"
+DURATION_FORMS: Final = "90s, 10m, 2h, 3d, 1w, or together as in 1h30m; also 10 minutes"
+DAY_FORMS: Final = (
+    "2026-03-02, 2 march, 02.03.2026, today, yesterday, friday (today or the most recent one), last friday, "
+    "or this morning"
+)
 MOMENT_FORMS: Final = (
-    "2026-03-02T10:15:30Z, 2026-03-02 10:15, 2026-03-02, 10:15 (today), now, today, yesterday, "
-    "friday (today or the most recent one), yesterday 10:15, -3h, 2 hours ago, "
+    "10:15 or 10am (the last one that was), yesterday 10:15, friday, last friday, 2 march, 2026-03-02 10:15, "
+    "02.03.2026, 2026-03-02T10:15:30Z, this morning, now, 3h or 2 hours ago, "
     "or @1772446530 (Unix time in s, ms or µs); local time unless a zone is given"
 )
 ZONE_FORMS: Final = (
@@ -70,7 +88,7 @@ def parse_window(
     Args:
         last: a duration, counted back from `until`, or from `now`.
         since: the beginning.
-        until: the end.
+        until: the end; a time of day after `since` is the first one, if the last one was before that.
         now: the present (aware).
         zone: the zone of times that name none; where clocks go back, the first of two equal times.
         on: a day of `zone`, from its start to the start of the next: 23 or 25 hours where clocks change.
@@ -86,12 +104,12 @@ def parse_window(
         return _day_window(on, now, zone)
     if last is not None and since is not None:
         raise options_conflict("--last", "--since")
+    since_ms = None if since is None else parse_moment("--since", since, now, zone)
     until_ms = None if until is None else parse_moment("--until", until, now, zone)
-    since_ms = None
+    if since_ms is not None and until is not None and until_ms is not None and until_ms < since_ms:
+        until_ms = _following(until, since_ms, until_ms, now, zone)
     if last is not None:
         since_ms = (_ceil_ms(now) if until_ms is None else until_ms) - parse_duration("--last", last)
-    elif since is not None:
-        since_ms = parse_moment("--since", since, now, zone)
     if since_ms is not None and until_ms is not None and since_ms >= until_ms:
         raise InputError(
             f"--since: must be before --until, got {since} and {until}",
@@ -107,12 +125,19 @@ def parse_duration(option: str, text: str) -> int:
     Raises:
         InputError: it is not a duration; the message names `option`.
     """
-    milliseconds = _read_duration(text.strip())
+    milliseconds = _read_duration(_tidy(text))
     if milliseconds is None:
         raise InputError(
-            f"{option}: not a duration, got {text!r}", f"use {DURATION_FORMS}", error_id="duration-invalid"
+            f"{option}: not a duration, got {text!r}",
+            _advice(text) or f"use {DURATION_FORMS}",
+            error_id="duration-invalid",
         )
     return milliseconds
+
+
+def is_duration(text: str) -> bool:
+    """Return whether `parse_duration` accepts a text."""
+    return _read_duration(_tidy(text)) is not None
 
 
 def format_duration(milliseconds: int) -> str:
@@ -138,26 +163,50 @@ def format_age(seconds: float) -> str:
 def parse_moment(option: str, text: str, now: datetime, zone: tzinfo) -> int:
     """Return a time in Unix milliseconds, rounded up, as windows are half-open.
 
-    A day is its first moment in `zone`; a weekday is today or the most recent one before. `-3h` and `2 hours
-    ago` are elapsed time before `now` (aware): a day is 24 hours and a week 168, even where clocks change.
-    Words may be in any case; the units of `-3h` are those of `--last`, where an `M` could mean a month.
+    A day, or a part of it, is its first moment in `zone`; a weekday is today or the most recent one before,
+    and a date without a year, or a time without a day, the most recent one that was. `3h` and `2 hours ago`
+    are elapsed time before `now` (aware): a day is 24 hours and a week 168, even where clocks change.
+    Words may be in any case; the units of `3h` are those of `--last`, where an `M` could mean a month.
 
     Raises:
         InputError: it is not a time; the message names `option`.
     """
     try:
-        milliseconds = _read_moment(text.strip(), now, zone)
+        milliseconds = _read_moment(_tidy(text), now, zone)
     except (ValueError, OverflowError) as error:
         raise InputError(
             f"{option}: cannot parse the time {text!r}: {error}",
-            f"use {MOMENT_FORMS}",
+            _advice(text) or f"use {MOMENT_FORMS}",
             error_id="time-invalid",
         ) from None
     if milliseconds is None:
         raise InputError(
-            f"{option}: cannot parse the time {text!r}", f"use {MOMENT_FORMS}", error_id="time-invalid"
+            f"{option}: cannot parse the time {text!r}",
+            _advice(text) or f"use {MOMENT_FORMS}",
+            error_id="time-invalid",
         )
     return milliseconds
+
+
+def unexpected(option: str, text: str, at_ms: int, now: datetime, zone: tzinfo) -> str | None:
+    """Return what to say of a time that is to come, or of a time of day that was not today; else None.
+
+    Args:
+        option: what it was given for.
+        text: as it was given.
+        at_ms: what it was taken for.
+        now: the present (aware).
+        zone: the zone of times that name none.
+    """
+    moment = (_EPOCH + timedelta(milliseconds=at_ms)).astimezone(zone)
+    shown = f"{option} {text} is {moment:%Y-%m-%d %H:%M}"
+    if moment > now + timedelta(milliseconds=1):
+        return f"{shown}, which is still to come"
+    part = _parted(_tidy(text))
+    is_of_some_day = part is not None and part.clock is not None and part.day is None
+    return (
+        f"{shown}, the last one" if is_of_some_day and moment.date() != now.astimezone(zone).date() else None
+    )
 
 
 def parse_zone(text: str) -> tzinfo:
@@ -180,66 +229,182 @@ def parse_zone(text: str) -> tzinfo:
         ) from None
 
 
-def _day_window(text: str, now: datetime, zone: tzinfo) -> Window:
-    name = text.strip()
-    if not re.fullmatch(_DAY, name, re.ASCII | re.IGNORECASE):
-        raise InputError(f"--on: not a day, got {text!r}", f"use {DAY_FORMS}", error_id="day-invalid")
-    try:
-        day = _day(name, now.astimezone(zone).date())
-        start, end = (datetime.combine(date_, time(), zone) for date_ in (day, day + timedelta(days=1)))
-        return Window(_ceil_ms(start), _ceil_ms(end))
-    except (ValueError, OverflowError) as error:
-        raise InputError(
-            f"--on: not a day, got {text!r}: {error}", f"use {DAY_FORMS}", error_id="day-invalid"
-        ) from None
+class _Parted(NamedTuple):
+    """What a time is written of, in lower case; None is not there."""
+
+    day: str | None = None
+    clock: str | None = None
+    zone: str | None = None
+    part: str | None = None
 
 
-def _read_duration(text: str) -> int | None:
-    if not re.fullmatch(_DURATION, text):
-        return None
-    parts = re.findall(r"([0-9.]+)([smhdw])", text)
-    milliseconds = round(sum(float(count) * _UNIT_SECONDS[unit] for count, unit in parts) * 1000)
-    once_each = len({unit for _, unit in parts}) == len(parts)
-    return milliseconds if once_each and 0 < milliseconds < MOST_MS else None
+def _tidy(text: str) -> str:
+    return re.sub(" +", " ", text.strip())
 
 
-def _read_back(text: str) -> int | None:
-    """Return how many milliseconds `-3h` or `2 hours ago` is before now; None for other texts."""
-    if text.startswith("-"):
-        return _read_duration(text[1:])
-    if ago := re.fullmatch(_AGO, text, _ANY_CASE):
-        return _read_duration((ago["count"] or "1") + ago["unit"][0].lower())
+def _parted(text: str) -> _Parted | None:
+    """Return what a time consists of; None for other texts."""
+    forms = (
+        rf"(?P<day>{_DAY})",
+        rf"(?:(?P<day>{_DAY})(?:T|,? (?:at )?))?(?P<clock>{_CLOCK})(?: ?(?P<zone>{_OFFSET}))?",
+        rf"(?P<clock>{_CLOCK})(?:,? (?:on )?)(?P<day>{_DAY})",
+        rf"(?:this|(?P<day>{_DAY})) (?P<part>morning|afternoon|evening)",
+        r"(?P<clock>midnight)",
+    )
+    for form in forms:
+        if match := re.fullmatch(form, text, _ANY_CASE):
+            return _Parted(**{name: found.lower() for name, found in match.groupdict().items() if found})
     return None
 
 
+def _day_window(text: str, now: datetime, zone: tzinfo) -> Window:
+    part = _parted(_tidy(text))
+    if part is None or part.clock is not None:
+        advice = _advice(text) or f"use {DAY_FORMS}"
+        raise InputError(f"--on: not a day, got {text!r}", advice, error_id="day-invalid")
+    try:
+        day = _day(part.day, now.astimezone(zone).date())
+        begin, end = _PARTS.get(part.part or "", (0, 24))
+        return Window(_ceil_ms(_at(day, begin, zone)), _ceil_ms(_at(day, end, zone)))
+    except (ValueError, OverflowError) as error:
+        advice = _advice(text) or f"use {DAY_FORMS}"
+        raise InputError(f"--on: not a day, got {text!r}: {error}", advice, error_id="day-invalid") from None
+
+
+def _at(day: date, hour: int, zone: tzinfo) -> datetime:
+    days, hour = divmod(hour, 24)
+    return datetime.combine(day + timedelta(days=days), time(hour), zone)
+
+
+def _read_duration(text: str) -> int | None:
+    if re.fullmatch(r"minute|hour|day|week", text, _ANY_CASE):
+        text = f"a {text}"
+    if not re.fullmatch(_LENGTH, text, _ANY_CASE):
+        return None
+    seconds: dict[str, float] = {}
+    parts = re.findall(rf"({_COUNT}|half an\b|\ban?\b) ?({_UNIT})", text, _ANY_CASE)
+    for count, unit in parts:
+        if unit.isupper() and len(unit) == 1:
+            return None  # an M could be a month
+        number = {"a": 1, "an": 1, "half an": 0.5}.get(count.lower()) or float(count)
+        seconds[unit[0].lower()] = number * _UNIT_SECONDS[unit[0].lower()]
+    milliseconds = round(sum(seconds.values()) * 1000)
+    return milliseconds if len(seconds) == len(parts) and 0 < milliseconds < MOST_MS else None
+
+
+def _read_back(text: str) -> int | None:
+    """Return how many milliseconds `-3h`, `3h` or `2 hours ago` is before now; None for other texts."""
+    if text.startswith("-"):
+        return _read_duration(text[1:])
+    length = re.sub(" ago$", "", text, flags=_ANY_CASE)
+    return _read_duration(length) if re.match("[0-9]|an? |half ", length, _ANY_CASE) else None
+
+
 def _read_moment(text: str, now: datetime, zone: tzinfo) -> int | None:
-    if text.lower() == "now":
-        return _ceil_ms(now)
     if unix := re.fullmatch(_UNIX, text, re.ASCII):
         return _unix_ms(unix[1], unix[2] or "")
-    if back := _read_back(text):
+    back = 0 if text.lower() == "now" else _read_back(text)
+    if back is not None:
         return _before(now, back)
-    part = re.fullmatch(_MOMENT, text, _ANY_CASE)
-    if part is None or (part["zone"] and not part["day"]):
+    part = _parted(text)
+    return None if part is None or (part.zone and not part.day) else _moment_of(part, now, zone)
+
+
+def _moment_of(part: _Parted, now: datetime, zone: tzinfo) -> int | None:
+    today = now.astimezone(zone).date()
+    if part.part:
+        return _ceil_ms(_at(_day(part.day, today), _PARTS[part.part][0], zone))
+    at_ms = _on_day(part, _day(part.day, today), zone)
+    if at_ms is not None and part.day is None and at_ms > _ceil_ms(now):
+        return _on_day(part, today - timedelta(days=1), zone)
+    return at_ms
+
+
+def _following(text: str, since_ms: int, until_ms: int, now: datetime, zone: tzinfo) -> int:
+    """Return the first time of day `text` after a time that was; `until_ms`, if it is not one."""
+    part = _parted(_tidy(text))
+    if part is None or part.clock is None or part.day is not None or since_ms > _ceil_ms(now):
+        return until_ms
+    day = (_EPOCH + timedelta(milliseconds=since_ms)).astimezone(zone).date()
+    days = (day + timedelta(days=number) for number in range(3))
+    moments = [at_ms for day in days if (at_ms := _on_day(part, day, zone)) is not None]
+    return min((at_ms for at_ms in moments if at_ms > since_ms), default=until_ms)
+
+
+def _on_day(part: _Parted, day: date, zone: tzinfo) -> int | None:
+    """Return the time of day of a part, on a day; None if it is only a number."""
+    clock = {"noon": "12:00", "midnight": "00:00", None: "00:00"}.get(part.clock, part.clock)
+    match = re.fullmatch(_CLOCK, clock or "")
+    if match is None or not (match[2] or match[5]):
         return None
+    hour, minute, second = (int(number or 0) for number in match.groups()[:3])
+    if match[5]:
+        if not 1 <= hour <= 12:  # noqa: PLR2004 - a clock's
+            raise ValueError("am and pm need an hour from 1 to 12")
+        hour = hour % 12 + (12 if match[5] == "p" else 0)
     moment = datetime.combine(
-        _day(part["date"] or part["day"], now.astimezone(zone).date()),
-        time(int(part["hour"] or 0), int(part["minute"] or 0), int(part["second"] or 0)),
-        tzinfo=_offset(part["zone"]) if part["zone"] else zone,
+        day, time(hour, minute, second), tzinfo=_offset(part.zone) if part.zone else zone
     )
-    return _ceil_ms(moment) + _ceil_fraction(part["fraction"])
+    return _ceil_ms(moment) + _ceil_fraction(match[4])
 
 
 def _day(name: str | None, today: date) -> date:
-    match (name or "today").lower():
-        case "today":
+    match (name or "today").split():
+        case ["today"]:
             return today
-        case "yesterday":
+        case ["yesterday"]:
             return today - timedelta(days=1)
-        case weekday if weekday[:3] in _WEEKDAYS:
+        case ["last", weekday]:
+            return _day(weekday, today - timedelta(days=1))
+        case [weekday] if weekday[:3] in _WEEKDAYS:
             return today - timedelta(days=(today.weekday() - _WEEKDAYS.index(weekday[:3])) % 7)
-        case iso_date:
-            return date.fromisoformat(iso_date)
+        case [numbers]:
+            return _numbered_day(numbers)
+        case words:
+            return _named_day(words, today)
+
+
+def _numbered_day(numbers: str) -> date:
+    first, second, third = map(int, re.split(r"[-/.]", numbers))
+    if re.match(r"\d{4}", numbers):
+        return date(first, second, third)
+    if "." in numbers:
+        return date(third, second, first)
+    if first != second and max(first, second) <= 12:  # noqa: PLR2004 - months
+        raise ValueError("which is the day, and which the month?")
+    return date(third, *((second, first) if first > 12 else (first, second)))  # noqa: PLR2004
+
+
+def _named_day(words: list[str], today: date) -> date:
+    """Return the day of `2 march`, `mar 2nd` or `march 2, 2026`; without a year the most recent one."""
+    if words[0][0].isdigit():
+        words[:2] = [words[1], words[0]]
+    month, day = _MONTHS.index(words[0][:3]) + 1, int(re.sub(r"\D", "", words[1]))
+    if len(words) > 2:  # noqa: PLR2004 - a month, a day and a year
+        return date(int(words[2]), month, day)
+    for year in range(today.year, today.year - _MOST_YEARS_BACK, -1):
+        try:
+            if (found := date(year, month, day)) <= today:
+                return found
+        except ValueError:
+            continue
+    raise ValueError("there is no such day")
+
+
+def _advice(text: str) -> str | None:
+    """Return what to write instead of a time or duration that people may write, but that is refused."""
+    tidy = _tidy(text)
+    if either := re.fullmatch(r"(\d\d?)/(\d\d?)(?:/(\d{4}))?(?: .*)?", tidy, re.ASCII):
+        first, second, year = int(either[1]), int(either[2]), either[3] or "2026"
+        return f"write {year}-{second:02}-{first:02} or {year}-{first:02}-{second:02}: either could be meant"
+    if re.fullmatch(r"\d{1,3}", tidy, re.ASCII):
+        return f"name the unit: {tidy}m for minutes, {tidy}h for hours; a time of day is 10:00 or 10am"
+    if long := re.fullmatch(r"([0-9]{1,3}|an?) ?(month|year|y)s?(?: ago)?", tidy):
+        days = int(long[1] if long[1].isdigit() else 1) * (365 if long[2] in ("year", "y") else 30)
+        return f"write days, as in {days}d: a month or a year has no fixed length"
+    if re.match(r"(?:tomorrow|next)\b", tidy, re.IGNORECASE):
+        return "name a time that was: nothing is recorded yet of what is to come"
+    return None
 
 
 def _offset(name: str) -> tzinfo:

@@ -10,6 +10,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, Final
 
 import typer
@@ -172,6 +173,14 @@ def require_text(*values: str | None) -> None:
             raise InputError(
                 f"not text: {value!a}", "write it in this terminal's encoding", error_id="text-invalid"
             ) from None
+
+
+def with_unit(length: str, following: Path | None) -> tuple[str, Path | None]:
+    """Return a length, with the next argument as its unit if it is one (`30 minutes`); and what is left."""
+    from vdbevents.times import is_duration
+
+    whole = f"{length} {following}"
+    return (whole, None) if length.isdecimal() and is_duration(whole) else (length, following)
 
 
 def token_seconds(option: str, text: str) -> int:

@@ -98,7 +98,9 @@ def context(
     from vdbevents.times import Window, parse_duration, parse_moment
 
     zone, now = when.zone(), datetime.now(UTC)
-    filters = replace(filtering.parse(when.window(now, zone)), around_ms=None, limit=None, newest_first=True)
+    filters = replace(
+        filtering.parse(when.window(now, zone), zone), around_ms=None, limit=None, newest_first=True
+    )
     width_ms = parse_duration("--around", filtering.around)
     _refuse_conflicts(given, filtering, when)
     with opened_journals(named, options) as journals:

@@ -11,7 +11,7 @@ from vdbevents.cli.diagnostics import ExitCode
 from vdbevents.cli.query_options import WindowOptions
 from vdbevents.cli.removals import RemovalOptions, command_line, run
 from vdbevents.cli.tables import remark
-from vdbevents.errors import InputError
+from vdbevents.errors import InputError, options_conflict
 from vdbevents.terminal import counted
 
 if TYPE_CHECKING:
@@ -56,6 +56,9 @@ def forget(
             "--ignore-case", "-i", help="Ignore case. Default: only for a TEXT without an upper-case letter."
         ),
     ] = False,
+    exact: Annotated[
+        bool, typer.Option("--exact", help="TEXT character for character, not what looks the same.")
+    ] = False,
     options: RemovalOptions,
 ) -> ExitCode:
     from vdbevents.events.envelope import utc_text
@@ -63,7 +66,7 @@ def forget(
     from vdbevents.removal.remover import Task
     from vdbevents.times import Window
 
-    window, words = _window(when), _words(grep, ignore_case=ignore_case)
+    window, words = _window(when), _words(grep, ignore_case=ignore_case, exact=exact)
     if window == Window() and words is None:
         hint = "give --last, --on, or --since and --until, or --grep TEXT"
         raise InputError("--since: missing", hint, error_id="option-missing")
@@ -84,6 +87,7 @@ def forget(
     again += [f"{option}={facts[name]}" for name, option in _BOUNDS.items() if name in facts]
     again += [] if grep is None else [f"--grep={grep}"]
     again += ["--ignore-case"] if ignore_case else []
+    again += ["--exact"] if exact else []
     code = run(task, options, verb="deleted", again=command_line(options, again), none="nothing to forget")
     if words is not None and (options.yes or code is ExitCode.NO_MATCH):
         _report_left(words, options)
@@ -114,7 +118,7 @@ def _window(when: WindowOptions) -> "Window":
     return Window(window.since_ms, until_ms)
 
 
-def _words(text: str | None, *, ignore_case: bool) -> "Words | None":
+def _words(text: str | None, *, ignore_case: bool, exact: bool) -> "Words | None":
     from vdbevents.removal.forgetting import Words
 
     if text is None:
@@ -126,7 +130,9 @@ def _words(text: str | None, *, ignore_case: bool) -> "Words | None":
             "name the words to forget",
             error_id="text-invalid",
         )
-    return Words(text, ignore_case=True if ignore_case else None)
+    if exact and ignore_case:
+        raise options_conflict("--exact", "--ignore-case")
+    return Words(text, ignore_case=True if ignore_case else None, exact=exact)
 
 
 def _report_left(words: "Words", options: RemovalOptions) -> None:

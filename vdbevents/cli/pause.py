@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from vdbevents.cli.command import put, reports, require_finite
+from vdbevents.cli.command import put, reports, require_finite, with_unit
 from vdbevents.cli.diagnostics import ExitCode
 from vdbevents.cli.options import StateOptions
 
@@ -43,7 +43,7 @@ def pause(
     duration: Annotated[
         str | None,
         typer.Argument(
-            metavar="TIME", help="For how long: 90s, 30m, 2h. Default: until resume.", show_default=False
+            metavar="TIME", help="For how long: 90s, 30m, 2 hours. Default: until resume.", show_default=False
         ),
     ] = None,
     *,
@@ -56,6 +56,9 @@ def pause(
     require_finite(timeout=timeout)
     if duration is not None and options.directory is None and _is_directory(duration):
         options, duration = options.replace(directory=Path(duration)), None
+    if duration is not None:
+        duration, directory = with_unit(duration, options.directory)
+        options = options.replace(directory=directory)
     length_ms = None if duration is None else parse_duration("TIME", duration)
     now_ms = files.wall_ms()
     until_ms = None if length_ms is None else now_ms + length_ms

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vdbevents.cli.command import reports, require_text
+from vdbevents.cli.command import reports, require_text, with_unit
 from vdbevents.cli.diagnostics import ExitCode
 from vdbevents.cli.removals import RemovalOptions, command_line, run
 from vdbevents.errors import InputError
@@ -58,6 +58,9 @@ def prune(
     from vdbevents.removal.retention import Retention
 
     require_text(session)
+    if older_than is not None:
+        older_than, directory = with_unit(older_than, options.directory)
+        options = options.replace(directory=directory)
     now_ms = wall_ms()
     rules, facts = _rules(older_than, channel, context.find_root().obj.section("retention"))
     retention = Retention(rules, now_ms, session=session)

@@ -91,7 +91,7 @@ def query(
 
     _refuse_conflicts(named, when, filtering, printing, sized)
     zone, now = when.zone(), datetime.now(UTC)
-    filters = filtering.parse(when.window(now, zone))
+    filters = filtering.parse(when.window(now, zone), zone)
     fields = None
     if printing.fields is not None:
         hosts = named.by_options and not printing.follow
@@ -130,6 +130,7 @@ def _refuse_conflicts(
     around = filtering.around is not None
     for option, other, are_given in (
         ("--fixed-strings", "--extended-regexp", filtering.fixed and filtering.extended),
+        ("--exact", "--ignore-case", filtering.exact and filtering.ignore_case),
         ("--count", "--around", printing.count and around),
         ("--unique", "-o parquet", printing.unique and printing.output is OutputFormat.PARQUET),
         (

@@ -102,12 +102,12 @@ class SourceOptions(OptionGroup):
 class WindowOptions(OptionGroup):
     """The time to look at, and the zone of times given and shown."""
 
-    last: Annotated[_Text, typer.Option(metavar="TIME", help="The last 90s, 10m, 2h, 3d, 1w.")] = None
-    since: Annotated[_Text, typer.Option(metavar="TIME", help="At this time or later.")] = None
+    last: Annotated[_Text, typer.Option(metavar="TIME", help="The last 90s, 10m, 2 hours, 3d, 1w.")] = None
+    since: Annotated[
+        _Text, typer.Option(metavar="TIME", help="At this time or later: 10:15, 10am, friday, 1h.")
+    ] = None
     until: Annotated[_Text, typer.Option(metavar="TIME", help="Before this time.")] = None
-    on: Annotated[_Text, typer.Option(metavar="DAY", help="On this day: 2026-03-02, yesterday, friday.")] = (
-        None
-    )
+    on: Annotated[_Text, typer.Option(metavar="DAY", help="On this day: yesterday, friday, 2 march.")] = None
     tz: Annotated[
         _Text,
         typer.Option(
@@ -123,16 +123,28 @@ class WindowOptions(OptionGroup):
         return SystemZone() if self.tz is None else parse_zone(self.tz)
 
     def window(self, now: datetime, zone: tzinfo) -> "Window":
-        """Return the window of time.
+        """Return the window of time; say on stderr what of it is to come, or was not today.
 
         Raises:
             InputError: an option is invalid.
         """
-        from vdbevents.times import parse_window
+        from vdbevents.cli.tables import remark
+        from vdbevents.times import parse_window, unexpected
 
-        return parse_window(
+        window = parse_window(
             last=self.last, since=self.since, until=self.until, on=self.on, now=now, zone=zone
         )
+        for option, text, at_ms in (
+            ("--since", self.since, window.since_ms),
+            ("--until", self.until, window.until_ms),
+        ):
+            if (
+                text is not None
+                and at_ms is not None
+                and (said := unexpected(option, text, at_ms, now, zone))
+            ):
+                remark(said)
+        return window
 
 
 class FilterOptions(OptionGroup):
@@ -168,6 +180,12 @@ class FilterOptions(OptionGroup):
     ] = False
     whole_words: Annotated[
         bool, typer.Option("--word-regexp", "-w", help="TEXT matches whole words only.")
+    ] = False
+    exact: Annotated[
+        bool,
+        typer.Option(
+            "--exact", help="TEXT character for character: case, accents, quotes and spaces as they are."
+        ),
     ] = False
     channel: Annotated[
         _Texts,
@@ -246,8 +264,8 @@ class FilterOptions(OptionGroup):
         super().settle()
         self.limit = self.limit or None
 
-    def parse(self, window: "Window") -> "Filters":
-        """Return the filters, in this window of time.
+    def parse(self, window: "Window", zone: tzinfo | None = None) -> "Filters":
+        """Return the filters, in this window of time; times in --where are in `zone`, else in UTC.
 
         Raises:
             InputError: an option is invalid.
@@ -265,6 +283,7 @@ class FilterOptions(OptionGroup):
             ignore_case=True if self.ignore_case else None,
             extended=self.extended,
             whole_words=self.whole_words,
+            exact=self.exact,
             channels=listed(self.channel),
             not_channels=listed(self.not_channel),
             recorder=self.everything,
@@ -277,6 +296,7 @@ class FilterOptions(OptionGroup):
             windows=tuple(self.window or ()),
             least_confidence=self.min_confidence,
             where=self.where,
+            zone=zone,
             limit=self.limit,
             offset=self.offset,
             newest_first=self.reverse,
