@@ -189,6 +189,15 @@ def test_an_argument_counts_more_than_a_place_in_the_configuration(configured):
     assert [values[name] for name in configured] == [None] * len(configured)
 
 
+def test_a_format_on_the_command_line_counts_more_than_one_in_the_configuration():
+    assert [values_of("query", "-o", "md", as_json=True)[name] for name in ("output", "as_json")] == [
+        *("md", False)
+    ]
+    assert [values_of("query", "--json", output="csv")[name] for name in ("output", "as_json")] == [
+        *("text", True)
+    ]
+
+
 @pytest.mark.parametrize(("path", "old"), OLD_NAMES)
 def test_an_old_name_is_taken_and_not_shown(path, old, tmp_path, monkeypatch):
     present, value = OLD_NAMES[path, old], "3" if old == "--lines" else "1h"

@@ -475,7 +475,8 @@ def test_speech_and_screen_text_are_found_by_their_words(call, recorded):
     assert found
     for one in found:
         assert set(one) == {
-            *("stream_id", "stream_name", "source", "start", "end", "text", "score", "index_id"),
+            *("stream_id", "stream_name", "source", "started", "ended", "start", "end"),
+            *("text", "score", "index_id"),
         }
         assert one["start"].endswith("Z")
         assert datetime.fromisoformat(one["start"]) <= datetime.fromisoformat(one["end"])

@@ -132,7 +132,7 @@ def test_json_is_an_array_of_the_journal_s_lines(journal):
 
 def test_csv_quotes_as_rfc_4180_does_and_changes_nothing(journal):
     assert printed(journal, "csv") == (
-        "time,channel,event,source,stream,stream_name,session,text,is_final,start,end,"
+        "time,channel,event,source,stream,stream_name,session,text,is_final,started,ended,"
         "label,speaker,confidence,window\n"
         "2026-03-02T10:15:30.123Z,vdbevents,listener.connected,,,,,"
         '"{""ws_id"":""ws-1""}",,,,listener.connected,,,\n'
@@ -269,6 +269,13 @@ def test_jsonl_and_json_hold_objects_of_the_chosen_fields_alone(journal):
     assert printed(journal, "jsonl", fields=("is_final", "source"), grep=("deploy",)) == (
         '{"is_final":true,"source":"mic"}\n'
     )
+
+
+def test_a_field_is_taken_by_the_name_that_it_had(journal):
+    old = printed(journal, "csv", fields=("start", "end"), grep=("deploy",)).splitlines()
+    new = printed(journal, "csv", fields=("started", "ended"), grep=("deploy",)).splitlines()
+
+    assert (old[0], new[0], old[1:]) == ("start,end", "started,ended", new[1:])
 
 
 def test_json_of_fields_escapes_what_the_journal_escapes_and_reads_as_the_same(tmp_path):

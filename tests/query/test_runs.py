@@ -323,7 +323,7 @@ def test_jsonl_and_json_hold_the_journal_s_own_line_of_a_run_s_first_event(journ
 
 def test_csv_has_two_more_columns_at_its_end(journal):
     assert printed(journal, "csv") == (
-        "time,channel,event,source,stream,stream_name,session,text,is_final,start,end,label,speaker,confidence,window,"
+        "time,channel,event,source,stream,stream_name,session,text,is_final,started,ended,label,speaker,confidence,window,"
         "count,until\n"
         '2026-03-02T10:15:00.500Z,visual_index,,screen,,display:1,,"An editor, ""main.py"": 3 tests fail",,'
         "2026-03-02T10:14:50.000Z,2026-03-02T10:15:00.000Z,,,,,3,2026-03-02T10:19:25.000Z\n"

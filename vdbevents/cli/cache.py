@@ -201,14 +201,16 @@ Exit codes: 0 all is as it was sealed, 1 nothing is sealed, 2 wrong input, 74 so
 
 @cache_app.command(help=_VERIFY_HELP)
 @reports
-def verify(*, options: JournalOptions) -> ExitCode:
+def verify(*, printing: JsonOptions, options: JournalOptions) -> ExitCode:
     from vdbevents.query.cache import index, seal_policy
 
     journal, root = options.find_journal(), seal_policy.default_root()
     journals = [*(older.path for older in older_journals(journal, cleared=True)), journal]
     segments = sum(len(index.load(path, root).segments) for path in journals)
     found = [fault for path in journals for fault in seal_policy.faults(path, root)]
-    for fault in found:
+    if printing.as_json:
+        put(as_json({"segments": segments, "faults": [fault.what for fault in found]}))
+    for fault in () if printing.as_json else found:
         remark(fault.what)
     if found:
         command = shlex.join(["vdbevents", "cache", "clear", str(journal)])
@@ -219,7 +221,8 @@ def verify(*, options: JournalOptions) -> ExitCode:
         )
     if not segments:
         return nothing(f"nothing of {journal} is in a cache that fits it")
-    put(f"{counted(segments, 'segment')} as sealed, and the journal as it was then")
+    if not printing.as_json:
+        put(f"{counted(segments, 'segment')} as sealed, and the journal as it was then")
     return ExitCode.DONE
 
 

@@ -75,10 +75,13 @@ class ProgramCommand(_LaidOut, TyperCommand):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401
         """Parse a command line; what it has counts more than what the configuration has in another form."""
         rest = super().parse_args(ctx, args)
+        by_name = {it.name: it for it in self.params}
         for name, others in _SAME.items():
             for other in others if _is_given(ctx, name) else ():
-                if other in ctx.params and not _is_given(ctx, other):
-                    ctx.params[other] = None
+                if other in by_name and not _is_given(ctx, other):
+                    option = by_name[other]
+                    is_none = option.default is None
+                    ctx.params[other] = None if is_none else option.type_cast_value(ctx, option.default)
         return rest
 
     def format_options(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401

@@ -69,9 +69,6 @@ Times are local unless they name a zone, or --tz does:
 Exit codes: 0 matches, 1 no match, 2 wrong input; with --follow 130, as Ctrl-C ends it.
 """
 
-# `start` and `end` are keywords of SQL.
-_SQL_NAMES: Final = {"start": "started", "end": "ended"}
-
 _SUBRIP_MS: Final = 100 * 3_600_000
 
 
@@ -289,7 +286,7 @@ def _print_parquet(answer: "MergedResult", fields: tuple[str, ...] | None) -> in
     import shutil
 
     from vdbevents.query import scratch
-    from vdbevents.query.output.rows import FIELDS
+    from vdbevents.query.output.rows import FIELDS, OLD_FIELDS
 
     if is_terminal(sys.stdout):
         raise InputError(
@@ -306,7 +303,7 @@ def _print_parquet(answer: "MergedResult", fields: tuple[str, ...] | None) -> in
     [(_, result)] = answer.answers
     with scratch.folder("parquet") as folder:
         path = folder / "answer.parquet"
-        result.write_parquet(path, [_SQL_NAMES.get(name, name) for name in fields or FIELDS])
+        result.write_parquet(path, [OLD_FIELDS.get(name, name) for name in fields or FIELDS])
         with path.open("rb") as file:
             shutil.copyfileobj(file, sys.stdout.buffer)
     sys.stdout.flush()

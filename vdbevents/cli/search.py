@@ -92,6 +92,9 @@ def _to_dict(stream: Stream, shot: "Shot") -> dict[str, Any]:
         "stream_id": stream.id,
         "stream_name": stream.name,
         "source": stream.source,
+        "started": iso(shot.start),
+        "ended": iso(shot.end),
+        # Their names until the next release.
         "start": iso(shot.start),
         "end": iso(shot.end),
         "text": shot.text,

@@ -43,10 +43,10 @@ class EngineError(NamedTuple):
 def understood(error: BaseException) -> EngineError:
     """Return what an error says."""
     text = str(error).split("\n\nLINE", maxsplit=1)[0]
-    told, _, solutions = text.partition("Possible solutions:")
+    message, _, solutions = text.partition("Possible solutions:")
     advice = None if not solutions else _OTHERWISE
     sentences = []
-    for sentence in _SENTENCE_ENDS.split(told.strip()):
+    for sentence in _SENTENCE_ENDS.split(message.strip()):
         if match := _SETTING.search(sentence):
             advice = _INSTEAD.get((match[1] or "").lower(), _OTHERWISE)
             rest = sentence[: match.start()].strip()

@@ -16,9 +16,12 @@ Output = Literal["text", "jsonl", "json", "csv", "md", "srt", "vtt"]
 
 FIELDS: Final = (
     *("time", "channel", "event", "source", "stream", "stream_name", "session", "text", "is_final"),
-    *("start", "end", "label", "speaker", "confidence", "window"),
+    *("started", "ended", "label", "speaker", "confidence", "window"),
 )
 """The names of the folded columns, in the order of csv's header."""
+
+OLD_FIELDS: Final = {"start": "started", "end": "ended"}
+"""Names that `--fields` still takes until the next release, for the column as it was headed then."""
 
 RUN_FIELDS: Final = ("count", "until")
 """The columns after them with `--unique`: the number of events, and the end of the last."""
@@ -53,7 +56,7 @@ def parse_fields(text: str, *, unique: bool = False, hosts: bool = False) -> tup
             raise InputError(
                 f"--fields: {name!r} given twice", "give each field once", error_id="field-repeated"
             )
-        if name in known:
+        if name in known or name in OLD_FIELDS:
             continue
         hint = f"use, with commas between them, {', '.join(known)}"
         if name in RUN_FIELDS:
@@ -104,7 +107,11 @@ def local_time(milliseconds: int, zone: tzinfo) -> datetime:
 
 Value = str | bool | float | None
 
-_TIMES: Final = {"time": "time_ms", "start": "start_ms", "end": "end_ms"}
+_TIMES: Final = {
+    "time": "time_ms",
+    **dict.fromkeys(("started", "start"), "start_ms"),
+    **dict.fromkeys(("ended", "end"), "end_ms"),
+}
 _COLUMNS: Final = {**_TIMES, "window": "window_name"}
 
 # Characters that the journal escapes though JSON does not require it (docs/events-format.md).
