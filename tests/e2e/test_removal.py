@@ -66,7 +66,7 @@ def test_a_removal_is_shown_first_and_a_follower_goes_on_across_it(journal, stat
     }
     journal.append([line("between")])
     forgettable = run(["forget", state.path, "--since", "-10m"], environ)
-    confirm = forgettable.stderr.split("do it with: ")[1]
+    confirm = forgettable.stderr.split("apply it with: ")[1]
     assert re.search(r"--since=\S+T\S+Z --until=\S+T\S+Z", confirm), (
         "-10m is another time when it is said again"
     )

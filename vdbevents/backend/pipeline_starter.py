@@ -39,7 +39,7 @@ class PipelineStarter:
         """
         info, progress = session.info, session.progress
         if not progress.streams:
-            raise ServiceUnreachableError("it is active but has no streams yet", error_id="streams-missing")
+            raise ServiceUnreachableError("the session has no streams yet", error_id="streams-missing")
         ws_id = await self.listener.connection_id()
         new_streams = [stream for stream in progress.streams if stream.id not in session.served]
         known = {(pipeline.kind, pipeline.stream.id) for pipeline in info.pipelines}

@@ -42,7 +42,9 @@ Exit codes: 0 attached, 1 the session has no index.
 def create_alert(
     wanted: Annotated[
         str,
-        typer.Argument(metavar="LABEL=PROMPT", help="Its label, and what to look for.", show_default=False),
+        typer.Argument(
+            metavar="LABEL=PROMPT", help="The alert's label, and what to look for.", show_default=False
+        ),
     ],
     *,
     index: IndexOption = None,

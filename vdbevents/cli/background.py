@@ -74,7 +74,7 @@ class BackgroundListener:
         if time.monotonic() > deadline:
             raise ServiceUnreachableError(
                 f"the listener was not connected in {self._seconds:g} s",
-                f"give it longer with --timeout; its messages are in {log}",
+                f"wait longer with --timeout; its messages are in {log}",
                 error_id="listener-not-connected",
             )
         raise error_of(code)(

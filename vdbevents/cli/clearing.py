@@ -32,8 +32,7 @@ ClearOption = Annotated[
     ClearMode | None,
     typer.Option(
         "--clear",
-        help="Empty the journal first. What it has is set aside in DIR/archive, as a message says, also with "
-        "--quiet; --clear=delete deletes it.",
+        help="Start with an empty journal. What it has is moved to DIR/archive; --clear=delete deletes it.",
         show_default=False,
     ),
 ]

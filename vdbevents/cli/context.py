@@ -152,7 +152,7 @@ def _refuse_conflicts(given: AtOptions, filtering: MomentOptions, when: WindowOp
                 raise options_conflict("--at", word.partition("=")[0])
     elif not others:
         raise InputError(
-            "no moment is named",
+            "no moment given",
             "use --grep TEXT, another filter, or --at TIME",
             error_id="moment-missing",
         )

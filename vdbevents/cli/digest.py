@@ -23,7 +23,7 @@ from vdbevents.cli.tables import nothing
 if TYPE_CHECKING:
     from vdbevents.summaries.digest import DigestPage
 
-HELP = """Tell what was said and shown in a time, in blocks.
+HELP = """Summarise what was said and shown in a window of time.
 
 Of each block: what was said, which windows were on the screen and for how long, alerts, gaps and pauses.
 Everything is taken word for word from the recording. Blocks last from a minute to a week: the shortest with

@@ -33,7 +33,7 @@ Examples:
   vdbevents forget --grep hunter2 --on yesterday
 
 \b
-Exit codes: 0 something would go, or is deleted; 1 there is nothing; 2 wrong input; 74 no room, or another
+Exit codes: 0 something to delete, or deleted; 1 nothing to delete; 2 wrong input; 74 no room, or another
 process rewrites the journals.
 """
 

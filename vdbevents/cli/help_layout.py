@@ -28,15 +28,23 @@ def _paragraph(lines: list[str], width: int) -> Iterator[str]:
     if lines[0].strip(" ") != _BLOCK:
         yield from textwrap.wrap(" ".join(lines), width, break_on_hyphens=False, break_long_words=False)
         return
+    column = _remark_column(lines, width)
     prose: list[str] = []
     for line in lines[1:]:
         if line[:1].isspace():
             yield from _filled(prose, width)
             prose = []
-            yield from _block_line(line, width)
+            yield from _block_line(line, width, column)
         else:
             prose.append(line)
     yield from _filled(prose, width)
+
+
+def _remark_column(lines: list[str], width: int) -> int:
+    """Return where the remarks of a block begin; 0 if one does not fit: then all are above their commands."""
+    remarked = [match for line in lines if (match := _REMARKED.fullmatch(line))]
+    column = max((len(match[1]) + 2 for match in remarked), default=0)
+    return 0 if any(column + len(match[2]) + 2 > width for match in remarked) else column
 
 
 def _filled(lines: list[str], width: int) -> Iterator[str]:
@@ -46,18 +54,17 @@ def _filled(lines: list[str], width: int) -> Iterator[str]:
     )
 
 
-def _block_line(line: str, width: int) -> Iterator[str]:
+def _block_line(line: str, width: int, column: int) -> Iterator[str]:
+    indent = line[: len(line) - len(line.lstrip())]
+    if remarked := _REMARKED.fullmatch(line):
+        line, remark = remarked[1], remarked[2]
+        if column:
+            yield f"{line:<{column}}# {remark}"
+            return
+        yield from textwrap.wrap(remark, width, initial_indent=f"{indent}# ", subsequent_indent=f"{indent}# ")
     if len(line) <= width:
         yield line
-        return
-    indent = line[: len(line) - len(line.lstrip())]
-    remarked = _REMARKED.fullmatch(line)
-    if remarked:
-        yield from textwrap.wrap(
-            remarked[2], width, initial_indent=f"{indent}# ", subsequent_indent=f"{indent}# "
-        )
-        line = remarked[1]
-    if _COMMAND.match(line.strip()):
+    elif _COMMAND.match(line.strip()):
         yield from _command(line, indent, width)
     else:
         yield from textwrap.wrap(

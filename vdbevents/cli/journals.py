@@ -119,8 +119,8 @@ def archived_hint(journals: Sequence[Path], *, archived: bool) -> str:
             cleared += sum(older.is_cleared for older in older_journals(journal, cleared=True))
     if not cleared:
         return ""
-    was, it = ("was", "it") if cleared == 1 else ("were", "they")
-    return f"{counted(cleared, 'journal')} {was} cleared: search what {it} had, too, with --archived"
+    was, it = ("was", "it") if cleared == 1 else ("were", "them")
+    return f"{counted(cleared, 'journal')} {was} cleared: add --archived to search {it}, too"
 
 
 @contextlib.contextmanager

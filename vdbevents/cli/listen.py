@@ -39,10 +39,10 @@ id while the connection is open. A lost connection is retried, without limit unl
 
 \b
 Examples:
-  vdbevents listen --clear &                          start a new recording; what there is, is set aside
+  vdbevents listen --clear &                          start a new recording; the old one is archived
   vdbevents listen --daemon                           return once it is connected
   cat ~/.local/state/videodb/videodb_ws_id            the id for create_capture_session and the pipelines
-  kill "$(cat ~/.local/state/videodb/videodb_ws_pid)" stop it, like: vdbevents stop
+  kill "$(cat ~/.local/state/videodb/videodb_ws_pid)"   stop it, like: vdbevents stop
 """
 
 COMMAND = ClearableCommand
@@ -101,8 +101,7 @@ def listen(
         str | None,
         typer.Option(
             metavar="1d|256MB",
-            help="Move whole days into DIR/archive, every so many days or at this size; queries still read "
-            "them.",
+            help="Move finished days into DIR/archive, every N days or at this size; queries read them.",
             show_default="never",
         ),
     ] = None,
@@ -113,7 +112,7 @@ def listen(
         bool,
         typer.Option(
             "--unattended",
-            help="Retry an invalid certificate, too: at login it may be that of a captive portal.",
+            help="Also retry after an invalid certificate: at login it may be a captive portal's.",
         ),
     ] = False,
     options: RecorderOptions,

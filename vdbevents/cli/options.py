@@ -50,7 +50,7 @@ StreamOption = Annotated[
     str | None, typer.Option(metavar="ID|NAME|SOURCE", help="Such as rts-1, mic:default, or screen.")
 ]
 ArchivedOption = Annotated[
-    bool, typer.Option("--archived", help="Also read what listen --clear has set aside.")
+    bool, typer.Option("--archived", help="Also read journals that listen --clear archived.")
 ]
 LowPriorityOption = Annotated[bool, typer.Option("--low-priority", help="Run with the lowest CPU priority.")]
 TimeoutOption = Annotated[
@@ -447,7 +447,7 @@ class BoundOptions(OptionGroup):
 class MessageOptions(OptionGroup):
     """The options for messages on stderr, of a long-running command."""
 
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only problems on stderr.")] = False
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only problems on stderr.")] = False
     log_format: Annotated[
         LogFormat, typer.Option(help="Format of messages on stderr; json: one object per line.")
     ] = LogFormat.TEXT

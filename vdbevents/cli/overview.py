@@ -20,9 +20,9 @@ GROUPS: Final = {
     },
     "Find": {
         "query": "Find events by time, text, source, channel and more.",
-        "transcript": "Write down what was said, in paragraphs with their times.",
+        "transcript": "Print what was said, in paragraphs with times.",
         "sessions": "List the recorded sessions: when, how long, what is in them.",
-        "digest": "Tell what was said and shown in a time, in blocks.",
+        "digest": "Summarise what was said and shown in a window of time.",
         "context": "Show a moment: what was said around it, and each screen.",
         "gaps": "List the gaps: times in which nothing was received.",
         "search": "Search speech and screen by meaning, with VideoDB.",

@@ -25,7 +25,7 @@ follows; without one, the next listener does. The journal gets a line for the be
 \b
 Examples:
   vdbevents pause                                     until: vdbevents resume
-  vdbevents pause 30m                                 resumes by itself; again: from now on, 30 minutes
+  vdbevents pause 30m                                 resumes by itself; to prolong it, pause again
 
 \b
 Exit codes: 0 paused, 2 wrong input, 3 the listener has not confirmed it.
@@ -68,7 +68,7 @@ def pause(
     is_followed = await_listener(options.state, timeout)
     end = "" if length_ms is None else f" for {format_duration(length_ms)}"
     who = "" if is_followed else "; no listener is running: the next one follows it"
-    put(f"paused{end}{who}; go on with: vdbevents resume")
+    put(f"paused{end}{who}; resume with: vdbevents resume")
     return ExitCode.DONE
 
 

@@ -72,7 +72,7 @@ class NewSessionOptions(OptionGroup):
     ] = None
     collection: Annotated[str, typer.Option(metavar="ID", help="Where the video is stored.")] = "default"
     metadata: Annotated[
-        list[str] | None, typer.Option(metavar="KEY=VALUE", help="Kept with the session; repeatable.")
+        list[str] | None, typer.Option(metavar="KEY=VALUE", help="Stored with the session; repeatable.")
     ] = None
 
     @property

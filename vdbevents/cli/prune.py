@@ -31,7 +31,7 @@ Examples:
   vdbevents prune --json | jq .events
 
 \b
-Exit codes: 0 something would go, or is removed; 1 there is nothing; 2 wrong input; 74 no room, or another
+Exit codes: 0 something to remove, or removed; 1 nothing to remove; 2 wrong input; 74 no room, or another
 process rewrites the journals.
 """
 
@@ -136,7 +136,7 @@ def _rules(
     if rules.shortest_ms is None:
         raise InputError(
             "--older-than: missing, and [retention] in the configuration is not set",
-            "give it, such as --older-than 90d; docs/configuration.md tells about [retention]",
+            "give it, such as --older-than 90d; docs/configuration.md describes [retention]",
             error_id="option-missing",
         )
     facts = {"older_than": section["older-than"], "channels_older_than": section["channels"]}

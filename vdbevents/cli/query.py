@@ -47,7 +47,8 @@ if TYPE_CHECKING:
 HELP = """Find events by time, text, source, channel and more.
 
 Filters combine with AND; without any, all events are shown. Oldest first. docs/query.md has an example of
-each option.
+each option. For what filters cannot say, such as counts and groups, there is SQL: vdbevents sql, docs/sql.md.
+For summaries: vdbevents digest, transcript and context.
 
 \b
 Examples:

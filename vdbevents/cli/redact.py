@@ -23,7 +23,7 @@ Examples:
   vdbevents redact --json | jq .kinds
 
 \b
-Exit codes: 0 something would be replaced, or is; 1 there is nothing; 2 wrong input; 74 no room, or another
+Exit codes: 0 something to replace, or replaced; 1 nothing to replace; 2 wrong input; 74 no room, or another
 process rewrites the journals.
 """
 

@@ -28,7 +28,7 @@ _MOST_SHOWN_FILES: Final = 20
 class RemovalOptions(JsonOptions, StateOptions):
     """The options of a command that removes something for good."""
 
-    yes: Annotated[bool, typer.Option("--yes", help="Do it; without this, only show what would go.")] = False
+    yes: Annotated[bool, typer.Option("--yes", help="Apply the change; without this, only show it.")] = False
     low_priority: LowPriorityOption = False
 
 
@@ -65,7 +65,7 @@ def run(task: "Task", options: RemovalOptions, *, verb: str, again: Sequence[str
     if plan.files and not options.as_json:
         put(_shown(plan, verb if options.yes else f"would be {verb}"))
         if not options.yes:
-            remark(f"nothing was {verb} yet", f"do it with: {shlex.join([*again, '--yes'])}")
+            remark(f"nothing was {verb} yet", f"apply it with: {shlex.join([*again, '--yes'])}")
     if plan.damaged:
         for damaged in plan.damaged[1:]:
             remark(damaged.message, damaged.hint)

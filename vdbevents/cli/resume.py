@@ -7,7 +7,7 @@ from vdbevents.cli.pause import TimeoutOption, await_listener, change
 
 HELP = """End a pause: the recording goes on.
 
-What fell in the pause is not fetched. Returns once the running listener follows.
+Events of the pause are not fetched later. Returns once the running listener follows.
 
 \b
 Exit codes: 0 resumed or not paused, 3 the listener has not confirmed it.

@@ -99,7 +99,7 @@ def install(
 
     if manager is not None and not dry_run and manager is not _HERE:
         raise InputError(
-            f"--manager: not that of this system, got {manager}",
+            f"--manager: not this system's service manager, got {manager}",
             "print the file with --dry-run, and install it where it belongs",
             error_id="service-manager-elsewhere",
         )
@@ -250,7 +250,7 @@ def uninstall() -> ExitCode:
 def status(*, printing: JsonOptions) -> ExitCode:
     """Show whether the services are installed and run.
 
-    What the recorder itself receives shows: vdbevents status.
+    For what the recorder receives, see: vdbevents status.
 
     \b
     Exit codes: 0 all that is installed runs, 3 it does not, or nothing is installed.
@@ -287,13 +287,13 @@ def logs(
     *,
     limit: Annotated[int, typer.Option("-n", "--limit", min=1, metavar="N", help="Show the last N.")] = 50,
     follow: Annotated[
-        bool, typer.Option("--follow", "-f", help="Go on with new ones, until Ctrl-C.")
+        bool, typer.Option("--follow", "-f", help="Keep printing new ones until Ctrl-C.")
     ] = False,
     options: StateOptions,
 ) -> ExitCode:
     """Show the services' messages: problems, and how they ended.
 
-    What was recorded shows: vdbevents query.
+    For what was recorded, see: vdbevents query.
     """
     from vdbevents.service import managers
 

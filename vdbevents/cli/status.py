@@ -43,7 +43,7 @@ Examples:
   vdbevents status --json | jq -r '.capture.streams[] | [.name, .state, .age_seconds] | @tsv'
 
 \b
-Exit codes: 0 what was asked to run runs and delivers, 3 no listener runs, 5 it runs but something does not
+Exit codes: 0 all that should run runs and delivers, 3 no listener runs, 5 it runs but something does not
 deliver: no connection, a stale stream, a full disk, a pause, a capture or a backend that was killed.
 --watch ends with 130, by Ctrl-C.
 """
@@ -53,9 +53,9 @@ deliver: no connection, a stale stream, a full disk, a pause, a capture or a bac
 def status(
     *,
     short: Annotated[bool, typer.Option("--short", help="One line.")] = False,
-    watch: Annotated[bool, typer.Option("--watch", help="Show it again and again, until Ctrl-C.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Refresh until Ctrl-C.")] = False,
     every: Annotated[
-        float, typer.Option(min=_SHORTEST_PAUSE, metavar="SECONDS", help="How often --watch shows it.")
+        float, typer.Option(min=_SHORTEST_PAUSE, metavar="SECONDS", help="Refresh interval of --watch.")
     ] = 2.0,
     printing: JsonOptions,
     options: StateOptions,
@@ -339,7 +339,7 @@ def _hints(shown: Mapping[str, Any]) -> Iterator[str]:
         command = f"vdbevents session end --session {session} --dir {directory}"
         yield f"  → if its session still runs, end it with: {command}"
     if shown["paused"]:
-        yield f"  → go on with: vdbevents resume {directory}"
+        yield f"  → resume with: vdbevents resume {directory}"
 
 
 def _local(moment: object) -> str:

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from vdbevents.summaries.transcript_pages import Layout
     from vdbevents.times import Window
 
-HELP = """Write down what was said, in paragraphs with their times.
+HELP = """Print what was said, in paragraphs with times.
 
 Without a window or a session: the last session; in a journal without sessions, all of it. A window is about
 when something was said, not when it was received. Silences of more than a minute are marked, and so is where

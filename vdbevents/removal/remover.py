@@ -241,7 +241,7 @@ class Remover:
                     if {journal.path for journal in archived(self._directory)} <= known:
                         return done
         raise StorageError(
-            f"the journal in {self._directory.path} was replaced again and again meanwhile",
+            f"the journal in {self._directory.path} was replaced repeatedly meanwhile",
             "try again later",
             error_id="rewrite-overtaken",
         )

@@ -96,7 +96,7 @@ def _require_writable(text: str) -> None:
         is_text = False
     if text and not is_text:
         raise InputError(
-            f"a service cannot be given a path or a value like {text!a}",
+            f"cannot pass this path or value to a service: {text!a}",
             "use one without line breaks, in UTF-8",
             error_id="service-text-invalid",
         )
