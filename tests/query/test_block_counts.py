@@ -5,7 +5,7 @@ import json
 import pytest
 from support.databases import search
 
-from vdbevents.query.block_counts import WEIGHED, BlockCounts, Fired, Shown, Total
+from vdbevents.query.block_counts import LONGEST_SNIPPET, WEIGHED, BlockCounts, Fired, Shown, Total
 from vdbevents.query.filters import Filters
 
 AT = 1_772_446_500_000
@@ -87,7 +87,7 @@ def test_windows_without_a_name_are_told_together_with_what_was_shown_longest(co
     [shown] = counts.shown(9)
     assert shown._replace(text="") == Shown(AT, None, 65_000, "")
     assert shown.text.startswith("An editor")
-    assert len(shown.text) == 300
+    assert len(shown.text) == LONGEST_SNIPPET
 
 
 def test_a_sentence_counts_for_words_that_are_frequent_in_its_block_and_rare_elsewhere(counted):

@@ -16,7 +16,10 @@ from vdbevents.times import LEAST_MS
 _MINUTE_MS: Final = 60_000
 
 LONGEST_TEXT: Final = 300
-"""The most characters of one text: what is longer is cut."""
+"""The most characters of what was said at once: what is longer is cut."""
+
+LONGEST_SNIPPET: Final = 100
+"""The most characters of a description."""
 
 WEIGHED: Final = 400
 """Of more sentences in a block only its longest are weighed, unless there is room for more."""
@@ -33,11 +36,14 @@ _COLUMNS: Final = (
 _HAPPENED: Final = f"""SELECT coalesce(start_ms, time_ms) AS at_ms,
     greatest(coalesce(start_ms, time_ms), end_ms) AS end_ms,
     CASE WHEN coalesce(start_ms, time_ms) IS NULL THEN NULL WHEN channel = 'alert' THEN channel
-        WHEN channel IN ('transcript', 'audio_index', 'visual_index') AND trim(text) <> '' THEN channel
+        WHEN channel IN ('transcript', 'audio_index', 'visual_index')
+            AND (trim(left(text, 8)) <> '' OR trim(text) <> '') THEN channel
         END AS kind,
     coalesce(stream, stream_name, source) AS stream,
     coalesce(speaker, source, stream_name, stream) AS who, label, window_name AS name,
-    CASE WHEN length(text) > {LONGEST_TEXT} THEN left(text, {LONGEST_TEXT - 1}) || '…' ELSE text END AS text
+    CASE WHEN channel = 'visual_index' THEN left(text, {LONGEST_SNIPPET})
+        WHEN strlen(text) > {LONGEST_TEXT} AND length(text) > {LONGEST_TEXT}
+        THEN left(text, {LONGEST_TEXT - 1}) || '…' ELSE text END AS text
     FROM ({{rows}})"""
 
 _SCREENS: Final = f"""CREATE OR REPLACE TEMP TABLE screens AS SELECT at_ms, name, text,
