@@ -53,6 +53,13 @@ def test_the_newest_moments_come_first_and_those_that_overlap_are_one():
     assert merged.match == matches[1]
 
 
+def test_a_word_that_stays_on_the_screen_makes_moments_of_ten_minutes():
+    found = newest((event(at) for at in range(3600, 0, -5)), 60_000, 2)
+
+    assert [last - first <= 600 for first, last, _ in spans(found)] == [True, True]
+    assert found.has_older
+
+
 def test_matches_are_read_until_there_are_enough_moments_and_no_further():
     read = iter([event(at) for at in (1000, 900, 600, 300, 0)])
     found = newest(read, 1000, 2)

@@ -100,10 +100,14 @@ class Cutter:
             self._places[text] = places[0] if places else None
         return self._places[text]
 
+    def is_cut(self, text: str, length: int) -> bool:
+        """Return whether a text has more than so many cells."""
+        return cells(on_one_line(text)) > length
+
     def cut(self, text: str, length: int) -> str:
         """Return a text on one line, of at most so many cells, around its first match."""
         text = on_one_line(text)
-        if cells(text) <= length:
+        if not self.is_cut(text, length):
             return text
         first, last = part(text, length, self.place(text) or (0, 0))
         return "…" * (first > 0) + text[first:last] + "…" * (last < len(text))
@@ -131,7 +135,7 @@ class MomentText(NamedTuple):
     def render(self, chosen: Sequence[Surroundings], extent: Extent) -> str:
         """Return the answer, as `MomentPage`."""
         pieces = ["\n".join(self._moment(one, extent)) for one in chosen[: extent.moments]]
-        if left_out := _left_out(chosen, extent):
+        if left_out := _left_out(chosen, extent, self.cutter, description):
             pieces.append(f"… {left_out}: {self._command(self.more)}")
         elif self.older:
             pieces.append(f"… older moments: {self._command(self.older)}")
@@ -201,7 +205,9 @@ class MomentText(NamedTuple):
         return f"{who}{span_text(missed.since_ms, missed.until_ms, self.zone)}{status}"
 
 
-def _left_out(chosen: Sequence[Surroundings], extent: Extent) -> str:
+def _left_out(
+    chosen: Sequence[Surroundings], extent: Extent, cutter: Cutter, text_of: Callable[[Event], str]
+) -> str:
     parts = []
     shown = chosen[: extent.moments]
     sentences = sum(len(one.said) for one in chosen)
@@ -209,8 +215,8 @@ def _left_out(chosen: Sequence[Surroundings], extent: Extent) -> str:
         parts.append(f"{hidden:,} of {counted(sentences, 'sentence')}")
     if len(shown) < len(chosen):
         parts.append(f"{len(chosen) - len(shown)} of {counted(len(chosen), 'moment')}")
-    texts = [one.text for each in shown for one in (*each.said[: extent.said], *each.screens, *each.alerts)]
-    if any(len(text or "") > extent.length for text in texts):
+    events = (one for each in shown for one in (*each.said[: extent.said], *each.screens, *each.alerts))
+    if any(cutter.is_cut(text_of(one), extent.length) for one in events):
         parts.append("parts of texts")
     return f"{', '.join(parts)} left out" if parts else ""
 
@@ -224,7 +230,7 @@ class MomentJson(NamedTuple):
 
     def render(self, chosen: Sequence[Surroundings], extent: Extent) -> str:
         """Return the answer, as `MomentPage`."""
-        left_out = _left_out(chosen, extent)
+        left_out = _left_out(chosen, extent, self.cutter, lambda event: event.text or "")
         value = {
             "moments": [self._moment(one, extent) for one in chosen[: extent.moments]],
             "left_out": left_out or None,
@@ -249,7 +255,7 @@ class MomentJson(NamedTuple):
 
     def _event(self, event: Event, extent: Extent) -> dict[str, Any]:
         text = event.text
-        if text is not None and len(text) > extent.length:
+        if text is not None and self.cutter.is_cut(text, extent.length):
             text = self.cutter.cut(text, extent.length)
         value: dict[str, Any] = {
             "time": utc_time(begin_of(event)),

@@ -9,6 +9,9 @@ from vdbevents.query.collapse import PAUSE_MS, span as span_of
 from vdbevents.query.filters import Event
 from vdbevents.summaries.digest import Missed
 
+LONGEST_MS: Final = 10 * 60 * 1000
+"""From the first match of a moment to its last: a word that stays on a screen must not make a day of it."""
+
 CHANNELS: Final = ("transcript", "audio_index", "visual_index", "alert")
 """The channels of what stands around a moment."""
 
@@ -19,9 +22,13 @@ COLUMNS: Final = (
 """The columns of the events of a moment."""
 
 
+# Matches come the newest first, but for those that were backfilled.
+_NEAR: Final = 20
+
+
 @dataclass
 class FoundMoment:
-    """Matches that are so near that what is around them overlaps.
+    """Matches within ten minutes that are so near that what is around them overlaps.
 
     Attributes:
         first_ms, last_ms: the begin of the first match and the end of the last, in Unix ms.
@@ -66,9 +73,10 @@ def newest(events: Iterable[Event], width_ms: int, most: int) -> Found:
         if (times := span_of(event)) is None:
             continue
         moment = FoundMoment(*times, 1, event)
-        for near in [one for one in moments if _meet(one.around(width_ms), moment.around(width_ms))]:
-            moment.merge(near)
-            moments.remove(near)
+        for near in [one for one in moments[-_NEAR:] if _meet(one.around(width_ms), moment.around(width_ms))]:
+            if max(near.last_ms, moment.last_ms) - min(near.first_ms, moment.first_ms) <= LONGEST_MS:
+                moment.merge(near)
+                moments.remove(near)
         moments.append(moment)
         if len(moments) > most:
             break
