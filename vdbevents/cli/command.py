@@ -92,7 +92,8 @@ def exhaustion(error: BaseException) -> StorageError | None:
     is_process = isinstance(error, BlockingIOError) and error.strerror == os.strerror(errno.EAGAIN)
     if is_thread or is_process:
         return StorageError(
-            f"cannot start a {'thread' if is_thread else 'process'}: this user's or container's limit is reached",
+            f"cannot start a {'thread' if is_thread else 'process'}: "
+            "this user's or container's limit is reached",
             "end other programs, or raise the limit: ulimit -u",
             error_id="threads-exhausted",
         )
