@@ -225,6 +225,7 @@ class QueryResult(Closeable):
     Attributes:
         gaps: all gaps that touch the times that were asked for, and others; also one that goes on.
         skipped: the number of lines that could not be read.
+        untimed: how many events match but for the times that were asked for: their own are not known.
         trouble: what is wrong with an archive, of which only a part could be unpacked; empty if nothing.
     """
 
@@ -239,6 +240,7 @@ class QueryResult(Closeable):
         self.trouble = trouble
         self.gaps: Collection[Gap] = with_ongoing(answer.gaps, ongoing)
         self.skipped = answer.skipped
+        self.untimed = answer.untimed
 
     def __len__(self) -> int:
         return self._answer.count

@@ -83,11 +83,11 @@ def seconds_ms(value):
 
 
 def iso_ms(text):
-    form = r"[1-8]\d{3}-\d\d-\d\d[Tt ]\d\d:\d\d(:\d\d(\.\d+)?)?([Zz]|[+-][01]\d(:?\d\d)?)?"
+    form = r"[1-8]\d{3}-\d\d-\d\d[Tt ]\d\d:\d\d(:\d\d([.,]\d+)?)?([Zz]|[+-][01]\d(:?\d\d)?)?"
     if text is None or not re.fullmatch(form, text, re.ASCII):
         return None
     try:
-        moment = datetime.fromisoformat(text.upper())
+        moment = datetime.fromisoformat(text.upper().replace(",", "."))
     except ValueError:
         return None
     moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
@@ -96,8 +96,9 @@ def iso_ms(text):
 
 def moment_ms(text):
     value = number(text)
-    if value is not None and 1e11 <= abs(value) <= 2.5e14:
-        value /= 1000
+    if value is not None and abs(value) >= 1e11:
+        size = abs(value)
+        value /= 1e3 if size <= 2.5e14 else 1e6 if size <= 2.5e17 else 1e9
     by_number = seconds_ms(value)
     return iso_ms(text) if by_number is None else by_number
 
@@ -132,12 +133,13 @@ def reference(event):
     names = ("rtstream_name", "rtstreamName", "data.rtstream_name", "data.rtstreamName")
     stream_name = first(event, *names, "channel_id", "data.channel_id")
     final = first(event, "data.is_final", "data.isFinal", "is_final", "isFinal")
-    by_number = seconds_ms(number(first(event, "unix_ts")))
+    clocks = ("time", "timestamp", "@timestamp", "__REALTIME_TIMESTAMP", "timeUnixNano")
+    times = [moment_ms(first(event, *names)) for names in (("unix_ts",), ("ts",), clocks)]
     sure = number(first(event, "data.confidence", "confidence"))
     begin = ("start", "startMs", "start_ms", "start_time", "timestamp")
     finish = ("end", "endMs", "end_ms", "end_time")
     return {
-        "time_ms": iso_ms(first(event, "ts")) if by_number is None else by_number,
+        "time_ms": next((moment for moment in times if moment is not None), None),
         "channel": channel,
         "event": happened,
         "source": source(stream_name, stream),
@@ -438,17 +440,31 @@ RECEIVED = [
     ('{"ts":"2026-03-02T24:00:00Z"}', None),
     ('{"ts":"2026-03-02 10:15:30"}', 1772446530000),
     ('{"ts":"2026-03-02T10:15Z","unix_ts":null}', 1772446500000),
-    ('{"ts":"2026-03-02T10:15:30Z","unix_ts":1772446530123}', 1772446530000),
+    ('{"ts":"2026-03-02T10:15:30Z","unix_ts":1772446530123}', 1772446530123),
     ('{"ts":"2026-03-02T10:15:30Z","unix_ts":1e400}', 1772446530000),
     ('{"ts":"2026-03-02T10:15:30Z","unix_ts":{}}', 1772446530000),
     ('{"ts":"2026-02-30T10:15:30Z"}', None),
     ('{"ts":"infinity","unix_ts":true}', None),
-    ('{"ts":5}', None),
+    ('{"ts":5}', 5000),
+    # As other programs write it: pino, zap, Docker, journald, Slack, OpenTelemetry, Logstash, Python.
+    ('{"level":30,"time":1772446530123,"msg":"x"}', 1772446530123),
+    ('{"level":"info","ts":1772446530.123,"msg":"x"}', 1772446530123),
+    ('{"log":"x","time":"2026-03-02T10:15:30.123456789Z"}', 1772446530123),
+    ('{"__REALTIME_TIMESTAMP":"1772446530123456","MESSAGE":"x"}', 1772446530123),
+    ('{"type":"message","ts":"1772446530.123456","user":"U1"}', 1772446530123),
+    ('{"timeUnixNano":"1772446530123456789","body":{"stringValue":"x"}}', 1772446530123),
+    ('{"@timestamp":"2026-03-02T10:15:30.123Z","message":"x"}', 1772446530123),
+    ('{"timestamp":"2026-03-02 10:15:30,123","message":"x"}', 1772446530123),
+    ('{"unix_ts":1772446530123456}', 1772446530123),
+    ('{"unix_ts":"no","ts":null,"time":"2026-03-02T10:15:30Z"}', 1772446530000),
+    ('{"ts":"no","time":null,"@timestamp":1772446530}', 1772446530000),
+    ('{"ts":"no","time":"no","@timestamp":1772446530}', None),
+    ('{"unix_ts":1e21}', None),
     ("{}", None),
 ]
 
 
-def test_the_time_of_receipt_is_unix_ts_else_ts_else_none(tmp_path):
+def test_the_time_of_receipt_is_unix_ts_else_ts_else_that_of_another_program_else_none(tmp_path):
     lines = [line for line, _ in RECEIVED]
     found = folded_each(tmp_path, *lines)
     assert [(line, columns.get("time_ms")) for line, columns in zip(lines, found, strict=True)] == RECEIVED
@@ -595,6 +611,25 @@ def test_python_and_sql_read_the_same_from_any_event(tmp_path, events):
         if has_text or not is_substituted:
             text = row.text or ""
             assert (text if text.strip() else "") == fields.text_of(event)
+
+
+stamps = (
+    times
+    | st.none()
+    | st.floats(-1e22, 1e22)
+    | st.integers(-(10**21), 10**21)
+    | st.integers(10**9, 10**20).map(str)
+    | st.sampled_from(["2026-03-02 10:15:30,1235", "2026-03-02T10:15:30.123456789+01:00", "no", True, [], 5])
+)
+stamped = st.fixed_dictionaries({}, optional={path: stamps for of in fields.RECEIPT for path in of.paths})
+
+
+@settings(max_examples=examples(25), deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.lists(stamped, min_size=20, max_size=60))
+def test_python_and_sql_read_the_same_time_of_receipt(tmp_path, events):
+    lines = [json.dumps({**event, "n": number}) for number, event in enumerate(events)]
+    found = folded_each(tmp_path, *lines)
+    assert [columns.get("time_ms") for columns in found] == list(map(fields.received_ms, events))
 
 
 # -- The window or app that a description names ----------------------------------------------------------

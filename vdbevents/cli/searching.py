@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from vdbevents.cli import gaps, journals as cli_journals
 from vdbevents.cli.cache import SealDisplay
@@ -14,6 +14,7 @@ from vdbevents.cli.options import EnvironmentOptions
 from vdbevents.cli.query_follow import remark_on_trouble, remark_on_unreadable
 from vdbevents.cli.query_options import SourceOptions, WindowOptions
 from vdbevents.cli.tables import remark
+from vdbevents.terminal import counted
 
 if TYPE_CHECKING:
     from vdbevents.events.gaps import Gap
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from vdbevents.query.merge import HostJournal, MergedResult
     from vdbevents.query.search_result import SearchResult
     from vdbevents.times import Window
+
+_CLOCKS_DIFFER_MS: Final = 60_000
 
 
 @contextlib.contextmanager
@@ -142,6 +145,20 @@ def _bounds(window: "Window") -> dict[str, str]:
 def remark_on_one(result: "SearchResult", path: Path, window: "Window", gaps_command: GapsCommand) -> None:
     """Print remarks on what was found in one journal that is followed."""
     _remark_on(result, _with_ongoing(result.gaps, path), str(path), window, gaps_command.line(path))
+    _remark_on_future(result.span, window)
+
+
+def _remark_on_future(shown: tuple[int, int] | None, window: "Window") -> None:
+    """Print a remark if the newest event shown has a time to come: it is not the newest in truth."""
+    from vdbevents.journal.files import wall_ms
+    from vdbevents.times import format_duration
+
+    if shown is None or window.until_ms is not None or (ahead := shown[1] - wall_ms()) < _CLOCKS_DIFFER_MS:
+        return
+    remark(
+        f"the newest event is {format_duration(ahead)} in the future: the clock was wrong then, or is now",
+        "leave it out with --until now",
+    )
 
 
 def remark_on_each(
@@ -158,6 +175,7 @@ def remark_on_each(
         command = "" if journal.is_scratch else gaps_command.line(journal.path)
         known = known_gaps(journal, result)
         _remark_on(result, known, journal.label, window, command, name_journal=len(journals) > 1)
+    _remark_on_future(answer.span, window)
 
 
 def known_gaps(journal: "HostJournal", result: "SearchResult") -> "Sequence[Gap]":
@@ -178,6 +196,11 @@ def _remark_on_unread(result: "SearchResult", label: str) -> None:
         remark(f"the journal {label} is empty: nothing has been recorded yet")
     if result.skipped:
         remark_on_unreadable(result.skipped, label)
+    if result.untimed:
+        remark(
+            f"{counted(result.untimed, 'event')} in {label} without a known time: not looked for in a window",
+            "see them without --last, --since, --until and --on",
+        )
 
 
 def _with_ongoing(known: "Sequence[Gap]", journal: Path) -> "list[Gap]":

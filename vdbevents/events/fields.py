@@ -75,6 +75,16 @@ VIDEO: Final = (
 )
 """The id and the addresses of a session's video."""
 
+RECEIPT: Final = (
+    Member("unix_ts"),
+    Member("ts"),
+    Member("time", "timestamp", "@timestamp", "__REALTIME_TIMESTAMP", "timeUnixNano"),
+)
+"""The members that may hold the time of receipt; the first whose value is a time counts.
+
+The last one is for lines of other programs: pino, Docker, Logstash, journald, OpenTelemetry.
+"""
+
 MOMENT: Final = Member("data.timestamp", "timestamp")
 SPAN_START: Final = Member(*(path for path in START.paths if path not in MOMENT.paths))
 
@@ -116,12 +126,13 @@ _DOCUMENTED_CHANNELS = frozenset({"transcript", "visual_index", "audio_index", "
 _LONGEST_NAME = 100
 _LONGEST_ID = 256
 
-_LEAST_MS = 1e11
-_MOST_MS = 2.5e14
+NUMBERS: Final = ((1e11, 2.5e14, 1e3), (2.5e14, 2.5e17, 1e6), (2.5e17, 2.5e20, 1e9))
+"""Which numbers are in milliseconds, microseconds and nanoseconds: above, at most, and a second's worth."""
+
 _LEAST_SECONDS = -3e10
 _MOST_SECONDS = 2.5e11
 _ISO_8601 = re.compile(
-    r"([1-8]\d{3}-\d\d-\d\d)[Tt ]((?:[01]\d|2[0-3]):[0-5]\d)(?:(:[0-5]\d)(?:\.(\d+))?)?"
+    r"([1-8]\d{3}-\d\d-\d\d)[Tt ]((?:[01]\d|2[0-3]):[0-5]\d)(?:(:[0-5]\d)(?:[.,](\d+))?)?"
     r"([Zz]|[+-][01]\d(?::?[0-5]\d)?)?",
     re.ASCII,
 )
@@ -227,6 +238,12 @@ def is_interim(event: Mapping[str, Any]) -> bool:
     return value is False or value == "false"
 
 
+def received_ms(event: Mapping[str, Any]) -> int | None:
+    """Return when an event was received, in milliseconds since the epoch; None if that is not known."""
+    moments = (unix_ms(member.value_in(event)) for member in RECEIPT)
+    return next((moment for moment in moments if moment is not None), None)
+
+
 def span_of(event: Mapping[str, Any]) -> tuple[int | None, int | None]:
     """Return the event's start and end in milliseconds since the epoch; None for what it does not have."""
     return unix_ms(START.value_in(event)), unix_ms(END.value_in(event))
@@ -236,7 +253,7 @@ def unix_ms(value: object) -> int | None:
     """Return a time in milliseconds since the epoch, rounded half up; None if `value` is not a time.
 
     Args:
-        value: a number, or a text with one (from 1e11 to 2.5e14 milliseconds, else seconds), or an ISO 8601
+        value: a number, or a text with one (in seconds, or larger ones as `NUMBERS` tells), or an ISO 8601
             time.
     """
     if isinstance(value, str):
@@ -245,10 +262,16 @@ def unix_ms(value: object) -> int | None:
         except ValueError:
             return _iso_ms(value)
     elif isinstance(value, int | float) and not isinstance(value, bool):
-        number = value
+        try:
+            number = float(value)
+        except OverflowError:
+            return None
     else:
         return None
-    seconds = number / 1000 if _LEAST_MS <= abs(number) <= _MOST_MS else number
+    size = abs(number)
+    seconds = number
+    if size >= NUMBERS[0][0]:
+        seconds = next((number / per for _, most, per in NUMBERS if size <= most), number)
     return math.floor(seconds * 1000 + 0.5) if _LEAST_SECONDS <= seconds <= _MOST_SECONDS else None
 
 

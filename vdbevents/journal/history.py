@@ -213,10 +213,10 @@ def _times(data: bytes) -> list[int]:
 def _parsed_times(data: bytes) -> Iterator[int]:
     """Yield the times of the lines that do not begin as a recorder's lines do."""
     for line in data.split(b"\n"):
-        if not _LINE_HEAD.match(line) and (event := envelope.parse_line(line)):
-            for name in ("unix_ts", "ts"):
-                if (moment := fields.unix_ms(event.get(name))) is not None:
-                    yield moment
+        if _LINE_HEAD.match(line) or not (event := envelope.parse_line(line)):
+            continue
+        if (moment := fields.received_ms(event)) is not None:
+            yield moment
 
 
 def _milliseconds(seconds: bytes) -> int:

@@ -20,8 +20,8 @@ ALIASES: Final = {**fields.CHANNEL_ALIASES, "visual": "visual_index", "audio": "
 
 # A member's value is that of the first of these paths that is present and not null.
 _MEMBERS: Final = {
-    "unix_ts": ("unix_ts",),
-    "ts": ("ts",),
+    "unix_ts": fields.RECEIPT[0].paths,
+    "ts": fields.RECEIPT[1].paths,
     **{f"kind_{number}": (key,) for number, key in enumerate(fields.KIND_KEYS, 1)},
     "webhook": ("event_id",),
     "given_stream": fields.STREAM.paths,
@@ -45,9 +45,9 @@ _MEMBERS: Final = {
 def _iso_ms(value: str) -> str:
     """Return SQL for the Unix milliseconds of an ISO 8601 time from year 1000 on; UTC if it names no zone."""
     form = (
-        r"[1-8]\d{3}-\d\d-\d\d[Tt ]([01]\d|2[0-3]):[0-5]\d(:[0-5]\d(\.\d+)?)?([Zz]|[+-][01]\d(:?[0-5]\d)?)?"
+        r"[1-8]\d{3}-\d\d-\d\d[Tt ]([01]\d|2[0-3]):[0-5]\d(:[0-5]\d([.,]\d+)?)?([Zz]|[+-][01]\d(:?[0-5]\d)?)?"
     )
-    zoned = rf"regexp_replace(upper({value}), '^[^Z+]{{10}}[^Z+-]*$', '\0Z')"
+    zoned = rf"regexp_replace(replace(upper({value}), ',', '.'), '^[^Z+]{{10}}[^Z+-]*$', '\0Z')"
     # `//` rounds towards zero; counting from before year 1 makes it round half up, as for numbers.
     milliseconds = f"(epoch_us(try_cast({zoned} AS TIMESTAMPTZ)) + {-LEAST_MS}500) // 1000 - {-LEAST_MS}"
     return f"CASE WHEN regexp_full_match({value}, '{form}') THEN {milliseconds} END"
@@ -59,9 +59,16 @@ def _seconds_ms(number: str) -> str:
 
 
 def _moment_ms(number: str) -> str:
-    """Return SQL for the milliseconds of a number: in milliseconds if it is large, else in seconds."""
-    milliseconds = f"CASE WHEN abs({number}) BETWEEN 1e11 AND 2.5e14 THEN {number} / 1000 ELSE {number} END"
-    return _seconds_ms(f"({milliseconds})")
+    """Return SQL for the milliseconds of a number: in seconds, or in a smaller unit if it is large."""
+    sizes = (f"WHEN abs({number}) <= {most:g} THEN {number} / {per:g}" for _, most, per in fields.NUMBERS)
+    least, *_ = fields.NUMBERS[0]
+    seconds = f"CASE WHEN abs({number}) < {least:g} THEN {number} {' '.join(sizes)} ELSE {number} END"
+    return _seconds_ms(f"({seconds})")
+
+
+def _time_ms(text: str) -> str:
+    """Return SQL for the milliseconds of a text with a number or an ISO 8601 time."""
+    return f"coalesce({_moment_ms(f'try_cast({text} AS DOUBLE)')}, {_iso_ms(text)})"
 
 
 def _source_named(name: str) -> str:
@@ -135,6 +142,10 @@ _WINDOW_LEVELS: Final = (
 
 SOURCE: Final = f"coalesce({_source_named('given_stream_name')}, {_source_named('given_stream')})"
 
+_OTHER_CLOCKS: Final = tuple(
+    f"""json_extract_string(json, '$."{path}"')""" for path in fields.RECEIPT[2].paths
+)
+
 # Columns built from the members, each level from those before it: the names that are strings, the kind, the
 # kind without a lifecycle's step, channel and event, and the fallbacks for a text. `data` is read only where
 # there is no text.
@@ -164,6 +175,8 @@ _LEVELS: Final = (
         "other_type": "CASE WHEN given_text IS NULL THEN json_type(json, '$.data') END",
     },
     # Read for few events, so not among the members.
+    {"stamped_ms": f"coalesce({_moment_ms('unix_number')}, {_iso_ms('unix_ts')}, {_time_ms('ts')})"},
+    {"other_clock": f"CASE WHEN stamped_ms IS NULL THEN coalesce({', '.join(_OTHER_CLOCKS)}) END"},
     {
         "video": f"""CASE WHEN channel = 'capture_session' AND state = 'exported'
             THEN nullif(concat_ws(', ', {", ".join(map(_read_alone, fields.VIDEO))}), '') END""",
@@ -175,7 +188,7 @@ _LEVELS: Final = (
 
 # SQL for each column of `Event`.
 COLUMNS: Final = {
-    "time_ms": f"coalesce({_seconds_ms('unix_number')}, {_iso_ms('ts')})",
+    "time_ms": f"coalesce(stamped_ms, {_time_ms('other_clock')})",
     "channel": "channel",
     "event": "event",
     "source": SOURCE,
@@ -290,7 +303,7 @@ def usual(table: str) -> str:
         f"coalesce({_usual_path(path)} IN (0, 1), false)" for path in ("data.start", "data.end")
     )
     return f"""SELECT *, CASE WHEN is_written THEN false ELSE {FETCHED} END AS fetched,
-        coalesce(usual.channel IN {_USUAL_CHANNELS} AND usual.unix_ts > 1 AND usual.unix_ts <= 2.5e11
+        coalesce(usual.channel IN {_USUAL_CHANNELS} AND usual.unix_ts > 1 AND usual.unix_ts < 1e11
         AND CASE WHEN is_written THEN true ELSE starts_with(line, '{{"ts":"')
         AND usual.data.text IS NOT NULL AND NOT ({truths})
         AND {names} = 1 + {FETCHED}::INTEGER + {present}

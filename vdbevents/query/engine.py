@@ -27,7 +27,7 @@ from vdbevents.query.lines import Statement
 from vdbevents.query.search_result import SearchResult
 from vdbevents.query.session_reader import in_sessions, read_sessions
 from vdbevents.query.snapshot import JournalSnapshot, Older, open_snapshot
-from vdbevents.times import LEAST_MS
+from vdbevents.times import LEAST_MS, Window
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -110,6 +110,7 @@ class _Search:
         """Return the result, which takes over `resources`."""
         filters, groups = self._filters, {}
         self._choose(filters)
+        untimed = self._untimed()
         if filters.around_ms is not None:
             for sql in statements.spans(filters):
                 self._connection.execute(sql)
@@ -130,6 +131,7 @@ class _Search:
             skipped=unreadable + rejected + sum(segment.unreadable for segment in segments),
             count=count,
             span=None if first is None else (first, last),
+            untimed=untimed,
             gaps=gaps_in(own_lines),
             pauses=pauses_in(own_lines),
             groups=groups,
@@ -175,6 +177,17 @@ class _Search:
             size *= 2
             for sql in statements.FORGET_SHOWN:
                 self._connection.execute(sql)
+
+    def _untimed(self) -> int:
+        """Return how many events match but for the window, as their times are not known."""
+        if self._filters.window == Window():
+            return 0
+        segments = [segment for segment in self._cache.segments if segment.untimed]
+        if not segments and self._rows(statements.UNTIMED) == [(0,)]:
+            return 0
+        statement = statements.untimed(self._filters, self._files(segments) if segments else [])
+        [(count,)] = self._connection.execute(statement.sql, statement.values).fetchall()
+        return int(count)
 
     def _open(self, filters: Filters, segments: Sequence[Segment]) -> None:
         if segments:

@@ -62,14 +62,19 @@ CONDITION_COLUMNS: Final = {
 }
 """The columns of a user's SQL condition, and their types."""
 
-SEARCHED: Final = ("text", "label", "speaker")
-"""The columns in which texts are searched for: what is shown of an event."""
 
 COLUMN_LIST: Final = ", ".join(CONDITION_COLUMNS).replace("window", '"window"')
 """The same columns as a condition has to name them: `window` has a meaning in SQL."""
 
 # The line is needed only for an event without a text and a label.
 LINE: Final = "CASE WHEN text IS NULL AND coalesce(label, '') = '' THEN line END"
+
+SHOWN_LINE: Final = rf"""regexp_replace({LINE},
+    '^\s*\{{\s*"ts"\s*:\s*"[^"]*"\s*,\s*"unix_ts"\s*:\s*[^,{{}}]*,?\s*', '{{')"""
+"""SQL for such a line as `query.output.rows.description` shows it: without the recorder's own two members."""
+
+SEARCHED: Final = ("text", "label", "speaker", "shown_line")
+"""The columns in which texts are searched for: what is shown of an event."""
 
 
 def listed(texts: Iterable[str]) -> str:

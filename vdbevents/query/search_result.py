@@ -37,6 +37,7 @@ class SearchResult(Closeable):
             tried if its head is outside the window, or if it lacks the words that are searched for.
         count: the number of matches.
         span: the first and the last time among them, in Unix ms; None where none has a time.
+        untimed: how many events match but for the window, as their times are not known; 0 without a window.
         gaps, pauses: all that touch the window, and others, in the order of their first lines.
         groups: where the events around matches begin: the row, from 0, and the time around the matches, in
             Unix ms; empty without `around_ms`.
@@ -51,6 +52,7 @@ class SearchResult(Closeable):
     skipped: int
     count: int
     span: tuple[int, int] | None
+    untimed: int
     gaps: list[Gap]
     pauses: list[Pause]
     groups: Mapping[int, Span]

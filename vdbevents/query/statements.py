@@ -28,6 +28,7 @@ from vdbevents.query.lines import (
     LINE,
     MOMENT_COLUMNS,
     NAMES,
+    SHOWN_LINE,
     Statement,
     lines_of_file,
     listed,
@@ -138,6 +139,10 @@ def _outside(window: Window) -> str:
     return r'^\{"ts": ?"[^"\\]*", ?"unix_ts": ?' + number + r"(?:\}|," + _NOT_OURS + ")"
 
 
+# A number with more digits is in milliseconds, or smaller units.
+_SECONDS_DIGITS: Final = 11
+
+
 def _below(number: str) -> list[str]:
     """Return regular expressions for the natural numbers less than `number`."""
     shorter = [f"[0-9]{{1,{len(number) - 1}}}"] if len(number) > 1 else []
@@ -149,8 +154,8 @@ def _below(number: str) -> list[str]:
 
 
 def _above(number: str) -> list[str]:
-    """Return regular expressions for the natural numbers greater than `number`."""
-    longer = [f"[1-9][0-9]{{{len(number)},}}"]
+    """Return regular expressions for the natural numbers greater than `number`, if they are seconds."""
+    longer = [f"[1-9][0-9]{{{len(number)},{_SECONDS_DIGITS - 1}}}"] if len(number) < _SECONDS_DIGITS else []
     return longer + [
         f"{number[:place]}[{int(digit) + 1}-9][0-9]{{{len(number) - place - 1}}}"
         for place, digit in enumerate(number)
@@ -179,12 +184,18 @@ def events(filters: Filters) -> Statement:
     asked = " ".join(own.values())
     columns = COLUMNS if filters.where else named(COLUMNS, f"{asked} channel is_final start_ms end_ms")
     numbered = f"(SELECT {UNSEALED} + rowid AS position, NULL::BIGINT AS length, line FROM candidates)"
-    lines = folded(numbered, columns, "position", "length", "readable", f"{FETCHED} AS fetched")
-    table = f"({lines})"
+    table = _readable(numbered, columns, filters)
+    sql = f"SELECT {_kept(own)} FROM {table}"
+    return Statement(f"CREATE TEMP TABLE events AS {sql}", values)
+
+
+def _readable(lines: str, columns: Iterable[str], filters: Filters) -> str:
+    """Return SQL of `lines (position, length, line)` with the columns that conditions may have."""
+    fetched = f"{FETCHED} AS fetched"
+    table = f"({folded(lines, columns, 'position', 'length', 'readable', 'line', fetched)})"
     if patterns.need_looks(filters):
         table = f"(SELECT *, {looks('text')} AS looks FROM {table})"
-    sql = f"SELECT {_kept(own)} FROM {_with_names(table, filters)}"
-    return Statement(f"CREATE TEMP TABLE events AS {sql}", values)
+    return _with_names(table, filters)
 
 
 def more_events(filters: Filters, tables: Sequence[SealedTable]) -> Statement:
@@ -206,6 +217,34 @@ def more_finals(filters: Filters, tables: Sequence[SealedTable]) -> Statement:
     sql = f"""SELECT {_kept(own)} FROM (SELECT *, true AS readable FROM {read_sealed(tables)})
         WHERE within AND transcript AND is_final AND position NOT IN (SELECT position FROM events)"""
     return Statement(f"INSERT INTO events {sql}", [])
+
+
+def untimed(filters: Filters, tables: Sequence[SealedTable]) -> Statement:
+    """Count the events that match but for their times, which are not known.
+
+    Args:
+        filters: the conditions.
+        tables: the sealed segments that have events without a time.
+    """
+    values: list[object] = []
+    own = _filter_columns(replace(filters, window=Window()), values)
+    asked = " ".join(own.values())
+    columns = COLUMNS if filters.where else named(COLUMNS, asked)
+    lines = f"""(SELECT {UNSEALED} + rowid AS position, NULL::BIGINT AS length, line FROM candidates
+        WHERE {UNSEALED} + rowid IN (SELECT position FROM events WHERE readable AND time_ms IS NULL))"""
+    each = [_readable(lines, columns, filters)]
+    if tables:
+        each.append(_with_names(f"(SELECT *, true AS readable FROM {read_sealed(tables)})", filters))
+    counts = (
+        f"""(SELECT count(*) FROM (SELECT {own["time_ms"]} AS moment, {own["matched"]} AS matched
+        FROM {table}) WHERE matched AND moment IS NULL)"""
+        for table in each
+    )
+    return Statement(f"SELECT {' + '.join(counts)}", values * len(each))
+
+
+UNTIMED: Final = "SELECT count(*) FROM events WHERE readable AND time_ms IS NULL"
+"""The number of events without a known time among the candidates."""
 
 
 def _filter_columns(filters: Filters, values: list[object]) -> dict[str, str]:
@@ -235,10 +274,15 @@ def found(tables: Sequence[SealedTable]) -> str:
 
 
 def _with_names(table: str, filters: Filters) -> str:
-    """Return `table` with the columns for a `--where` condition, if there is one."""
-    if filters.where is None:
+    """Return `table` with the columns for patterns and for a `--where` condition, if there are any."""
+    added = {}
+    if filters.grep or filters.any_of or filters.none_of:
+        added["shown_line"] = SHOWN_LINE
+    if filters.where is not None:
+        added |= NAMES
+    if not added:
         return table
-    return f"(SELECT *, {', '.join(f'{sql} AS {name}' for name, sql in NAMES.items())} FROM {table})"
+    return f"(SELECT *, {', '.join(f'{sql} AS {name}' for name, sql in added.items())} FROM {table})"
 
 
 def condition(where: str) -> str:

@@ -68,11 +68,7 @@ class JournalLine:
         if head := _HEAD.match(self.content):
             return int(head[1]) * 1000 + int(head[2])
         event = self.event
-        if event is None:
-            return None
-        stamp = event.get("unix_ts")
-        at_ms = fields.unix_ms(stamp) if isinstance(stamp, int | float) else None
-        return fields.unix_ms(event.get("ts")) if at_ms is None else at_ms
+        return None if event is None else fields.received_ms(event)
 
 
 def torn_time_ms(torn: bytes) -> int | None:

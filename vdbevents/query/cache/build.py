@@ -504,7 +504,7 @@ def _described(connection: "DuckDBPyConnection", piece: _Piece) -> Segment:
             for row in connection.execute(sql).fetchall()
         ]
 
-    [(received, happened, starts, ended, has_fetched, has_lifecycle)] = rows(schema.SPANS)
+    [(received, happened, starts, ended, has_fetched, has_lifecycle, untimed)] = rows(schema.SPANS)
     [(unreadable,)] = rows(schema.UNREADABLE)
     doubtful = rows(schema.DOUBTFUL)[:_MOST_DOUBTFUL]
     if sum(length for _, length in doubtful) > _MOST_DOUBTFUL_BYTES:
@@ -519,6 +519,7 @@ def _described(connection: "DuckDBPyConnection", piece: _Piece) -> Segment:
         starts=starts,
         has_fetched=has_fetched,
         has_lifecycle=has_lifecycle,
+        untimed=untimed,
         finals=known_finals([Finals(*row) for row in rows(schema.FINALS)]),
         gaps=tuple(line for (line,) in rows(schema.OURS)),
         sessions=few(_sessions(rows)),

@@ -30,7 +30,7 @@ class CacheUnreadableError(Exception):
     """A sealed segment vanished, or is damaged: the journal itself has to be read."""
 
 
-VERSION: Final = 7
+VERSION: Final = 8
 """The format of the cache; another version is not read."""
 
 PIECE: Final = 1 << 25
@@ -89,6 +89,7 @@ class Segment:
         starts: starts.
         has_fetched: whether there are backfilled events.
         has_lifecycle: whether there are events about capture sessions.
+        untimed: the number of events whose time of receipt is not known.
         finals: the final transcripts by stream; None if there are too many streams.
         gaps: the journal's own lines about gaps and pauses.
         sessions: what its lines say about sessions; None if there are too many.
@@ -111,6 +112,7 @@ class Segment:
     starts: Span | None = None
     has_fetched: bool = False
     has_lifecycle: bool = False
+    untimed: int = 0
     finals: tuple[Finals, ...] | None = ()
     gaps: tuple[str, ...] = ()
     sessions: tuple[SessionFacts, ...] | None = ()
@@ -182,7 +184,7 @@ class Segment:
         return any(self.happened[0] <= last and self.ended >= first for first, last in spans)
 
 
-_NUMBERS: Final = ("start", "end", "lines_crc", "events_bytes", "events_crc", "unreadable")
+_NUMBERS: Final = ("start", "end", "lines_crc", "events_bytes", "events_crc", "unreadable", "untimed")
 _SPANS: Final = ("received", "happened", "starts")
 _T = TypeVar("_T")
 

@@ -1,4 +1,4 @@
-"""Prepare a piece of a journal for DuckDB, which is to find the same lines at the same places. Pure."""
+"""Prepare a piece of a journal for DuckDB, which is to find the same lines at the same places."""
 
 import codecs
 from typing import Final

@@ -10,7 +10,7 @@ from typing import Final
 
 from vdbevents.query.alike import looks
 from vdbevents.query.columns import COLUMNS, FETCHED, SOURCE, folded, folded_usual, usual
-from vdbevents.query.lines import GAP, LINE, SEARCHED, Statement, lines_of_file
+from vdbevents.query.lines import GAP, LINE, SEARCHED, SHOWN_LINE, Statement, lines_of_file
 
 
 def lines_of(paths: Sequence[str], start: int, longest: int) -> Statement:
@@ -70,7 +70,8 @@ _SPANS: Final = ", ".join(
     )
 )
 SPANS: Final = f"""SELECT {_SPANS}, max(greatest(coalesce(start_ms, time_ms), end_ms)),
-    coalesce(bool_or(fetched), false), coalesce(bool_or(channel = 'capture_session'), false) FROM sealed"""
+    coalesce(bool_or(fetched), false), coalesce(bool_or(channel = 'capture_session'), false),
+    count(*) - count(time_ms) FROM sealed"""
 
 FINALS: Final = f"""SELECT coalesce(stream, stream_name) AS owner, {_SPANS} FROM sealed
     WHERE channel = 'transcript' AND is_final GROUP BY owner ORDER BY owner"""
@@ -89,10 +90,11 @@ STREAMS: Final = "SELECT DISTINCT stream FROM sealed WHERE stream IS NOT NULL OR
 
 # Words are separated by spaces only.
 _EACH_WORD: Final = " UNION ".join(
-    f"SELECT unnest(string_split(coalesce({looks(column)}, {column}), ' ')) AS word FROM sealed"
+    f"SELECT unnest(string_split(coalesce({looks(column)}, {column}), ' ')) AS word FROM shown"
     for column in SEARCHED
 )
-WORDS: Final = f"SELECT coalesce(string_agg(DISTINCT lower(word), ' '), '') FROM ({_EACH_WORD})"
+WORDS: Final = f"""WITH shown AS (SELECT *, {SHOWN_LINE} AS shown_line FROM sealed)
+    SELECT coalesce(string_agg(DISTINCT lower(word), ' '), '') FROM ({_EACH_WORD})"""
 
 
 ROWS: Final = f"""SELECT position, length, {", ".join(_ALL)}, source, fetched, line,
