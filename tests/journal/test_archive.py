@@ -52,6 +52,14 @@ def test_a_taken_name_gets_a_number_and_they_are_listed_in_order(aside):
     assert [journal.path for journal in archive.archived(aside)] == [others[1], *same, others[0]]
 
 
+def test_a_line_from_before_the_clock_was_set_does_not_make_a_journal_an_older_one(aside):
+    first = put(aside, "rotated", NOON_MS, NOON_MS + 10)
+    second = put(aside, "rotated", 0, NOON_MS + 20)
+    third = put(aside, "rotated", NOON_MS + 21, NOON_MS + 30)
+
+    assert [journal.path for journal in archive.archived(aside)] == [first, second, third]
+
+
 def test_a_journal_that_is_there_plain_and_packed_counts_once(aside):
     plain = put(aside, "rotated", NOON_MS, NOON_MS, packed=False)
     packed = plain.with_suffix(".jsonl.zst")

@@ -1,13 +1,16 @@
 """The daemon's answers to what should never happen."""
 
 import asyncio
+import errno
+import json
+import os
 import signal
 
 import pytest
 
 from vdbevents import cloud
 from vdbevents.errors import InputError
-from vdbevents.journal import files, locks, state as journal_state
+from vdbevents.journal import append, files, locks, state as journal_state
 from vdbevents.listener import daemon, listener_options, protocol, service_socket
 
 
@@ -82,3 +85,32 @@ def test_a_listener_to_which_nothing_happens_writes_its_status_again(tmp_path, m
 
     with pytest.raises(ZeroDivisionError):
         daemon.listen(options, Silent())
+
+
+def test_what_a_full_disk_refuses_at_the_end_does_not_make_an_outage_younger(tmp_path, monkeypatch):
+    state = journal_state.StateDirectory(tmp_path / "state")
+    state.create()
+    lost = {"state": "stopped", "blind_since": "2026-03-02T10:15:30.123Z", "blind_reason": "dropped (1006)"}
+    files.replace_file(state.listener_status, json.dumps(lost).encode())
+
+    append_lines = append.Journal.append
+
+    def refuse(journal, lines, *rest):
+        if lines:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return append_lines(journal, lines, *rest)
+
+    async def stop(self):
+        signal.raise_signal(signal.SIGTERM)
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(append.Journal, "append", refuse)
+    monkeypatch.setattr(service_socket.ServiceSocket, "_run", stop)
+    options = listener_options.ListenerOptions(
+        state, cloud.Credentials("sk-x", "http://127.0.0.1:1"), protocol.ConnectionSettings()
+    )
+    daemon.listen(options, Silent())
+
+    left = files.read_object(state.listener_status)
+    assert left["blind_since"] == lost["blind_since"]
+    assert left["blind_reason"].startswith("dropped (1006); 2 events could not be written")

@@ -15,7 +15,7 @@ from vdbevents.listener.listener_status import (
     restore_counts,
     status_of,
 )
-from vdbevents.listener.outage import Outage, unmarked_outage
+from vdbevents.listener.outage import Outage, earlier, unmarked_outage, unwritten_since
 
 WALL = 1_772_446_530_123
 NOW = protocol.Moment(1.0, WALL)
@@ -156,3 +156,19 @@ def test_the_last_live_event_of_each_stream_is_told_and_continued():
     restore_counts(counts, status(listener))
     count_line(counts, envelope.envelop(heard, WALL + 2000).line)
     assert counts.last_live_ms == {("rts-1", "transcript"): WALL + 2000}
+
+
+def test_two_outages_that_end_together_begin_with_the_earlier_one():
+    dropped, unwritten = Outage(WALL, "dropped"), Outage(WALL + 9000, "3 events could not be written")
+
+    joined = Outage(WALL, "dropped; 3 events could not be written")
+    assert earlier(dropped, unwritten) == earlier(unwritten, dropped) == joined
+    assert earlier(None, dropped) == dropped
+
+
+def test_what_is_only_in_memory_begins_with_the_gaps_whose_lines_wait():
+    written, waiting = gaps.Gap("g1", WALL - 90, WALL - 1, "x"), gaps.Gap("g2", WALL - 50, WALL + 1, "y")
+
+    assert unwritten_since(WALL, [written, waiting]) == WALL - 50
+    assert unwritten_since(WALL, [written]) == WALL
+    assert unwritten_since(None, [waiting]) is None

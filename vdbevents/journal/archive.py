@@ -87,7 +87,8 @@ def archived(directory: StateDirectory) -> list[ArchivedJournal]:
     for path in paths:  # the plain name comes before the packed one
         if journal := parse_name(path):
             found[journal.plain_path] = journal
-    return sorted(found.values(), key=lambda journal: (journal.from_ms, journal.to_ms, journal.number))
+    # By the ends: a clock that began at 1970 after a start makes one line of a file early, and no line late.
+    return sorted(found.values(), key=lambda journal: (journal.to_ms, journal.from_ms, journal.number))
 
 
 def parse_name(path: Path) -> ArchivedJournal | None:

@@ -20,7 +20,7 @@ from vdbevents.listener import protocol
 from vdbevents.listener.listener_options import ListenerObserver, ListenerOptions
 from vdbevents.listener.listener_status import DiskState, in_words, is_ready, status_of
 from vdbevents.listener.machine import ListenerMachine
-from vdbevents.listener.outage import Outage
+from vdbevents.listener.outage import Outage, earlier, unwritten_since
 from vdbevents.listener.pause_watch import PauseWatch
 from vdbevents.listener.recovery_hook import RecoveryHost
 from vdbevents.listener.service_socket import ServiceSocket
@@ -251,11 +251,14 @@ class _Daemon:
     def _status(self) -> dict[str, Any]:
         writer = self._writer
         journal = writer.expected_size, writer.journal_head, writer.journal_inode
-        disk = DiskState(writer.trouble, writer.waiting_since_ms, *journal)
+        disk = DiskState(writer.trouble, self._unwritten_since_ms(), *journal)
         stale = self._recovery.stale if self._recovery is not None else []
         pause = self._pauses.last().status(files.wall_ms())
         settings = {**self._options.report_settings(), **self._rules.to_dict(), **pause}
         return status_of(self._machine, disk, stale, settings, pid=os.getpid(), now_ms=files.wall_ms())
+
+    def _unwritten_since_ms(self) -> int | None:
+        return unwritten_since(self._writer.waiting_since_ms, self._machine.counts.open_gaps.values())
 
     def _on_loop(self, report: Callable[..., object], *arguments: object) -> None:
         """Call `report` from another thread."""
@@ -322,6 +325,8 @@ class _Daemon:
             reason = f"{unwritten} events could not be written: {self._writer.trouble or 'the disk hangs'}"
             self._say(reason, problem=True)
             # The next run marks them as a gap, if the disk accepts at least this.
-            self._machine.outage = Outage(self._writer.waiting_since_ms or files.wall_ms(), reason)
+            lost = Outage(self._unwritten_since_ms() or files.wall_ms(), reason)
+            # It may have been disconnected before.
+            self._machine.outage = earlier(self._machine.outage, lost)
             last = self._loop.run_in_executor(None, self._files.write_status, self._status())
             await asyncio.wait({last}, timeout=0.2)

@@ -3,10 +3,11 @@
 Loads nothing of the listener: queries ask for the outage that goes on.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
 from vdbevents.events import fields
+from vdbevents.events.gaps import Gap
 
 _STOPPED: Final = (None, "stopped")
 
@@ -16,6 +17,26 @@ class Outage(NamedTuple):
 
     since_ms: int
     reason: str
+
+
+def earlier(known: Outage | None, other: Outage) -> Outage:
+    """Return one outage for two that end together: with the earlier start, and both reasons."""
+    if known is None:
+        return other
+    first, second = sorted((known, other), key=lambda outage: outage.since_ms)
+    return Outage(first.since_ms, f"{first.reason}; {second.reason}")
+
+
+def unwritten_since(waiting_ms: int | None, gaps: Iterable[Gap]) -> int | None:
+    """Return since when the journal lacks something that is only in memory; None if it lacks nothing.
+
+    Args:
+        waiting_ms: since when the oldest unwritten line waits.
+        gaps: the open ones: the line of a gap is written at its end, so it may wait as well.
+    """
+    if waiting_ms is None:
+        return None
+    return min([waiting_ms, *(gap.since_ms for gap in gaps if gap.until_ms >= waiting_ms)])
 
 
 def unmarked_outage(status: Mapping[str, Any]) -> Outage | None:
