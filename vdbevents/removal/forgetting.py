@@ -58,29 +58,25 @@ class Words:
         """
         self.text = text
         self.ignores_case = not exact and (text == text.lower() if ignore_case is None else ignore_case)
-        self._folded = self._fold(text)
-        looks = "" if exact else alike.spaced(alike.alike(text))
-        self._is_spaced = " " in looks
-        self._looks = self._look(looks)
-        pattern = f"{re.escape(text)}|{alike.expression(text)}" if looks else re.escape(text)
+        # What is not seen at all is found as it is.
+        self._is_exact = exact or not alike.alike(text)
+        self._is_spaced = " " in alike.spaced(alike.alike(text))
+        self._sought = self._read(text)
+        pattern = re.escape(text) if self._is_exact else alike.expression(text)
         self._pattern = re.compile(pattern, re.IGNORECASE if self.ignores_case else 0)
         # JSON writes these as they are, if not as escapes.
-        self._needle = max(re.findall(r"[A-Za-z0-9]+", looks or text), key=len, default="").encode()
+        self._needle = max(re.findall(r"[A-Za-z0-9]+", self._sought), key=len, default="").encode()
 
-    def _fold(self, text: str) -> str:
+    def _read(self, text: str) -> str:
+        """Return a text in the form in which a query compares it, or with all forms of a letter as one."""
+        if not self._is_exact:
+            text = alike.alike(text)
+            text = alike.spaced(text) if self._is_spaced else text
         return text.casefold() if self.ignores_case else text
-
-    def _look(self, text: str) -> str:
-        """Return a text in the form in which a query compares it."""
-        read = alike.alike(text)
-        read = alike.spaced(read) if self._is_spaced else read
-        return alike.lower(read) if self.ignores_case else read
 
     def are_in(self, text: str) -> bool:
         """Return whether they are in a text."""
-        if self._folded in self._fold(text) or self._pattern.search(text) is not None:
-            return True
-        return bool(self._looks) and self._looks in self._look(text)
+        return self._sought in self._read(text) or self._pattern.search(text) is not None
 
     def replaced_in(self, text: str) -> str:
         """Return a text without them; the whole text becomes a mark where they cannot be cut out."""
@@ -125,8 +121,8 @@ class Words:
 
     def may_end(self, torn: str) -> bool:
         """Return whether a text ends with a beginning of them."""
-        ends = (self._folded, self._fold(torn)), (self._looks, self._look(torn))
-        return any(end.endswith(sought[:length]) for sought, end in ends for length in range(1, len(sought)))
+        end = self._read(torn)
+        return any(end.endswith(self._sought[:length]) for length in range(1, len(self._sought)))
 
 
 class _Pairs(list[tuple[str, Any]]):
