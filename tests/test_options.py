@@ -1,5 +1,7 @@
 """Groups of options: a command takes one parameter, and typer sees each option of it."""
 
+import importlib
+import inspect
 import os
 from pathlib import Path
 from typing import Annotated
@@ -8,6 +10,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from vdbevents.cli.app import COMMANDS
 from vdbevents.cli.diagnostics import Color
 from vdbevents.cli.options import (
     BoundOptions,
@@ -18,6 +21,7 @@ from vdbevents.cli.options import (
     words_of,
 )
 from vdbevents.cli.query_options import (
+    TIMES_HELP,
     FilterOptions,
     OutputFormat,
     ResultOptions,
@@ -180,3 +184,11 @@ def test_options_at_their_defaults_have_no_words():
         words_of(WindowOptions(**{option.name: option.default for option in WindowOptions.parameters()}))
         == []
     )
+
+
+def test_each_command_with_a_window_says_of_its_times_that_they_are_local():
+    for name in COMMANDS:
+        module = importlib.import_module(f"vdbevents.cli.{name}")
+        command = getattr(module, name, None)
+        if callable(command) and "tz" in inspect.signature(command).parameters and name != "sql":
+            assert TIMES_HELP in module.HELP, name

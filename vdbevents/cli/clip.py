@@ -41,6 +41,8 @@ Examples:
   vdbevents query --grep invoice -o jsonl | vdbevents clip
   vdbevents query --grep invoice -o jsonl | vdbevents clip --video --json | jq -r .player_url
 
+A time is local unless it names a zone; docs/query.md has a table of the forms.
+
 Failed clips are reported; the others are still made. --timeout is for each clip; after two in a row without
 an answer the rest is skipped.
 

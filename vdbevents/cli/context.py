@@ -12,7 +12,7 @@ from vdbevents.cli import journals as cli_journals
 from vdbevents.cli.command import reports
 from vdbevents.cli.diagnostics import ExitCode
 from vdbevents.cli.options import EnvironmentOptions, OptionGroup, words_of
-from vdbevents.cli.query_options import FilterOptions, SourceOptions, WindowOptions
+from vdbevents.cli.query_options import TIMES_HELP, FilterOptions, SourceOptions, WindowOptions
 from vdbevents.cli.searching import known_gaps, opened_journals, remark_on_lines, searched_again
 from vdbevents.cli.summary_options import (
     SummaryBoundOptions,
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from vdbevents.summaries.moment_output import MomentPage
     from vdbevents.summaries.moments import Found, Surroundings
 
-HELP = """Show a moment: what was said around it, and each screen.
+HELP = f"""Show a moment: what was said around it, and each screen.
 
 The moment is that of a match, or a time. Of each match there is what was said for a minute before and after
 it, and the one description that was on each screen when it began, of every machine that is named. Matches
@@ -47,7 +47,7 @@ Examples:
   vdbevents context --dir laptop=~/laptop --dir desk=~/desk --grep invoice
 
 \b
-Times are local unless they name a zone, or --tz does; in json they are UTC.
+{TIMES_HELP}
 
 \b
 Exit codes: 0 a moment, 1 nothing matched, 2 wrong input.

@@ -8,7 +8,7 @@ from vdbevents.cli import journals as cli_journals
 from vdbevents.cli.command import reports
 from vdbevents.cli.diagnostics import ExitCode
 from vdbevents.cli.options import EnvironmentOptions, words_of
-from vdbevents.cli.query_options import SourceOptions, WindowOptions
+from vdbevents.cli.query_options import TIMES_HELP, SourceOptions, WindowOptions
 from vdbevents.cli.searching import known_gaps, remark_on_lines, searched
 from vdbevents.cli.summary_options import (
     SummaryBoundOptions,
@@ -23,7 +23,7 @@ from vdbevents.cli.tables import nothing
 if TYPE_CHECKING:
     from vdbevents.summaries.digest import DigestPage
 
-HELP = """Summarise what was said and shown in a window of time.
+HELP = f"""Summarise what was said and shown in a window of time.
 
 Of each block: what was said, which windows were on the screen and for how long, alerts, gaps and pauses.
 Everything is taken word for word from the recording. Blocks last from a minute to a week: the shortest with
@@ -40,7 +40,7 @@ Examples:
   vdbevents digest --dir laptop=~/laptop --dir desk=~/desk --last 1d
 
 \b
-Times are local unless they name a zone, or --tz does; in json they are UTC.
+{TIMES_HELP}
 
 \b
 Exit codes: 0 something was recorded, 1 nothing was, 2 wrong input.

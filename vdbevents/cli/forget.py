@@ -8,7 +8,7 @@ import typer
 
 from vdbevents.cli.command import reports, require_text
 from vdbevents.cli.diagnostics import ExitCode
-from vdbevents.cli.query_options import WindowOptions
+from vdbevents.cli.query_options import TIMES_HELP, WindowOptions
 from vdbevents.cli.removals import RemovalOptions, command_line, run
 from vdbevents.cli.tables import remark
 from vdbevents.errors import InputError, options_conflict
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from vdbevents.removal.forgetting import Words
     from vdbevents.times import Window
 
-HELP = """Show what was said or shown, and with --yes delete it.
+HELP = f"""Show what was said or shown, and with --yes delete it.
 
 Give the time, or words in it. It goes from the journal, from what was rotated or cleared, from torn lines
 and from the cache, with the unfinished transcripts of the same words. It is not fetched again after a gap. A
@@ -31,6 +31,8 @@ Examples:
   vdbevents forget --last 10m --yes
   vdbevents forget --grep "project falcon" --yes
   vdbevents forget --grep hunter2 --on yesterday
+
+{TIMES_HELP}
 
 \b
 Exit codes: 0 something to delete, or deleted; 1 nothing to delete; 2 wrong input; 74 no room, or another

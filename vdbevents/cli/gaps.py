@@ -16,7 +16,7 @@ from vdbevents.cli.diagnostics import ExitCode
 from vdbevents.cli.localtime import local_text, local_time
 from vdbevents.cli.options import ArchivedOption, JournalOptions, JsonOptions
 from vdbevents.cli.query_follow import remark_on_trouble
-from vdbevents.cli.query_options import WindowOptions
+from vdbevents.cli.query_options import TIMES_HELP, WindowOptions
 from vdbevents.cli.tables import nothing, remark, table, terminal_width
 from vdbevents.events.envelope import parse_line
 from vdbevents.events.gaps import EVENT, Gap, Missing, latest_gaps, with_ongoing
@@ -29,7 +29,7 @@ from vdbevents.query.byte_ranges import unreadable_journal
 from vdbevents.terminal import cells, counted, cut, harmless
 from vdbevents.times import format_duration
 
-HELP = """List the gaps: times in which nothing was received.
+HELP = f"""List the gaps: times in which nothing was received.
 
 Lists all gaps that touch the window, oldest first: what was backfilled later, what is missing, and why. A gap
 is open until it was backfilled. Then it is recovered, or it stays incomplete. A gap that goes on now has no
@@ -41,6 +41,8 @@ Examples:
   vdbevents gaps --since yesterday --open
   vdbevents gaps --last 1w --json | jq -r '.[] | [.since, .seconds, .status] | @tsv'
   vdbevents gaps old/videodb_events.jsonl
+
+{TIMES_HELP}
 
 \b
 Exit codes: 0 gaps, 1 no gaps, 2 wrong input.

@@ -13,6 +13,7 @@ from vdbevents.cli.no_match import explain
 from vdbevents.cli.options import BoundOptions, EnvironmentOptions
 from vdbevents.cli.query_follow import Unbuffered, following, journal_to_follow, refuse_with_follow
 from vdbevents.cli.query_options import (
+    TIMES_HELP,
     FilterOptions,
     OutputFormat,
     ResultOptions,
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
     from vdbevents.query.output.rows import Output
     from vdbevents.query.output.write import Style, Written
 
-HELP = """Find events by time, text, source, channel and more.
+HELP = f"""Find events by time, text, source, channel and more.
 
 Filters combine with AND; without any, all events are shown. Oldest first. docs/query.md has an example of
 each option. For what filters cannot say, such as counts and groups, there is SQL: vdbevents sql, docs/sql.md.
@@ -62,9 +63,12 @@ Examples:
   vdbevents query yesterday.jsonl --grep invoice --fields time,source,text
   vdbevents query --dir ~/laptop --file 'desk=logs/*.jsonl.gz' --grep invoice
 
+{TIMES_HELP}
+
 \b
-Times are local unless they name a zone, or --tz does:
-  2026-03-02T10:15:30Z, "2026-03-02 10:15", 10:15, yesterday, friday, -3h, "2 hours ago", @1772446530
+Forms of a time (docs/query.md has a table of them):
+  10:15, 10am, "yesterday 16:40", friday, "last friday", "29 nov", 29.11.2026, "this morning",
+  10m, "2 hours ago", 2026-03-02T10:15:30Z, "2026-03-02 10:15", @1772446530
 
 \b
 Exit codes: 0 matches, 1 no match, 2 wrong input; with --follow 130, as Ctrl-C ends it.

@@ -3,7 +3,7 @@
 from datetime import datetime, tzinfo
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -25,6 +25,12 @@ if TYPE_CHECKING:
 
 _Text = str | None
 _Texts = list[str] | None
+
+
+TIMES_HELP: Final = (
+    "Times are local unless they name a zone, or --tz does; data (json, jsonl, csv, parquet) has UTC."
+)
+"""What the help of each command with a window says of its times."""
 
 
 class OutputFormat(StrEnum):

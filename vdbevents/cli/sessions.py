@@ -20,7 +20,7 @@ from vdbevents.cli.options import (
     OptionGroup,
     refuse_json_with,
 )
-from vdbevents.cli.query_options import SourceOptions, WindowOptions
+from vdbevents.cli.query_options import TIMES_HELP, SourceOptions, WindowOptions
 from vdbevents.cli.searching import GapsCommand, remark_on_each, text_hint
 from vdbevents.cli.tables import nothing, remark, table, terminal_width
 from vdbevents.terminal import counted, cut, harmless
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from vdbevents.summaries.session_list import ListedSession
     from vdbevents.times import Window
 
-HELP = """List the recorded sessions: when, how long, what is in them.
+HELP = f"""List the recorded sessions: when, how long, what is in them.
 
 Reads the journal alone, without an API key; `vdbevents session` asks the service instead. The oldest comes
 first, the newest last. The window chooses the sessions that touch it; each is counted whole. The length of
@@ -44,6 +44,8 @@ Examples:
   vdbevents sessions --json | jq -r '.[-1].session'
   vdbevents sessions --dir ~/laptop --dir ~/desk -o csv > sessions.csv
   vdbevents query --session last --grep invoice       what was said and shown in the newest one
+
+{TIMES_HELP}
 
 \b
 Exit codes: 0 sessions, 1 none, 2 wrong input.

@@ -19,7 +19,14 @@ from vdbevents.cli.options import (
     refuse_json_with,
     words_of,
 )
-from vdbevents.cli.query_options import SourceOptions, WindowOptions, ZeroOption, ZeroPoint, listed
+from vdbevents.cli.query_options import (
+    TIMES_HELP,
+    SourceOptions,
+    WindowOptions,
+    ZeroOption,
+    ZeroPoint,
+    listed,
+)
 from vdbevents.cli.searching import GapsCommand, known_gaps, remark_on_each, searched
 from vdbevents.cli.tables import data_stream, remark, terminal_width
 from vdbevents.terminal import counted, harmless, harmless_in_file
@@ -37,7 +44,7 @@ if TYPE_CHECKING:
     from vdbevents.summaries.transcript_pages import Layout
     from vdbevents.times import Window
 
-HELP = """Print what was said, in paragraphs with times.
+HELP = f"""Print what was said, in paragraphs with times.
 
 Without a window or a session: the last session; in a journal without sessions, all of it. A window is about
 when something was said, not when it was received. Silences of more than a minute are marked, and so is where
@@ -52,7 +59,7 @@ Examples:
   vdbevents transcript --on yesterday --max-tokens 4000 --json
 
 \b
-Times are local unless they name a zone, or --tz does; in JSON they are in UTC.
+{TIMES_HELP}
 
 \b
 Exit codes: 0 speech, 1 no speech, 2 wrong input.
