@@ -1,0 +1,218 @@
+"""`vdbevents stats`: how much was said and shown, by hours, days, apps, windows, sources or channels."""
+
+import shlex
+import sys
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+
+import typer
+
+from vdbevents.cli import journals as cli_journals
+from vdbevents.cli.command import put, reports
+from vdbevents.cli.diagnostics import ExitCode
+from vdbevents.cli.options import (
+    AsJsonOption,
+    EnvironmentOptions,
+    FormulasOption,
+    OptionGroup,
+    refuse_json_with,
+    words_of,
+)
+from vdbevents.cli.query_options import SourceOptions, WindowOptions
+from vdbevents.cli.searching import known_gaps, remark_on_lines, searched
+from vdbevents.cli.tables import data_stream, remark, terminal_width
+from vdbevents.terminal import counted, harmless
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import tzinfo
+
+    from vdbevents.query.cache.index import Span
+    from vdbevents.query.merge import HostJournal, MergedResult
+    from vdbevents.query.search_result import SearchResult
+    from vdbevents.summaries.activity import Activity, Row
+    from vdbevents.times import Window
+
+HELP = """Count speech, words, screen time, alerts and gaps.
+
+By hours, or by days if there are more than two; --by says otherwise. An app is what a screen description
+names: see docs/summaries.md, which also says how speech and screen time are counted. A window is about when
+something was said or shown, not when it was received.
+
+\b
+Examples:
+  vdbevents stats --last 1d
+  vdbevents stats --last 1w --by day
+  vdbevents stats --on yesterday --by app
+  vdbevents stats --session last --by source --json
+  vdbevents stats --last 30d --by app -o csv > apps.csv
+  vdbevents stats --dir ~/laptop --dir ~/desk --last 1d
+
+\b
+Times are local unless they name a zone, or --tz does; in JSON and csv they are in UTC.
+
+\b
+Exit codes: 0 something was recorded, 1 nothing, 2 wrong input.
+"""
+
+_MOST_ROWS = 50
+
+
+class StatsOutput(StrEnum):
+    """The output formats of `stats`."""
+
+    TEXT = "text"
+    JSON = "json"
+    CSV = "csv"
+
+
+class StatsBy(StrEnum):
+    """What `stats` counts by."""
+
+    HOUR = "hour"
+    DAY = "day"
+    APP = "app"
+    WINDOW = "window"
+    SOURCE = "source"
+    CHANNEL = "channel"
+
+
+class CountingOptions(OptionGroup):
+    """What to count, and how to print it."""
+
+    by: Annotated[
+        StatsBy | None, typer.Option(help="What to count by.", show_default="hour, or day if there are many")
+    ] = None
+    session: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ID|last", help="Only the content of this session; repeatable."),
+    ] = None
+    limit: Annotated[
+        int,
+        typer.Option(
+            "-n", "--limit", min=0, metavar="N", help="At most N rows: the newest, or the largest. 0: all."
+        ),
+    ] = _MOST_ROWS
+    output: Annotated[
+        StatsOutput, typer.Option("-o", "--output", help="text: a table; json: an object; csv.")
+    ] = StatsOutput.TEXT
+    as_json: AsJsonOption = False
+    cache: Annotated[
+        bool, typer.Option(help="Use and extend the query cache; --no-cache reads the whole journal.")
+    ] = True
+    no_formulas: FormulasOption = False
+
+    def settle(self) -> None:
+        """Take `--json` for `-o json`.
+
+        Raises:
+            InputError: another format is given, too.
+        """
+        super().settle()
+        if self.as_json:
+            refuse_json_with(self.output, StatsOutput.TEXT, StatsOutput.JSON)
+            self.output = StatsOutput.JSON
+
+
+@reports
+def stats(
+    *,
+    named: SourceOptions,
+    when: WindowOptions,
+    counting: CountingOptions,
+    options: EnvironmentOptions,
+) -> ExitCode:
+    from datetime import UTC, datetime
+
+    from vdbevents.query.filters import Filters
+
+    zone, now = when.zone(), datetime.now(UTC)
+    window = when.window(now, zone)
+    filters = Filters(window=window, by_event=True, sessions=tuple(counting.session or ()))
+    now_ms = round(now.timestamp() * 1000)
+    with searched(named, filters, options, now, cache=counting.cache) as (journals, answer):
+        activity = _counted(_Asked(counting, window, zone, now_ms), journals, answer)
+        remark_on_lines(journals, answer)
+    if activity.rows:
+        command = shlex.join(
+            ["vdbevents", "stats", *words_of(named, when, counting.replace(limit=0), options)]
+        )
+        _print(activity, counting, zone, harmless(command), hosts=len(journals) > 1)
+        return ExitCode.DONE
+    hint = cli_journals.archived_hint([one.path for one in journals], archived=named.archived)
+    remark("nothing was recorded in this time", hint)
+    return ExitCode.NO_MATCH
+
+
+class _Asked(NamedTuple):
+    counting: CountingOptions
+    window: "Window"
+    zone: "tzinfo"
+    now_ms: int
+
+
+def _counted(asked: _Asked, journals: "Sequence[HostJournal]", answer: "MergedResult") -> "Activity":
+    """Count the events of each journal, and what it did not record."""
+    from vdbevents.query.tally import AnswerTally
+    from vdbevents.summaries import activity
+    from vdbevents.summaries.activity import By
+
+    by = activity.usual(answer.span) if asked.counting.by is None else By(asked.counting.by)
+    rows: list[Row] = []
+    spans: list[Span | None] = []
+    total = activity.Figures()
+    for journal, (_, result) in zip(journals, answer.answers, strict=True):
+        host = journal.host if len(journals) > 1 else ""
+        gaps = known_gaps(journal, result)
+        within = _within(asked, result)
+        lost = activity.unrecorded(gaps, result.pauses, within, asked.now_ms)
+        of_one: list[Row] = []
+        if result.count:
+            tally = AnswerTally(result, asked.window, lost.breaks)
+            of_one = activity.rows_of(tally.by(by.key), by, asked.zone, host)
+            total = total.plus(activity.sum_of(map(activity.figures_of, tally.by("channel"))))
+            spans.append(tally.span)
+        rows += activity.with_unrecorded(of_one, lost, by, asked.zone, host)
+        total = total.plus(activity.lost_of(lost))
+        spans += [*lost.gaps, *lost.pauses]
+    kept, left_out = activity.arranged(rows, by, asked.counting.limit or None)
+    of_rows = activity.sum_of(row.figures for row in rows)
+    return activity.Activity(by, activity.reach(spans), total, of_rows, kept, left_out)
+
+
+def _within(asked: _Asked, result: "SearchResult") -> "Window":
+    """Return the time of which to know what was not recorded: that of the sessions, if some were named."""
+    from vdbevents.times import Window
+
+    if not asked.counting.session:
+        return asked.window
+    return Window(0, 0) if result.span is None else Window(*result.span)
+
+
+def _print(
+    activity: "Activity", counting: CountingOptions, zone: "tzinfo", command: str, *, hosts: bool
+) -> None:
+    from vdbevents.summaries import activity_pages as pages
+
+    if counting.output is StatsOutput.TEXT:
+        put(pages.text_of(activity, zone, terminal_width(), command))
+        return
+    stream = data_stream(counting.output.value)
+    if counting.output is StatsOutput.JSON:
+        stream.write(pages.json_of(activity, hosts=hosts).encode())
+    else:
+        stream.write(_csv(*pages.csv_table(activity, hosts=hosts), marked=counting.no_formulas).encode())
+        if activity.left_out:
+            remark(f"{counted(activity.left_out, 'row')} left out", f"for all: {command}")
+    sys.stdout.flush()
+
+
+def _csv(names: "list[str]", rows: "list[list[Any]]", *, marked: bool) -> str:
+    from vdbevents.query.output.rows import quoted, quoted_as_text
+
+    text = quoted_as_text if marked else quoted
+
+    def shown(value: object) -> str:
+        return "" if value is None else text(value) if isinstance(value, str) else str(value)
+
+    return "".join(",".join(map(shown, row)) + "\n" for row in [names, *rows])
