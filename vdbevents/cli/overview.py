@@ -30,6 +30,7 @@ GROUPS: Final = {
         "clip": "Print a playable link for a moment of a recording.",
     },
     "Agents and programs": {
+        "wait": "Wait until something is said or shown, and print it.",
         "sql": "Query a journal with a SELECT, in DuckDB's dialect of SQL.",
         "backend": "Serve clients that record without an API key.",
         "token": "Print a client token, which lets a capture runtime record.",

@@ -11,7 +11,7 @@ from vdbevents.cli.command import put, reports
 from vdbevents.cli.diagnostics import ExitCode, is_terminal, wants_colour
 from vdbevents.cli.no_match import explain
 from vdbevents.cli.options import BoundOptions, EnvironmentOptions
-from vdbevents.cli.query_follow import Unbuffered, following, journal_to_follow, refuse_with_follow
+from vdbevents.cli.query_follow import following, journal_to_follow, print_followed, refuse_with_follow
 from vdbevents.cli.query_options import (
     TIMES_HELP,
     FilterOptions,
@@ -71,7 +71,7 @@ Forms of a time (docs/query.md has a table of them):
   10m, "2 hours ago", 2026-03-02T10:15:30Z, "2026-03-02 10:15", @1772446530
 
 \b
-Exit codes: 0 matches, 1 no match, 2 wrong input; with --follow 130, as Ctrl-C ends it.
+Exit codes: 0 matches, 1 no match, 2 wrong input; with --follow 130, if Ctrl-C ends it.
 """
 
 _SUBRIP_MS: Final = 100 * 3_600_000
@@ -148,7 +148,15 @@ def _refuse_conflicts(
     ):
         if are_given:
             raise options_conflict(option, other)
-    if printing.follow:
+    if not printing.follow:
+        for option, value in (("--max-count", printing.max_count), ("--timeout", printing.timeout)):
+            if value is not None:
+                raise InputError(
+                    f"{option}: needs --follow",
+                    "add --follow; for the newest N, use -n N",
+                    error_id="option-missing",
+                )
+    else:
         refuse_with_follow(
             until=when.until,
             on=when.on,
@@ -167,14 +175,13 @@ def _follow(path: Path, filters: "Filters", style: _Style, gaps_command: GapsCom
     from vdbevents.query import duck
     from vdbevents.query.cache.seal_policy import present_cache
     from vdbevents.query.merge import HostJournal
-    from vdbevents.query.output import write
 
     options = style.options
 
     def cache_of(path: Path) -> "Cache | None":
         return present_cache(path) if options.cache else None
 
-    with duck.interruptible(), following(path, filters, cache_of) as followed:
+    with duck.interruptible(), following(path, filters, cache_of, options.ending()) as followed:
         if followed.found:
             remark_on_one(followed.found, path, filters.window, gaps_command)
             if not followed.found.count:
@@ -182,13 +189,8 @@ def _follow(path: Path, filters: "Filters", style: _Style, gaps_command: GapsCom
                     [HostJournal("", path, str(path))], cleared=False, cache=options.cache
                 )
                 explain(again, filters, follows=True)
-        write.write(
-            followed,
-            cast("Output", options.output.value),
-            Unbuffered(data_stream(options.output.value)),
-            _output_style(filters, style),
-        )
-    return ExitCode.DONE
+        print_followed(followed, filters, options, style.fields, style.zone)
+    return ExitCode.DONE if followed.shown else ExitCode.NO_MATCH
 
 
 def _search(

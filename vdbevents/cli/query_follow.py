@@ -1,21 +1,28 @@
-"""`vdbevents query --follow`: the options it allows, and how it waits."""
+"""`vdbevents query --follow` and `wait`: the options they allow, how they wait, and what they print."""
 
+import os
 import select
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Final
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
 
+from vdbevents.cli.diagnostics import is_terminal, wants_colour
 from vdbevents.cli.options import EnvironmentOptions
-from vdbevents.cli.tables import TerminalSink, remark
+from vdbevents.cli.query_options import ResultOptions
+from vdbevents.cli.tables import TerminalSink, data_stream, remark
 from vdbevents.errors import InputError, options_conflict
 
 if TYPE_CHECKING:
+    from datetime import tzinfo
+
+    from vdbevents.journal.reader import Tail
     from vdbevents.query.cache.index import Cache
     from vdbevents.query.filters import Filters
-    from vdbevents.query.follow import Followed
+    from vdbevents.query.follow import Ending, Followed
     from vdbevents.query.merge import HostJournal
+    from vdbevents.query.output.rows import Output
 
 
 _POLL_SECONDS: Final = 0.01
@@ -58,8 +65,25 @@ def journal_to_follow(argument: Path | None, options: EnvironmentOptions, *, hin
     return path
 
 
-def following(journal: Path, filters: "Filters", cache_of: "Callable[[Path], Cache | None]") -> "Followed":
-    """Return the matches in the journal and those to come, for as long as stdout has a reader."""
+def following(
+    journal: Path,
+    filters: "Filters",
+    cache_of: "Callable[[Path], Cache | None]",
+    ending: "Ending",
+    *,
+    after: "Tail | None" = None,
+    once: bool = False,
+) -> "Followed":
+    """Return the matches in the journal and those to come, for as long as stdout has a reader.
+
+    Args:
+        journal: its file, which need not exist yet.
+        filters: what matches.
+        cache_of: returns a journal's cache; None reads all of it.
+        ending: when it ends by itself.
+        after: leave out what is before this place.
+        once: whether to take one version of each sentence.
+    """
     from vdbevents.query.follow import Followed
 
     return Followed(
@@ -68,7 +92,33 @@ def following(journal: Path, filters: "Filters", cache_of: "Callable[[Path], Cac
         cache_of,
         wait=_waiting(),
         on_unreadable=lambda count: remark_on_unreadable(count, journal),
+        ending=ending,
+        after=after,
+        once=once,
     )
+
+
+def print_followed(
+    followed: "Followed",
+    filters: "Filters",
+    printing: ResultOptions,
+    fields: tuple[str, ...] | None,
+    zone: "tzinfo",
+) -> None:
+    """Print the matches as they come."""
+    from vdbevents.query.output import write
+
+    output = cast("Output", printing.output.value)
+    style = write.Style(
+        filters,
+        zone,
+        colour=wants_colour(printing.color, sys.stdout, os.environ),
+        shape=printing.shape,
+        fields=fields,
+        without_formulas=printing.no_formulas,
+        to_terminal=is_terminal(sys.stdout),
+    )
+    write.write(followed, output, Unbuffered(data_stream(output)), style)
 
 
 def remark_on_trouble(journal: "HostJournal") -> None:

@@ -20,6 +20,7 @@ from vdbevents.cli.options import (
 
 if TYPE_CHECKING:
     from vdbevents.query.filters import Filters
+    from vdbevents.query.follow import Ending
     from vdbevents.query.output.text import TextShape
     from vdbevents.times import Window
 
@@ -325,6 +326,11 @@ class ResultOptions(OptionGroup):
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="Keep printing new matches until Ctrl-C.")
     ] = False
+    max_count: Annotated[
+        int | None,
+        typer.Option("--max-count", "-m", min=1, metavar="N", help="With --follow: end after N matches."),
+    ] = None
+    timeout: Annotated[_Text, typer.Option(metavar="TIME", help="With --follow: end after 30s, 5m, …")] = None
     count: Annotated[bool, typer.Option("--count", help="Print only the number of matches.")] = False
     fields: Annotated[
         _Text, typer.Option(metavar="NAME,…", help="Only these columns, such as time,source,text.")
@@ -359,6 +365,18 @@ class ResultOptions(OptionGroup):
     ] = True
     color: ColorOption = Color.AUTO
     no_formulas: FormulasOption = False
+
+    def ending(self) -> "Ending":
+        """Return when to follow no longer.
+
+        Raises:
+            InputError: the time is invalid.
+        """
+        from vdbevents.query.follow import Ending
+        from vdbevents.times import parse_duration
+
+        seconds = None if self.timeout is None else parse_duration("--timeout", self.timeout) / 1000
+        return Ending(self.max_count, seconds)
 
     @property
     def is_export(self) -> bool:
