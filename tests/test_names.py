@@ -2,6 +2,7 @@
 
 import functools
 import re
+import sys
 from collections import defaultdict
 
 import pytest
@@ -251,3 +252,21 @@ def test_an_old_sessions_id_goes_with_a_directory_that_is_an_option(tmp_path):
     both = SessionArgumentOptions(directory=type(tmp_path)("cap-1"), named_directory=tmp_path)
 
     assert (both.directory, both.session) == (tmp_path, "cap-1")
+
+
+@pytest.mark.parametrize(
+    ("given", "is_a_terminal", "as_text"),
+    [
+        ({}, True, True),
+        ({}, False, False),
+        ({"as_json": True}, True, False),
+        ({"output": "json"}, True, False),
+        ({"output": "text"}, False, True),
+    ],
+)
+def test_a_summary_is_text_on_a_terminal_unless_told_otherwise(given, is_a_terminal, as_text, monkeypatch):
+    monkeypatch.setattr("vdbevents.cli.options.is_terminal", lambda _: is_a_terminal)
+    if "output" in given:
+        given = {"output": JsonOutput(given["output"])}
+
+    assert JsonOptions(**given).as_text_for(sys.stdout) is as_text

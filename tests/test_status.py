@@ -349,7 +349,7 @@ def test_what_is_wrong_besides_is_shown_too():
     status = status_of(status={**LISTENER, **LOST}, info=INFO)
 
     assert [problem["state"] for problem in status["problems"]] == ["disconnected", "capture ended"]
-    assert "besides    capture ended: the capture (PID 9) ended unexpectedly" in render(status)
+    assert "also       capture ended: the capture (PID 9) ended unexpectedly" in render(status)
 
 
 @pytest.mark.parametrize("value", [None, 5, "x", [1], {"a": 1}])

@@ -81,7 +81,7 @@ def test_gaps_are_listed_oldest_first_with_what_became_of_them(environ, with_gap
   reason     closed with code 1006
   recovered  3 transcript
   missing    alerts: the service keeps no record of those that it sent
-  besides    interim transcripts: the service keeps only final ones
+  also       interim transcripts: the service keeps only final ones
 2026-03-02 12:15:30 to 2026-03-03 18:15:30  1 d 6 h     open
   reason     no answer to pings
   missing    not known yet: not backfilled
@@ -266,7 +266,7 @@ def test_on_a_terminal_lines_are_broken_between_words(environ, journal, columns)
     if columns == 80:
         assert max(len(text) + text.count("漢") + text.count("字") for text in shown.splitlines()) <= 80
         assert (
-            "  besides    interim transcripts: the service keeps only final ones, which\n"
+            "  also       interim transcripts: the service keeps only final ones, which\n"
             "             follow them\n"
         ) in shown
 

@@ -226,7 +226,7 @@ def _details(gap: Gap) -> Iterator[tuple[str, str]]:
         yield "missing", "nothing" if gap.is_recovered else "unknown"
     for item in gap.missing:
         if not item.lost:
-            yield "besides", _with_reason(item)
+            yield "also", _with_reason(item)
 
 
 def _with_reason(missing: Missing) -> str:

@@ -1,5 +1,6 @@
 """`vdbevents session`: creates, lists, shows, ends and exports capture sessions."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
@@ -14,6 +15,7 @@ from vdbevents.cli.cloud_client import (
 )
 from vdbevents.cli.command import as_json as json_text, put, reports
 from vdbevents.cli.diagnostics import ExitCode
+from vdbevents.cli.localtime import local_text
 from vdbevents.cli.options import (
     CloudOptions,
     DirectoryOptions,
@@ -24,6 +26,7 @@ from vdbevents.cli.options import (
 from vdbevents.cli.pipeline_options import NewSessionOptions
 from vdbevents.cli.tables import nothing, remark, show_rows, table, terminal_width
 from vdbevents.errors import CaptureError
+from vdbevents.events.fields import unix_ms
 from vdbevents.terminal import harmless
 
 if TYPE_CHECKING:
@@ -115,7 +118,10 @@ def list_sessions(
     collection = collection or DEFAULT_COLLECTION
     sessions = service.ask(lambda: service.account.list_sessions(collection, status))
     columns = ("session_id", "status", "created", "end_user_id", "video_id")
-    show_rows([_to_dict(session) for session in sessions], columns, as_json=options.as_json)
+    rows = [_to_dict(session) for session in sessions]
+    show_rows(
+        rows if options.as_json else [_in_local_time(row) for row in rows], columns, as_json=options.as_json
+    )
     if sessions:
         return ExitCode.DONE
     which = f" with status {status}" if status else ""
@@ -232,10 +238,17 @@ def _show(session: "CloudSession", *, as_json: bool) -> None:
     if as_json:
         put(json_text(values))
         return
+    values = _in_local_time(values)
     rows = [(name, str(value)) for name, value in values.items() if value and isinstance(value, str)]
     rows += [(f"metadata.{key}", str(value)) for key, value in session.metadata.items()]
     rows += [("stream", " ".join(str(value or "-") for value in stream)) for stream in session.streams]
     put(table(rows, terminal_width()))
+
+
+def _in_local_time(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a session's values with its time of creation as a person reads it."""
+    created = unix_ms(values["created"])
+    return {**values, "created": values["created"] if created is None else local_text(created)}
 
 
 def _to_dict(session: "CloudSession") -> dict[str, Any]:

@@ -192,7 +192,7 @@ def _rows(shown: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "directory", harmless(shown["directory"])
     for problem in shown["problems"][1:] if shown["problems"] else ():
         reason = f": {harmless(problem['reason'])}" if problem["reason"] else ""
-        yield "besides", f"{harmless(problem['state'])}{reason}{_for(problem['for_seconds'])}"
+        yield "also", f"{harmless(problem['state'])}{reason}{_for(problem['for_seconds'])}"
     yield from _capture_rows(shown)
     yield from _listener_rows(shown)
     if backend := shown["backend"]:
