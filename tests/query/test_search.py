@@ -205,6 +205,34 @@ def test_a_window_is_found_by_its_words_in_any_case(journal):
     assert found_windows() == [*windows, None]
 
 
+@pytest.mark.parametrize("window", [Window(AT), Window(None, AT), Window(AT - 500, AT + 500)])
+def test_by_event_finds_the_same_in_usual_lines_as_in_any_others(journal, window):
+    moments = [AT - 501, AT - 500, AT - 1, AT, AT + 1, AT + 499, AT + 500, 10**10, 10**14]
+    usual = [
+        line(AT + 10**9, channel="transcript", rtstream_id="rts-1", rtstream_name="mic",
+             data={"text": f'"{at}" \\', "is_final": True, "start": at, "end": at + 5})
+        for at in moments
+    ]  # fmt: skip
+    others = [text.replace('"channel":', '"x":1,"channel":') for text in usual]
+    asked = {"window": window, "by_event": True}
+
+    expected = texts(journal(*others), **asked)
+    assert texts(journal(*usual), **asked) == expected
+    assert 0 < len(expected) < len(moments)
+
+
+def test_a_channel_is_found_however_its_name_is_written(journal):
+    path = journal(
+        line(channel="transcript", data={"text": "plain"}),
+        line(AT + 1, channel="transcript", data={"text": "escaped"}).replace("nscript", "\\u006escript"),
+        line(AT + 2, type="spoken_index", data={"text": "by its other name"}),
+        line(AT + 3, channel="visual_index", data={"text": "screen"}),
+        line(AT + 4, event_id="e", data={"event_label": "alert without a name"}),
+    )
+    assert texts(path, channels=("transcript", "audio")) == ["plain", "escaped", "by its other name"]
+    assert len(texts(path, channels=("alert",))) == 1
+
+
 def test_an_invalid_regular_expression_is_refused_with_its_reason(journal):
     with pytest.raises(InputError, match=r"\(open"):
         found(journal(said("x")), grep=("(open",), extended=True)

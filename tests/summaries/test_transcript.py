@@ -162,7 +162,7 @@ def test_nothing_that_was_said_is_markdown():
 def test_json_holds_whatever_fits_and_is_valid_even_if_nothing_does():
     parts = list(parts_of([said("one\u2028", 0), said("two", 90, speaker="Ada")], (), MINUTE))
     layout = pages.Layout(pages.json_pieces, pages.json_tail, pages.json_head("cap-1"))
-    whole = json.loads(pages.fitting(Bound(), parts, layout))
+    whole = json.loads(pages.fitting(Bound(), parts, layout).text)
     assert whole["left_out"] == 0
     assert [part["kind"] for part in whole["parts"]] == ["speech", "silence", "speech"]
     assert whole["parts"][2] == {
@@ -173,14 +173,25 @@ def test_json_holds_whatever_fits_and_is_valid_even_if_nothing_does():
         "source": "mic",
         "text": "two",
     }
-    some = pages.fitting(Bound(bytes=220), parts, layout)
+    some = pages.fitting(Bound(bytes=220), parts, layout).text
     assert len(some.encode()) <= 220
     assert (len(json.loads(some)["parts"]), json.loads(some)["left_out"]) == (1, 2)
-    assert json.loads(pages.fitting(Bound(bytes=10), parts, layout)) == {
+    assert json.loads(pages.fitting(Bound(bytes=10), parts, layout).text) == {
         "session": "cap-1",
         "parts": [],
         "left_out": 3,
     }
+
+
+def test_where_the_end_has_no_room_the_parts_are_shown_without_it():
+    parts = list(parts_of([said("one", 0), said("two", 15)], (), MINUTE))
+    layout = pages.Layout(
+        lambda shown: pages.text_pieces(shown, ZoneInfo("UTC"), title="", clean=str, width=None),
+        lambda left_out: "x" * 50 + "\n" if left_out else "",
+    )
+    whole, left_out, _ = pages.fitting(Bound(bytes=60), parts, layout)
+    assert (whole.count("mic:"), left_out) == (2, 0)
+    assert pages.fitting(Bound(bytes=40), parts, layout) == ("2026-03-02\n10:00:15  mic: two\n", 1, False)
 
 
 class Sink:

@@ -285,7 +285,10 @@ def _write(
             remark(f"{counted(left_out, 'earlier subtitle')} left out", hint)
         return
     parts = list(parts_of(events, silences, asked.break_ms))
-    stream.write(fitting(asked.sized.bound, parts, _page(asked, session)).encode())
+    fitted = fitting(asked.sized.bound, parts, _page(asked, session))
+    stream.write(fitted.text.encode())
+    if fitted.left_out and not fitted.is_told:
+        remark(f"{counted(fitted.left_out, 'earlier part')} left out", f"for all: {asked.command(session)}")
 
 
 def _page(asked: _Asked, session: str) -> "Layout":

@@ -18,7 +18,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final, NamedTuple, Protocol
 
-from vdbevents.query import patterns, session_tables
+from vdbevents.query import line_tests, patterns, session_tables
 from vdbevents.query.alike import looks
 from vdbevents.query.columns import ALIASES, COLUMNS, FETCHED, folded, identities, named
 from vdbevents.query.filters import Event, Filters
@@ -96,9 +96,12 @@ def candidates(paths: Sequence[str], filters: Filters, longest: int) -> Statemen
         longest: no line has more bytes.
     """
     tests = ["WHEN line IS NULL THEN false", r"WHEN line NOT LIKE '{%}' THEN regexp_matches(line, '\S')"]
-    # The head of a line holds the time of receipt, not that of the event.
-    if outside := "" if filters.by_event else _outside(filters.window):
+    # The head of a line holds the time of receipt, and the end of a usual one that of the event.
+    left_out_by = line_tests.happened_outside if filters.by_event else line_tests.received_outside
+    if outside := left_out_by(filters.window):
         tests.append(f"WHEN regexp_matches(line, '{outside}') THEN false")
+    if names := line_tests.names_of(filters.channels):
+        tests.append(f"WHEN NOT ({names}) THEN {GAP}")
     if words := patterns.words(filters):
         tests.append(f"WHEN {words} THEN true")
         # A final transcript may replace a match, so it is a candidate whatever its text.
@@ -109,58 +112,6 @@ def candidates(paths: Sequence[str], filters: Filters, longest: int) -> Statemen
     sql = f"""CREATE TEMP TABLE candidates AS SELECT line FROM {lines_of_file(longest)}
         WHERE CASE {" ".join(tests)} END"""
     return Statement(sql, [list(paths)])
-
-
-def _unlike(text: str) -> str:
-    """Return a regular expression for what does not begin with `text`, whose spaces are optional."""
-    if text[0] == " ":
-        return f" ?(?:[^ {text[1]}]|{text[1]}{_unlike(text[2:])})"
-    return f"(?:[^{text[0]}]{f'|{text[0]}{_unlike(text[1:])}' if len(text) > 1 else ''})"
-
-
-# The line about a gap is written after its end, so the recorder's own lines are kept whatever their time.
-_NOT_OURS: Final = _unlike(' "channel": "vd')
-
-
-def _outside(window: Window) -> str:
-    """Return a regular expression for lines whose head has a time outside `window`; empty without one.
-
-    It compares whole seconds digit by digit, with one to spare for rounding, on heads as listeners write
-    them: `{"ts":"...","unix_ts":1772446530.123,`. Other lines, and the recorder's own, do not match.
-    """
-    numbers = []
-    if window.since_ms is not None and (least := window.since_ms // 1000 - 1) > 0:
-        numbers += _below(str(least))
-    if window.until_ms is not None and (most := window.until_ms // 1000 + 2) > 0:
-        numbers += _above(str(most))
-    if not numbers:
-        return ""
-    number = f"(?:{'|'.join(numbers)})" + r"(?:\.[0-9]+)?"
-    return r'^\{"ts": ?"[^"\\]*", ?"unix_ts": ?' + number + r"(?:\}|," + _NOT_OURS + ")"
-
-
-# A number with more digits is in milliseconds, or smaller units.
-_SECONDS_DIGITS: Final = 11
-
-
-def _below(number: str) -> list[str]:
-    """Return regular expressions for the natural numbers less than `number`."""
-    shorter = [f"[0-9]{{1,{len(number) - 1}}}"] if len(number) > 1 else []
-    return shorter + [
-        f"{number[:place]}[0-{int(digit) - 1}][0-9]{{{len(number) - place - 1}}}"
-        for place, digit in enumerate(number)
-        if digit != "0"
-    ]
-
-
-def _above(number: str) -> list[str]:
-    """Return regular expressions for the natural numbers greater than `number`, if they are seconds."""
-    longer = [f"[1-9][0-9]{{{len(number)},{_SECONDS_DIGITS - 1}}}"] if len(number) < _SECONDS_DIGITS else []
-    return longer + [
-        f"{number[:place]}[{int(digit) + 1}-9][0-9]{{{len(number) - place - 1}}}"
-        for place, digit in enumerate(number)
-        if digit != "9"
-    ]
 
 
 # -- Steps 2 and 3: which candidates match, and which are shown --------------------------------------------

@@ -92,15 +92,31 @@ class Layout(NamedTuple):
     head: str = ""
 
 
-def fitting(bound: Bound, parts: Sequence[Part], page: Layout) -> str:
+class Fitted(NamedTuple):
+    """A transcript within a bound.
+
+    Attributes:
+        text: all of it.
+        left_out: how many earlier parts are not in it.
+        is_told: whether its end says so.
+    """
+
+    text: str
+    left_out: int
+    is_told: bool
+
+
+def fitting(bound: Bound, parts: Sequence[Part], layout: Layout) -> Fitted:
     """Return the newest parts that fit, and an end that says how many earlier ones there are."""
     left_out = 0
     while True:
-        end = page.ending(left_out)
-        pieces = list(page.pieces(parts))
-        kept = bound.newest(zip(parts, pieces, strict=True), page.head + end, itemgetter(1))
+        end = layout.ending(left_out)
+        # The end of JSON is needed, that of a text only where there is room for it.
+        end = end if layout.head or bound.fits(end) else ""
+        pieces = list(layout.pieces(parts))
+        kept = bound.newest(zip(parts, pieces, strict=True), layout.head + end, itemgetter(1))
         if not kept.left_out:
-            return "".join([page.head, *pieces, end])
+            return Fitted("".join([layout.head, *pieces, end]), left_out, bool(end))
         parts, left_out = [part for part, _ in kept.pieces], left_out + kept.left_out
 
 

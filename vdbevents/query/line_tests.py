@@ -1,0 +1,97 @@
+"""Tests on the bytes of a line that tell, without parsing it, that its event cannot match. Pure.
+
+A line that they leave need not match.
+"""
+
+import re
+from collections.abc import Collection
+from typing import Final
+
+from vdbevents.query.columns import ALIASES
+from vdbevents.times import Window
+
+
+def _unlike(text: str) -> str:
+    """Return a regular expression for what does not begin with `text`, whose spaces are optional."""
+    if text[0] == " ":
+        return f" ?(?:[^ {text[1]}]|{text[1]}{_unlike(text[2:])})"
+    return f"(?:[^{text[0]}]{f'|{text[0]}{_unlike(text[1:])}' if len(text) > 1 else ''})"
+
+
+# The line about a gap is written after its end, so the recorder's own lines are kept whatever their time.
+_NOT_OURS: Final = _unlike(' "channel": "vd')
+
+
+def received_outside(window: Window) -> str:
+    """Return a regular expression for lines whose head has a time outside `window`; empty without one.
+
+    It compares whole seconds digit by digit, with one to spare for rounding, on heads as listeners write
+    them: `{"ts":"...","unix_ts":1772446530.123,`. Other lines, and the recorder's own, do not match.
+    """
+    numbers = []
+    if window.since_ms is not None and (least := window.since_ms // 1000 - 1) > 0:
+        numbers += _below(str(least))
+    if window.until_ms is not None and (most := window.until_ms // 1000 + 2) > 0:
+        numbers += _above(str(most))
+    if not numbers:
+        return ""
+    number = f"(?:{'|'.join(numbers)})" + r"(?:\.[0-9]+)?"
+    return r'^\{"ts": ?"[^"\\]*", ?"unix_ts": ?' + number + r"(?:\}|," + _NOT_OURS + ")"
+
+
+# A number with more digits is in milliseconds, or smaller units.
+_SECONDS_DIGITS: Final = 11
+
+_USUAL_HEAD: Final = (
+    r'^\{"ts":"[^"\\]*","unix_ts":[0-9.]+,"channel":"(?:transcript|visual_index|audio_index|scene_index)",'
+    r'(?:"rtstream_id":"[^"\\]*",)?(?:"rtstream_name":"[^"\\]*",)?'
+    r'"data":\{"text":"(?:[^"\\]|\\.)*",(?:"is_final":(?:true|false),)?"start":'
+)
+
+
+_LEAST_USUAL_MS: Final = 10**12
+_MOST_USUAL_MS: Final = 10**13
+
+
+def happened_outside(window: Window) -> str:
+    """Return a regular expression for lines whose event has a start outside `window`; empty without one.
+
+    It compares Unix milliseconds digit by digit, on whole lines as a listener writes usual ones.
+    """
+    numbers = []
+    # Of numbers with fewer digits, the first of those below, it is not certain that they are milliseconds.
+    if window.since_ms is not None and _LEAST_USUAL_MS < window.since_ms < _MOST_USUAL_MS:
+        numbers += _below(str(window.since_ms))[1:]
+    if window.until_ms is not None and _LEAST_USUAL_MS < window.until_ms < _MOST_USUAL_MS:
+        numbers += _above(str(window.until_ms - 1))
+    return rf'{_USUAL_HEAD}(?:{"|".join(numbers)}),"end":[0-9]+\}}\}}$' if numbers else ""
+
+
+def names_of(channels: Collection[str]) -> str:
+    """Return a condition on raw lines that holds for all events of some channels; empty if there is none."""
+    wanted = {ALIASES.get(channel, channel) for channel in channels}
+    names = wanted | {alias for alias, channel in ALIASES.items() if channel in wanted}
+    # An alert may be without a name, and a name that is not plain may be written in several ways.
+    if not names or "alert" in names or not all(re.fullmatch("[a-z_]+", name) for name in names):
+        return ""
+    return " OR ".join([*(f"contains(line, '{name}')" for name in sorted(names)), "contains(line, '\\u')"])
+
+
+def _below(number: str) -> list[str]:
+    """Return regular expressions for the natural numbers less than `number`."""
+    shorter = [f"[0-9]{{1,{len(number) - 1}}}"] if len(number) > 1 else []
+    return shorter + [
+        f"{number[:place]}[0-{int(digit) - 1}][0-9]{{{len(number) - place - 1}}}"
+        for place, digit in enumerate(number)
+        if digit != "0"
+    ]
+
+
+def _above(number: str) -> list[str]:
+    """Return regular expressions for the natural numbers greater than `number`, if they are seconds."""
+    longer = [f"[1-9][0-9]{{{len(number)},{_SECONDS_DIGITS - 1}}}"] if len(number) < _SECONDS_DIGITS else []
+    return longer + [
+        f"{number[:place]}[{int(digit) + 1}-9][0-9]{{{len(number) - place - 1}}}"
+        for place, digit in enumerate(number)
+        if digit != "9"
+    ]
