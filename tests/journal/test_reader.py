@@ -64,6 +64,55 @@ def test_following_from_a_byte_notices_a_clear_as_well(state):
     assert follow_all(state.journal, steps, from_end=False, start=6) == [b"other\n", b"last\n"]
 
 
+LINES = [b'{"unix_ts":17724465%d,"text":"%d"}\n' % (n, n) for n in range(30, 40)]
+
+
+@pytest.mark.parametrize("cut", [0, 5, 12], ids=["between lines", "within the next", "within the last known"])
+@pytest.mark.parametrize(
+    "meanwhile", [False, True], ids=["nothing written since", "already written to again"]
+)
+@pytest.mark.parametrize(
+    "start", [None, len(LINES[0]) * 2], ids=["all was followed", "what was there was not"]
+)
+def test_lines_that_are_left_where_a_journal_was_cut_short_are_not_given_again(state, cut, meanwhile, start):
+    state.journal.write_bytes(b"".join(LINES[:2]))
+    whole = len(LINES[0]) * 4
+
+    def cut_short():
+        with state.journal.open("r+b") as file:
+            file.truncate(whole + cut)
+            if meanwhile:
+                file.truncate(whole)
+                file.seek(whole)
+                file.write(LINES[8])
+
+    def write():
+        with state.journal.open("r+b") as file:
+            file.truncate(whole + len(LINES[8]) * meanwhile)  # as the torn line is repaired
+            file.seek(0, 2)
+            file.write(LINES[9])
+
+    steps = [lambda: state.journal.write_bytes(b"".join(LINES[:6])), cut_short, write]
+    followed = follow_all(state.journal, steps, from_end=False, start=start)
+
+    given = LINES[:6] if start is None else LINES[2:6]
+    assert followed == given + LINES[8:9] * meanwhile + LINES[9:]
+
+
+def test_what_was_there_before_is_not_given_again_where_a_journal_is_cut_to_a_part_of_it(state):
+    state.journal.write_bytes(b"".join(LINES[:4]))
+
+    def cut_short():
+        with state.journal.open("r+b") as file:
+            file.truncate(len(LINES[0]) * 2)
+
+    def write():
+        with state.journal.open("ab") as file:
+            file.write(LINES[9])
+
+    assert follow_all(state.journal, [cut_short, write], from_end=True) == LINES[9:]
+
+
 def test_following_gives_what_came_meanwhile_at_once(state):
     opened = open_journal(state)
     steps = iter([lambda: opened.append([b"1\n", b"2\n"]), lambda: opened.append([b"3\n"])])

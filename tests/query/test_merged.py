@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from support.effort import examples
 
+from vdbevents.errors import StorageError
 from vdbevents.query import collapse, engine, hostnames, merge
+from vdbevents.query.cache import build, index
 from vdbevents.query.filters import Event, Filters
 from vdbevents.query.merge import HostJournal, MergedResult
 from vdbevents.query.output import write
@@ -379,3 +381,25 @@ def test_two_places_are_never_called_alike(paths):
 )
 def test_a_name_stands_before_a_path(text, expected):
     assert hostnames.named(text) == expected
+
+
+def test_of_many_journals_no_file_stays_open(tmp_path, monkeypatch):
+    monkeypatch.setattr(merge, "_MOST_HELD", 2)
+    journals, texts = [], ["one", "two", "three"]
+    for number, text in enumerate(texts):
+        path = tmp_path / f"{number}.jsonl"
+        path.write_text(said(number, text) + "\n")
+        build.seal(path, tmp_path / "cache", to_end=True)
+        journals.append(HostJournal(str(number), path, str(path)))
+    with merge.search(journals, Filters(), lambda path: index.load(path, tmp_path / "cache")) as answer:
+        assert all(part.file.closed for _, one in answer.answers for part in one.snapshot.parts)
+        assert all(one.snapshot.sealed.segments for _, one in answer.answers)
+        assert [line for batch in answer.lines() for line in batch] == [
+            said(number, text) for number, text in enumerate(texts)
+        ]
+        # A journal that was replaced since it was searched is no longer the one to read from.
+        replaced = tmp_path / "replaced"
+        replaced.write_text(said(0, "else") + "\n")
+        replaced.replace(journals[0].path)
+        with pytest.raises(StorageError):
+            list(answer.lines())

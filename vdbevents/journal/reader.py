@@ -2,6 +2,8 @@
 
 import contextlib
 import os
+import zlib
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from io import FileIO
 from pathlib import Path
@@ -16,6 +18,8 @@ from vdbevents.journal.packed import PackedFile
 _BACKWARD_BLOCK = 1 << 20
 _FOLLOWED_BLOCK = 1 << 20
 _LONGEST_MARK = 1 << 16
+# So many of the lines read last are known again after a file was cut short.
+_KNOWN_LINES = 1000
 # So many files back a rewritten journal is looked for, after a follower was suspended.
 _MOST_ROTATED = 3
 
@@ -250,6 +254,8 @@ class Tail:
         offset = offset if rewritten is None else rewritten.place
         self.offset = last_line_start(self._file.fileno(), size) if offset is None else offset
         self._mark_at, self._mark = 0, b""
+        self._ends: deque[tuple[int, int, int]] = deque(maxlen=_KNOWN_LINES)
+        self._head = self.head if self.offset else b""
         self._remember()
 
     def read(self) -> list[bytes]:
@@ -257,14 +263,48 @@ class Tail:
         data, after = self._whole_lines()
         # Checked after reading: the lines follow the earlier ones only if the file was not cleared by then.
         if self.is_cleared():
-            self.offset, self._mark = 0, b""
+            self._go_back()
             data, after = self._whole_lines()
         if data:
+            self._note_ends(data)
             # A line begins with its time of receipt, so a cleared file has other bytes at this place.
             last = data.rfind(b"\n", 0, -1) + 1
             self._mark_at, self._mark = self.offset + last, data[last:][: self.MARK_BYTES]
             self.offset = after
         return nul_runs.split(data if data.endswith(b"\n") else data + b"\n") if data else []
+
+    def _go_back(self) -> None:
+        """Go to the last place up to which the file is as it was read: to its beginning if it was cleared.
+
+        A file that was cut short begins as before. Lines that were written since it was cut are new, so the
+        place is that of a known line; if no known one is left, there is no telling which are new, and those
+        that are there now count as read.
+        """
+        size = self._file.seek(0, os.SEEK_END)
+        place = 0
+        if self._head and self._bytes(0, len(self._head)) == self._head:
+            known = (end for end, start, crc in reversed(self._ends) if self._crc(start, end) == crc)
+            place = next(known, None) or min(last_line_start(self._file.fileno(), size), self.offset)
+        self.offset = place
+        self._ends.clear()
+        if not place:
+            self._head = b""
+        self._remember()
+
+    def _note_ends(self, data: bytes) -> None:
+        """Remember where the last lines of what was read end, each with its checksum."""
+        if not self._head:
+            self._head = self.head
+        end = len(data)
+        ends: list[tuple[int, int, int]] = []
+        while end > 0 and len(ends) < _KNOWN_LINES:
+            start = data.rfind(b"\n", 0, end - 1) + 1
+            ends.append((self.offset + end, self.offset + start, zlib.crc32(data[start:end])))
+            end = start
+        self._ends.extend(reversed(ends))
+
+    def _crc(self, start: int, end: int) -> int:
+        return zlib.crc32(self._bytes(start, end - start))
 
     def _remember(self) -> None:
         self._mark_at = max(self.offset - self.MARK_BYTES, 0)

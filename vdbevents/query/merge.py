@@ -24,6 +24,7 @@ from vdbevents.query.snapshot import Older
 from vdbevents.times import LEAST_MS
 
 _BATCH: Final = 2048
+_MOST_HELD: Final = 64
 
 _Item = TypeVar("_Item")
 _Timed = tuple[int | None, _Item]
@@ -288,6 +289,8 @@ def _answered(
             answers.append((journal.host, answer))
             if not answer.count and len(journals) > 1:
                 answer.close()  # there may be a journal for each day of a year
+            elif len(journals) > _MOST_HELD:
+                answer.snapshot.release()
         merged = MergedResult(answers, filters, shared)
         opened.pop_all()
     return merged

@@ -22,7 +22,7 @@ from vdbevents.query.byte_ranges import (
     read_range,
     unreadable_journal,
 )
-from vdbevents.query.cache.index import Cache, Segment
+from vdbevents.query.cache.index import Cache, Segment, identity
 from vdbevents.query.cache.joined_caches import PlacedCache, SealedSegments
 from vdbevents.query.statements import SealedTable
 from vdbevents.times import Window
@@ -62,13 +62,13 @@ class Part(NamedTuple):
         file: the journal itself; a packed one is opened only to read its lines: there may be many.
         base: where its first byte is among those of all.
         head: its first bytes; with the time of its first event, they are unique.
-        identity: that of a packed journal.
+        identity: the file's.
     """
 
     file: FileIO | ArchivedJournal
     base: int
     head: bytes
-    identity: int = 0
+    identity: int
 
 
 @dataclass(frozen=True)
@@ -101,8 +101,23 @@ class JournalSnapshot(Closeable):
         for part in self.parts:
             if isinstance(part.file, FileIO):
                 part.file.close()
+        self._close_open()
+
+    def release(self) -> None:
+        """Close the files; what is read later opens them again, one at a time.
+
+        On some systems a process may open 256 files, and there may be more journals.
+        """
+        for part in self.parts:
+            # One that was unpacked has no name.
+            if isinstance(part.file, FileIO) and not isinstance(part.file.name, int):
+                part.file.close()
+        self._close_open()
+
+    def _close_open(self) -> None:
         for file in self._open_files.values():
             file.close()
+        self._open_files.clear()
 
     def tables(self, segments: Iterable[Segment]) -> list[SealedTable]:
         """Return the Parquet files of segments."""
@@ -142,17 +157,21 @@ class JournalSnapshot(Closeable):
         return self.parts[bisect_right(self.parts, place, key=lambda part: part.base) - 1]
 
     def _file_of(self, part: Part) -> FileIO | PackedFile:
-        if isinstance(part.file, FileIO):
+        if isinstance(part.file, FileIO) and not part.file.closed:
             return part.file
         files = self._open_files
         if part.base not in files:
             while len(files) >= _MOST_OPEN:
                 files.pop(next(iter(files))).close()
             try:
-                file = files[part.base] = open_archived(part.file)
+                files[part.base] = (
+                    FileIO(str(part.file.name), "rb")
+                    if isinstance(part.file, FileIO)
+                    else open_archived(part.file)
+                )
             except OSError:
                 raise _changed() from None
-            if not isinstance(file, PackedFile) or file.identity != part.identity:
+            if identity(files[part.base]) != part.identity:
                 raise _changed()
         return files[part.base]
 
@@ -165,6 +184,8 @@ class JournalSnapshot(Closeable):
         data = read_range(file, base, sum(near[-1]) + 1 - base)
         if data is None or read_range(file, 0, len(part.head)) != part.head:
             raise _changed()
+        if isinstance(part.file, FileIO) and part.file.closed:
+            self._close_open()
         for start, length in near:
             end = start - base + length
             line = data[start - base : end]
@@ -336,7 +357,7 @@ class _Opening:
     def _add_part(self, file: FileIO | PackedFile, one: FileIO | ArchivedJournal, size: int) -> None:
         if isinstance(file, FileIO):
             head = read_range(file, 0, min(_HEAD, size)) or b""
-            self._parts.append(Part(file, self._base, head))
+            self._parts.append(Part(file, self._base, head, identity(file)))
         elif not isinstance(one, FileIO):
             self._parts.append(Part(one, self._base, b"", file.identity))
         self._base += size
