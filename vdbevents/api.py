@@ -47,11 +47,14 @@ def open(  # noqa: A001 - as `gzip.open`
     argument = None if path is None else Path(path)
     if argument is not None and argument.is_file():
         return OpenJournal(argument, archived=archived)
-    journal = locate_state(argument, os.environ, home_directory()).journal
+    state = locate_state(argument, os.environ, home_directory())
+    journal = state.journal
     if not journal.is_file():
         raise InputError(
             f"no journal in {journal.parent}",
-            f"record one with: vdbevents listen {journal.parent}",
+            "name a state directory, or the file of a journal"
+            if state.is_foreign
+            else f"record one with: vdbevents listen {journal.parent}",
             error_id="journal-missing",
         )
     return OpenJournal(journal, archived=archived)

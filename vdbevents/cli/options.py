@@ -274,14 +274,17 @@ class EnvironmentOptions(OptionGroup):
         """
         if path is not None and path.is_file():
             return path
-        journal = self.state_at(path).journal
+        state = self.state_at(path)
+        journal = state.journal
         if journal.is_file():
             return journal
         if path is not None and not path.exists():
             raise InputError(f"{path}: no such directory or file", hint, error_id="path-missing")
         raise InputError(
             f"no journal in {journal.parent}",
-            f"record one with: vdbevents listen {journal.parent}, or name another directory",
+            "name a state directory, or the file of a journal"
+            if state.is_foreign
+            else f"record one with: vdbevents listen {journal.parent}, or name another directory",
             error_id="journal-missing",
         )
 

@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from datetime import datetime
+from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
@@ -15,9 +16,9 @@ from vdbevents.cli.diagnostics import ExitCode, can_redraw, is_terminal
 from vdbevents.cli.localtime import SystemZone, local_text
 from vdbevents.cli.options import JsonOptions, StateOptions
 from vdbevents.cli.tables import terminal_width
-from vdbevents.errors import options_conflict
+from vdbevents.errors import InputError, options_conflict
 from vdbevents.events.fields import unix_ms
-from vdbevents.health.observation import observe
+from vdbevents.health.observation import Observation, observe, observe_copy
 from vdbevents.health.recording_status import CONNECTED, NOT_RUNNING, SERVING, RecordingStatus, to_dict
 from vdbevents.journal.files import wall_ms
 from vdbevents.journal.state import StateDirectory
@@ -33,7 +34,8 @@ _LITTLE_ROOM_BYTES: Final = 512 << 20
 HELP = """Show whether a recording works, and what is wrong with it.
 
 Shows the capture and what its streams deliver, the listener, the backend, gaps, sealing, the disk, and the
-redaction rules in force. docs/reliability.md says when a silent stream counts as stale.
+redaction rules in force. docs/reliability.md says when a silent stream counts as stale. Of a copied journal,
+also a file of any name, it counts the events and the gaps.
 
 \b
 Examples:
@@ -77,10 +79,32 @@ def gathered(directory: StateDirectory, *, short: bool = False) -> dict[str, Any
     Raises:
         InputError: a lock cannot be opened.
     """
-    observed = observe(directory, with_history=not short)
-    return to_dict(
-        RecordingStatus(observed, wall_ms(), SystemZone()), str(directory.path), str(directory.journal)
-    )
+    path, journal = directory.path, directory.journal
+    if path.is_file() and path.name != journal.name:
+        observed, path, journal = _observed_copy(path), path.parent, path
+    else:
+        # A state directory may be named by the file of its journal.
+        directory = StateDirectory(path.parent) if path.is_file() else directory
+        path, journal = directory.path, directory.journal
+        observed = observe(directory, with_history=not short)
+    return to_dict(RecordingStatus(observed, wall_ms(), SystemZone()), str(path), str(journal))
+
+
+def _observed_copy(journal: Path) -> Observation:
+    """Read a journal that is in no state directory.
+
+    Raises:
+        InputError: it is packed.
+    """
+    from vdbevents.query import decompress
+
+    if decompress.is_packed(journal):
+        raise InputError(
+            f"{journal}: a packed journal has no status",
+            f"see what is in it: vdbevents sessions {journal}",
+            error_id="journal-packed",
+        )
+    return observe_copy(journal)
 
 
 def exit_code(state: str) -> ExitCode:
@@ -332,7 +356,12 @@ def _rules(value: object) -> str:
 
 def _hints(shown: Mapping[str, Any]) -> Iterator[str]:
     directory = harmless(shown["directory"])
-    if shown["state"] == NOT_RUNNING and (not shown["capture"] or shown["capture"]["recorded_by"]):
+    is_foreign = StateDirectory(Path(shown["directory"])).is_foreign
+    if (
+        shown["state"] == NOT_RUNNING
+        and not is_foreign
+        and (not shown["capture"] or shown["capture"]["recorded_by"])
+    ):
         yield f"  → start one with: vdbevents listen {directory}"
     if any(problem["state"] == "capture ended" for problem in shown["problems"]):
         session = harmless(str(shown["last_capture"]["session_id"]))

@@ -1,7 +1,11 @@
 """What the files, the locks and the disk of a state directory say, read once."""
 
+from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from vdbevents.errors import VdbeventsError
+from vdbevents.events.envelope import utc_text
+from vdbevents.events.fields import OWN_CHANNEL
 from vdbevents.journal import files, locks
 from vdbevents.journal.archive import archived
 from vdbevents.journal.state import StateDirectory
@@ -28,7 +32,8 @@ class Observation(NamedTuple):
 
     Attributes:
         listener, capture, backend: which of them run, by the locks that they hold.
-        status: the object in `videodb_listener.json`.
+        status: the object in `videodb_listener.json`; without one, and if its history was asked for, what the
+            journal says of the same: it is a copy, or was written by another program.
         info: the object in `videodb_capture_info.json`.
         served: the object in `videodb_backend.json`.
         journal_bytes: the size of the journal; None if there is none.
@@ -69,6 +74,8 @@ def observe(directory: StateDirectory, *, with_history: bool) -> Observation:
             break
         # One has ended or begun: the files of a run, and its lock, must be of the same moment.
     listener, capture, backend = running
+    if with_history and not status and not listener:
+        status = _status_by(directory.journal)
     pid = served.get("pid")
     return Observation(
         listener=_process(listener, locks.listener_pid(directory)),
@@ -84,6 +91,47 @@ def observe(directory: StateDirectory, *, with_history: bool) -> Observation:
         host=locks.host_name(),
         pauses=files.read_object(directory.pauses),
     )
+
+
+def observe_copy(journal: Path) -> Observation:
+    """Read the state of a journal that is in no state directory."""
+    none = Process(runs=False, pid=None)
+    size = journal.stat().st_size
+    return Observation(none, none, none, _status_by(journal), {}, {}, size, None, None, pauses={})
+
+
+def _status_by(journal: Path) -> dict[str, Any]:
+    """Return a status with what a journal itself says; empty if there is none, or it cannot be read."""
+    if not journal.is_file():
+        return {}
+    from vdbevents.query.cache.seal_policy import present_cache
+    from vdbevents.query.engine import search
+    from vdbevents.query.filters import Filters
+    from vdbevents.query.snapshot import Older
+
+    try:
+        with search(
+            journal, Filters(interim=True), present_cache(journal), older=Older(present_cache)
+        ) as found:
+            counts = [row for row in found.channel_counts() if row[0] != OWN_CHANNEL]
+            gaps = found.gaps
+    except VdbeventsError:
+        return {}
+    first_ms = min((first for _, _, first, _ in counts if first is not None), default=None)
+    return {
+        "state": "stopped",
+        "events": {
+            "total": sum(count for _, count, _, _ in counts),
+            "since": None if first_ms is None else utc_text(first_ms),
+            "channels": {
+                name: {"count": count, "last": None if last is None else utc_text(last)}
+                for name, count, _, last in counts
+            },
+        },
+        "gaps": len(gaps),
+        "unrecovered": sum(not gap.is_recovered for gap in gaps),
+        "open_gaps": [gap.data() for gap in gaps if gap.status == "open"],
+    }
 
 
 def _running(directory: StateDirectory) -> tuple[bool, bool, bool]:

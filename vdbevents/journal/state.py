@@ -72,6 +72,17 @@ class StateDirectory:
     backend_credentials = _File("videodb_backend_credentials.json")
     """The secrets of the backend's callers, a JSON object."""
 
+    @property
+    def is_foreign(self) -> bool:
+        """Whether it has files, and none of a recording: nobody is advised to record into `/etc`."""
+        try:
+            names = [one.name for one in self.path.iterdir() if not one.name.startswith(".")]
+        except FileNotFoundError:
+            return False
+        except OSError:
+            return True
+        return bool(names) and not any(name.startswith("videodb_") for name in names)
+
     def create(self) -> None:
         """Create the folder with mode 0700; an existing one keeps its mode.
 

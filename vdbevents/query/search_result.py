@@ -145,6 +145,15 @@ class SearchResult(Closeable):
         self._create_view()
         return self.connection.view("found")
 
+    def channel_counts(self) -> list[tuple[str, int, int | None, int | None]]:
+        """Return (channel, count, first receipt, last receipt) of the matches, in Unix ms; sorted."""
+        self._create_view()
+        with self._cache_explained() if self.segments else explained():
+            return self.connection.execute(
+                """SELECT coalesce(channel, 'unknown') AS kind, count(*), epoch_ms(min(time)),
+                epoch_ms(max(time)) FROM found GROUP BY kind ORDER BY kind"""
+            ).fetchall()
+
     def session_counts(self, book: SessionBook) -> list[tuple[str, str, int, int | None]]:
         """Return how many of the matches belong to each session, by channel, but for the recorder's own.
 
