@@ -24,6 +24,7 @@ from journal import generate
 MOST_RATIO = 1.5
 
 COMMANDS = {
+    "sessions": ("sessions",),
     "stats": ("stats",),
     "stats --by app": ("stats", "--by", "app"),
 }
