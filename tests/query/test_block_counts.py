@@ -28,12 +28,12 @@ def counted(tmp_path):
     """Count events in blocks of an hour from `AT` on; return the counts and the totals."""
     opened = []
 
-    def count(*events, until_ms=AT + 1000 * HOUR, room=10_000):
+    def count(*events, until_ms=AT + 1000 * HOUR, room=10_000, breaks=()):
         path = tmp_path / "journal.jsonl"
         path.write_text("".join(f"{line}\n" for line in events), "utf-8")
         answer = search(path, Filters(by_event=True))
         opened.append(answer)
-        counts = BlockCounts(answer, until_ms)
+        counts = BlockCounts(answer, until_ms, breaks)
         units = counts.units(MINUTE)
         blocks = {unit: AT + (unit - AT) // HOUR * HOUR for unit in units}
         return counts, counts.divide({unit: (at, at + HOUR) for unit, at in blocks.items()}, room)
@@ -67,6 +67,20 @@ def test_after_a_long_silence_a_window_counts_until_its_own_end_and_none_beyond_
     assert windows(counted(*events)[0]) == [(AT, "VS Code", 200), (AT, "Slack", 5)]
     until = AT + 1_100_000
     assert windows(counted(*events, until_ms=until)[0]) == [(AT, "VS Code", 100), (AT, "Slack", 5)]
+
+
+def test_nothing_lasts_on_the_screen_beyond_a_gap_or_the_stop_of_a_session(counted):
+    counts, _ = counted(
+        event("visual_index", 0, "[Slack] x", last_s=5),
+        event("visual_index", 100, "[Zoom] x", last_s=5),
+        json.dumps(
+            {"unix_ts": AT / 1000 + 150, "event": "capture_session.stopped", "capture_session_id": "c"}
+        ),
+        event("visual_index", 200, "[Figma] x", last_s=9000),
+        breaks=[AT + 60_000],
+    )
+
+    assert windows(counts)[:3] == [(AT, "Figma", 600), (AT, "Slack", 60), (AT, "Zoom", 50)]
 
 
 def test_time_on_the_screen_is_divided_between_blocks(counted):

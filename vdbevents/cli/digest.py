@@ -47,7 +47,7 @@ Exit codes: 0 something was recorded, 1 nothing was, 2 wrong input.
 """
 
 _USUAL_LAST: Final = "1h"
-_CHANNELS: Final = ("transcript", "audio_index", "visual_index", "alert")
+_CHANNELS: Final = ("transcript", "audio_index", "visual_index", "alert", "capture_session")
 
 
 @reports

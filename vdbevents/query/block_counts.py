@@ -5,11 +5,11 @@ Everything is counted and chosen in SQL: of a day, or a year, only what has room
 
 # ruff: noqa: S608 - the SQL consists of constants, whole numbers and our own names; values are bound
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from vdbevents.query.collapse import PAUSE_MS
 from vdbevents.query.duck import explained
+from vdbevents.query.screen_time import breaks_at, end_of, lasting
 from vdbevents.query.search_result import SearchResult
 from vdbevents.times import LEAST_MS
 
@@ -33,9 +33,9 @@ _COLUMNS: Final = (
 
 # `at_ms` is when it happened. Other events have no kind: DuckDB would move a condition on the
 # rows into the reading of the lines, and parse them several times.
-_HAPPENED: Final = f"""SELECT coalesce(start_ms, time_ms) AS at_ms,
-    greatest(coalesce(start_ms, time_ms), end_ms) AS end_ms,
-    CASE WHEN coalesce(start_ms, time_ms) IS NULL THEN NULL WHEN channel = 'alert' THEN channel
+_AT: Final = "coalesce(start_ms, time_ms)"
+_HAPPENED: Final = f"""SELECT {_AT} AS at_ms, coalesce({end_of(_AT, "end_ms")}, {_AT}) AS end_ms,
+    CASE WHEN {_AT} IS NULL THEN NULL WHEN channel IN ('alert', 'capture_session') THEN channel
         WHEN channel IN ('transcript', 'audio_index', 'visual_index')
             AND (trim(left(text, 8)) <> '' OR trim(text) <> '') THEN channel
         END AS kind,
@@ -46,10 +46,14 @@ _HAPPENED: Final = f"""SELECT coalesce(start_ms, time_ms) AS at_ms,
         THEN left(text, {LONGEST_TEXT - 1}) || '…' ELSE text END AS text
     FROM ({{rows}})"""
 
-_SCREENS: Final = f"""CREATE OR REPLACE TEMP TABLE screens AS SELECT at_ms, name, text,
-    least(CASE WHEN next_ms - end_ms <= {PAUSE_MS} THEN next_ms ELSE end_ms END, {{until}}) AS until_ms FROM (
-        SELECT *, lead(at_ms) OVER (PARTITION BY stream ORDER BY at_ms, end_ms, text) AS next_ms
-        FROM happened WHERE kind = 'visual_index')"""
+_DESCRIBED: Final = (
+    "(SELECT stream, at_ms AS moment, end_ms, name, text FROM happened WHERE kind = 'visual_index')"
+)
+_STEPS: Final = "SELECT at_ms FROM happened WHERE kind = 'capture_session'"
+
+_SCREENS: Final = f"""CREATE OR REPLACE TEMP TABLE screens AS WITH {{breaks}}
+    SELECT name, text, begin AS at_ms, least(finish, {{until}}) AS until_ms
+    FROM ({lasting(_DESCRIBED, "name", "text")})"""
 
 # Words that say nothing, beside those of one or two letters.
 _FILLERS: Final = (
@@ -189,12 +193,13 @@ class Total(NamedTuple):
 class BlockCounts:
     """One journal's answer, counted by blocks of time."""
 
-    def __init__(self, answer: SearchResult, until_ms: int) -> None:
+    def __init__(self, answer: SearchResult, until_ms: int, breaks: Iterable[int] = ()) -> None:
         """Read the answer's events once.
 
         Args:
             answer: it must not be closed.
             until_ms: the end of the window, in Unix ms: what is on the screen then counts until then.
+            breaks: when gaps and pauses began, in Unix ms: nothing is known to last beyond.
 
         Raises:
             StorageError: memory or temporary space is used up, or the cache vanished.
@@ -202,7 +207,8 @@ class BlockCounts:
         self._connection = answer.connection
         self._unit_ms = 0
         answer.tabulate("happened", _HAPPENED, _COLUMNS)
-        self._execute(_SCREENS.replace("{until}", f"{until_ms:d}"))
+        sql = _SCREENS.replace("{breaks}", breaks_at(breaks, _STEPS))
+        self._execute(sql.replace("{until}", f"{until_ms:d}"))
 
     def outline(self, lengths_ms: Sequence[int]) -> Outline | None:
         """Return what there is to digest; None if there is nothing.
@@ -212,14 +218,14 @@ class BlockCounts:
         """
         counts = ", ".join(f"count(DISTINCT {_bucket(length, 'minute')})" for length in lengths_ms)
         [(first, last, said, characters)] = self._rows(
-            """SELECT min(at_ms), max(greatest(at_ms, end_ms)), count(*) FILTER (kind = 'transcript'
+            """SELECT min(at_ms), max(end_ms), count(*) FILTER (kind = 'transcript'
                 OR kind = 'audio_index'), coalesce(sum(length(text)) FILTER (kind = 'transcript'
-                OR kind = 'audio_index'), 0)::BIGINT FROM happened WHERE kind IS NOT NULL"""
+                OR kind = 'audio_index'), 0)::BIGINT FROM happened WHERE kind <> 'capture_session'"""
         )
         if first is None:
             return None
         minutes = f"""SELECT DISTINCT {_bucket(_MINUTE_MS)} * {_MINUTE_MS} + {LEAST_MS} AS minute
-            FROM happened WHERE kind IS NOT NULL"""
+            FROM happened WHERE kind <> 'capture_session'"""
         [occupied] = self._rows(f"SELECT {counts} FROM ({minutes})")
         return Outline((first, last), dict(zip(lengths_ms, occupied, strict=True)), said, characters)
 
@@ -229,7 +235,7 @@ class BlockCounts:
         last = f"greatest({_bucket(unit_ms)}, {_bucket(unit_ms, 'until_ms - 1')})"
         rows = self._rows(
             f"""SELECT DISTINCT bucket FROM (
-                SELECT {_bucket(unit_ms)} AS bucket FROM happened WHERE kind IS NOT NULL
+                SELECT {_bucket(unit_ms)} AS bucket FROM happened WHERE kind <> 'capture_session'
                 UNION ALL SELECT unnest(generate_series({_bucket(unit_ms)}, {last})) FROM screens)
                 ORDER BY bucket"""
         )

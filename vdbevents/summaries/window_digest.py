@@ -32,6 +32,12 @@ class DigestPart(NamedTuple):
     answer: SearchResult
     gaps: Sequence[Gap]
 
+    @property
+    def breaks(self) -> list[int]:
+        """When a gap that was not recovered, or a pause, began, in Unix ms."""
+        pauses = [pause.since_ms for pause in self.answer.pauses]
+        return [gap.since_ms for gap in self.gaps if not gap.is_recovered] + pauses
+
 
 def tell(
     parts: Sequence[DigestPart], window: Window, now_ms: int, *, zone: tzinfo, bound: Bound, page: DigestPage
@@ -50,7 +56,9 @@ def tell(
         StorageError: memory or temporary space is used up.
     """
     until_ms = _UNLIMITED * 1000 if window.until_ms is None else window.until_ms
-    counts = [BlockCounts(part.answer, until_ms) if part.answer.count else None for part in parts]
+    counts = [
+        BlockCounts(part.answer, until_ms, part.breaks) if part.answer.count else None for part in parts
+    ]
     outlines = [outline for one in counts if one and (outline := one.outline(LENGTHS_MS))]
     whole = _whole(window, now_ms, [outline.span for outline in outlines])
     if whole is None:
