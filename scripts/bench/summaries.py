@@ -27,6 +27,8 @@ COMMANDS = {
     "sessions": ("sessions",),
     "stats": ("stats",),
     "stats --by app": ("stats", "--by", "app"),
+    "digest": ("digest",),
+    "context": ("context", "--grep", "deploy"),
 }
 
 WINDOWS = {

@@ -9,7 +9,8 @@ from support.databases import search
 
 from vdbevents.query.collapse import PAUSE_MS
 from vdbevents.query.filters import Filters
-from vdbevents.query.tally import LONGEST_MS, QUARTER_MS, AnswerTally
+from vdbevents.query.screen_time import LONGEST_MS
+from vdbevents.query.tally import QUARTER_MS, AnswerTally
 from vdbevents.times import Window
 
 AT = 1772446500000  # 10:15 UTC, the beginning of a quarter

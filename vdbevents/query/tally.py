@@ -10,16 +10,13 @@ from typing import Final, Literal, NamedTuple
 
 from vdbevents.events import fields
 from vdbevents.query.cache.index import Span
-from vdbevents.query.collapse import PAUSE_MS
 from vdbevents.query.duck import explained
+from vdbevents.query.screen_time import breaks_at, end_of, lasting
 from vdbevents.query.search_result import SearchResult
 from vdbevents.times import Window
 
 QUARTER_MS: Final = 15 * 60_000
 """The local hours of all zones begin with a quarter of an hour of UTC."""
-
-LONGEST_MS: Final = 10 * 60_000
-"""The most that one utterance or description counts: a wrong end must not make a day of it."""
 
 Key = Literal["quarter", "window", "source", "channel"]
 
@@ -47,8 +44,6 @@ _KEPT: Final = f"""channel, source, coalesce(stream, stream_name) AS stream, win
 
 
 _SPAN: Final = "SELECT min(moment), max(moment) FROM counted"
-
-_END: Final = f"least(greatest(moment, end_ms), moment + {LONGEST_MS})"
 
 
 class Slice(NamedTuple):
@@ -88,7 +83,7 @@ class AnswerTally:
         self._connection = result.connection
         result.tabulate("counted", f"SELECT {_KEPT} FROM ({{rows}})", _COLUMNS)
         with explained():
-            for sql in _creating(window, sorted(breaks)):
+            for sql in _creating(window, breaks):
                 self._connection.execute(sql)
 
     @property
@@ -117,16 +112,12 @@ def _creating(window: Window, breaks: Sequence[int]) -> list[str]:
     `counted` loses the recorder's own events, and gets sources that other events of a stream name. In
     `spoken`, what a source says at once is counted once.
     """
-    begins = ", ".join(f"({moment:d}::BIGINT)" for moment in breaks) or "(NULL::BIGINT)"
-    said = f"""SELECT source, coalesce(source, stream) AS speaking, moment AS begin, {_END} AS finish
-        FROM counted WHERE channel = 'transcript' AND start_ms IS NOT NULL AND end_ms > start_ms"""
-    # As the digest has it, and `query --unique`.
-    lasting = f"""SELECT source, window_name, moment AS begin,
-        least(CASE WHEN next - own_end <= {PAUSE_MS} THEN next ELSE own_end END, break) AS finish
-        FROM (SELECT *, coalesce({_END}, moment) AS own_end,
-            lead(moment) OVER (PARTITION BY stream ORDER BY moment, end_ms, window_name) AS next
-            FROM counted WHERE channel = 'visual_index' AND moment IS NOT NULL)
-        ASOF LEFT JOIN breaks ON moment < break"""
+    said = f"""SELECT source, coalesce(source, stream) AS speaking, moment AS begin,
+        {end_of("moment", "end_ms")} AS finish FROM counted
+        WHERE channel = 'transcript' AND start_ms IS NOT NULL AND end_ms > start_ms"""
+    described = "(SELECT * FROM counted WHERE channel = 'visual_index' AND moment IS NOT NULL)"
+    shown = lasting(described, "source", "window_name")
+    steps = "SELECT moment FROM counted WHERE channel = 'capture_session'"
     return [
         f"DELETE FROM counted WHERE NOT ({_OWN})",
         """UPDATE counted SET source = known.source FROM (SELECT stream, max(source) AS source FROM counted
@@ -137,10 +128,9 @@ def _creating(window: Window, breaks: Sequence[int]) -> list[str]:
             FROM (SELECT *, max(finish) OVER (PARTITION BY speaking, quarter ORDER BY begin, finish
                 ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS reach FROM ({_parts(window, said)}))
             GROUP BY source, quarter""",
-        f"""CREATE OR REPLACE TEMP TABLE shown AS WITH breaks(break) AS (VALUES {begins}
-                UNION ALL SELECT moment FROM counted WHERE channel = 'capture_session')
+        f"""CREATE OR REPLACE TEMP TABLE shown AS WITH {breaks_at(breaks, steps)}
             SELECT source, window_name, quarter, sum(finish - begin) AS ms
-            FROM ({_parts(window, lasting)}) GROUP BY source, window_name, quarter""",
+            FROM ({_parts(window, shown)}) GROUP BY source, window_name, quarter""",
     ]
 
 
