@@ -47,7 +47,8 @@ def test_no_line_of_any_help_is_broken_by_the_terminal_or_cut(width):
     ]
 
     assert long == []
-    assert [(name, line) for name, line in lines if re.search(r"[\w.](…|\.\.\.)$", line)] == []
+    cut = [(name, line) for name, line in lines if re.search(r"[\w.](…|\.\.\.)$", line)]
+    assert [(name, line) for name, line in cut if not line.startswith("Usage: ")] == []
 
 
 def test_the_list_of_commands_says_what_each_says_of_itself_in_a_line():
@@ -112,7 +113,7 @@ def test_every_document_that_a_help_names_is_there():
     named = {
         name
         for text in map(page, contexts(), [80] * len(contexts()))
-        for name in re.findall(r"\S*docs/\S+\.md", text)
+        for name in re.findall(r"[\w/.~-]*docs/\S+\.md", text)
     }
 
     assert {"docs/query.md", str(documents.documents_folder() / "query.md")} <= named

@@ -4,7 +4,7 @@ import io
 import math
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
@@ -14,8 +14,9 @@ import typer
 from vdbevents.cli.cloud_client import Attempts, Service, begin, find_streams, pick_stream, stream_by_id
 from vdbevents.cli.command import as_json, put, reports
 from vdbevents.cli.diagnostics import ExitCode, is_terminal
-from vdbevents.cli.localtime import SystemZone, local_text
+from vdbevents.cli.localtime import local_text
 from vdbevents.cli.options import ArchivedOption, SessionOptions, StreamOption
+from vdbevents.cli.query_options import TzOption, zone_of
 from vdbevents.cli.tables import as_text, nothing, remark
 from vdbevents.errors import InputError, options_conflict
 from vdbevents.events import envelope, fields
@@ -75,6 +76,7 @@ def clip(
     length: Annotated[
         str | None, typer.Option("--duration", metavar="TIME", help="Length, from --at.", show_default="30s")
     ] = None,
+    tz: TzOption = None,
     pad: Annotated[
         str | None,
         typer.Option(
@@ -101,12 +103,13 @@ def clip(
         raise options_conflict("--stream", "--video")
     service, state = begin(options)
     chooser = _Chooser(service, state, options, stream, video=video)
-    output = _Output(service, as_json=options.as_json)
+    zone = zone_of(tz)
+    output = _Output(service, zone, as_json=options.as_json)
     if at is None:
         margin = _padding(pad or "2s")
         output.add_all(margin, chooser if video or stream is not None else None)
         return output.finish()
-    start, end = _span(at, length or "30s")
+    start, end = _span(at, length or "30s", zone)
     margin = _padding(pad or "0")
     shown = chooser.choose(start, end)
     if shown is None:
@@ -303,8 +306,9 @@ class _Chooser:
 class _Output:
     """Makes clips, each once, and prints a line for each."""
 
-    def __init__(self, service: Service, *, as_json: bool) -> None:
+    def __init__(self, service: Service, zone: tzinfo, *, as_json: bool) -> None:
         self._service = service
+        self._zone = zone
         self._attempts = Attempts(service)
         self._as_json = as_json
         self._printed: set[_Clip] = set()
@@ -363,7 +367,7 @@ class _Output:
             return
         label = padded(cut(harmless(shown), _TEXT_CELLS), _TEXT_CELLS)
         addresses = "  ".join(harmless(address) or "-" for address in (links.stream_url, links.player_url))
-        put(f"{local_text(wanted.start * 1000)}  {label}  {addresses}")
+        put(f"{local_text(wanted.start * 1000, self._zone)}  {label}  {addresses}")
 
     def finish(self) -> ExitCode:
         """Report what made no clip; return the exit code."""
@@ -378,12 +382,12 @@ class _Output:
         return self.code
 
 
-def _span(at: str, length: str) -> tuple[int, int]:
+def _span(at: str, length: str, zone: tzinfo) -> tuple[int, int]:
     """Return the start and end of a moment in Unix milliseconds."""
     from vdbevents.times import parse_duration, parse_moment
 
     now = datetime.now(UTC)
-    start = parse_moment("--at", at, now, SystemZone())
+    start = parse_moment("--at", at, now, zone)
     if start > now.timestamp() * 1000:
         raise InputError(
             f"--at: must not be in the future, got {at}",

@@ -34,6 +34,14 @@ TIMES_HELP: Final = (
 """What the help of each command with a window says of its times."""
 
 
+TzOption = Annotated[
+    _Text,
+    typer.Option(
+        metavar="ZONE", help="Zone of times given and shown: UTC, Europe/Berlin, +02:00. Default: local."
+    ),
+]
+
+
 class OutputFormat(StrEnum):
     """The output formats of `query`."""
 
@@ -115,19 +123,11 @@ class WindowOptions(OptionGroup):
     ] = None
     until: Annotated[_Text, typer.Option(metavar="TIME", help="Before this time.")] = None
     on: Annotated[_Text, typer.Option(metavar="DAY", help="On this day: yesterday, friday, 2 march.")] = None
-    tz: Annotated[
-        _Text,
-        typer.Option(
-            metavar="ZONE", help="Zone of times given and shown: UTC, Europe/Berlin, +02:00. Default: local."
-        ),
-    ] = None
+    tz: TzOption = None
 
     def zone(self) -> tzinfo:
         """Return the zone of times given and shown."""
-        from vdbevents.cli.localtime import SystemZone
-        from vdbevents.times import parse_zone
-
-        return SystemZone() if self.tz is None else parse_zone(self.tz)
+        return zone_of(self.tz)
 
     def window(self, now: datetime, zone: tzinfo) -> "Window":
         """Return the window of time; say on stderr what of it is to come, or was not today.
@@ -152,6 +152,18 @@ class WindowOptions(OptionGroup):
             ):
                 remark(said)
         return window
+
+
+def zone_of(tz: str | None) -> tzinfo:
+    """Return the zone of `--tz`, else the local one.
+
+    Raises:
+        InputError: there is no such zone.
+    """
+    from vdbevents.cli.localtime import SystemZone
+    from vdbevents.times import parse_zone
+
+    return SystemZone() if tz is None else parse_zone(tz)
 
 
 class FilterOptions(OptionGroup):
