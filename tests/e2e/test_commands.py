@@ -1011,7 +1011,7 @@ def test_invalid_filters_end_with_2(environ, recording, arguments, error_id, sho
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize(("option", "value", "shown"), [("-n", "0", "-n"), ("-o", "xml", "xml")])
+@pytest.mark.parametrize(("option", "value", "shown"), [("-n", "-1", "-n"), ("-o", "xml", "xml")])
 def test_invalid_values_of_query_options_are_usage_errors(environ, recording, option, value, shown):
     done = run(["query", recording.path, option, value], environ)
 
