@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from vdbevents.errors import StorageError
 from vdbevents.events.gaps import Gap
@@ -147,12 +147,10 @@ class SearchResult(Closeable):
 
     def channel_counts(self) -> list[tuple[str, int, int | None, int | None]]:
         """Return (channel, count, first receipt, last receipt) of the matches, in Unix ms; sorted."""
-        self._create_view()
-        with self._cache_explained() if self.segments else explained():
-            return self.connection.execute(
-                """SELECT coalesce(channel, 'unknown') AS kind, count(*), epoch_ms(min(time)),
-                epoch_ms(max(time)) FROM found GROUP BY kind ORDER BY kind"""
-            ).fetchall()
+        return self._counted(
+            f"""SELECT coalesce(channel, 'unknown') AS kind, count(*), min(time_ms), max(time_ms)
+            FROM ({self._rows("channel", "time_ms")}) GROUP BY kind ORDER BY kind"""  # noqa: S608 - ours
+        )
 
     def session_counts(self, book: SessionBook) -> list[tuple[str, str, int, int | None]]:
         """Return how many of the matches belong to each session, by channel, but for the recorder's own.
@@ -163,11 +161,18 @@ class SearchResult(Closeable):
         Returns:
             (session, channel, count, the latest own time in Unix ms), sorted.
         """
-        self._create_view()
         for statement in session_tables.filled(book, "temp"):
             self.connection.execute(statement.sql, statement.values)
+        needed = self._rows("session", "stream", "channel", "start_ms", "time_ms")
+        return self._counted(session_tables.counts(needed))
+
+    def _rows(self, *columns: str) -> str:
+        # To fold lines for more columns than are needed would cost more than to count.
+        return statements.rows(columns, self.snapshot.tables(self.segments), ordered=False)
+
+    def _counted(self, sql: str) -> list[Any]:
         with self._cache_explained() if self.segments else explained():
-            return self.connection.execute(session_tables.counts()).fetchall()
+            return self.connection.execute(sql).fetchall()
 
     def write_parquet(self, path: Path, columns: Collection[str]) -> None:
         """Write `columns` of the view `found` (see `statements.found`) to a Parquet file.

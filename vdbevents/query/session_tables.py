@@ -69,13 +69,16 @@ def owned(events: str, place: str) -> str:
             WHERE span.until_ms IS NULL OR rest.happened < span.until_ms"""
 
 
-def counts() -> str:
-    """Return a SELECT of each session and channel in the view `found`: how many events, and the latest.
+def counts(events: str) -> str:
+    """Return a SELECT of each session and channel: how many events, and the latest.
 
     Its rows are (session, channel, count, own time in Unix ms). The tables are in `temp`.
+
+    Args:
+        events: SQL with the columns session, stream, channel, start_ms and time_ms.
     """
-    shown = f"""(SELECT session, stream, channel, epoch_ms(coalesce(started, time)) AS happened
-        FROM found WHERE coalesce(channel, '') NOT IN {RECORDER!r})"""
+    shown = f"""(SELECT session, stream, channel, {_MOMENT} AS happened
+        FROM ({events}) WHERE coalesce(channel, '') NOT IN {RECORDER!r})"""
     return f"""SELECT owner, coalesce(channel, 'unknown') AS kind, count(*), max(happened)
         FROM ({owned(shown, "temp")}) GROUP BY ALL ORDER BY ALL"""
 
