@@ -94,7 +94,7 @@ def test_json_has_seconds_and_times_in_utc():
 
     assert told["first"] == "2026-03-02T10:00:00.000Z"
     assert told["rows"][0] == {
-        "start": "2026-03-02T10:00:00.000Z",
+        "started": "2026-03-02T10:00:00.000Z",
         "host": "a",
         "events": 12_345,
         "speech_seconds": 90.0,
@@ -105,8 +105,8 @@ def test_json_has_seconds_and_times_in_utc():
         "gap_seconds": 480.0,
         "paused_seconds": 300.0,
     }
-    assert told["rows"][1]["start"] is None
-    assert told["total"].keys() == told["rows"][0].keys() - {"start", "host"}
+    assert told["rows"][1]["started"] is None
+    assert told["total"].keys() == told["rows"][0].keys() - {"started", "host"}
     assert told["left_out"] == 3
 
 
@@ -115,5 +115,5 @@ def test_csv_has_a_value_for_each_name(by):
     names, rows = pages.csv_table(counted(by, [Row(AT if by is By.HOUR else None, "", FULL)]), hosts=False)
 
     assert len(names) == len(rows[0])
-    assert names[0] == ("start" if by in (By.HOUR, By.DAY) else by.value)
+    assert names[0] == ("started" if by in (By.HOUR, By.DAY) else by.value)
     assert ("speech_seconds" in names) is (by not in (By.APP, By.WINDOW))

@@ -188,7 +188,7 @@ def csv_table(activity: Activity, *, hosts: bool) -> tuple[list[str], list[list[
 
 def _row(row: Row, by: By, *, hosts: bool) -> dict[str, Any]:
     is_time = by in (By.HOUR, By.DAY)
-    key = {"start": _utc(row.key) if isinstance(row.key, int) else None} if is_time else {by.value: row.key}
+    key = {"started": _utc(row.key) if isinstance(row.key, int) else None} if is_time else {by.value: row.key}
     return {**key, **({"host": row.host} if hosts else {}), **_members(row.figures, by, whole=is_time)}
 
 
