@@ -92,8 +92,13 @@ def padded(text: str, width: int) -> str:
     return text + " " * (width - cells(text))
 
 
+def fits(text: str, room: int) -> bool:
+    """Return whether `text` fits into `room` cells; how long it is otherwise does not matter."""
+    return len(text) <= room if text.isascii() else _reach(text, 0, room) == len(text)
+
+
 def cut(text: str, room: int) -> str:
-    if cells(text) <= room:
+    if fits(text, room):
         return text
     first, last = part(text, room, (0, 0))
     return text[first:last] + "…"
@@ -126,11 +131,18 @@ def wrapped(text: str, room: int) -> Iterator[tuple[int, int]]:
 
 def _reach(text: str, first: int, room: int) -> int:
     """Return the end of the longest part from `first` on that fits into `room` cells."""
+    # A mark that takes no cell belongs to the character before it.
+    near = text[first : first + max(room, 0) + 1]
+    if near.isascii():
+        return first + min(len(near), max(room, 0))
     return first + _count(iter(text[first : first + 4 * max(room, 0) + 8]), room)
 
 
 def _back(text: str, last: int, room: int) -> int:
     """Return the start of the longest part up to `last` that fits into `room` cells."""
+    near = text[max(0, last - max(room, 0) - 1) : last]
+    if near.isascii():
+        return last - min(len(near), max(room, 0))
     return last - _count(reversed(text[max(0, last - 4 * max(room, 0) - 8) : last]), room)
 
 

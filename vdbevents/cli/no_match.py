@@ -50,7 +50,7 @@ def explain(
     is_told_all = is_terminal(sys.stderr) and not follows
     if not (asked or is_told_all):
         return
-    with search(_of_window(filters)) as everything:
+    with search(_of_window(filters, recorder=bool(asked) or filters.recorder)) as everything:
         columns_asked = [column for columns in asked for column in columns]
         known = everything.names(list(dict.fromkeys(["channel", *columns_asked])))
         count = everything.count
@@ -93,10 +93,10 @@ def _names_asked_for(filters: "Filters") -> Mapping[tuple[str, ...], Sequence[st
     return {columns: names for columns, names in zip(_OPTIONS, given, strict=True) if names}
 
 
-def _of_window(filters: "Filters") -> "Filters":
+def _of_window(filters: "Filters", *, recorder: bool) -> "Filters":
     from vdbevents.query.filters import Filters
 
-    return Filters(window=filters.window, by_event=filters.by_event, interim=True)
+    return Filters(filters.window, filters.by_event, interim=filters.interim, recorder=recorder)
 
 
 def _is_known(option: str, name: str, there: Sequence[str]) -> bool:

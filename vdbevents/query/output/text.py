@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 from vdbevents.query.filters import Event, Filters
 from vdbevents.query.output.highlight import Highlighter, Place
 from vdbevents.query.output.rows import Item, description, local_time
-from vdbevents.terminal import cells, cut, harmless, padded, part, wrapped
+from vdbevents.terminal import cells, cut, fits, harmless, padded, part, wrapped
 
 SNIPPET: Final = 200
 """The most cells of a text that a pipe gets, unless another number is chosen."""
@@ -80,7 +80,9 @@ class TextLayout:
         texts = [self._clean(description(event)) for event in events]
         indents = [cells("  ".join(head)) + 2 for head in heads]
         rooms = [self._room(width, indent, note) for indent, note in zip(indents, notes, strict=True)]
-        cut_ones = [room is not None and cells(text) > room for text, room in zip(texts, rooms, strict=True)]
+        cut_ones = [
+            room is not None and not fits(text, room) for text, room in zip(texts, rooms, strict=True)
+        ]
         places = self._places(texts, cut_ones)
         lines = []
         for row, event in enumerate(events):
@@ -133,12 +135,12 @@ class TextLayout:
     ) -> tuple[str, str]:
         """Return a text, highlighted and maybe wrapped, and the note that comes after it."""
         room = 0 if width is None or not self._shape.wraps else width - indent
-        if room < _LEAST_ROOM or cells(text + note) <= room:
+        if room < _LEAST_ROOM or fits(text + note, room):
             return self._highlighted(text, spans), note
         below = "\n" + " " * indent
         pieces = list(wrapped(text, room))
         lines = [self._highlighted(text[first:last], _clipped(spans, first, last)) for first, last in pieces]
-        if pieces and note and cells(text[slice(*pieces[-1])] + note) > room:
+        if pieces and note and not fits(text[slice(*pieces[-1])] + note, room):
             note = below + note.lstrip()
         return below.join(lines), note
 
@@ -164,7 +166,7 @@ class TextLayout:
 
 def snippet(text: str, highlighter: Highlighter, room: int) -> str:
     """Return a text as it is if it fits into so many cells, else a part of it, around its first match."""
-    if cells(text) <= room:
+    if fits(text, room):
         return text
     [spans] = highlighter.places([text])
     return _snippet(text, spans, room)[0]
