@@ -113,10 +113,11 @@ class Filters:
     @property
     def is_everything_but_the_recorder(self) -> bool:
         """Whether only what is about the recorder itself is left out of the window."""
-        same = Filters(
-            self.window, self.by_event, newest_first=self.newest_first, interim=self.interim, recorder=False
-        )
-        return self == same
+        texts = (*self.grep, *self.any_of, *self.none_of)
+        names = (*self.sources, *self.streams, *self.sessions, *self.speakers, *self.windows)
+        others = (self.channels, self.not_channels, self.names, self.labels, self.spans, self.where)
+        numbers = (self.limit, self.offset, self.least_confidence is not None)
+        return not (self.recorder or texts or names or any(others) or any(numbers))
 
     @property
     def in_order_of_events(self) -> bool:
