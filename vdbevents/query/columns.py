@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from typing import Final, TypeVar
 
 from vdbevents.events import fields, window_names as windows
+from vdbevents.query.lax_json import LAX
 from vdbevents.times import LEAST_MS
 
 _Definition = TypeVar("_Definition")
@@ -307,7 +308,7 @@ def usual(table: str) -> str:
         AND CASE WHEN is_written THEN true ELSE starts_with(line, '{{"ts":"')
         AND usual.data.text IS NOT NULL AND NOT ({truths})
         AND {names} = 1 + {FETCHED}::INTEGER + {present}
-        AND NOT contains(line, ' :') AND NOT contains(line, chr(9)) END, false) AS is_usual
+        AND NOT contains(line, ' :') AND NOT contains(line, chr(9)) AND NOT {LAX} END, false) AS is_usual
         FROM (SELECT *, coalesce(line = {_WRITTEN}, false) AS is_written
         FROM (SELECT *, TRY(json_transform(line, '{shape}')) AS usual FROM {table}))"""
 

@@ -151,6 +151,7 @@ class _Search:
         longest = self._snapshot.longest
         self._execute(statements.candidates(list(map(literal, self._snapshot.unsealed)), filters, longest))
         self._execute(statements.events(filters))
+        self._connection.execute(statements.REFUSE_LAX)
         near = segments
         if spans is not None or filters.spans:
             wanted = filters.spans if spans is None else spans

@@ -11,6 +11,7 @@ from vdbevents.query.columns import folded
 from vdbevents.query.conditions import check_filters
 from vdbevents.query.duck import connect, explained, memory_for
 from vdbevents.query.filters import Event, Filters
+from vdbevents.query.lax_json import LAX
 
 _CONDITION: Final = "the_condition"
 
@@ -108,7 +109,7 @@ def _sifted(filters: Filters, columns: Collection[str]) -> str:
         WHERE {matched} OR NOT readable)"""  # noqa: S608 - as in plan
     shown = ", ".join(name if name in given else "NULL" for name in Event._fields)
     return f"""WITH events AS MATERIALIZED ({chosen})
-        SELECT readable, {shown} FROM ({folded(lines, folding, "position", "readable")})
+        SELECT readable AND NOT ({LAX}), {shown} FROM ({folded(lines, folding, "position", "readable")})
         ORDER BY position"""  # noqa: S608 - as in plan
 
 

@@ -22,6 +22,7 @@ from vdbevents.query import line_tests, patterns, session_tables
 from vdbevents.query.alike import looks
 from vdbevents.query.columns import ALIASES, COLUMNS, FETCHED, folded, identities, named
 from vdbevents.query.filters import Event, Filters
+from vdbevents.query.lax_json import LAX
 from vdbevents.query.lines import (
     CONDITION_COLUMNS,
     GAP,
@@ -138,6 +139,15 @@ def events(filters: Filters) -> Statement:
     table = _readable(numbered, columns, filters)
     sql = f"SELECT {_kept(own)} FROM {table}"
     return Statement(f"CREATE TEMP TABLE events AS {sql}", values)
+
+
+# Of the others it does not matter. The lines are joined first, or all would be tested.
+REFUSE_LAX: Final = f"""UPDATE events SET readable = false, within = false, matched = false
+    WHERE position IN (WITH asked AS MATERIALIZED (
+        SELECT position, line FROM (SELECT rowid + {UNSEALED} AS position, line FROM candidates)
+        JOIN (SELECT position FROM events WHERE matched AND length IS NULL) USING (position))
+    SELECT position FROM asked WHERE {LAX})"""
+"""Make matches unreadable that DuckDB alone takes for JSON."""
 
 
 def _readable(lines: str, columns: Iterable[str], filters: Filters) -> str:

@@ -10,6 +10,7 @@ from typing import Final
 
 from vdbevents.query.alike import looks
 from vdbevents.query.columns import COLUMNS, FETCHED, SOURCE, folded, folded_usual, usual
+from vdbevents.query.lax_json import LAX
 from vdbevents.query.lines import GAP, LINE, SEARCHED, SHOWN_LINE, Statement, lines_of_file
 
 
@@ -43,6 +44,7 @@ FILL: Final = (
     "DROP TABLE lines",
     f"""CREATE TEMP TABLE folded AS
         {folded(_UNUSUAL, _ALL, *_OTHERS, f"{FETCHED} AS fetched", "line", "readable")}""",
+    f"UPDATE folded SET readable = false WHERE readable AND {LAX}",
     "DELETE FROM sealed WHERE line IS NOT NULL",
     f"""INSERT INTO sealed BY NAME
         SELECT * EXCLUDE (line, readable), {LINE} AS line FROM folded WHERE readable""",
