@@ -29,6 +29,7 @@ COMMANDS = {
     "stats --by app": ("stats", "--by", "app"),
     "digest": ("digest",),
     "context": ("context", "--grep", "deploy"),
+    "transcript": ("transcript",),
 }
 
 WINDOWS = {

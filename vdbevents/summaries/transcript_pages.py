@@ -92,7 +92,7 @@ class Layout(NamedTuple):
     head: str = ""
 
 
-class Fitted(NamedTuple):
+class FittedTranscript(NamedTuple):
     """A transcript within a bound.
 
     Attributes:
@@ -106,7 +106,7 @@ class Fitted(NamedTuple):
     is_told: bool
 
 
-def fitting(bound: Bound, parts: Sequence[Part], layout: Layout) -> Fitted:
+def fitting(bound: Bound, parts: Sequence[Part], layout: Layout) -> FittedTranscript:
     """Return the newest parts that fit, and an end that says how many earlier ones there are."""
     left_out = 0
     while True:
@@ -116,7 +116,7 @@ def fitting(bound: Bound, parts: Sequence[Part], layout: Layout) -> Fitted:
         pieces = list(layout.pieces(parts))
         kept = bound.newest(zip(parts, pieces, strict=True), layout.head + end, itemgetter(1))
         if not kept.left_out:
-            return Fitted("".join([layout.head, *pieces, end]), left_out, bool(end))
+            return FittedTranscript("".join([layout.head, *pieces, end]), left_out, bool(end))
         parts, left_out = [part for part, _ in kept.pieces], left_out + kept.left_out
 
 
