@@ -89,7 +89,8 @@ def create(
 
 _LIST_HELP = """List the capture sessions of a collection.
 
-Columns: id, status, creation time, end user, video.
+Columns: id, status, creation time, end user, video. `vdbevents sessions` lists those of a journal, without a
+key.
 
 \b
 Examples:
