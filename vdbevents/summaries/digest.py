@@ -178,7 +178,7 @@ def put_together(window: TimeBlock, blocks: Iterable[TimeBlock], counted: Sequen
     return Digest(window, [block for block in made if any(block.totals.values())], hosts)
 
 
-class Fitted(NamedTuple):
+class FittedDigest(NamedTuple):
     """An answer that fits.
 
     Attributes:
@@ -190,7 +190,7 @@ class Fitted(NamedTuple):
     is_fair: bool
 
 
-def fitted(digest: Digest, bound: Bound, page: DigestPage) -> Fitted | None:
+def fitted(digest: Digest, bound: Bound, page: DigestPage) -> FittedDigest | None:
     """Return the answer with as many entries as fit; None if it does not fit even without any."""
     order = _order(digest)
     first_round = sum(rank == 0 for rank, *_ in order)
@@ -202,7 +202,7 @@ def fitted(digest: Digest, bound: Bound, page: DigestPage) -> Fitted | None:
         return page.render(digest, [Admitted(*(count[kind] for kind in KINDS)) for count in counts])
 
     if bound.fits(text := with_first(len(order))):
-        return Fitted(text, is_fair=True)
+        return FittedDigest(text, is_fair=True)
     best, least, most = None, 0, len(order)
     while least < most:
         middle = (least + most) // 2
@@ -210,7 +210,7 @@ def fitted(digest: Digest, bound: Bound, page: DigestPage) -> Fitted | None:
             best, least = text, middle + 1
         else:
             most = middle
-    return None if best is None else Fitted(best, is_fair=least - 1 >= first_round)
+    return None if best is None else FittedDigest(best, is_fair=least - 1 >= first_round)
 
 
 def _order(digest: Digest) -> list[tuple[int, int, int, int]]:
