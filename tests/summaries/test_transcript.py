@@ -167,8 +167,8 @@ def test_json_holds_whatever_fits_and_is_valid_even_if_nothing_does():
     assert [part["kind"] for part in whole["parts"]] == ["speech", "silence", "speech"]
     assert whole["parts"][2] == {
         "kind": "speech",
-        "start": "2026-03-02T10:01:30.000Z",
-        "end": "2026-03-02T10:01:31.000Z",
+        "started": "2026-03-02T10:01:30.000Z",
+        "ended": "2026-03-02T10:01:31.000Z",
         "speaker": "Ada",
         "source": "mic",
         "text": "two",
@@ -225,7 +225,7 @@ def test_subtitles_count_from_the_session_that_was_active_last():
 def test_a_silence_of_any_kind_has_its_times_in_json():
     assert Silence("gap", AT, AT + 1000, is_partial=True).data() == {
         "kind": "gap",
-        "start": "2026-03-02T10:00:00.000Z",
-        "end": "2026-03-02T10:00:01.000Z",
+        "started": "2026-03-02T10:00:00.000Z",
+        "ended": "2026-03-02T10:00:01.000Z",
         "partial": True,
     }

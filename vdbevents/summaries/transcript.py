@@ -53,7 +53,7 @@ class Paragraph(NamedTuple):
         names = {"speaker": self.speaker, "source": self.source}
         host = {} if self.host is None else {"host": self.host}
         unfinished = {"unfinished": True} if self.is_unfinished else {}
-        times = {"start": _utc(self.start_ms), "end": _utc(self.end_ms)}
+        times = {"started": _utc(self.start_ms), "ended": _utc(self.end_ms)}
         return {"kind": "speech", **times, **host, **names, "text": self.text, **unfinished}
 
 
@@ -93,7 +93,7 @@ class Silence(NamedTuple):
         host = {} if self.host is None else {"host": self.host}
         partial = {"partial": True} if self.is_partial else {}
         ongoing = {"ongoing": True} if self.is_ongoing or self.end_ms is None else {}
-        times = {"start": _utc(self.start_ms), "end": _utc(self.end_ms)}
+        times = {"started": _utc(self.start_ms), "ended": _utc(self.end_ms)}
         return {"kind": self.kind, **times, **host, **partial, **ongoing}
 
 
