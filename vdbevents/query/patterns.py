@@ -55,8 +55,8 @@ def _is_as_written(pattern: str, filters: Filters) -> bool:
 def words(filters: Filters) -> str:
     r"""Return a condition on raw lines that holds wherever all literal patterns occur; may be empty.
 
-    It tests for letters and digits only: JSON writes them unchanged, or as `\u` escapes. They are safe in the
-    SQL itself, where DuckDB compiles them once.
+    It tests for letters, digits and spaces only: JSON writes them unchanged, or as escapes. They are safe in
+    the SQL itself, where DuckDB compiles them once.
     """
     if filters.extended:
         return ""
@@ -73,12 +73,18 @@ def words(filters: Filters) -> str:
     return f"({' AND '.join(conditions)}) OR contains(line, '\\u') OR {disguised}"
 
 
+# How JSON may write white space, or what looks like it; but for escapes with a number.
+_SPACE: Final = r"(?: |\\[nrtf]|[^\x00-\x7f])+"
+
+
 def _word(pattern: str, filters: Filters) -> str:
-    run = max(re.findall(r"[A-Za-z0-9]+", sought(pattern, filters)), key=len, default="")
+    wanted = sought(pattern, filters)
+    run = max((run.strip() for run in re.findall(r"[A-Za-z0-9 ]+", wanted)), key=len, default="")
     if not run:
         return ""
-    if ignores_case(pattern, filters):
-        return f"regexp_matches(line, '(?i){run}')"
+    ignoring = "(?i)" if ignores_case(pattern, filters) else ""
+    if " " in run or ignoring:
+        return f"regexp_matches(line, '{ignoring}{re.sub(' +', lambda _: _SPACE, run)}')"
     return f"contains(line, '{run}')"
 
 
