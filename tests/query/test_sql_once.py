@@ -11,6 +11,7 @@ from support.databases import search
 from support.effort import examples
 from support.random_journals import AT, journals, line, said
 
+import vdbevents
 from vdbevents.events.gaps import Gap
 from vdbevents.query.cache import build
 from vdbevents.query.filters import Filters
@@ -104,3 +105,16 @@ def test_a_gap_that_goes_on_is_in_the_view_without_an_end(tmp_path):
             ("g", "false", "60.0"),
             ("ongoing", "true", "1.5"),
         ]
+
+
+def test_python_knows_the_gap_that_goes_on_as_well(tmp_path):
+    (tmp_path / "videodb_events.jsonl").write_text(said("hello", AT) + "\n")
+    status = {"pid": 0, "state": "connected", "written": "2026-03-02T10:20:00.000Z"}
+    (tmp_path / "videodb_listener.json").write_text(json.dumps(status))
+
+    journal = vdbevents.open(tmp_path)
+    with journal.query() as found:
+        assert [(gap.ongoing, gap.since_ms) for gap in found.gaps] == [(True, 1772446800000)]
+    assert journal.sql("SELECT since, until FROM gaps") == [
+        {"since": "2026-03-02T10:20:00.000Z", "until": None}
+    ]
