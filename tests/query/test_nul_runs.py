@@ -12,6 +12,7 @@ from vdbevents.journal.packed import open_content
 from vdbevents.journal.reader import follow
 from vdbevents.query.cache import build, index
 from vdbevents.query.filters import Filters
+from vdbevents.removal.line_selection import JournalLine
 
 NULS = bytes(100)
 GAP = line(
@@ -80,3 +81,9 @@ def test_a_hole_of_a_tebibyte_costs_nothing(tmp_path):
     assert (cache.end, index.rest_of(journal, cache)) == (journal.stat().st_size, 0)
     with search(journal, Filters(channels=("transcript",)), cache) as answer:
         assert (texts(answer), answer.skipped) == (["before", "behind"], 1)
+
+
+def test_an_event_behind_nuls_can_be_removed_as_it_can_be_found():
+    behind = JournalLine(NULS + said("three").encode() + b"\n", None)
+    assert (behind.at_ms, behind.channel) == (AT, "transcript")
+    assert behind.event["data"]["text"] == "three"

@@ -36,7 +36,7 @@ class JournalLine:
     def event(self) -> dict[str, Any] | None:
         """Its members; None if it is not a JSON object."""
         if not self._is_parsed:
-            self._event, self._is_parsed = envelope.parse_line(self.content), True
+            self._event, self._is_parsed = envelope.parse_line(self._bare), True
         return self._event
 
     @property
@@ -64,8 +64,13 @@ class JournalLine:
         """The kind of event; `unreadable` if it is not a JSON object."""
         return "unreadable" if self.event is None else fields.channel_of(self.event)
 
+    @property
+    def _bare(self) -> bytes:
+        # An unclean shutdown leaves NULs, behind which queries find the event.
+        return self.content.lstrip(b"\0")
+
     def _received_ms(self) -> int | None:
-        if head := _HEAD.match(self.content):
+        if head := _HEAD.match(self._bare):
             return int(head[1]) * 1000 + int(head[2])
         event = self.event
         return None if event is None else fields.received_ms(event)
