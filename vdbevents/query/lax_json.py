@@ -7,4 +7,4 @@ _SUSPECT: Final = r",[ \t\r]*[}\]]|[nN][aA][nN]|[iI][nN][fF]"
 
 LAX: Final = f"""CASE WHEN regexp_matches(line, '{_SUSPECT}')
     THEN regexp_matches(regexp_replace(line, '{_STRING}', '', 'g'), '{_SUSPECT}') ELSE false END"""
-"""Whether `line`, which is JSON for DuckDB, is none. A text may have such signs: they are tested without."""
+"""Whether `line`, which DuckDB takes for JSON, is refused. Texts may have such signs: they are left out."""
