@@ -183,9 +183,12 @@ def _literal(pattern: str, column: str, looks: str, filters: Filters, values: li
     if as_written or run == wanted:
         values.append(wanted)
         return f"contains({text}, ?)"
+    one_line = f"regexp_replace({text}, '{alike.BLANK}', ' ', 'g')"
+    if column != "text":
+        values.append(wanted)
+        return f"contains({one_line}, ?)"
     values += [run, wanted, wanted]
     # Only of the few texts that have the word, the white space is looked at.
-    one_line = f"regexp_replace({text}, '{alike.BLANK}', ' ', 'g')"
     return f"""CASE WHEN NOT contains({text}, ?) THEN false WHEN contains({text}, ?) THEN true
         WHEN regexp_matches({text}, '[\\t-\\r]|  ') THEN contains({one_line}, ?) ELSE false END"""
 
