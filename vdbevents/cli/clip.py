@@ -16,7 +16,7 @@ from vdbevents.cli.command import as_json, put, reports
 from vdbevents.cli.diagnostics import ExitCode, is_terminal
 from vdbevents.cli.localtime import local_text
 from vdbevents.cli.options import ArchivedOption, SessionOptions, StreamOption
-from vdbevents.cli.query_options import TzOption, zone_of
+from vdbevents.cli.query_options import TIMES_HELP, TzOption, zone_of
 from vdbevents.cli.tables import as_text, nothing, remark
 from vdbevents.errors import InputError, options_conflict
 from vdbevents.events import envelope, fields
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 _TEXT_CELLS: Final = 40
 _UNANSWERED_IN_A_ROW: Final = 2
 
-HELP = """Print a playable link for a moment of a recording.
+HELP = f"""Print a playable link for a moment of a recording.
 
 Prints local time, text, stream address, player address. Takes one moment from --at, or the moments of events
 on stdin, as vdbevents query -o jsonl prints them. The clip is from the session that was recorded at that
@@ -42,7 +42,8 @@ Examples:
   vdbevents query --grep invoice -o jsonl | vdbevents clip
   vdbevents query --grep invoice -o jsonl | vdbevents clip --video --json | jq -r .player_url
 
-A time is local unless it names a zone; docs/query.md has a table of the forms.
+{TIMES_HELP}
+docs/query.md has a table of the forms of a time.
 
 Failed clips are reported; the others are still made. --timeout is for each clip; after two in a row without
 an answer the rest is skipped.

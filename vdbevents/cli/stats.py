@@ -18,7 +18,7 @@ from vdbevents.cli.options import (
     refuse_json_with,
     words_of,
 )
-from vdbevents.cli.query_options import SourceOptions, WindowOptions
+from vdbevents.cli.query_options import TIMES_HELP, SourceOptions, WindowOptions
 from vdbevents.cli.searching import known_gaps, remark_on_lines, searched
 from vdbevents.cli.tables import data_stream, remark, terminal_width
 from vdbevents.terminal import counted, harmless
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from vdbevents.summaries.activity import Activity, Row
     from vdbevents.times import Window
 
-HELP = """Count speech, words, screen time, alerts and gaps.
+HELP = f"""Count speech, words, screen time, alerts and gaps.
 
 By hours, or by days if there are more than two; --by says otherwise. An app is what a screen description
 names: see docs/summaries.md, which also says how speech and screen time are counted. A window is about when
@@ -48,8 +48,7 @@ Examples:
   vdbevents stats --last 30d --by app -o csv > apps.csv
   vdbevents stats --dir ~/laptop --dir ~/desk --last 1d
 
-\b
-Times are local unless they name a zone, or --tz does; in JSON and csv they are in UTC.
+{TIMES_HELP}
 
 \b
 Exit codes: 0 something was recorded, 1 nothing, 2 wrong input.

@@ -12,7 +12,13 @@ from vdbevents.cli.command import reports
 from vdbevents.cli.diagnostics import ExitCode
 from vdbevents.cli.options import EnvironmentOptions
 from vdbevents.cli.query_follow import following, journal_to_follow, print_followed
-from vdbevents.cli.query_options import FilterOptions, ResultOptions, SourceOptions, WindowOptions
+from vdbevents.cli.query_options import (
+    TIMES_HELP,
+    FilterOptions,
+    ResultOptions,
+    SourceOptions,
+    WindowOptions,
+)
 from vdbevents.cli.searching import text_hint
 from vdbevents.cli.tables import remark
 from vdbevents.errors import options_conflict
@@ -21,7 +27,7 @@ if TYPE_CHECKING:
     from vdbevents.journal.reader import Tail
     from vdbevents.query.cache.index import Cache
 
-HELP = """Wait until something is said or shown, and print it.
+HELP = f"""Wait until something is said or shown, and print it.
 
 The filters are those of query. Only what is received from now on counts, unless --since or --last names an
 earlier time. A sentence counts as soon as an unfinished version of it matches, and is printed once; with
@@ -34,6 +40,8 @@ Examples:
   vdbevents wait --source mic --any yes --any no --timeout 30s --fields text
   vdbevents wait --event capture_session.exported --since -1h -o jsonl
   vdbevents wait --grep invoice -m 3 --json
+
+{TIMES_HELP}
 
 \b
 Exit codes: 0 it came, 1 it did not within --timeout, 2 wrong input, 130 Ctrl-C.
