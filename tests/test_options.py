@@ -29,7 +29,9 @@ from vdbevents.cli.query_options import (
     TimeBasis,
     WindowOptions,
 )
+from vdbevents.cli.summary_options import too_small
 from vdbevents.errors import InputError
+from vdbevents.query.output.budget import Bound
 
 
 class Base(OptionGroup):
@@ -192,3 +194,19 @@ def test_each_command_with_a_window_says_of_its_times_that_they_are_local():
         command = getattr(module, name, None)
         if callable(command) and "tz" in inspect.signature(command).parameters and name != "sql":
             assert TIMES_HELP in module.HELP, name
+
+
+@pytest.mark.parametrize(
+    ("bound", "named"),
+    [
+        (Bound(tokens=3), ["--max-tokens: 3 ", "--max-tokens 200 "]),
+        (Bound(bytes=1000), ["--max-bytes: 1000 ", "--max-bytes 4000 "]),
+        (Bound(bytes=1000, tokens=30), ["--max-tokens: 30 ", "--max-tokens 200 "]),
+        (Bound(bytes=100, tokens=30), ["--max-bytes: 100 ", "--max-bytes 800 "]),
+    ],
+)
+def test_of_two_bounds_the_tighter_one_is_too_small_and_what_is_advised_suffices(bound, named):
+    error = too_small(bound)
+
+    for said, text in zip((str(error), error.hint), named, strict=True):
+        assert text in said + " "

@@ -94,6 +94,7 @@ def test_following_ends_after_so_many_matches_or_some_time(append, state, enviro
         (["query", "--timeout", "5m"], "option-missing"),
         (["query", "--follow", "--timeout", "soon"], "duration-invalid"),
         (["wait", "-o", "srt"], "options-conflict"),
+        (["wait", "--full", "--width", "5"], "options-conflict"),
         (["wait", "-E", "--grep", "("], "pattern-invalid"),
         (["wait", "-m", "0"], None),
     ],

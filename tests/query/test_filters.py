@@ -24,6 +24,11 @@ def test_a_number_of_events_that_no_journal_has_stands_for_all(tmp_path):
         ({"source": "bogus"}, "source-invalid"),
         ({"source": ["mic", "Screen"]}, "source-invalid"),
         ({"by": "sent"}, "time-basis-invalid"),
+        *(
+            ({name: "\udcff"}, "filter-not-utf8")
+            for name in ("session", "speaker", "window", "channel", "where")
+        ),
+        *(({name: ["mic", "\udcff"]}, "filter-not-utf8") for name in ("label", "stream", "event")),
     ],
 )
 def test_in_python_what_does_not_exist_is_refused(tmp_path, arguments, error_id):

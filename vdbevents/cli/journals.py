@@ -85,8 +85,8 @@ def to_follow(named: SourceOptions) -> Path | None:
         matching = [text] if named.directories or os.path.lexists(text) else _matching(text) or [text]
         if len(texts) > 1 or len(matching) > 1:
             raise InputError(
-                "--follow: not allowed with several journals",
-                "follow one of them",
+                "cannot follow several journals",
+                "name one of them",
                 error_id="follow-several-journals",
             )
         argument = Path(matching[0])
@@ -94,8 +94,8 @@ def to_follow(named: SourceOptions) -> Path | None:
         source = JournalSource(argument)
         if source.is_piped or (argument.is_file() and _is_whole(argument)):
             raise InputError(
-                f"--follow: not a growing journal, got {source.label}",
-                "leave out --follow, or name a journal that is being written",
+                f"not a growing journal, got {source.label}",
+                "name a journal that is being written, or search this one: vdbevents query, without --follow",
                 error_id="follow-source-invalid",
             )
     return argument

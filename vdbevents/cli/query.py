@@ -131,8 +131,6 @@ def _refuse_conflicts(
     bounds = {"--max-bytes": sized.max_bytes, "--max-tokens": sized.max_tokens}
     around = filtering.around is not None
     for option, other, are_given in (
-        ("--fixed-strings", "--extended-regexp", filtering.fixed and filtering.extended),
-        ("--exact", "--ignore-case", filtering.exact and filtering.ignore_case),
         ("--count", "--around", printing.count and around),
         ("--unique", "-o parquet", printing.unique and printing.output is OutputFormat.PARQUET),
         (
@@ -140,7 +138,6 @@ def _refuse_conflicts(
             f"-o {printing.output.value}",
             printing.zero is ZeroPoint.SESSION and printing.output.value not in ("srt", "vtt"),
         ),
-        ("--full", "--width", printing.full and printing.width is not None),
         *(
             (name, "-o parquet", value and printing.output is OutputFormat.PARQUET)
             for name, value in bounds.items()

@@ -17,6 +17,7 @@ from vdbevents.cli.options import (
     OptionGroup,
     refuse_json_with,
 )
+from vdbevents.errors import options_conflict
 
 if TYPE_CHECKING:
     from vdbevents.query.filters import Filters
@@ -279,8 +280,18 @@ class FilterOptions(OptionGroup):
     ] = False
 
     def settle(self) -> None:
-        """Take a limit of 0 for none."""
+        """Take a limit of 0 for none.
+
+        Raises:
+            InputError: patterns are to be read in two ways.
+        """
         super().settle()
+        for option, other, are_given in (
+            ("--fixed-strings", "--extended-regexp", self.fixed and self.extended),
+            ("--exact", "--ignore-case", self.exact and self.ignore_case),
+        ):
+            if are_given:
+                raise options_conflict(option, other)
         self.limit = self.limit or None
 
     def parse(self, window: "Window", zone: tzinfo | None = None) -> "Filters":
@@ -412,9 +423,11 @@ class ResultOptions(OptionGroup):
         """Take `--json` for `-o json`.
 
         Raises:
-            InputError: another format is given, too.
+            InputError: another format is given, too, or two lengths of a text.
         """
         super().settle()
+        if self.full and self.width is not None:
+            raise options_conflict("--full", "--width")
         if self.as_json:
             refuse_json_with(self.output, OutputFormat.TEXT, OutputFormat.JSON)
             self.output = OutputFormat.JSON

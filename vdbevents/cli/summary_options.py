@@ -17,6 +17,8 @@ USUAL_TOKENS: Final = 2000
 """The bound of an answer for which none is given."""
 
 _LEAST_ROOM: Final = 20
+# What an answer needs, usually: a heading, and the command that shows more.
+_LEAST_BYTES: Final = 800
 
 
 class SummaryFormat(StrEnum):
@@ -86,10 +88,15 @@ class SummaryBoundOptions(BoundOptions):
 
 def too_small(bound: "Bound") -> InputError:
     """Return the error of a bound within which nothing can be said."""
-    option, limit = ("--max-tokens", bound.tokens) if bound.bytes is None else ("--max-bytes", bound.bytes)
+    from vdbevents.query.output.budget import CHARACTERS_PER_TOKEN
+
+    # Of two bounds, the one that allows less.
+    limits = (("--max-bytes", bound.bytes, 1), ("--max-tokens", bound.tokens, CHARACTERS_PER_TOKEN))
+    given = [(limit * size, option, limit, size) for option, limit, size in limits if limit is not None]
+    _, option, limit, size = min(given)
     return InputError(
         f"{option}: {limit} is too small for an answer",
-        f"use {option} {4 * (limit or 1)} or more",
+        f"use {option} {max(4 * limit, _LEAST_BYTES // size)} or more",
         error_id="bound-too-small",
     )
 

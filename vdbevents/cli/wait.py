@@ -127,7 +127,7 @@ def wait(
         raise options_conflict("wait", f"-o {printing.output.value}", hint)
     ending = printing.ending()
     zone = when.zone()
-    filters = filtering.parse(when.window(datetime.now(UTC), zone))
+    filters = filtering.parse(when.window(datetime.now(UTC), zone), zone)
     filters = replace(filters, interim=not printing.final)
     fields = None if printing.fields is None else parse_fields(printing.fields)
 

@@ -11,6 +11,19 @@ from vdbevents.times import Window
 
 _MOST_EVENTS: Final = 1 << 60
 
+# The filters by name, and what one value of each is called.
+_NAMED: Final = {
+    "channels": "channel",
+    "not_channels": "not-channel",
+    "sources": "source",
+    "streams": "stream",
+    "sessions": "session",
+    "names": "event",
+    "labels": "label",
+    "speakers": "speaker",
+    "windows": "window",
+}
+
 RECORDER_CHANNELS: Final = ("vdbevents", "capture_client")
 """The channels of what is about the recorder itself, and not about what was said or shown."""
 
@@ -82,11 +95,16 @@ class Filters:
     interim: bool = False
 
     def __post_init__(self) -> None:
-        """Check the numbers of events; one that no journal has stands for all.
+        """Check names, condition and numbers of events; a number that no journal has stands for all.
 
         Raises:
-            InputError: one is negative.
+            InputError: a number is negative, or a text is not UTF-8, as no journal has it.
         """
+        for name, singular in _NAMED.items():
+            for value in getattr(self, name):
+                _require_utf8(singular, value)
+        if self.where is not None:
+            _require_utf8("where", self.where)
         for name in ("limit", "offset"):
             number = getattr(self, name)
             if number is not None and number < 0:
@@ -149,6 +167,15 @@ class Event(NamedTuple):
     window_name: str | None
     line: str | None
     host: str | None = None
+
+
+def _require_utf8(what: str, text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise InputError(
+            f"{what}: not UTF-8: {text!r}", "give it in UTF-8", error_id="filter-not-utf8"
+        ) from None
 
 
 def known_sources(option: str, sources: tuple[str, ...]) -> tuple[str, ...]:
