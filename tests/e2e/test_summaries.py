@@ -14,8 +14,8 @@ EXAMPLE = DOCS / "example.jsonl"
 @pytest.mark.parametrize(
     ("arguments", "error_id", "said"),
     [
-        (["digest", EXAMPLE, "--max-tokens", "9"], "bound-too-small", "--max-tokens 36"),
-        (["digest", EXAMPLE, "--max-bytes", "9", "-o", "json"], "bound-too-small", "--max-bytes 36"),
+        (["digest", EXAMPLE, "--max-tokens", "9"], "bound-too-small", "--max-tokens 200"),
+        (["digest", EXAMPLE, "--max-bytes", "9", "-o", "json"], "bound-too-small", "--max-bytes 800"),
         (["digest", EXAMPLE, "--json", "-o", "md"], "options-conflict", "-o md"),
         (["digest", EXAMPLE, "--on", "friday", "--last", "1h"], "options-conflict", "--last"),
         (["context", EXAMPLE], "moment-missing", "--at"),
@@ -24,7 +24,7 @@ EXAMPLE = DOCS / "example.jsonl"
         (["context", EXAMPLE, "--at", "10:15", "--last", "1h"], "options-conflict", "--last"),
         (["context", EXAMPLE, "--at", "soon"], "time-invalid", "10:15"),
         (["context", EXAMPLE, "--grep", "code", "--around", "wide"], "duration-invalid", "90s"),
-        (["context", EXAMPLE, "--grep", "code", "--max-bytes", "20"], "bound-too-small", "--max-bytes 80"),
+        (["context", EXAMPLE, "--grep", "code", "--max-bytes", "20"], "bound-too-small", "--max-bytes 800"),
     ],
 )
 def test_a_question_that_has_no_answer_says_how_to_ask(environ, arguments, error_id, said):

@@ -108,7 +108,17 @@ def test_of_each_screen_of_each_machine_there_is_the_one_description_that_was_on
 def test_a_description_that_was_on_the_screen_minutes_before_is_in_the_times_that_are_searched():
     [(first, last)] = spans_for([FoundMoment(AT, AT + 5)], 60_000)
 
-    assert (first, last) == (AT - 300_000, AT + 60_005)
+    assert (first, last) == (AT - 300_000, AT + 60_000)
+
+
+def test_a_word_that_stays_on_the_screen_brings_what_was_said_when_it_appeared_and_when_it_was_said():
+    [moment] = newest([*(screen(at, "deploy") for at in range(500, 0, -5)), event(300)], 60_000, 1).moments
+    said = [event(at, f"at {at}") for at in (0, 60, 150, 250, 350, 420)]
+    told = surroundings(moment, said, [], 60_000)
+
+    assert moment.matches == 101
+    assert [one.text for one in told.said] == ["at 0", "at 250", "at 350", "at 60"]
+    assert spans_for([moment], 60_000) == ((AT + 5000 - 300_000, AT + 361_000),)
 
 
 def test_sentences_are_the_nearest_first_and_summaries_stand_in_for_a_stream_without_any():

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from vdbevents.query.collapse import PAUSE_MS, span as span_of
@@ -34,12 +34,23 @@ class FoundMoment:
         first_ms, last_ms: the begin of the first match and the end of the last, in Unix ms.
         matches: how many there are; 0 for a time that was given.
         match: the first match.
+        heard: the begin and the end of each match that is not on a screen, in Unix ms.
     """
 
     first_ms: int
     last_ms: int
     matches: int = 0
     match: Event | None = None
+    heard: list[tuple[int, int]] = field(default_factory=list)
+
+    @property
+    def points(self) -> list[tuple[int, int]]:
+        """The times that something is near to, in Unix ms.
+
+        They are those of what was heard, and when the first match began: a word that stays on a screen is
+        news only when it appears.
+        """
+        return [(self.first_ms, self.first_ms), *self.heard]
 
     def around(self, width_ms: int) -> tuple[int, int]:
         """Return the time around it, in Unix ms, ends included."""
@@ -51,6 +62,7 @@ class FoundMoment:
             self.match = other.match
         self.first_ms, self.last_ms = min(self.first_ms, other.first_ms), max(self.last_ms, other.last_ms)
         self.matches += other.matches
+        self.heard += other.heard
 
 
 class Found(NamedTuple):
@@ -72,7 +84,7 @@ def newest(events: Iterable[Event], width_ms: int, most: int) -> Found:
     for event in events:
         if (times := span_of(event)) is None:
             continue
-        moment = FoundMoment(*times, 1, event)
+        moment = FoundMoment(*times, 1, event, [] if event.channel == "visual_index" else [times])
         for near in [one for one in moments[-_NEAR:] if _meet(one.around(width_ms), moment.around(width_ms))]:
             if max(near.last_ms, moment.last_ms) - min(near.first_ms, moment.first_ms) <= LONGEST_MS:
                 moment.merge(near)
@@ -93,7 +105,7 @@ class Surroundings(NamedTuple):
 
     Attributes:
         moment: the moment.
-        said: sentences, the nearest first; audio summaries of streams without any.
+        said: sentences near to its points, the nearest first; audio summaries of streams without any.
         screens: of each screen of each machine the description that was on it when the moment began.
         alerts: in the order of time.
         missed: gaps and pauses, with their machines.
@@ -109,7 +121,7 @@ class Surroundings(NamedTuple):
 def spans_for(moments: Iterable[FoundMoment], width_ms: int) -> tuple[tuple[int, int], ...]:
     """Return the times in which everything about moments is: a description may be on since minutes."""
     return tuple(
-        (one.first_ms - max(width_ms, PAUSE_MS), one.around(width_ms)[1])
+        (one.first_ms - max(width_ms, PAUSE_MS), max(end_ms for _, end_ms in one.points) + width_ms)
         for one in sorted(moments, key=lambda one: one.first_ms)
     )
 
@@ -134,7 +146,7 @@ def surroundings(
             continue
         if event.channel == "visual_index" and (event.text or "").strip():
             screens[_stream(event)].append((times, event))
-        elif _meet(times, around):
+        elif any(_meet(times, (begin - width_ms, end + width_ms)) for begin, end in moment.points):
             near[event.channel].append(event)
     spoken = {_stream(event) for event in near["transcript"]}
     summaries = [event for event in near["audio_index"] if _stream(event) not in spoken]
@@ -167,7 +179,7 @@ def _on_screen(
 
 def _distance(event: Event, moment: FoundMoment) -> tuple[int, int, str]:
     first, last = span_of(event) or (0, 0)
-    apart = max(first - moment.last_ms, moment.first_ms - last, 0)
+    apart = min(max(first - end_ms, begin_ms - last, 0) for begin_ms, end_ms in moment.points)
     return apart, first, event.text or ""
 
 
