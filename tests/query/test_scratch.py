@@ -2,6 +2,7 @@
 
 import gzip
 import os
+import stat
 import subprocess
 import sys
 import tempfile
@@ -111,9 +112,10 @@ scratch.remove(ours)
 
 @pytest.fixture
 def without_temporary(temporary, monkeypatch):
-    """A temporary directory in which nothing can be made."""
+    """A temporary directory in which nothing can be made, and none in memory."""
     (temporary / "file").touch()
     monkeypatch.setattr(tempfile, "tempdir", str(temporary / "file"))
+    monkeypatch.setattr(scratch, "IN_MEMORY", temporary / "file")
 
 
 @pytest.mark.usefixtures("without_temporary")
@@ -142,3 +144,23 @@ def test_what_needs_a_temporary_directory_says_so(tmp_path):
     with pytest.raises(StorageError) as refused:
         search(EXAMPLE, Filters(), end=500)
     assert refused.value.error_id == "journal-copy-failed"
+
+
+@pytest.mark.usefixtures("without_temporary")
+def test_without_a_temporary_directory_folders_are_in_memory_where_a_system_has_such_a_directory(
+    temporary, tmp_path, monkeypatch
+):
+    memory = temporary / "memory"
+    memory.mkdir()
+    monkeypatch.setattr(scratch, "IN_MEMORY", memory)
+    packed = tmp_path / "journal.jsonl.gz"
+    packed.write_bytes(gzip.compress(EXAMPLE.read_bytes()))
+
+    with scratch.folder("unpacked") as folder:
+        journal, trouble = decompress.unpack(packed, folder, "journal.jsonl.gz")
+        assert journal.is_relative_to(memory)
+        assert stat.S_IMODE(folder.parent.stat().st_mode) == 0o700
+        assert (journal.read_bytes(), trouble) == (EXAMPLE.read_bytes(), "")
+        with search(EXAMPLE, Filters(), end=500) as answer:
+            assert answer.count > 0
+    assert list(memory.iterdir()) == []

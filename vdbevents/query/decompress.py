@@ -167,7 +167,7 @@ def _new_file(folder: Path, label: str) -> BinaryIO:
 
 def _no_room(label: str, error: OSError) -> StorageError:
     return StorageError(
-        f"could not unpack {label} into {scratch.directory()}: {error.strerror or error}",
+        f"could not unpack {label} into {scratch.directory()}: {scratch.folder_error(error)}",
         "make room there, or name another directory with TMPDIR",
         error_id="unpack-failed",
     )

@@ -19,6 +19,9 @@ _PREFIX: Final = "vdbevents-"
 _LOCK: Final = "lock"
 _UNLOCKED: Final = "not-locked-yet"
 
+IN_MEMORY: Final = Path("/dev/shm")  # noqa: S108 - folders in it are private, as all others
+"""A directory in memory, for when no temporary directory can be written. Linux has it."""
+
 
 class _Root:
     """The folder that holds all others of this process, while there are any.
@@ -57,20 +60,31 @@ _root = _Root()
 def make(name: str) -> Path:
     """Make a private folder; `remove` it in the end.
 
-    Where no temporary directory can be written, return a path at which nothing can be made: what fits into
-    memory is searched without one.
+    Where no temporary directory can be written, it is in memory. Where there is none, either, return a path
+    at which nothing can be made: a journal that fits into memory is searched without one.
     """
     with _root:
         try:
             if _root.path is None:
-                _remove_left(Path(tempfile.gettempdir()))
-                _root.path = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{name}-"))
+                _root.path = _new_root(name)
                 _root.lock = _locked(_root.path)
             folder = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=_root.path))
         except OSError:
             return Path(os.devnull) / name
         _root.folders.add(folder)
         return folder
+
+
+def _new_root(name: str) -> Path:
+    try:
+        return _new_root_in(Path(tempfile.gettempdir()), name)
+    except OSError:
+        return _new_root_in(IN_MEMORY, name)
+
+
+def _new_root_in(directory: Path, name: str) -> Path:
+    _remove_left(directory)
+    return Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{name}-", dir=directory))
 
 
 def remove(folder: Path) -> None:
@@ -100,6 +114,13 @@ def directory() -> str:
         return tempfile.gettempdir()
     except OSError:
         return "a temporary directory (TMPDIR)"
+
+
+def folder_error(error: OSError) -> str:
+    """Return why a file in a folder that `make` returned could not be made, for a message."""
+    if isinstance(error, NotADirectoryError):  # below `os.devnull`
+        return "none can be written"
+    return error.strerror or str(error)
 
 
 def remove_all(*, is_last: bool = False) -> None:

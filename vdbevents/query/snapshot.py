@@ -24,6 +24,7 @@ from vdbevents.query.byte_ranges import (
 )
 from vdbevents.query.cache.index import Cache, Segment, identity
 from vdbevents.query.cache.joined_caches import PlacedCache, SealedSegments
+from vdbevents.query.scratch import folder_error
 from vdbevents.query.statements import SealedTable
 from vdbevents.times import Window
 
@@ -247,7 +248,7 @@ def open_snapshot(
 
 def _without_folder(journal: Path, error: OSError) -> StorageError:
     return StorageError(
-        f"could not copy parts of {journal} into a temporary directory: {error.strerror}",
+        f"could not copy parts of {journal} into a temporary directory: {folder_error(error)}",
         "make room there, or name another directory with TMPDIR",
         error_id="journal-copy-failed",
     )
