@@ -156,9 +156,9 @@ def _count(characters: Iterator[str], room: int) -> int:
     return count
 
 
-def counted(number: int, noun: str) -> str:
+def counted(number: int, noun: str, plural: str = "") -> str:
     """Format a number of things: `1 event`, `1,200 events`."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+    return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"
 
 
 def byte_size(count: int) -> str:

@@ -5,7 +5,7 @@ import json
 import pytest
 from support.databases import search
 
-from vdbevents.query.block_counts import LONGEST_SNIPPET, WEIGHED, BlockCounts, Fired, Shown, Total
+from vdbevents.query.block_counts import LONGEST_SNIPPET, WEIGHED, BlockCounts, Fired, Recorded, Shown, Total
 from vdbevents.query.filters import Filters
 
 AT = 1_772_446_500_000
@@ -81,6 +81,17 @@ def test_nothing_lasts_on_the_screen_beyond_a_gap_or_the_stop_of_a_session(count
     )
 
     assert windows(counts)[:3] == [(AT, "Figma", 600), (AT, "Slack", 60), (AT, "Zoom", 50)]
+
+
+def test_what_is_said_again_and_shown_in_several_blocks_is_recorded_as_often_as_it_was(counted):
+    sentences = [event("transcript", at, "Again.", last_s=1) for at in (0, 10, 4000)]
+    shown = [event("visual_index", at, "[Slack] x", last_s=5) for at in (0, 3590, 3700)]
+    summaries = [event("audio_index", 0, "They repeat it", last_s=9)]
+    fired = [event("alert", at, "Failed", label="failed") for at in (1, 2)]
+    counts, totals = counted(*sentences, *shown, *summaries, *fired)
+
+    assert counts.outline([MINUTE]).recorded == Recorded(sentences=3, summaries=1, windows=1, alerts=2)
+    assert [(one.said, one.shown, one.fired) for one in totals] == [(1, 1, 1), (1, 1, 0)]
 
 
 def test_time_on_the_screen_is_divided_between_blocks(counted):

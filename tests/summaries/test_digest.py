@@ -1,6 +1,7 @@
 """A digest: what is admitted to its blocks, and that it never exceeds its bound."""
 
 import json
+from dataclasses import replace
 from datetime import UTC
 
 import pytest
@@ -8,9 +9,10 @@ from hypothesis import given, strategies as st
 
 from vdbevents.events.gaps import Gap
 from vdbevents.privacy.pauses import Pause
-from vdbevents.query.block_counts import Fired, Outline, Said, Shown, Total
+from vdbevents.query.block_counts import Fired, Outline, Recorded, Said, Shown, Total
 from vdbevents.query.output.budget import Bound
 from vdbevents.summaries.digest import (
+    KINDS,
     Admitted,
     Counted,
     Missed,
@@ -75,7 +77,9 @@ def digests(draw):
 @given(digests(), st.sampled_from(PAGES), st.sampled_from(["bytes", "tokens"]), st.integers(1, 900))
 def test_an_answer_is_within_any_bound_and_says_its_window_and_what_is_left_out(digest, page, unit, most):
     bound = Bound(**{unit: most})
-    everything = page.render(digest, [Admitted(99, 99, 99, 99) for _ in digest.blocks])
+    everything = page.render(
+        digest, [Admitted(*(one.totals[kind] for kind in KINDS)) for one in digest.blocks]
+    )
     told = fitted(digest, bound, page)
     text = told.text if told else page.least(digest)
 
@@ -124,6 +128,16 @@ def test_sentences_are_joined_in_the_order_of_time_and_what_is_left_out_between_
 
     assert "mic: First. Second. Ada: Third. Fourth.\n" in TEXT.render(digest, [Admitted(said=4)])
     assert "mic: First. … Ada: Third. (2 more)\n" in TEXT.render(digest, [Admitted(said=2)])
+
+
+def test_the_heading_counts_what_was_recorded_and_a_pause_is_no_gap():
+    lost = [Missed("gap", START, START + 9, "open"), Missed("pause", START + 20, START + 30, "")]
+    digest = digest_of([2, 1], missed=lost)
+    digest = replace(digest, recorded=Recorded(sentences=342, summaries=1, windows=7))
+    heading, _, rest = TEXT.render(digest, [Admitted(9, 9, 9, 9)] * 2).partition("\n")
+
+    assert heading.endswith(": 342 sentences, 1 summary, 7 windows, 1 gap, 1 pause")
+    assert "left out" not in rest
 
 
 def test_what_two_machines_recorded_is_told_with_their_names():

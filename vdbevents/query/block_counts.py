@@ -131,6 +131,19 @@ def _bucket(unit_ms: int, moment: str = "at_ms") -> str:
     return f"({moment} + {-LEAST_MS}) // {unit_ms:d}"
 
 
+class Recorded(NamedTuple):
+    """How much of each kind was recorded, each counted once, however often it is in blocks."""
+
+    sentences: int = 0
+    summaries: int = 0
+    windows: int = 0
+    alerts: int = 0
+
+    def plus(self, other: "Recorded") -> "Recorded":
+        """Return what both have; a window of another journal is another one."""
+        return Recorded(*(one + more for one, more in zip(self, other, strict=True)))
+
+
 class Outline(NamedTuple):
     """What there is to digest in an answer, before it is divided into blocks.
 
@@ -139,12 +152,14 @@ class Outline(NamedTuple):
         occupied: about how many blocks of each length, in ms, have something in them.
         said: the number of sentences and summaries.
         said_characters: how many characters they have.
+        recorded: how much there is of each kind.
     """
 
     span: tuple[int, int]
     occupied: Mapping[int, int]
     said: int
     said_characters: int
+    recorded: Recorded = Recorded()
 
 
 class Said(NamedTuple):
@@ -217,17 +232,21 @@ class BlockCounts:
             lengths_ms: the lengths that a block may have, in ms.
         """
         counts = ", ".join(f"count(DISTINCT {_bucket(length, 'minute')})" for length in lengths_ms)
-        [(first, last, said, characters)] = self._rows(
-            """SELECT min(at_ms), max(end_ms), count(*) FILTER (kind = 'transcript'
-                OR kind = 'audio_index'), coalesce(sum(length(text)) FILTER (kind = 'transcript'
-                OR kind = 'audio_index'), 0)::BIGINT FROM happened WHERE kind <> 'capture_session'"""
+        [(first, last, characters, *recorded)] = self._rows(
+            """SELECT min(at_ms), max(end_ms), coalesce(sum(length(text)) FILTER (kind = 'transcript'
+                OR kind = 'audio_index'), 0)::BIGINT, count(*) FILTER (kind = 'transcript'),
+                count(*) FILTER (kind = 'audio_index'),
+                (SELECT count(DISTINCT coalesce('w' || name, '')) FROM screens),
+                count(*) FILTER (kind = 'alert') FROM happened WHERE kind <> 'capture_session'"""
         )
         if first is None:
             return None
         minutes = f"""SELECT DISTINCT {_bucket(_MINUTE_MS)} * {_MINUTE_MS} + {LEAST_MS} AS minute
             FROM happened WHERE kind <> 'capture_session'"""
         [occupied] = self._rows(f"SELECT {counts} FROM ({minutes})")
-        return Outline((first, last), dict(zip(lengths_ms, occupied, strict=True)), said, characters)
+        of_lengths = dict(zip(lengths_ms, occupied, strict=True))
+        found = Recorded(*recorded)
+        return Outline((first, last), of_lengths, found.sentences + found.summaries, characters, found)
 
     def units(self, unit_ms: int) -> list[int]:
         """Return the beginnings of the units of time in which something happened, in Unix ms, in order."""

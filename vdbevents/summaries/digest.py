@@ -11,7 +11,7 @@ from typing import Final, Literal, NamedTuple, Protocol
 
 from vdbevents.events.gaps import Gap
 from vdbevents.privacy.pauses import Pause
-from vdbevents.query.block_counts import Fired, Outline, Said, Shown, Total
+from vdbevents.query.block_counts import Fired, Outline, Recorded, Said, Shown, Total
 from vdbevents.query.output.budget import CHARACTERS_PER_TOKEN, Bound
 from vdbevents.summaries.time_blocks import TimeBlock
 
@@ -23,6 +23,7 @@ _BLOCK_CHARACTERS: Final = 90
 _AROUND_SENTENCE: Final = 12
 _LEAST_SENTENCES: Final = 2
 _MOST_BLOCKS: Final = 13
+_NOTHING: Final = Recorded()
 
 
 class Missed(NamedTuple):
@@ -82,15 +83,22 @@ class Digest:
         window: from when to when.
         blocks: oldest first; without those in which nothing was.
         hosts: whether entries are shown with their machines.
+        recorded: how much there is of each kind in the window.
     """
 
     window: TimeBlock
     blocks: Sequence[DigestBlock]
     hosts: bool = False
+    recorded: Recorded = _NOTHING
 
     def total(self, kind: Kind) -> int:
-        """Return how many entries of a kind there are in all blocks."""
+        """Return how many entries of a kind there are in all blocks; a window is one in each."""
         return sum(block.totals[kind] for block in self.blocks)
+
+    def missed(self, kind: Literal["gap", "pause"]) -> int:
+        """Return how many gaps or pauses there are."""
+        entries = (hosted.entry for block in self.blocks for hosted in block.entries["missed"])
+        return sum(isinstance(entry, Missed) and entry.kind == kind for entry in entries)
 
 
 class DigestPage(Protocol):
@@ -140,13 +148,19 @@ class Counted(NamedTuple):
     missed: Sequence[tuple[TimeBlock, Missed]]
 
 
-def put_together(window: TimeBlock, blocks: Iterable[TimeBlock], counted: Sequence[Counted]) -> Digest:
+def put_together(
+    window: TimeBlock,
+    blocks: Iterable[TimeBlock],
+    counted: Sequence[Counted],
+    recorded: Recorded = _NOTHING,
+) -> Digest:
     """Return the digest of what was counted in one or more journals.
 
     Args:
         window: from when to when.
         blocks: in which something was, in any journal.
         counted: of each journal.
+        recorded: how much there is of each kind.
     """
     hosts = len(counted) > 1
     ranked: dict[tuple[int, Kind], list[tuple[int, int, Hosted]]] = defaultdict(list)
@@ -175,7 +189,7 @@ def put_together(window: TimeBlock, blocks: Iterable[TimeBlock], counted: Sequen
         )
         for block in sorted(set(blocks))
     ]
-    return Digest(window, [block for block in made if any(block.totals.values())], hosts)
+    return Digest(window, [block for block in made if any(block.totals.values())], hosts, recorded)
 
 
 class FittedDigest(NamedTuple):

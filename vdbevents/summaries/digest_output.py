@@ -14,7 +14,12 @@ from vdbevents.terminal import counted, cut
 from vdbevents.times import format_duration
 
 _SNIPPET: Final = 80
-_NOUNS: Final[dict[Kind, str]] = {"said": "sentence", "shown": "window", "fired": "alert", "missed": "gap"}
+_NOUNS: Final[dict[Kind, tuple[str, str]]] = {
+    "said": ("sentence", "sentences"),
+    "shown": ("window", "windows"),
+    "fired": ("label of alerts", "labels of alerts"),
+    "missed": ("gap or pause", "gaps or pauses"),
+}
 _TOLD_FIRST: Final[tuple[Kind, ...]] = ("said", "shown", "fired", "missed")
 _LABELS: Final[dict[Kind, str]] = {"said": "said", "shown": "screen", "fired": "alerts", "missed": "gaps"}
 _MEMBERS: Final[dict[Kind, str]] = {"said": "said", "shown": "screen", "fired": "alerts", "missed": "gaps"}
@@ -45,7 +50,7 @@ class DigestText(NamedTuple):
             lines.append(f"\n## {clock}\n" if self.is_markdown else f"\n{clock}")
             lines += self._block(block, counts, shown)
         if left_out := _left_out(digest, admitted):
-            lines.append(self._last_line(f"{left_out} left out"))
+            lines.append(self._last_line(f"{left_out} left out of the blocks"))
         return "\n".join(lines) + "\n"
 
     def least(self, digest: Digest) -> str:
@@ -69,7 +74,7 @@ class DigestText(NamedTuple):
                 continue
             text = self._told(kind, entries, shown) if entries else ""
             if others:
-                more = f"{others:,} more" if entries else counted(others, _NOUNS[kind])
+                more = f"{others:,} more" if entries else _counted(others, kind, [block])
                 text = f"{text} ({more})" if entries else f"({more})"
             label = f"- **{_LABELS[kind].capitalize()}:** " if self.is_markdown else f"  {_LABELS[kind]:<9}"
             yield self.wrapped(label, text)
@@ -119,9 +124,29 @@ def _ends(window: tuple[int, int]) -> tuple[int, int]:
 
 
 def _summary(digest: Digest) -> str:
-    counts = [(digest.total(kind), _NOUNS[kind]) for kind in _TOLD_FIRST]
-    parts = [counted(count, noun) for count, noun in counts if count]
+    """Return how much was recorded in the whole window, as other commands count it."""
+    parts = [counted(count, noun, plural) for count, noun, plural in _counts(digest) if count]
     return ", ".join(parts) or "nothing"
+
+
+def _counts(digest: Digest) -> list[tuple[int, str, str]]:
+    recorded = digest.recorded
+    return [
+        (recorded.sentences, "sentence", "sentences"),
+        (recorded.summaries, "summary", "summaries"),
+        (recorded.windows, "window", "windows"),
+        (recorded.alerts, "alert", "alerts"),
+        (digest.missed("gap"), "gap", "gaps"),
+        (digest.missed("pause"), "pause", "pauses"),
+    ]
+
+
+def _counted(number: int, kind: Kind, blocks: Sequence[DigestBlock]) -> str:
+    """Return a number of entries of blocks, and what they are: summaries may stand for sentences."""
+    said = [hosted.entry for block in blocks for hosted in block.entries["said"]] if kind == "said" else []
+    if said and all(isinstance(one, Said) and one.is_summary for one in said):
+        return counted(number, "summary", "summaries")
+    return counted(number, *_NOUNS[kind])
 
 
 def _left_out(digest: Digest, admitted: Sequence[Admitted]) -> str:
@@ -130,7 +155,7 @@ def _left_out(digest: Digest, admitted: Sequence[Admitted]) -> str:
         total = digest.total(kind)
         shown = sum(counts.of(kind) for counts in admitted)
         if shown < total:
-            parts.append(f"{total - shown:,} of {counted(total, _NOUNS[kind])}")
+            parts.append(f"{total - shown:,} of {_counted(total, kind, digest.blocks)}")
     return ", ".join(parts)
 
 
@@ -179,6 +204,7 @@ class DigestJson(NamedTuple):
         value = {
             "since": utc_time(digest.window.since_ms),
             "until": utc_time(digest.window.until_ms),
+            "counts": {plural: count for count, _, plural in _counts(digest)},
             "blocks": blocks,
             "left_out": left_out,
             "more": self.more if any(left_out.values()) else None,

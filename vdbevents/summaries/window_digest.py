@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 from datetime import tzinfo
+from functools import reduce
 from typing import Final, NamedTuple
 
 from vdbevents.events.gaps import Gap
-from vdbevents.query.block_counts import BlockCounts
+from vdbevents.query.block_counts import BlockCounts, Recorded
 from vdbevents.query.output.budget import Bound
 from vdbevents.query.search_result import SearchResult
 from vdbevents.summaries.digest import (
@@ -63,7 +64,8 @@ def tell(
     whole = _whole(window, now_ms, [outline.span for outline in outlines])
     if whole is None:
         return None
-    telling = _Telling(parts, counts, whole, zone, bound)
+    recorded = reduce(Recorded.plus, (outline.recorded for outline in outlines), Recorded())
+    telling = _Telling(parts, counts, whole, zone, bound, recorded)
     for length in lengths_that_may_fit(outlines, bound, LENGTHS_MS):
         digest = telling.in_blocks(length)
         fitting = fitted(digest, bound, page)
@@ -97,6 +99,7 @@ class _Telling(NamedTuple):
     whole: TimeBlock
     zone: tzinfo
     bound: Bound
+    recorded: Recorded
 
     def in_blocks(self, length_ms: int | None) -> Digest:
         """Return the digest in blocks of this length; None for one block."""
@@ -120,7 +123,7 @@ class _Telling(NamedTuple):
             each.append(
                 Counted(part.host, totals, counts.said(room), counts.shown(most), counts.fired(most), missed)
             )
-        return put_together(self.whole, blocks, each)
+        return put_together(self.whole, blocks, each, self.recorded)
 
     def _block(self, moment_ms: int, length_ms: int | None) -> TimeBlock:
         return self.whole if length_ms is None else block_at(moment_ms, length_ms, self.zone)
