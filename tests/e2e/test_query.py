@@ -5,6 +5,7 @@ import os
 import shlex
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import duckdb
@@ -110,6 +111,22 @@ def test_parquet_holds_the_columns_as_sql_names_them(environ, tmp_path):
     assert rows.select("epoch_ms(time), source, text, epoch_ms(started)").fetchall() == [
         (1772446513000, "mic", "Shall we deploy the code today?", 1772446510000)
     ]
+
+
+def test_of_an_event_of_the_future_it_is_said_unless_the_window_ends_before_it(environ, tmp_path):
+    journal = tmp_path / "journal.jsonl"
+    ahead, now = time.time() + 86400, time.time() - 60
+    journal.write_text(
+        f'{{"unix_ts":{ahead},"channel":"alert","data":{{"text":"written while the clock was ahead"}}}}\n'
+        f'{{"unix_ts":{now},"channel":"alert","data":{{"text":"the newest"}}}}\n',
+        "utf-8",
+    )
+
+    asked = run(["query", journal, "-n", "1", "--fields", "text"], environ)
+    assert (asked.returncode, asked.stdout) == (0, "written while the clock was ahead\n")
+    assert "--until now" in asked.stderr
+    bounded = run(["query", journal, "-n", "1", "--fields", "text", "--until", "now"], environ)
+    assert (bounded.returncode, bounded.stdout, bounded.stderr) == (0, "the newest\n", "")
 
 
 def test_a_closed_stdin_is_an_empty_journal(environ):
