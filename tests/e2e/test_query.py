@@ -308,6 +308,7 @@ def test_a_copy_of_the_journal_without_its_gaps_comes_with_a_warning(environ, tm
         (["--session", "cap1"], "--session cap-1"),
         (["--stream", "display"], "--stream display:1"),
         (["--stream", "rts-99"], "rts-1, rts-2, rts-3"),
+        (["--speaker", "adda"], "--speaker Ada"),
     ],
 )
 def test_a_name_that_nothing_has_is_said_with_those_there_are_and_the_closest(environ, arguments, said):

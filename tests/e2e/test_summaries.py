@@ -22,6 +22,7 @@ EXAMPLE = DOCS / "example.jsonl"
         (["context", EXAMPLE, "-n", "5"], "moment-missing", "--grep"),
         (["context", EXAMPLE, "--at", "10:15", "--grep", "code"], "options-conflict", "--grep"),
         (["context", EXAMPLE, "--at", "10:15", "--last", "1h"], "options-conflict", "--last"),
+        (["transcript", EXAMPLE, "-o", "md", "--zero", "session"], "options-conflict", "-o srt"),
         (["context", EXAMPLE, "--at", "soon"], "time-invalid", "10:15"),
         (["context", EXAMPLE, "--grep", "code", "--around", "wide"], "duration-invalid", "90s"),
         (["context", EXAMPLE, "--grep", "code", "--max-bytes", "20"], "bound-too-small", "--max-bytes 800"),
@@ -87,3 +88,18 @@ def test_gaps_and_pauses_are_told_where_nothing_else_is(environ):
     assert [(gap["kind"], gap["since"], gap["status"]) for gap in gaps] == [
         ("gap", "2026-03-03T10:02:00.000Z", "incomplete")
     ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["context", EXAMPLE, "--channel", "transcrip"], "--channel transcript"),
+        (["transcript", EXAMPLE, "--speaker", "adda"], "--speaker Ada"),
+        (["stats", EXAMPLE, "--session", "cap1"], "--session cap-1"),
+    ],
+)
+def test_a_name_that_nothing_has_is_said_with_the_closest(environ, arguments, said):
+    ended = run(arguments, environ)
+
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert said in ended.stderr

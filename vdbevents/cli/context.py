@@ -11,9 +11,16 @@ import typer
 from vdbevents.cli import journals as cli_journals
 from vdbevents.cli.command import reports
 from vdbevents.cli.diagnostics import ExitCode
+from vdbevents.cli.no_match import explain
 from vdbevents.cli.options import EnvironmentOptions, OptionGroup, words_of
 from vdbevents.cli.query_options import TIMES_HELP, FilterOptions, SourceOptions, WindowOptions
-from vdbevents.cli.searching import known_gaps, opened_journals, remark_on_lines, searched_again
+from vdbevents.cli.searching import (
+    known_gaps,
+    opened_journals,
+    remark_on_lines,
+    searched_again,
+    searching_again,
+)
 from vdbevents.cli.summary_options import (
     SummaryBoundOptions,
     SummaryFormat,
@@ -114,6 +121,10 @@ def context(
             at_ms = parse_moment("--at", given.at, now, zone)
             found = Found([FoundMoment(at_ms, at_ms)], has_older=False)
         chosen: list[Surroundings] = []
+        is_explained = False
+        if given.at is None and not found.moments:
+            again = searching_again(journals, cleared=named.archived, cache=printing.cache)
+            is_explained = explain(again, filters)
         if found.moments:
             spans = spans_for(found.moments, width_ms)
             around = Filters(window=Window(), by_event=True, channels=CHANNELS, spans=spans)
@@ -123,7 +134,8 @@ def context(
     if not chosen:
         paths = [journal.path for journal in journals]
         what = "nothing matched" if given.at is None else "nothing was recorded around that time"
-        return nothing(what, cli_journals.archived_hint(paths, archived=named.archived))
+        hint = cli_journals.archived_hint(paths, archived=named.archived)
+        return ExitCode.NO_MATCH if is_explained and not hint else nothing(what, hint)
 
     def command(asked: MomentOptions, size: SummaryBoundOptions) -> str:
         words = words_of(given, asked, named, when, printing, size, options)

@@ -62,6 +62,7 @@ def digest(
     from vdbevents.query.filters import Filters
     from vdbevents.summaries.digest_output import DigestJson, DigestText
     from vdbevents.summaries.window_digest import DigestPart, tell
+    from vdbevents.times import Window
 
     zone, now = when.zone(), datetime.now(UTC)
     window = _with_window(when, named).window(now, zone)
@@ -85,7 +86,8 @@ def digest(
         if fitting is None:
             paths = [journal.path for journal in journals]
             hint = cli_journals.archived_hint(paths, archived=named.archived)
-            return nothing("nothing was recorded in that time", hint or "try a longer time: --last 1d")
+            longer = "" if window == Window() else "try a longer time: --last 1d"
+            return nothing("nothing was recorded in that time", hint or longer)
     if not fitting:
         raise too_small(sized.bound)
     put_summary(fitting, printing.output)

@@ -28,8 +28,8 @@ def explain(
     filters: "Filters",
     *,
     follows: bool = False,
-) -> None:
-    """Say why nothing matches, if there is something to say.
+) -> bool:
+    """Say why nothing matches, if there is something to say; return whether there is.
 
     On a terminal there always is. Elsewhere there is if lines about the recorder itself match, or if nothing
     has a name that is asked for. This searches again, so that a search that finds something costs no more.
@@ -45,11 +45,11 @@ def explain(
             f"no match, but in {hidden:,} {noun} about the recorder itself, which this leaves out",
             "add --all to search them, too",
         )
-        return
+        return True
     asked = _names_asked_for(filters)
     is_told_all = is_terminal(sys.stderr) and not follows
     if not (asked or is_told_all):
-        return
+        return False
     with search(_of_window(filters, recorder=bool(asked) or filters.recorder)) as everything:
         columns_asked = [column for columns in asked for column in columns]
         known = everything.names(list(dict.fromkeys(["channel", *columns_asked])))
@@ -65,6 +65,7 @@ def explain(
     if is_told_all and not said:
         channels = f", of these channels: {_listed(sorted(known['channel']))}" if count else ""
         remark(f"no match: there are {counted(count, 'event')} in this time{channels}")
+    return said or is_told_all
 
 
 def _hidden_matches(
@@ -84,12 +85,16 @@ _OPTIONS: Final = {
     ("session",): "--session",
     ("label",): "--label",
     ("stream", "stream_name"): "--stream",
+    ("speaker",): "--speaker",
 }
 
 
 def _names_asked_for(filters: "Filters") -> Mapping[tuple[str, ...], Sequence[str]]:
     """Return the names that are asked for, by the columns that hold them."""
-    given = (filters.channels, filters.names, filters.sessions, filters.labels, filters.streams)
+    given = (
+        *(filters.channels, filters.names, filters.sessions),
+        *(filters.labels, filters.streams, filters.speakers),
+    )
     return {columns: names for columns, names in zip(_OPTIONS, given, strict=True) if names}
 
 
@@ -106,6 +111,10 @@ def _is_known(option: str, name: str, there: Sequence[str]) -> bool:
             return name in there or name in _CHANNELS
         case "--session":
             return name == "last" or any(other.startswith(name) for other in there)
+        case "--speaker":
+            from vdbevents.query.alike import alike
+
+            return alike(name).lower() in (alike(other).lower() for other in there)
     return name in there
 
 

@@ -1,6 +1,7 @@
 """Search the journals that a command names, and print remarks on what stands in the way of an answer."""
 
 import contextlib
+import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
@@ -114,7 +115,7 @@ def searching_again(
 
 def text_hint(named: SourceOptions) -> str:
     """Return what to do if no journal has the argument's name: it may be a text to search for."""
-    return f"use --grep {named.journal} to search for that text"
+    return f"to search for that text: vdbevents query --grep {shlex.quote(str(named.journal))}"
 
 
 class GapsCommand:

@@ -10,6 +10,7 @@ import typer
 from vdbevents.cli import journals as cli_journals
 from vdbevents.cli.command import put, reports
 from vdbevents.cli.diagnostics import ExitCode
+from vdbevents.cli.no_match import explain
 from vdbevents.cli.options import (
     AsJsonOption,
     EnvironmentOptions,
@@ -19,7 +20,7 @@ from vdbevents.cli.options import (
     words_of,
 )
 from vdbevents.cli.query_options import TIMES_HELP, SourceOptions, WindowOptions
-from vdbevents.cli.searching import known_gaps, remark_on_lines, searched
+from vdbevents.cli.searching import known_gaps, remark_on_lines, searched, searching_again
 from vdbevents.cli.tables import data_stream, remark, terminal_width
 from vdbevents.terminal import counted, harmless
 
@@ -132,6 +133,8 @@ def stats(
     with searched(named, filters, options, now, cache=counting.cache) as (journals, answer):
         activity = _counted(_Asked(counting, window, zone, now_ms), journals, answer)
         remark_on_lines(journals, answer)
+        again = searching_again(journals, cleared=named.archived, cache=counting.cache)
+        is_explained = not activity.rows and bool(counting.session) and explain(again, filters)
     if activity.rows:
         command = shlex.join(
             ["vdbevents", "stats", *words_of(named, when, counting.replace(limit=0), options)]
@@ -139,7 +142,8 @@ def stats(
         _print(activity, counting, zone, harmless(command), hosts=len(journals) > 1)
         return ExitCode.DONE
     hint = cli_journals.archived_hint([one.path for one in journals], archived=named.archived)
-    remark("nothing was recorded in this time", hint)
+    if hint or not is_explained:
+        remark("nothing was recorded in this time", hint)
     return ExitCode.NO_MATCH
 
 

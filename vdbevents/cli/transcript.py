@@ -11,6 +11,7 @@ import typer
 from vdbevents.cli import journals as cli_journals
 from vdbevents.cli.command import reports
 from vdbevents.cli.diagnostics import ExitCode, is_terminal
+from vdbevents.cli.no_match import explain
 from vdbevents.cli.options import (
     AsJsonOption,
     BoundOptions,
@@ -27,8 +28,9 @@ from vdbevents.cli.query_options import (
     ZeroPoint,
     listed,
 )
-from vdbevents.cli.searching import GapsCommand, known_gaps, remark_on_each, searched
+from vdbevents.cli.searching import GapsCommand, known_gaps, remark_on_each, searched, searching_again
 from vdbevents.cli.tables import data_stream, remark, terminal_width
+from vdbevents.errors import options_conflict
 from vdbevents.terminal import counted, harmless, harmless_in_file
 
 if TYPE_CHECKING:
@@ -109,9 +111,11 @@ class SpeechOptions(OptionGroup):
         """Take `--json` for `-o json`.
 
         Raises:
-            InputError: another format is given, too.
+            InputError: another format is given, too, or a beginning for what has no subtitles.
         """
         super().settle()
+        if self.zero is ZeroPoint.SESSION and self.output.value not in ("srt", "vtt"):
+            raise options_conflict("--zero session", f"-o {self.output.value}", "use -o srt or -o vtt")
         if self.as_json:
             refuse_json_with(self.output, TranscriptOutput.TXT, TranscriptOutput.JSON)
             self.output = TranscriptOutput.JSON
@@ -228,7 +232,9 @@ def _print(
     else:
         archived = asked.named.archived
         hint = cli_journals.archived_hint([one.path for one in journals], archived=archived)
-        remark("nothing was said in this time", hint)
+        again = searching_again(journals, cleared=archived, cache=asked.speech.cache)
+        if hint or not (asked.speech.speaker and explain(again, asked.filters)):
+            remark("nothing was said in this time", hint)
     return ExitCode.NO_MATCH
 
 
