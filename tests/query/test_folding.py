@@ -474,6 +474,12 @@ def test_of_a_member_that_stands_twice_the_first_counts(tmp_path):
     assert folded(tmp_path, '{"text":"one","text":"two"}')["text"] == "one"
 
 
+def test_numbers_of_a_text_stay_as_they_are_and_those_of_another_value_are_shown_by_their_value(tmp_path):
+    written = '{"a":1E5,"b":0.10,"c":12345678901234567890123}'
+    assert folded(tmp_path, json.dumps({"text": written}))["text"] == written
+    assert folded(tmp_path, '{"text":{"a":1E5,"b":0.10}}')["text"] == '{"a":100000.0,"b":0.1}'
+
+
 @pytest.mark.parametrize(
     ("written", "read"),
     [
