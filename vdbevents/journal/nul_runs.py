@@ -13,7 +13,8 @@ from typing import Final
 
 from vdbevents.journal.packed import PackedFile
 
-RUN: Final = re.compile(rb"\0+")
+# It begins with a literal, which `re` looks for eight times as fast as for a repetition.
+RUN: Final = re.compile(rb"\0\0*")
 """A run of NULs."""
 
 _BLOCK: Final = 1 << 20
