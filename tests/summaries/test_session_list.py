@@ -1,7 +1,13 @@
 """Which sessions are listed, and with what content."""
 
+from datetime import UTC
+
+import pytest
+
+from vdbevents.cli.sessions import shown
 from vdbevents.events.session_content import SessionBook
 from vdbevents.summaries.session_list import in_window, with_content
+from vdbevents.terminal import cells
 from vdbevents.times import Window
 
 AT = 1772446530000
@@ -65,3 +71,15 @@ def test_what_is_not_known_is_null():
         None
     ] * 6
     assert (shown["events"], shown["streams"]) == (0, [])
+
+
+@pytest.mark.parametrize("width", [None, 120, 60, 40])
+def test_on_a_narrow_terminal_a_session_is_wrapped_and_nothing_of_it_is_cut(width):
+    counts = [("cap-2", name, 1234, None) for name in ("transcript", "visual_index", "audio_index", "alert")]
+    listed = with_content(in_window([BOOK], Window(AT + 5000, AT + 6000)), ["laptop"], [counts])
+    text = shown(listed, UTC, width, with_host=True)
+
+    for part in ("cap-2", "laptop", "2026-03-02 10:15:35", "1.0 s", "stopped", "1,234 alert"):
+        assert part in " ".join(text.split())
+    assert max(map(cells, text.splitlines())) <= (width or 999)
+    assert (len(text.splitlines()) == 2) == (width not in (40, 60))

@@ -22,8 +22,9 @@ from vdbevents.cli.options import (
 )
 from vdbevents.cli.query_options import TIMES_HELP, SourceOptions, WindowOptions
 from vdbevents.cli.searching import GapsCommand, remark_on_each, text_hint
+from vdbevents.cli.summary_options import broken_at
 from vdbevents.cli.tables import nothing, remark, table, terminal_width
-from vdbevents.terminal import counted, cut, harmless
+from vdbevents.terminal import cells, counted, cut, harmless
 from vdbevents.times import format_duration
 
 if TYPE_CHECKING:
@@ -185,6 +186,7 @@ def shown(
         width: the terminal's, in cells; None leaves lines whole.
         with_host: whether to show the machines' names.
     """
+    # The state stands last: it is wrapped instead of cut.
     heads = table(
         [
             [
@@ -196,12 +198,25 @@ def shown(
             ]
             for one in listed
         ],
-        width,
+        None,
     ).splitlines()
     return "\n".join(
-        "\n".join([head, *(f"  {label:<{_LABEL_CELLS}}{text}" for label, text in _details(one))])
+        "\n".join([_head(head, width), *_labelled(one, width)])
         for head, one in zip(heads, listed, strict=True)
     )
+
+
+def _head(head: str, width: int | None) -> str:
+    first, gap, rest = head.partition("  ")
+    if width is None or cells(head) <= width:
+        return head
+    return f"{first}\n{broken_at(width, gap, rest.lstrip())}"
+
+
+def _labelled(one: "ListedSession", width: int | None) -> Iterator[str]:
+    for label, text in _details(one):
+        # A link stays whole, to be copied.
+        yield broken_at(None if label == "video" else width, f"  {label:<{_LABEL_CELLS}}", text)
 
 
 def _details(one: "ListedSession") -> Iterator[tuple[str, str]]:

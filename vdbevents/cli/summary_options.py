@@ -103,9 +103,13 @@ def too_small(bound: "Bound") -> InputError:
 
 def broken(label: str, text: str) -> str:
     """Return a label and a text after it, on a terminal broken into lines of its width below one another."""
+    return broken_at(terminal_width(), label, text)
+
+
+def broken_at(width: int | None, label: str, text: str) -> str:
+    """Return a label and a text after it, in lines of at most so many cells; None leaves it whole."""
     from vdbevents.terminal import cells, wrapped
 
-    width = terminal_width()
     if width is None:
         return label + text
     indent = cells(label)

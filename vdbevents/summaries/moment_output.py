@@ -145,7 +145,8 @@ class MomentText(NamedTuple):
         return in_code(command) if self.is_markdown else command
 
     def _moment(self, chosen: Surroundings, extent: Extent) -> Iterator[str]:
-        yield self._heading(chosen, min(extent.length, _SHORT))
+        heading = self._heading(chosen, min(extent.length, _SHORT))
+        yield heading if self.is_markdown else self.wrapped("", heading)
         said = sorted(chosen.said[: extent.said], key=begin_of)
         others = len(chosen.said) - len(said)
         rows = [("said", self._mark(event) + self._event(event, extent)) for event in said]
