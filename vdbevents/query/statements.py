@@ -314,15 +314,15 @@ def _membership(filters: Filters, values: list[object]) -> list[str]:
 
 # An interim transcript is replaced by a final one of its stream with the same start, or by the next final one
 # unless both have times that do not overlap; or by a newer interim one of its stream with the same start.
-_REPLACED: Final = """SELECT interim.position FROM (
-    SELECT *, bool_or(is_final) OVER (PARTITION BY stream, start_ms) AS same_start,
-        max(number) OVER (PARTITION BY stream, start_ms) AS newest,
-        min(CASE WHEN is_final THEN number END) OVER (
-            PARTITION BY stream ORDER BY number ROWS BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING) AS next
-    FROM numbered) AS interim LEFT JOIN numbered AS final ON final.number = interim.next
-    WHERE NOT interim.is_final AND ((interim.start_ms IS NOT NULL
-    AND (same_start OR interim.number < interim.newest)) OR (final.number IS NOT NULL
-    AND coalesce(interim.start_ms < final.end_ms AND final.start_ms < interim.end_ms, true)))"""
+# (Joins take a quarter of the time of window functions.)
+_REPLACED: Final = """SELECT interim.position FROM (FROM numbered WHERE NOT is_final) AS interim
+    LEFT JOIN (SELECT stream, start_ms, bool_or(is_final) AS same_start, max(number) AS newest
+        FROM numbered WHERE start_ms IS NOT NULL GROUP BY ALL) AS alike
+    ON interim.stream IS NOT DISTINCT FROM alike.stream AND interim.start_ms = alike.start_ms
+    ASOF LEFT JOIN (FROM numbered WHERE is_final) AS final
+    ON interim.stream IS NOT DISTINCT FROM final.stream AND interim.number < final.number
+    WHERE same_start OR interim.number < newest OR (final.number IS NOT NULL
+    AND coalesce(interim.start_ms < final.end_ms AND final.start_ms < interim.end_ms, true))"""
 
 
 # -- Events that were received and backfilled --------------------------------------------------------------

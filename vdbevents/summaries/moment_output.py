@@ -87,6 +87,7 @@ class Cutter:
         """Take what finds the matches."""
         self._highlighter = highlighter
         self._places: dict[str, tuple[int, int] | None] = {}
+        self._lines: dict[str, tuple[str, int]] = {}
 
     @property
     def has_patterns(self) -> bool:
@@ -102,15 +103,22 @@ class Cutter:
 
     def is_cut(self, text: str, length: int) -> bool:
         """Return whether a text has more than so many cells."""
-        return cells(on_one_line(text)) > length
+        return self._on_one_line(text)[1] > length
 
     def cut(self, text: str, length: int) -> str:
         """Return a text on one line, of at most so many cells, around its first match."""
-        text = on_one_line(text)
-        if not self.is_cut(text, length):
+        text, width = self._on_one_line(text)
+        if width <= length:
             return text
         first, last = part(text, length, self.place(text) or (0, 0))
         return "…" * (first > 0) + text[first:last] + "…" * (last < len(text))
+
+    def _on_one_line(self, text: str) -> tuple[str, int]:
+        # An answer is written often, until it fits.
+        if text not in self._lines:
+            line = on_one_line(text)
+            self._lines[text] = line, cells(line)
+        return self._lines[text]
 
 
 class MomentText(NamedTuple):

@@ -1,5 +1,6 @@
 """Moments: when something was found, what was said around it, and what was on each screen then. Pure."""
 
+from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -138,6 +139,7 @@ def surroundings(
         width_ms: how much is around it.
     """
     around = moment.around(width_ms)
+    about = _Times((begin - width_ms, end + width_ms) for begin, end in moment.points)
     near: dict[str | None, list[Event]] = defaultdict(list)
     screens: dict[tuple[str | None, ...], list[tuple[tuple[int, int], Event]]] = defaultdict(list)
     for event in events:
@@ -146,7 +148,7 @@ def surroundings(
             continue
         if event.channel == "visual_index" and (event.text or "").strip():
             screens[_stream(event)].append((times, event))
-        elif any(_meet(times, (begin - width_ms, end + width_ms)) for begin, end in moment.points):
+        elif about.touch(*times):
             near[event.channel].append(event)
     spoken = {_stream(event) for event in near["transcript"]}
     summaries = [event for event in near["audio_index"] if _stream(event) not in spoken]
@@ -158,6 +160,24 @@ def surroundings(
         sorted(near["alert"], key=begin_of),
         [(host, one) for host, one in missed if _meet(_times(one), around)],
     )
+
+
+class _Times:
+    """Times that are searched in: a moment may have hundreds of matches."""
+
+    def __init__(self, times: Iterable[tuple[int, int]]) -> None:
+        self._begins: list[int] = []
+        self._ends: list[int] = []
+        for begin, end in sorted(times):
+            if self._ends and begin <= self._ends[-1]:
+                self._ends[-1] = max(end, self._ends[-1])
+            else:
+                self._begins.append(begin)
+                self._ends.append(end)
+
+    def touch(self, begin: int, end: int) -> bool:
+        place = bisect_right(self._begins, end) - 1
+        return place >= 0 and begin <= self._ends[place]
 
 
 def _stream(event: Event) -> tuple[str | None, ...]:
