@@ -42,7 +42,8 @@ HELP = f"""Show a moment: what was said around it, and each screen.
 
 The moment is that of a match, or a time. Of each match there is what was said for a minute before and after
 it, and the one description that was on each screen when it began, of every machine that is named. Matches
-whose times overlap are one moment. The newest moment comes first.
+whose times overlap are one moment, of ten minutes at most; a text that stays on a screen counts when it
+appears. The newest moment comes first.
 
 \b
 Examples:
