@@ -17,7 +17,7 @@ from vdbevents.summaries.time_blocks import local_time_of
 from vdbevents.terminal import cells, counted, part
 
 _EVERYTHING: Final = 1 << 40
-_TEXT_LENGTHS: Final = (_EVERYTHING, 1000, 400, 200, 100)
+_TEXT_LENGTHS: Final = (1000, 400, 200, 100)
 _SHORT: Final = 200
 
 
@@ -52,9 +52,12 @@ def fitted_moments(chosen: Sequence[Surroundings], bound: Bound, page: MomentPag
 
     Returns: None if not even one moment fits.
     """
-    for length in _TEXT_LENGTHS:
-        if bound.fits(text := page.render(chosen, Extent(length=length))):
-            return text
+    # With many sentences not even short texts fit: then the lengths between need no trial.
+    if bound.fits(text := page.render(chosen, Extent())):
+        return text
+    if bound.fits(shortest := page.render(chosen, Extent(length=_TEXT_LENGTHS[-1]))):
+        each = (page.render(chosen, Extent(length=length)) for length in _TEXT_LENGTHS)
+        return next(filter(bound.fits, each), shortest)
     most = max((len(one.said) for one in chosen), default=0)
     for length in (_SHORT, _TEXT_LENGTHS[-1]):
         if best := _with_most_said(chosen, bound, page, Extent(said=most, length=length)):
