@@ -797,7 +797,9 @@ class Run:
         self._command("pause", confirmed)
 
     def _resume(self):
-        if self._silence is None:
+        # The end of the run may ask for it while the one that was due is at work.
+        silence, self._silence = self._silence, None
+        if silence is None:
             return
         ending = time.time_ns() // 1_000_000
 
@@ -806,8 +808,7 @@ class Run:
                 self.report.failures.append(f"resume ended with {code}: see {self.directory / 'pause.log'}")
             # Not confirmed: it ends as soon as the listener goes on.
             over = time.time_ns() // 1_000_000 + (0 if code == 0 else LATEST_MS)
-            self.report.pauses.append(Silence(*self._silence, ending, over))
-            self._silence = None
+            self.report.pauses.append(Silence(*silence, ending, over))
             self._in(self._draw.uniform(50, 110), self._pause)
 
         self._command("resume", confirmed)

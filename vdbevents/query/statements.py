@@ -237,7 +237,7 @@ def found(tables: Sequence[SealedTable]) -> str:
 def _with_names(table: str, filters: Filters) -> str:
     """Return `table` with the columns for patterns and for a `--where` condition, if there are any."""
     added = {}
-    if filters.grep or filters.any_of or filters.none_of:
+    if any((*filters.grep, *filters.any_of, *filters.none_of)):
         added["shown_line"] = SHOWN_LINE
     if filters.where is not None:
         added |= NAMES
