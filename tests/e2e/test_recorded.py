@@ -115,7 +115,7 @@ def test_another_stream_can_be_named(call, recorded, stream):
 def test_an_invalid_time_is_bad_input(call, recorded):
     assert_failed(call("clip", "--at", "soon"), 2, "--at", "'soon'", "10:15", error_id="time-invalid")
     assert_failed(
-        call("clip", "--at", "@1", "--for", "long"), 2, "--for", "'long'", error_id="duration-invalid"
+        call("clip", "--at", "@1", "--for", "long"), 2, "--duration", "'long'", error_id="duration-invalid"
     )
     assert_failed(
         call("clip", "--at", "@1", "--pad", "wide"), 2, "--pad", "'wide'", error_id="duration-invalid"

@@ -93,7 +93,7 @@ def test_wrong_input_and_a_second_run_are_refused(state, environ, journal):
         (["prune", "--older-than", "soon"], "duration-invalid"),
         (["forget"], "option-missing"),
         (["forget", "--grep", " "], "text-invalid"),
-        (["forget", "--from", "10:30", "--to", "10:15"], "window-empty"),
+        (["forget", "--since", "2026-03-02 10:30", "--until", "2026-03-02 10:15"], "window-empty"),
         (["redact", "--dry-run", "--yes"], "options-conflict"),
     ):
         assert_failed(run([*arguments, state.path], environ), 2, error_id=error_id)

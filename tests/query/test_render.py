@@ -295,6 +295,7 @@ def test_text_of_fields_is_for_cut_with_a_tab_between_them_and_nothing_cut(journ
         '2026-03-02T10:15:32.050Z\tmic\tShe said "deploy, now"\ttrue\t0.5\n'
         "2026-03-02T10:15:33.000Z\tscreen\t=1+1⏎␛[31mred tab\t\t\n"
         "2026-03-02T10:15:34.000Z\t\tSlack 打开了\t\t\n"
+        "2026-03-02T10:15:35.000Z\t\t\t\t\n"  # found by its line, which is shown where it has no text
     )
 
 

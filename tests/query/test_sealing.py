@@ -610,7 +610,7 @@ def test_pieces_that_are_worked_on_when_the_disk_is_full_are_kept(journal, root,
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         return data
 
-    monkeypatch.setattr(build, "_legible", full)
+    monkeypatch.setattr(build, "legible", full)
     with pytest.raises(StorageError, match="No space left"):
         build.seal(journal, root, piece=PIECE)
 

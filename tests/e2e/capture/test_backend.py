@@ -415,7 +415,7 @@ def test_a_runtime_that_dies_ends_it_with_6_and_says_who_can_end_the_session(rec
     assert error_id_in(recorder.err) == "runtime-ended"
     assert "exit code 7" in recorder.err
     assert f"session {session_id} may still run on the server" in recorder.err
-    assert f"vdbevents session end {session_id}" in recorder.err
+    assert f"vdbevents session end --session {session_id}" in recorder.err
     assert "exit code 7" in recorder.summary["error"]
     assert_no_secret(recorder, backend)
     assert not recorder.state.capture_pid.exists()
