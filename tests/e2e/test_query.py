@@ -214,21 +214,31 @@ def test_the_pager_variable_is_not_a_mistake_in_the_configuration(environ):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="it makes a terminal")
 def test_no_output_steers_a_terminal(environ, tmp_path):
+    steering = "\\u001b[31m\x9b\u202e"
     journal = tmp_path / "journal.jsonl"
-    journal.write_text('{"unix_ts":1772446530,"channel":"alert","text":"\\u001b[31m\x9b\u202e"}\n')
-    for output in ("csv", "jsonl"):
+    journal.write_text(
+        f'{{"unix_ts":1772446530,"channel":"alert","text":"{steering}"}}\n'
+        f'{{"unix_ts":1772446531,"event":"capture_session.failed","session_id":"cap-1",'
+        f'"data":{{"error":"{steering}"}}}}\n'
+        f'{{"unix_ts":1772446532,"channel":"visual_index","data":{{"window":"a{steering}","text":"x"}}}}\n'
+        f'{{"unix_ts":1772446533,"channel":"transcript","data":{{"text":"{steering}","start":1772446532}}}}\n'
+    )
+    for arguments in (
+        *(["query", "-o", output] for output in ("csv", "jsonl")),
+        *(["sessions", "-o", output] for output in ("text", "csv", "json")),
+        *(["stats", "--by", "window", "-o", output] for output in ("text", "csv", "json")),
+        *(["transcript", "--since", "2026-01-01", "-o", output] for output in ("txt", "md", "srt", "json")),
+        *(["digest", "-o", output] for output in ("text", "md", "json")),
+    ):
         outside, inside = os.openpty()
-        with forkserver.Popen(
-            [sys.executable, "-m", "vdbevents", "query", str(journal), "-o", output],
-            env=environ,
-            stdout=inside,
-        ) as process:
+        command = [sys.executable, "-m", "vdbevents", *arguments, str(journal)]
+        with forkserver.Popen(command, env=environ, stdout=inside) as process:
             assert process.wait(PATIENCE) == 0
         os.close(inside)
         shown = all_shown(outside).decode()
         os.close(outside)
-        assert "[31m" in shown
-        assert not {"\x1b", "\x9b", "\u202e"} & set(shown)
+        assert "[31m" in shown, arguments
+        assert not {"\x1b", "\x9b", "\u202e"} & set(shown), arguments
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="it makes a terminal")

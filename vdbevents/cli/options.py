@@ -36,6 +36,7 @@ KEY_FILE_NAME: Final = "api-key"
 """The name of the file that the key is looked for in, beside the configuration."""
 
 _Diagnostics = TypeVar("_Diagnostics", bound=Diagnostics)
+_Format = TypeVar("_Format", bound=StrEnum)
 _Result = TypeVar("_Result")
 _Parameter = inspect.Parameter
 
@@ -48,6 +49,9 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, with times
 AsJsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, with times in UTC: -o json.")]
 StreamOption = Annotated[
     str | None, typer.Option(metavar="ID|NAME|SOURCE", help="Such as rts-1, mic:default, or screen.")
+]
+CacheOption = Annotated[
+    bool, typer.Option(help="Use and extend the query cache; --no-cache reads the whole journal.")
 ]
 ArchivedOption = Annotated[
     bool, typer.Option("--archived", help="Also read journals that listen --clear archived.")
@@ -183,6 +187,24 @@ class JsonOptions(OptionGroup):
     def as_text_for(self, stream: TextIO) -> bool:
         """Return whether to print text where the default depends on the reader: it is for a terminal."""
         return not self.as_json and (self.output is JsonOutput.TEXT or is_terminal(stream))
+
+
+class FormatOptions(OptionGroup):
+    """The output of a command with several formats, of which `--json` names one: its options declare both."""
+
+    if TYPE_CHECKING:
+        output: StrEnum
+        as_json: bool
+
+    def settle(self) -> None:
+        """Take `--json` for `-o json`.
+
+        Raises:
+            InputError: another format is given, too.
+        """
+        super().settle()
+        if self.as_json:
+            self.output = json_format(self.output, type(self).output)
 
 
 class EnvironmentOptions(OptionGroup):
@@ -497,14 +519,20 @@ class SessionArgumentOptions(SessionOptions):
         super().settle()
 
 
-def refuse_json_with(output: StrEnum | None, *allowed: StrEnum) -> None:
-    """Check that `--json` comes with no other format.
+def json_format(output: _Format, usual: _Format) -> _Format:
+    """Return the output format that `--json` means.
+
+    Args:
+        output: the one that is given.
+        usual: the one that holds where none is.
 
     Raises:
-        InputError: it does.
+        InputError: another one is given.
     """
-    if output is not None and output not in allowed:
+    json = type(output)("json")
+    if output not in (usual, json):
         raise options_conflict("--json", f"-o {output}")
+    return json
 
 
 def looks_like_path(text: Path | str) -> bool:

@@ -3,7 +3,7 @@
 from datetime import datetime, tzinfo
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final, Self
 
 import typer
 
@@ -12,10 +12,11 @@ from vdbevents.cli.diagnostics import Color
 from vdbevents.cli.options import (
     ArchivedOption,
     AsJsonOption,
+    CacheOption,
     ColorOption,
+    FormatOptions,
     FormulasOption,
     OptionGroup,
-    refuse_json_with,
 )
 from vdbevents.errors import options_conflict
 
@@ -130,6 +131,10 @@ class WindowOptions(OptionGroup):
         """Return the zone of times given and shown."""
         return zone_of(self.tz)
 
+    def fixed(self, since_ms: int | None, until_ms: int | None) -> Self:
+        """Return the options for a window that does not move on, from one time to another, in Unix ms."""
+        return self.replace(last=None, on=None, since=moment_text(since_ms), until=moment_text(until_ms))
+
     def window(self, now: datetime, zone: tzinfo) -> "Window":
         """Return the window of time; say on stderr what of it is to come, or was not today.
 
@@ -153,6 +158,11 @@ class WindowOptions(OptionGroup):
             ):
                 remark(said)
         return window
+
+
+def moment_text(milliseconds: int | None) -> str | None:
+    """Return a time in Unix ms as options take it; None for none."""
+    return None if milliseconds is None else f"@{milliseconds / 1000:.3f}"
 
 
 def zone_of(tz: str | None) -> tzinfo:
@@ -335,7 +345,7 @@ class FilterOptions(OptionGroup):
         )
 
 
-class ResultOptions(OptionGroup):
+class ResultOptions(FormatOptions):
     """How the matches are read and printed."""
 
     unique: Annotated[
@@ -383,9 +393,7 @@ class ResultOptions(OptionGroup):
     pager: Annotated[
         bool, typer.Option(help="Show text in $VDBEVENTS_PAGER, $PAGER or less, on a terminal.")
     ] = True
-    cache: Annotated[
-        bool, typer.Option(help="Use and extend the query cache; --no-cache reads the whole journal.")
-    ] = True
+    cache: CacheOption = True
     color: ColorOption = Color.AUTO
     no_formulas: FormulasOption = False
 
@@ -425,12 +433,9 @@ class ResultOptions(OptionGroup):
         Raises:
             InputError: another format is given, too, or two lengths of a text.
         """
-        super().settle()
         if self.full and self.width is not None:
             raise options_conflict("--full", "--width")
-        if self.as_json:
-            refuse_json_with(self.output, OutputFormat.TEXT, OutputFormat.JSON)
-            self.output = OutputFormat.JSON
+        super().settle()
 
 
 def listed(values: _Texts) -> tuple[str, ...]:

@@ -77,7 +77,4 @@ class Asked(NamedTuple):
         since_ms, until_ms = self.window.since_ms, self.window.until_ms
         if since_ms is not None and until_ms is None:
             until_ms = max(self.now_ms, *(answer.span or ())) + 1
-        since, until = (
-            None if moment is None else f"@{moment / 1000:.3f}" for moment in (since_ms, until_ms)
-        )
-        return self.when.replace(last=None, on=None, since=since, until=until)
+        return self.when.fixed(since_ms, until_ms)

@@ -13,7 +13,7 @@ from vdbevents.cli.cache import SealDisplay
 from vdbevents.cli.diagnostics import Color
 from vdbevents.cli.options import EnvironmentOptions
 from vdbevents.cli.query_follow import remark_on_trouble, remark_on_unreadable
-from vdbevents.cli.query_options import SourceOptions, WindowOptions
+from vdbevents.cli.query_options import SourceOptions, WindowOptions, moment_text
 from vdbevents.cli.tables import remark
 from vdbevents.terminal import counted
 
@@ -128,7 +128,7 @@ class GapsCommand:
         self._named = named
         self._bounds: Mapping[str, object] = {"last": when.last, "since": when.since, "until": when.until}
         if when.on is not None or when.tz is not None:
-            self._bounds = _bounds(window)
+            self._bounds = {"since": moment_text(window.since_ms), "until": moment_text(window.until_ms)}
         # A journal that was not named is found by the same settings.
         self._settings = {} if named.by_options else {"env_file": options.env_file, "cwd": options.cwd}
 
@@ -136,11 +136,6 @@ class GapsCommand:
         """Return the command for one of the journals."""
         journal = path if self._named.by_options else self._named.journal
         return gaps.command_line(journal, **self._bounds, **self._settings)
-
-
-def _bounds(window: "Window") -> dict[str, str]:
-    bounds = {"since": window.since_ms, "until": window.until_ms}
-    return {name: f"@{moment / 1000:.3f}" for name, moment in bounds.items() if moment is not None}
 
 
 def remark_on_one(result: "SearchResult", path: Path, window: "Window", gaps_command: GapsCommand) -> None:

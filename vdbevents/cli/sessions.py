@@ -1,5 +1,6 @@
 """`vdbevents sessions`: list the capture sessions of a journal."""
 
+import sys
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, tzinfo
 from enum import StrEnum
@@ -15,15 +16,15 @@ from vdbevents.cli.diagnostics import Color, ExitCode
 from vdbevents.cli.localtime import local_text
 from vdbevents.cli.options import (
     AsJsonOption,
+    CacheOption,
     EnvironmentOptions,
+    FormatOptions,
     FormulasOption,
-    OptionGroup,
-    refuse_json_with,
 )
 from vdbevents.cli.query_options import TIMES_HELP, SourceOptions, WindowOptions
 from vdbevents.cli.searching import GapsCommand, remark_on_each, text_hint
 from vdbevents.cli.summary_options import broken_at
-from vdbevents.cli.tables import nothing, remark, table, terminal_width
+from vdbevents.cli.tables import data_stream, nothing, remark, table, terminal_width
 from vdbevents.terminal import cells, counted, cut, harmless
 from vdbevents.times import format_duration
 
@@ -65,7 +66,7 @@ class SessionsOutput(StrEnum):
     JSON = "json"
 
 
-class SessionsOptions(OptionGroup):
+class SessionsOptions(FormatOptions):
     """How many sessions are listed, and how."""
 
     limit: Annotated[
@@ -76,27 +77,16 @@ class SessionsOptions(OptionGroup):
         typer.Option("-o", "--output", help="text; csv, json: data, with times in UTC."),
     ] = SessionsOutput.TEXT
     as_json: AsJsonOption = False
-    cache: Annotated[
-        bool, typer.Option(help="Use and extend the query cache; --no-cache reads the whole journal.")
-    ] = True
+    cache: CacheOption = True
     no_formulas: FormulasOption = False
-
-    def settle(self) -> None:
-        """Take `--json` for `-o json`.
-
-        Raises:
-            InputError: another format is given, too.
-        """
-        super().settle()
-        if self.as_json:
-            refuse_json_with(self.output, SessionsOutput.TEXT, SessionsOutput.JSON)
-            self.output = SessionsOutput.JSON
 
 
 @reports
 def sessions(
     *, named: SourceOptions, when: WindowOptions, printing: SessionsOptions, options: EnvironmentOptions
 ) -> ExitCode:
+    from vdbevents.query.output.rows import csv_text
+
     zone = when.zone()
     window = when.window(datetime.now(UTC), zone)
     gaps_command = GapsCommand(named, when, window, options)
@@ -111,7 +101,10 @@ def sessions(
         case SessionsOutput.JSON:
             put(as_json([one.to_dict(with_host=several) for one in listed]))
         case SessionsOutput.CSV:
-            put("\n".join(_csv(listed, without_formulas=printing.no_formulas, with_host=several)))
+            rows = _csv_rows(listed, with_host=several)
+            text = csv_text(rows, without_formulas=printing.no_formulas)
+            data_stream("csv").write(text.encode("utf-8", "replace"))
+            sys.stdout.flush()
         case SessionsOutput.TEXT:
             put(shown(listed, zone, terminal_width(), with_host=several))
     return ExitCode.DONE
@@ -162,17 +155,14 @@ def _listed(
     return listed, len(known) - len(chosen)
 
 
-def _csv(listed: "Sequence[ListedSession]", *, without_formulas: bool, with_host: bool) -> Iterator[str]:
-    from vdbevents.query.output.rows import quoted, quoted_as_text
+def _csv_rows(listed: "Sequence[ListedSession]", *, with_host: bool) -> Iterator[list[object]]:
     from vdbevents.summaries.session_list import COLUMNS
 
     columns = [*COLUMNS, *(["host"] if with_host else [])]
-    quote = quoted_as_text if without_formulas else quoted
-    yield ",".join(columns)
+    yield [*columns]
     for one in listed:
         values = {**one.channels, **one.to_dict(with_host=with_host)}
-        given = [values.get(name, 0 if name in COLUMNS else None) for name in columns]
-        yield ",".join("" if value is None else quote(str(value)) for value in given)
+        yield [values.get(name, 0 if name in COLUMNS else None) for name in columns]
 
 
 def shown(

@@ -16,7 +16,7 @@ from vdbevents.cli.options import (
     AsJsonOption,
     FormulasOption,
     JournalOptions,
-    refuse_json_with,
+    json_format,
 )
 from vdbevents.cli.query_follow import remark_on_trouble, remark_on_unreadable
 from vdbevents.cli.tables import data_stream, remark, terminal_width
@@ -85,8 +85,7 @@ def sql(
     from vdbevents.query.termination import ended_in_order
 
     if as_json:
-        refuse_json_with(output, SqlOutput.TEXT, SqlOutput.JSON)
-        output = SqlOutput.JSON
+        output = json_format(output, SqlOutput.TEXT)
     if describe:
         if query is not None:
             raise options_conflict("--describe", "a query")

@@ -3,7 +3,7 @@
 import shlex
 import sys
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
@@ -13,10 +13,10 @@ from vdbevents.cli.diagnostics import ExitCode
 from vdbevents.cli.no_match import explain
 from vdbevents.cli.options import (
     AsJsonOption,
+    CacheOption,
     EnvironmentOptions,
+    FormatOptions,
     FormulasOption,
-    OptionGroup,
-    refuse_json_with,
     words_of,
 )
 from vdbevents.cli.query_options import TIMES_HELP, SourceOptions, WindowOptions
@@ -77,7 +77,7 @@ class StatsBy(StrEnum):
     CHANNEL = "channel"
 
 
-class CountingOptions(OptionGroup):
+class CountingOptions(FormatOptions):
     """What to count, and how to print it."""
 
     by: Annotated[
@@ -97,21 +97,8 @@ class CountingOptions(OptionGroup):
         StatsOutput, typer.Option("-o", "--output", help="text: a table; json: an object; csv.")
     ] = StatsOutput.TEXT
     as_json: AsJsonOption = False
-    cache: Annotated[
-        bool, typer.Option(help="Use and extend the query cache; --no-cache reads the whole journal.")
-    ] = True
+    cache: CacheOption = True
     no_formulas: FormulasOption = False
-
-    def settle(self) -> None:
-        """Take `--json` for `-o json`.
-
-        Raises:
-            InputError: another format is given, too.
-        """
-        super().settle()
-        if self.as_json:
-            refuse_json_with(self.output, StatsOutput.TEXT, StatsOutput.JSON)
-            self.output = StatsOutput.JSON
 
 
 @reports
@@ -195,6 +182,7 @@ def _within(asked: _Asked, result: "SearchResult") -> "Window":
 def _print(
     activity: "Activity", counting: CountingOptions, zone: "tzinfo", command: str, *, hosts: bool
 ) -> None:
+    from vdbevents.query.output.rows import csv_text
     from vdbevents.summaries import activity_pages as pages
 
     if counting.output is StatsOutput.TEXT:
@@ -204,18 +192,8 @@ def _print(
     if counting.output is StatsOutput.JSON:
         stream.write(pages.json_of(activity, hosts=hosts).encode())
     else:
-        stream.write(_csv(*pages.csv_table(activity, hosts=hosts), marked=counting.no_formulas).encode())
+        names, rows = pages.csv_table(activity, hosts=hosts)
+        stream.write(csv_text([names, *rows], without_formulas=counting.no_formulas).encode())
         if activity.left_out:
             remark(f"{counted(activity.left_out, 'row')} left out", f"for all: {command}")
     sys.stdout.flush()
-
-
-def _csv(names: "list[str]", rows: "list[list[Any]]", *, marked: bool) -> str:
-    from vdbevents.query.output.rows import quoted, quoted_as_text
-
-    text = quoted_as_text if marked else quoted
-
-    def shown(value: object) -> str:
-        return "" if value is None else text(value) if isinstance(value, str) else str(value)
-
-    return "".join(",".join(map(shown, row)) + "\n" for row in [names, *rows])

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from vdbevents.cli.options import AsJsonOption, BoundOptions, OptionGroup, refuse_json_with
+from vdbevents.cli.options import AsJsonOption, BoundOptions, CacheOption, FormatOptions
 from vdbevents.cli.tables import data_stream, terminal_width
 from vdbevents.errors import InputError
 
@@ -29,36 +29,19 @@ class SummaryFormat(StrEnum):
     JSON = "json"
 
 
-class SummaryOptions(OptionGroup):
+class SummaryOptions(FormatOptions):
     """How a summary is printed."""
 
     output: Annotated[
         SummaryFormat, typer.Option("-o", "--output", help="json: one object, with times in UTC.")
     ] = SummaryFormat.TEXT
     as_json: AsJsonOption = False
-    cache: Annotated[
-        bool, typer.Option(help="Use and extend the query cache; --no-cache reads the whole journal.")
-    ] = True
-
-    def settle(self) -> None:
-        """Take `--json` for `-o json`.
-
-        Raises:
-            InputError: another format is given, too.
-        """
-        super().settle()
-        if self.as_json:
-            refuse_json_with(self.output, SummaryFormat.TEXT, SummaryFormat.JSON)
-            self.output = SummaryFormat.JSON
+    cache: CacheOption = True
 
 
 class SummaryBoundOptions(BoundOptions):
     """How large a summary may be."""
 
-    max_bytes: Annotated[
-        int | None,
-        typer.Option(min=1, metavar="N", help="Print at most N bytes, and say how much more there is."),
-    ] = None
     max_tokens: Annotated[
         int | None,
         typer.Option(

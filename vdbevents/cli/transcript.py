@@ -15,9 +15,9 @@ from vdbevents.cli.no_match import explain
 from vdbevents.cli.options import (
     AsJsonOption,
     BoundOptions,
+    CacheOption,
     EnvironmentOptions,
-    OptionGroup,
-    refuse_json_with,
+    FormatOptions,
     words_of,
 )
 from vdbevents.cli.query_options import (
@@ -80,7 +80,7 @@ class TranscriptOutput(StrEnum):
     JSON = "json"
 
 
-class SpeechOptions(OptionGroup):
+class SpeechOptions(FormatOptions):
     """What to write down, and how."""
 
     session: Annotated[
@@ -103,9 +103,7 @@ class SpeechOptions(OptionGroup):
     ] = TranscriptOutput.TXT
     as_json: AsJsonOption = False
     zero: ZeroOption = ZeroPoint.FIRST
-    cache: Annotated[
-        bool, typer.Option(help="Use and extend the query cache; --no-cache reads the whole journal.")
-    ] = True
+    cache: CacheOption = True
 
     def settle(self) -> None:
         """Take `--json` for `-o json`.
@@ -113,12 +111,9 @@ class SpeechOptions(OptionGroup):
         Raises:
             InputError: another format is given, too, or a beginning for what has no subtitles.
         """
-        super().settle()
         if self.zero is ZeroPoint.SESSION and self.output.value not in ("srt", "vtt"):
             raise options_conflict("--zero session", f"-o {self.output.value}", "use -o srt or -o vtt")
-        if self.as_json:
-            refuse_json_with(self.output, TranscriptOutput.TXT, TranscriptOutput.JSON)
-            self.output = TranscriptOutput.JSON
+        super().settle()
 
 
 @reports
@@ -187,10 +182,7 @@ class _Asked(NamedTuple):
         when, speech, window = self.when, self.speech, self.filters.window
         if window.since_ms is not None or window.until_ms is not None:
             until_ms = self.now_ms if window.until_ms is None else window.until_ms
-            since, until = (
-                None if moment is None else f"@{moment / 1000:.3f}" for moment in (window.since_ms, until_ms)
-            )
-            when = when.replace(last=None, on=None, since=since, until=until)
+            when = when.fixed(window.since_ms, until_ms)
         if self.filters.sessions and session:
             speech = speech.replace(session=session)
         unbounded = BoundOptions(max_bytes=None, max_tokens=None)

@@ -167,6 +167,16 @@ def quoted_as_text(value: str) -> str:
     return quoted(f"'{value}" if value.startswith(_FORMULAS) else value)
 
 
+def csv_text(rows: Iterable[Sequence[object]], *, without_formulas: bool) -> str:
+    """Return rows as CSV; None is an empty field, and `without_formulas` marks texts as `quoted_as_text`."""
+    shown = quoted_as_text if without_formulas else quoted
+
+    def field(value: object) -> str:
+        return "" if value is None else shown(value) if isinstance(value, str) else str(value)
+
+    return "".join(",".join(map(field, row)) + "\n" for row in rows)
+
+
 _TEXT_COLUMNS: Final = (
     "time_ms",
     "channel",
