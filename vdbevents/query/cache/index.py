@@ -488,7 +488,8 @@ def named_journal(folder: Path) -> Path | None:
 def orphans(root: Path) -> Iterator[Path]:
     """Yield the folders of caches whose journal is gone."""
     for folder in folders(root):
-        if is_own(folder) and (journal := named_journal(folder)) is not None and not os.path.lexists(journal):
+        # Each query asks this, and there may be one for each day of a year: what costs more comes last.
+        if (journal := named_journal(folder)) is not None and not os.path.lexists(journal) and is_own(folder):
             yield folder
 
 
