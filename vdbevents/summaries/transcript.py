@@ -15,9 +15,6 @@ COLUMNS: Final = (
 )
 """The columns of `Event` that are needed."""
 
-BREAK_MS: Final = 60_000
-"""A silence that is longer than this is marked."""
-
 _PAUSE_MS: Final = 10_000
 _LONGEST_MS: Final = 60_000
 
