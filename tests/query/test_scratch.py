@@ -1,7 +1,9 @@
 """Temporary folders: private, removed in the end, and by the next process if theirs was killed."""
 
+import contextlib
 import gzip
 import os
+import signal
 import stat
 import subprocess
 import sys
@@ -16,6 +18,7 @@ from vdbevents.query.cache.build import seal
 from vdbevents.query.engine import search
 from vdbevents.query.filters import Filters
 from vdbevents.query.sql.sandbox import SqlTables
+from vdbevents.query.termination import TerminatedError, ended_in_order
 
 EXAMPLE = Path(__file__).parent.parent.parent / "docs" / "example.jsonl"
 
@@ -48,6 +51,26 @@ def test_all_folders_are_removed_at_once_and_new_ones_can_be_made(temporary):
         scratch.remove(gone)
         assert made.exists()
 
+    assert list(temporary.iterdir()) == []
+
+
+@pytest.mark.parametrize("depth", [1, 2], ids=["the first", "one within it"])
+@pytest.mark.parametrize("interruption", [KeyboardInterrupt(), TerminatedError(signal.SIGTERM)], ids=repr)
+def test_a_signal_right_after_a_folder_is_made_leaves_nothing(temporary, monkeypatch, depth, interruption):
+    makes_folder, made = os.mkdir, []
+
+    def interrupted(path, *arguments, **options):
+        makes_folder(path, *arguments, **options)
+        made.append(path)
+        if len(made) == depth:
+            raise interruption
+
+    monkeypatch.setattr(os, "mkdir", interrupted)
+    monkeypatch.setattr(os, "kill", lambda *_: None)
+    with contextlib.suppress(KeyboardInterrupt), ended_in_order(), scratch.folder("query"):
+        pytest.fail("it was not interrupted")
+
+    assert len(made) == depth
     assert list(temporary.iterdir()) == []
 
 

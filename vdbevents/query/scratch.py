@@ -65,26 +65,38 @@ def make(name: str) -> Path:
     """
     with _root:
         try:
-            if _root.path is None:
-                _root.path = _new_root(name)
-                _root.lock = _locked(_root.path)
-            folder = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=_root.path))
+            root = _root.path or _make_root(name)
+            folder = root / _random_name(f"{name}-")
+            folder.mkdir(0o700)
         except OSError:
             return Path(os.devnull) / name
         _root.folders.add(folder)
         return folder
 
 
-def _new_root(name: str) -> Path:
+def _make_root(name: str) -> Path:
     try:
-        return _new_root_in(Path(tempfile.gettempdir()), name)
+        return _make_root_in(Path(tempfile.gettempdir()), name)
     except OSError:
-        return _new_root_in(IN_MEMORY, name)
+        return _make_root_in(IN_MEMORY, name)
 
 
-def _new_root_in(directory: Path, name: str) -> Path:
+def _make_root_in(directory: Path, name: str) -> Path:
     _remove_left(directory)
-    return Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{name}-", dir=directory))
+    path = directory / _random_name(f"{_PREFIX}{name}-")
+    # Known before it is made: a signal may end the process at once after that.
+    _root.path = path
+    try:
+        path.mkdir(0o700)
+    except OSError:
+        _root.path = None
+        raise
+    _root.lock = _locked(path)
+    return path
+
+
+def _random_name(prefix: str) -> str:
+    return prefix + os.urandom(6).hex()
 
 
 def remove(folder: Path) -> None:

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import Final, Never
 
+from vdbevents.query import scratch
+
 # Windows has no SIGHUP.
 _TERMINATING: Final = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
 
@@ -30,8 +32,9 @@ class TerminatedError(BaseException):
 def ended_in_order() -> Iterator[None]:
     """Unwind on SIGTERM and SIGHUP, and then end the process by that signal; for the main thread.
 
-    A signal that is ignored (`nohup`), or has a handler, keeps that. Within another such context it only
-    unwinds.
+    All temporary folders are gone then, also after Ctrl-C: a signal may come between the making of one and
+    the `with` that removes it. A signal that is ignored (`nohup`), or has a handler, keeps that. Within
+    another such context it only unwinds.
     """
     numbers = [number for number in _TERMINATING if signal.getsignal(number) is signal.SIG_DFL]
     for number in numbers:
@@ -39,7 +42,11 @@ def ended_in_order() -> Iterator[None]:
     number = None
     try:
         yield
+    except KeyboardInterrupt:
+        scratch.remove_all()
+        raise
     except TerminatedError as error:
+        scratch.remove_all()
         if error.number not in numbers:
             raise
         number = error.number
