@@ -10,6 +10,7 @@ from urllib.parse import unquote
 import pytest
 import typer
 
+from vdbevents.cli.command_classes import DefaultedGroup
 from vdbevents.cli.diagnostics import ExitCode
 from vdbevents.journal.state import StateDirectory
 
@@ -82,6 +83,8 @@ def mistakes_in(line):
         name, rest = "vdbevents", list(words)
         while rest and f"{name} {rest[0]}" in commands():
             name = f"{name} {rest.pop(0)}"
+        if isinstance(group := commands()[name], DefaultedGroup):
+            name = f"{name} {next(iter(group.commands))}"
         if rest and hasattr(commands()[name], "commands") and re.fullmatch(r"[a-z][\w-]*", rest[0]):
             yield f"no command {name} {rest[0]}"
             continue

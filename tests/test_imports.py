@@ -16,7 +16,7 @@ SESSION = PACKAGE / "emulator" / "data" / "real-session.jsonl"
 
 POSIX_ONLY = {"fcntl", "pwd", "resource", "termios", "tty", "pty", "grp"}
 NETWORK = {"videodb", "websockets", "requests", "urllib3", "http.client", "ssl", "starlette", "uvicorn"}
-HEAVY = {*NETWORK, "asyncio", "duckdb", "rich", "filelock", "dotenv"}
+HEAVY = {*NETWORK, "asyncio", "duckdb", "rich", "filelock", "dotenv", "mcp", "pydantic", "vdbevents.mcp"}
 
 TELL_MODULES = """
 import atexit, json, sys
@@ -118,6 +118,8 @@ LOADED = [
     (["status", "nowhere", "--json"], 3, HEAVY),
     (["stop", "nowhere"], 3, HEAVY),
     (["listen", "--help"], 0, HEAVY),
+    (["mcp", "--help"], 0, HEAVY),
+    (["mcp", "serve", "--help"], 0, HEAVY),
     (["query", "--help"], 0, HEAVY),
     (["capture", "--help"], 0, HEAVY),
     (["backend", "--help"], 0, HEAVY),

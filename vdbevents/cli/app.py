@@ -30,8 +30,8 @@ app = typer.Typer(
 COMMANDS: Final = tuple(name for group in GROUPS.values() for name in group)
 """The commands and groups of commands, in the order of `--help`: each is a module of `vdbevents.cli`.
 
-The module `x` has a function `x`, and its `HELP`, or a group of commands `x_app`. It may have a `COMMAND`:
-the class that parses its command line.
+The module `x` has a function `x`, and its `HELP`, or a group of commands `x_app`. It may have a `COMMAND`, or
+a `GROUP`: the class that parses its command line.
 """
 
 
@@ -87,7 +87,7 @@ def _add_commands(names: Iterable[str]) -> None:
         if group is not None:
             for command in group.registered_commands:
                 command.cls = ProgramCommand
-            app.add_typer(group, name=name, cls=CommandGroup)
+            app.add_typer(group, name=name, cls=getattr(module, "GROUP", CommandGroup))
         else:
             add = app.command(
                 help=getattr(module, "HELP", None), cls=getattr(module, "COMMAND", ProgramCommand)

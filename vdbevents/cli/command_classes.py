@@ -163,6 +163,18 @@ class CommandGroup(_LaidOut, TyperGroup):
         ]
 
 
+class DefaultedGroup(CommandGroup):
+    """A group of commands of which the first one runs where none is named."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401
+        """Put the first command's name before words that name none."""
+        if (
+            not args or args[0] not in {*self.commands, *ctx.help_option_names}
+        ) and not ctx.resilient_parsing:
+            args = [next(iter(self.commands)), *args]
+        return super().parse_args(ctx, args)
+
+
 class Program(_LaidOut, ConfiguredGroup):
     """The program, whose help, and the completion of a command's name, need no command to be loaded."""
 

@@ -16,11 +16,10 @@ from vdbevents.cli.diagnostics import ExitCode, can_redraw, is_terminal
 from vdbevents.cli.localtime import SystemZone, local_text
 from vdbevents.cli.options import JsonOptions, StateOptions
 from vdbevents.cli.tables import terminal_width
-from vdbevents.errors import InputError, options_conflict
+from vdbevents.errors import options_conflict
 from vdbevents.events.fields import unix_ms
-from vdbevents.health.observation import Observation, observe, observe_copy
-from vdbevents.health.recording_status import CONNECTED, NOT_RUNNING, SERVING, RecordingStatus, to_dict
-from vdbevents.journal.files import wall_ms
+from vdbevents.health.recording_status import CONNECTED, NOT_RUNNING, SERVING
+from vdbevents.health.status_report import report_on
 from vdbevents.journal.state import StateDirectory
 from vdbevents.terminal import byte_size, cells, counted, cut, harmless
 from vdbevents.times import format_age
@@ -79,32 +78,7 @@ def gathered(directory: StateDirectory, *, short: bool = False) -> dict[str, Any
     Raises:
         InputError: a lock cannot be opened.
     """
-    path, journal = directory.path, directory.journal
-    if path.is_file() and path.name != journal.name:
-        observed, path, journal = _observed_copy(path), path.parent, path
-    else:
-        # A state directory may be named by the file of its journal.
-        directory = StateDirectory(path.parent) if path.is_file() else directory
-        path, journal = directory.path, directory.journal
-        observed = observe(directory, with_history=not short)
-    return to_dict(RecordingStatus(observed, wall_ms(), SystemZone()), str(path), str(journal))
-
-
-def _observed_copy(journal: Path) -> Observation:
-    """Read a journal that is in no state directory.
-
-    Raises:
-        InputError: it is packed.
-    """
-    from vdbevents.query import decompress
-
-    if decompress.is_packed(journal):
-        raise InputError(
-            f"{journal}: a packed journal has no status",
-            f"see what is in it: vdbevents sessions {journal}",
-            error_id="journal-packed",
-        )
-    return observe_copy(journal)
+    return report_on(directory, SystemZone(), short=short)
 
 
 def exit_code(state: str) -> ExitCode:
