@@ -444,7 +444,8 @@ def _run(arguments):
 def _preload():
     package = importlib.import_module("vdbevents")
     for module in pkgutil.walk_packages(package.__path__, "vdbevents."):
-        if not module.name.endswith("__main__"):
+        # What serves models loads a large package, which the extra brings; hardly a test needs it.
+        if not module.name.endswith("__main__") and not module.name.startswith("vdbevents.mcp."):
             importlib.import_module(module.name)
     for name in _PRELOADED:
         with contextlib.suppress(ImportError):
