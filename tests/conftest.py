@@ -2,11 +2,10 @@
 
 import gc
 import os
-from collections import Counter
 
 import pytest
 from hypothesis import HealthCheck, settings
-from support import forkserver
+from support import cpu, forkserver
 from support.order import shared_out
 from support.patience import patient
 from support.signals import restore_default_signals
@@ -32,7 +31,7 @@ def pytest_collection_finish():
 
 def pytest_addoption(parser):
     parser.addoption(
-        "--slowest-files", type=int, default=0, metavar="N", help="show the N files whose tests took longest"
+        "--most-cpu", type=int, default=0, metavar="N", help="show the N files and tests that used most CPU"
     )
 
 
@@ -40,6 +39,7 @@ def pytest_addoption(parser):
 def pytest_configure(config):
     if config.getoption("timeout", None) is None:
         config.option.timeout = patient(float(config.getini("timeout")))
+    config.pluginmanager.register(cpu)
     if hasattr(config, "workerinput"):
         forkserver.use_server(config.workerinput["forkserver"])
 
@@ -55,17 +55,3 @@ def pytest_collection_modifyitems(config, items):
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node):
     node.workerinput["forkserver"] = forkserver.server_path()
-
-
-def pytest_terminal_summary(terminalreporter):
-    count = terminalreporter.config.getoption("--slowest-files")
-    if not count:
-        return
-    seconds = Counter()
-    for reports in terminalreporter.stats.values():
-        for report in reports:
-            if hasattr(report, "duration"):
-                seconds[report.nodeid.partition("::")[0]] += report.duration
-    terminalreporter.section(f"slowest {count} files, seconds of all workers")
-    for file, duration in seconds.most_common(count):
-        terminalreporter.line(f"{duration:7.1f}  {file}")

@@ -132,6 +132,35 @@ def test_an_exception_ends_it_as_any_program(script, environ):
     assert ended.stderr.endswith("ZeroDivisionError: division by zero\n")
 
 
+@pytest.mark.parametrize(
+    "ending",
+    [
+        *("sys.exit()", "sys.exit(3)", "sys.exit(True)", "sys.exit(259)", "sys.exit(-1)"),
+        *("sys.exit('a reason')", "sys.exit((1, 2))", "raise KeyboardInterrupt", "os._exit(4)"),
+        "threading.Thread(target=lambda: (time.sleep(0.2), print('thread'))).start()",
+        "atexit.register(lambda: print(open(3, 'w').close()))",
+        "atexit.register(lambda: 1 / 0); sys.exit(5)",
+        "atexit.register(lambda: os._exit(6))",
+        "sys.stdout.close()",
+        "sys.stdout = sys.stderr = None",
+        "os.dup2(os.open('/dev/full', os.O_WRONLY), 1)",
+        "os.dup2(os.open('/dev/full', os.O_WRONLY), 1); sys.exit(7)",
+        "os.close(1)",
+    ],
+)
+def test_it_ends_as_an_interpreter_does(script, environ, ending):
+    first = "import atexit, os, sys, threading, time; atexit.register(print, 'last'); print('first');"
+    command = script(f"{first}{ending}")
+
+    ended = [
+        start(command, env=environ, capture_output=True, text=True, timeout=patient(60))
+        for start in (forkserver.run, subprocess.run)
+    ]
+
+    forked, real = ((it.returncode, it.stdout, it.stderr.splitlines()[-1:]) for it in ended)
+    assert forked == real
+
+
 def test_several_threads_start_and_await_processes_at_once(script, environ):
     command = script("import sys; print(sys.argv[1]); sys.exit(int(sys.argv[1]))")
     ended = {}
@@ -221,6 +250,19 @@ def test_a_nested_fork_is_a_child_of_the_server_and_outlives_what_started_it(scr
         assert os.getsid(nested) == nested
     finally:
         os.kill(nested, signal.SIGTERM)
+
+
+def test_what_a_fork_and_its_own_forks_use_is_known_by_the_test(script, environ):
+    busy = "import subprocess, sys, time\nwhile time.process_time() < 0.2: pass\n"
+    nested = 'subprocess.run([sys.executable, "-m", "vdbevents", "--version"], check=True)'
+    test = os.environ["PYTEST_CURRENT_TEST"].rpartition(" (")[0]
+
+    forkserver.run(script(busy + nested), env=environ, capture_output=True, check=True)
+
+    # The server tells of an end what it has noted before.
+    used = [seconds for name, seconds in forkserver.cpu_used() if name == test]
+    assert len(used) == 2
+    assert max(used) >= 0.2
 
 
 WAITED_FOR = """
