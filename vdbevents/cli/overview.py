@@ -33,6 +33,7 @@ GROUPS: Final = {
         "wait": "Wait until something is said or shown, and print it.",
         "sql": "Query a journal with a SELECT, in DuckDB's dialect of SQL.",
         "mcp": "Serve a recording to language models, and set up their clients.",
+        "skill": "Teach an agent this program: a skill, or a part of AGENTS.md.",
         "backend": "Serve clients that record without an API key.",
         "token": "Print a client token, which lets a capture runtime record.",
         "emulator": "Imitate VideoDB's cloud on this machine, to test without a key.",
