@@ -128,8 +128,12 @@ LOADED = [
     (["pipelines", "start", "--help"], 0, HEAVY),
     (["clip", "--help"], 0, HEAVY),
     (["config"], 0, HEAVY),
-    (["query", str(SESSION), "-n", "1"], 0, HEAVY - {"duckdb"}),
-    (["query", str(SESSION), "-n", "1", "-o", "jsonl"], 0, HEAVY - {"duckdb"}),
+    (["query", str(SESSION), "-n", "1"], 0, HEAVY),
+    (["query", str(SESSION), "-n", "20", "-o", "jsonl"], 0, HEAVY),
+    (["query", str(SESSION), "--last", "10m"], 1, HEAVY),
+    (["query", str(SESSION), "--grep", "incident", "--full"], 0, HEAVY),
+    (["query", str(SESSION), "--channel", "transcript", "--unique", "-o", "json"], 0, HEAVY),
+    (["query", str(SESSION), "-E", "-g", "c.de"], 0, HEAVY - {"duckdb", "rich"}),
     (["query", "nowhere"], 2, HEAVY),
     (["sql", "--help"], 0, HEAVY),
     (["sql", "--describe"], 0, HEAVY),
@@ -152,7 +156,7 @@ def test_a_command_loads_only_what_it_needs(tmp_path):
     assert loaded == [(given, code, set()) for given, code, _ in LOADED], [stderr for _, _, stderr in ended]
     assert all({"vdbevents.cli.app", "typer"} <= set(found) for _, found, _ in ended)
     # A command that is known to load something has loaded it.
-    assert "duckdb" in ended[arguments.index(["query", str(SESSION), "-n", "1"])][1]
+    assert "duckdb" in ended[arguments.index(["query", str(SESSION), "-E", "-g", "c.de"])][1]
     # `sql` loads it in a child process, if there can be one.
     is_here = "duckdb" in ended[arguments.index(["sql", "SELECT 1", str(SESSION)])][1]
     assert is_here != hasattr(os, "fork")

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from vdbevents.events.gaps import Gap
     from vdbevents.query.cache.index import Cache
+    from vdbevents.query.older import Older
     from vdbevents.query.search_result import SearchResult
-    from vdbevents.query.snapshot import Older
     from vdbevents.query.sql.sandbox import SqlRows
     from vdbevents.times import Window
 
@@ -209,7 +209,7 @@ class OpenJournal:
                 return _dicts(tables.ask(query))
 
     def _older(self) -> "Older":
-        from vdbevents.query.snapshot import Older
+        from vdbevents.query.older import Older
 
         return Older(self._cache, self._archived)
 

@@ -19,7 +19,7 @@ from vdbevents.journal import archive, history, packed
 from vdbevents.journal.state import StateDirectory
 from vdbevents.query.cache import archived_caches, build, index, seal_policy
 from vdbevents.query.filters import Filters
-from vdbevents.query.snapshot import Older
+from vdbevents.query.older import Older
 from vdbevents.times import Window
 
 # They seal real journals, or ask many.

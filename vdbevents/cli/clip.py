@@ -175,7 +175,7 @@ def _recordings(state: "StateDirectory", *, archived: bool) -> list[_RecordedSes
 def _capture_events(journal: Path, *, archived: bool) -> list[dict[str, Any]]:
     from vdbevents.query import engine, filters as query_filters
     from vdbevents.query.cache.seal_policy import present_cache
-    from vdbevents.query.snapshot import Older
+    from vdbevents.query.older import Older
 
     if not journal.is_file():
         return []

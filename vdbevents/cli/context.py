@@ -35,6 +35,7 @@ from vdbevents.errors import InputError, options_conflict
 if TYPE_CHECKING:
     from vdbevents.query.filters import Filters
     from vdbevents.query.merge import HostJournal, MergedResult
+    from vdbevents.query.result_protocols import JournalRows
     from vdbevents.summaries.moment_output import MomentPage
     from vdbevents.summaries.moments import Found, Surroundings
 
@@ -173,7 +174,7 @@ def _refuse_conflicts(given: AtOptions, filtering: MomentOptions, when: WindowOp
 
 def _surroundings(
     journals: "Sequence[HostJournal]",
-    answer: "MergedResult",
+    answer: "MergedResult[JournalRows]",
     found: "Found",
     width_ms: int,
     columns: Collection[str],

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from vdbevents.query.filters import Filters
     from vdbevents.query.merge import MergedResult
+    from vdbevents.query.result_protocols import JournalRows
 
 _MOST_NAMES: Final = 12
 _LONGEST_NAME: Final = 40
@@ -24,7 +25,7 @@ _CHANNELS: Final = (
 
 
 def explain(
-    search: "Callable[[Filters], AbstractContextManager[MergedResult]]",
+    search: "Callable[[Filters], AbstractContextManager[MergedResult[JournalRows]]]",
     filters: "Filters",
     *,
     follows: bool = False,
@@ -69,7 +70,7 @@ def explain(
 
 
 def _hidden_matches(
-    search: "Callable[[Filters], AbstractContextManager[MergedResult]]", filters: "Filters"
+    search: "Callable[[Filters], AbstractContextManager[MergedResult[JournalRows]]]", filters: "Filters"
 ) -> int:
     from dataclasses import replace
 

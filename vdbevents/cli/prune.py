@@ -117,7 +117,7 @@ def _rules(
 ) -> "tuple[RetentionRules, dict[str, Any]]":
     """Return the rules of the options, else of the configuration, and what to write down of them."""
     from vdbevents.cli.config_sections import retention_age
-    from vdbevents.query.columns import ALIASES
+    from vdbevents.query.filters import ALIASES
     from vdbevents.removal.retention import RetentionRules
     from vdbevents.times import parse_duration
 

@@ -27,6 +27,7 @@ from vdbevents.cli.searching import (
     remark_on_each,
     remark_on_one,
     searched,
+    searched_for_rows,
     searching_again,
     text_hint,
 )
@@ -44,6 +45,8 @@ if TYPE_CHECKING:
     from vdbevents.query.merge import HostJournal, MergedResult
     from vdbevents.query.output.rows import Output
     from vdbevents.query.output.write import Style, Written
+    from vdbevents.query.result_protocols import JournalRows
+    from vdbevents.query.search_result import SearchResult
 
 HELP = f"""Find events by time, text, source, channel and more.
 
@@ -107,7 +110,8 @@ def query(
         hint = text_hint(named)
         path = journal_to_follow(cli_journals.to_follow(named), options, hint=hint)
         return _follow(path, filters, style, gaps_command)
-    search = searched(named, filters, options, now, cache=printing.cache, colour=printing.color)
+    find = searched if printing.output is OutputFormat.PARQUET else searched_for_rows
+    search = find(named, filters, options, now, cache=printing.cache, colour=printing.color)
     return _search(search, filters, style, gaps_command, archived=named.archived)
 
 
@@ -191,18 +195,16 @@ def _follow(path: Path, filters: "Filters", style: _Style, gaps_command: GapsCom
 
 
 def _search(
-    search: "AbstractContextManager[tuple[list[HostJournal], MergedResult]]",
+    search: "AbstractContextManager[tuple[list[HostJournal], MergedResult[JournalRows]]]",
     filters: "Filters",
     style: _Style,
     gaps_command: GapsCommand,
     *,
     archived: bool,
 ) -> ExitCode:
-    from vdbevents.query import collapse
-
     unique = style.options.unique
     with search as (journals, answer):
-        runs = collapse.find(answer, newest_first=filters.newest_first) if unique else None
+        runs = _runs(answer, filters) if unique else None
         shown = lines = answer.count - (runs.merged if runs else 0)
         if style.options.count:
             put(str(lines))
@@ -226,8 +228,19 @@ def _search(
     return ExitCode.DONE if shown else ExitCode.NO_MATCH
 
 
+def _runs(answer: "MergedResult[JournalRows]", filters: "Filters") -> "Runs":
+    from vdbevents.query import collapse
+
+    return collapse.find(answer, newest_first=filters.newest_first)
+
+
 def _print(
-    answer: "MergedResult", filters: "Filters", style: _Style, runs: "Runs | None", *, hosts: bool
+    answer: "MergedResult[JournalRows]",
+    filters: "Filters",
+    style: _Style,
+    runs: "Runs | None",
+    *,
+    hosts: bool,
 ) -> "Written":
     """Print the answer; return what became of its events."""
     from vdbevents.cli.pager import paged
@@ -235,7 +248,8 @@ def _print(
 
     options, asked = style.options, style.asked
     if options.output is OutputFormat.PARQUET:
-        return write.Written(_print_parquet(answer, style.fields))
+        tables = cast("MergedResult[SearchResult]", answer)  # `query` searches for them then
+        return write.Written(_print_parquet(tables, style.fields))
     output = cast("Output", options.output.value)
     look = _output_style(filters, style, runs, hosts=hosts)
     use_pager = options.pager and options.output is OutputFormat.TEXT
@@ -273,7 +287,7 @@ def _output_style(
 
 
 def _zero_of(
-    answer: "MergedResult", journals: "Sequence[HostJournal]", style: _Style, *, archived: bool
+    answer: "MergedResult[JournalRows]", journals: "Sequence[HostJournal]", style: _Style, *, archived: bool
 ) -> int | None:
     """Return where the times of subtitles count from, in Unix ms."""
     from vdbevents.cli.video_zero import zero_of
@@ -286,7 +300,7 @@ def _zero_of(
     return zero_of(style.options.zero, span, journals, cleared=archived)
 
 
-def _print_parquet(answer: "MergedResult", fields: tuple[str, ...] | None) -> int:
+def _print_parquet(answer: "MergedResult[SearchResult]", fields: tuple[str, ...] | None) -> int:
     import shutil
 
     from vdbevents.query import scratch
@@ -314,7 +328,7 @@ def _print_parquet(answer: "MergedResult", fields: tuple[str, ...] | None) -> in
     return result.count
 
 
-def _lacks_gaps(answer: "MergedResult", filters: "Filters") -> bool:
+def _lacks_gaps(answer: "MergedResult[JournalRows]", filters: "Filters") -> bool:
     """Return whether a journal is printed whole but for lines about gaps and pauses in its time.
 
     In such a copy, silence and a gap are the same.

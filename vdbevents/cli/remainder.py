@@ -16,7 +16,7 @@ from vdbevents.cli.tables import remark
 from vdbevents.terminal import counted, harmless
 
 if TYPE_CHECKING:
-    from vdbevents.query.statements import EventBatches
+    from vdbevents.query.result_protocols import EventBatches
     from vdbevents.times import Window
 
 

@@ -5,11 +5,11 @@ import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from vdbevents.cli import gaps, journals as cli_journals
-from vdbevents.cli.cache import SealDisplay
+from vdbevents.cli import journals as cli_journals
 from vdbevents.cli.diagnostics import Color
 from vdbevents.cli.options import EnvironmentOptions
 from vdbevents.cli.query_follow import remark_on_trouble, remark_on_unreadable
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from vdbevents.query.cache.index import Cache
     from vdbevents.query.filters import Filters
     from vdbevents.query.merge import HostJournal, MergedResult
+    from vdbevents.query.result_protocols import JournalRows
     from vdbevents.query.search_result import SearchResult
     from vdbevents.times import Window
 
@@ -38,7 +39,7 @@ def searched(
     *,
     cache: bool = True,
     colour: Color = Color.AUTO,
-) -> Iterator[tuple[list["HostJournal"], "MergedResult"]]:
+) -> Iterator[tuple[list["HostJournal"], "MergedResult[SearchResult]"]]:
     """Yield the journals that are named, and the events in them that match, from all journals as one.
 
     Ctrl-C ends it cleanly. A large journal is sealed first, with a display on stderr.
@@ -58,6 +59,27 @@ def searched(
     with (
         opened_journals(named, options) as journals,
         searched_again(journals, named, filters, now, cache=cache, colour=colour) as answer,
+    ):
+        yield journals, answer
+
+
+@contextlib.contextmanager
+def searched_for_rows(
+    named: SourceOptions,
+    filters: "Filters",
+    options: EnvironmentOptions,
+    now: datetime,
+    *,
+    cache: bool = True,
+    colour: Color = Color.AUTO,
+) -> Iterator[tuple[list["HostJournal"], "MergedResult[JournalRows]"]]:
+    """Search as `searched` does, without DuckDB if the end of a journal shows the answer."""
+    from vdbevents.query import merge
+
+    cache_of = _sealing(filters, now, cache=cache, colour=colour)
+    with (
+        opened_journals(named, options) as journals,
+        merge.search_rows(journals, filters, cache_of, cleared=named.archived) as answer,
     ):
         yield journals, answer
 
@@ -88,21 +110,31 @@ def searched_again(
     *,
     cache: bool = True,
     colour: Color = Color.AUTO,
-) -> "MergedResult":
+) -> "MergedResult[SearchResult]":
     """Return the events in opened journals that match; it must be closed. As `searched`."""
     from vdbevents.query import merge
+
+    cache_of = _sealing(filters, now, cache=cache, colour=colour)
+    return merge.search(journals, filters, cache_of, cleared=named.archived)
+
+
+def _sealing(
+    filters: "Filters", now: datetime, *, cache: bool, colour: Color
+) -> "Callable[[Path], Cache | None]":
+    """Return what returns the cache of a journal, sealed first if it is large; None if none is wanted."""
+    from vdbevents.cli.cache import SealDisplay
     from vdbevents.query.cache import seal_policy
 
     def cache_of(path: Path) -> "Cache | None":
         display = SealDisplay(colour, "use --no-cache to search without")
         return seal_policy.cache_for(path, filters.window, now, display) if cache else None
 
-    return merge.search(journals, filters, cache_of, cleared=named.archived)
+    return cache_of
 
 
 def searching_again(
     journals: "Sequence[HostJournal]", *, cleared: bool, cache: bool
-) -> "Callable[[Filters], AbstractContextManager[MergedResult]]":
+) -> "Callable[[Filters], AbstractContextManager[MergedResult[JournalRows]]]":
     """Return a search in journals that were searched, with other filters; it seals nothing."""
     from vdbevents.query import merge
     from vdbevents.query.cache.seal_policy import present_cache
@@ -110,7 +142,7 @@ def searching_again(
     def cache_of(path: Path) -> "Cache | None":
         return present_cache(path) if cache else None
 
-    return lambda filters: merge.search(journals, filters, cache_of, cleared=cleared)
+    return lambda filters: merge.search_rows(journals, filters, cache_of, cleared=cleared)
 
 
 def text_hint(named: SourceOptions) -> str:
@@ -135,12 +167,15 @@ class GapsCommand:
     def line(self, path: Path) -> str:
         """Return the command for one of the journals."""
         journal = path if self._named.by_options else self._named.journal
+        from vdbevents.cli import gaps
+
         return gaps.command_line(journal, **self._bounds, **self._settings)
 
 
-def remark_on_one(result: "SearchResult", path: Path, window: "Window", gaps_command: GapsCommand) -> None:
+def remark_on_one(result: "JournalRows", path: Path, window: "Window", gaps_command: GapsCommand) -> None:
     """Print remarks on what was found in one journal that is followed."""
-    _remark_on(result, _with_ongoing(result.gaps, path), str(path), window, gaps_command.line(path))
+    command = partial(gaps_command.line, path)
+    _remark_on(result, _with_ongoing(result.gaps, path), str(path), window, command)
     _remark_on_future(result.span, window)
 
 
@@ -159,7 +194,7 @@ def _remark_on_future(shown: tuple[int, int] | None, window: "Window") -> None:
 
 def remark_on_each(
     journals: "Sequence[HostJournal]",
-    answer: "MergedResult",
+    answer: "MergedResult[JournalRows]",
     window: "Window",
     gaps_command: GapsCommand,
 ) -> None:
@@ -168,18 +203,18 @@ def remark_on_each(
         if journal.trouble:
             remark_on_trouble(journal)
         # `gaps` reads plain files only.
-        command = "" if journal.is_scratch else gaps_command.line(journal.path)
+        command = str if journal.is_scratch else partial(gaps_command.line, journal.path)
         known = known_gaps(journal, result)
         _remark_on(result, known, journal.label, window, command, name_journal=len(journals) > 1)
     _remark_on_future(answer.span, window)
 
 
-def known_gaps(journal: "HostJournal", result: "SearchResult") -> "Sequence[Gap]":
+def known_gaps(journal: "HostJournal", result: "JournalRows") -> "Sequence[Gap]":
     """Return the gaps of a journal that touch the window, and others; also one that goes on now."""
     return result.gaps if journal.is_scratch else _with_ongoing(result.gaps, journal.path)
 
 
-def remark_on_lines(journals: "Sequence[HostJournal]", answer: "MergedResult") -> None:
+def remark_on_lines(journals: "Sequence[HostJournal]", answer: "MergedResult[JournalRows]") -> None:
     """Print remarks on what each journal lacks, for an answer that lists gaps and pauses itself."""
     for journal, (_, result) in zip(journals, answer.answers, strict=True):
         if journal.trouble:
@@ -187,7 +222,7 @@ def remark_on_lines(journals: "Sequence[HostJournal]", answer: "MergedResult") -
         _remark_on_unread(result, journal.label)
 
 
-def _remark_on_unread(result: "SearchResult", label: str) -> None:
+def _remark_on_unread(result: "JournalRows", label: str) -> None:
     if not result.journal_bytes:
         remark(f"the journal {label} is empty: nothing has been recorded yet")
     if result.skipped:
@@ -209,11 +244,11 @@ def _with_ongoing(known: "Sequence[Gap]", journal: Path) -> "list[Gap]":
 
 
 def _remark_on(
-    result: "SearchResult",
+    result: "JournalRows",
     known: "Sequence[Gap]",
     label: str,
     window: "Window",
-    gaps_command: str,
+    gaps_command: Callable[[], str],
     *,
     name_journal: bool = False,
 ) -> None:
@@ -227,11 +262,10 @@ def _remark_on(
         gap for gap in known if not gap.is_recovered and gap.touches(window.since_ms, window.until_ms)
     ]
     if unrecovered:
-        summary = gaps.summary(unrecovered)
-        remark(
-            f"{label}: {summary}" if name_journal else summary,
-            hint=f"see: {gaps_command}" if gaps_command else "",
-        )
+        from vdbevents.cli import gaps
+
+        summary, command = gaps.summary(unrecovered), gaps_command()
+        remark(f"{label}: {summary}" if name_journal else summary, f"see: {command}" if command else "")
 
 
 def _summary_of_pauses(paused: "Sequence[Pause]") -> str:

@@ -122,7 +122,7 @@ def _listed(
     from vdbevents.query import duck, merge
     from vdbevents.query.cache import seal_policy
     from vdbevents.query.filters import Filters
-    from vdbevents.query.snapshot import Older
+    from vdbevents.query.older import Older
     from vdbevents.summaries import session_list
 
     def cache_of(path: Path) -> "Cache | None":

@@ -126,7 +126,7 @@ def _answer(asked: _Asked, hold: "Hold") -> ExitCode:
     from vdbevents.journal.files import wall_ms
     from vdbevents.query import duck
     from vdbevents.query.cache.seal_policy import present_cache
-    from vdbevents.query.snapshot import Older
+    from vdbevents.query.older import Older
     from vdbevents.query.sql import table
     from vdbevents.query.sql.sandbox import SqlTables
 

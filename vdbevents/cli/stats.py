@@ -141,7 +141,9 @@ class _Asked(NamedTuple):
     now_ms: int
 
 
-def _counted(asked: _Asked, journals: "Sequence[HostJournal]", answer: "MergedResult") -> "Activity":
+def _counted(
+    asked: _Asked, journals: "Sequence[HostJournal]", answer: "MergedResult[SearchResult]"
+) -> "Activity":
     """Count the events of each journal, and what it did not record."""
     from vdbevents.query.tally import AnswerTally
     from vdbevents.summaries import activity

@@ -40,8 +40,9 @@ if TYPE_CHECKING:
     from vdbevents.events.session_facts import SessionFacts
     from vdbevents.query.filters import Event, Filters
     from vdbevents.query.merge import HostJournal, MergedResult
+    from vdbevents.query.older import Older
     from vdbevents.query.output.rows import Output, Sink
-    from vdbevents.query.snapshot import Older
+    from vdbevents.query.result_protocols import JournalRows
     from vdbevents.summaries.transcript import Silence
     from vdbevents.summaries.transcript_pages import Layout
     from vdbevents.times import Window
@@ -173,7 +174,7 @@ class _Asked(NamedTuple):
     def older(self) -> "Older":
         """How to read what was set aside."""
         from vdbevents.query.cache.seal_policy import present_cache
-        from vdbevents.query.snapshot import Older
+        from vdbevents.query.older import Older
 
         return Older(present_cache if self.speech.cache else lambda _: None, self.named.archived)
 
@@ -204,7 +205,7 @@ def _session_of(asked: _Asked, journals: "Sequence[HostJournal]") -> "SessionFac
 def _print(
     asked: _Asked,
     journals: "Sequence[HostJournal]",
-    answer: "MergedResult",
+    answer: "MergedResult[JournalRows]",
     session: "SessionFacts | None",
 ) -> ExitCode:
     from vdbevents.summaries.transcript import COLUMNS
@@ -249,7 +250,7 @@ def _window(filters: "Filters", session: "SessionFacts | None", events: "Sequenc
 
 
 def _silences(
-    asked: _Asked, journals: "Sequence[HostJournal]", answer: "MergedResult", window: "Window"
+    asked: _Asked, journals: "Sequence[HostJournal]", answer: "MergedResult[JournalRows]", window: "Window"
 ) -> "list[Silence]":
     """Return where nothing was recorded, on each machine."""
     from vdbevents.summaries.transcript import gap_silences, pause_silences

@@ -205,7 +205,7 @@ _TEXTS = tuple(Member(path) for path in TEXT.paths)
 
 
 def _runtime_text(event: Mapping[str, Any]) -> str:
-    reasons = (_at(event, path) for path in ERROR_PATHS)
+    reasons = (value_at(event, path) for path in ERROR_PATHS)
     reason = _as_text(next((reason for reason in reasons if reason is not None), None))
     if reason:
         code = ERROR_CODE.text_in(event)
@@ -214,11 +214,11 @@ def _runtime_text(event: Mapping[str, Any]) -> str:
     return "" if data == {} else _as_text(data)
 
 
-def _at(event: Mapping[str, Any], path: str) -> object:
-    value: object = event
+def value_at(holder: object, path: str) -> object:
+    """Return what is under a path of any depth, as `data.error.message`; None if there is nothing."""
     for name in path.split("."):
-        value = value.get(name) if isinstance(value, Mapping) else None
-    return value
+        holder = holder.get(name) if isinstance(holder, Mapping) else None
+    return holder
 
 
 def _as_text(value: object) -> str:

@@ -85,14 +85,8 @@ def _document(text: str) -> object:
 
 
 def _first(holders: Iterable[object], paths: Iterable[str]) -> str | None:
-    values = (_at(holder, path) for holder in holders for path in paths)
+    values = (fields.value_at(holder, path) for holder in holders for path in paths)
     return _name(next((value for value in values if value is not None), None))
-
-
-def _at(holder: object, path: str) -> object:
-    for member in path.split("."):
-        holder = holder.get(member) if isinstance(holder, Mapping) else None
-    return holder
 
 
 def _name(value: object) -> str | None:

@@ -107,7 +107,7 @@ def _status_by(journal: Path) -> dict[str, Any]:
     from vdbevents.query.cache.seal_policy import present_cache
     from vdbevents.query.engine import search
     from vdbevents.query.filters import Filters
-    from vdbevents.query.snapshot import Older
+    from vdbevents.query.older import Older
 
     try:
         with search(

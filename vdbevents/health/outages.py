@@ -9,7 +9,6 @@ from vdbevents.events.gaps import Gap
 from vdbevents.journal import files, locks
 from vdbevents.journal.state import StateDirectory
 from vdbevents.listener.outage import Outage, present_outage
-from vdbevents.sessions.recorded_session import session_from_info
 
 ONGOING_ID: Final = "ongoing"
 """The id of a gap that has no line."""
@@ -62,6 +61,8 @@ def gap_of(status: Mapping[str, Any], info: Mapping[str, Any], *, runs: bool, no
 
 def _missed_session(status: Mapping[str, Any], info: Mapping[str, Any]) -> Outage | None:
     """Return the outage after an orderly stop in the middle of a session."""
+    from vdbevents.sessions.recorded_session import session_from_info
+
     stopped_ms, session = fields.unix_ms(status.get("written")), session_from_info(info)
     if stopped_ms is None or session is None or not session.was_sent_to_listener(stopped_ms):
         return None

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Final, NamedTuple, TypeVar
 
 from vdbevents.query.filters import Event
-from vdbevents.query.statements import EventBatches
+from vdbevents.query.result_protocols import EventBatches
 
 PAUSE_MS: Final = 5 * 60 * 1000
 """Descriptions further apart belong to two runs: a working index sends one every minute or two."""

@@ -16,9 +16,6 @@ from vdbevents.times import LEAST_MS
 
 _Definition = TypeVar("_Definition")
 
-# A channel's other names in filters and events.
-ALIASES: Final = {**fields.CHANNEL_ALIASES, "visual": "visual_index", "audio": "audio_index"}
-
 # A member's value is that of the first of these paths that is present and not null.
 _MEMBERS: Final = {
     "unix_ts": fields.RECEIPT[0].paths,

@@ -6,6 +6,7 @@ import select
 import shutil
 import signal
 import socket
+import sys
 import tempfile
 import threading
 import time
@@ -116,11 +117,8 @@ class SharedDatabase(Closeable):
 
     def interrupt(self) -> None:
         """Interrupt all connections: their statements raise `duckdb.InterruptException`."""
-        import duckdb
-
         for connection in list(self._cursors):
-            with contextlib.suppress(duckdb.Error):  # it is closed
-                connection.interrupt()
+            _interrupt(connection)
 
     def close(self) -> None:
         """Close the database and remove its folder. A second call does nothing."""
@@ -177,8 +175,6 @@ def interruptible() -> Iterator[None]:
     Raises:
         KeyboardInterrupt: Ctrl-C was pressed.
     """
-    import duckdb
-
     reading, writing = socket.socketpair()
     writing.setblocking(False)  # noqa: FBT003 - as set_wakeup_fd wants it
     with ended_in_order():
@@ -187,16 +183,23 @@ def interruptible() -> Iterator[None]:
         watching.start()
         try:
             yield
-        except duckdb.InterruptException as error:
-            raise interruption() from error
-        except RuntimeError as error:
-            if str(error) != "Query interrupted":
-                raise
-            raise interruption() from error
+        except Exception as error:
+            if _is_interrupt(error):
+                raise interruption() from error
+            raise
         finally:
             signal.set_wakeup_fd(before)
             writing.close()
             watching.join(_NOTICED_SECONDS * 2)
+
+
+def _is_interrupt(error: Exception) -> bool:
+    """Return whether DuckDB, if it is in use at all, was interrupted."""
+    duckdb = sys.modules.get("duckdb")
+    return duckdb is not None and (
+        isinstance(error, duckdb.InterruptException)
+        or (isinstance(error, RuntimeError) and str(error) == "Query interrupted")
+    )
 
 
 def _interrupting(signals: socket.socket) -> None:
@@ -204,8 +207,6 @@ def _interrupting(signals: socket.socket) -> None:
 
     If that does not help either, end the process.
     """
-    import duckdb
-
     with signals:
         while numbers := signals.recv(64):
             ending = [number for number in numbers if is_ending(number)]
@@ -214,13 +215,19 @@ def _interrupting(signals: socket.socket) -> None:
                 continue
             connection = None
             for connection in list(_connections):
-                with contextlib.suppress(duckdb.Error):
-                    connection.interrupt()
+                _interrupt(connection)
             # A reference left at the program's end would print a warning on stderr.
             del connection
             if not _is_over(signals, _HEEDED_SECONDS):
                 scratch.remove_all()
                 os._exit(128 + ending[0])
+
+
+def _interrupt(connection: "DuckDBPyConnection") -> None:
+    import duckdb
+
+    with contextlib.suppress(duckdb.Error):  # it is closed
+        connection.interrupt()
 
 
 def _is_over(signals: socket.socket, seconds: float) -> bool:

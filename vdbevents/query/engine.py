@@ -24,9 +24,10 @@ from vdbevents.query.conditions import check_filters, with_condition
 from vdbevents.query.duck import SharedDatabase, connect, explained, memory_for
 from vdbevents.query.filters import Filters
 from vdbevents.query.lines import Statement
+from vdbevents.query.older import Older
 from vdbevents.query.search_result import SearchResult
 from vdbevents.query.session_reader import in_sessions, read_sessions
-from vdbevents.query.snapshot import JournalSnapshot, Older, open_snapshot
+from vdbevents.query.snapshot import JournalSnapshot, open_snapshot
 from vdbevents.times import LEAST_MS, Window
 
 if TYPE_CHECKING:

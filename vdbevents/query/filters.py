@@ -5,7 +5,7 @@ from datetime import tzinfo
 from typing import Final, NamedTuple
 
 from vdbevents.errors import InputError
-from vdbevents.events.fields import SOURCE_WORDS
+from vdbevents.events.fields import CHANNEL_ALIASES, SOURCE_WORDS
 from vdbevents.events.session_content import SessionScope
 from vdbevents.times import Window
 
@@ -23,6 +23,9 @@ _NAMED: Final = {
     "speakers": "speaker",
     "windows": "window",
 }
+
+ALIASES: Final = {**CHANNEL_ALIASES, "visual": "visual_index", "audio": "audio_index"}
+"""A channel's other names, in filters and events."""
 
 RECORDER_CHANNELS: Final = ("vdbevents", "capture_client")
 """The channels of what is about the recorder itself, and not about what was said or shown."""

@@ -18,11 +18,11 @@ from vdbevents.query.byte_ranges import Closeable
 from vdbevents.query.cache.index import Cache
 from vdbevents.query.engine import search
 from vdbevents.query.filters import Event, Filters
+from vdbevents.query.older import Older
 from vdbevents.query.said_once import COLUMNS, SaidOnce
 from vdbevents.query.search_result import SearchResult
 from vdbevents.query.session_reader import read_sessions
 from vdbevents.query.sieve import Sieve
-from vdbevents.query.snapshot import Older
 
 _Item = TypeVar("_Item")
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Collection
 from typing import Final
 
-from vdbevents.query.columns import ALIASES
+from vdbevents.query.filters import ALIASES
 from vdbevents.times import Window
 
 

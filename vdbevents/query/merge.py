@@ -10,18 +10,20 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import replace
 from itertools import chain, islice
 from pathlib import Path
-from typing import Final, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Final, Generic, NamedTuple, TypeVar
 
 from vdbevents.events.session_content import SessionBook, SessionScope, resolved
 from vdbevents.query.byte_ranges import Closeable
 from vdbevents.query.cache.index import Cache, Span
-from vdbevents.query.duck import SharedDatabase
-from vdbevents.query.engine import search as search_one
 from vdbevents.query.filters import Event, Filters
-from vdbevents.query.search_result import SearchResult
-from vdbevents.query.session_reader import read_sessions
-from vdbevents.query.snapshot import Older
+from vdbevents.query.older import Older
+from vdbevents.query.result_protocols import JournalRows
+from vdbevents.query.tail_search import search_tail
 from vdbevents.times import LEAST_MS
+
+if TYPE_CHECKING:
+    from vdbevents.query.duck import SharedDatabase
+    from vdbevents.query.search_result import SearchResult
 
 _BATCH: Final = 2048
 _MOST_HELD: Final = 64
@@ -29,7 +31,7 @@ _MOST_HELD: Final = 64
 _Item = TypeVar("_Item")
 _Timed = tuple[int | None, _Item]
 
-_Ask = Callable[["HostJournal", Filters, SharedDatabase | None], SearchResult]
+_Ask = Callable[["HostJournal", Filters, "SharedDatabase | None"], "SearchResult"]
 
 
 class HostJournal(NamedTuple):
@@ -50,13 +52,15 @@ class HostJournal(NamedTuple):
     trouble: str = ""
 
 
-class MergedResult(Closeable):
+_Rows_co = TypeVar("_Rows_co", bound=JournalRows, covariant=True)
+
+
+class MergedResult(Closeable, Generic[_Rows_co]):
     """The matches in several journals, oldest first or newest first; a context manager.
 
     Events of the same time come in the order of the journals (newest first: reversed). It closes the answers.
 
     Attributes:
-        answers: each journal's host and result, in the order of the journals.
         count: the number of events shown.
         skipped: lines that could not be read, in all journals.
         span: the first and the last time among the events shown, in Unix ms; None where none has a time.
@@ -66,12 +70,12 @@ class MergedResult(Closeable):
 
     def __init__(
         self,
-        answers: Sequence[tuple[str, SearchResult]],
+        answers: Sequence[tuple[str, _Rows_co]],
         filters: Filters,
-        shared: SharedDatabase | None = None,
+        shared: "SharedDatabase | None" = None,
     ) -> None:
         """Take the answers to `filters_for_each(filters)`, and the database they share."""
-        self.answers = answers
+        self._answers = answers
         self._shared = shared
         self._filters = filters
         total = sum(answer.count for _, answer in answers)
@@ -82,6 +86,11 @@ class MergedResult(Closeable):
         self.skipped = sum(answer.skipped for _, answer in answers)
         self.span = self._span_of_rows() if is_cut else self._span_of_all()
         self.breaks = self._breaks() if len(answers) > 1 else set(answers[0][1].breaks)
+
+    @property
+    def answers(self) -> Sequence[tuple[str, _Rows_co]]:
+        """Each journal's host and result, in the order of the journals."""
+        return self._answers
 
     def lines(self) -> Iterator[list[str]]:
         """Yield the journals' own lines, without their line ends, in batches that are never empty."""
@@ -192,7 +201,7 @@ def _with_host(batches: Iterator[list[Event]], host: str | None) -> Iterator[lis
     return ([event._replace(host=host) for event in batch] for batch in batches)
 
 
-def _numbered(number: int, answer: SearchResult) -> Iterator[list[_Timed[int]]]:
+def _numbered(number: int, answer: JournalRows) -> Iterator[list[_Timed[int]]]:
     return ([(moment, number) for moment in batch] for batch in answer.times())
 
 
@@ -221,7 +230,7 @@ def search(
     *,
     cleared: bool = False,
     books: Sequence[SessionBook] = (),
-) -> MergedResult:
+) -> "MergedResult[SearchResult]":
     """Search one or more journals, and merge the results.
 
     With `around_ms`, the events around a match are those of the match's journal.
@@ -237,12 +246,15 @@ def search(
         InputError: a journal cannot be read, or a pattern is not a regular expression.
         StorageError: memory and temporary space are used up.
     """
+    # Slow to import: `search_rows` may need nothing of it.
+    from vdbevents.query.engine import search as search_one
+
     older = Older(cache_of, cleared)
     scopes: dict[Path, SessionScope] = {}
     if filters.sessions and (books or len(journals) > 1):
         scopes = _scopes(journals, filters, books or read_books(journals, older))
 
-    def ask(journal: HostJournal, asked: Filters, shared: SharedDatabase | None) -> SearchResult:
+    def ask(journal: HostJournal, asked: Filters, shared: "SharedDatabase | None") -> "SearchResult":
         asked = replace(asked, scope=scopes.get(journal.path, asked.scope))
         return search_one(journal.path, asked, _cache(journal, older), shared=shared, older=older)
 
@@ -252,6 +264,26 @@ def search(
         if filters.around_ms is not None and _is_limited(filters):
             each = _shares(journals, filters, ask)
     return _answered(journals, each, filters, ask)
+
+
+def search_rows(
+    journals: Sequence[HostJournal],
+    filters: Filters,
+    cache_of: Callable[[Path], Cache | None] = lambda _: None,
+    *,
+    cleared: bool = False,
+) -> MergedResult[JournalRows]:
+    """Search as `search` does, but for rows alone: without DuckDB if the end of a journal shows the answer.
+
+    The arguments and what it raises are those of `search`.
+    """
+    if len(journals) == 1:
+        [journal] = journals
+        older = Older(cache_of, cleared)
+        found = search_tail(journal.path, filters, _cache(journal, older), older)
+        if found is not None:
+            return MergedResult([(journal.host, found)], filters)
+    return search(journals, filters, cache_of, cleared=cleared)
 
 
 def _cache(journal: HostJournal, older: Older) -> Cache | None:
@@ -264,6 +296,8 @@ def read_books(journals: Sequence[HostJournal], older: Older) -> list[SessionBoo
     Raises:
         InputError: a journal cannot be read.
     """
+    from vdbevents.query.session_reader import read_sessions
+
     return [read_sessions(journal.path, _cache(journal, older), older) for journal in journals]
 
 
@@ -280,7 +314,9 @@ def _answered(
     each: Sequence[Filters],
     filters: Filters,
     ask: _Ask,
-) -> MergedResult:
+) -> "MergedResult[SearchResult]":
+    from vdbevents.query.duck import SharedDatabase
+
     with contextlib.ExitStack() as opened:
         shared = opened.enter_context(SharedDatabase()) if len(journals) > 1 else None
         answers = []

@@ -1,4 +1,4 @@
-"""SQL for whether a pattern is in what an event says. Pure.
+"""SQL, and a test, for whether a pattern is in what an event says. Pure.
 
 Unless `Filters.exact`, texts and patterns are compared in the form of `alike`: `looks` is a column with that
 of the text, NULL where it does not differ. Cheaper tests come first, on the bytes of a line, or on the words
@@ -6,7 +6,8 @@ of a segment; they drop only what cannot match.
 """
 
 import re
-from typing import Final
+from collections.abc import Callable
+from typing import Final, Protocol
 
 from vdbevents.query import alike
 from vdbevents.query.filters import Filters
@@ -199,6 +200,50 @@ def _whole(wanted: str, filters: Filters) -> str:
     end = "" if alike.is_unspaced(wanted[-1]) else _END
     parts = [re.escape(part) for part in ([wanted] if filters.exact else wanted.split(" "))]
     return f"{begin}(?:{alike.BLANK.join(parts)}){end}"
+
+
+class Searchable(Protocol):
+    """An event with the columns that are searched."""
+
+    @property
+    def text(self) -> str | None:
+        """What was said or shown."""
+
+    @property
+    def label(self) -> str | None:
+        """Its label."""
+
+    @property
+    def speaker(self) -> str | None:
+        """Who said it."""
+
+    @property
+    def shown_line(self) -> str | None:
+        """Its line, if it has neither a text nor a label."""
+
+
+def literal_test(pattern: str, filters: Filters) -> Callable[[Searchable], bool]:
+    """Return a test for whether a literal pattern is in an event, as `conditions` has it.
+
+    Whole words are left to those.
+    """
+    if not pattern:
+        return lambda _: True
+    as_written = _is_as_written(pattern, filters)
+    ignoring, wanted = ignores_case(pattern, filters), sought(pattern, filters)
+    has_spaces = not as_written and " " in wanted
+
+    def is_in(value: str | None) -> bool:
+        if value is None:
+            return False
+        text = value if as_written else alike.alike(value)
+        if ignoring:
+            text = alike.lower(text)
+        return wanted in text or (has_spaces and wanted in alike.spaced(text))
+
+    return lambda event: (
+        is_in(event.text) or is_in(event.label) or is_in(event.speaker) or is_in(event.shown_line)
+    )
 
 
 def literal_expression(pattern: str, filters: Filters) -> str:

@@ -15,7 +15,7 @@ from vdbevents.journal.packed import PackedFile
 from vdbevents.query.byte_ranges import JOURNAL_HINT, unreadable_journal
 from vdbevents.query.cache.index import Cache
 from vdbevents.query.filters import Filters
-from vdbevents.query.snapshot import Older
+from vdbevents.query.older import Older
 
 
 def read_sessions(journal: Path, cache: Cache | None = None, older: Older | None = None) -> SessionBook:

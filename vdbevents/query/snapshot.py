@@ -3,11 +3,11 @@
 import os
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from io import FileIO
 from pathlib import Path
-from typing import BinaryIO, Final, NamedTuple, Self
+from typing import BinaryIO, Final, NamedTuple
 
 from vdbevents.errors import InputError, StorageError
 from vdbevents.journal import nul_runs
@@ -24,9 +24,9 @@ from vdbevents.query.byte_ranges import (
 )
 from vdbevents.query.cache.index import Cache, Segment, identity
 from vdbevents.query.cache.joined_caches import PlacedCache, SealedSegments
+from vdbevents.query.older import Older, may_matter
 from vdbevents.query.scratch import folder_error
 from vdbevents.query.statements import SealedTable
-from vdbevents.times import Window
 
 _NEAR: Final = 1 << 16
 _MOST: Final = 1 << 23
@@ -36,24 +36,6 @@ _BOM: Final = b"\xef\xbb\xbf"
 _OWN_NAMES: Final = (b'.gap"', b'.paused"', b'.resumed"')
 _MOST_OPEN: Final = 16
 _LOST: Final = b"\n?\n"
-
-
-class Older(NamedTuple):
-    """How to read the journals that were set aside.
-
-    Attributes:
-        cache_of: returns the cache of such a journal, sealed to its end; None unpacks it.
-        cleared: whether to read those that were cleared, too.
-        window: leave out those that hold nothing that was received in it.
-    """
-
-    cache_of: Callable[[Path], Cache | None] = lambda _: None
-    cleared: bool = False
-    window: Window = Window()
-
-    def without_cache(self) -> Self:
-        """Return the same without caches: they are damaged."""
-        return self._replace(cache_of=lambda _: None)
 
 
 class Part(NamedTuple):
@@ -286,7 +268,7 @@ class _Opening:
         self, cache: Cache | None, aside: Sequence[ArchivedJournal], older: Older
     ) -> JournalSnapshot:
         unsealed = []
-        if chosen := _not_before(aside, older.window.since_ms):
+        if chosen := may_matter(aside, older.window.since_ms):
             with self._older_target.open("wb") as target:
                 for one in chosen:
                     self._add_older(one, older, target)
@@ -362,17 +344,6 @@ class _Opening:
         elif not isinstance(one, FileIO):
             self._parts.append(Part(one, self._base, b"", file.identity))
         self._base += size
-
-
-def _not_before(aside: Sequence[ArchivedJournal], since_ms: int | None) -> list[ArchivedJournal]:
-    """Return the journals that may have something of a window, or a line about a gap or a pause in it.
-
-    A line about a gap is written after the gap. A pause that goes on may have begun in the last one before.
-    """
-    if since_ms is None:
-        return list(aside)
-    before = [one for one in aside if one.to_ms < since_ms]
-    return [*before[-1:], *(one for one in aside if one.to_ms >= since_ms)]
 
 
 def _own_lines(file: FileIO | PackedFile, start: int) -> list[str]:

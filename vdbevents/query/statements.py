@@ -16,12 +16,12 @@ the journal instead of the line. Lines are printed as they are, or folded into `
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple
 
 from vdbevents.query import line_tests, patterns, session_tables
 from vdbevents.query.alike import looks
-from vdbevents.query.columns import ALIASES, COLUMNS, FETCHED, folded, identities, named
-from vdbevents.query.filters import Event, Filters
+from vdbevents.query.columns import COLUMNS, FETCHED, folded, identities, named
+from vdbevents.query.filters import ALIASES, Event, Filters
 from vdbevents.query.lax_json import LAX
 from vdbevents.query.lines import (
     CONDITION_COLUMNS,
@@ -37,24 +37,6 @@ from vdbevents.query.lines import (
     named_as,
 )
 from vdbevents.times import LEAST_MS, Window
-
-
-class EventBatches(Protocol):
-    """The events of a result, as `query.output` and `query.collapse` read them."""
-
-    @property
-    def span(self) -> tuple[int, int] | None:
-        """The first and the last time in the result, in Unix ms; None without any."""
-
-    @property
-    def breaks(self) -> Collection[int]:
-        """The rows, from 0, at which the events around another match begin."""
-
-    def lines(self) -> Iterable[list[str]]:
-        """Yield the journal's own lines, oldest first, in batches."""
-
-    def events(self, columns: Collection[str] = Event._fields) -> Iterable[list[Event]]:
-        """Yield the folded events, oldest first, in batches; None in columns not in `columns`."""
 
 
 class SealedTable(NamedTuple):

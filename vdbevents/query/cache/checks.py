@@ -3,7 +3,6 @@
 import os
 import zlib
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from io import FileIO
 from pathlib import Path
 from typing import Final
@@ -53,5 +52,7 @@ def are_whole(files: Sequence[tuple[Path, int, int]]) -> bool:
     """Return whether all files, each with its size and CRC-32, are whole; two are read at once."""
     if len(files) == 1:
         return is_whole(*files[0])
+    from concurrent.futures import ThreadPoolExecutor
+
     with ThreadPoolExecutor(_WORKERS, "checking") as pool:
         return all(list(pool.map(lambda file: is_whole(*file), files)))

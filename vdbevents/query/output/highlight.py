@@ -6,7 +6,6 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 from vdbevents.query.alike import alike
-from vdbevents.query.duck import connect
 from vdbevents.query.filters import Filters
 from vdbevents.query.patterns import NO_WORD, ignores_case, literal_expression
 from vdbevents.terminal import harmless
@@ -67,6 +66,8 @@ class Highlighter:
 
     @cached_property
     def _connection(self) -> "DuckDBPyConnection":
+        from vdbevents.query.duck import connect
+
         return connect("", _MEMORY_MB, 1)
 
     def _marked(self, texts: Sequence[str], expression: str, flags: str) -> list[str]:

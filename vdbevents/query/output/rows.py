@@ -8,7 +8,7 @@ from typing import Final, Literal, NamedTuple, Protocol
 from vdbevents.errors import InputError
 from vdbevents.query.collapse import NO_RUNS, Run, Runs, span
 from vdbevents.query.filters import Event, Filters
-from vdbevents.query.statements import EventBatches
+from vdbevents.query.result_protocols import EventBatches
 from vdbevents.terminal import harmless_in_file
 from vdbevents.times import format_duration
 

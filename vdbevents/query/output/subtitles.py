@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 
 from vdbevents.query.collapse import NO_RUNS, Runs
 from vdbevents.query.output.rows import ENTITIES, on_one_line, utc_time
-from vdbevents.query.statements import EventBatches
+from vdbevents.query.result_protocols import EventBatches
 
 _CUE_COLUMNS: Final = ("source", "text", "start_ms", "end_ms", "speaker")
 _CUES: Final = 2048

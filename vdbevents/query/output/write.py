@@ -36,7 +36,7 @@ from vdbevents.query.output.rows import (
 )
 from vdbevents.query.output.subtitles import cues_of, subrip, webvtt
 from vdbevents.query.output.text import WHOLE, TextLayout, TextShape, snippet, text_lines
-from vdbevents.query.statements import EventBatches
+from vdbevents.query.result_protocols import EventBatches
 from vdbevents.terminal import harmless, harmless_in_file
 
 _T = TypeVar("_T")

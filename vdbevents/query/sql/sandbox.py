@@ -21,8 +21,9 @@ from vdbevents.query.cache.index import Cache, CacheUnreadableError
 from vdbevents.query.duck import connect, memory_for
 from vdbevents.query.engine_errors import understood
 from vdbevents.query.lines import Statement
+from vdbevents.query.older import Older
 from vdbevents.query.session_reader import read_sessions
-from vdbevents.query.snapshot import JournalSnapshot, Older, open_snapshot
+from vdbevents.query.snapshot import JournalSnapshot, open_snapshot
 from vdbevents.query.sql import views
 from vdbevents.query.sql.guard import Limits
 

@@ -1,0 +1,384 @@
+"""Search the unsealed end of a journal without DuckDB, which takes longer to start than to read it.
+
+It answers what the end alone decides, if all lines in it are plain, with exactly what `engine.search` gives;
+for all else it gives None, and DuckDB searches.
+"""
+
+import os
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from io import FileIO
+from pathlib import Path
+from typing import Final
+
+from vdbevents.events.gaps import Gap, gaps_in
+from vdbevents.journal.archive import ArchivedJournal
+from vdbevents.journal.history import open_with_older
+from vdbevents.privacy.pauses import Pause, pauses_in
+from vdbevents.query import alike, patterns
+from vdbevents.query.byte_ranges import Closeable, read_range
+from vdbevents.query.cache.index import Cache, Interims, Segment, Span, meet, with_finals_for
+from vdbevents.query.filters import ALIASES, Event, Filters
+from vdbevents.query.line_tests import happened_outside, received_outside
+from vdbevents.query.older import Older, may_matter
+from vdbevents.query.plain_events import NotPlainError, PlainEvent, was_backfilled
+from vdbevents.times import LEAST_MS, Window
+
+_MOST_READ: Final = 1 << 24
+_MOST_PARSED: Final = 1 << 21
+_BATCH: Final = 2048
+
+_Test = Callable[[PlainEvent], bool]
+
+
+@dataclass
+class TailResult(Closeable):
+    """The matches, as `SearchResult` has them; its attributes are described there."""
+
+    shown: Sequence["_Row"]
+    journal_bytes: int
+    sealed_bytes: int
+    skipped: int
+    untimed: int
+    gaps: list[Gap]
+    pauses: list[Pause]
+
+    @property
+    def count(self) -> int:
+        """The number of matches."""
+        return len(self.shown)
+
+    @property
+    def span(self) -> tuple[int, int] | None:
+        """The first and the last time among them, in Unix ms; None where none has a time."""
+        known = [row.time_ms for row in self.shown if row.time_ms is not None]
+        return (min(known), max(known)) if known else None
+
+    @property
+    def groups(self) -> Mapping[int, Span]:
+        """Empty: it does not look around matches."""
+        return {}
+
+    @property
+    def breaks(self) -> Collection[int]:
+        """Empty as well."""
+        return ()
+
+    def timed_lines(self) -> Iterator[list[tuple[int | None, str]]]:
+        """Yield the journal's own lines, each with the time that orders it, in batches."""
+        return ([(row.time_ms, row.event.line) for row in batch] for batch in self._batches())
+
+    def lines(self) -> Iterator[list[str]]:
+        """Yield the lines alone, in batches."""
+        return ([row.event.line for row in batch] for batch in self._batches())
+
+    def times(self) -> Iterator[list[int | None]]:
+        """Yield the times alone, in batches."""
+        return ([row.time_ms for row in batch] for batch in self._batches())
+
+    def events(self, columns: Collection[str] = Event._fields) -> Iterator[list[Event]]:
+        """Yield the folded events, in batches; None in columns not in `columns`."""
+        return ([row.event.columns(columns) for row in batch] for batch in self._batches())
+
+    def names(self, columns: Collection[str]) -> dict[str, set[str]]:
+        """Return the values of some columns of the view `events`, without NULLs."""
+        return {
+            column: {name for row in self.shown if (name := getattr(row.event, column)) is not None}
+            for column in columns
+        }
+
+    def release(self) -> None:
+        """Do nothing: no file is open."""
+
+    def close(self) -> None:
+        """Do nothing, either."""
+
+    def _batches(self) -> Iterator[Sequence["_Row"]]:
+        return (self.shown[start : start + _BATCH] for start in range(0, len(self.shown), _BATCH))
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """An event, and the time that orders it: its own, if the filters go by that."""
+
+    time_ms: int | None
+    event: PlainEvent
+
+
+class _UndecidedError(Exception):
+    """The end of the journal does not decide."""
+
+
+def search_tail(journal: Path, filters: Filters, cache: Cache | None, older: Older) -> TailResult | None:
+    """Return the events of a journal that match, if its unsealed end shows which; otherwise None.
+
+    Args:
+        journal: its file.
+        filters: the conditions.
+        cache: its sealed segments.
+        older: how to read what was set aside.
+    """
+    if not _is_simple(filters):
+        return None
+    try:
+        file, aside = open_with_older(journal, cleared=older.cleared)
+        with file:
+            own = [*_own_lines(aside, filters, older), *(cache.gap_lines if cache else ())]
+            lines, size = _unsealed_lines(file, cache)
+        return _Search(filters, cache.segments if cache else ()).run(lines, own, size or int(bool(aside)))
+    except (OSError, NotPlainError, _UndecidedError):
+        return None
+
+
+def _is_simple(filters: Filters) -> bool:
+    has_patterns = any((*filters.grep, *filters.any_of, *filters.none_of))
+    return not (
+        filters.where is not None
+        or filters.around_ms is not None
+        or filters.spans
+        or filters.sessions
+        or filters.scope is not None
+        or filters.windows
+        or (has_patterns and (filters.extended or filters.whole_words))
+    )
+
+
+def _own_lines(aside: Sequence[ArchivedJournal], filters: Filters, older: Older) -> Iterator[str]:
+    """Yield the lines about gaps and pauses of journals that were set aside, and hold nothing else.
+
+    Raises:
+        _UndecidedError: one may hold a match, or has no cache.
+    """
+    window = Window() if filters.by_event else filters.window
+    for one in may_matter(aside, window.since_ms):
+        cache = older.cache_of(one.path)
+        if cache is None or one.may_hold(window.since_ms, window.until_ms):
+            raise _UndecidedError
+        yield from cache.gap_lines
+
+
+def _unsealed_lines(file: FileIO, cache: Cache | None) -> tuple[list[bytes], int]:
+    """Return the whole lines after those that are sealed, and the journal's size in bytes.
+
+    Raises:
+        _UndecidedError: they are many, or one is not as a listener writes it.
+    """
+    size = file.seek(0, os.SEEK_END)
+    start = cache.end if cache else 0
+    if not start <= size <= start + _MOST_READ:
+        raise _UndecidedError
+    data = read_range(file, start, size - start)
+    if data is None or b"\r" in data or b"\0" in data:
+        raise _UndecidedError
+    *lines, torn = data.split(b"\n")
+    if torn:
+        raise _UndecidedError
+    return [line for line in lines if line], size
+
+
+class _Search:
+    """Do in Python what the statements of `query.statements` do."""
+
+    def __init__(self, filters: Filters, segments: Sequence[Segment]) -> None:
+        self._filters = filters
+        self._segments = segments
+        self._near = [one for one in segments if one.may_hold(filters.window, by_event=filters.by_event)]
+        self._tests = [*_membership(filters), *_patterns(filters)]
+        is_bounded = filters.window != Window()
+        if (
+            any(one.doubtful or (is_bounded and one.untimed) for one in segments)
+            or (is_bounded and self._near)
+            or (self._near and filters.limit is None)
+        ):
+            raise _UndecidedError
+
+    def run(self, lines: Iterable[bytes], own: list[str], size: int) -> TailResult:
+        rows = list(self._rows(lines))
+        within = [row for row in rows if self._is_within(row)]
+        found = [row for row in within if self._matches(row)]
+        untimed = 0
+        if self._filters.window != Window():
+            untimed = sum(row.time_ms is None and self._matches(row) for row in rows)
+        self._refuse_related(found)
+        kept = found if self._filters.interim else list(_without_replaced(within, found))
+        kept.sort(key=_place)
+        shown = self._newest(kept)
+        self._refuse_unsettled(shown)
+        for row in shown:
+            row.event.columns(Event._fields)  # before it is known that all are plain, nothing is printed
+        own += [row.event.line for row in rows if row.event.channel == "vdbevents"]
+        return TailResult(
+            shown=shown[::-1] if self._filters.newest_first else shown,
+            journal_bytes=size,
+            sealed_bytes=self._segments[-1].end if self._segments else 0,
+            skipped=sum(segment.unreadable for segment in self._segments),
+            untimed=untimed,
+            gaps=gaps_in(own),
+            pauses=pauses_in(own),
+        )
+
+    def _rows(self, lines: Iterable[bytes]) -> Iterator[_Row]:
+        """Yield the events of the lines that are not known, by their heads, to be outside the window."""
+        filters = self._filters
+        expression = (happened_outside if filters.by_event else received_outside)(filters.window)
+        is_outside = re.compile(expression.encode()).match if expression else None
+        left = _MOST_PARSED
+        for line in lines:
+            if not (line.startswith(b"{") and line.endswith(b"}")):
+                raise NotPlainError
+            if is_outside and is_outside(line):
+                continue
+            left -= len(line)
+            if left < 0 or was_backfilled(line):
+                raise _UndecidedError
+            event = PlainEvent(line)
+            own_ms = event.start_ms if filters.by_event else None
+            yield _Row(event.time_ms if own_ms is None else own_ms, event)
+
+    def _is_within(self, row: _Row) -> bool:
+        window = self._filters.window
+        if window == Window():
+            return True
+        return (
+            row.time_ms is not None
+            and (window.since_ms is None or row.time_ms >= window.since_ms)
+            and (window.until_ms is None or row.time_ms < window.until_ms)
+        )
+
+    def _matches(self, row: _Row) -> bool:
+        return all(test(row.event) for test in self._tests)
+
+    def _newest(self, rows: list[_Row]) -> list[_Row]:
+        end = max(0, len(rows) - self._filters.offset)
+        start = 0 if self._filters.limit is None else max(0, end - self._filters.limit)
+        return rows[start:end]
+
+    def _refuse_related(self, found: Sequence[_Row]) -> None:
+        """Refuse matches that may be shown otherwise because of what is sealed."""
+        if not self._near:
+            return
+        starts = [row.event.start_ms for row in found if row.event.start_ms is not None]
+        span = (min(starts), max(starts)) if starts else None
+        is_lifecycle = any(row.event.channel == "capture_session" for row in found)
+        if any(
+            one.has_fetched and (meet(one.starts, span) or (one.has_lifecycle and is_lifecycle))
+            for one in self._near
+        ):
+            raise _UndecidedError
+        if not self._filters.interim and with_finals_for(
+            _interims(found), self._near, by_event=self._filters.by_event
+        ):
+            raise _UndecidedError
+
+    def _refuse_unsettled(self, shown: Sequence[_Row]) -> None:
+        """Refuse an answer that what is sealed may have newer events for."""
+        if self._near and not (
+            len(shown) == self._filters.limit
+            and (not shown or _place(shown[0]) > max(map(self._newest_of, self._near)))
+        ):
+            raise _UndecidedError
+
+    def _newest_of(self, segment: Segment) -> int:
+        span = segment.happened if self._filters.by_event else segment.received
+        return LEAST_MS if span is None else span[1]
+
+
+def _place(row: _Row) -> int:
+    return LEAST_MS - 1 if row.time_ms is None else row.time_ms
+
+
+def _interims(found: Iterable[_Row]) -> list[Interims]:
+    """Return the times of the interim transcripts among matches; each one of a stream by itself."""
+    return [
+        Interims(
+            row.event.owner,
+            None if row.time_ms is None else (row.time_ms, row.time_ms),
+            None if row.event.start_ms is None else (row.event.start_ms, row.event.start_ms),
+            row.time_ms is not None,
+        )
+        for row in found
+        if row.event.is_transcript and not row.event.is_final
+    ]
+
+
+def _without_replaced(within: Sequence[_Row], found: Sequence[_Row]) -> Iterator[_Row]:
+    """Yield the matches without the interim transcripts that others replaced, as `statements` tells."""
+    matching = {id(row) for row in found}
+    numbered = sorted(
+        (row for row in within if row.event.is_transcript and (row.event.is_final or id(row) in matching)),
+        key=_place,
+    )
+    newest: dict[tuple[str | None, int], int] = {}
+    finished: set[tuple[str | None, int]] = set()
+    for number, row in enumerate(numbered):
+        if row.event.start_ms is not None:
+            newest[row.event.owner, row.event.start_ms] = number
+            if row.event.is_final:
+                finished.add((row.event.owner, row.event.start_ms))
+    replaced = set()
+    final_after: dict[str | None, PlainEvent] = {}
+    for number in range(len(numbered) - 1, -1, -1):
+        event = numbered[number].event
+        if event.is_final:
+            final_after[event.owner] = event
+            continue
+        final = final_after.get(event.owner)
+        begun = None if event.start_ms is None else (event.owner, event.start_ms)
+        if (begun is not None and (begun in finished or number < newest[begun])) or (
+            final is not None and _may_overlap(event, final)
+        ):
+            replaced.add(id(numbered[number]))
+    return (row for row in found if id(row) not in replaced)
+
+
+def _may_overlap(interim: PlainEvent, final: PlainEvent) -> bool:
+    """Return whether two times overlap, as far as they are known."""
+    begins = _is_before(interim.start_ms, final.end_ms)
+    ends = _is_before(final.start_ms, interim.end_ms)
+    return begins is not False and ends is not False
+
+
+def _is_before(one: int | None, other: int | None) -> bool | None:
+    return None if one is None or other is None else one < other
+
+
+# -- Which events match ------------------------------------------------------------------------------------
+
+
+def _membership(filters: Filters) -> Iterator[_Test]:
+    """Yield the tests for all but texts, the cheapest first."""
+    if left_out := {ALIASES.get(name, name) for name in (*filters.not_channels, *filters.hidden_channels)}:
+        yield lambda event: event.channel not in left_out
+    if channels := {ALIASES.get(name, name) for name in filters.channels}:
+        yield lambda event: event.channel in channels
+    for columns, wanted in (
+        (("source",), filters.sources),
+        (("stream", "stream_name"), filters.streams),
+        (("event",), filters.names),
+        (("label",), filters.labels),
+    ):
+        if wanted:
+            yield _one_of(columns, frozenset(wanted))
+    if speakers := {alike.lower(name) for name in filters.speakers}:
+        yield lambda event: event.speaker is not None and alike.lower(event.speaker) in speakers
+    if (least := filters.least_confidence) is not None:
+        yield lambda event: event.confidence is not None and event.confidence >= least
+
+
+def _one_of(columns: Sequence[str], wanted: Collection[str]) -> _Test:
+    return lambda event: any(getattr(event, column) in wanted for column in columns)
+
+
+def _patterns(filters: Filters) -> Iterator[_Test]:
+    for pattern in filter(None, filters.grep):
+        yield patterns.literal_test(pattern, filters)
+    if filters.any_of and all(filters.any_of):
+        tests = [patterns.literal_test(pattern, filters) for pattern in filters.any_of]
+        yield lambda event: any(test(event) for test in tests)
+    for pattern in filters.none_of:
+        yield _not(patterns.literal_test(pattern, filters))
+
+
+def _not(test: _Test) -> _Test:
+    return lambda event: not test(event)
