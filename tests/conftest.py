@@ -14,8 +14,13 @@ restore_default_signals()
 # No test may find a key of this machine's user.
 os.environ["PYTHON_KEYRING_BACKEND"] = "keyring.backends.null.Keyring"
 
-# The time that an example takes depends on the machine's load, not on the program.
-settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# The time that an example takes depends on the machine's load, not on the program. Examples of one test may
+# share a folder.
+settings.register_profile(
+    "unhurried",
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
 settings.load_profile("unhurried")
 
 

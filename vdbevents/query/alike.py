@@ -83,7 +83,10 @@ def spaced(text: str) -> str:
 
 def lower(text: str) -> str:
     """Return a text in lower case, letter by letter, as DuckDB does."""
-    return "".join("i" if character == "\u0130" else character.lower() for character in text)
+    if text.isascii():
+        return text.lower()
+    # Python makes two characters of the one, and of the other what the letters beside it ask for.
+    return text.replace("\u0130", "i").replace("\u03a3", "\u03c3").lower()
 
 
 def is_unspaced(character: str) -> bool:

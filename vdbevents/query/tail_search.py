@@ -26,7 +26,7 @@ from vdbevents.query.plain_events import NotPlainError, PlainEvent, was_backfill
 from vdbevents.times import LEAST_MS, Window
 
 _MOST_READ: Final = 1 << 24
-_MOST_PARSED: Final = 1 << 21
+_MOST_LINES: Final = 5000  # to read more in Python takes longer than to start DuckDB
 _BATCH: Final = 2048
 
 _Test = Callable[[PlainEvent], bool]
@@ -193,7 +193,7 @@ class _Search:
         ):
             raise _UndecidedError
 
-    def run(self, lines: Iterable[bytes], own: list[str], size: int) -> TailResult:
+    def run(self, lines: Sequence[bytes], own: list[str], size: int) -> TailResult:
         rows = list(self._rows(lines))
         within = [row for row in rows if self._is_within(row)]
         found = [row for row in within if self._matches(row)]
@@ -218,18 +218,20 @@ class _Search:
             pauses=pauses_in(own),
         )
 
-    def _rows(self, lines: Iterable[bytes]) -> Iterator[_Row]:
+    def _rows(self, lines: Sequence[bytes]) -> Iterator[_Row]:
         """Yield the events of the lines that are not known, by their heads, to be outside the window."""
         filters = self._filters
         expression = (happened_outside if filters.by_event else received_outside)(filters.window)
         is_outside = re.compile(expression.encode()).match if expression else None
-        left = _MOST_PARSED
+        left = _MOST_LINES
+        if not is_outside and len(lines) > left:
+            raise _UndecidedError
         for line in lines:
             if not (line.startswith(b"{") and line.endswith(b"}")):
                 raise NotPlainError
             if is_outside and is_outside(line):
                 continue
-            left -= len(line)
+            left -= 1
             if left < 0 or was_backfilled(line):
                 raise _UndecidedError
             event = PlainEvent(line)
