@@ -45,7 +45,8 @@ ENVIRONMENT = {
     "XDG_STATE_HOME": "its `videodb` is the state directory if neither is given; default: ~/.local/state",
     "XDG_CACHE_HOME": "its `vdbevents` holds the query cache; default: ~/.cache",
     "XDG_CONFIG_HOME": "its `vdbevents/config.toml` sets defaults of options; default: ~/.config",
-    "CLAUDE_CONFIG_DIR": "where Claude Code keeps its skills; default: ~/.claude",
+    "CLAUDE_CONFIG_DIR": "where Claude Code keeps skills and servers; default: ~/.claude and ~/.claude.json",
+    "APPDATA": "on Windows: where clients of `vdbevents mcp install` keep their settings",
     "VDBEVENTS_…": "`VDBEVENTS_<COMMAND>_<OPTION>`, as `VDBEVENTS_LISTEN_HOLD`: default of an option",
     "VDBEVENTS_BACKEND_TOKEN": "the token of `vdbevents capture --backend`, unless `--backend-token-file` "
     "names a file with it",

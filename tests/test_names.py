@@ -55,13 +55,13 @@ OTHER_IDEAS = {
 WINDOW = {"--last", "--since", "--until", "--on", "--tz"}
 # They have no state directory, and no journal.
 WITHOUT_A_PLACE = {
-    *("channels", "config", "demo", "emulator", "help", "skill", "token", "session list"),
+    *("channels", "config", "demo", "emulator", "help", "mcp uninstall", "skill", "token", "session list"),
     *("service uninstall", "service status", "service run"),
 }
 # They print no data: a line for a person, a page, or what another program prints.
 WITHOUT_JSON = {
     *("listen", "stop", "pause", "resume", "backend", "emulator", "demo", "help", "skill", "cache clear"),
-    "mcp serve",
+    *("mcp serve", "mcp install", "mcp uninstall"),
     *("service install", "service uninstall", "service logs", "service run"),
 }
 

@@ -1,1 +1,1 @@
-"""What makes agents know this program: a skill, and a section of a project's AGENTS.md."""
+"""What makes agents know this program: the configuration of MCP clients, a skill, a section of AGENTS.md."""

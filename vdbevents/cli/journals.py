@@ -72,6 +72,49 @@ def _refuse_argument(argument: Path | None) -> None:
         raise options_conflict("--dir, --file", f"the argument {argument}", f"use {option} {argument}")
 
 
+def words_from_anywhere(named: SourceOptions) -> list[str]:
+    """Return the words of a command line that name the same journals from any directory; none for the usual.
+
+    Raises:
+        InputError: a name matches nothing, or is stdin, which another process does not have.
+    """
+    if "-" in (str(named.journal), *(named.files or ())):
+        raise InputError(
+            "stdin: another program reads this later",
+            "name a state directory, or the file of a journal",
+            error_id="source-is-stdin",
+        )
+    if not named.by_options:
+        return [] if named.journal is None else [_absolute(_existing(str(named.journal)))]
+    _refuse_argument(named.journal)
+    words = []
+    for option, texts in (("--dir", named.directories), ("--file", named.files)):
+        for text in texts or ():
+            host, path = _split(text)
+            _refuse_empty(option, path)
+            words.append(f"{option}={'' if host is None else f'{host}='}{_absolute(_existing(path))}")
+    return words
+
+
+def _existing(text: str) -> str:
+    """Return the text of a path, or of a pattern that matches one.
+
+    Raises:
+        InputError: there is nothing.
+    """
+    if not os.path.lexists(text) and not _matching(text):
+        raise InputError(
+            f"{text}: no such directory or file",
+            "name a state directory, or the file of a journal",
+            error_id="path-missing",
+        )
+    return text
+
+
+def _absolute(text: str) -> str:
+    return os.path.abspath(text)  # noqa: PTH100 - a link's own name is the one that was given
+
+
 def to_follow(named: SourceOptions) -> Path | None:
     """Return the journal to follow, as an argument would name it.
 

@@ -11,6 +11,7 @@ from vdbevents.cli import journals as cli_journals
 from vdbevents.cli.command import reports
 from vdbevents.cli.command_classes import DefaultedGroup
 from vdbevents.cli.diagnostics import ExitCode
+from vdbevents.cli.mcp_clients import add_commands
 from vdbevents.cli.options import EnvironmentOptions
 from vdbevents.cli.query_options import SourceOptions, TzOption, zone_of
 from vdbevents.errors import InputError
@@ -64,6 +65,9 @@ def serve(*, tz: TzOption = None, named: SourceOptions, options: EnvironmentOpti
 
     serving.serve(serving.ServedRecording(served.open_journals, served.states, zone))
     return ExitCode.DONE
+
+
+add_commands(mcp_app)
 
 
 def _refuse_stdin(named: SourceOptions) -> None:
