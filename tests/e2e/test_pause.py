@@ -5,10 +5,10 @@ import json
 import pytest
 from support.processes import assert_failed, run
 
-from vdbevents.cli.pause import await_listener
 from vdbevents.errors import ListenerStateError
 from vdbevents.journal.files import replace_file, to_json, wall_ms
 from vdbevents.journal.locks import ProcessLock
+from vdbevents.listener.pause_request import await_listener
 from vdbevents.listener.pause_watch import change_pauses
 
 

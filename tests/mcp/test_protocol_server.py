@@ -10,8 +10,11 @@ from mcp.client import Client
 from support import forkserver
 from support.mcp_clients import answered, refused, served, started
 from support.messages import error_id_in
+from support.patience import patient
 
+from vdbevents.mcp import serving
 from vdbevents.mcp.serving import opened_server
+from vdbevents.mcp.status_tools import recording_status
 
 LINE = (
     '{"ts":"2026-03-02T10:15:20.000Z","unix_ts":1772446520.0,"channel":"transcript","rtstream_name":"mic",'
@@ -169,3 +172,84 @@ def test_wrong_arguments_are_explained(journal):
         "recording_status: no parameter 'nothing'",
         "→ use none",
     ]
+
+
+NOISY = """
+import os, sys, subprocess
+from vdbevents.mcp import status_tools, serving
+
+def noisy(make):
+    def with_noise(journals):
+        tool = make(journals)
+        def run(values, reporting):
+            print("printed, and left in the buffer", end="")
+            sys.stdout.write("written\\n")
+            sys.stdout.flush()
+            os.write(1, b"by a library\\n")
+            subprocess.run(["echo", "by a child"])
+            return tool.run(values, reporting)
+        return tool._replace(run=run)
+    return with_noise
+
+serving._READING = (noisy(status_tools.recording_status),)
+sys.argv = ["vdbevents", "mcp", sys.argv[1]]
+from vdbevents.cli.app import run
+run()
+"""
+
+
+@pytest.mark.long
+def test_stdout_has_nothing_but_the_protocol_whatever_is_printed(journal, environ):
+    with subprocess.Popen(
+        [sys.executable, "-c", NOISY, str(journal.parent)],
+        env={name: str(value) for name, value in environ.items()},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        for message in [*initialize(), call(1, "recording_status")]:
+            process.stdin.write(json.dumps(message) + "\n")
+        process.stdin.flush()
+        lines = [process.stdout.readline() for _ in range(2)]
+        process.stdin.close()
+        lines += process.stdout.readlines()
+        said = process.stderr.read()
+
+    assert [json.loads(line)["id"] for line in lines] == [0, 1]
+    assert "by a library" in said
+    assert "by a child" in said
+
+
+def test_a_client_that_leaves_ends_a_server_that_waits(journal, environ):
+    with forkserver.Popen(
+        [sys.executable, "-m", "vdbevents", "mcp", str(journal.parent)],
+        env={name: str(value) for name, value in environ.items()},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        for message in [*initialize(), call(1, "wait_for", {"seconds": 50}), call(2, "recording_status")]:
+            process.stdin.write(json.dumps(message).encode() + b"\n")
+        process.stdin.flush()
+        # The second call is answered while the first one waits.
+        while json.loads(process.stdout.readline()).get("id") != 2:
+            pass
+        process.stdin.close()
+
+        assert process.wait(patient(20)) == 0
+        assert process.stderr.read() == b""
+
+
+def test_a_bug_in_a_tool_is_told_and_ends_nothing(journal, monkeypatch):
+    def broken(_values, _reporting):
+        raise ZeroDivisionError("secret detail")
+
+    monkeypatch.setattr(
+        serving, "_READING", (lambda journals: recording_status(journals)._replace(run=broken),)
+    )
+
+    message = refused(served(journal), "recording_status")
+
+    assert message.startswith("recording_status: a bug in vdbevents (ZeroDivisionError)")
+    assert "secret detail" not in message

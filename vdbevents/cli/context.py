@@ -1,7 +1,7 @@
 """`vdbevents context`: a moment, what was said around it, and what was on each screen then."""
 
 import shlex
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator
 from datetime import UTC, datetime, tzinfo
 from inspect import Parameter
 from typing import TYPE_CHECKING, Annotated, Final
@@ -34,10 +34,8 @@ from vdbevents.errors import InputError, options_conflict
 
 if TYPE_CHECKING:
     from vdbevents.query.filters import Filters
-    from vdbevents.query.merge import HostJournal, MergedResult
-    from vdbevents.query.result_protocols import JournalRows
     from vdbevents.summaries.moment_output import MomentPage
-    from vdbevents.summaries.moments import Found, Surroundings
+    from vdbevents.summaries.moments import Surroundings
 
 HELP = f"""Show a moment: what was said around it, and each screen.
 
@@ -102,6 +100,7 @@ def context(
     from dataclasses import replace
 
     from vdbevents.query.filters import Filters
+    from vdbevents.summaries.journal_answers import surroundings_in
     from vdbevents.summaries.moment_output import fitted_moments
     from vdbevents.summaries.moments import CHANNELS, COLUMNS, Found, FoundMoment, newest, spans_for
     from vdbevents.times import Window, parse_duration, parse_moment
@@ -132,7 +131,9 @@ def context(
             around = Filters(window=Window(), by_event=True, channels=CHANNELS, spans=spans)
             with searched_again(journals, named, around, now, cache=printing.cache) as answer:
                 remark_on_lines(journals, answer)
-                chosen = _surroundings(journals, answer, found, width_ms, columns)
+                chosen = surroundings_in(
+                    journals, answer, found, width_ms, columns=columns, gaps_of=known_gaps
+                )
     if not chosen:
         paths = [journal.path for journal in journals]
         what = "nothing matched" if given.at is None else "nothing was recorded around that time"
@@ -170,31 +171,6 @@ def _refuse_conflicts(given: AtOptions, filtering: MomentOptions, when: WindowOp
             "use --grep TEXT, another filter, or --at TIME",
             error_id="moment-missing",
         )
-
-
-def _surroundings(
-    journals: "Sequence[HostJournal]",
-    answer: "MergedResult[JournalRows]",
-    found: "Found",
-    width_ms: int,
-    columns: Collection[str],
-) -> "list[Surroundings]":
-    from vdbevents.summaries.digest import missed_within
-    from vdbevents.summaries.moments import surroundings
-    from vdbevents.summaries.time_blocks import TimeBlock
-
-    first = min(one.first_ms for one in found.moments) - width_ms
-    last = max(one.last_ms for one in found.moments) + width_ms
-    missed = [
-        (host if len(journals) > 1 else "", one)
-        for journal, (host, result) in zip(journals, answer.answers, strict=True)
-        for one in missed_within(known_gaps(journal, result), result.pauses, TimeBlock(first, last + 1))
-    ]
-    events = [event for batch in answer.events(columns) for event in batch]
-    chosen = [surroundings(moment, events, missed, width_ms) for moment in found.moments]
-    return [
-        one for one in chosen if one.moment.matches or one.said or one.screens or one.alerts or one.missed
-    ]
 
 
 def _page(output: SummaryFormat, filters: "Filters", zone: tzinfo, more: str, older: str) -> "MomentPage":

@@ -1,21 +1,14 @@
 """`vdbevents pause` and `resume`: stop writing down what is said and shown for a while."""
 
 import secrets
-import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import Annotated
 
 import typer
 
 from vdbevents.cli.command import put, reports, require_finite, with_unit
 from vdbevents.cli.diagnostics import ExitCode
 from vdbevents.cli.options import StateOptions
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from vdbevents.journal.state import StateDirectory
-    from vdbevents.privacy.pauses import Pauses
 
 HELP = """Pause the recording, for a time or until resume.
 
@@ -30,8 +23,6 @@ Examples:
 \b
 Exit codes: 0 paused, 2 wrong input, 3 the listener has not confirmed it.
 """
-
-_POLL_SECONDS: Final = 0.02
 
 TimeoutOption = Annotated[
     float, typer.Option(min=0.1, metavar="SECONDS", help="How long to wait for the listener.")
@@ -51,6 +42,7 @@ def pause(
     options: StateOptions,
 ) -> ExitCode:
     from vdbevents.journal import files
+    from vdbevents.listener.pause_request import ask_for, await_listener
     from vdbevents.times import format_duration, parse_duration
 
     require_finite(timeout=timeout)
@@ -64,7 +56,7 @@ def pause(
     until_ms = None if length_ms is None else now_ms + length_ms
     options.state.create()
     new_id = f"pause-{secrets.token_hex(6)}"
-    change(options.state, lambda known: known.begin(new_id, now_ms, until_ms))
+    ask_for(options.state, lambda known: known.begin(new_id, now_ms, until_ms))
     is_followed = await_listener(options.state, timeout)
     end = "" if length_ms is None else f" for {format_duration(length_ms)}"
     who = "" if is_followed else "; no listener is running: the next one follows it"
@@ -74,47 +66,3 @@ def pause(
 
 def _is_directory(text: str) -> bool:
     return "/" in text or "\\" in text or Path(text).is_dir()
-
-
-def change(state: "StateDirectory", how: "Callable[[Pauses], Pauses]") -> None:
-    """Change the pauses of a directory.
-
-    Raises:
-        InputError: the file cannot be written.
-    """
-    from vdbevents.journal.files import unusable
-    from vdbevents.listener.pause_watch import change_pauses
-
-    try:
-        change_pauses(state, how)
-    except OSError as error:
-        raise unusable(state.pauses, error) from error
-
-
-def await_listener(state: "StateDirectory", seconds: float) -> bool:
-    """Wait until the listener follows what is now asked of it; return False if none runs.
-
-    Raises:
-        ListenerStateError: it does not in time.
-    """
-    from vdbevents.errors import ListenerStateError
-    from vdbevents.journal import files, locks
-    from vdbevents.listener.pause_watch import PauseWatch
-
-    deadline = time.monotonic() + seconds
-    watch = PauseWatch(state)
-    while locks.listener_runs(state):
-        # Another pause or resume may have come after this one.
-        wanted = watch.current().status(files.wall_ms())
-        status = files.read_object(state.listener_status)
-        pid = locks.listener_pid(state)
-        if status.get("pid") == pid and all(status.get(name) == wanted[name] for name in wanted):
-            return True
-        if time.monotonic() > deadline:
-            raise ListenerStateError(
-                f"the listener (PID {pid}) has not confirmed it within {seconds:g} s, and may go on",
-                f"see vdbevents status {state.path}, or end it with: vdbevents stop {state.path}",
-                error_id="pause-unconfirmed",
-            )
-        time.sleep(_POLL_SECONDS)
-    return False

@@ -3,7 +3,7 @@
 from vdbevents.cli.command import put, reports
 from vdbevents.cli.diagnostics import ExitCode
 from vdbevents.cli.options import StateOptions
-from vdbevents.cli.pause import TimeoutOption, await_listener, change
+from vdbevents.cli.pause import TimeoutOption
 
 HELP = """End a pause: the recording goes on.
 
@@ -18,6 +18,7 @@ Exit codes: 0 resumed or not paused, 3 the listener has not confirmed it.
 def resume(*, timeout: TimeoutOption = 10.0, options: StateOptions) -> ExitCode:
     from vdbevents.cli.command import require_finite
     from vdbevents.journal import files
+    from vdbevents.listener.pause_request import ask_for, await_listener
     from vdbevents.listener.pause_watch import PauseWatch
     from vdbevents.times import format_duration
 
@@ -27,7 +28,7 @@ def resume(*, timeout: TimeoutOption = 10.0, options: StateOptions) -> ExitCode:
     if on is None:
         put("not paused")
         return ExitCode.DONE
-    change(options.state, lambda known: known.end(now_ms))
+    ask_for(options.state, lambda known: known.end(now_ms))
     is_followed = await_listener(options.state, timeout)
     who = "" if is_followed else "; no listener is running"
     put(f"resumed after {format_duration(max(0, now_ms - on.since_ms))}{who}")

@@ -121,38 +121,26 @@ def _listed(
     """Return the sessions, and how many earlier ones are left out."""
     from vdbevents.query import duck, merge
     from vdbevents.query.cache import seal_policy
-    from vdbevents.query.filters import Filters
     from vdbevents.query.older import Older
-    from vdbevents.summaries import session_list
+    from vdbevents.summaries.journal_answers import sessions_in
 
     def cache_of(path: Path) -> "Cache | None":
         display = SealDisplay(Color.AUTO, "use --no-cache to list without")
         return seal_policy.cache_for(path, window, datetime.now(UTC), display) if printing.cache else None
 
     with duck.interruptible(), cli_journals.opened(sources) as journals:
-        books = merge.read_books(journals, Older(cache_of, archived))
-        known = session_list.in_window(books, window)
-        chosen = known[-printing.limit :] if printing.limit else known
-        if not chosen:
-            which = " in that time" if any(book.sessions() for book in books) else ""
+        known = sessions_in(journals, window, printing.limit or None, Older(cache_of, archived))
+        if not known.chosen:
+            which = " in that time" if known.has_others else ""
             names = ", ".join(journal.label for journal in journals[:3])
             hint = cli_journals.archived_hint([one.path for one in journals], archived=archived)
             nothing(f"no session{which} in {names}", hint)
             return [], 0
-        # All of them need no filter: their events are most of the journal.
-        is_whole = len(chosen) == sum(len(book.sessions()) for book in books)
-        wanted = () if is_whole else tuple(one.facts.id for one in chosen)
-        with merge.search(
-            journals, Filters(sessions=wanted), cache_of, cleared=archived, books=books
-        ) as answer:
-            counts = [
-                result.session_counts(book) if result.count else []
-                for (_, result), book in zip(answer.answers, books, strict=True)
-            ]
+        searched = merge.search(journals, known.filters, cache_of, cleared=archived, books=known.books)
+        with searched as answer:
+            listed = known.listed(journals, answer)
             remark_on_each(journals, answer, window, gaps_command)
-        hosts = [journal.host for journal in journals]
-        listed = session_list.with_content(chosen, hosts, counts)
-    return listed, len(known) - len(chosen)
+    return listed, known.earlier
 
 
 def _csv_rows(listed: "Sequence[ListedSession]", *, with_host: bool) -> Iterator[list[object]]:

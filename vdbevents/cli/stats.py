@@ -3,7 +3,7 @@
 import shlex
 import sys
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -25,14 +25,9 @@ from vdbevents.cli.tables import data_stream, remark, terminal_width
 from vdbevents.terminal import counted, harmless
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from datetime import tzinfo
 
-    from vdbevents.query.cache.index import Span
-    from vdbevents.query.merge import HostJournal, MergedResult
-    from vdbevents.query.search_result import SearchResult
-    from vdbevents.summaries.activity import Activity, Row
-    from vdbevents.times import Window
+    from vdbevents.summaries.activity import Activity
 
 HELP = f"""Count speech, words, screen time, alerts and gaps.
 
@@ -112,13 +107,17 @@ def stats(
     from datetime import UTC, datetime
 
     from vdbevents.query.filters import Filters
+    from vdbevents.summaries.activity import By
+    from vdbevents.summaries.journal_answers import StatsQuestion, counted_activity
 
     zone, now = when.zone(), datetime.now(UTC)
     window = when.window(now, zone)
     filters = Filters(window=window, by_event=True, sessions=tuple(counting.session or ()))
     now_ms = round(now.timestamp() * 1000)
     with searched(named, filters, options, now, cache=counting.cache) as (journals, answer):
-        activity = _counted(_Asked(counting, window, zone, now_ms), journals, answer)
+        by = None if counting.by is None else By(counting.by)
+        asked = StatsQuestion(by, counting.limit or None, bool(counting.session), window, zone, now_ms)
+        activity = counted_activity(asked, journals, answer, known_gaps)
         remark_on_lines(journals, answer)
         again = searching_again(journals, cleared=named.archived, cache=counting.cache)
         is_explained = not activity.rows and bool(counting.session) and explain(again, filters)
@@ -132,53 +131,6 @@ def stats(
     if hint or not is_explained:
         remark("nothing was recorded in this time", hint)
     return ExitCode.NO_MATCH
-
-
-class _Asked(NamedTuple):
-    counting: CountingOptions
-    window: "Window"
-    zone: "tzinfo"
-    now_ms: int
-
-
-def _counted(
-    asked: _Asked, journals: "Sequence[HostJournal]", answer: "MergedResult[SearchResult]"
-) -> "Activity":
-    """Count the events of each journal, and what it did not record."""
-    from vdbevents.query.tally import AnswerTally
-    from vdbevents.summaries import activity
-    from vdbevents.summaries.activity import By
-
-    by = activity.usual(answer.span) if asked.counting.by is None else By(asked.counting.by)
-    rows: list[Row] = []
-    spans: list[Span | None] = []
-    total = activity.Figures()
-    for journal, (_, result) in zip(journals, answer.answers, strict=True):
-        host = journal.host if len(journals) > 1 else ""
-        gaps = known_gaps(journal, result)
-        within = _within(asked, result)
-        lost = activity.unrecorded(gaps, result.pauses, within, asked.now_ms)
-        of_one: list[Row] = []
-        if result.count:
-            tally = AnswerTally(result, asked.window, lost.breaks)
-            of_one = activity.rows_of(tally.by(by.key), by, asked.zone, host)
-            total = total.plus(activity.sum_of(map(activity.figures_of, tally.by("channel"))))
-            spans.append(tally.span)
-        rows += activity.with_unrecorded(of_one, lost, by, asked.zone, host)
-        total = total.plus(activity.lost_of(lost))
-        spans += [*lost.gaps, *lost.pauses]
-    kept, left_out = activity.arranged(rows, by, asked.counting.limit or None)
-    of_rows = activity.sum_of(row.figures for row in rows)
-    return activity.Activity(by, activity.reach(spans), total, of_rows, kept, left_out)
-
-
-def _within(asked: _Asked, result: "SearchResult") -> "Window":
-    """Return the time of which to know what was not recorded: that of the sessions, if some were named."""
-    from vdbevents.times import Window
-
-    if not asked.counting.session:
-        return asked.window
-    return Window(0, 0) if result.span is None else Window(*result.span)
 
 
 def _print(

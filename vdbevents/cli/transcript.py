@@ -45,7 +45,6 @@ if TYPE_CHECKING:
     from vdbevents.query.result_protocols import JournalRows
     from vdbevents.summaries.transcript import Silence
     from vdbevents.summaries.transcript_pages import Layout
-    from vdbevents.times import Window
 
 HELP = f"""Print what was said, in paragraphs with times.
 
@@ -131,6 +130,7 @@ def transcript(
 
     from vdbevents.query import merge
     from vdbevents.query.filters import Filters, known_sources
+    from vdbevents.summaries.journal_answers import session_asked_for
     from vdbevents.times import Window, parse_duration
 
     zone, now = when.zone(), datetime.now(UTC)
@@ -150,7 +150,7 @@ def transcript(
         named, when, speech, sized, options, filters, zone, break_ms, round(now.timestamp() * 1000)
     )
     with searched(named, filters, options, now, cache=speech.cache) as (journals, answer):
-        facts = _session_of(asked, journals) if filters.sessions else None
+        facts = session_asked_for(journals, asked.older, filters.sessions) if filters.sessions else None
         if not is_last or answer.count or facts is not None:
             return _print(asked, journals, answer, facts)
         asked = asked._replace(filters=replace(filters, sessions=()))
@@ -191,30 +191,20 @@ class _Asked(NamedTuple):
         return harmless(shlex.join(["vdbevents", "transcript", *words]))
 
 
-def _session_of(asked: _Asked, journals: "Sequence[HostJournal]") -> "SessionFacts | None":
-    """Return what the journals tell about the session that was asked for; None if they do not know it."""
-    from vdbevents.events.session_content import SessionBook, resolved
-    from vdbevents.query import merge
-
-    books = merge.read_books(journals, asked.older)
-    wanted = resolved(books, asked.filters.sessions)
-    book = SessionBook(facts for one in books for facts in one.sessions())
-    return next((facts for facts in book.sessions() if facts.id in wanted), None)
-
-
 def _print(
     asked: _Asked,
     journals: "Sequence[HostJournal]",
     answer: "MergedResult[JournalRows]",
     session: "SessionFacts | None",
 ) -> ExitCode:
+    from vdbevents.summaries.journal_answers import silences_in, transcript_window
     from vdbevents.summaries.transcript import COLUMNS
 
     columns = COLUMNS if len(journals) > 1 else [name for name in COLUMNS if name != "host"]
     events = [event for batch in answer.events(columns) for event in batch if (event.text or "").strip()]
-    window = _window(asked.filters, session, events)
+    window = transcript_window(asked.filters, session, events)
     if events:
-        silences = _silences(asked, journals, answer, window)
+        silences = silences_in(journals, answer, window, asked.now_ms, known_gaps)
         _write(asked, journals, events, silences, "" if session is None else session.id)
         sys.stdout.flush()
     remark_on_each(journals, answer, window, GapsCommand(asked.named, asked.when, window, asked.options))
@@ -229,38 +219,6 @@ def _print(
         if hint or not (asked.speech.speaker and explain(again, asked.filters)):
             remark("nothing was said in this time", hint)
     return ExitCode.NO_MATCH
-
-
-def _window(filters: "Filters", session: "SessionFacts | None", events: "Sequence[Event]") -> "Window":
-    """Return the time that the transcript is of: the window that was asked for, and in it the session."""
-    from vdbevents.summaries.transcript import end_of, start_of
-    from vdbevents.times import Window
-
-    since_ms, until_ms = filters.window.since_ms, filters.window.until_ms
-    if session is None:
-        return filters.window
-    moments = [*map(start_of, events), *map(end_of, events), session.first_ms, session.over_ms]
-    known = [moment for moment in moments if moment is not None]
-    first_ms = min(known, default=None)
-    last_ms = max(known) + 1 if session.is_ended and known else None
-    return Window(
-        max((one for one in (since_ms, first_ms) if one is not None), default=None),
-        min((one for one in (until_ms, last_ms) if one is not None), default=None),
-    )
-
-
-def _silences(
-    asked: _Asked, journals: "Sequence[HostJournal]", answer: "MergedResult[JournalRows]", window: "Window"
-) -> "list[Silence]":
-    """Return where nothing was recorded, on each machine."""
-    from vdbevents.summaries.transcript import gap_silences, pause_silences
-
-    silences = []
-    for journal, (_, result) in zip(journals, answer.answers, strict=True):
-        host = journal.host if len(journals) > 1 else None
-        silences += gap_silences(known_gaps(journal, result), window, host)
-        silences += pause_silences(result.pauses, window, asked.now_ms, host)
-    return silences
 
 
 def _write(

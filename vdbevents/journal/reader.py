@@ -77,10 +77,12 @@ def follow_batches(
     wait: Callable[[], bool],
     start: int | JournalPlace | None = None,
     tail: "Tail | None" = None,
+    on_tail: "Callable[[Tail], None]" = lambda _: None,
 ) -> Iterator[list[bytes]]:
     """Yield lines as `follow` does, in batches of about a MiB at most.
 
     A `tail` of the journal, if given, goes on from where it is; it is closed at the end.
+    `on_tail` gets that of each file before its lines: with it, a caller knows the place after them.
     """
     seen = None
     earlier: int | None = None
@@ -99,6 +101,7 @@ def follow_batches(
                 # A file that appears later is new from its first line.
                 from_end, start = False, None
                 if tail is not None:
+                    on_tail(tail)
                     yield from _coming(tail)
                     if not tail.is_of(path):
                         # Nothing comes after this, but something may have come before the file was replaced.
@@ -180,6 +183,33 @@ def _rewritten_then_rotated(
             found = rewritten_from(file, inode)
         if found is not None:
             return [(older[number], found.place, size), *((one, 0, 0) for one in older[number + 1 :])], 0
+    return None
+
+
+def place_named(path: Path, offset: int, head_bytes: int, crc: int) -> JournalPlace | None:
+    """Return a place by the checksum of its journal's head; None if no journal has it any more.
+
+    Args:
+        path: the journal; the place may be in one that was rotated out of it.
+        offset: the place.
+        head_bytes: how many bytes of the head count.
+        crc: their checksum.
+
+    Raises:
+        OSError: a file cannot be read.
+    """
+    try:
+        with FileIO(path, "rb") as file:
+            heads = [(history.head_of(file), file.seek(0, os.SEEK_END))]
+    except FileNotFoundError:
+        heads = []
+    for one in reversed(history.older_journals(path)):
+        # It may have been pruned since it was listed.
+        with contextlib.suppress(FileNotFoundError), history.open_archived(one) as packed:
+            heads.append((history.head_of(packed), packed.seek(0, os.SEEK_END)))
+    for head, size in heads:
+        if zlib.crc32(head[:head_bytes]) == crc and offset <= size:
+            return JournalPlace(offset, head[:head_bytes])
     return None
 
 

@@ -8,6 +8,7 @@ that no person sees must not reach it.
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, Final
 
 from vdbevents.terminal import harmless
@@ -32,12 +33,8 @@ _HIDDEN: Final = re.compile(
 )
 # One chooses the form of a character; more of them in a row hide data.
 _VARIATIONS: Final = re.compile("([\ufe00-\ufe0f])[\ufe00-\ufe0f]+")
-_LONGEST_TAG: Final = 200
-# A tag as in <system>, </tool_result> or <|im_start|>, also one that is not closed.
-_TAG: Final = re.compile(
-    rf"<(?=[/|!?]?[a-z_|](?:[^<>]{{0,{_LONGEST_TAG}}})(?:>|$))|<(?=\s*/?\s*recording\b)|<<(?=/?SYS)",
-    re.IGNORECASE,
-)
+# A tag as in <system>, </tool_result>, <|im_start|> or <!-- -->, whether it is closed or not.
+_TAG: Final = re.compile(r"<(?=[/!?%]*[a-z_|]|!--|[?%]|\s*/?\s*recording\b|</?SYS)", re.IGNORECASE)
 _BRACKETS: Final = re.compile(
     r"\[(?=/?(?:INST|SYS(?:TEM)?(?:_\w+)?|TOOL_\w+|AVAILABLE_TOOLS|IMG)\b)", re.IGNORECASE
 )
@@ -48,6 +45,7 @@ _HEADING: Final = re.compile(
 )
 
 
+@lru_cache(maxsize=2048)  # an answer is written several times, until it fits
 def neutral(text: str) -> str:
     """Return a text of the recording on one line, without what a model could take for more than a text.
 

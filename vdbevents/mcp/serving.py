@@ -2,18 +2,39 @@
 
 import contextlib
 from datetime import tzinfo
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from vdbevents.journal.state import StateDirectory
+from vdbevents.mcp.control_tools import pause, resume
+from vdbevents.mcp.overview_tools import get_stats, list_sessions, summarize_window
+from vdbevents.mcp.play_tool import MakeLinks, play_moment
 from vdbevents.mcp.protocol_server import build_server
+from vdbevents.mcp.search_tools import get_context, search_events
+from vdbevents.mcp.sql_tool import query_sql
 from vdbevents.mcp.status_tools import recording_status
 from vdbevents.mcp.stdio_wire import serve_stdio
 from vdbevents.mcp.tool import Tool
+from vdbevents.mcp.transcript_tool import get_transcript
+from vdbevents.mcp.wait_tool import wait_for
 from vdbevents.mcp.warm_journals import OpenJournals, OpenStates, WarmJournals
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from mcp.server.lowlevel import Server
+
+
+_READING: Final = (
+    recording_status,
+    search_events,
+    get_context,
+    get_transcript,
+    summarize_window,
+    list_sessions,
+    get_stats,
+    wait_for,
+    query_sql,
+)
 
 
 class ServedRecording(NamedTuple):
@@ -23,11 +44,17 @@ class ServedRecording(NamedTuple):
         open_journals: finds the journals.
         states: finds the directories to report on.
         zone: of times without one.
+        cleared: whether to read what was cleared, too.
+        make_links: makes the links that play a moment; None without an API key.
+        controlled: the directory whose recording may be paused and resumed; None for none.
     """
 
     open_journals: OpenJournals
     states: OpenStates
     zone: tzinfo
+    cleared: bool = False
+    make_links: MakeLinks | None = None
+    controlled: StateDirectory | None = None
 
 
 def serve(served: ServedRecording) -> None:
@@ -39,9 +66,14 @@ def serve(served: ServedRecording) -> None:
 @contextlib.contextmanager
 def opened_server(served: ServedRecording) -> "Iterator[Server[dict[str, Any]]]":
     """Yield a server of a recording, which holds open what its answers need."""
-    with WarmJournals(*served) as journals:
-        yield build_server(_tools(journals))
+    with WarmJournals(served.open_journals, served.states, served.zone, cleared=served.cleared) as journals:
+        yield build_server(_tools(served, journals))
 
 
-def _tools(journals: WarmJournals) -> list[Tool]:
-    return [recording_status(journals)]
+def _tools(served: ServedRecording, journals: WarmJournals) -> list[Tool]:
+    tools = [make(journals) for make in _READING]
+    if served.make_links is not None:
+        tools.append(play_moment(journals, served.make_links))
+    if served.controlled is not None:
+        tools += [pause(served.controlled), resume(served.controlled)]
+    return tools

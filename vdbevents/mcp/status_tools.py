@@ -112,9 +112,10 @@ def _reduced(status: Mapping[str, Any]) -> dict[str, Any]:
 
 def _lines(one: Mapping[str, Any]) -> Iterator[str]:
     since = f" since {one['since']}" if one["since"] else ""
-    yield f"{one['directory']}: {one['state']}{since}"
-    for problem in one["problems"]:
-        yield f"  problem  {problem}"
+    reason = f": {one['reason']}" if one["reason"] else ""
+    yield f"{one['directory']}: {one['state']}{since}{reason}"
+    for problem in one["problems"][1:]:
+        yield f"  also     {problem}"
     if one["paused"]:
         yield f"  paused   until {one['paused_until'] or 'it is resumed'}"
     if one["session"]:

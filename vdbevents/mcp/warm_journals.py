@@ -1,16 +1,31 @@
-"""The journals that the tools read: found once, and read again by each call."""
+"""The journals that the tools read: found once, with one database for all calls, and read again by each."""
 
 import contextlib
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from datetime import tzinfo
+from pathlib import Path
 from typing import Any
 
+from vdbevents.events.gaps import Gap, with_ongoing
+from vdbevents.events.session_content import SessionBook
+from vdbevents.health.outages import ongoing_gap
 from vdbevents.health.status_report import report_on
+from vdbevents.journal.files import wall_ms
 from vdbevents.journal.state import StateDirectory
+from vdbevents.query import hostnames, merge
 from vdbevents.query.byte_ranges import Closeable
-from vdbevents.query.merge import HostJournal
+from vdbevents.query.cache.index import Cache
+from vdbevents.query.cache.seal_policy import present_cache
+from vdbevents.query.duck import SharedDatabase
+from vdbevents.query.filters import Filters
+from vdbevents.query.merge import HostJournal, MergedResult
+from vdbevents.query.older import Older
+from vdbevents.query.result_protocols import JournalRows
+from vdbevents.query.search_result import SearchResult
+from vdbevents.terminal import counted
+from vdbevents.times import Window, format_duration
 
 OpenJournals = Callable[[], AbstractContextManager[Sequence[HostJournal]]]
 """Finds the journals, unpacks those that are packed, and removes what was unpacked at the end."""
@@ -22,24 +37,32 @@ OpenStates = Callable[[], Sequence[StateDirectory]]
 class WarmJournals(Closeable):
     """Journals, opened at the first call that finds them; a context manager.
 
+    A search has a cursor of its own on one database: to start one takes longer than most searches.
+    Calls may come from several threads.
+
     Attributes:
         zone: of times that are given without one, and of times in texts.
     """
 
-    def __init__(self, open_journals: OpenJournals, states: OpenStates, zone: tzinfo) -> None:
+    def __init__(
+        self, open_journals: OpenJournals, states: OpenStates, zone: tzinfo, *, cleared: bool = False
+    ) -> None:
         """Open nothing yet.
 
         Args:
             open_journals: finds them.
             states: finds the directories to report on.
             zone: the local one.
+            cleared: whether to read what was cleared, too.
         """
         self.zone = zone
         self._open_journals = open_journals
         self._states = states
+        self._cleared = cleared
         self._lock = threading.Lock()
         self._resources = contextlib.ExitStack()
         self._journals: Sequence[HostJournal] | None = None
+        self._database: SharedDatabase | None = None
 
     def all(self) -> Sequence[HostJournal]:
         """Return the journals.
@@ -52,8 +75,82 @@ class WarmJournals(Closeable):
                 self._journals = self._resources.enter_context(self._open_journals())
             return self._journals
 
+    @property
+    def are_several(self) -> bool:
+        """Whether each answer must say which machine it is from."""
+        return len(self.all()) > 1
+
+    @property
+    def are_copies(self) -> bool:
+        """Whether nothing is written to any of them: they are files that somebody has named."""
+        return all(journal.is_scratch or journal.path.name != hostnames.JOURNAL for journal in self.all())
+
+    @property
+    def older(self) -> Older:
+        """How to read what was set aside."""
+        return Older(self.cache_of, self._cleared)
+
+    def cache_of(self, path: Path) -> Cache | None:
+        """Return what is sealed of a journal by now."""
+        return present_cache(path)
+
+    def search(self, filters: Filters, books: Sequence[SessionBook] = ()) -> MergedResult[SearchResult]:
+        """Return the events that match, of all that was written until now; it must be closed.
+
+        Args:
+            filters: what matches.
+            books: the sessions of each journal, if they are known already.
+
+        Raises:
+            InputError: a journal cannot be read, or a pattern is not a regular expression.
+            StorageError: memory and temporary space are used up.
+        """
+        journals, shared = self.all(), self._shared()
+        return merge.search(
+            journals, filters, self.cache_of, cleared=self._cleared, books=books, shared=shared
+        )
+
+    def search_rows(self, filters: Filters) -> MergedResult[JournalRows]:
+        """Search as `search` does, but for rows alone: the end of a journal may show the answer."""
+        journals, shared = self.all(), self._shared()
+        return merge.search_rows(journals, filters, self.cache_of, cleared=self._cleared, shared=shared)
+
+    def _shared(self) -> SharedDatabase:
+        with self._lock:
+            if self._database is None:
+                self._database = self._resources.enter_context(SharedDatabase())
+            return self._database
+
+    def gaps_of(self, journal: HostJournal, result: JournalRows) -> Sequence[Gap]:
+        """Return the gaps of a journal that touch what was searched, and others; also one that goes on."""
+        if journal.is_scratch:
+            return result.gaps
+        return with_ongoing(result.gaps, ongoing_gap(journal.path, wall_ms()))
+
+    def remarks(self, answer: MergedResult[JournalRows], window: Window) -> Iterator[str]:
+        """Yield what an answer may lack, in our words: gaps and pauses in the window, unreadable lines."""
+        now_ms = wall_ms()
+        for journal, (host, result) in zip(self.all(), answer.answers, strict=True):
+            where = f" on {host}" if self.are_several else ""
+            lost = [
+                (gap.since_ms, gap.until_ms)
+                for gap in self.gaps_of(journal, result)
+                if not gap.is_recovered and gap.touches(window.since_ms, window.until_ms)
+            ]
+            if lost:
+                length = sum(max(0, min(until, now_ms) - since) for since, until in lost)
+                yield (
+                    f"{counted(len(lost), 'gap')} in this time{where}, {format_duration(length)} in all: "
+                    "nothing is known of it."
+                )
+            paused = [one for one in result.pauses if one.touches(window.since_ms, window.until_ms)]
+            if paused:
+                yield f"{counted(len(paused), 'pause')} in this time{where}: nothing was recorded then."
+            if result.skipped:
+                yield f"{counted(result.skipped, 'line')} of the journal{where} cannot be read."
+
     def statuses(self) -> Iterator[dict[str, Any]]:
-        """Yield the status of each directory, as `health.status_report` has it.
+        """Yield the status of each directory, as `status --json` prints it.
 
         Raises:
             InputError: a journal is packed, or a lock cannot be opened.
@@ -62,5 +159,7 @@ class WarmJournals(Closeable):
             yield report_on(state, self.zone)
 
     def close(self) -> None:
-        """Remove what was unpacked. A second call does nothing."""
+        """Close the database, and remove what was unpacked. A second call does nothing."""
+        if self._database is not None:
+            self._database.interrupt()
         self._resources.close()

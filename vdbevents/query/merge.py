@@ -230,6 +230,7 @@ def search(
     *,
     cleared: bool = False,
     books: Sequence[SessionBook] = (),
+    shared: "SharedDatabase | None" = None,
 ) -> "MergedResult[SearchResult]":
     """Search one or more journals, and merge the results.
 
@@ -241,6 +242,7 @@ def search(
         cache_of: returns a journal's cache; None reads all of it.
         cleared: whether to search also what was cleared.
         books: the sessions of each journal, if they are known already.
+        shared: a database to search with, which stays open; without it, each search starts one.
 
     Raises:
         InputError: a journal cannot be read, or a pattern is not a regular expression.
@@ -254,16 +256,17 @@ def search(
     if filters.sessions and (books or len(journals) > 1):
         scopes = _scopes(journals, filters, books or read_books(journals, older))
 
-    def ask(journal: HostJournal, asked: Filters, shared: "SharedDatabase | None") -> "SearchResult":
+    def ask(journal: HostJournal, asked: Filters, database: "SharedDatabase | None") -> "SearchResult":
         asked = replace(asked, scope=scopes.get(journal.path, asked.scope))
-        return search_one(journal.path, asked, _cache(journal, older), shared=shared, older=older)
+        cache = _cache(journal, older)
+        return search_one(journal.path, asked, cache, shared=shared or database, older=older)
 
     each = [filters]
     if len(journals) > 1:
         each = [filters_for_each(filters)] * len(journals)
         if filters.around_ms is not None and _is_limited(filters):
-            each = _shares(journals, filters, ask)
-    return _answered(journals, each, filters, ask)
+            each = _shares(journals, filters, ask, has_database=shared is not None)
+    return _answered(journals, each, filters, ask, has_database=shared is not None)
 
 
 def search_rows(
@@ -272,6 +275,7 @@ def search_rows(
     cache_of: Callable[[Path], Cache | None] = lambda _: None,
     *,
     cleared: bool = False,
+    shared: "SharedDatabase | None" = None,
 ) -> MergedResult[JournalRows]:
     """Search as `search` does, but for rows alone: without DuckDB if the end of a journal shows the answer.
 
@@ -283,7 +287,7 @@ def search_rows(
         found = search_tail(journal.path, filters, _cache(journal, older), older)
         if found is not None:
             return MergedResult([(journal.host, found)], filters)
-    return search(journals, filters, cache_of, cleared=cleared)
+    return search(journals, filters, cache_of, cleared=cleared, shared=shared)
 
 
 def _cache(journal: HostJournal, older: Older) -> Cache | None:
@@ -314,11 +318,14 @@ def _answered(
     each: Sequence[Filters],
     filters: Filters,
     ask: _Ask,
+    *,
+    has_database: bool,
 ) -> "MergedResult[SearchResult]":
     from vdbevents.query.duck import SharedDatabase
 
     with contextlib.ExitStack() as opened:
-        shared = opened.enter_context(SharedDatabase()) if len(journals) > 1 else None
+        needs_one = len(journals) > 1 and not has_database
+        shared = opened.enter_context(SharedDatabase()) if needs_one else None
         answers = []
         for journal, asked in zip(journals, each, strict=True):
             answer = opened.enter_context(ask(journal, asked, shared))
@@ -332,13 +339,15 @@ def _answered(
     return merged
 
 
-def _shares(journals: Sequence[HostJournal], filters: Filters, ask: _Ask) -> list[Filters]:
+def _shares(
+    journals: Sequence[HostJournal], filters: Filters, ask: _Ask, *, has_database: bool
+) -> list[Filters]:
     """Return the filters for each journal with which its matches are those among the newest of all."""
     newest = replace(filters, around_ms=None, offset=0, newest_first=True)
     if filters.limit is not None:
         newest = replace(newest, limit=filters.limit + filters.offset)
     before, chosen = [0] * len(journals), [0] * len(journals)
-    with _answered(journals, [newest] * len(journals), newest, ask) as merged:
+    with _answered(journals, [newest] * len(journals), newest, ask, has_database=has_database) as merged:
         for row, number in enumerate(merged.origins()):
             (before if row < filters.offset else chosen)[number] += 1
     return [

@@ -1,0 +1,82 @@
+"""The parameters that choose events, and the filters that they mean. Pure."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from vdbevents.errors import InputError
+from vdbevents.mcp.tool_parameters import Parameter
+from vdbevents.query.filters import Filters
+from vdbevents.times import Window
+
+CHANNELS: Final = ("transcript", "visual_index", "audio_index", "alert", "capture_session")
+SOURCES: Final = ("mic", "system_audio", "screen", "camera")
+
+SESSION: Final = Parameter("session", "text", "Only the content of this session: its id, or last.")
+SOURCE: Final = Parameter("source", "texts", "Only these sources.", choices=SOURCES)
+SPEAKER: Final = Parameter("speaker", "text", "Only what this person said, in any case.")
+
+CHOOSING: Final = (
+    Parameter(
+        "words",
+        "text",
+        'Words, or parts of words, that must all occur, in any order and case; "several words" are a phrase.',
+    ),
+    Parameter("regex", "text", "A regular expression (RE2) that must match, in any case."),
+    Parameter("any_of", "texts", "Texts of which at least one must occur."),
+    Parameter(
+        "channel",
+        "texts",
+        "transcript: speech; visual_index: screens; audio_index: summaries of speech; alert.",
+        choices=CHANNELS,
+    ),
+    SOURCE,
+    SPEAKER,
+    Parameter("app", "text", "Only screens that show this window or app, such as slack."),
+    Parameter("label", "text", "Only alerts with this label."),
+    SESSION,
+)
+"""The parameters that choose events, but for the time."""
+
+
+def filters_in(tool: str, values: Mapping[str, Any], window: Window) -> Filters:
+    """Return the filters that a call asks for; times are the events' own.
+
+    Raises:
+        InputError: words and an expression are both given, or a text cannot be searched for.
+    """
+    words, regex = values["words"], values["regex"]
+    if regex is not None and (words or values["any_of"]):
+        raise InputError(
+            f"{tool}: regex: not with words or any_of",
+            r"put them into the expression: \bship\b.*\binvoice\b",
+            error_id="argument-conflict",
+        )
+    return Filters(
+        window=window,
+        by_event=True,
+        grep=(regex,) if regex else tuple(_phrases(words or "")),
+        any_of=tuple(values["any_of"] or ()),
+        ignore_case=True,
+        extended=regex is not None,
+        channels=tuple(values["channel"] or ()),
+        recorder=False,
+        sources=tuple(values["source"] or ()),
+        sessions=() if values["session"] is None else (values["session"],),
+        labels=() if values["label"] is None else (values["label"],),
+        speakers=() if values["speaker"] is None else (values["speaker"],),
+        windows=() if values["app"] is None else (values["app"],),
+    )
+
+
+def chooses(values: Mapping[str, Any]) -> bool:
+    """Return whether a call asks for certain events."""
+    return any(values[parameter.name] is not None for parameter in CHOOSING)
+
+
+def _phrases(words: str) -> Iterator[str]:
+    """Yield the words, and each phrase between two quotation marks as one."""
+    for place, part in enumerate(words.replace("\u201c", '"').replace("\u201d", '"').split('"')):
+        if place % 2:
+            yield from filter(None, [part.strip()])
+        else:
+            yield from part.split()
