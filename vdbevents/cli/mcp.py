@@ -2,14 +2,19 @@
 
 import contextlib
 import importlib.util
+import os
+import secrets
+import signal
+import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from vdbevents.cli import journals as cli_journals
-from vdbevents.cli.command import LONGEST_CALL_SECONDS, reports
+from vdbevents.cli.command import LONGEST_CALL_SECONDS, put, reports, silence_stdout
 from vdbevents.cli.command_classes import DefaultedGroup
+from vdbevents.cli.configuration import locate
 from vdbevents.cli.diagnostics import ExitCode
 from vdbevents.cli.mcp_clients import add_commands
 from vdbevents.cli.options import EnvironmentOptions, KeyOptions
@@ -35,23 +40,27 @@ pip install 'vdbevents[mcp]'. docs/agents.md shows each tool.
 GROUP = DefaultedGroup
 
 _CLIP_SECONDS: Final = 30.0
+_KEPT_IN: Final = "mcp-token"
+_SHORTEST_TOKEN: Final = 16
 
 
 _SERVE_HELP = """Serve a recording to language models, over the Model Context Protocol.
 
-A client starts it and talks to it over stdin and stdout. Name the directory: clients start servers without
-the variables of a shell. Its tools search, sum up and wait; with an API key
-one makes links that play a moment. None can change or delete anything, unless --allow-control lets them
-pause and resume.
+A client starts it and talks to it over stdin and stdout; with --http it runs until a signal, and prints
+MCP_URL=<address>. Name the directory: clients start servers without the variables of a shell. Its tools
+search, sum up and wait; with an API key one makes links that play a moment. None can change or delete
+anything, unless --allow-control lets them pause and resume.
 
 \b
 Examples:
   vdbevents mcp ~/.local/state/videodb
   vdbevents mcp --dir laptop=~/laptop --dir desk=~/desk
   vdbevents mcp serve meeting.jsonl.gz
+  vdbevents mcp --http                                each request needs "Authorization: Bearer <token>"
+  vdbevents mcp --show-token
 
 \b
-Exit codes: 0 the client is gone, 2 wrong input, 130 ended by Ctrl-C.
+Exit codes: 0 the client is gone, or ended by SIGTERM, 2 wrong input, 130 ended by Ctrl-C.
 """
 
 
@@ -59,6 +68,18 @@ Exit codes: 0 the client is gone, 2 wrong input, 130 ended by Ctrl-C.
 @reports
 def serve(
     *,
+    http: Annotated[
+        bool, typer.Option("--http", help="Serve any number of clients over HTTP, on 127.0.0.1 alone.")
+    ] = False,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, metavar="PORT", help="With --http: the port; 0: any free port.")
+    ] = 5003,
+    no_auth: Annotated[
+        bool, typer.Option("--no-auth", help="With --http: require no token of programs on this machine.")
+    ] = False,
+    show_token: Annotated[
+        bool, typer.Option("--show-token", help="Print the token that --http requires, and exit.")
+    ] = False,
     allow_control: Annotated[
         bool, typer.Option("--allow-control", help="Add tools that pause and resume the recording.")
     ] = False,
@@ -66,12 +87,10 @@ def serve(
     named: SourceOptions,
     options: KeyOptions,
 ) -> ExitCode:
-    if importlib.util.find_spec("mcp") is None:
-        raise InputError(
-            "the Python package mcp is missing",
-            "install it: pip install 'vdbevents[mcp]'",
-            error_id="package-missing",
-        )
+    if show_token:
+        put(_token())
+        return ExitCode.DONE
+    _require_package()
     _refuse_stdin(named)
     served = _Served(named, options)
     zone = zone_of(tz)
@@ -79,17 +98,72 @@ def serve(
     controlled = served.controlled() if allow_control else None
     from vdbevents.mcp import serving
 
-    serving.serve(
-        serving.ServedRecording(
-            served.open_journals,
-            served.states,
-            zone,
-            cleared=named.archived,
-            make_links=_make_links(options),
-            controlled=controlled,
-        )
+    recording = serving.ServedRecording(
+        served.open_journals,
+        served.states,
+        zone,
+        cleared=named.archived,
+        make_links=_make_links(options),
+        controlled=controlled,
     )
-    return ExitCode.DONE
+    if not http:
+        serving.serve_client(recording)
+        return ExitCode.DONE
+    ended_by = serving.serve_clients(recording, port, "" if no_auth else _token(), _announce)
+    return ExitCode.INTERRUPTED if ended_by is signal.SIGINT else ExitCode.DONE
+
+
+def _announce(url: str) -> None:
+    try:
+        put(f"MCP_URL={url}")
+    except (OSError, ValueError):
+        # The reader is gone.
+        silence_stdout()
+
+
+def _require_package() -> None:
+    """Check that the extra is installed.
+
+    Raises:
+        InputError: it is not.
+    """
+    if importlib.util.find_spec("mcp") is None:
+        raise InputError(
+            "the Python package mcp is missing",
+            "install it: pip install 'vdbevents[mcp]'",
+            error_id="package-missing",
+        )
+
+
+def _token() -> str:
+    """Return the token of HTTP clients; the first time, make one.
+
+    Raises:
+        InputError: there is no place for it, or others can read it.
+    """
+    from vdbevents.journal import files
+
+    configuration = locate(os.environ)
+    if configuration is None:
+        raise InputError(
+            "no home directory to keep the token in", "set HOME, or use --no-auth", error_id="home-missing"
+        )
+    path = configuration.with_name(_KEPT_IN)
+    try:
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            files.replace_file(path, f"{secrets.token_urlsafe(32)}\n".encode())
+        text = path.read_text(encoding="ascii", errors="replace").strip()
+        is_open = os.name == "posix" and stat.S_IMODE(path.stat().st_mode) & 0o077
+    except OSError as error:
+        raise files.unusable(path, error) from error
+    if is_open or len(text) < _SHORTEST_TOKEN:
+        raise InputError(
+            f"{path}: others can read it" if is_open else f"{path}: not a token",
+            f"delete it, and start again: rm {path}",
+            error_id="mcp-token-unusable",
+        )
+    return text
 
 
 add_commands(mcp_app)

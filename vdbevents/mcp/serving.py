@@ -1,14 +1,22 @@
 """Serve a recording to language models."""
 
 import contextlib
+import signal
+from collections.abc import Callable
 from datetime import tzinfo
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from mcp.server.subscriptions import ListenHandler
+
 from vdbevents.journal.state import StateDirectory
 from vdbevents.mcp.control_tools import pause, resume
+from vdbevents.mcp.http_wire import serve_http
+from vdbevents.mcp.live_updates import LiveUpdates
 from vdbevents.mcp.overview_tools import get_stats, list_sessions, summarize_window
 from vdbevents.mcp.play_tool import MakeLinks, play_moment
+from vdbevents.mcp.prompt_list import prompt_handlers
 from vdbevents.mcp.protocol_server import build_server
+from vdbevents.mcp.resource_list import resource_handlers
 from vdbevents.mcp.search_tools import get_context, search_events
 from vdbevents.mcp.sql_tool import query_sql
 from vdbevents.mcp.status_tools import recording_status
@@ -57,17 +65,38 @@ class ServedRecording(NamedTuple):
     controlled: StateDirectory | None = None
 
 
-def serve(served: ServedRecording) -> None:
+def serve_client(served: ServedRecording) -> None:
     """Serve one client over stdin and stdout, until it closes stdin."""
     with opened_server(served) as server:
         serve_stdio(server)
+
+
+def serve_clients(
+    served: ServedRecording, port: int, token: str, announce: Callable[[str], None]
+) -> signal.Signals | None:
+    """Serve clients over HTTP on loopback, until a signal; the arguments are those of `http_wire.serve_http`.
+
+    Raises:
+        InputError: the port is in use.
+    """
+    with opened_server(served) as server:
+        return serve_http(server, port, token, announce)
 
 
 @contextlib.contextmanager
 def opened_server(served: ServedRecording) -> "Iterator[Server[dict[str, Any]]]":
     """Yield a server of a recording, which holds open what its answers need."""
     with WarmJournals(served.open_journals, served.states, served.zone, cleared=served.cleared) as journals:
-        yield build_server(_tools(served, journals))
+        tools = _tools(served, journals)
+        by_name = {tool.name: tool for tool in tools}
+        live = LiveUpdates(journals.paths)
+        yield build_server(
+            tools,
+            lifespan=live.watching,
+            on_subscriptions_listen=ListenHandler(live.bus),
+            **resource_handlers(by_name, live),
+            **prompt_handlers(by_name),
+        )
 
 
 def _tools(served: ServedRecording, journals: WarmJournals) -> list[Tool]:

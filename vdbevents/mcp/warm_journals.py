@@ -8,6 +8,7 @@ from datetime import tzinfo
 from pathlib import Path
 from typing import Any
 
+from vdbevents.errors import VdbeventsError
 from vdbevents.events.gaps import Gap, with_ongoing
 from vdbevents.events.session_content import SessionBook
 from vdbevents.health.outages import ongoing_gap
@@ -74,6 +75,13 @@ class WarmJournals(Closeable):
             if self._journals is None:
                 self._journals = self._resources.enter_context(self._open_journals())
             return self._journals
+
+    def paths(self) -> list[Path]:
+        """Return the journals' files; none if there is no journal yet."""
+        try:
+            return [journal.path for journal in self.all()]
+        except VdbeventsError:
+            return []
 
     @property
     def are_several(self) -> bool:
