@@ -321,7 +321,12 @@ def test_around_what_matches_is_all_that_happened_so_long_before_and_after(tmp_p
     journal.write_text("".join(written(*line) + "\n" for line in lines), "utf-8")
     told = {written(*line): line[0] for line in lines}
     chosen = sorted(lasting(told[line]) for line in brute_force(lines, asked))
-    asked_around = Filters(by_event=True, interim=asked.interim, newest_first=asked.newest_first)
+    asked_around = Filters(
+        by_event=True,
+        not_channels=asked.not_channels,
+        interim=asked.interim,
+        newest_first=asked.newest_first,
+    )
     expected, groups = [], []
     seen = {*brute_force(lines, asked_around), *brute_force(lines, asked)}
     for line in brute_force(lines, dataclasses.replace(asked_around, interim=True)):
