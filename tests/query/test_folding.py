@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from itertools import pairwise
 
 import pytest
-from hypothesis import HealthCheck, given, settings, strategies as st
+from support import samples
 from support.databases import search
 from support.effort import examples
 
@@ -500,62 +500,72 @@ def test_half_a_surrogate_pair_is_shown_as_a_replacement_character(tmp_path, wri
 
 # -- Any shape -------------------------------------------------------------------------------------------
 
-words = st.sampled_from(
+words = samples.sampled_from(
     [
         *("", "transcript", "scene_index", "alert", "mic:1", "Ü\n", "a.b"),
         *("capture_session.failed", "capture_session.exported", "exported"),
     ]
 )
-times = st.sampled_from(
+times = samples.sampled_from(
     [0, 5, 1710000001234, 1710000001.5, -1, 10**13, "2026-03-02T10:15:30Z", "1e400", "12"]
 )
-scalars = words | times | st.sampled_from([None, True, False, "true", {}, [], {"message": "m"}, [1, "x"]])
+scalars = (
+    words | times | samples.sampled_from([None, True, False, "true", {}, [], {"message": "m"}, [1, "x"]])
+)
 NAMES = [
     *("text", "description", "explanation", "status", "error", "message", "is_final", "isFinal", "speaker"),
     *("start", "startMs", "start_time", "timestamp", "end", "endMs", "end_time", "label", "event_label"),
     *("confidence", "rtstream_id", "rtstreamName", "channel_id", "session_id", "raw", "event_id"),
     *("code", "video_id", "exported_video_id", "player_url"),
 ]
-members = st.dictionaries(st.sampled_from(NAMES), scalars, max_size=6)
-heads = st.fixed_dictionaries(
+members = samples.dictionaries(samples.sampled_from(NAMES), scalars, max_size=6)
+heads = samples.fixed_dictionaries(
     {},
     optional={
         "ts": times,
         "unix_ts": times,
-        "channel": scalars | st.sampled_from(["capture_session", "vdbevents", "capture_client"]),
+        "channel": scalars | samples.sampled_from(["capture_session", "vdbevents", "capture_client"]),
         "type": scalars,
         "event_type": words,
         "event": words,
     },
 )
-messages = st.builds(lambda head, top, data: head | top | data, heads, members, st.just({}) | st.builds(
-    lambda data: {"data": data}, scalars | members
-))  # fmt: skip
-
-
-@settings(
-    max_examples=examples(25), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+messages = samples.builds(
+    lambda head, top, data: head | top | data,
+    heads,
+    members,
+    samples.just({}) | samples.builds(lambda data: {"data": data}, scalars | members),
 )
-@given(st.lists(messages, min_size=20, max_size=80))
-def test_whatever_an_event_looks_like_it_is_folded_as_the_reference_does(tmp_path, events):
+
+
+def wrong(events, found, expected):
+    """Return the events that are not found as expected, with what is and what should be."""
+    compared = zip(events, found, expected, strict=True)
+    return [
+        (event, is_found, is_expected) for event, is_found, is_expected in compared if is_found != is_expected
+    ]
+
+
+def test_whatever_an_event_looks_like_it_is_folded_as_the_reference_does(tmp_path):
     def key(pair):
         return (pair[1]["time_ms"] is not None, pair[1]["time_ms"] or 0)
 
+    events = messages.many(examples(3000))
     lines = [json.dumps(event, ensure_ascii=False) for event in events]
     expected = [
         Event(**columns, line=None if columns["text"] is not None or columns["label"] else line)
         for line, columns in sorted(zip(lines, map(reference, events), strict=True), key=key)
     ]
-    assert fold(tmp_path, *lines) == expected
+    assert wrong(expected, fold(tmp_path, *lines), expected) == []
 
 
 # -- One rule in Python and in SQL -----------------------------------------------------------------------
 
 NAMED = ["mic", "Microphone", "system", "audio", "display", "SCREEN", "camera", "my", "1", "-", ":", "_", "é"]
-stream_names = st.lists(st.sampled_from(NAMED), min_size=1, max_size=4).flatmap(
-    lambda words: st.sampled_from(["", " ", "_", ":"]).map(lambda between: between.join(words))
+stream_names = samples.lists(samples.sampled_from(NAMED), min_size=1, max_size=4).flatmap(
+    lambda words: samples.sampled_from(["", " ", "_", ":"]).map(lambda between: between.join(words))
 )
-kinds = st.sampled_from(
+kinds = samples.sampled_from(
     [
         "",
         "transcript",
@@ -568,9 +578,16 @@ kinds = st.sampled_from(
         5,
     ]
 )
-simple = st.sampled_from([None, "", " ", "A", "b\u2003", 5, 0, True, False, "false", ["x", {"y": 1}], {}])
-moments = times | st.none() | st.integers(-(10**12), 10**12) | st.just("2026-03-02 10:15:30.1235+01:00")
-finals = st.sampled_from([True, False, None, "true", "false", 0])
+simple = samples.sampled_from(
+    [None, "", " ", "A", "b\u2003", 5, 0, True, False, "false", ["x", {"y": 1}], {}]
+)
+moments = (
+    times
+    | samples.none()
+    | samples.integers(-(10**12), 10**12)
+    | samples.just("2026-03-02 10:15:30.1235+01:00")
+)
+finals = samples.sampled_from([True, False, None, "true", "false", 0])
 
 
 def under(member, values):
@@ -590,52 +607,63 @@ KNOWN = {
     **under(fields.LABEL, simple),
     **dict.fromkeys(("event_id", "error", "message", "code"), simple),
 }
-known = st.fixed_dictionaries({}, optional=KNOWN)
-any_event = st.builds(
+known = samples.fixed_dictionaries({}, optional=KNOWN)
+any_event = samples.builds(
     lambda head, top, data: {**top, **data, **head},
-    st.fixed_dictionaries({}, optional=dict.fromkeys(fields.KIND_KEYS, kinds | simple)),
+    samples.fixed_dictionaries({}, optional=dict.fromkeys(fields.KIND_KEYS, kinds | simple)),
     known,
-    st.fixed_dictionaries({}, optional={"data": known | simple}),
+    samples.fixed_dictionaries({}, optional={"data": known | simple}),
 )
 
 
-@settings(max_examples=examples(25), deadline=None, suppress_health_check=list(HealthCheck))
-@given(st.lists(any_event, min_size=20, max_size=60))
-def test_python_and_sql_read_the_same_from_any_event(tmp_path, events):
+def test_python_and_sql_read_the_same_from_any_event(tmp_path):
+    events = any_event.many(examples(3000))
     found = fold(tmp_path, *({"unix_ts": number, **event} for number, event in enumerate(events)))
-    for event, row in zip(events, found, strict=True):
-        assert (row.channel or "unknown") == fields.channel_of(event)
-        assert row.source == fields.source_of(event)
-        assert (row.stream or "") == fields.stream_id_of(event)
-        assert (row.stream_name or "") == fields.STREAM_NAME.text_in(event)
-        assert (row.session or "") == fields.SESSION.text_in(event)
-        assert (row.start_ms, row.end_ms) == fields.span_of(event)
-        assert (row.is_final is False) == fields.is_interim(event)
-        # Without a text the query shows the status or the data of some events instead.
-        has_text = fields.TEXT.value_in(event) is not None
-        is_substituted = row.channel == "capture_session" or isinstance(event.get("data"), str)
-        if has_text or not is_substituted:
-            text = row.text or ""
-            assert (text if text.strip() else "") == fields.text_of(event)
+    assert wrong(events, map(shown_in, events, found), map(known_of, events)) == []
+
+
+def is_shown_without_text(event):
+    """Return whether a query shows the status or the data of an event that has no text."""
+    holds_text = isinstance(event.get("data"), str) and fields.channel_of(event) != fields.RUNTIME_CHANNEL
+    return fields.TEXT.value_in(event) is None and (
+        holds_text or fields.channel_of(event) == "capture_session"
+    )
+
+
+def shown_in(event, row):
+    text = "" if is_shown_without_text(event) or row.text is None else row.text
+    if fields.TEXT.value_in(event) is not None and not text.strip():
+        text = ""
+    texts = (row.stream or "", row.stream_name or "", row.session or "", text)
+    return (row.channel or "unknown", row.source, row.start_ms, row.end_ms, row.is_final is False, *texts)
+
+
+def known_of(event):
+    texts = (fields.stream_id_of(event), fields.STREAM_NAME.text_in(event), fields.SESSION.text_in(event))
+    times = (*fields.span_of(event), fields.is_interim(event))
+    return (fields.channel_of(event), fields.source_of(event), *times, *texts, fields.text_of(event))
 
 
 stamps = (
     times
-    | st.none()
-    | st.floats(-1e22, 1e22)
-    | st.integers(-(10**21), 10**21)
-    | st.integers(10**9, 10**20).map(str)
-    | st.sampled_from(["2026-03-02 10:15:30,1235", "2026-03-02T10:15:30.123456789+01:00", "no", True, [], 5])
+    | samples.none()
+    | samples.floats(-1e22, 1e22)
+    | samples.integers(-(10**21), 10**21)
+    | samples.integers(10**9, 10**20).map(str)
+    | samples.sampled_from(
+        ["2026-03-02 10:15:30,1235", "2026-03-02T10:15:30.123456789+01:00", "no", True, [], 5]
+    )
 )
-stamped = st.fixed_dictionaries({}, optional={path: stamps for of in fields.RECEIPT for path in of.paths})
+stamped = samples.fixed_dictionaries(
+    {}, optional={path: stamps for of in fields.RECEIPT for path in of.paths}
+)
 
 
-@settings(max_examples=examples(25), deadline=None, suppress_health_check=list(HealthCheck))
-@given(st.lists(stamped, min_size=20, max_size=60))
-def test_python_and_sql_read_the_same_time_of_receipt(tmp_path, events):
+def test_python_and_sql_read_the_same_time_of_receipt(tmp_path):
+    events = stamped.many(examples(3000))
     lines = [json.dumps({**event, "n": number}) for number, event in enumerate(events)]
-    found = folded_each(tmp_path, *lines)
-    assert [columns.get("time_ms") for columns in found] == list(map(fields.received_ms, events))
+    found = [columns.get("time_ms") for columns in folded_each(tmp_path, *lines)]
+    assert wrong(events, found, map(fields.received_ms, events)) == []
 
 
 # -- The window or app that a description names ----------------------------------------------------------
@@ -656,36 +684,33 @@ WINDOW_PIECES = [
     "_",
     "x" * 150,
 ]
-window_texts = st.lists(st.sampled_from(WINDOW_PIECES), max_size=6).map("".join)
-window_values = window_texts | st.sampled_from(
+window_texts = samples.lists(samples.sampled_from(WINDOW_PIECES), max_size=6).map("".join)
+window_values = window_texts | samples.sampled_from(
     [None, 5, 1e5, True, ["a"], {"title": "A"}, {"name": " ", "app": "S"}]
 )
-documents = st.dictionaries(
-    st.sampled_from([path for path in (*WINDOW_PATHS, *APP_PATHS, "title", "text") if "." not in path]),
+documents = samples.dictionaries(
+    samples.sampled_from([path for path in (*WINDOW_PATHS, *APP_PATHS, "title", "text") if "." not in path]),
     window_values,
     max_size=4,
 )
-descriptions = window_texts | documents | st.builds(
+descriptions = window_texts | documents | samples.builds(
     lambda document, head, indent, tail: head + json.dumps(document, indent=indent) + tail,
     documents,
-    st.sampled_from(["", " ", "```json\n", "```", "So: "]),
-    st.sampled_from([None, 1]),
-    st.sampled_from(["", "\n", "\n```", "```\n", "."]),
+    samples.sampled_from(["", " ", "```json\n", "```", "So: "]),
+    samples.sampled_from([None, 1]),
+    samples.sampled_from(["", "\n", "\n```", "```\n", "."]),
 )  # fmt: skip
-described = st.builds(
+described = samples.builds(
     lambda kind, beside, data, text: {**beside, "channel": kind, "data": {**data, "text": text}},
-    st.sampled_from(["visual_index", "visual_index", "scene_index", "transcript", "alert"]),
-    st.just({}) | documents,
-    st.just({}) | documents,
+    samples.sampled_from(["visual_index", "visual_index", "scene_index", "transcript", "alert"]),
+    samples.just({}) | documents,
+    samples.just({}) | documents,
     descriptions,
 )
 
 
-@settings(max_examples=examples(25), deadline=None, suppress_health_check=list(HealthCheck))
-@given(st.lists(described, min_size=40, max_size=100))
-def test_python_and_sql_find_the_same_window(tmp_path, events):
+def test_python_and_sql_find_the_same_window(tmp_path):
+    events = described.many(examples(5000))
     found = fold(tmp_path, *({"unix_ts": number, **event} for number, event in enumerate(events)))
 
-    assert [(event, row.window_name) for event, row in zip(events, found, strict=True)] == [
-        (event, window_of(event)) for event in events
-    ]
+    assert wrong(events, [row.window_name for row in found], map(window_of, events)) == []

@@ -5,7 +5,8 @@ import shutil
 
 import duckdb
 import pytest
-from hypothesis import HealthCheck, example, given, settings, strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
+from support import samples
 from support.databases import search
 from support.effort import examples
 from support.random_journals import AT, filters, journals, line, said
@@ -77,15 +78,15 @@ def opened(monkeypatch):
 
 # The fast way to fold what is usual, and the one that is always right
 
-NAMES = st.sampled_from(
+NAMES = samples.sampled_from(
     ["unix_ts", "channel", "rtstream_id", "rtstream_name", "data", "text", "is_final", "start", "end"] * 3
     + ["type", "event", "ts", "startMs", "label", "isFinal", "speaker", "raw", "x", 'a"b', "", "backfilled"]
     + ["data.text", "rtstreamId", "confidence", "session_id"]
 )
-SPELT = st.sampled_from(
+SPELT = samples.sampled_from(
     [json.dumps] * 6 + [lambda name: '"' + "".join(f"\\u{ord(c):04x}" for c in name) + '"']
 )
-NUMBERS = st.sampled_from(
+NUMBERS = samples.sampled_from(
     [
         "0",
         "-0",
@@ -115,7 +116,7 @@ NUMBERS = st.sampled_from(
         "1772446530.0005",
     ]
 )
-STRINGS = st.sampled_from(
+STRINGS = samples.sampled_from(
     [
         "transcript",
         "visual_index",
@@ -148,7 +149,7 @@ STRINGS = st.sampled_from(
         "\u2028",
         "backfilled",
     ]
-).map(json.dumps) | st.sampled_from(
+).map(json.dumps) | samples.sampled_from(
     [
         '"\\ud83d"',
         '"\\ud83d\\ude00"',
@@ -163,72 +164,78 @@ STRINGS = st.sampled_from(
         "'a'",
     ]
 )
-SCALARS = NUMBERS | STRINGS | st.sampled_from(["true", "false", "null", "True", "nul", "[]", "[1]", "{}"])
-SPACES = st.sampled_from([""] * 12 + [" ", "\t", "  ", "\x0b", "\u00a0"])
+SCALARS = (
+    NUMBERS | STRINGS | samples.sampled_from(["true", "false", "null", "True", "nul", "[]", "[1]", "{}"])
+)
+SPACES = samples.sampled_from([""] * 12 + [" ", "\t", "  ", "\x0b", "\u00a0"])
 
 
-@st.composite
+@samples.composite
 def objects(draw, inner=SCALARS, least=0):
-    members = draw(st.lists(st.tuples(NAMES, inner), min_size=least, max_size=7))
+    members = draw(samples.lists(samples.tuples(NAMES, inner), min_size=least, max_size=7))
     space = draw(SPACES)
     return "{" + ",".join(f"{draw(SPELT)(name)}{space}:{space}{value}" for name, value in members) + "}"
 
 
 USUAL = {
-    "unix_ts": NUMBERS | st.just("1772446530.123"),
-    "channel": st.sampled_from(['"transcript"', '"visual_index"', '"scene_index"']),
+    "unix_ts": NUMBERS | samples.just("1772446530.123"),
+    "channel": samples.sampled_from(['"transcript"', '"visual_index"', '"scene_index"']),
     "rtstream_id": STRINGS | SCALARS,
     "rtstream_name": STRINGS | SCALARS,
 }
 INNER = {
     "text": STRINGS | SCALARS | objects(),
-    "is_final": st.sampled_from(["true", "false", "null", '"true"', "1", '"x"', "{}"]),
+    "is_final": samples.sampled_from(["true", "false", "null", '"true"', "1", '"x"', "{}"]),
     "start": NUMBERS | SCALARS,
     "end": NUMBERS | SCALARS,
 }
 
 
-@st.composite
+@samples.composite
 def nearly_usual(draw):
     """A line as recorders write them, with something odd in it now and then."""
-    inner = [f'"{name}":{draw(value)}' for name, value in INNER.items() if draw(st.integers(0, 5))]
-    outer = [f'"{name}":{draw(value)}' for name, value in USUAL.items() if draw(st.integers(0, 5))]
+    inner = [f'"{name}":{draw(value)}' for name, value in INNER.items() if draw(samples.integers(0, 5))]
+    outer = [f'"{name}":{draw(value)}' for name, value in USUAL.items() if draw(samples.integers(0, 5))]
     odd = draw(
-        st.sampled_from(["", "", "", '"text":"x"', '"\\u0063hannel":"alert"', '"data":{"text":"z"}', '"x":1'])
+        samples.sampled_from(
+            ["", "", "", '"text":"x"', '"\\u0063hannel":"alert"', '"data":{"text":"z"}', '"x":1']
+        )
     )
-    (inner if draw(st.booleans()) else outer).append(odd)
+    (inner if draw(samples.booleans()) else outer).append(odd)
     parts = ['"ts":"2026-03-02T10:15:30.123Z"', *outer, "{data}"]
-    if not draw(st.integers(0, 3)):
-        parts = draw(st.permutations(parts))
+    if not draw(samples.integers(0, 3)):
+        parts = draw(samples.permutations(parts))
     data = '"data":{' + ",".join(filter(None, inner)) + "}"
     end = draw(
-        st.sampled_from([""] * 5 + [',"backfilled":true', ',"backfilled": true', ',"x\\"backfilled":true'])
+        samples.sampled_from(
+            [""] * 5 + [',"backfilled":true', ',"backfilled": true', ',"x\\"backfilled":true']
+        )
     )
     text = "{" + ",".join(data if part == "{data}" else part for part in filter(None, parts)) + end + "}"
-    return text + draw(st.sampled_from([""] * 8 + [" ", "}", "x", "\t"]))
+    return text + draw(samples.sampled_from([""] * 8 + [" ", "}", "x", "\t"]))
 
 
-@st.composite
+@samples.composite
 def retouched(draw):
     """A line as a listener writes it, of which something was left out, put in, or written otherwise."""
-    ending = draw(st.sampled_from(['"is_final":true,', '"is_final":false,', ""]))
+    ending = draw(samples.sampled_from(['"is_final":true,', '"is_final":false,', ""]))
     text = (
         '{"ts":"2026-03-02T10:15:30.120Z","unix_ts":1772446530.120,"channel":"transcript","rtstream_id":"r-1",'
         '"rtstream_name":"mic:default","data":{"text":"said",' + ending + '"start":1772446530000,'
         '"end":1772446531000}}'
     )
-    for _ in range(draw(st.integers(0, 2))):
-        begin = draw(st.integers(0, len(text)))
-        end = begin + draw(st.sampled_from([0, 0, 1, 1, 2, 8, 20]))
+    for _ in range(draw(samples.integers(0, 2))):
+        begin = draw(samples.integers(0, len(text)))
+        end = begin + draw(samples.sampled_from([0, 0, 1, 1, 2, 8, 20]))
         text = text[:begin] + draw(RETOUCHES) + text[end:]
     return text
 
 
 RETOUCHES = (
-    st.sampled_from(
+    samples.sampled_from(
         ["", "0", "1", ".", "-", "e1", "true", '"', "\\", "\\u0041", "\\n", " ", "\t", "{", "}", ","]
     )
-    | st.sampled_from(
+    | samples.sampled_from(
         ['"label":"x",', ',"label":"x"', '"text":"x",', '","label":"x', "null", "é😀", "\\ud83d"]
     )
     | SCALARS
@@ -243,12 +250,15 @@ LINES = (
 )
 
 
-@settings(max_examples=examples(20), deadline=None, suppress_health_check=list(HealthCheck))
-@given(st.lists(LINES, min_size=5, max_size=12))
-@example(['{"ts":"","unix_ts":2,"channel":"transcript","data":{"text":"","is_final":1e400}}'])
-@example(['{"ts":"","unix_ts":true,"channel":"transcript","data":{"text":""}}'])
-@example(['{"ts":"","unix_ts":2,"channel":"transcript","data":{"text":"","start":false,"end":true}}'])
-def test_the_fast_folding_equals_the_general_one(lines):
+ONCE_FOLDED_WRONGLY = [
+    '{"ts":"","unix_ts":2,"channel":"transcript","data":{"text":"","is_final":1e400}}',
+    '{"ts":"","unix_ts":true,"channel":"transcript","data":{"text":""}}',
+    '{"ts":"","unix_ts":2,"channel":"transcript","data":{"text":"","start":false,"end":true}}',
+]
+
+
+def test_the_fast_folding_equals_the_general_one():
+    lines = [*ONCE_FOLDED_WRONGLY, *LINES.many(examples(6000))]
     with duckdb.connect() as database:
         database.execute("CREATE TABLE lines AS SELECT unnest(?::VARCHAR[]) AS line", [lines])
         columns = list(query_columns.COLUMNS)
@@ -257,7 +267,9 @@ def test_the_fast_folding_equals_the_general_one(lines):
         chosen = f"(SELECT line FROM {usual})"
         right = database.execute(query_columns.folded(chosen, columns, "line", "readable")).fetchall()
 
-        assert list(map(repr, fast)) == list(map(repr, right))
+    assert len(right) > len(lines) / 10
+    compared = zip(map(repr, fast), map(repr, right), strict=True)
+    assert [rows for rows in compared if rows[0] != rows[1]] == []
 
 
 def test_usual_lines_are_folded_the_fast_way():
