@@ -318,7 +318,7 @@ def test_a_listener_s_line_is_known_by_its_bytes(ending):
 @given(
     journals,
     st.lists(filters, min_size=4, max_size=4),
-    st.sampled_from([700, 1500]),
+    st.sampled_from([1200, 2500]),
     st.sampled_from([b"", b"\n"]),
 )
 def test_every_answer_is_that_of_the_journal_itself(tmp_path, lines, asked, piece, end):

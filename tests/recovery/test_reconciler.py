@@ -78,7 +78,7 @@ def assert_complete_after(story, **options):
 
 
 # An interpreter that is slow to begin with makes a slow example: that mic nothing.
-patient = settings(max_examples=examples(200), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+patient = settings(max_examples=examples(100), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 @patient
