@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Container, Iterator, Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
+from json.encoder import encode_basestring_ascii as escape_as_ascii
 from typing import Any, Final
 
 import orjson
@@ -36,6 +37,10 @@ _ESCAPES = re.compile(
 )
 _SHORTER = {rb"\/": b"/", rb"\u0022": rb"\"", rb"\u005c": rb"\\", rb"\u005C": rb"\\"}
 _HARMLESS_DEPTH = 500
+_SHORTEST_DEEP = 2 * _HARMLESS_DEPTH
+_WHITE = b" \t\r\n"
+# `_ESCAPES` leaves these escaped, and two separators of lines.
+_KEPT_ESCAPED = re.compile("[\x7f-\x9f]")
 
 
 _CLASSIFIERS: Final[dict[str, Callable[[Mapping[str, Any]], object]]] = {
@@ -127,10 +132,13 @@ def envelop(message: bytes, received_ms: int) -> Record:
         message: the frame's payload, of any size and content.
         received_ms: the time of receipt.
     """
-    event = _parse(message)
-    if type(event) is not dict or _is_too_deep(message):
+    try:
+        event = orjson.loads(message)
+    except ValueError:
+        event = _parse(message)
+    if type(event) is not dict or (len(message) >= _SHORTEST_DEEP and _is_too_deep(message)):
         return _envelop_raw(message, received_ms)
-    body = message if _is_compact(message, event) else _compact(message)
+    body = _proven_compact(message, event) or _compact(message)
     if _OWN_VALUE in body or not _RESERVED.isdisjoint(event):
         body = _rename(body, _RESERVED)
         event = _parse(body)
@@ -150,13 +158,38 @@ def _is_too_deep(message: bytes) -> bool:
     return False
 
 
-def _is_compact(message: bytes, event: Mapping[str, Any]) -> bool:
-    # Most messages are, and comparing costs less than compacting. orjson cannot write lone surrogates, deep
-    # nesting or large integers.
+def _proven_compact(message: bytes, event: Mapping[str, Any]) -> bytes | None:
+    """Return what `_compact` returns, if writing the event again proves it; most messages pass.
+
+    What orjson writes has the message's texts. If it equals the message but for white space, each number and
+    each text was also written as orjson writes it, and no member was there twice.
+    """
     try:
-        return b'": ' not in message and orjson.dumps(event) == message
-    except TypeError:
+        body = orjson.dumps(event)
+    except TypeError:  # half a surrogate pair, a deep nest, or an integer of more than 64 bits
+        return None
+    if body == message:
+        return body
+    tokens = message.translate(None, _WHITE)
+    if body.translate(None, _WHITE) == tokens or (b"\\u" in tokens and _is_escaped(body, tokens)):
+        return body
+    return None
+
+
+def _is_escaped(body: bytes, tokens: bytes) -> bool:
+    """Return whether tokens are those of a body with escapes for all that is not ASCII, as many services do.
+
+    False if one of these escapes has to stay.
+    """
+    text = body.decode("utf-8")
+    if "\u2028" in text or "\u2029" in text:
         return False
+    if text.encode("ascii", "backslashreplace").translate(None, _WHITE) == tokens:
+        return True
+    # That differs from JSON below U+0100 and above U+FFFF. Of what this escapes, quotes and backslashes are
+    # a part of the JSON.
+    escaped = escape_as_ascii(text)[1:-1].replace('\\"', '"').replace("\\\\", "\\").encode("ascii")
+    return escaped.translate(None, _WHITE) == tokens and not _KEPT_ESCAPED.search(text)
 
 
 def _compact(message: bytes) -> bytes:

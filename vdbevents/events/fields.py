@@ -28,11 +28,15 @@ class Member:
     def __init__(self, *paths: str) -> None:
         self.paths = paths
         self._keys = tuple((path.startswith("data."), path.removeprefix("data.")) for path in paths)
+        # Most events have the first name of those that stand beside `data`: then that is all to look at.
+        self._first = None if self._keys[0][0] else self._keys[0][1]
 
     def value_in(self, event: Mapping[str, Any]) -> object:
         """Return the value, or None."""
+        if self._first is not None and (value := event.get(self._first)) is not None:
+            return value
         data = event.get("data")
-        inner = data if isinstance(data, Mapping) else {}
+        inner = data if type(data) is dict or isinstance(data, Mapping) else {}
         for is_inner, key in self._keys:
             value = (inner if is_inner else event).get(key)
             if value is not None:
@@ -148,6 +152,9 @@ def channel_of(event: Mapping[str, Any]) -> str:
     `scene_index` becomes `visual_index`, `spoken_index` becomes `audio_index`, each `capture_session.…`
     becomes `capture_session`, and a webhook that has an `event_id` and a label but no kind is an `alert`.
     """
+    channel = event.get("channel")
+    if type(channel) is str and channel in _DOCUMENTED_CHANNELS:
+        return channel
     for key in KIND_KEYS:
         kind = event.get(key)
         if isinstance(kind, str) and kind:
