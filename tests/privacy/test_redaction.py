@@ -12,6 +12,7 @@ from hypothesis import given, strategies as st
 
 from vdbevents.events import envelope
 from vdbevents.events.identity import identity_of
+from vdbevents.privacy import folding
 from vdbevents.privacy.redaction import KINDS, RedactionRules, Redactor
 
 AT_MS = 1795230334454
@@ -317,6 +318,41 @@ def test_long_words_are_not_kept_in_memory():
         tracemalloc.stop()
 
 
+def test_the_memory_for_a_text_is_in_proportion_to_it_and_small():
+    size = 1 << 20
+    for text in ("\\" * size, "7 " * (size // 2), "7" * size):
+        line = received({"data": {"text": text + " 4111111111111111"}}).line
+        tracemalloc.start()
+        try:
+            assert DEFAULT.line(line).counts == {"card": 1}
+            assert tracemalloc.get_traced_memory()[1] < 24 * len(line), text[:2]
+        finally:
+            tracemalloc.stop()
+
+
+def test_a_number_is_found_wherever_in_a_long_text_it_is():
+    for before in (1 << 18) - 20, (1 << 18) - 8, (1 << 18) + 3, 3 << 18:
+        line = received({"data": {"text": "w " * (before // 2) + "4111 1111 1111 1111"}}).line
+        assert DEFAULT.line(line).counts == {"card": 1}
+
+
+@given(
+    st.lists(
+        st.text(max_size=3) | st.sampled_from(["\\", '"', "\n", "\x1b", "\ud83d\ude00", "\ud800", "/"]),
+        max_size=8,
+    )
+)
+def test_places_in_an_escaped_text_are_those_of_its_characters(parts):
+    text = "".join(parts)
+    # Each character as it may be written, its shortest escape among them.
+    written = [json.dumps(character)[1:-1] for character in text]
+    begins = [sum(map(len, written[:number])) for number in range(len(text) + 1)]
+
+    assert folding.unescaped("".join(written)) == json.loads(f'"{"".join(written)}"')
+    if folding.unescaped("".join(written)) == text:
+        assert folding.written_places("".join(written), range(len(text) + 1)) == begins
+
+
 def test_the_real_session_stays_as_it_is():
     lines = SESSION.read_bytes().splitlines(keepends=True)
 
@@ -365,3 +401,43 @@ def test_any_text_stays_json_and_a_second_pass_changes_nothing(parts, is_escaped
     assert ALL.line(once).content == once
     for secret in ("4111111111111111", API_KEYS["Stripe"], TOKENS["GitHub"]):
         assert secret.encode() not in once
+
+
+@given(
+    texts=st.lists(PARTS.map(" ".join) | st.sampled_from(["a\u00a0b", "caf\u00e9", "\u4f60\u597d", "x" * 30]))
+)
+def test_what_is_looked_at_together_is_redacted_as_each_alone(texts):
+    records = [
+        received(json.dumps({"data": {"text": text}}, ensure_ascii=False).encode("utf-8", "replace"))
+        for text in texts
+    ]
+    for rules in (ALL, DEFAULT, Redactor(RedactionRules(frozenset(), secrets=("x" * 30,)))):
+        together = rules.records(records)
+        # A redactor of its own: what another line taught it must make no difference.
+        alone = [Redactor(rules.rules).record(record) for record in records]
+        assert [record.line for record in together] == [record.line for record in alone]
+
+
+def test_a_secret_is_found_in_whichever_line_of_many_it_is():
+    usual = [
+        {"channel": "transcript", "rtstream_id": "rts-" + "0a1b2c3d" * 4, "data": {"text": text}}
+        for text in (
+            "plain",
+            "a key of it",
+            'quoted "word"',
+            "two\nlines",
+            "caf\u00e9 \u4f60",
+            "a@b.c",
+            "x" * 40,
+        )
+    ]
+    for secret in (*API_KEYS.values(), *TOKENS.values(), PEM, *CARDS.values()):
+        for place in range(len(usual) + 1):
+            events = [*usual[:place], {"data": {"text": f"it is {secret} now"}}, *usual[place:]]
+            records = [received(json.dumps(event).encode()) for event in events]
+            changed = [
+                number
+                for number, (one, other) in enumerate(zip(records, Redactor().records(records), strict=True))
+                if one.line != other.line
+            ]
+            assert changed == [place], secret

@@ -9,7 +9,7 @@ import json
 import re
 import unicodedata
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 # The zeros of all scripts of Unicode 14, each followed by its other digits.
@@ -38,6 +38,17 @@ _ESCAPE_OF_JSON = re.compile(
     r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\u[0-9a-fA-F]{4}|\\."
 )
 _PLAIN = re.compile(r"[\x01-\x5b\x5d-\x7f]*+")
+
+
+_PART = 1 << 18
+_OVERLAP = 1 << 15
+
+
+def parts_of(text: str) -> Iterator[tuple[int, str]]:
+    """Yield overlapping parts of a text, and where each begins: expressions take memory for its length."""
+    for start in range(0, max(1, len(text)), _PART):
+        first = max(0, start - _OVERLAP)
+        yield first, text[first : start + _PART]
 
 
 class ReadText:
@@ -91,9 +102,29 @@ def folded(written: str) -> ReadText | None:
     return None if _PLAIN.fullmatch(written) else ReadText(written, _ODD, _folded)
 
 
-def unescaped(written: str) -> ReadText | None:
-    """Return the text of a JSON string, given without its quotes; None if it is as it was written."""
-    return ReadText(written, _ESCAPE_OF_JSON, _unescaped) if "\\" in written else None
+def unescaped(written: str) -> str:
+    """Return the text of a JSON string, given without its quotes."""
+    return str(json.loads(f'"{written}"')) if "\\" in written else written
+
+
+def written_places(written: str, places: Iterable[int]) -> list[int]:
+    """Return where characters of the text of a JSON string are in it as it was written; `places` rise."""
+    found: list[int] = []
+    wanted = iter(places)
+    place = next(wanted, None)
+    # Each escape stands for one character.
+    longer = 0
+    for escape in _ESCAPE_OF_JSON.finditer(written) if "\\" in written else ():
+        while place is not None and place + longer <= escape.start():
+            found.append(place + longer)
+            place = next(wanted, None)
+        if place is None:
+            return found
+        longer += len(escape[0]) - 1
+    while place is not None:
+        found.append(place + longer)
+        place = next(wanted, None)
+    return found
 
 
 @functools.lru_cache(maxsize=4096)

@@ -4,7 +4,7 @@ The listener, its back-fill, the backend and the capture all ask the same object
 """
 
 from collections import Counter, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -97,6 +97,12 @@ class RecordingRules:
     def received(self, record: Record, now_ms: int) -> Record | None:
         """Return a record that arrives now as it is written; None if it is left out."""
         return self._pass(record, now_ms, now_ms)
+
+    def received_all(self, records: Sequence[Record], now_ms: int) -> Sequence[Record | None]:
+        """Return records that arrive now, in order, as `received` returns each."""
+        if not self._excludes and not self.pauses().all:
+            return self.redactor.records(records)
+        return [self._pass(record, now_ms, now_ms) for record in records]
 
     def fetched(self, event: Mapping[str, Any], now_ms: int) -> dict[str, Any] | None:
         """Return an event that was fetched as it is written; None if it is left out."""
