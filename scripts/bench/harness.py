@@ -46,8 +46,9 @@ def server(settings: Mapping[str, str] = {}) -> Iterator[Server]:
 
 @contextmanager
 def recorder(command: tuple[str, ...], running: Server) -> Iterator["subprocess.Popen[str]"]:
-    """Run a listener, from the moment it prints its WS_ID."""
-    with subprocess.Popen(command, env=running.environ, stdout=subprocess.PIPE, text=True) as process:
+    """Run a listener, from the moment it prints its WS_ID; what it says on stderr is not shown."""
+    options = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
+    with subprocess.Popen(command, env=running.environ, **options) as process:
         try:
             line = process.stdout.readline()
             if not line.startswith("WS_ID="):

@@ -4,11 +4,12 @@
 usage: redaction.py [EVENTS] [ROUNDS]        both in turn; target: 0.7
 """
 
+import random
 import sys
 from typing import Final
 
 from harness import VDBEVENTS, median, spread
-from ingest import ROUNDS, measure
+from ingest import KINDS as MESSAGES, ROUNDS, measure
 
 from vdbevents.privacy.redaction import KINDS
 
@@ -25,11 +26,13 @@ def settings(value: str) -> dict[str, str]:
 def main() -> None:
     rates: dict[str, list[float]] = {name: [] for name in CASES}
     costs: dict[str, list[float]] = {name: [] for name in CASES}
+    make, _ = MESSAGES["compact"]
+    messages = make(random.Random(0))
     for number in range(ROUNDS):
         # Each first in turn: a machine that gets slower must not favour one of them.
         names = list(CASES)[number % len(CASES) :] + list(CASES)[: number % len(CASES)]
         for name in names:
-            rate, cost = measure(COMMAND, settings(CASES[name]))
+            rate, cost = measure(COMMAND, messages, settings(CASES[name]))
             rates[name].append(rate)
             costs[name].append(cost)
     for name in CASES:

@@ -149,3 +149,18 @@ def test_the_writer_splits_what_waits_at_midnight(state, journal):
     assert state.journal.read_bytes() == b"".join(lines[2:])
     assert writing.expected_size == len(lines[2]) * 2
     assert writing.journal_head == lines[2][: history.HEAD_BYTES]
+
+
+def test_lines_put_together_are_split_at_midnight_too(state, journal):
+    lines = [line_at(MIDNIGHT_MS + step) for step in (-3, -2, -1, 0, 1, DAY_MS, DAY_MS + 1)]
+    rotator = Rotator(journal, RotationRule(days=1), lambda _: None, day=utc_day)
+    writing = writer.JournalWriter(
+        journal, hold_bytes=1 << 20, sync_seconds=0, clock_ms=lambda: MIDNIGHT_MS, rotator=rotator
+    )
+    writing.put_all(lines[:1], ["x"])
+    writing.put_all(lines[1:6], ["x"] * 5)
+    writing.put_all(lines[6:], ["x"])
+
+    assert writing.close(30) == 0
+    assert archived_lines(state) == [lines[:3], lines[3:5]]
+    assert state.journal.read_bytes() == b"".join(lines[5:])

@@ -243,3 +243,120 @@ def test_a_duplicate_put_into_the_writer_is_skipped(state):
     assert writer.close(5.0) == 0
     assert [line.get("channel") for line in lines_of(state)] == [None, "transcript"]
     assert writer.backlog_bytes == 0
+
+
+# Lines that arrive together.
+
+
+def numbered(begin, end):
+    return [b'{"n":%d}\n' % number for number in range(begin, end)]
+
+
+class HeldJournal(Journal):
+    """A journal whose first append waits until it may go on; it notes the lines of each."""
+
+    def __init__(self, state):
+        super().__init__(state, clock_ms=lambda: AT)
+        self.begun, self.go_on = threading.Event(), threading.Event()
+        self.appended = []
+
+    def append(self, lines, *rest):
+        self.begun.set()
+        self.go_on.wait(PATIENCE)
+        self.appended.append(list(lines))
+        return super().append(lines, *rest)
+
+
+def test_lines_put_together_are_written_by_one_append_in_the_order_of_all(state):
+    journal = HeldJournal(state)
+    writer = JournalWriter(journal, hold_bytes=1 << 20, sync_seconds=1, clock_ms=lambda: AT)
+    assert writer.put(numbered(0, 1)[0], "c")
+    journal.begun.wait(PATIENCE)
+    assert writer.put_all(numbered(1, 500), ["c"] * 499) == 0
+    assert writer.put(numbered(500, 501)[0], "c")
+    assert writer.put_all(numbered(501, 900), ["c"] * 399) == 0
+    assert writer.put_all([], []) == 0
+    journal.go_on.set()
+
+    assert writer.close(10) == 0
+    assert [len(lines) for lines in journal.appended] == [1, 899]
+    assert [e["n"] for e in lines_of(state)] == list(range(900))
+
+
+def test_an_append_has_a_bounded_size_however_much_waits(state):
+    journal = HeldJournal(state)
+    writer = JournalWriter(journal, hold_bytes=1 << 20, sync_seconds=1, clock_ms=lambda: AT)
+    writer.BATCH_BYTES = 4000
+    writer.put(LINE, "c")
+    journal.begun.wait(PATIENCE)
+    for count in (10, 30, 1000, 30):  # the third of these alone is more than a batch
+        writer.put_all([LINE] * count, ["c"] * count)
+    journal.go_on.set()
+
+    assert writer.close(10) == 0
+    sizes = [sum(map(len, lines)) for lines in journal.appended]
+    assert sum(sizes) == 1071 * len(LINE)
+    assert max(sizes) < 2 * writer.BATCH_BYTES
+
+
+def test_of_lines_put_together_those_without_room_are_dropped_and_counted(state):
+    dropped, troubles = [], []
+    writer = writer_of(state, hold_bytes=100, on_dropped=dropped.append, on_trouble=troubles.append)
+    writer.RETRY_SECONDS = 0.01
+    away = state.path.rename(state.path.with_name("away"))
+    writer.put(b'{"n":"first"}\n', "a")
+    wait_until(lambda: troubles)
+    lost = writer.put_all(numbered(10, 40), ["a", "b"] * 15)
+    held = 30 - lost
+    assert 0 < held == (100 - len(b'{"n":"first"}\n')) // len(b'{"n":10}\n')
+    assert writer.put_all(numbered(40, 43), ["c"] * 3) == 3, "a stretch of drops goes on"
+    away.rename(state.path)
+    wait_until(lambda: dropped)
+    assert writer.put_all(numbered(50, 52), ["a"] * 2) == 0
+    writer.close(10)
+
+    events = lines_of(state)
+    assert [e["n"] for e in events[: held + 1]] == ["first", *range(10, 10 + held)]
+    assert events[held + 1]["data"]["count"] == lost + 3
+    assert events[held + 1]["data"]["channels"]["c"] == 3
+    assert [e["n"] for e in events[held + 2 :]] == [50, 51]
+
+
+def test_a_disk_that_becomes_full_within_a_batch_leaves_no_part_of_it(state, monkeypatch):
+    troubles, sizes, is_full = [], [], threading.Event()
+    is_full.set()
+    really_write = os.write
+
+    def write(descriptor, content):
+        if not is_journal(state, descriptor) or not is_full.is_set():
+            return really_write(descriptor, content)
+        if len(content) < 2000:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return really_write(descriptor, content[:1234])
+
+    def trouble(reason):
+        troubles.append(reason)
+        sizes.append(state.journal.stat().st_size)
+
+    monkeypatch.setattr(os, "write", write)
+    writer = writer_of(state, on_trouble=trouble)
+    writer.RETRY_SECONDS = 0.01
+    writer.put_all(numbered(0, 200), ["c"] * 200)
+    wait_until(lambda: troubles)
+    assert sizes == [0]
+    writer.put_all(numbered(200, 300), ["c"] * 100)
+    is_full.clear()
+
+    assert writer.close(10) == 0
+    assert troubles == ["No space left on device", None]
+    assert [e["n"] for e in lines_of(state)] == list(range(300))
+
+
+def test_closing_on_a_disk_that_refuses_counts_each_line_of_a_batch(state):
+    writer = writer_of(state)
+    writer.RETRY_SECONDS = 0.01
+    state.path.rename(state.path.with_name("away"))
+    writer.put_all([LINE] * 40, ["c"] * 40)
+    writer.put_all([LINE] * 3, ["c"] * 3)
+
+    assert writer.close(0.2) == 43

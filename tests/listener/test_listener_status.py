@@ -26,7 +26,7 @@ def listening():
     listener = machine.ListenerMachine(protocol.ConnectionSettings(), lambda: 0.5)
     listener.handle(protocol.Started(7, "1"), NOW)
     listener.handle(protocol.Opened(), NOW)
-    listener.handle(protocol.Received(b'{"connection_id":"ws-1"}'), NOW)
+    listener.handle(protocol.Received([b'{"connection_id":"ws-1"}']), NOW)
     return listener
 
 
@@ -53,7 +53,7 @@ def test_a_run_is_ready_when_it_records_or_will_go_on_trying():
 
 def test_the_next_run_continues_with_the_counts():
     listener = listening()
-    listener.handle(protocol.Received(b'{"channel":"transcript"}'), NOW)
+    listener.handle(protocol.Received([b'{"channel":"transcript"}']), NOW)
     listener.handle(protocol.EventsDropped(2, WALL, WALL + 1), NOW)
     listener.counts.dropped = 2
     counts = counters.ListenerCounts()
@@ -129,7 +129,7 @@ def test_an_outage_is_told_from_its_first_moment_over_all_attempts():
     assert (told["lost_connections"], told["failed_attempts"], told["reconnects"]) == (1, 3, 0)
 
     listener.handle(protocol.Opened(), NOW)
-    listener.handle(protocol.Received(b'{"connection_id":"ws-2"}'), NOW)
+    listener.handle(protocol.Received([b'{"connection_id":"ws-2"}']), NOW)
 
     told = status(listener)
     assert (told["disconnected_since"], told["blind_since"]) == (None, None)
@@ -146,7 +146,7 @@ def test_a_restart_within_an_outage_does_not_make_it_younger():
 def test_the_last_live_event_of_each_stream_is_told_and_continued():
     listener = listening()
     heard = b'{"channel":"transcript","rtstream_id":"rts-1"}'
-    listener.handle(protocol.Received(heard), protocol.Moment(2.0, WALL + 1000))
+    listener.handle(protocol.Received([heard]), protocol.Moment(2.0, WALL + 1000))
     fetched = envelope.backfilled_record({"channel": "audio_index", "rtstream_id": "rts-1"}, WALL)
     listener.handle(protocol.Supplied([fetched]), NOW)
     streams = [{"stream_id": "rts-1", "channel": "transcript", "last": envelope.utc_text(WALL + 1000)}]

@@ -18,7 +18,7 @@ from vdbevents.privacy.redaction import Redactor
 
 WALL = 1772446530123
 DOWN = Failure("no connection: Connection refused")
-INIT = m.Received(b'{"connection_id":"ws-1"}')
+INIT = m.Received([b'{"connection_id":"ws-1"}'])
 
 
 class Bench:
@@ -47,7 +47,7 @@ class Bench:
 
     def connected(self, ws_id="ws-1"):
         self.does(m.Opened())
-        return self.does(m.Received(json.dumps({"connection_id": ws_id}).encode()))
+        return self.does(m.Received([json.dumps({"connection_id": ws_id}).encode()]))
 
 
 def of_type(actions, kind):
@@ -185,9 +185,9 @@ def test_frames_before_the_opening_message_are_kept_as_events():
     bench.does(m.Opened())
 
     early = [
-        bench.does(m.Received(b'{"channel":"transcript"}')),
-        bench.does(m.Received(b"not json")),
-        bench.does(m.Received(b"\xff")),
+        bench.does(m.Received([b'{"channel":"transcript"}'])),
+        bench.does(m.Received([b"not json"])),
+        bench.does(m.Received([b"\xff"])),
     ]
     then = bench.does(INIT)
 
@@ -216,7 +216,7 @@ def test_a_later_message_with_an_id_is_an_event_like_any_other():
     bench.started()
     bench.connected("ws-1")
 
-    actions = bench.does(m.Received(b'{"connection_id":"ws-9"}'))
+    actions = bench.does(m.Received([b'{"connection_id":"ws-9"}']))
 
     assert [type(a) for a in actions] == [m.Append]
     assert bench.machine.ws_id == "ws-1"
@@ -251,7 +251,7 @@ def test_a_connection_that_went_silent_may_have_been_dead_since_its_last_sign_of
     bench = Bench(draw=0.0, ping_interval=20)
     bench.started()
     bench.connected()
-    bench.does(m.Received(b"{}"), after=100)
+    bench.does(m.Received([b"{}"]), after=100)
     bench.does(m.Closed(1006, "no answer to pings", silent=True), after=1000)
     bench.does(m.Woken(), after=2)
 
@@ -289,7 +289,7 @@ def test_a_stop_request_ends_it_in_every_state(state):
 inputs = st.one_of(
     st.just(m.Opened()),
     st.just(INIT),
-    st.builds(m.Received, st.binary(max_size=20)),
+    st.builds(m.Received, st.lists(st.binary(max_size=20), min_size=1, max_size=4)),
     st.builds(m.Closed, st.sampled_from([1000, 1006, 1011]), st.text(max_size=5), st.booleans()),
     st.just(m.Failed(DOWN)),
     st.just(m.Woken()),
@@ -304,7 +304,7 @@ def test_any_inputs_keep_every_message_and_schedule_the_next_attempt(steps, draw
         state = bench.machine.state
         actions = bench.does(input_, after)
         if isinstance(input_, m.Received):
-            assert of_type(actions, m.Append), "a message went unrecorded"
+            assert len(of_type(actions, m.Append)) >= len(input_.payloads), "a message went unrecorded"
         if bench.machine.state is m.ListenerState.WAITING and state is not m.ListenerState.WAITING:
             wait = wait_after(actions, bench)
             assert wait == pytest.approx(30.5, abs=29.5001)
@@ -317,7 +317,7 @@ def test_a_service_that_keeps_inventing_channels_does_not_fill_the_counts():
     bench.started()
     bench.connected()
     for number in range(500):
-        bench.does(m.Received(b'{"channel":"kind %d"}' % number))
+        bench.does(m.Received([b'{"channel":"kind %d"}' % number]))
 
     channels = bench.machine.counts.channels
     assert len(channels) == 101
@@ -546,14 +546,14 @@ def test_a_backfilled_description_is_not_a_sign_of_life():
     bench.does(m.Supplied([fetched("visual_index")]))
     assert bench.machine.counts.last_seen == {}
 
-    bench.does(m.Received(b'{"channel":"scene_index","rtstream_id":"rts-1"}'), after=5)
+    bench.does(m.Received([b'{"channel":"scene_index","rtstream_id":"rts-1"}']), after=5)
     assert bench.machine.counts.last_seen == {"rts-1": bench.seconds}
 
 
 def test_a_service_that_keeps_inventing_streams_does_not_fill_the_memory():
     bench = in_state("connected")
     for number in range(500):
-        bench.does(m.Received(b'{"channel":"visual_index","rtstream_id":"rts-%d"}' % number))
+        bench.does(m.Received([b'{"channel":"visual_index","rtstream_id":"rts-%d"}' % number]))
 
     assert len(bench.machine.counts.last_seen) == 100
 
@@ -608,7 +608,7 @@ def test_an_event_that_was_fetched_before_is_neither_written_nor_counted():
         return record.event.get("n") == 2
 
     bench = in_state("connected", is_known=is_known)
-    written = [bool(bench.does(m.Received(b'{"n":%d}' % number))) for number in (1, 2, 3)]
+    written = [bool(bench.does(m.Received([b'{"n":%d}' % number]))) for number in (1, 2, 3)]
 
     assert written == [True, False, True]
     assert [event["n"] for event in asked] == [1, 2, 3]
@@ -617,7 +617,7 @@ def test_an_event_that_was_fetched_before_is_neither_written_nor_counted():
 
 def test_a_known_event_is_a_sign_of_life():
     bench = in_state("connected", is_known=lambda _: True, ping_interval=20)
-    bench.does(m.Received(b"{}"), after=100)
+    bench.does(m.Received([b"{}"]), after=100)
     bench.does(m.Closed(1006, "no answer to pings", silent=True), after=30)
     bench.does(m.Woken(), after=60)
 
@@ -627,7 +627,7 @@ def test_a_known_event_is_a_sign_of_life():
 def test_events_before_the_connection_id_are_never_known():
     bench = in_state("opening", is_known=lambda _: True)
 
-    assert of_type(bench.does(m.Received(b'{"n":1}')), m.Append)
+    assert of_type(bench.does(m.Received([b'{"n":1}'])), m.Append)
 
 
 @pytest.mark.parametrize(("is_known", "hint"), [(None, True), (lambda _: False, False)])
@@ -673,12 +673,12 @@ def test_any_inputs_mark_each_outage_as_one_gap_and_lose_nothing_received(data, 
                 sent.append(number)
                 if data.draw(st.booleans()):
                     known.add(number)
-                input_ = m.Received(b'{"n":%d}' % number)
+                input_ = m.Received([b'{"n":%d}' % number])
                 expects = state is m.ListenerState.OPENING or number not in known
                 written += [number] * expects
             case "id":
                 connections += 1
-                input_ = m.Received(b'{"connection_id":"ws-%d"}' % connections)
+                input_ = m.Received([b'{"connection_id":"ws-%d"}' % connections])
             case _:
                 input_ = {
                     "opened": m.Opened(), "failed": m.Failed(DOWN), "refused": m.Failed(REFUSED),
@@ -713,7 +713,7 @@ CARD = "4111111111111111"
 def seen(text, start=WALL):
     data = {"text": text, "start": start, "end": start + 1}
     event = {"channel": "visual_index", "rtstream_id": "rts-1", "rtstream_name": "display:1", "data": data}
-    return m.Received(json.dumps(event).encode())
+    return m.Received([json.dumps(event).encode()])
 
 
 def test_secrets_are_replaced_in_events_own_lines_messages_and_reasons():
@@ -722,7 +722,7 @@ def test_secrets_are_replaced_in_events_own_lines_messages_and_reasons():
     bench = Bench(is_known=lambda record: known.append(record.text), rules=rules)
     bench.started()
     bench.does(m.Opened())
-    connected = bench.does(m.Received(json.dumps({"connection_id": "ws-1", "for": CARD}).encode()))
+    connected = bench.does(m.Received([json.dumps({"connection_id": "ws-1", "for": CARD}).encode()]))
     received = bench.does(seen(f"card {CARD}"))
     closed = bench.does(m.Closed(4000, f"no {CARD}"))
     failed = bench.does(m.Failed(Failure(f"bad {CARD}")))
@@ -763,5 +763,39 @@ def test_in_a_pause_only_the_steps_of_a_session_are_written_and_connections_are_
 
     assert of_type(bench.connected(), m.Announce) == [m.Announce("ws-1", first=True)]
     assert bench.does(seen("x")) == []
-    assert bench.does(m.Received(b"not JSON")) == []
-    assert len(bench.does(m.Received(json.dumps(step).encode()))) == 1
+    assert bench.does(m.Received([b"not JSON"])) == []
+    assert len(bench.does(m.Received([json.dumps(step).encode()]))) == 1
+
+
+MESSAGES = [
+    b'{"connection_id":"ws-1"}', b'{"connection_id":"ws-2"}', b'{"n":1}', b'{"n": 2, "text": "caf\\u00e9"}',
+    b"not JSON", b"\xff", b'{"channel":"vdbevents","event":"listener.gap"}',
+    b'{"event":"capture_session.stopped","capture_session_id":"c"}',
+    b'{"channel":"transcript","rtstream_id":"rts-1","data":{"text":"a secret"}}',
+    b'{"channel":"visual_index","rtstream_id":"rts-3","data":{"text":"card 4111111111111111"}}',
+]  # fmt: skip
+
+
+@given(
+    batches=st.lists(st.lists(st.sampled_from(MESSAGES), min_size=1, max_size=8), max_size=5),
+    excludes=st.booleans(),
+)
+def test_messages_that_arrive_at_once_are_treated_as_one_by_one(batches, excludes):
+    def bench():
+        words = ("secret",) if excludes else ()
+        rules = RecordingRules(Redactor(), Exclusion(ExclusionRules(words=words)))
+        made = Bench(is_known=lambda record: record.event.get("n") == 1, rules=rules)
+        made.started()
+        made.does(m.Opened())
+        return made
+
+    together, alone = bench(), bench()
+    for batch in batches:
+        at_once = together.does(m.Received(batch), after=1)
+        one_by_one = [
+            alone.does(m.Received([payload]), after=float(not at)) for at, payload in enumerate(batch)
+        ]
+        assert at_once == [action for actions in one_by_one for action in actions]
+        assert together.machine.counts == alone.machine.counts
+        assert together.machine.state is alone.machine.state
+    assert own_events(together.does(m.StopRequested("x"))) == own_events(alone.does(m.StopRequested("x")))

@@ -446,7 +446,7 @@ class World:
         """Deliver the next event."""
         if self.service.in_flight and self.is_connected:
             _, payload = self.service.in_flight.popleft()
-            self.listener.feed(m.Received(payload))
+            self.listener.feed(m.Received([payload]))
 
     def go_silent(self):
         """Break the connection without the listener's notice."""
@@ -469,7 +469,7 @@ class World:
             self.service.in_flight.clear()
             self.listener.feed(m.Opened())
             message = {"connection_id": self.service.connection}
-            self.listener.feed(m.Received(json.dumps(message).encode()))
+            self.listener.feed(m.Received([json.dumps(message).encode()]))
 
     def sleep(self, seconds):
         """Let the machine sleep: its monotonic clock stands still."""

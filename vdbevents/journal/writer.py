@@ -4,7 +4,7 @@ import contextlib
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from vdbevents.events.duplicate_check import DuplicateCheck
 from vdbevents.journal.append import Journal
@@ -64,13 +64,15 @@ class JournalWriter:
         self._on_dropped = on_dropped
         self._on_crash = on_crash
         self._rotator = rotator
-        self._lines: deque[bytes] = deque()
+        # Each entry was put at once.
+        self._queue: deque[Sequence[bytes]] = deque()
         self._batch: list[bytes] = []
         self._checks: dict[bytes, DuplicateCheck] = {}
         self._tasks: deque[Callable[[], None]] = deque()
         self._sync_at = 0.0
         # Each counter has one writer, the receiver or the thread: their difference needs no lock.
         self.put_bytes = self.done_bytes = 0
+        self._put_lines = self._done_lines = 0
         self._taken_ms = self._waiting_since_ms = 0
         self._mark = (journal.size, 0, journal.head, journal.inode)
         self._dropped = DroppedEvents()
@@ -131,25 +133,51 @@ class JournalWriter:
         """
         if duplicate is not None:
             self._checks[line] = duplicate
-        backlog = self.backlog_bytes
-        if not backlog:
-            self.last_progress = time.monotonic()
-            self._waiting_since_ms = self._clock_ms()
-        if self._dropping or backlog + len(line) > self._hold_bytes:
+        self._note_arrival()
+        if self._dropping or self.backlog_bytes + len(line) > self._hold_bytes:
             with self._drop_guard:
                 if not keep and self._drop(line, channel):
                     self._checks.pop(line, None)
                     return False
-                self._queue(line)
+                self._enqueue((line,), len(line))
         else:
-            self._queue(line)
-        if not self._wake.is_set():
-            self._wake.set()
+            self._enqueue((line,), len(line))
+        self._wake_thread()
         return True
 
-    def _queue(self, line: bytes) -> None:
-        self.put_bytes += len(line)
-        self._lines.append(line)
+    def put_all(self, lines: Sequence[bytes], channels: Sequence[str]) -> int:
+        """Queue lines that arrived together as `put` queues each, and wake the thread once.
+
+        Args:
+            lines: each with its newline.
+            channels: of each line, under which to count it if it is dropped.
+
+        Returns:
+            How many lines were dropped.
+        """
+        if not lines:
+            return 0
+        size = sum(map(len, lines))
+        if self._dropping or size > self.BATCH_BYTES or self.backlog_bytes + size > self._hold_bytes:
+            return sum(not self.put(line, channel) for line, channel in zip(lines, channels, strict=True))
+        self._note_arrival()
+        self._enqueue(lines, size)
+        self._wake_thread()
+        return 0
+
+    def _note_arrival(self) -> None:
+        if not self.backlog_bytes:
+            self.last_progress = time.monotonic()
+            self._waiting_since_ms = self._clock_ms()
+
+    def _enqueue(self, lines: Sequence[bytes], size: int) -> None:
+        self.put_bytes += size
+        self._put_lines += len(lines)
+        self._queue.append(lines)
+
+    def _wake_thread(self) -> None:
+        if not self._wake.is_set():
+            self._wake.set()
 
     def run(self, task: Callable[[], None]) -> None:
         """Call `task` in the thread after the next write or attempt; its OSErrors are ignored."""
@@ -170,7 +198,7 @@ class JournalWriter:
             while self.trouble is None and (left := deadline - time.monotonic()) > 0:
                 if self._finished.wait(min(left, _POLL_SECONDS)):
                     break
-        return len(self._batch) + len(self._lines) + self._dropped.count
+        return self._put_lines - self._done_lines + self._dropped.count
 
     def _drop(self, line: bytes, channel: str) -> bool:
         # While the disk accepts lines there is no limit: a single message may exceed it. A stretch of drops
@@ -186,7 +214,8 @@ class JournalWriter:
         with self._drop_guard:
             dropped, self._dropped = self._dropped, DroppedEvents()
             # All queued lines came before the dropped ones, all that follow come after them.
-            self._queue(dropped.record(self._clock_ms()).line)
+            line = dropped.record(self._clock_ms()).line
+            self._enqueue((line,), len(line))
             self._dropping = False
         self._on_dropped(dropped)
 
@@ -201,32 +230,42 @@ class JournalWriter:
 
     def _cycle(self) -> bool:
         """Wait for work and do it; return True when everything is done and the writer is closed."""
-        if not self._lines and not self._batch and not self._tasks and not self._stop:
+        if not self._queue and not self._batch and not self._tasks and not self._stop:
             self._wake.wait(max(0.0, self._sync_at - time.monotonic()) if self._journal.unsynced else None)
         self._wake.clear()
         flows = self._write_batch()
         while self._tasks:
             with contextlib.suppress(OSError):
                 self._tasks.popleft()()
-        stopping = self._stop and not self._lines and not self._batch and not self._tasks
+        stopping = self._stop and not self._queue and not self._batch and not self._tasks
         if self._journal.unsynced and (stopping or time.monotonic() >= self._sync_at):
             flows = self._trouble.attempt("sync", self._journal.sync) and flows
         if not flows:
             time.sleep(0.05 if self._stop else self.RETRY_SECONDS)
         return stopping and flows
 
-    def _ends_day(self) -> bool:
-        return self._rotator is not None and not self._rotator.is_same_day(self._lines[0])
+    def _next_lines(self) -> Sequence[bytes]:
+        """Take the next lines that belong into the same file; none if a day ends before them."""
+        if self._rotator is None:
+            return self._queue.popleft()
+        lines = self._queue[0]
+        if not self._rotator.is_same_day(lines[0]):
+            return ()
+        self._queue.popleft()
+        if not self._rotator.is_same_day(lines[-1]):
+            self._queue.extendleft((line,) for line in reversed(lines[1:]))
+            return lines[:1]
+        return lines
 
     def _write_batch(self) -> bool:
         """Write the next lines; if the disk refuses, return False and keep them for the next call."""
         batch = self._batch
         size = sum(map(len, batch))
-        if self._rotator is not None and (batch or self._lines):
-            self._rotator.before((batch or self._lines)[0])
-        while self._lines and size < self.BATCH_BYTES and not self._ends_day():
-            batch.append(self._lines.popleft())
-            size += len(batch[-1])
+        if self._rotator is not None and (batch or self._queue):
+            self._rotator.before((batch or self._queue[0])[0])
+        while self._queue and size < self.BATCH_BYTES and (lines := self._next_lines()):
+            batch += lines
+            size += sum(map(len, lines))
         if not batch:
             return True
         self._taken_ms = self._taken_ms or self._clock_ms()
@@ -243,6 +282,7 @@ class JournalWriter:
         # The lines still queued arrived before this batch was taken, but hardly long before.
         self._waiting_since_ms, self._taken_ms = self._taken_ms, 0
         self.done_bytes += size
+        self._done_lines += len(batch)
         self._mark = (self._journal.size, self.done_bytes, self._journal.head, self._journal.inode)
         self.last_progress = time.monotonic()
         if self._dropping:

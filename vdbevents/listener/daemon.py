@@ -2,11 +2,12 @@
 
 import asyncio
 import contextlib
+import itertools
 import os
 import random
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
 
@@ -41,6 +42,7 @@ _PAUSE_LOOK_SECONDS = 0.2
 _HEARTBEAT_SECONDS = 9.0
 _SHORTEST_POLL_SECONDS = 0.002
 _LONGEST_POLL_SECONDS = 0.5
+_SHARED = duplicate_check.SHARED_CHANNELS
 
 
 def listen(options: ListenerOptions, observer: ListenerObserver) -> signal.Signals:
@@ -155,15 +157,17 @@ class _Daemon:
         if self._machine.state is not before:
             # Before the connection is announced: whoever waited for that may ask for the status next.
             self._write_status()
-        for action in actions:
-            self._carry_out(action)
+        for kind, group in itertools.groupby(actions, type):
+            if kind is protocol.Append:
+                self._append(list(group))  # type: ignore[arg-type]
+            else:
+                for action in group:
+                    self._carry_out(action)
         if actions:
             self._write_status_in(max(0.0, self._status_at + 1.0 - time.monotonic()))
 
     def _carry_out(self, action: protocol.Action) -> None:  # noqa: C901 - one case an action
         match action:
-            case protocol.Append():
-                self._append(action)
             case protocol.ShowMessage(text, problem, hint):
                 self._say(text, problem=problem, hint=hint)
             case protocol.Connect():
@@ -186,20 +190,42 @@ class _Daemon:
             case protocol.End(error):
                 self._end(error)
 
-    def _append(self, action: protocol.Append) -> None:
-        channel, record = action
-        duplicate = None
+    def _append(self, appends: Sequence[protocol.Append]) -> None:
+        """Hand over lines of the journal, in order; those between two that are special, at once."""
+        channels = {channel for channel, _ in appends}
+        special = {fields.OWN_CHANNEL}
         # Without a backend in this directory there are no webhooks, and so no second copies.
-        if channel in duplicate_check.SHARED_CHANNELS and self._directory.backend_credentials.exists():
-            duplicate = duplicate_check.check_received(record)
+        if not channels.isdisjoint(_SHARED) and self._directory.backend_credentials.exists():
+            special |= _SHARED
+        put_all, dropped = self._writer.put_all, 0
+        if channels.isdisjoint(special):
+            dropped = put_all([record.line for _, record in appends], [channel for channel, _ in appends])
+        else:
+            for is_special, group in itertools.groupby(appends, lambda append: append.channel in special):
+                if is_special:
+                    dropped += sum(not self._put_special(append) for append in group)
+                else:
+                    plain = list(group)
+                    dropped += put_all(
+                        [record.line for _, record in plain], [channel for channel, _ in plain]
+                    )
+        self._machine.counts.dropped += dropped
+        if self._shows_events:
+            self._show(record for channel, record in appends if channel != fields.OWN_CHANNEL)
+
+    def _put_special(self, append: protocol.Append) -> bool:
+        channel, record = append
         # The recorder's own lines are never dropped: without them nobody would know what is missing, or why.
         is_own = channel == fields.OWN_CHANNEL
-        if not self._writer.put(record.line, channel, keep=is_own, duplicate=duplicate):
-            self._machine.counts.dropped += 1
-        if self._shows_events and not is_own:
+        duplicate = None if is_own else duplicate_check.check_received(record)
+        return self._writer.put(record.line, channel, keep=is_own, duplicate=duplicate)
+
+    def _show(self, records: Iterable[envelope.Record]) -> None:
+        now_ms = files.wall_ms()
+        for record in records:
             # An event that cannot be shown is recorded all the same.
             with contextlib.suppress(Exception):
-                self._observer.show(record, files.wall_ms())
+                self._observer.show(record, now_ms)
 
     def _announce(self, action: protocol.Announce) -> None:
         self._files.announce(action.ws_id)

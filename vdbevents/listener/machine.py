@@ -8,7 +8,7 @@ actions in order.
                           └─────failed─────────┴── no id in time ──> waiting …
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -95,8 +95,8 @@ class ListenerMachine:
         if self.state is ListenerState.STOPPED:
             return []
         match input_:
-            case protocol.Received(payload):
-                return self._received(payload, now)
+            case protocol.Received(payloads):
+                return self._received(payloads, now)
             case protocol.Started():
                 return self._started(input_, now)
             case protocol.Failed(failure):
@@ -148,22 +148,32 @@ class ListenerMachine:
         actions += [self._dropped(dropped, now) for dropped in list(self.counts.unmarked.values())]
         return [*actions, protocol.Connect()]
 
-    def _received(self, payload: bytes, now: Moment) -> list[Action]:
-        record = envelope.envelop(payload, now.wall_ms)
+    def _received(self, payloads: Sequence[bytes], now: Moment) -> list[Action]:
         self._last_heard_ms = now.wall_ms
+        records = [envelope.envelop(payload, now.wall_ms) for payload in payloads]
+        actions: list[Action] = []
+        begin = 0
         if self.state is not ListenerState.CONNECTED:
-            ws_id = fields.connection_id_of(record.event)
-            if ws_id is not None:
-                return self._connected(ws_id, payload, now)
-        written = self._rules.received(record, now.wall_ms)
-        if written is None:
-            self.counts.note_unwritten(record, now)
-            return []
-        # By what would be written: the copy that was fetched was redacted, too.
-        is_connected = self.state is ListenerState.CONNECTED
-        if is_connected and self._is_known is not None and self._is_known(written):
-            return []
-        return [self._append(written, now)]
+            for number, record in enumerate(records):
+                ws_id = fields.connection_id_of(record.event)
+                if ws_id is not None:
+                    actions += self._written(records[:number], now)
+                    actions += self._connected(ws_id, payloads[number], now)
+                    begin = number + 1
+                    break
+        return [*actions, *self._written(records[begin:] if begin else records, now)]
+
+    def _written(self, records: Sequence[envelope.Record], now: Moment) -> Iterator[Append]:
+        """Yield the lines of messages that are written."""
+        # Before the connection's id has come, nothing is compared with what was fetched.
+        is_known = self._is_known if self.state is ListenerState.CONNECTED else None
+        note = self.counts.note
+        for record, written in zip(records, self._rules.received_all(records, now.wall_ms), strict=True):
+            if written is None:
+                self.counts.note_unwritten(record, now)
+            # By what would be written: the copy that was fetched was redacted, too.
+            elif is_known is None or not is_known(written):
+                yield Append(note(written, now), written)
 
     def _connected(self, ws_id: str, payload: bytes, now: Moment) -> list[Action]:
         self._enter(ListenerState.CONNECTED, now)

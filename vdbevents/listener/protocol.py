@@ -81,9 +81,9 @@ class Opened:
 
 
 class Received(NamedTuple):
-    """A text or binary message arrived."""
+    """Text or binary messages arrived, all at once."""
 
-    payload: bytes
+    payloads: Sequence[bytes]
 
 
 class Closed(NamedTuple):

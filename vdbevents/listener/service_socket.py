@@ -2,17 +2,17 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from vdbevents import __version__
 from vdbevents.cloud import Credentials, classify, proxy_for, websocket_url, without_secret
 from vdbevents.listener.protocol import Closed, ConnectionSettings, Failed, Input, Opened, Received
 
 if TYPE_CHECKING:
-    from websockets.asyncio.client import ClientConnection
+    from vdbevents.listener.batched_connection import BatchedConnection
 
 LARGEST_MESSAGE: Final = 128 << 20
 """In bytes, decompressed: a thousandth of it on the network may stand for a message."""
@@ -43,7 +43,7 @@ class ServiceSocket:
         self._settings = settings
         self._feed = feed
         self._is_behind = is_behind
-        self._connection: ClientConnection | None = None
+        self._connection: BatchedConnection | None = None
         self.is_leaving = False
         self.task: asyncio.Task[None] | None = None
 
@@ -81,14 +81,13 @@ class ServiceSocket:
             # Closed already, or given up: do not wait for the other side.
             connection.transport.abort()
 
-    async def _receive(self, connection: "ClientConnection") -> None:
+    async def _receive(self, connection: "BatchedConnection") -> None:
         from websockets.exceptions import ConnectionClosed
 
         self._feed(Opened())
         try:
             while True:
-                payload = await connection.recv(decode=False)
-                self._feed(Received(without_secret(payload, self._credentials.api_key)))
+                self._feed(Received(self._without_key(await connection.receive())))
                 # The thread that writes has no cheaper way to wake a coroutine.
                 while self._is_behind():  # noqa: ASYNC110
                     await asyncio.sleep(_PAUSE_SECONDS)
@@ -97,12 +96,22 @@ class ServiceSocket:
                 end = _closed(closed)
                 self._feed(end._replace(reason=self._scrubbed(end.reason)))
 
+    def _without_key(self, payloads: Sequence[bytes]) -> Sequence[bytes]:
+        key = self._credentials.api_key
+        # Hardly any message has it, and one look at all of them is cheaper than one at each.
+        together = b"\n".join(payloads) if len(payloads) > 1 else payloads[0]
+        if without_secret(together, key) is together:
+            return payloads
+        return [without_secret(payload, key) for payload in payloads]
+
     def _scrubbed(self, text: str) -> str:
         return without_secret(text, self._credentials.api_key)
 
 
-async def _open(url: str, settings: ConnectionSettings) -> "ClientConnection":
+async def _open(url: str, settings: ConnectionSettings) -> "BatchedConnection":
     from websockets.asyncio.client import connect
+
+    from vdbevents.listener.batched_connection import BatchedConnection
 
     class Connect(connect):
         """A handshake whose redirects go through the right proxy, too."""
@@ -117,18 +126,19 @@ async def _open(url: str, settings: ConnectionSettings) -> "ClientConnection":
     quiet = logging.getLogger("vdbevents.websocket")
     quiet.propagate = False
     quiet.addHandler(logging.NullHandler())
-    return await Connect(
+    connection = await Connect(
         url,
         proxy=_proxy_url(url),
         max_size=LARGEST_MESSAGE,
-        max_queue=256,
         open_timeout=settings.step_limit,
         ping_interval=settings.ping_interval,
         ping_timeout=settings.ping_interval,
         close_timeout=1,
         user_agent_header=f"vdbevents/{__version__}",
         logger=quiet,
+        create_connection=BatchedConnection,
     )
+    return cast("BatchedConnection", connection)
 
 
 def _proxy_url(url: str) -> str | None:
