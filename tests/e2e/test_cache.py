@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 from filelock import FileLock
+from support import sealed_journals
 from support.messages import error_id_in
 from support.processes import Process, all_shown, assert_failed, eventually, run
 
-from vdbevents.query.cache import build as cache_build, index
+from vdbevents.query.cache import index
 
 MIB = 1 << 20
 # At the lowest priority this takes long while other tests run.
@@ -68,7 +69,7 @@ def folder(journal, root):
 def sealed(state, root):
     """A small journal that is sealed in small pieces."""
     write(state.journal, MIB // 2, 50)
-    assert len(cache_build.seal(state.journal, root, piece=100_000).segments) == 5
+    assert len(sealed_journals.sealed(state.journal, root, piece=100_000).segments) == 5
     return state.journal
 
 

@@ -10,7 +10,7 @@ from support.databases import search, shared_database
 
 from vdbevents.errors import InputError
 from vdbevents.query import alike
-from vdbevents.query.cache import build
+from vdbevents.query.cache import build, index
 from vdbevents.query.filters import Filters
 from vdbevents.query.output.highlight import Highlighter
 from vdbevents.query.sieve import Sieve
@@ -52,16 +52,28 @@ LINES = [line(text) for text in TEXTS]
 
 @pytest.fixture(scope="module")
 def journal(tmp_path_factory):
-    """A journal and its cache."""
+    """A journal that has each line twice, and its cache, which has the first of each."""
     folder = tmp_path_factory.mktemp("alike")
     path = folder / "videodb_events.jsonl"
-    path.write_text("".join(f"{one}\n" for one in LINES), "utf-8")
-    return path, build.seal(path, folder / "cache", piece=400, part=200, to_end=True)
+    content = "".join(f"{one}\n" for one in LINES).encode()
+    path.write_bytes(content)
+    build.seal(path, folder / "cache", piece=1000, part=500, to_end=True)
+    path.write_bytes(content * 2)
+    cache = index.load(path, folder / "cache")
+    assert cache.end == len(content)
+    assert len(cache.segments) > 2
+    return path, cache
 
 
-def found(path, asked, cache=None):
+def found(journal, asked):
+    """Return the places of the texts that are found, which are the same in the cache and in the journal."""
+    path, cache = journal
     with search(path, asked, cache) as answer:
-        return [TEXTS.index(event.text) for batch in answer.events() for event in batch]
+        assert answer.snapshot.sealed.segments
+        texts = [TEXTS.index(event.text) for batch in answer.events() for event in batch]
+    sealed, unsealed = texts[: len(texts) // 2], texts[len(texts) // 2 :]
+    assert sealed == unsealed
+    return sealed
 
 
 @pytest.mark.parametrize(
@@ -80,10 +92,8 @@ def found(path, asked, cache=None):
     ],
 )
 def test_what_looks_the_same_is_found_in_every_way_to_ask(journal, pattern, places):
-    path, cache = journal
     asked = Filters(grep=(pattern,))
-    assert found(path, asked) == places
-    assert found(path, asked, cache) == places
+    assert found(journal, asked) == places
     with Sieve(asked, ("text",)) as sieve:
         assert [TEXTS.index(event.text) for event in sieve.sift([one.encode() for one in LINES])[0]] == places
     forgetting = Forgetting(Window(), Words(pattern))
@@ -108,10 +118,8 @@ def test_what_looks_the_same_is_found_in_every_way_to_ask(journal, pattern, plac
     ],
 )
 def test_an_exact_search_is_for_the_characters(journal, pattern, places):
-    path, cache = journal
     asked = Filters(grep=(pattern,), exact=True)
-    assert found(path, asked) == places
-    assert found(path, asked, cache) == places
+    assert found(journal, asked) == places
     words = Words(pattern, exact=True)
     assert [place for place, text in enumerate(TEXTS) if words.are_in(text)] == places
 
@@ -130,12 +138,10 @@ def test_an_exact_search_is_for_the_characters(journal, pattern, places):
     ],
 )
 def test_a_regular_expression_sees_one_text_and_what_it_looks_like(journal, pattern, places):
-    path, cache = journal
     asked = Filters(grep=(pattern,), extended=True)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert found(path, asked) == places
-        assert found(path, asked, cache) == places
+        assert found(journal, asked) == places
         Highlighter(asked).places([text.replace("\0", " ") for text in TEXTS])
 
 
@@ -151,10 +157,8 @@ def test_a_regular_expression_sees_one_text_and_what_it_looks_like(journal, patt
     ],
 )
 def test_a_whole_word_ends_anywhere_in_a_script_without_spaces(journal, pattern, places):
-    path, cache = journal
     asked = Filters(grep=(pattern,), whole_words=True)
-    assert found(path, asked) == places
-    assert found(path, asked, cache) == places
+    assert found(journal, asked) == places
 
 
 @pytest.mark.parametrize(
@@ -203,7 +207,6 @@ def test_sql_makes_texts_alike_as_python_does():
     ],
 )
 def test_a_condition_on_other_events_is_refused(journal, condition):
-    path, _ = journal
     with pytest.raises(InputError) as caught:
-        found(path, Filters(where=condition))
+        found(journal, Filters(where=condition))
     assert caught.value.error_id in ("condition-failed", "condition-invalid")

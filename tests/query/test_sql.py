@@ -8,6 +8,7 @@ from pathlib import Path
 
 import orjson
 import pytest
+from support.sealed_journals import sealed
 
 from vdbevents.errors import InputError, StorageError, VdbeventsError
 from vdbevents.events import envelope
@@ -46,10 +47,10 @@ def journal(tmp_path):
 @pytest.fixture
 def cache(journal, tmp_path):
     """The journal's, whose every 500 bytes are sealed; what is after them is not."""
-    sealed = seal(journal, tmp_path / "cache", piece=500)
-    assert len(sealed.segments) > 3
-    assert sealed.end < journal.stat().st_size
-    return sealed
+    copied = sealed(journal, tmp_path / "cache", piece=500)
+    assert len(copied.segments) > 3
+    assert copied.end < journal.stat().st_size
+    return copied
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +60,7 @@ def sealed_example(tmp_path_factory):
     journal = folder / "journal" / "journal.jsonl"
     journal.parent.mkdir()
     shutil.copy(EXAMPLE, journal)
-    return journal, seal(journal, folder / "cache", piece=500)
+    return journal, sealed(journal, folder / "cache", piece=500)
 
 
 def content(folder):
