@@ -237,6 +237,34 @@ def test_several_journals_are_one_server_or_several(environ, tmp_path):
 
 
 @needs_mcp
+def test_what_the_server_shall_do_is_in_its_entry(environ, tmp_path):
+    key = tmp_path / "key"
+    key.write_text("sk-1")
+    options = ["--allow-control", "--key-file", "key", "--env-file", "settings.env"]
+    (tmp_path / "settings.env").write_text("")
+
+    run(["mcp", "install", "--client", "cursor", *options, "--write"], environ, cwd=tmp_path)
+
+    passed = ["--allow-control", f"--key-file={key}", f"--env-file={tmp_path / 'settings.env'}"]
+    assert written("cursor", tmp_path)["vdbevents"]["args"] == ["mcp", str(tmp_path / "state"), *passed]
+    assert "sk-1" not in file_of("cursor", tmp_path).read_text()
+
+
+@needs_mcp
+def test_a_key_that_the_server_will_not_see_is_named_until_it_is_stored(environ, tmp_path):
+    install = ["mcp", "install", "--client", "zed", "--write"]
+    with_key = {**environ, "VIDEO_DB_API_KEY": "sk-secret"}
+
+    said = run(install, with_key).stderr
+    stored = tmp_path / ".config" / "vdbevents" / "api-key"
+    assert str(stored) in said
+    assert "sk-secret" not in said + file_of("zed", tmp_path).read_text()
+    stored.parent.mkdir(parents=True)
+    stored.write_text("sk-secret")
+    assert run(install, with_key).stderr == ""
+
+
+@needs_mcp
 def test_a_project_has_its_own_files(environ, tmp_path):
     project = tmp_path / "project"
     project.mkdir()

@@ -38,3 +38,4 @@ def test_a_client_starts_the_server_from_its_configuration(tmp_path):
     assert entry["env"] == {"XDG_CACHE_HOME": str(tmp_path / "cache"), "TZ": "Asia/Tokyo"}
     assert not result.is_error
     assert str(state) in result.content[0].text
+    assert "UTC+09:00" in result.content[0].text

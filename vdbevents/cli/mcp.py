@@ -17,7 +17,7 @@ from vdbevents.cli.command_classes import DefaultedGroup
 from vdbevents.cli.configuration import locate
 from vdbevents.cli.diagnostics import ExitCode
 from vdbevents.cli.mcp_clients import add_commands
-from vdbevents.cli.options import EnvironmentOptions, KeyOptions
+from vdbevents.cli.options import AllowControlOption, EnvironmentOptions, KeyOptions
 from vdbevents.cli.query_options import SourceOptions, TzOption, zone_of
 from vdbevents.errors import InputError, VdbeventsError
 from vdbevents.query import hostnames
@@ -80,9 +80,7 @@ def serve(
     show_token: Annotated[
         bool, typer.Option("--show-token", help="Print the token that --http requires, and exit.")
     ] = False,
-    allow_control: Annotated[
-        bool, typer.Option("--allow-control", help="Add tools that pause and resume the recording.")
-    ] = False,
+    allow_control: AllowControlOption = False,
     tz: TzOption = None,
     named: SourceOptions,
     options: KeyOptions,

@@ -12,8 +12,9 @@ import typer
 
 from vdbevents.cli import journals as cli_journals
 from vdbevents.cli.command import put, reports, require_text
+from vdbevents.cli.configuration import locate
 from vdbevents.cli.diagnostics import ExitCode
-from vdbevents.cli.options import EnvironmentOptions, OptionGroup, words_of
+from vdbevents.cli.options import KEY_FILE_NAME, AllowControlOption, KeyOptions, OptionGroup, words_of
 from vdbevents.cli.query_options import SourceOptions, TzOption, zone_of
 from vdbevents.cli.tables import remark
 from vdbevents.errors import InputError, options_conflict
@@ -120,6 +121,7 @@ Examples:
   vdbevents mcp install --client claude-code --client zed --write
   vdbevents mcp install ~/work --client cursor --name work --write
   vdbevents mcp install --client vscode --project . --write
+  vdbevents mcp install --client zed --allow-control --write
   vdbevents mcp install --dir laptop=~/laptop --dir desk=~/desk --client zed
 
 docs/agents.md says which file each client has.
@@ -155,29 +157,32 @@ def install(
     *,
     write: Annotated[bool, typer.Option("--write", help="Write it into the client's file.")] = False,
     which: ClientOptions,
+    allow_control: AllowControlOption = False,
     tz: TzOption = None,
     named: SourceOptions,
-    options: EnvironmentOptions,
+    options: KeyOptions,
 ) -> ExitCode:
     from vdbevents.agents import client_configuration as configuration
     from vdbevents.agents.clients import CLIENTS
     from vdbevents.agents.edited_files import text_of
 
-    entry = _entry(named, tz, options)
+    passed = [*(["--allow-control"] if allow_control else []), *([] if tz is None else [f"--tz={tz}"])]
+    zone_of(tz)
+    entry = _entry(named, passed, options)
     clients = which.chosen()
     if not write:
         if not clients:
             _list_clients(which)
         for client in clients or [CLIENTS[ClientName.CLAUDE_DESKTOP]]:
             put(configuration.alone(client, which.name, entry))
-        words = words_of(named, which) + ([] if tz is None else ["--tz", tz])
-        _hint_at_writing(which, clients, words)
+        _hint_at_writing(which, clients, [*words_of(named, which, options), *passed])
         return ExitCode.DONE
     if not clients:
         raise InputError(
             "--write: which client?", f"name it: --client {'|'.join(ClientName)}", error_id="client-missing"
         )
     _require_startable(entry)
+    _remark_on_key(options)
     files = {client: which.file_of(client) for client in clients}
     changes = {}
     for client, file in files.items():
@@ -234,17 +239,16 @@ def _machine() -> "Machine":
     return Machine(sys.platform, home, os.environ)
 
 
-def _entry(named: SourceOptions, tz: str | None, options: EnvironmentOptions) -> "ServerEntry":
+def _entry(named: SourceOptions, passed: list[str], options: KeyOptions) -> "ServerEntry":
     """Return how a client starts the server, with absolute paths."""
     from vdbevents.agents.client_configuration import server_entry
 
-    zone_of(tz)
     words = cli_journals.words_from_anywhere(named)
     if not words:
         words = [str(options.state_at(None).path.absolute())]
-    words += [] if tz is None else [f"--tz={tz}"]
-    words += ["--archived"] if named.archived else []
-    words += [] if options.env_file is None else [f"--env-file={options.env_file.absolute()}"]
+    words += [*passed, *(["--archived"] if named.archived else [])]
+    for option, file in (("--key-file", options.key_file), ("--env-file", options.env_file)):
+        words += [] if file is None else [f"{option}={file.absolute()}"]
     require_text(*words)
     # A link of a virtual environment must stay one.
     return server_entry(os.path.abspath(sys.executable), words, os.environ)  # noqa: PTH100
@@ -269,6 +273,17 @@ def _require_startable(entry: "ServerEntry") -> None:
             f"this installation is in a cache, which may be emptied: {entry.command}",
             "install it: uv tool install 'vdbevents[mcp]'",
             error_id="installation-temporary",
+        )
+
+
+def _remark_on_key(options: KeyOptions) -> None:
+    """Say that a key which only this terminal knows does not reach the server, whose links need one."""
+    if os.environ.get("VIDEO_DB_API_KEY") and not (options.key_file or options.usual_key_file):
+        configuration = locate(os.environ)
+        name = configuration.with_name(KEY_FILE_NAME) if configuration else "FILE"
+        remark(
+            "the server does not see this terminal's VIDEO_DB_API_KEY, without which play_moment is missing",
+            f"store it: (umask 077; printenv VIDEO_DB_API_KEY > '{name}')",
         )
 
 

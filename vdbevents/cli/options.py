@@ -40,6 +40,9 @@ _Format = TypeVar("_Format", bound=StrEnum)
 _Result = TypeVar("_Result")
 _Parameter = inspect.Parameter
 
+AllowControlOption = Annotated[
+    bool, typer.Option("--allow-control", help="Add tools that pause and resume the recording.")
+]
 ColorOption = Annotated[Color, typer.Option(help="When to use colour.")]
 FormulasOption = Annotated[
     bool,

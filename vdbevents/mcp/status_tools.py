@@ -1,9 +1,12 @@
 """The tools that tell whether it records, and what there is."""
 
 from collections.abc import Iterator, Mapping
+from datetime import datetime, tzinfo
 from typing import Any, Final
 
-from vdbevents.mcp.quoting import neutral_data, quoted
+from vdbevents.mcp.answer_page import heading_of, text_page
+from vdbevents.mcp.quoting import neutral_data
+from vdbevents.mcp.time_window import clock_text, date_text, now_utc
 from vdbevents.mcp.tool import (
     NUMBER_OR_NULL,
     SWITCH,
@@ -57,8 +60,9 @@ def recording_status(journals: WarmJournals) -> Tool:
     def run(_values: Mapping[str, Any], _reporting: Reporting) -> ToolAnswer:
         shown = [_reduced(one) for one in journals.statuses()]
         data = neutral_data(noticed({"recordings": shown}))
-        lines = "\n".join(line for one in shown for line in _lines(one))
-        return ToolAnswer(f"{data['notice']}\n{quoted(lines)}", data)
+        zone = journals.zone
+        lines = "\n".join(line for one in shown for line in _lines(one, zone))
+        return ToolAnswer(text_page(heading_of(zone, now_utc()), "", lines), data)
 
     return Tool(
         "recording_status",
@@ -110,14 +114,24 @@ def _reduced(status: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _lines(one: Mapping[str, Any]) -> Iterator[str]:
-    since = f" since {one['since']}" if one["since"] else ""
+def _local(text: str, zone: tzinfo) -> str:
+    """Return a time of a status, which is in UTC, as the other tools write times; any other text as it is."""
+    try:
+        at_ms = round(datetime.fromisoformat(text).timestamp() * 1000)
+    except ValueError:
+        return text
+    return f"{date_text(at_ms, zone)} {clock_text(at_ms, zone)}"
+
+
+def _lines(one: Mapping[str, Any], zone: tzinfo) -> Iterator[str]:
+    since = f" since {_local(one['since'], zone)}" if one["since"] else ""
     reason = f": {one['reason']}" if one["reason"] else ""
     yield f"{one['directory']}: {one['state']}{since}{reason}"
     for problem in one["problems"][1:]:
         yield f"  also     {problem}"
     if one["paused"]:
-        yield f"  paused   until {one['paused_until'] or 'it is resumed'}"
+        until = _local(one["paused_until"], zone) if one["paused_until"] else "it is resumed"
+        yield f"  paused   until {until}"
     if one["session"]:
         yield f"  session  {one['session']}"
     for stream in one["streams"]:
@@ -125,9 +139,12 @@ def _lines(one: Mapping[str, Any]) -> Iterator[str]:
         last = "nothing yet" if age is None else f"last {format_age(age)} ago"
         yield f"  stream   {stream['name']}: {stream['state']}, {last}"
     for channel in one["channels"]:
-        yield f"  events   {channel['events']:,} {channel['channel']}, last {channel['last']}"
+        last = _local(channel["last"], zone) if channel["last"] else "at an unknown time"
+        yield f"  events   {channel['events']:,} {channel['channel']}, last {last}"
     for gap in one["open_gaps"]:
-        yield f"  gap      {gap['since']} to {gap['until'] or 'now'}, not recovered"
+        since = _local(gap["since"], zone) if gap["since"] else "an unknown time"
+        until = _local(gap["until"], zone) if gap["until"] else "now"
+        yield f"  gap      {since} to {until}, not recovered"
     if one["unrecovered_gaps"]:
         yield f"  gaps     {counted(one['unrecovered_gaps'], 'gap')} not recovered"
     size = "none yet" if one["journal_bytes"] is None else byte_size(one["journal_bytes"])

@@ -38,7 +38,7 @@ def check_filters(connection: "DuckDBPyConnection", filters: Filters) -> None:
                 reason = str(error).removeprefix("Invalid Input Error: ").splitlines()[0]
                 raise InputError(
                     f"pattern: not a regular expression: {pattern!r}: {reason}",
-                    "use RE2 syntax, or leave out -E to search for literal text",
+                    "use RE2 syntax, or search for the text as it is, not as an expression",
                     error_id="pattern-invalid",
                 ) from None
     if filters.where is not None:
