@@ -9,7 +9,7 @@ import urllib.request
 from datetime import datetime, timedelta
 
 import pytest
-from support.patience import PATIENCE
+from support.patience import PATIENCE, patient
 from support.processes import KEY, ServiceInThread, assert_failed, run
 
 from vdbevents.events.envelope import own_record, utc_text
@@ -145,7 +145,7 @@ def test_without_a_moment_the_hint_says_how_to_give_one(environ):
     terminal, other = pty.openpty()
     command = [sys.executable, "-m", "vdbevents", "clip"]
     ended = subprocess.run(
-        command, env=environ, stdin=other, capture_output=True, text=True, check=False, timeout=60
+        command, env=environ, stdin=other, capture_output=True, text=True, check=False, timeout=patient(60)
     )
     os.close(terminal)
     os.close(other)
@@ -520,7 +520,7 @@ def test_a_terminal_gets_lines_of_its_width(recorded, environ):
     command = [sys.executable, "-m", "vdbevents", "search", "latency", "-n", "1"]
     environ = {**environ, "COLUMNS": "60", "NO_COLOR": "1"}
     ended = subprocess.run(
-        command, env=environ, stdout=other, stderr=subprocess.PIPE, check=False, timeout=60
+        command, env=environ, stdout=other, stderr=subprocess.PIPE, check=False, timeout=patient(60)
     )
     os.close(other)
     shown = os.read(terminal, 10_000).decode()
@@ -605,7 +605,7 @@ def test_a_service_that_fails_at_any_call_ends_it_in_time(call, service, command
     assert_failed(ended, code, "could not")
     assert ended.stdout == ""
     began = service.state["recent_requests"][before]["unix_ts"]
-    assert over - began < 10, "not the 30 s that it has by default"
+    assert over - began < patient(10), "not the 30 s that it has by default"
 
 
 def test_a_session_that_there_is_not_is_refused_in_the_services_words(call):

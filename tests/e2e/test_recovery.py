@@ -608,7 +608,7 @@ def test_after_a_clock_jump_it_reconnects_at_once_and_backfills(  # noqa: PLR091
         eventually(lambda ws_id=ws_id: session.is_bound(ws_id))
         gap = closed(state, times - 1)[-1]
 
-        assert elapsed < 15, "a ping would have told as much"
+        assert elapsed < patient(15), "a ping would have told as much"
         assert f"the clocks are {seconds:+} s apart" in gap.reason
         # It begins before the jump: who slept cannot know what was sent meanwhile.
         assert gap.since_ms <= min(before, before + seconds) * 1000 + 1000

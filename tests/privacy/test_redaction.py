@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import given, strategies as st
+from support.patience import patient
 
 from vdbevents.events import envelope
 from vdbevents.events.identity import identity_of
@@ -259,7 +260,7 @@ def test_an_expression_takes_no_longer_than_the_text_is_long():
     began = time.process_time()
 
     assert redactor.words("a" * 100_000) == "a" * 100_000
-    assert time.process_time() - began < 5
+    assert time.process_time() - began < patient(5)
 
 
 @pytest.mark.parametrize(

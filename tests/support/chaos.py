@@ -41,7 +41,7 @@ from typing import NamedTuple
 import duckdb
 import zstandard
 
-from support.patience import PATIENCE
+from support.patience import PATIENCE, patient
 from support.processes import KEY
 from support.stepped_clock import step
 from vdbevents.emulator.made_up_secrets import made_up_secret
@@ -599,7 +599,7 @@ class Supervised:
         for wanted in (signal.SIGCONT, number):
             self.send(wanted)
         with contextlib.suppress(subprocess.TimeoutExpired):
-            self.process.wait(seconds)
+            self.process.wait(patient(seconds))
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         return self.process.wait()

@@ -277,7 +277,7 @@ class _Server:
 
     def stop(self):
         self._alive.close()
-        self._process.wait(10)
+        self._process.wait(60)
         shutil.rmtree(self._directory, ignore_errors=True)
 
 

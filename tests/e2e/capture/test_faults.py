@@ -8,7 +8,7 @@ import time
 import pytest
 from support.capturing import assert_left_in_order
 from support.messages import error_id_in
-from support.patience import PATIENCE
+from support.patience import PATIENCE, patient
 from support.processes import end_listener, eventually, run
 
 from vdbevents.journal.state import StateDirectory
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.long
 SESSIONS = "/collection/*/capture/session"
 ALERTS = "/rtstream/*/index/*/alert"
 # Of each step: short, and long enough for the steps that succeed on a busy machine.
-LIMIT = 4
+LIMIT = round(patient(4))
 SHORT = ["--timeout", LIMIT]
 
 # What each call of the API is for, the exit code when it fails for ever, and what is then said.
@@ -59,7 +59,7 @@ def test_a_call_that_always_fails_ends_in_time_with_a_clear_message(capture, ser
     failed = [it for it in service.state["recent_requests"] if asks(it["request"], method, path)]
     assert failed, "nothing failed"
     # From there on: how long a program takes to start says nothing of its limits.
-    assert ended - failed[0]["unix_ts"] < 30
+    assert ended - failed[0]["unix_ts"] < patient(30)
     if fault == "http" and code == 5:
         assert "the service answered 500" in recorder.err
     if call == "stop":
@@ -121,7 +121,7 @@ _CALLS_UNTIL_IT_RUNS = 14
 def test_one_call_that_fails_once_is_made_again(capture, service, listener, position, fault):
     status = {"status": 500} if fault == "http" else {}
     service.fault(**{fault: {"times": 1, "skip": position, **status}})
-    recorder = capture("--alert", "deploy=a deployment", "--no-system-audio", "--timeout", 8)
+    recorder = capture("--alert", "deploy=a deployment", "--no-system-audio", "--timeout", 2 * LIMIT)
     eventually(lambda: recorder.process.poll() is not None or _all_runs(recorder))
     if recorder.process.poll() is None:
         recorder.stop()
