@@ -16,6 +16,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
+from support import forkserver
 from support.patience import PATIENCE, patient
 from videodb.capture import CaptureClient
 
@@ -34,14 +35,17 @@ SCREEN = {
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="select and signals are POSIX's")
 
 
+ENVIRON = {"PATH": os.environ["PATH"], "LANG": "C.UTF-8"}
+
+
 class Runtime:
     """A process of the command, and its lines."""
 
     def __init__(self):
         pipe = subprocess.PIPE
         # Unbuffered: whether there is something to read is then for `select` to tell.
-        self.process = subprocess.Popen(
-            [str(installed_path())], stdin=pipe, stdout=pipe, stderr=pipe, bufsize=0
+        self.process = forkserver.Popen(
+            [str(installed_path())], stdin=pipe, stdout=pipe, stderr=pipe, bufsize=0, env=ENVIRON
         )
 
     def write(self, line):

@@ -86,7 +86,8 @@ class Popen(subprocess.Popen):
 
     @staticmethod
     def _is_known(arguments):
-        return _is_module(arguments) or (arguments[:1] and arguments[0].endswith(".py"))
+        is_script = arguments == [_RUNTIME] or (arguments[:1] and arguments[0].endswith(".py"))
+        return _is_module(arguments) or is_script
 
     @property
     def is_forked(self):
