@@ -8,7 +8,7 @@ import unicodedata
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings, strategies as st
-from support.databases import search, shared_database
+from support.databases import search, search_as_of_many, shared_database
 from support.effort import examples
 
 from vdbevents.events import identity as events_identity
@@ -278,9 +278,10 @@ def lower(text):
 def test_the_answer_is_the_one_that_reading_everything_gives(tmp_path, lines, asked):
     journal = tmp_path / "journal.jsonl"
     journal.write_text("".join(written(*line) + "\n" for line in lines), "utf-8")
-    with search(journal, asked) as answer:
-        assert [text for batch in answer.lines() for text in batch] == brute_force(lines, asked)
-        assert answer.skipped == sum(form in ("torn", "array") for _, form in lines)
+    for searching in (search, search_as_of_many):
+        with searching(journal, asked) as answer:
+            assert [text for batch in answer.lines() for text in batch] == brute_force(lines, asked)
+            assert answer.skipped == sum(form in ("torn", "array") for _, form in lines)
 
 
 # Sealing costs more than a search, so each sealed journal is searched several times.
@@ -302,7 +303,7 @@ def test_the_answer_is_the_same_when_a_part_of_the_journal_is_sealed(tmp_path, l
     cache = build.seal(journal, root, piece=piece, part=900)
 
     for asked in searches:
-        with search(journal, asked) as read, search(journal, asked, cache) as answer:
+        with search_as_of_many(journal, asked) as read, search(journal, asked, cache) as answer:
             assert [text for batch in answer.lines() for text in batch] == [
                 text for batch in read.lines() for text in batch
             ]

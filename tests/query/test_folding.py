@@ -2,18 +2,24 @@
 
 import json
 import math
+import random
 import re
 from datetime import UTC, datetime
 from itertools import pairwise
 
 import pytest
 from support import samples
-from support.databases import search
+from support.databases import search, search_as_of_many
 from support.effort import examples
 
 from vdbevents.events import fields
 from vdbevents.events.window_names import APP_PATHS, WINDOW_PATHS, window_of
+from vdbevents.query.cache import build
 from vdbevents.query.filters import Event, Filters
+from vdbevents.query.older import Older
+from vdbevents.query.sieve import Sieve
+from vdbevents.query.tail_search import search_tail
+from vdbevents.times import Window
 
 SMALL = -3e10
 LARGE = 2.5e11
@@ -24,8 +30,19 @@ def fold(directory, *lines):
     journal = directory / "journal.jsonl"
     texts = [text if isinstance(text, str) else json.dumps(text) for text in lines]
     journal.write_text("".join(f"{text}\n" for text in texts), "utf-8")
-    with search(journal, Filters(interim=True)) as answer:
-        return [event for batch in answer.events() for event in batch]
+    return events_of(journal)
+
+
+def events_of(journal):
+    """Return the events of a journal, which are the same whether it counts as one of few or of many lines."""
+    read = []
+    for searching in (search_as_of_many, search):
+        with searching(journal, Filters(interim=True)) as answer:
+            read.append([event for batch in answer.events() for event in batch])
+            if answer.count > 1000:
+                break
+    assert read[0] == read[-1]
+    return read[0]
 
 
 def folded(directory, line):
@@ -42,7 +59,7 @@ def folded_each(directory, *lines):
     journal.write_text("".join(f"{text}\n" for text in texts), "utf-8")
     with search(journal, Filters(interim=True)) as answer:
         found = [text for batch in answer.lines() for text in batch]
-        events = [event._asdict() for batch in answer.events() for event in batch]
+    events = [event._asdict() for event in events_of(journal)]
     of_line = dict(zip(found, events, strict=True))
     return [
         {name: value for name, value in of_line[text].items() if value is not None and name != "line"}
@@ -470,14 +487,85 @@ def test_the_time_of_receipt_is_unix_ts_else_ts_else_that_of_another_program_els
     assert [(line, columns.get("time_ms")) for line, columns in zip(lines, found, strict=True)] == RECEIVED
 
 
-def test_of_a_member_that_stands_twice_the_first_counts(tmp_path):
-    assert folded(tmp_path, '{"text":"one","text":"two"}')["text"] == "one"
+TWICE = [
+    ('{"text":"one","text":"two"}', {"text": "two"}),
+    (r'{"text":"one","te\u0078t":"two"}', {"text": "two"}),
+    (r'{"te\u0078t":"one","text":"two"}', {"text": "two"}),
+    ('{"text":"one" , "text" :"two"}', {"text": "two"}),
+    ('{"text":"one","text":null}', {}),
+    ('{"text":"\\ud83d one","text":"\\ud83d two"}', {"text": "\ufffd two"}),
+    ('{"unix_ts":1,"unix_ts":1772446530.120,"text":"a"}', {"time_ms": 1772446530120, "text": "a"}),
+    ('{"channel":"alert","channel":"transcript"}', {"channel": "transcript"}),
+    ('{"data":{"text":"one","start":5},"data":{"end":7}}', {"end_ms": 7000}),
+    ('{"data":{"text":"one","start":5,"text":"two","start":6}}', {"text": "two", "start_ms": 6000}),
+    # The same name elsewhere is another member.
+    ('{"text":"one","data":{"text":"two"},"more":{"text":"three"}}', {"text": "two"}),
+    (r'{"text":"\"text\":1,\"text\":2"}', {"text": '"text":1,"text":2'}),
+    ('{"channel":"vdbevents","data":{"a":1,"a":2}}', {"channel": "vdbevents", "text": '{"a":1,"a":2}'}),
+]
 
 
-def test_numbers_of_a_text_stay_as_they_are_and_those_of_another_value_are_shown_by_their_value(tmp_path):
-    written = '{"a":1E5,"b":0.10,"c":12345678901234567890123}'
-    assert folded(tmp_path, json.dumps({"text": written}))["text"] == written
-    assert folded(tmp_path, '{"text":{"a":1E5,"b":0.10}}')["text"] == '{"a":100000.0,"b":0.1}'
+def test_of_a_member_that_stands_twice_the_last_counts(tmp_path):
+    assert folded_each(tmp_path, *(line for line, _ in TWICE)) == [columns for _, columns in TWICE]
+
+
+def test_a_line_with_a_member_twice_is_printed_as_it_is_written(tmp_path):
+    journal = tmp_path / "journal.jsonl"
+    lines = ['{"ts":"2026","unix_ts":1772446530.5,"text":"one"}', '{"text":"one","b":0.10,"text":"two"}']
+    journal.write_text("".join(f"{line}\n" for line in lines))
+    for searching in (search, search_as_of_many):
+        for word, found in (("one", lines[:1]), ("two", lines[1:])):
+            with searching(journal, Filters(grep=(word,))) as answer:
+                assert [line for batch in answer.lines() for line in batch] == found
+
+
+def test_a_sealed_line_is_read_as_one_that_is_not_sealed(tmp_path):
+    journal = tmp_path / "journal.jsonl"
+    lines = [line for line, _ in TWICE] + [f'{{"data":{{"text":{written}}}}}' for written in WRITTEN]
+    journal.write_text("".join(f"{line}\n" for line in lines))
+    cache = build.seal(journal, tmp_path / "cache", to_end=True)
+    with (
+        search(journal, Filters(interim=True)) as read,
+        search(journal, Filters(interim=True), cache) as sealed,
+    ):
+        assert list(sealed.events()) == list(read.events())
+        assert list(sealed.lines()) == list(read.lines())
+        assert (sealed.sealed_bytes, read.sealed_bytes) == (cache.end, 0)
+
+
+def test_a_followed_line_is_read_as_a_searched_one_and_given_as_it_is_written(tmp_path):
+    lines = [line for line, _ in TWICE]
+    with Sieve(Filters(interim=True), Event._fields) as sieve:
+        events, skipped = sieve.sift([line.encode() for line in lines])
+    expected = [columns.get("text") for columns in folded_each(tmp_path, *lines)]
+    assert ([event.line for event in events], skipped) == (lines, 0)
+    assert [event.text for event in events] == expected
+
+
+def test_the_last_time_of_receipt_may_be_in_the_window(tmp_path):
+    journal = tmp_path / "journal.jsonl"
+    line = '{"ts":"2026-03-02T10:15:30.000Z","unix_ts":1772446530.000,"text":"a","unix_ts":1772500000}'
+    journal.write_text(f"{line}\n")
+    window = Window(1772499000_000, 1772501000_000)
+    with search(journal, Filters(window=window)) as answer:
+        assert answer.count == 1
+    assert search_tail(journal, Filters(window=window), None, Older()) is None
+
+
+WRITTEN = [
+    *('{"a":1E5,"b":0.10,"c":12345678901234567890123}', "[1.50]", "1e400", "-0", "1.0", '{"a":[1,2.25]}'),
+    *('{"say":"1E5 \\"or\\" 0.10"}', '{"a":{"b":-0,"c":[true,null,""]}}', "12345678901234567.25"),
+]
+
+
+def test_numbers_of_a_text_stay_as_they_are_written_also_where_it_is_an_object(tmp_path):
+    lines = [
+        *(json.dumps({"text": written}) for written in WRITTEN),
+        *(f'{{"data":{{"text":{written},"start":1772446530120}}}}' for written in WRITTEN),
+        *(f'{{"label":{written}}}' for written in WRITTEN),
+    ]
+    columns = folded_each(tmp_path, *lines)
+    assert [of.get("text", of.get("label")) for of in columns] == 3 * WRITTEN
 
 
 @pytest.mark.parametrize(
@@ -557,6 +645,25 @@ def test_whatever_an_event_looks_like_it_is_folded_as_the_reference_does(tmp_pat
         for line, columns in sorted(zip(lines, map(reference, events), strict=True), key=key)
     ]
     assert wrong(expected, fold(tmp_path, *lines), expected) == []
+
+
+pairs = samples.lists(
+    samples.tuples(samples.sampled_from([*NAMES, "data", "channel", "unix_ts", "ts"]), scalars)
+)
+
+
+def written_as_pairs(members):
+    return ",".join(f"{json.dumps(name)}:{json.dumps(value)}" for name, value in members)
+
+
+def test_with_members_that_stand_twice_a_line_is_read_as_python_reads_it(tmp_path):
+    lines = []
+    for row, (some, others) in enumerate(samples.tuples(pairs, pairs).many(examples(900))):
+        stamps = ("ts", "2026"), ("unix_ts", 1772446530 + row)
+        lines.append(f'{{{written_as_pairs((*stamps, *some))},"data":{{{written_as_pairs(others)}}}}}')
+    found, expected = fold(tmp_path, *lines), fold(tmp_path, *map(json.loads, lines))
+    without_lines = ([event._replace(line=None) for event in events] for events in (found, expected))
+    assert wrong(lines, *without_lines) == []
 
 
 # -- One rule in Python and in SQL -----------------------------------------------------------------------
@@ -714,3 +821,34 @@ def test_python_and_sql_find_the_same_window(tmp_path):
     found = fold(tmp_path, *({"unix_ts": number, **event} for number, event in enumerate(events)))
 
     assert wrong(events, [row.window_name for row in found], map(window_of, events)) == []
+
+
+# -- Few lines and many ---------------------------------------------------------------------------------
+
+
+def line_of(row, event):
+    """Return a line as a recorder writes it, or as another program does; with usual times or any."""
+    moment = f'"unix_ts":{1772446530 + row}.120,'
+    if row % 2:
+        event = {name: 1772446530120 if "tart" in name else value for name, value in event.items()}
+    return (f'{{"ts":"2026",{moment}' if row % 3 else f"{{{moment}") + json.dumps({**event, "row": row})[1:]
+
+
+def test_a_few_lines_are_read_as_they_are_among_many(tmp_path):
+    journal, group = tmp_path / "many.jsonl", tmp_path / "few.jsonl"
+    lines = [
+        line_of(row, event)
+        for row, event in enumerate((messages | any_event | described | stamped).many(examples(150)))
+    ]
+    journal.write_text("".join(f"{line}\n" for line in lines))
+    with search_as_of_many(journal, Filters(interim=True)) as answer:
+        shown = [line for batch in answer.lines() for line in batch]
+        among_many = dict(zip(shown, (event for batch in answer for event in batch), strict=True))
+    while lines:
+        size = random.randint(1, 5)
+        some, lines = lines[:size], lines[size:]
+        group.write_text("".join(f"{line}\n" for line in some))
+        with search(group, Filters(interim=True)) as answer:
+            shown = [line for batch in answer.lines() for line in batch]
+            found = [event for batch in answer for event in batch]
+        assert wrong(shown, found, [among_many[line] for line in shown]) == []

@@ -2,6 +2,7 @@
 
 import atexit
 import functools
+from unittest import mock
 
 from vdbevents.query import engine
 from vdbevents.query.duck import SharedDatabase
@@ -22,3 +23,9 @@ def search(journal, filters, cache=None, **options):
     """
     shared = shared_database() if filters.where is None else None
     return engine.search(journal, filters, cache, shared=shared, **options)
+
+
+def search_as_of_many(journal, filters, cache=None, **options):
+    """Search with the SQL of a journal of many lines, of which it is not known what occurs in them."""
+    with mock.patch.object(engine, "_FEW", -1):
+        return search(journal, filters, cache, **options)

@@ -7,14 +7,17 @@ docs/events-format.md defines the columns, and the members that they come from.
 
 import json
 import re
-from collections.abc import Iterable
-from typing import Final, TypeVar
+from collections.abc import Collection, Iterable, Sequence
+from typing import Final, NamedTuple, TypeVar
 
 from vdbevents.events import fields, window_names as windows
 from vdbevents.query.lax_json import LAX
+from vdbevents.query.occurring import EVERYTHING, Occurring
 from vdbevents.times import LEAST_MS
 
 _Definition = TypeVar("_Definition")
+
+NO_TEXT: Final = "NULL::VARCHAR"
 
 # A member's value is that of the first of these paths that is present and not null.
 _MEMBERS: Final = {
@@ -38,6 +41,18 @@ _MEMBERS: Final = {
     "given_speaker": fields.SPEAKER.paths,
     "given_confidence": fields.CONFIDENCE.paths,
 }
+
+
+# All paths that are read: of the members, of names of windows, and of what is read for few events.
+MEMBER_PATHS: Final = frozenset(
+    path
+    for paths in (
+        *_MEMBERS.values(),
+        *(member.paths for member in (*fields.RECEIPT, *fields.VIDEO, fields.ERROR_CODE)),
+        *(windows.WINDOW_PATHS, windows.APP_PATHS, windows.TITLE_PATHS, ("data",)),
+    )
+    for path in paths
+)
 
 
 def _iso_ms(value: str) -> str:
@@ -76,9 +91,10 @@ def _source_named(name: str) -> str:
     return f"CASE {' '.join(cases)} END"
 
 
-def _unaliased(kind: str) -> str:
-    cases = (f"WHEN '{alias}' THEN '{channel}'" for alias, channel in fields.CHANNEL_ALIASES.items())
-    return f"CASE {kind} {' '.join(cases)} ELSE {kind} END"
+def _unaliased(kind: str, found: Occurring) -> str:
+    aliases = {alias: channel for alias, channel in fields.CHANNEL_ALIASES.items() if found.says(alias)}
+    cases = (f"WHEN '{alias}' THEN '{channel}'" for alias, channel in aliases.items())
+    return f"CASE {kind} {' '.join(cases)} ELSE {kind} END" if aliases else kind
 
 
 def _read_alone(member: fields.Member) -> str:
@@ -140,74 +156,155 @@ _WINDOW_LEVELS: Final = (
 
 SOURCE: Final = f"coalesce({_source_named('given_stream_name')}, {_source_named('given_stream')})"
 
-_OTHER_CLOCKS: Final = tuple(
-    f"""json_extract_string(json, '$."{path}"')""" for path in fields.RECEIPT[2].paths
-)
+_Level = dict[str, str]
 
-# Columns built from the members, each level from those before it: the names that are strings, the kind, the
-# kind without a lifecycle's step, channel and event, and the fallbacks for a text. `data` is read only where
-# there is no text.
-_LEVELS: Final = (
-    {
-        f"name_{number}": f"CASE WHEN types[{number}] = 'VARCHAR' THEN nullif(kind_{number}, '') END"
-        for number in range(1, 5)
-    },
-    {"kind": "coalesce(name_1, name_2, name_3, name_4)"},
-    {
-        "plain": f"""CASE WHEN starts_with(kind, '{fields.LIFECYCLE_PREFIX}') THEN 'capture_session'
-            ELSE kind END""",
-        "begin_number": "try_cast(begin AS DOUBLE)",
-        "finish_number": "try_cast(finish AS DOUBLE)",
-        "unix_number": "try_cast(unix_ts AS DOUBLE)",
-        "confidence_number": "try_cast(given_confidence AS DOUBLE)",
-    },
-    {
-        "channel": f"""coalesce({_unaliased("plain")},
-            CASE WHEN webhook IS NOT NULL AND given_label IS NOT NULL THEN 'alert' END)""",
-        "event": "coalesce(nullif(name_4, plain), nullif(name_3, plain), nullif(name_2, plain))",
-    },
-    {
-        "state": "coalesce(nullif(status, ''), nullif(split_part(event, '.', 2), ''))",
-        "other_data": """CASE WHEN given_text IS NULL
-            THEN nullif(nullif(json_extract_string(json, '$.data'), ''), '{}') END""",
-        "other_type": "CASE WHEN given_text IS NULL THEN json_type(json, '$.data') END",
-    },
-    # Read for few events, so not among the members.
-    {"stamped_ms": f"coalesce({_moment_ms('unix_number')}, {_iso_ms('unix_ts')}, {_time_ms('ts')})"},
-    {"other_clock": f"CASE WHEN stamped_ms IS NULL THEN coalesce({', '.join(_OTHER_CLOCKS)}) END"},
-    {
-        "video": f"""CASE WHEN channel = 'capture_session' AND state = 'exported'
-            THEN nullif(concat_ws(', ', {", ".join(map(_read_alone, fields.VIDEO))}), '') END""",
-        "failure": f"""CASE WHEN channel = '{fields.RUNTIME_CHANNEL}'
-            THEN nullif(error, '') || coalesce(' (' || {_read_alone(fields.ERROR_CODE)} || ')', '') END""",
-    },
-    *_WINDOW_LEVELS,
-)
 
-# SQL for each column of `Event`.
-COLUMNS: Final = {
-    "time_ms": f"coalesce(stamped_ms, {_time_ms('other_clock')})",
-    "channel": "channel",
-    "event": "event",
-    "source": SOURCE,
-    "stream": "given_stream",
-    "stream_name": "given_stream_name",
-    "session": "given_session",
-    "text": """coalesce(given_text, CASE channel WHEN 'capture_session'
-        THEN nullif(concat_ws(': ', state,
-            CASE state WHEN 'failed' THEN coalesce(error, other_data) WHEN 'exported' THEN video END), '')
-        WHEN 'vdbevents' THEN other_data
-        WHEN 'capture_client' THEN coalesce(failure, other_data)
-        ELSE CASE WHEN other_type = 'VARCHAR' THEN other_data END END)""",
-    "is_final": "CASE final WHEN 'true' THEN true WHEN 'false' THEN false END",
-    "start_ms": f"coalesce({_moment_ms('begin_number')}, {_iso_ms('begin')})",
-    "end_ms": f"coalesce({_moment_ms('finish_number')}, {_iso_ms('finish')})",
-    "label": "coalesce(given_label, event)",
-    "speaker": "given_speaker",
-    "confidence": "CASE WHEN isfinite(confidence_number) THEN confidence_number END",
-    "window_name": f"""CASE WHEN named_app IS NULL OR contains(titled, named_app)
-        THEN coalesce(titled, {_name_in("bracketed")}) ELSE concat_ws(' - ', titled, named_app) END""",
-}
+def _kind_levels(found: Occurring) -> list[_Level]:
+    """Return the names that are texts, the kind, and the kind without a life cycle's step."""
+    names = {f"name_{number}": key for number, key in enumerate(fields.KIND_KEYS, 1) if found.has(key)}
+    first: _Level = {}
+    for number, key in enumerate(fields.KIND_KEYS, 1):
+        text = f"nullif(kind_{number}, '')"
+        if found.has_other(key):
+            text = f"CASE WHEN types[{number}] = 'VARCHAR' THEN {text} END"
+        first[f"name_{number}"] = text if found.has(key) else NO_TEXT
+    plain = "kind"
+    if found.says(fields.LIFECYCLE_PREFIX):
+        plain = f"""CASE WHEN starts_with(kind, '{fields.LIFECYCLE_PREFIX}') THEN 'capture_session'
+            ELSE kind END"""
+    return [first, {"kind": _first_of(names)}, {"plain": plain}]
+
+
+def _first_of(values: Iterable[str], none: str = NO_TEXT) -> str:
+    """Return SQL for the first of some values that is not NULL."""
+    values = list(values)
+    return f"coalesce({', '.join(values)})" if len(values) > 1 else values[0] if values else none
+
+
+def _channel(found: Occurring) -> str:
+    """Return SQL for the channel; a webhook's alert may have no kind."""
+    alert = "CASE WHEN webhook IS NOT NULL AND given_label IS NOT NULL THEN 'alert' END"
+    return _first_of([_unaliased("plain", found), *([alert] if found.has("event_id") else [])])
+
+
+def _event(found: Occurring) -> str:
+    keys = [f"name_{number}" for number, key in enumerate(fields.KIND_KEYS, 1) if found.has(key)]
+    return _first_of(f"nullif({name}, plain)" for name in reversed(keys) if name != "name_1")
+
+
+def _stamped_ms(found: Occurring) -> str:
+    """Return SQL for the time of receipt, as a recorder's own members have it."""
+    if found.is_stamped:
+        return "floor(unix_number * 1000 + 0.5)::BIGINT"
+    of_text = [_iso_ms("unix_ts")] if found.has_text("unix_ts") else []
+    return _first_of([_moment_ms("unix_number"), *of_text, _time_ms("ts")])
+
+
+def _other_clock(found: Occurring) -> str:
+    """Return SQL for the time of a line that has no other: read for few events, so not among the members."""
+    paths = [] if found.is_stamped else [path for path in fields.RECEIPT[2].paths if found.has(path)]
+    values = (f"""json_extract_string(json, '$."{path}"')""" for path in paths)
+    return f"CASE WHEN stamped_ms IS NULL THEN {_first_of(values)} END" if paths else NO_TEXT
+
+
+def _video(found: Occurring) -> str:
+    values = [_read_alone(member) for member in fields.VIDEO if found.has(*member.paths)]
+    if not values:
+        return NO_TEXT
+    return f"""CASE WHEN channel = 'capture_session' AND state = 'exported'
+        THEN nullif(concat_ws(', ', {", ".join(values)}), '') END"""
+
+
+def _failure(found: Occurring) -> str:
+    if not found.says(fields.RUNTIME_CHANNEL):
+        return NO_TEXT
+    return f"""CASE WHEN channel = '{fields.RUNTIME_CHANNEL}'
+        THEN nullif(error, '') || coalesce(' (' || {_read_alone(fields.ERROR_CODE)} || ')', '') END"""
+
+
+def _levels(found: Occurring = EVERYTHING) -> tuple[_Level, ...]:
+    """Return the columns built from the members, each level from those before it.
+
+    The last of them are the fallbacks for a text: `data` is read only where there is none.
+    """
+    return (
+        *_kind_levels(found),
+        {
+            "begin_number": "try_cast(begin AS DOUBLE)",
+            "finish_number": "try_cast(finish AS DOUBLE)",
+            "unix_number": "try_cast(unix_ts AS DOUBLE)",
+            "confidence_number": "try_cast(given_confidence AS DOUBLE)",
+        },
+        {"channel": _channel(found), "event": _event(found)},
+        {
+            "state": "coalesce(nullif(status, ''), nullif(split_part(event, '.', 2), ''))",
+            "other_data": """CASE WHEN given_text IS NULL
+                THEN nullif(nullif(json_extract_string(json, '$.data'), ''), '{}') END""",
+            "other_type": "CASE WHEN given_text IS NULL THEN json_type(json, '$.data') END",
+        },
+        {"stamped_ms": _stamped_ms(found)},
+        {"other_clock": _other_clock(found)},
+        {"video": _video(found), "failure": _failure(found)},
+        *_WINDOW_LEVELS,
+    )
+
+
+def _text(found: Occurring) -> str:
+    """Return SQL for the text: the one that is given, else what else there is for a person to read."""
+    cases = []
+    if found.says("capture_session"):
+        cases.append("""WHEN 'capture_session' THEN nullif(concat_ws(': ', state,
+            CASE state WHEN 'failed' THEN coalesce(error, other_data) WHEN 'exported' THEN video END), '')""")
+    if found.says(fields.OWN_CHANNEL):
+        cases.append("WHEN 'vdbevents' THEN other_data")
+    if found.says(fields.RUNTIME_CHANNEL):
+        cases.append("WHEN 'capture_client' THEN coalesce(failure, other_data)")
+    others = "CASE WHEN other_type = 'VARCHAR' THEN other_data END"
+    if not found.has_text("data"):
+        others = NO_TEXT
+    if cases:
+        others = f"CASE channel {' '.join(cases)} ELSE {others} END"
+    return _first_of(["given_text", *([others] if others != NO_TEXT else [])])
+
+
+def _moment(found: Occurring, member: fields.Member, name: str) -> str:
+    """Return SQL for a time of the event itself."""
+    if not found.has(*member.paths):
+        return "NULL::BIGINT"
+    if found.has_only_milliseconds(*member.paths):
+        return f"try_cast({name} AS BIGINT)"
+    of_text = [_iso_ms(name)] if found.has_text(*member.paths) else []
+    return _first_of([_moment_ms(f"{name}_number"), *of_text])
+
+
+def _columns(found: Occurring = EVERYTHING) -> dict[str, str]:
+    """Return SQL for each column of `Event`."""
+    windowed = f"""CASE WHEN named_app IS NULL OR contains(titled, named_app)
+        THEN coalesce(titled, {_name_in("bracketed")}) ELSE concat_ws(' - ', titled, named_app) END"""
+    stamps = ["stamped_ms", *([] if found.is_stamped else [_time_ms("other_clock")])]
+    return {
+        "time_ms": _first_of(stamps),
+        "channel": "channel",
+        "event": "event",
+        "source": SOURCE,
+        "stream": "given_stream",
+        "stream_name": "given_stream_name",
+        "session": "given_session",
+        "text": _text(found),
+        "is_final": "CASE final WHEN 'true' THEN true WHEN 'false' THEN false END",
+        "start_ms": _moment(found, fields.START, "begin"),
+        "end_ms": _moment(found, fields.END, "finish"),
+        "label": "coalesce(given_label, event)",
+        "speaker": "given_speaker",
+        "confidence": "CASE WHEN isfinite(confidence_number) THEN confidence_number END",
+        "window_name": windowed if found.may_name_windows else NO_TEXT,
+    }
+
+
+_LEVELS: Final = _levels()
+
+COLUMNS: Final = _columns()
+"""SQL for each column of `Event`, from any line."""
 
 # DuckDB rejects JSON with half a surrogate pair, which a service may send. `\x01` cannot occur in JSON: it
 # first marks whole escapes, and then replaces the others.
@@ -222,28 +319,97 @@ _JSON: Final = rf"""CASE WHEN NOT starts_with(ltrim(line, ' \t'), '{{') THEN NUL
     WHEN regexp_matches(line, '{_HALF}') AND json_valid({_MENDED}) THEN {_MENDED} END"""
 
 
-def folded(table: str, columns: Iterable[str], *others: str) -> str:
-    """Return a SELECT of `columns` (of `Event`) and `others` (`table`'s own, or `readable`).
+# A usual line byte for byte as a recorder writes it, in VideoDB's order of members, whose values have their
+# SQL in `{0}` to `{8}`. A line that is the same as this has no other members, and none twice.
+_WRITTEN: Final = """concat('{{"ts":"', {0}, '","unix_ts":', try_cast({1} AS DECIMAL(13, 3)),
+    ',"channel":"', {2}, '","rtstream_id":"', {3}, '","rtstream_name":"', {4}, '","data":{{"text":', {5},
+    CASE {6} WHEN 'true' THEN ',"is_final":true,"start":' WHEN 'false' THEN ',"is_final":false,"start":'
+    ELSE ',"start":' END, {7}, ',"end":', {8}, '}}}}')"""
+_IN_ORDER: Final = (
+    *("ts", "unix_ts", "channel", "rtstream_id", "rtstream_name", "data.text", "data.is_final"),
+    *("data.start", "data.end"),
+)
+
+
+class Reading(NamedTuple):
+    """How a table's lines are read.
+
+    Attributes:
+        found: what may occur in them.
+        known: columns of `Event` that the table has already.
+        written: whether the table has a column `written`: of lines for which it holds, only the usual members
+            are read, as they have no others. None reads all of every line.
+    """
+
+    found: Occurring = EVERYTHING
+    known: Collection[str] = ()
+    written: bool | None = None
+
+
+_READING: Final = Reading()
+
+
+def folded(table: str, columns: Iterable[str], *others: str, reading: Reading = _READING) -> str:
+    """Return a SELECT of `columns` (of `Event`) and `others` (`table`'s own, `readable`, or `written`).
 
     `table` is SQL with a column `line`. Each event's JSON is parsed once, for the members that are needed.
     """
-    selected = {name: COLUMNS.get(name, name) for name in columns}
-    parsed = _parsed(table, " ".join(selected.values()))
-    return f"SELECT {', '.join([_aliased(selected), *others])} FROM {parsed}"
+    sql_of = _columns(reading.found) if reading.found.is_known else COLUMNS
+    selected = {name: name if name in reading.known else sql_of.get(name, name) for name in columns}
+    parsed = _parsed(table, " ".join(selected.values()), reading)
+    return f"SELECT {', '.join([*_aliased(selected), *others])} FROM {parsed}"
 
 
-def _parsed(table: str, wanted: str, typed: tuple[str, ...] = ()) -> str:
+def _parsed(table: str, wanted: str, reading: Reading, typed: tuple[str, ...] = ()) -> str:
     """Return SQL of `table` with `json`, `readable`, and those members and levels that `wanted` names.
 
     It also has `types`: the types of the members that may name the kind, then of the paths `typed`.
     """
-    levels, members = _needed(wanted, _LEVELS)
-    paths = list(dict.fromkeys(path for member in members.values() for path in member))
-    value = {path: f"v[{index}]" for index, path in enumerate(paths, 1)}
+    all_levels = _levels(reading.found) if reading.found.is_known else _LEVELS
+    known = set(reading.known)
+    levels, members = _needed(
+        wanted, [{name: sql for name, sql in level.items() if name not in known} for level in all_levels]
+    )
+    paths = dict.fromkeys(path for member in members.values() for path in member if reading.found.has(path))
     kinds = [f"$.{path}" for path in (*fields.KIND_KEYS, *typed)]
-    sql = f"""(SELECT *, json_extract_string(json, {[f"$.{path}" for path in paths]}) AS v,
-        json_type(json, {kinds}) AS types FROM (SELECT *, {_JSON} AS json FROM {table}))"""
-    return _leveled(sql, [{"readable": "v IS NOT NULL", **_read(members, value)}, *levels])
+    types = f"json_type(json, {kinds})"
+    if reading.written is None:
+        value = {path: f"v[{index}]" for index, path in enumerate(paths, 1)}
+        sql = f"(SELECT *, {_JSON} AS json FROM {table})"
+        also = {"v": _values(paths)} if paths else {}
+        if "types" in " ".join(sql for level in levels for sql in level.values()):
+            also["types"] = types
+    else:
+        sql, value, also = _parsed_by_shape(table, list(paths), types, is_told=reading.written)
+    return _leveled(sql, [also, {"readable": "json IS NOT NULL", **_read(members, value)}, *levels])
+
+
+def _parsed_by_shape(
+    table: str, paths: list[str], types: str, *, is_told: bool
+) -> tuple[str, dict[str, str], _Level]:
+    """Return SQL of `table` with `json`, `written` and usual members; SQL for all members' values, and more.
+
+    To read also the others of the few lines that have some takes less time than to read all of each line.
+    """
+    usual = [path for path in _IN_ORDER if path in paths] if is_told else list(_IN_ORDER)
+    others = [path for path in paths if path not in usual]
+    value = {path: f"u[{index}]" for index, path in enumerate(usual, 1)}
+    value |= {path: f"v[{index}]" for index, path in enumerate(others, 1)}
+    json = f"CASE WHEN written THEN line ELSE {_JSON} END" if is_told else _JSON
+    sql = f"(SELECT *, {json} AS json FROM {table})"
+    if usual:
+        sql = f"(SELECT *, {_values(usual)} AS u FROM {sql})"
+    if not is_told:
+        values = [f"to_json({value[path]})" if path == "data.text" else value[path] for path in _IN_ORDER]
+        sql = f"(SELECT *, coalesce(line = {_WRITTEN.format(*values)}, false) AS written FROM {sql})"
+    also = {"types": f"CASE WHEN written THEN ['VARCHAR'] ELSE {types} END"}
+    if others:
+        also["v"] = f"CASE WHEN NOT written THEN {_values(others)} END"
+    return sql, value, also
+
+
+def _values(paths: Iterable[str]) -> str:
+    return f"json_extract_string(json, {[f'$.{path}' for path in paths]})"
 
 
 # The members of most lines, with the types that are read fastest.
@@ -273,16 +439,6 @@ _USUALLY: Final = {
 }
 
 
-# A usual line byte for byte as a listener writes it, in VideoDB's order of members. If the line rebuilt from
-# the members read is the same, it has no others.
-_WRITTEN: Final = """concat('{"ts":"', usual.ts, '","unix_ts":', try_cast(usual.unix_ts AS DECIMAL(13, 3)),
-    ',"channel":"', usual.channel, '","rtstream_id":"', usual.rtstream_id,
-    '","rtstream_name":"', usual.rtstream_name, '","data":{"text":"', usual.data.text,
-    CASE usual.data.is_final WHEN 'true' THEN '","is_final":true,"start":'
-    WHEN 'false' THEN '","is_final":false,"start":' ELSE '","start":' END,
-    try_cast(usual.data.start AS BIGINT), ',"end":', try_cast(usual.data."end" AS BIGINT), '}}')"""
-
-
 def usual(table: str) -> str:
     """Return a SELECT of `table` with three more columns, for `folded_usual`.
 
@@ -300,13 +456,14 @@ def usual(table: str) -> str:
     truths = " OR ".join(
         f"coalesce({_usual_path(path)} IN (0, 1), false)" for path in ("data.start", "data.end")
     )
+    written = _WRITTEN.format(*map(_usually_written, _IN_ORDER))
     return f"""SELECT *, CASE WHEN is_written THEN false ELSE {FETCHED} END AS fetched,
         coalesce(usual.channel IN {_USUAL_CHANNELS} AND usual.unix_ts > 1 AND usual.unix_ts < 1e11
         AND CASE WHEN is_written THEN true ELSE starts_with(line, '{{"ts":"')
-        AND usual.data.text IS NOT NULL AND NOT ({truths})
+        AND contains(line, '"text":"') AND NOT ({truths})
         AND {names} = 1 + {FETCHED}::INTEGER + {present}
         AND NOT contains(line, ' :') AND NOT contains(line, chr(9)) AND NOT {LAX} END, false) AS is_usual
-        FROM (SELECT *, coalesce(line = {_WRITTEN}, false) AS is_written
+        FROM (SELECT *, coalesce(line = {written}, false) AS is_written
         FROM (SELECT *, TRY(json_transform(line, '{shape}')) AS usual FROM {table}))"""
 
 
@@ -323,17 +480,23 @@ def folded_usual(table: str, columns: Iterable[str], *others: str) -> str:
     needed, members = _needed(" ".join(selected.values()), levels)
     value = {path: _usual_path(path) for path in _USUAL}
     sql = _leveled(table, [{"readable": "true", **_read(members, value)}, *needed])
-    return f"SELECT {', '.join([_aliased(selected), *others])} FROM {sql}"
+    return f"SELECT {', '.join([*_aliased(selected), *others])} FROM {sql}"
+
+
+def _usually_written(path: str) -> str:
+    """Return SQL for a member's value in `_WRITTEN`."""
+    value = _usual_path(path)
+    if path == "data.text":
+        # Most texts have nothing to escape.
+        return f"""'"', {value}, '"'"""
+    return f"try_cast({value} AS BIGINT)" if path in ("data.start", "data.end") else value
 
 
 def _usual_path(path: str) -> str:
     return ".".join(["usual", *(f'"{name}"' for name in path.split("."))])
 
 
-_Level = dict[str, str]
-
-
-def _needed(wanted: str, all_levels: tuple[_Level, ...]) -> tuple[list[_Level], dict[str, tuple[str, ...]]]:
+def _needed(wanted: str, all_levels: Sequence[_Level]) -> tuple[list[_Level], dict[str, tuple[str, ...]]]:
     """Return the parts of levels and the members that the SQL `wanted` needs."""
     levels: list[_Level] = []
     for level in reversed(all_levels):
@@ -360,7 +523,7 @@ def _not_blank(text: str) -> str:
 
 def _leveled(sql: str, levels: Iterable[_Level]) -> str:
     for level in filter(None, levels):
-        sql = f"(SELECT *, {_aliased(level)} FROM {sql})"
+        sql = f"(SELECT *, {', '.join(_aliased(level))} FROM {sql})"
     return sql
 
 
@@ -370,8 +533,8 @@ def named(definitions: dict[str, _Definition], sql: str) -> dict[str, _Definitio
     return {name: definition for name, definition in definitions.items() if name in words}
 
 
-def _aliased(columns: dict[str, str]) -> str:
-    return ", ".join(name if sql == name else f"{sql} AS {name}" for name, sql in columns.items())
+def _aliased(columns: dict[str, str]) -> list[str]:
+    return [name if sql == name else f"{sql} AS {name}" for name, sql in columns.items()]
 
 
 # -- The identity of an event, to find those received and backfilled ---------------------------------------
@@ -420,7 +583,8 @@ def identities(table: str) -> str:
         },
     ]
     wanted = " ".join(sql for level in levels for sql in level.values())
-    parsed = _parsed(table, f"{wanted} final", (*_MEMBERS["status"], *_MEMBERS["backfilled_mark"]))
+    typed = (*_MEMBERS["status"], *_MEMBERS["backfilled_mark"])
+    parsed = _parsed(table, f"{wanted} final", _READING, typed)
     # Materialized: DuckDB would put the levels into the condition, each as often as it is named there.
     return f"""WITH known AS MATERIALIZED (SELECT * FROM {_leveled(parsed, levels)})
         SELECT * FROM known WHERE owner IS NOT NULL AND CASE WHEN recorded

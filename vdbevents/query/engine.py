@@ -2,9 +2,9 @@
 
 import contextlib
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from vdbevents.events.gaps import gaps_in
 from vdbevents.privacy.pauses import pauses_in
@@ -21,9 +21,11 @@ from vdbevents.query.cache.index import (
 )
 from vdbevents.query.condition_zone import leave_zone
 from vdbevents.query.conditions import check_filters, with_condition
-from vdbevents.query.duck import SharedDatabase, connect, explained, memory_for
+from vdbevents.query.duck import SharedDatabase, connect, explained, fetched_batches, memory_for
 from vdbevents.query.filters import Filters
 from vdbevents.query.lines import Statement
+from vdbevents.query.mended_lines import mended_line
+from vdbevents.query.occurring import EVERYTHING, Occurring
 from vdbevents.query.older import Older
 from vdbevents.query.search_result import SearchResult
 from vdbevents.query.session_reader import in_sessions, read_sessions
@@ -34,6 +36,10 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 _BATCH = 2048
+
+# Of so few lines, to find out what SQL they need takes less time than to plan the SQL for any line.
+_FEW: Final = 1000
+_FEW_BYTES: Final = 1 << 17
 
 
 def search(
@@ -106,6 +112,9 @@ class _Search:
         self._snapshot = snapshot
         self._cache = snapshot.sealed
         self._filters = filters
+        self._found = EVERYTHING
+        self._is_mended = False
+        self._has_sealed = False
 
     def run(self, resources: contextlib.ExitStack) -> SearchResult:
         """Return the result, which takes over `resources`."""
@@ -121,14 +130,18 @@ class _Search:
         own_lines = self._snapshot.own_lines(line for (line,) in self._rows(statements.OURS))
         [(unreadable, rejected)] = self._rows(statements.SKIPPED)
         [(count, first, last, _)] = self._rows(statements.SPAN)
-        places = [position for (position,) in self._rows(statements.SEALED_ONES)]
         segments = self._cache.segments
+        sealed_ones = self._rows(statements.SEALED_ONES) if segments else []
+        places = [position for (position,) in sealed_ones]
+        has_large = self._snapshot.longest > statements.LARGE_BYTES and not self._found.is_known
         return SearchResult(
             self._connection,
             self._snapshot,
             spool=self._spool,
             segments=[segment for segment in segments if _has_position(segment, places)],
-            large_rows=[row for (row,) in self._rows(statements.LARGE)],
+            large_rows=[row for (row,) in self._rows(statements.LARGE)] if has_large else [],
+            reading=statements.reading_again(self._found, carried=not self._has_sealed),
+            is_mended=self._is_mended,
             skipped=unreadable + rejected + sum(segment.unreadable for segment in segments),
             count=count,
             span=None if first is None else (first, last),
@@ -149,10 +162,7 @@ class _Search:
             for segment in self._cache.segments
             if segment.may_hold(filters.window, by_event=filters.by_event)
         ]
-        longest = self._snapshot.longest
-        self._execute(statements.candidates(list(map(literal, self._snapshot.unsealed)), filters, longest))
-        self._execute(statements.events(filters))
-        self._connection.execute(statements.REFUSE_LAX)
+        self._read_unsealed(filters)
         near = segments
         if spans is not None or filters.spans:
             wanted = filters.spans if spans is None else spans
@@ -180,6 +190,48 @@ class _Search:
             for sql in statements.FORGET_SHOWN:
                 self._connection.execute(sql)
 
+    def _read_unsealed(self, filters: Filters) -> None:
+        """Create the tables `candidates` and `events`."""
+        longest = self._snapshot.longest
+        self._is_mended = self._has_sealed = False
+        paths = list(map(literal, self._snapshot.unsealed))
+        [(count,)] = self._execute(statements.candidates(paths, filters, longest))
+        self._found = self._occurring(count)
+        self._execute(statements.events(filters, self._found))
+        if not self._found.is_known and self._mend(self._rows(statements.TO_MEND)):
+            for statement in statements.events_again(filters):
+                self._execute(statement)
+        if self._found.may_be_lax:
+            self._connection.execute(statements.REFUSE_LAX)
+
+    def _occurring(self, count: int) -> Occurring:
+        """Return what may occur in the candidates, of which there are so many."""
+        if count > _FEW:
+            return EVERYTHING
+        lines: dict[int, str] = {}
+        room = _FEW_BYTES
+        for batch in fetched_batches(self._connection, statements.candidates_within(_FEW_BYTES)):
+            for position, line, size in batch:
+                room -= size
+                if room < 0:
+                    return EVERYTHING
+                lines[position] = line
+        found = Occurring(lines.values())
+        if found.is_known and (mended := self._mend(lines.items())):
+            found = Occurring((lines | mended).values())
+        return found
+
+    def _mend(self, lines: Iterable[tuple[int, str]]) -> dict[int, str]:
+        """Replace candidates in which a member stands twice; return what they are now, by their positions."""
+        mended = {position: new for position, line in lines if (new := mended_line(line)) is not None}
+        if mended:
+            self._is_mended = True
+            first, *others = statements.MEND
+            self._execute(Statement(first, [list(mended), list(mended.values())]))
+            for sql in others:
+                self._connection.execute(sql)
+        return mended
+
     def _untimed(self) -> int:
         """Return how many events match but for the window, as their times are not known."""
         if self._filters.window == Window():
@@ -193,6 +245,7 @@ class _Search:
 
     def _open(self, filters: Filters, segments: Sequence[Segment]) -> None:
         if segments:
+            self._has_sealed = True
             self._read_sealed(statements.more_events(filters, self._files(segments)))
 
     def _with_repetitions(self, pending: Sequence[Segment]) -> list[Segment]:
@@ -208,15 +261,21 @@ class _Search:
         ]
 
     def _create_answer(self, filters: Filters, segments: Sequence[Segment], *, keeping: bool) -> None:
-        hiding = not filters.interim and self._rows(statements.INTERIMS) != [(0,)]
+        [(interims, sparing)] = self._rows(statements.COUNTS)
+        hiding = bool(interims) and not filters.interim
         if hiding and segments:
             self._open_finals(filters, segments)
-        sparing = self._rows(statements.FETCHED_ONES) != [(0,)]
         if sparing:
             self._connection.execute(statements.SUSPECTS)
             self._add_sealed_suspects()
             self._connection.execute(statements.repeated())
-        sql = statements.answer(filters, hiding=hiding, sparing=sparing, keeping=keeping)
+        sql = statements.answer(
+            filters,
+            hiding=hiding,
+            sparing=bool(sparing),
+            keeping=keeping,
+            carrying=not self._has_sealed,
+        )
         self._connection.execute(sql)
 
     def _open_finals(self, filters: Filters, segments: Sequence[Segment]) -> None:
@@ -235,7 +294,7 @@ class _Search:
         sealed = self._rows(statements.SEALED_SUSPECTS)
         for start in range(0, len(sealed), _BATCH):
             batch = sealed[start : start + _BATCH]
-            lines = list(self._snapshot.lines(batch))
+            lines = [mended_line(line) or line for line in self._snapshot.lines(batch)]
             positions = [position for position, _ in batch]
             self._execute(Statement(statements.TELL_SUSPECTS, [positions, lines]))
 
@@ -247,8 +306,8 @@ class _Search:
             and (not count or oldest > max(_newest(segment, filters) for segment in pending))
         )
 
-    def _execute(self, statement: Statement) -> None:
-        self._connection.execute(statement.sql, statement.values)
+    def _execute(self, statement: Statement) -> list[tuple[Any, ...]]:
+        return self._connection.execute(statement.sql, statement.values).fetchall()
 
     def _read_sealed(self, statement: Statement) -> None:
         import duckdb

@@ -39,6 +39,15 @@ def received_outside(window: Window) -> str:
     return r'^\{"ts": ?"[^"\\]*", ?"unix_ts": ?' + number + r"(?:\}|," + _NOT_OURS + ")"
 
 
+STAMPED_AGAIN: Final = r"""line LIKE '%x_ts"%x_ts"%' OR contains(line, '\u00')"""
+"""SQL for whether a line may have a second time of receipt after that of its head: the last one counts."""
+
+
+def may_be_stamped_again(line: bytes) -> bool:
+    """Return the same of a line."""
+    return line.count(b'x_ts"') > 1 or b"\\u00" in line
+
+
 # A number with more digits is in milliseconds, or smaller units.
 _SECONDS_DIGITS: Final = 11
 

@@ -14,6 +14,7 @@ from vdbevents.privacy.pauses import Pause
 from vdbevents.query import session_tables, statements
 from vdbevents.query.byte_ranges import Closeable
 from vdbevents.query.cache.index import Segment, Span
+from vdbevents.query.columns import Reading
 from vdbevents.query.duck import explained, fetched_batches
 from vdbevents.query.filters import Event
 from vdbevents.query.snapshot import JournalSnapshot
@@ -33,6 +34,8 @@ class SearchResult(Closeable):
         spool: a path in the scratch folder, the only one that a search with a condition may write.
         segments: the sealed segments that hold matches.
         large_rows: the rows, from 0, whose lines are long.
+        reading: how the unsealed lines among them are read.
+        is_mended: whether some of these have a member twice, of which only the last value is searched.
         skipped: lines that could not be read: not a JSON object, not UTF-8, torn. A line in braces is not
             tried if its head is outside the window, or if it lacks the words that are searched for.
         count: the number of matches.
@@ -49,6 +52,8 @@ class SearchResult(Closeable):
     spool: Path
     segments: Sequence[Segment]
     large_rows: Sequence[int]
+    reading: Reading
+    is_mended: bool
     skipped: int
     count: int
     span: tuple[int, int] | None
@@ -78,7 +83,8 @@ class SearchResult(Closeable):
 
     def timed_lines(self) -> Iterator[list[tuple[int | None, str]]]:
         """Yield the same lines, each with the time that orders it, in Unix ms."""
-        for batch in fetched_batches(self.connection, statements.LINES):
+        lines = statements.LINES_AS_WRITTEN if self.is_mended else statements.LINES
+        for batch in fetched_batches(self.connection, lines):
             sealed = self.snapshot.lines(
                 (position, length) for position, length, *_ in batch if length is not None
             )
@@ -123,7 +129,7 @@ class SearchResult(Closeable):
         for large in [*self.large_rows, self.count]:
             for first, last in ((start, large - 1), (large, large)):
                 if first <= last < self.count:
-                    yield statements.rows(columns, tables, first, last, ordered=ordered)
+                    yield statements.rows(columns, tables, first, last, ordered=ordered, reading=self.reading)
             start = large + 1
 
     def __iter__(self) -> Iterator[list[Event]]:
@@ -168,7 +174,8 @@ class SearchResult(Closeable):
 
     def _rows(self, *columns: str) -> str:
         # To fold lines for more columns than are needed would cost more than to count.
-        return statements.rows(columns, self.snapshot.tables(self.segments), ordered=False)
+        tables = self.snapshot.tables(self.segments)
+        return statements.rows(columns, tables, ordered=False, reading=self.reading)
 
     def _counted(self, sql: str) -> list[Any]:
         with self._cache_explained() if self.segments else explained():
@@ -194,7 +201,7 @@ class SearchResult(Closeable):
         self.resources.close()
 
     def _create_view(self) -> None:
-        self.connection.execute(statements.found(self.snapshot.tables(self.segments)))
+        self.connection.execute(statements.found(self.snapshot.tables(self.segments), self.reading))
 
     @contextlib.contextmanager
     def _cache_explained(self) -> Iterator[None]:

@@ -1,6 +1,7 @@
 """Select the matching lines of a followed journal, with the SQL of the search."""
 
 import re
+from collections import defaultdict, deque
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Final
@@ -12,6 +13,7 @@ from vdbevents.query.conditions import check_filters
 from vdbevents.query.duck import connect, explained, memory_for
 from vdbevents.query.filters import Event, Filters
 from vdbevents.query.lax_json import LAX
+from vdbevents.query.mended_lines import mended_line
 
 _CONDITION: Final = "the_condition"
 
@@ -53,6 +55,8 @@ class Sieve(Closeable):
             StorageError: memory is used up.
         """
         texts, skipped = [], 0
+        as_written: defaultdict[str | None, deque[str]] = defaultdict(deque)
+        is_mended = False
         for line in lines:
             try:
                 text = line.rstrip(b"\r\n").decode()
@@ -60,7 +64,10 @@ class Sieve(Closeable):
                 skipped += 1
                 continue
             if text and not text.isspace():
-                texts.append(text)
+                mended = mended_line(text)
+                is_mended |= mended is not None
+                texts.append(text if mended is None else mended)
+                as_written[texts[-1]].append(text)
         with explained():
             self._make_room(max(map(len, lines), default=0))
             self._connection.execute("BEGIN")
@@ -71,6 +78,9 @@ class Sieve(Closeable):
                 # A rollback frees the rows at once; a DELETE would not.
                 self._connection.execute("ROLLBACK")
         events = [Event._make(values) for readable, *values in rows if readable]
+        if is_mended:
+            # Of lines that are the same, all match or none does.
+            events = [event._replace(line=as_written[event.line].popleft()) for event in events]
         return events, skipped + len(rows) - len(events)
 
     def close(self) -> None:

@@ -20,7 +20,7 @@ from typing import Final, NamedTuple
 
 from vdbevents.query import line_tests, patterns, session_tables
 from vdbevents.query.alike import looks
-from vdbevents.query.columns import COLUMNS, FETCHED, folded, identities, named
+from vdbevents.query.columns import COLUMNS, FETCHED, Reading, folded, identities, named
 from vdbevents.query.filters import ALIASES, Event, Filters
 from vdbevents.query.lax_json import LAX
 from vdbevents.query.lines import (
@@ -36,6 +36,8 @@ from vdbevents.query.lines import (
     moment,
     named_as,
 )
+from vdbevents.query.mended_lines import MAY_DIFFER
+from vdbevents.query.occurring import EVERYTHING, Occurring
 from vdbevents.times import LEAST_MS, Window
 
 
@@ -82,7 +84,7 @@ def candidates(paths: Sequence[str], filters: Filters, longest: int) -> Statemen
     # The head of a line holds the time of receipt, and the end of a usual one that of the event.
     left_out_by = line_tests.happened_outside if filters.by_event else line_tests.received_outside
     if outside := left_out_by(filters.window):
-        tests.append(f"WHEN regexp_matches(line, '{outside}') THEN false")
+        tests.append(f"WHEN regexp_matches(line, '{outside}') THEN {line_tests.STAMPED_AGAIN}")
     if names := line_tests.names_of(filters.channels):
         tests.append(f"WHEN NOT ({names}) THEN {GAP}")
     if words := patterns.words(filters):
@@ -97,6 +99,12 @@ def candidates(paths: Sequence[str], filters: Filters, longest: int) -> Statemen
     return Statement(sql, [list(paths)])
 
 
+def candidates_within(size: int) -> str:
+    """Return a SELECT of the candidates' positions, lines and sizes in bytes, without larger lines."""
+    return f"""SELECT rowid + {UNSEALED}, CASE WHEN strlen(line) <= {size:d} THEN line END, strlen(line)
+        FROM candidates"""
+
+
 # -- Steps 2 and 3: which candidates match, and which are shown --------------------------------------------
 
 
@@ -104,23 +112,64 @@ def candidates(paths: Sequence[str], filters: Filters, longest: int) -> Statemen
 # `candidates`, and come after all sealed ones.
 _KEPT: Final = (
     *("position", "length", "time_ms", "readable", "ours", "within", "matched", "fetched"),
-    *("transcript", "channel", "stream", "is_final", "start_ms", "end_ms"),
+    *("transcript", "channel", "stream", "is_final", "start_ms", "end_ms", "received_ms", "written"),
+    "doubtful",
 )
+# Columns of `Event` that `events` has.
+_KNOWN: Final = ("time_ms", "channel", "is_final", "start_ms", "end_ms")
+
+_READING: Final = Reading()
+
+# What is known only of lines that were read with `Reading.written`.
+_NOT_READ: Final = {"written": "false", "doubtful": "false"}
 
 UNSEALED: Final = 1 << 60
 """Positions from here on are rows of `candidates`; smaller ones are bytes of the journal."""
 
 
-def events(filters: Filters) -> Statement:
-    """Create the table `events`, a row for each candidate, with the columns `_KEPT`."""
+def events(filters: Filters, found: Occurring = EVERYTHING) -> Statement:
+    """Create the table `events`, a row for each candidate, with the columns `_KEPT`.
+
+    Args:
+        filters: the conditions.
+        found: what may occur in the candidates.
+    """
     values: list[object] = []
     own = _filter_columns(filters, values)
     asked = " ".join(own.values())
     columns = COLUMNS if filters.where else named(COLUMNS, f"{asked} channel is_final start_ms end_ms")
     numbered = f"(SELECT {UNSEALED} + rowid AS position, NULL::BIGINT AS length, line FROM candidates)"
-    table = _readable(numbered, columns, filters)
+    if found.is_known:
+        own |= _NOT_READ
+    table = _readable(numbered, columns, filters, Reading(found, written=None if found.is_known else False))
     sql = f"SELECT {_kept(own)} FROM {table}"
     return Statement(f"CREATE TEMP TABLE events AS {sql}", values)
+
+
+TO_MEND: Final = f"""SELECT position, line FROM (SELECT rowid + {UNSEALED} AS position, line FROM candidates)
+    JOIN (SELECT position FROM events WHERE doubtful) USING (position)"""
+"""The candidates that may have a member twice."""
+
+MEND: Final = (
+    """CREATE TEMP TABLE mended AS SELECT unnest(?::BIGINT[]) AS position, unnest(?::VARCHAR[]) AS line""",
+    f"""CREATE TEMP TABLE as_written AS SELECT position, candidates.line FROM candidates
+        JOIN mended ON position = candidates.rowid + {UNSEALED}""",
+    f"""UPDATE candidates SET line = mended.line FROM mended
+        WHERE position = candidates.rowid + {UNSEALED}""",
+    "DROP TABLE mended",
+)
+"""Replace lines of candidates by others, of the same meaning to most readers; keep them as `as_written`."""
+
+
+def events_again(filters: Filters) -> list[Statement]:
+    """Read the mended candidates again."""
+    again = "position IN (SELECT position FROM as_written)"
+    created = events(filters)
+    selected = created.sql.partition(" AS ")[2]
+    return [
+        Statement(f"DELETE FROM events WHERE {again}", []),
+        Statement(f"INSERT INTO events SELECT * FROM ({selected}) WHERE {again}", created.values),
+    ]
 
 
 # Of the others it does not matter. The lines are joined first, or all would be tested.
@@ -132,10 +181,12 @@ REFUSE_LAX: Final = f"""UPDATE events SET readable = false, within = false, matc
 """Make matches unreadable that DuckDB alone takes for JSON."""
 
 
-def _readable(lines: str, columns: Iterable[str], filters: Filters) -> str:
+def _readable(lines: str, columns: Iterable[str], filters: Filters, reading: Reading) -> str:
     """Return SQL of `lines (position, length, line)` with the columns that conditions may have."""
-    fetched = f"{FETCHED} AS fetched"
-    table = f"({folded(lines, columns, 'position', 'length', 'readable', 'line', fetched)})"
+    others = ["position", "length", "readable", "line", f"{FETCHED} AS fetched"]
+    if reading.written is False:
+        others += ["written", f"CASE WHEN written THEN false ELSE {MAY_DIFFER} END AS doubtful"]
+    table = f"({folded(lines, columns, *others, reading=reading)})"
     if patterns.need_looks(filters):
         table = f"(SELECT *, {looks('text')} AS looks FROM {table})"
     return _with_names(table, filters)
@@ -144,7 +195,7 @@ def _readable(lines: str, columns: Iterable[str], filters: Filters) -> str:
 def more_events(filters: Filters, tables: Sequence[SealedTable]) -> Statement:
     """Add the matches in sealed segments to `events`."""
     values: list[object] = []
-    own = _filter_columns(filters, values)
+    own = {**_filter_columns(filters, values), **_NOT_READ}
     table = _with_names(f"(SELECT *, true AS readable FROM {read_sealed(tables)})", filters)
     sql = f"SELECT {_kept(own)} FROM {table} WHERE matched"
     sql = f"INSERT INTO events {sql} AND position NOT IN (SELECT position FROM events)"
@@ -156,6 +207,7 @@ def more_finals(filters: Filters, tables: Sequence[SealedTable]) -> Statement:
     own = {
         **_filter_columns(Filters(window=filters.window, by_event=filters.by_event), []),
         "matched": "false",
+        **_NOT_READ,
     }
     sql = f"""SELECT {_kept(own)} FROM (SELECT *, true AS readable FROM {read_sealed(tables)})
         WHERE within AND transcript AND is_final AND position NOT IN (SELECT position FROM events)"""
@@ -175,7 +227,7 @@ def untimed(filters: Filters, tables: Sequence[SealedTable]) -> Statement:
     columns = COLUMNS if filters.where else named(COLUMNS, asked)
     lines = f"""(SELECT {UNSEALED} + rowid AS position, NULL::BIGINT AS length, line FROM candidates
         WHERE {UNSEALED} + rowid IN (SELECT position FROM events WHERE readable AND time_ms IS NULL))"""
-    each = [_readable(lines, columns, filters)]
+    each = [_readable(lines, columns, filters, _READING)]
     if tables:
         each.append(_with_names(f"(SELECT *, true AS readable FROM {read_sealed(tables)})", filters))
     counts = (
@@ -203,17 +255,19 @@ def _filter_columns(filters: Filters, values: list[object]) -> dict[str, str]:
         "matched": " AND ".join([within, *matched]),
         "transcript": "channel IS NOT DISTINCT FROM 'transcript' AND is_final IS NOT NULL",
         "stream": "coalesce(stream, stream_name)",
+        "received_ms": "time_ms",
     }
 
 
-def found(tables: Sequence[SealedTable]) -> str:
+def found(tables: Sequence[SealedTable], reading: Reading) -> str:
     """Create the view `found` of the answer, with the column names of the user's SQL."""
     columns = [column for column in Event._fields if column not in {"line", "host"}]
     chosen = (
         f"{moment(column) if column in MOMENT_COLUMNS else column} AS {named_as(column)}"
         for column in columns
     )
-    return f"CREATE OR REPLACE TEMP VIEW found AS SELECT {', '.join(chosen)} FROM ({rows(columns, tables)})"
+    selected = rows(columns, tables, reading=reading)
+    return f"CREATE OR REPLACE TEMP VIEW found AS SELECT {', '.join(chosen)} FROM ({selected})"
 
 
 def _with_names(table: str, filters: Filters) -> str:
@@ -334,11 +388,21 @@ def repeated() -> str:
     FROM ({identities("suspects")})) WHERE is_fetched AND place > 1"""
 
 
-def answer(filters: Filters, *, hiding: bool, sparing: bool, keeping: bool = False) -> str:
+def reading_again(found: Occurring, *, carried: bool) -> Reading:
+    """Return how the unsealed lines of the answer are read: for what it has not, if columns are `carried`."""
+    if not carried:
+        return Reading(found)
+    return Reading(found, _KNOWN, written=None if found.is_known else True)
+
+
+def answer(
+    filters: Filters, *, hiding: bool, sparing: bool, keeping: bool = False, carrying: bool = False
+) -> str:
     """Create `answer (position, length, time_ms, line)`, in order; `line` is NULL where `length` is not.
 
     Leave out replaced interim transcripts if `hiding`, but none that are `sought` if `keeping`; and
-    `repeated` events if `sparing`.
+    `repeated` events if `sparing`. With `carrying` it has the columns of `reading_again` as well: for sealed
+    events they are of no use, and of a million events they take time to sort.
     """
     shown = "matched AND position NOT IN (SELECT position FROM repeated)" if sparing else "matched"
     if hiding:
@@ -353,8 +417,12 @@ def answer(filters: Filters, *, hiding: bool, sparing: bool, keeping: bool = Fal
         limit = "ALL" if filters.limit is None else f"{filters.limit:d}"
         newest = f"{_NEWEST_FIRST} LIMIT {limit} OFFSET {filters.offset:d}"
     order = _NEWEST_FIRST if filters.newest_first else "ORDER BY time_ms NULLS FIRST, position"
-    return f"""CREATE TEMP TABLE answer AS SELECT position, length, time_ms, line
-        FROM (SELECT position, length, time_ms FROM events WHERE {shown} {newest})
+    names = ["position", "length", "time_ms"]
+    if carrying:
+        names += ["received_ms", "written", *(name for name in _KNOWN if name != "time_ms")]
+    columns = ", ".join(names)
+    return f"""CREATE TEMP TABLE answer AS SELECT {columns}, line
+        FROM (SELECT {columns} FROM events WHERE {shown} {newest})
         LEFT JOIN (SELECT rowid + {UNSEALED} AS position, line FROM candidates) USING (position) {order}"""
 
 
@@ -408,7 +476,10 @@ FORGET_SHOWN: Final = (
 )
 """Undo step 3."""
 
-FORGET: Final = (*FORGET_SHOWN, "DROP TABLE candidates", "DROP TABLE events")
+FORGET: Final = (
+    *FORGET_SHOWN,
+    *("DROP TABLE candidates", "DROP TABLE events", "DROP TABLE IF EXISTS as_written"),
+)
 """Undo all steps."""
 
 SPANS: Final = "SELECT first, last FROM spans"
@@ -429,8 +500,9 @@ GROUPS: Final = """SELECT row, first, last FROM (
 
 # -- Reading the tables ------------------------------------------------------------------------------------
 
-# The number of interim matches.
-INTERIMS: Final = "SELECT count(*) FROM events WHERE matched AND transcript AND NOT is_final"
+COUNTS: Final = """SELECT count(*) FILTER (transcript AND NOT is_final), count(*) FILTER (fetched)
+    FROM events WHERE matched"""
+"""How many matches are interim transcripts, and how many were backfilled."""
 
 # The interim matches of each stream: times of receipt, starts, and whether all have a time.
 INTERIM_ONES: Final = """SELECT stream, CASE WHEN count(time_ms) > 0 THEN [min(time_ms), max(time_ms)] END,
@@ -443,9 +515,6 @@ MATCHED: Final = """SELECT CASE WHEN count(start_ms) > 0 THEN [min(start_ms), ma
         THEN [min(start_ms) FILTER (fetched), max(start_ms) FILTER (fetched)] END,
     coalesce(bool_or(channel = 'capture_session'), false),
     coalesce(bool_or(channel = 'capture_session' AND fetched), false) FROM events WHERE matched"""
-
-# The number of backfilled matches.
-FETCHED_ONES: Final = "SELECT count(*) FROM events WHERE matched AND fetched"
 
 # The recorder's own lines, in the file's order. (A test on `line` here would read all lines.)
 OURS: Final = f"""SELECT line FROM candidates
@@ -460,6 +529,10 @@ SPAN: Final = f"""SELECT count(*), min(time_ms), max(time_ms), min(coalesce(time
 # A table is read in the order of insertion.
 LINES: Final = "SELECT position, length, line, time_ms FROM answer"
 
+LINES_AS_WRITTEN: Final = """SELECT position, length, coalesce(as_written.line, answer.line), time_ms
+    FROM answer LEFT JOIN as_written USING (position) ORDER BY answer.rowid"""
+"""The same where some candidates were mended."""
+
 TIMES: Final = "SELECT time_ms FROM answer"
 
 # The positions of the sealed events in the answer.
@@ -473,25 +546,34 @@ def rows(
     last: int | None = None,
     *,
     ordered: bool = True,
+    reading: Reading = _READING,
 ) -> str:
     """Return a SELECT of the answer's rows from `first` to `last` as `Event`s, NULL but for `columns`.
 
-    `tables` are those that hold sealed events of the answer.
+    `tables` are those that hold sealed events of the answer; `reading` is how its other lines are read.
     """
     names = [name for name in Event._fields if name in columns and name != "host"]
     until = "" if last is None else f" AND rowid <= {last:d}"
-    asked = f"(SELECT rowid AS row, * FROM answer WHERE rowid >= {first:d}{until})"
+    shown = f"FROM answer WHERE rowid >= {first:d}{until}"
+    known = "".join(
+        f", {name}" for name in ("written", *reading.known) if reading.known and name != "time_ms"
+    )
+    received = ", received_ms AS time_ms" if reading.known else ""
+    asked = f"(SELECT rowid AS row, line{known}{received} {shown} AND length IS NULL)"
     needed = [name for name in COLUMNS if name in names or ("line" in names and name in {"text", "label"})]
-    lines = folded(f"(FROM {asked} WHERE length IS NULL)", needed, "row", "line")
+    lines = folded(asked, needed, "row", "line", reading=reading)
     read = ", ".join(f"{LINE} AS line" if name == "line" else name for name in names)
     sql = f"SELECT row, {read} FROM ({lines})"
     if tables:
         sealed = ", ".join(f"sealed.{name}" for name in names)
+        asked = f"(SELECT rowid AS row, position {shown} AND length IS NOT NULL)"
         sql += f""" UNION ALL SELECT row, {sealed} FROM {asked} AS shown
-            JOIN {read_sealed(tables)} AS sealed USING (position) WHERE shown.length IS NOT NULL"""
+            JOIN {read_sealed(tables)} AS sealed USING (position)"""
     shown = ", ".join(name if name in names else "NULL" for name in Event._fields)
     return f"SELECT {shown} FROM ({sql})" + (" ORDER BY row" if ordered else "")
 
 
-# Folding holds many lines at once, each several times: rows with large lines are folded alone.
-LARGE: Final = "SELECT rowid FROM answer WHERE strlen(line) > 1000000 ORDER BY rowid"
+LARGE_BYTES: Final = 1_000_000
+"""Folding holds many lines at once, each several times: rows with lines of more bytes are folded alone."""
+
+LARGE: Final = f"SELECT rowid FROM answer WHERE strlen(line) > {LARGE_BYTES} ORDER BY rowid"

@@ -20,7 +20,7 @@ from vdbevents.query import alike, patterns
 from vdbevents.query.byte_ranges import Closeable, read_range
 from vdbevents.query.cache.index import Cache, Interims, Segment, Span, meet, with_finals_for
 from vdbevents.query.filters import ALIASES, Event, Filters
-from vdbevents.query.line_tests import happened_outside, received_outside
+from vdbevents.query.line_tests import happened_outside, may_be_stamped_again, received_outside
 from vdbevents.query.older import Older, may_matter
 from vdbevents.query.plain_events import NotPlainError, PlainEvent, was_backfilled
 from vdbevents.times import LEAST_MS, Window
@@ -229,7 +229,7 @@ class _Search:
         for line in lines:
             if not (line.startswith(b"{") and line.endswith(b"}")):
                 raise NotPlainError
-            if is_outside and is_outside(line):
+            if is_outside and is_outside(line) and not may_be_stamped_again(line):
                 continue
             left -= 1
             if left < 0 or was_backfilled(line):

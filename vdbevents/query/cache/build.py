@@ -29,6 +29,7 @@ from vdbevents.journal.files import make_private, remove_file, replace_file
 from vdbevents.journal.packed import PackedFile, open_content
 from vdbevents.query.byte_ranges import literal, longest_line, read_range, unreadable_journal
 from vdbevents.query.cache import checks, schema
+from vdbevents.query.cache.fill import fill
 from vdbevents.query.cache.index import (
     PART,
     PIECE,
@@ -473,8 +474,7 @@ def _seal(database: SharedDatabase, cache: Cache, piece: _Piece) -> Segment:
         connection.execute(statement.sql, statement.values)
         _check(connection, piece)
         piece.path.unlink()
-        for sql in schema.FILL:
-            connection.execute(sql)
+        fill(connection)
         return _written(connection, cache, _described(connection, piece))
 
 

@@ -9,9 +9,11 @@ from collections.abc import Sequence
 from typing import Final
 
 from vdbevents.query.alike import looks
-from vdbevents.query.columns import COLUMNS, FETCHED, SOURCE, folded, folded_usual, usual
+from vdbevents.query.columns import COLUMNS, FETCHED, SOURCE, Reading, folded, folded_usual, usual
 from vdbevents.query.lax_json import LAX
 from vdbevents.query.lines import GAP, LINE, SEARCHED, SHOWN_LINE, Statement, lines_of_file
+from vdbevents.query.mended_lines import MAY_DIFFER
+from vdbevents.query.occurring import Occurring
 
 
 def lines_of(paths: Sequence[str], start: int, longest: int) -> Statement:
@@ -42,17 +44,41 @@ FILL: Final = (
     # Unusual lines are folded wrongly here, and replaced below: to filter them first would cost more.
     f"CREATE TEMP TABLE sealed AS {folded_usual(f'({_USUAL})', _ALL, *_OTHERS, 'fetched', _UNUSUAL_LINE)}",
     "DROP TABLE lines",
-    f"""CREATE TEMP TABLE folded AS
-        {folded(_UNUSUAL, _ALL, *_OTHERS, f"{FETCHED} AS fetched", "line", "readable")}""",
-    f"UPDATE folded SET readable = false WHERE readable AND {LAX}",
-    "DELETE FROM sealed WHERE line IS NOT NULL",
-    f"""INSERT INTO sealed BY NAME
-        SELECT * EXCLUDE (line, readable), {LINE} AS line FROM folded WHERE readable""",
-    # There are few streams: look up the source once for each.
-    f"""CREATE TEMP TABLE sources AS SELECT *, {SOURCE} AS source FROM (
-        SELECT DISTINCT stream AS given_stream, stream_name AS given_stream_name FROM sealed)""",
 )
-"""Create from `lines` the table `sealed` that queries read: the columns of `Event`, and more."""
+"""Create from `lines` the table `sealed`, with the lines that are unusual."""
+
+UNUSUAL_SIZE: Final = "SELECT count(line), coalesce(sum(strlen(line)), 0) FROM sealed"
+"""How many these are, and their bytes."""
+
+UNUSUAL_LINES: Final = "SELECT position, line FROM sealed WHERE line IS NOT NULL"
+
+TO_MEND: Final = f"{UNUSUAL_LINES} AND {MAY_DIFFER}"
+"""Those that DuckDB may not read as others do."""
+
+MEND: Final = """UPDATE sealed SET line = mended.line
+    FROM (SELECT unnest(?::BIGINT[]) AS position, unnest(?::VARCHAR[]) AS line) AS mended
+    WHERE sealed.position = mended.position"""
+"""Replace some of them by others, of the same meaning to most readers."""
+
+
+def fold(found: Occurring) -> list[str]:
+    """Complete the table `sealed` that queries read: the columns of `Event`, and more.
+
+    `found` is what may occur in its unusual lines.
+    """
+    others = (*_OTHERS, f"{FETCHED} AS fetched", "line", "readable")
+    folding = folded(_UNUSUAL, _ALL, *others, reading=Reading(found))
+    return [
+        f"CREATE TEMP TABLE folded AS {folding}",
+        f"UPDATE folded SET readable = false WHERE readable AND {LAX}",
+        "DELETE FROM sealed WHERE line IS NOT NULL",
+        f"""INSERT INTO sealed BY NAME
+            SELECT * EXCLUDE (line, readable), {LINE} AS line FROM folded WHERE readable""",
+        # There are few streams: look up the source once for each.
+        f"""CREATE TEMP TABLE sources AS SELECT *, {SOURCE} AS source FROM (
+            SELECT DISTINCT stream AS given_stream, stream_name AS given_stream_name FROM sealed)""",
+    ]
+
 
 UNREADABLE: Final = r"SELECT count(*) FROM folded WHERE NOT readable AND regexp_matches(line, '\S')"
 

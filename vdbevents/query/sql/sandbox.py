@@ -17,10 +17,10 @@ from vdbevents.journal.files import free_bytes
 from vdbevents.query import scratch, session_tables
 from vdbevents.query.byte_ranges import Closeable, literal
 from vdbevents.query.cache import schema
+from vdbevents.query.cache.fill import fill
 from vdbevents.query.cache.index import Cache, CacheUnreadableError
 from vdbevents.query.duck import connect, memory_for
 from vdbevents.query.engine_errors import understood
-from vdbevents.query.lines import Statement
 from vdbevents.query.older import Older
 from vdbevents.query.session_reader import read_sessions
 from vdbevents.query.snapshot import JournalSnapshot, open_snapshot
@@ -347,12 +347,11 @@ def _copied(tables: list[Path], folder: Path) -> list[Path]:
 
 def _fill(connection: "DuckDBPyConnection", source: JournalSnapshot, ongoing: Gap | None) -> None:
     """Create the tables behind the views."""
-    statements = [
-        schema.lines_of(list(map(literal, source.unsealed)), source.sealed_bytes, source.longest),
-        *(Statement(sql, []) for sql in (*schema.FILL, views.SCHEMA, views.GAPS)),
-    ]
-    for statement in statements:
-        connection.execute(statement.sql, statement.values)
+    lines = schema.lines_of(list(map(literal, source.unsealed)), source.sealed_bytes, source.longest)
+    connection.execute(lines.sql, lines.values)
+    fill(connection)
+    for sql in (views.SCHEMA, views.GAPS):
+        connection.execute(sql)
     own_lines = [line for (line,) in connection.execute(schema.OURS).fetchall()]
     for gap in with_ongoing(gaps_in(source.own_lines(own_lines)), ongoing):
         texts = [_without_half_pairs(text) for text in (gap.id, gap.reason, gap.status)]
