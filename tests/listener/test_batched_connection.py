@@ -9,7 +9,7 @@ from websockets.asyncio.client import ClientConnection
 from websockets.client import ClientProtocol
 from websockets.exceptions import ConnectionClosed
 from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory, PerMessageDeflate
-from websockets.frames import BINARY, CLOSE, CONT, PING, PONG, TEXT, Close, Frame
+from websockets.frames import Close, Frame, Opcode
 from websockets.uri import parse_uri
 from websockets.utils import accept_key, apply_mask
 
@@ -17,6 +17,8 @@ from vdbevents.listener import batched_connection
 from vdbevents.listener.batched_connection import BatchedConnection
 
 LARGEST = 100_000
+CONT, TEXT, BINARY = Opcode.CONT, Opcode.TEXT, Opcode.BINARY
+CLOSE, PING, PONG = Opcode.CLOSE, Opcode.PING, Opcode.PONG
 
 
 class Transport:
