@@ -126,9 +126,6 @@ class BatchedConnection(ClientConnection):
         while self._unread:
             unread, self._unread, self._size = self._unread, b"", 0
             self._read(unread)
-        if self._rest:
-            rest, self._rest = self._rest, b""
-            super().data_received(rest)
         self._wake()
 
     def _read(self, data: bytes) -> None:
