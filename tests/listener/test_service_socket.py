@@ -134,3 +134,50 @@ def test_a_message_beyond_the_limit_ends_the_connection_before_it_is_unpacked(mo
     assert [[len(payload) for payload in payloads] for payloads in received] == [[1 << 20]]
     assert inputs[-1].code == 1006
     assert "1048576" in inputs[-1].reason.replace(",", "")
+
+
+def test_while_the_journal_is_behind_nothing_more_is_read_and_nothing_is_lost(monkeypatch):
+    count, size = 1_000, 100_000
+    sent = 0
+
+    async def handler(connection):
+        nonlocal sent
+        for number in range(count):
+            await connection.send(b"%d " % number + b"x" * size)
+            sent += 1
+        await connection.close(1000)
+
+    def record(url):
+        async def connect():
+            is_behind, received, ended = True, [], asyncio.Event()
+
+            def feed(input_):
+                if isinstance(input_, protocol.Received):
+                    received.extend(int(payload.split()[0]) for payload in input_.payloads)
+                if isinstance(input_, protocol.Closed):
+                    ended.set()
+
+            async def given(*_):
+                return url
+
+            monkeypatch.setattr(service_socket, "websocket_url", given)
+            settings = protocol.ConnectionSettings(step_limit=PATIENCE)
+            one = service_socket.ServiceSocket(cloud.Credentials(KEY, url), settings, feed, lambda: is_behind)
+            task = one.connect()
+            before = -1
+            while sent != before or not received:
+                before = sent
+                await asyncio.sleep(0.3)
+            held_up = sent, len(received)
+            is_behind = False
+            await asyncio.wait_for(ended.wait(), PATIENCE)
+            await asyncio.wait({task})
+            return held_up, received
+
+        return asyncio.run(connect())
+
+    (held_up, first), received = asyncio.run(_served(handler, record, compression=None))
+    assert first < 20
+    # The systems' buffers take some.
+    assert held_up < count / 2
+    assert received == list(range(count))
