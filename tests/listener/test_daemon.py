@@ -114,3 +114,57 @@ def test_what_a_full_disk_refuses_at_the_end_does_not_make_an_outage_younger(tmp
     left = files.read_object(state.listener_status)
     assert left["blind_since"] == lost["blind_since"]
     assert left["blind_reason"].startswith("dropped (1006); 2 events could not be written")
+
+
+class NotedRecovery:
+    """Notes in which order it hears of connections and of events."""
+
+    stale = ()
+
+    def __init__(self):
+        self.heard = []
+
+    def was_live(self, _):
+        return False
+
+    def connected(self, ws_id):
+        self.heard.append(ws_id)
+
+    def disconnected(self):
+        self.heard.append("disconnected")
+
+    def is_known(self, record):
+        self.heard.append(record.event["n"])
+        return record.event["n"] == 3
+
+    async def run(self, _):
+        await asyncio.Event().wait()
+
+
+def test_of_messages_that_come_at_once_with_an_id_the_recovery_knows_the_connection_first(
+    tmp_path, monkeypatch
+):
+    state = journal_state.StateDirectory(tmp_path / "state")
+    state.create()
+    recovery = NotedRecovery()
+
+    async def connected(self):
+        self._feed(protocol.Opened())
+        before = [b'{"n":%d}' % number for number in (1, 2)]
+        after = [b'{"n":%d}' % number for number in (3, 4)]
+        self._feed(protocol.Received([*before, b'{"connection_id":"ws-1"}', *after]))
+        signal.raise_signal(signal.SIGTERM)
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(service_socket.ServiceSocket, "_run", connected)
+    credentials = cloud.Credentials("sk-x", "http://127.0.0.1:1")
+    options = listener_options.ListenerOptions(
+        state, credentials, protocol.ConnectionSettings(), recovery=recovery
+    )
+    daemon.listen(options, Silent())
+
+    assert recovery.heard == ["ws-1", 3, 4, "disconnected"]
+    events = [json.loads(line) for line in state.journal.read_bytes().splitlines()]
+    assert [event.get("n", event.get("event")) for event in events] == [
+        "listener.started", 1, 2, "listener.connected", 4, "listener.stopped",
+    ]  # fmt: skip

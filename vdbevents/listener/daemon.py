@@ -23,6 +23,7 @@ from vdbevents.listener.listener_status import DiskState, in_words, is_ready, st
 from vdbevents.listener.machine import ListenerMachine
 from vdbevents.listener.outage import Outage, earlier, unwritten_since
 from vdbevents.listener.pause_watch import PauseWatch
+from vdbevents.listener.protocol import ListenerState
 from vdbevents.listener.recovery_hook import RecoveryHost
 from vdbevents.listener.service_socket import ServiceSocket
 from vdbevents.listener.signals import stop_signals
@@ -88,7 +89,7 @@ class _Daemon:
             rotator=self._rotator(journal),
         )
         self._files = StateFiles(self._directory, partial(self._on_loop, partial(self._say, problem=True)))
-        self._socket = ServiceSocket(options.credentials, options.settings, self._feed, self._is_behind)
+        self._socket = ServiceSocket(options.credentials, options.settings, self._heard, self._is_behind)
         self._recovering: asyncio.Task[None] | None = None
         self._alive: asyncio.Task[None] | None = None
         self._signal: signal.Signals | None = None
@@ -150,6 +151,21 @@ class _Daemon:
             # `vdbevents pause` waits for it.
             self._write_status()
         self._pause_timer = self._loop.call_later(_PAUSE_LOOK_SECONDS, self._look_at_pauses)
+
+    def _heard(self, input_: protocol.Input) -> None:
+        """Feed what happened on the socket; until the connection has its id, one message at a time.
+
+        The recovery must know of a connection before what arrives over it is compared with what was fetched.
+        """
+        if isinstance(input_, protocol.Received):
+            payloads, number = input_.payloads, 0
+            while number < len(payloads) and self._machine.state is not ListenerState.CONNECTED:
+                self._feed(protocol.Received(payloads[number : number + 1]))
+                number += 1
+            input_ = protocol.Received(payloads[number:] if number else payloads)
+            if number == len(payloads):
+                return
+        self._feed(input_)
 
     def _feed(self, input_: protocol.Input) -> None:
         before = self._machine.state
