@@ -66,7 +66,7 @@ def is_object_on(value, path):
     return isinstance(value, dict)
 
 
-@settings(max_examples=100, deadline=None, phases=PHASES)
+@settings(phases=PHASES)
 @given(documents())
 def test_a_member_is_set_and_nothing_else_changes(text):
     before = parsed(text)
@@ -90,7 +90,7 @@ def test_a_member_is_set_and_nothing_else_changes(text):
         assert all(character in rest for character in re.sub(r"\s", "", text))
 
 
-@settings(max_examples=100, deadline=None, phases=PHASES)
+@settings(phases=PHASES)
 @given(documents())
 def test_a_member_is_removed_and_nothing_else_changes(text):
     before = parsed(text)
@@ -113,7 +113,7 @@ def test_a_member_is_removed_and_nothing_else_changes(text):
     assert without_member(after, PATH) == after
 
 
-@settings(max_examples=100, deadline=None, phases=PHASES)
+@settings(phases=PHASES)
 @given(documents())
 def test_what_was_added_can_be_removed_without_a_trace(text):
     before = parsed(text)

@@ -97,6 +97,7 @@ def test_what_was_said_in_a_session_and_fetched_later_is_its_own(journal):
     assert texts(path, "cap-1") == ["active", "stopped", "late"]
 
 
+@pytest.mark.long
 def test_a_sealed_journal_is_read_only_where_the_session_is(journal, tmp_path, monkeypatch):
     hours = [
         [
@@ -138,6 +139,7 @@ def test_too_many_sessions_and_streams_for_the_index_are_looked_up_in_the_journa
     assert texts(path, "cap-1099", cache=cache) == texts(path, "last", cache=cache) == ["active", "1099"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("sealed", [0, 400, 700])
 def test_the_view_of_the_sessions_counts_the_same_content(journal, tmp_path, sealed):
     alone = [step("cap-4", "active", 200), said("unknown", 210, "rts-8"), said("named", 215, "rts-3")]

@@ -91,6 +91,7 @@ def test_a_sealed_journal_says_the_same(example, sealed_example):
             assert sealed.skipped == example.skipped == 0
 
 
+@pytest.mark.long
 def test_unreadable_lines_are_counted_wherever_they_are(journal, tmp_path):
     sound = journal.read_bytes()
     journal.write_bytes(b"{nothing\n" + sound + b"\xff\n[]\n\n" + b'{"torn":')
@@ -129,6 +130,7 @@ def test_a_gap_is_shown_with_its_latest_status(tmp_path):
         ]
 
 
+@pytest.mark.long
 def test_a_session_has_the_status_of_its_last_line_whatever_the_clock_says(tmp_path):
     steps = [
         ("active", {}),
@@ -547,6 +549,7 @@ def allowed(tables):
     return paths
 
 
+@pytest.mark.long
 def test_the_cache_is_read_where_it_is_if_nothing_can_write_it(journal, cache):
     own = [str(cache.events(segment)) for segment in cache.segments]
     with SqlTables(journal, cache) as tables:
@@ -591,6 +594,7 @@ def test_a_damaged_cache_is_not_used(example, journal, cache, place):
             assert rows(tables, "FROM events ORDER BY ALL") == expected, damage
 
 
+@pytest.mark.long
 def test_a_mistake_is_reported_as_one_with_a_cache_too(journal, cache):
     with SqlTables(journal, cache) as tables:
         for sql in ("SELECT error('it broke') FROM events", "SELECT nope FROM events", "SELECT 'a'::INTEGER"):
