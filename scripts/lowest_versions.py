@@ -6,6 +6,7 @@ from pathlib import Path
 
 PROJECT = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
-for requirement in PROJECT["dependencies"]:
+# `vdbevents.mcp` is imported by a test.
+for requirement in (*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["mcp"]):
     name, version = re.match(r"([\w.-]+)(?:\[[\w,-]+\])?>=([\w.]+)", requirement).groups()
     print(f"{name}=={version}")

@@ -1,6 +1,7 @@
 """The server of the protocol, over the wire as clients see it."""
 
 import json
+import signal
 import subprocess
 import sys
 from datetime import timedelta, timezone
@@ -263,3 +264,26 @@ def test_a_bug_in_a_tool_is_told_and_ends_nothing(journal, monkeypatch):
 
     assert message.startswith("recording_status: a bug in vdbevents (ZeroDivisionError)")
     assert "secret detail" not in message
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 0)])
+def test_a_signal_ends_it_though_its_client_says_nothing(journal, environ, tmp_path, number, code):
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    with forkserver.Popen(
+        [sys.executable, "-m", "vdbevents", "mcp", str(journal.parent)],
+        env={**{name: str(value) for name, value in environ.items()}, "TMPDIR": str(scratch)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        for message in [*initialize(), call(1, "search_events"), call(2, "wait_for", {"seconds": 50})]:
+            process.stdin.write(json.dumps(message).encode() + b"\n")
+        process.stdin.flush()
+        while json.loads(process.stdout.readline()).get("id") != 1:
+            pass
+        process.send_signal(number)
+
+        assert process.wait(patient(20)) == code
+        assert process.stderr.read() == b""
+        assert list(scratch.iterdir()) == []

@@ -22,7 +22,7 @@ def write_day(journal, hours, end_ms):
     screens = [event["data"]["text"] for event in real if event.get("channel") == "visual_index"]
     screens = [text for text in screens if len(text) > 1000]
     speech = [event for event in real if event.get("channel") in ("transcript", "audio_index")]
-    rows, since_ms, number = [], end_ms - hours * 3_600_000, 0
+    rows, since_ms, number = [], end_ms - round(hours * 3_600_000), 0
     while since_ms < end_ms:
         until_ms = min(since_ms + _SESSION_MS, end_ms)
         session = f"cap-{number:016x}"

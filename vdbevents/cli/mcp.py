@@ -6,6 +6,7 @@ import os
 import secrets
 import signal
 import stat
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -15,10 +16,11 @@ from vdbevents.cli import journals as cli_journals
 from vdbevents.cli.command import LONGEST_CALL_SECONDS, put, reports, silence_stdout
 from vdbevents.cli.command_classes import DefaultedGroup
 from vdbevents.cli.configuration import locate
-from vdbevents.cli.diagnostics import ExitCode
+from vdbevents.cli.diagnostics import ExitCode, is_terminal
 from vdbevents.cli.mcp_clients import add_commands
 from vdbevents.cli.options import AllowControlOption, EnvironmentOptions, KeyOptions
 from vdbevents.cli.query_options import SourceOptions, TzOption, zone_of
+from vdbevents.cli.tables import remark
 from vdbevents.errors import InputError, VdbeventsError
 from vdbevents.query import hostnames
 
@@ -105,6 +107,8 @@ def serve(
         controlled=controlled,
     )
     if not http:
+        if is_terminal(sys.stdin):
+            remark("a client talks to it over stdin", "to add it to one: vdbevents mcp install")
         serving.serve_client(recording)
         return ExitCode.DONE
     ended_by = serving.serve_clients(recording, port, "" if no_auth else _token(), _announce)

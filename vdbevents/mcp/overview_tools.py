@@ -117,7 +117,7 @@ def _told(journals: WarmJournals, values: Mapping[str, Any], filters: Filters, n
             )
         )
     if text is None or data is None:
-        remark = "Nothing was recorded in that time. list_sessions shows what there is."
+        remark = f"Nothing was recorded in that time.{journals.newest_remark()}"
         empty = dict.fromkeys(("since", "until", "counts", "left_out", "more"))
         return answer_of(f"{heading}\n{remark}", {**empty, "blocks": [], "remarks": [remark]})
     if not text or not data:
@@ -332,7 +332,7 @@ class _StatsPage:
 
     def _text(self, heading: str, count: int) -> str:
         if not self._activity.rows:
-            return f"{heading}\nNothing was recorded in that time."
+            return f"{heading}\nNothing was recorded in that time.{self._journals.newest_remark()}"
         more = self._next(count)
         which = "earlier ones" if self._is_time else "smaller ones"
         below = f'more, {which}: cursor="{more}"' if more else ""

@@ -36,6 +36,7 @@ from vdbevents.mcp.tool import (
 from vdbevents.mcp.tool_parameters import Parameter
 from vdbevents.mcp.warm_journals import WarmJournals
 from vdbevents.query.filters import Event, Filters
+from vdbevents.query.output.budget import CHARACTERS_PER_TOKEN, Bound
 from vdbevents.query.output.highlight import Highlighter
 from vdbevents.query.output.rows import description, utc_time
 from vdbevents.summaries.moment_output import Cutter
@@ -112,9 +113,11 @@ class _Search:
         with self._journals.search_rows(self._filters) as answer:
             events = [event for batch in answer.events(columns) for event in batch]
             remarks = list(self._journals.remarks(answer, self._window))
-        found = with_snippets(events, self._filters)
+        found = with_snippets(events, self._filters, self._bound)
         if not found:
-            remarks.append("Nothing matched. Try fewer words, a longer time, or recording_status.")
+            remarks.append(
+                f"Nothing matched. Try fewer words or a longer time.{self._journals.newest_remark()}"
+            )
         return ToolAnswer(self._text(found, remarks), self._data(found, remarks))
 
     def _text(self, found: "Sequence[FoundEvent]", remarks: Sequence[str]) -> str:
@@ -167,17 +170,19 @@ class FoundEvent(NamedTuple):
     text: str
 
 
-def with_snippets(events: Sequence[Event], filters: Filters) -> list[FoundEvent]:
-    """Return events with their snippets, around what the filters look for."""
+def with_snippets(events: Iterable[Event], filters: Filters, bound: Bound) -> list[FoundEvent]:
+    """Return events with their snippets, around what the filters look for, up to one that cannot fit."""
     cutter = Cutter(Highlighter(filters))
-    return [
-        FoundEvent(
-            event,
-            cutter.cut(description(event), _SNIPPET),
-            cutter.cut(event.text or description(event), _SNIPPET),
-        )
-        for event in events
-    ]
+    room = CHARACTERS_PER_TOKEN * (bound.tokens or 0)
+    found: list[FoundEvent] = []
+    for event in events:
+        line = cutter.cut(description(event), _SNIPPET)
+        text = line if event.text is None else cutter.cut(event.text, _SNIPPET)
+        found.append(FoundEvent(event, line, text))
+        room -= len(line)
+        if room < 0:
+            break
+    return found
 
 
 def event_lines(shown: Iterable[FoundEvent], zone: tzinfo) -> Iterator[str]:
@@ -308,7 +313,9 @@ class _Context:
         columns = {*COLUMNS} - (set() if self._journals.are_several else {"host"})
         found = self._found(columns)
         if not found.moments:
-            return self._nothing("Nothing matched. Try fewer words, a longer time, or recording_status.")
+            return self._nothing(
+                f"Nothing matched. Try fewer words or a longer time.{self._journals.newest_remark()}"
+            )
         spans = spans_for(found.moments, self._width_ms)
         around = Filters(window=Window(), by_event=True, channels=CHANNELS, spans=spans)
         with self._journals.search_rows(around) as answer:
@@ -321,7 +328,7 @@ class _Context:
                 gaps_of=self._journals.gaps_of,
             )
         if not chosen:
-            return self._nothing("Nothing was recorded around that time.")
+            return self._nothing(f"Nothing was recorded around that time.{self._journals.newest_remark()}")
         return self._page(chosen, self._next(found))
 
     def _found(self, columns: set[str]) -> "Found":

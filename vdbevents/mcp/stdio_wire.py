@@ -3,21 +3,35 @@
 import io
 import json
 import os
+import signal
 import sys
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING, Any, cast
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import anyio
 from mcp_types import INVALID_REQUEST, PARSE_ERROR, jsonrpc_message_adapter
 
+from vdbevents.query import scratch
+
 if TYPE_CHECKING:
     from mcp.server.lowlevel import Server
 
+_INTERRUPTED: Final = 130
+
 
 def serve_stdio(server: "Server[dict[str, Any]]") -> None:
-    """Serve one client until it closes stdin."""
+    """Serve one client until it closes stdin; Ctrl-C ends the process with 130, SIGTERM with 0."""
     incoming, outgoing = _claimed()
+    for number, code in ((signal.SIGINT, _INTERRUPTED), (signal.SIGTERM, 0)):
+        signal.signal(number, partial(_end, code))
     anyio.run(_serve, server, incoming, outgoing)
+
+
+def _end(code: int, _number: int, _frame: object) -> None:
+    """End the process at once: a thread that reads stdin cannot be interrupted."""
+    scratch.remove_all()
+    os._exit(code)
 
 
 def _claimed() -> tuple[io.TextIOWrapper, io.TextIOWrapper]:

@@ -97,7 +97,7 @@ class Transcript:
             self._session = None
             events, silences, facts, remarks = self._found()
         if not events:
-            remarks.append("Nothing was said in this time. list_sessions shows what there is.")
+            remarks.append(f"Nothing was said in this time.{self._journals.newest_remark()}")
         title = f"session {facts.id}" if facts else ""
 
         def text(count: int) -> str:

@@ -165,12 +165,13 @@ class _Waiting:
     ) -> ToolAnswer:
         bound, zone = bound_of(self._values), self._journals.zone
         heading = heading_of(zone, now_utc())
-        found = with_snippets(events, self._filters)
+        found = with_snippets(events, self._filters, bound)
+        total = len(events)
 
         def text(shown: Sequence[FoundEvent]) -> str:
-            count = counted(len(found), "event")
+            count = counted(total, "event")
             above = f"{count} in {waited:.0f} s" if found else f"nothing in {waited:.0f} s"
-            left_out = f", {len(found) - len(shown):,} of them left out" if len(shown) < len(found) else ""
+            left_out = f", {total - len(shown):,} of them left out" if len(shown) < total else ""
             lines = "\n".join([above + left_out, *remarks])
             below = f'to wait on: cursor="{following}"'
             return text_page(heading, lines, "\n".join(event_lines(shown, zone)), below)
@@ -180,7 +181,7 @@ class _Waiting:
                 {
                     "came": bool(found),
                     "events": [event_data(one) for one in shown],
-                    "left_out": len(found) - len(shown),
+                    "left_out": total - len(shown),
                     "waited_seconds": round(waited, 1),
                     "next": following,
                     "remarks": list(remarks),

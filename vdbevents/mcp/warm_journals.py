@@ -15,6 +15,7 @@ from vdbevents.health.outages import ongoing_gap
 from vdbevents.health.status_report import report_on
 from vdbevents.journal.files import wall_ms
 from vdbevents.journal.state import StateDirectory
+from vdbevents.mcp.background_sealing import BackgroundSealing
 from vdbevents.query import hostnames, merge
 from vdbevents.query.byte_ranges import Closeable
 from vdbevents.query.cache.index import Cache
@@ -25,6 +26,7 @@ from vdbevents.query.merge import HostJournal, MergedResult
 from vdbevents.query.older import Older
 from vdbevents.query.result_protocols import JournalRows
 from vdbevents.query.search_result import SearchResult
+from vdbevents.summaries.time_blocks import local_time_of
 from vdbevents.terminal import counted
 from vdbevents.times import Window, format_duration
 
@@ -74,6 +76,7 @@ class WarmJournals(Closeable):
         with self._lock:
             if self._journals is None:
                 self._journals = self._resources.enter_context(self._open_journals())
+                self._resources.enter_context(BackgroundSealing(self._journals))
             return self._journals
 
     def paths(self) -> list[Path]:
@@ -156,6 +159,16 @@ class WarmJournals(Closeable):
                 yield f"{counted(len(paused), 'pause')} in this time{where}: nothing was recorded then."
             if result.skipped:
                 yield f"{counted(result.skipped, 'line')} of the journal{where} cannot be read."
+
+    def newest_remark(self) -> str:
+        """Return when the newest event was, to be added to a remark that there is nothing."""
+        newest = Filters(by_event=True, recorder=False, limit=1, newest_first=True)
+        with self.search_rows(newest) as answer:
+            span = answer.span
+        if span is None:
+            return " The recording is empty."
+        at = local_time_of(span[1], self.zone)
+        return f" The newest event is of {at:%a %Y-%m-%d %H:%M:%S}, local time."
 
     def statuses(self) -> Iterator[dict[str, Any]]:
         """Yield the status of each directory, as `status --json` prints it.
