@@ -569,7 +569,7 @@ def test_a_journal_is_sealed_and_asked_while_it_is_written(journal, root):
                 if done.is_set():
                     return
                 file.write(content(number))
-                time.sleep(0.1)
+                time.sleep(0.25)
 
     writer = threading.Thread(target=write)
     writer.start()
