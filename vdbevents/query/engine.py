@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from vdbevents.events.gaps import gaps_in
+from vdbevents.events.session_content import SessionBook
 from vdbevents.privacy.pauses import pauses_in
-from vdbevents.query import patterns, scratch, statements
+from vdbevents.query import patterns, scratch, session_tables, statements
 from vdbevents.query.byte_ranges import literal
 from vdbevents.query.cache.index import (
     Cache,
@@ -19,6 +20,7 @@ from vdbevents.query.cache.index import (
     meet,
     with_finals_for,
 )
+from vdbevents.query.cache.sealed_counts import SealedCounts, SessionCount
 from vdbevents.query.condition_zone import leave_zone
 from vdbevents.query.conditions import check_filters, with_condition
 from vdbevents.query.duck import SharedDatabase, connect, explained, fetched_batches, memory_for
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 _BATCH = 2048
+_MARGIN_MS = 10 * 60_000
 
 # Of so few lines, to find out what SQL they need takes less time than to plan the SQL for any line.
 _FEW: Final = 1000
@@ -50,6 +53,7 @@ def search(
     end: int | None = None,
     shared: SharedDatabase | None = None,
     older: Older | None = None,
+    counting: SessionBook | None = None,
 ) -> SearchResult:
     """Return the events of a journal that match, and of what was rotated out of it.
 
@@ -60,6 +64,8 @@ def search(
         end: read only so many of its bytes; None reads all.
         shared: a database to share with other searches; it must outlive the result.
         older: how to read what was set aside; None unpacks what was rotated.
+        counting: the journal's sessions, if only the events of sessions are to be counted, with `filters`
+            that name sessions or nothing: then the matches lack those that need not be read.
 
     Raises:
         InputError: the journal cannot be read, or a pattern is not a regular expression.
@@ -79,11 +85,12 @@ def search(
             _restrict_files(connection, snapshot, spool)
         check_filters(connection, filters)
         with contextlib.suppress(CacheUnreadableError), explained(), with_condition(filters):
-            result = _Search(connection, snapshot, filters, spool).run(resources)
+            result = _Search(connection, snapshot, filters, spool, counting).run(resources)
             if filters.where is not None:
                 leave_zone(connection)
             return result
-    return search(journal, filters, end=end, shared=shared, older=(older or Older()).without_cache())
+    older = (older or Older()).without_cache()
+    return search(journal, filters, end=end, shared=shared, older=older, counting=counting)
 
 
 def _asked(older: Older, filters: Filters) -> Older:
@@ -105,9 +112,17 @@ class _Search:
     """Run the steps of `statements` on one connection, opening no more segments than needed."""
 
     def __init__(
-        self, connection: "DuckDBPyConnection", snapshot: JournalSnapshot, filters: Filters, spool: Path
+        self,
+        connection: "DuckDBPyConnection",
+        snapshot: JournalSnapshot,
+        filters: Filters,
+        spool: Path,
+        counting: SessionBook | None = None,
     ) -> None:
         self._connection = connection
+        self._counting = counting
+        self._counted: list[SessionCount] = []
+        self._unread_span: Span | None = None
         self._spool = spool
         self._snapshot = snapshot
         self._cache = snapshot.sealed
@@ -144,7 +159,8 @@ class _Search:
             is_mended=self._is_mended,
             skipped=unreadable + rejected + sum(segment.unreadable for segment in segments),
             count=count,
-            span=None if first is None else (first, last),
+            span=_joined(None if first is None else (first, last), self._unread_span),
+            counted=self._counted,
             untimed=untimed,
             gaps=gaps_in(own_lines),
             pauses=pauses_in(own_lines),
@@ -153,7 +169,25 @@ class _Search:
         )
 
     def _choose(self, filters: Filters, spans: Sequence[Span] | None = None) -> None:
-        """Create the table `answer` of the matches; with `spans`, only of those that happened in them.
+        """Create the table `answer` of the matches; with `spans`, only of those that happened in them."""
+        wanted = filters.spans if spans is None else spans
+        if not wanted or not filters.by_event:
+            self._choose_from(filters, spans)
+            return
+        # A final transcript that replaced a match began before that ended.
+        first, last = min(begin for begin, _ in wanted), max(end for _, end in wanted)
+        near = first - _MARGIN_MS, last + _MARGIN_MS
+        self._choose_from(filters, spans, near)
+        reaching = statements.REACHING.format(
+            first=first, last=last, longer_first=near[0], longer_last=near[1]
+        )
+        if not filters.interim and self._rows(reaching) != [(0,)]:
+            for sql in statements.FORGET:
+                self._connection.execute(sql)
+            self._choose_from(filters, spans)
+
+    def _choose_from(self, filters: Filters, spans: Sequence[Span] | None, near: Span | None = None) -> None:
+        """Create the table `answer` from the lines about `near`, or from all.
 
         With a limit, segments are opened from the newest on until no older one can hold a wanted match.
         """
@@ -162,15 +196,18 @@ class _Search:
             for segment in self._cache.segments
             if segment.may_hold(filters.window, by_event=filters.by_event)
         ]
-        self._read_unsealed(filters)
-        near = segments
+        self._read_unsealed(filters, near)
+        chosen = segments
         if spans is not None or filters.spans:
             wanted = filters.spans if spans is None else spans
-            near = [segment for segment in segments if segment.overlaps(wanted)]
+            chosen = [segment for segment in segments if segment.overlaps(wanted)]
         if filters.scope is not None:
-            near = [segment for segment in near if segment.may_be_of(filters.scope)]
-        groups = patterns.word_groups(filters) if near else []
-        pending = [segment for segment in near if self._cache.may_say(segment, groups)]
+            chosen = [segment for segment in chosen if segment.may_be_of(filters.scope)]
+        groups = patterns.word_groups(filters) if chosen else []
+        pending = [segment for segment in chosen if self._cache.may_say(segment, groups)]
+        if self._counting is not None:
+            self._choose_uncounted(filters, chosen, self._counting)
+            return
         pending.sort(key=lambda segment: _newest(segment, filters), reverse=True)
         size = len(pending) if filters.limit is None else 1
         while True:
@@ -182,7 +219,7 @@ class _Search:
             if spans is not None:
                 for sql in statements.PLACED:
                     self._connection.execute(sql)
-            # All segments, not only those near: the final transcript of a match may be anywhere.
+            # All segments, not only the chosen ones: the final transcript of a match may be anywhere.
             self._create_answer(filters, segments, keeping=spans is not None)
             if not pending or self._is_settled(filters, pending):
                 return
@@ -190,12 +227,12 @@ class _Search:
             for sql in statements.FORGET_SHOWN:
                 self._connection.execute(sql)
 
-    def _read_unsealed(self, filters: Filters) -> None:
-        """Create the tables `candidates` and `events`."""
+    def _read_unsealed(self, filters: Filters, near: Span | None) -> None:
+        """Create the tables `candidates` and `events`, about `near` or all of it."""
         longest = self._snapshot.longest
         self._is_mended = self._has_sealed = False
         paths = list(map(literal, self._snapshot.unsealed))
-        [(count,)] = self._execute(statements.candidates(paths, filters, longest))
+        [(count,)] = self._execute(statements.candidates(paths, filters, longest, near))
         self._found = self._occurring(count)
         self._execute(statements.events(filters, self._found))
         if not self._found.is_known and self._mend(self._rows(statements.TO_MEND)):
@@ -231,6 +268,47 @@ class _Search:
             for sql in others:
                 self._connection.execute(sql)
         return mended
+
+    def _choose_uncounted(self, filters: Filters, near: Sequence[Segment], book: SessionBook) -> None:
+        """Create the table `answer` of matches without those that segments count by their entries."""
+        wanted = None if filters.scope is None else frozenset(filters.scope.sessions)
+        segments = self._cache.segments
+        counts = SealedCounts(segments, near, book, wanted)
+        unread = counts.unread
+        reading = [segment for segment in near if segment not in unread]
+        while True:
+            self._open(filters, reading)
+            unread = [segment for segment in unread if segment not in reading]
+            reading = self._with_repetitions(unread) or counts.related(unread)
+            if not reading and not self._is_in_order(segments):
+                reading = unread
+            if not reading:
+                break
+        self._create_answer(filters, segments, keeping=False)
+        undecided = counts.undecided(unread)
+        replaced: set[int] = set()
+        if undecided:
+            values = zip(
+                *(
+                    (n, one.speaker, one.start_ms, one.end_ms, is_last)
+                    for n, (one, is_last) in enumerate(undecided)
+                ),
+                strict=True,
+            )
+            found = self._connection.execute(
+                session_tables.REPLACED_LATER, [list(column) for column in values]
+            )
+            replaced = {number for (number,) in found.fetchall()}
+        left = [interim for number, (interim, _) in enumerate(undecided) if number not in replaced]
+        self._counted = counts.rows(unread, left)
+        for segment in unread:
+            self._unread_span = _joined(self._unread_span, segment.received)
+
+    def _is_in_order(self, segments: Sequence[Segment]) -> bool:
+        """Return whether all unsealed transcripts were received after what is sealed."""
+        [(earliest, untimed)] = self._rows(session_tables.EARLIEST_UNSEALED)
+        latest = max((segment.received[1] for segment in segments if segment.received), default=None)
+        return not untimed and (earliest is None or latest is None or earliest >= latest)
 
     def _untimed(self) -> int:
         """Return how many events match but for the window, as their times are not known."""
@@ -321,6 +399,13 @@ class _Search:
 
     def _rows(self, sql: str) -> list[tuple[Any, ...]]:
         return self._connection.execute(sql).fetchall()
+
+
+def _joined(one: Span | None, other: Span | None) -> Span | None:
+    """Return the span from the first beginning to the last end."""
+    if one is None or other is None:
+        return other if one is None else one
+    return min(one[0], other[0]), max(one[1], other[1])
 
 
 def _newest(segment: Segment, filters: Filters) -> int:

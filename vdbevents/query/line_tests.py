@@ -54,8 +54,15 @@ _SECONDS_DIGITS: Final = 11
 _USUAL_HEAD: Final = (
     r'^\{"ts":"[^"\\]*","unix_ts":[0-9.]+,"channel":"(?:transcript|visual_index|audio_index|scene_index)",'
     r'(?:"rtstream_id":"[^"\\]*",)?(?:"rtstream_name":"[^"\\]*",)?'
-    r'"data":\{"text":"(?:[^"\\]|\\.)*",(?:"is_final":(?:true|false),)?"start":'
+    r'"data":\{"text":"(?:[^"\\]|\\.)*",(?:"is_final":(?:true|false),)?'
 )
+
+# Of a line without an escape and with two closing braces, its end is the end of the only object in it. Where
+# that is `data`, and no other name in the line ends as `start` does, the number before `end` is the start. To
+# look for short texts takes a fraction of a regular expression's time, and one that is anchored at the end
+# reads only that.
+_IS_SIMPLE: Final = """NOT contains(line, '\\') AND NOT line LIKE '%}%}%}%'
+    AND line LIKE '%"data":{%rt":%' AND NOT line LIKE '%rt":%rt":%' AND NOT contains(line, 'vdbevents')"""
 
 
 _LEAST_USUAL_MS: Final = 10**12
@@ -67,13 +74,44 @@ def happened_outside(window: Window) -> str:
 
     It compares Unix milliseconds digit by digit, on whole lines as a listener writes usual ones.
     """
-    numbers = []
+    before, after = _usual_before(window.since_ms), _usual_after(window.until_ms)
+    numbers = [*before, *after]
+    return rf'{_USUAL_HEAD}"start":(?:{"|".join(numbers)}),"end":[0-9]+\}}\}}$' if numbers else ""
+
+
+def happened_beside(first: int, last: int) -> str:
+    """Return a regular expression for lines whose event was over before `first`, or began after `last`.
+
+    Both are Unix ms; it is as that of `happened_outside`.
+    """
+    ends = []
+    if before := "|".join(_usual_before(first)):
+        ends.append(rf'"start":(?:{before}),"end":(?:{before})')
+    if after := "|".join(_usual_after(last + 1)):
+        ends.append(rf'"start":(?:{after}),"end":[0-9]+')
+    return rf"{_USUAL_HEAD}(?:{'|'.join(ends)})\}}\}}$" if ends else ""
+
+
+def _usual_before(moment_ms: int | None) -> list[str]:
     # Of numbers with fewer digits, the first of those below, it is not certain that they are milliseconds.
-    if window.since_ms is not None and _LEAST_USUAL_MS < window.since_ms < _MOST_USUAL_MS:
-        numbers += _below(str(window.since_ms))[1:]
-    if window.until_ms is not None and _LEAST_USUAL_MS < window.until_ms < _MOST_USUAL_MS:
-        numbers += _above(str(window.until_ms - 1))
-    return rf'{_USUAL_HEAD}(?:{"|".join(numbers)}),"end":[0-9]+\}}\}}$' if numbers else ""
+    return _below(str(moment_ms))[1:] if _is_usual(moment_ms) else []
+
+
+def _usual_after(moment_ms: int | None) -> list[str]:
+    return _above(str((moment_ms or 0) - 1)) if _is_usual(moment_ms) else []
+
+
+def _is_usual(moment_ms: int | None) -> bool:
+    return moment_ms is not None and _LEAST_USUAL_MS < moment_ms < _MOST_USUAL_MS
+
+
+def condition(expression: str) -> str:
+    """Return SQL for whether `line` matches one of these regular expressions."""
+    if not expression.startswith(_USUAL_HEAD):
+        return f"regexp_matches(line, '{expression}')"
+    end = expression.removeprefix(_USUAL_HEAD)
+    return f"""CASE WHEN {_IS_SIMPLE} THEN regexp_matches(line, '{end}')
+        ELSE regexp_matches(line, '{expression}') END"""
 
 
 def names_of(channels: Collection[str]) -> str:

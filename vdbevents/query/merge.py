@@ -17,8 +17,8 @@ from vdbevents.query.byte_ranges import Closeable
 from vdbevents.query.cache.index import Cache, Span
 from vdbevents.query.filters import Event, Filters
 from vdbevents.query.older import Older
-from vdbevents.query.result_protocols import JournalRows
-from vdbevents.query.tail_search import search_tail
+from vdbevents.query.result_protocols import JournalRows, SessionRows
+from vdbevents.query.tail_search import count_tail, search_tail
 from vdbevents.times import LEAST_MS
 
 if TYPE_CHECKING:
@@ -231,6 +231,7 @@ def search(
     cleared: bool = False,
     books: Sequence[SessionBook] = (),
     shared: "SharedDatabase | None" = None,
+    counting: bool = False,
 ) -> "MergedResult[SearchResult]":
     """Search one or more journals, and merge the results.
 
@@ -243,6 +244,7 @@ def search(
         cleared: whether to search also what was cleared.
         books: the sessions of each journal, if they are known already.
         shared: a database to search with, which stays open; without it, each search starts one.
+        counting: whether only to count the events of sessions, as `engine.search` does; it needs `books`.
 
     Raises:
         InputError: a journal cannot be read, or a pattern is not a regular expression.
@@ -256,10 +258,18 @@ def search(
     if filters.sessions and (books or len(journals) > 1):
         scopes = _scopes(journals, filters, books or read_books(journals, older))
 
+    known = {journal.path: book for journal, book in zip(journals, books, strict=True)} if counting else {}
+
     def ask(journal: HostJournal, asked: Filters, database: "SharedDatabase | None") -> "SearchResult":
         asked = replace(asked, scope=scopes.get(journal.path, asked.scope))
-        cache = _cache(journal, older)
-        return search_one(journal.path, asked, cache, shared=shared or database, older=older)
+        return search_one(
+            journal.path,
+            asked,
+            _cache(journal, older),
+            shared=shared or database,
+            older=older,
+            counting=known.get(journal.path),
+        )
 
     each = [filters]
     if len(journals) > 1:
@@ -288,6 +298,39 @@ def search_rows(
         if found is not None:
             return MergedResult([(journal.host, found)], filters)
     return search(journals, filters, cache_of, cleared=cleared, shared=shared)
+
+
+def count_sessions(
+    journals: Sequence[HostJournal],
+    filters: Filters,
+    cache_of: Callable[[Path], Cache | None],
+    books: Sequence[SessionBook],
+    *,
+    cleared: bool = False,
+) -> MergedResult[SessionRows]:
+    """Count the events of sessions, without reading what is sealed where its manifest says enough.
+
+    Args:
+        journals: in the order in which they were named.
+        filters: without conditions, or with the `sessions` to count.
+        cache_of: returns a journal's cache; None reads all of it.
+        books: the sessions of each journal.
+        cleared: whether to count also what was cleared.
+
+    Raises:
+        InputError: a journal cannot be read.
+        StorageError: memory and temporary space are used up.
+    """
+    older = Older(cache_of, cleared)
+    if len(journals) == 1:
+        [journal], [book] = journals, books
+        asked = filters
+        if filters.sessions:
+            asked = replace(filters, scope=_scopes(journals, filters, books)[journal.path])
+        found = count_tail(journal.path, asked, _cache(journal, older), older, book)
+        if found is not None:
+            return MergedResult([(journal.host, found)], filters)
+    return search(journals, filters, cache_of, cleared=cleared, books=books, counting=True)
 
 
 def _cache(journal: HostJournal, older: Older) -> Cache | None:

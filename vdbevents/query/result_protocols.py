@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Protocol
 
 from vdbevents.events.gaps import Gap
+from vdbevents.events.session_content import SessionBook
 from vdbevents.privacy.pauses import Pause
 from vdbevents.query.filters import Event
 
@@ -82,3 +83,10 @@ class JournalRows(Protocol):
 
     def close(self) -> None:
         """Release everything."""
+
+
+class SessionRows(JournalRows, Protocol):
+    """What was found in one journal, and how many events its sessions have."""
+
+    def session_counts(self, book: SessionBook) -> list[tuple[str, str, int, int | None]]:
+        """Return how many events belong to each session, by channel, as `SearchResult` does."""

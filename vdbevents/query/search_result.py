@@ -14,6 +14,7 @@ from vdbevents.privacy.pauses import Pause
 from vdbevents.query import session_tables, statements
 from vdbevents.query.byte_ranges import Closeable
 from vdbevents.query.cache.index import Segment, Span
+from vdbevents.query.cache.sealed_counts import SessionCount, added
 from vdbevents.query.columns import Reading
 from vdbevents.query.duck import explained, fetched_batches
 from vdbevents.query.filters import Event
@@ -44,6 +45,7 @@ class SearchResult(Closeable):
         gaps, pauses: all that touch the window, and others, in the order of their first lines.
         groups: where the events around matches begin: the row, from 0, and the time around the matches, in
             Unix ms; empty without `around_ms`.
+        counted: the events of sessions that were counted without reading them: they are no matches.
     """
 
     connection: "DuckDBPyConnection"
@@ -61,6 +63,7 @@ class SearchResult(Closeable):
     gaps: list[Gap]
     pauses: list[Pause]
     groups: Mapping[int, Span]
+    counted: Sequence["SessionCount"] = ()
 
     @property
     def breaks(self) -> set[int]:
@@ -158,19 +161,18 @@ class SearchResult(Closeable):
             FROM ({self._rows("channel", "time_ms")}) GROUP BY kind ORDER BY kind"""  # noqa: S608 - ours
         )
 
-    def session_counts(self, book: SessionBook) -> list[tuple[str, str, int, int | None]]:
-        """Return how many of the matches belong to each session, by channel, but for the recorder's own.
+    def session_counts(self, book: SessionBook) -> list["SessionCount"]:
+        """Return how many events belong to each session, by channel, but for the recorder's own; sorted.
 
         Args:
             book: the sessions of this journal.
-
-        Returns:
-            (session, channel, count, the latest own time in Unix ms), sorted.
         """
+        if not self.count:
+            return added(self.counted)
         for statement in session_tables.filled(book, "temp"):
             self.connection.execute(statement.sql, statement.values)
         needed = self._rows("session", "stream", "channel", "start_ms", "time_ms")
-        return self._counted(session_tables.counts(needed))
+        return added([*self.counted, *self._counted(session_tables.counts(needed))])
 
     def _rows(self, *columns: str) -> str:
         # To fold lines for more columns than are needed would cost more than to count.

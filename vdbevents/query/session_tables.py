@@ -83,6 +83,27 @@ def counts(events: str) -> str:
         FROM ({owned(shown, "temp")}) GROUP BY ALL ORDER BY ALL"""
 
 
+EARLIEST_UNSEALED: Final = """SELECT min(time_ms), count(*) - count(time_ms) FROM events
+    WHERE transcript AND length IS NULL AND (is_final OR matched)"""
+"""The earliest receipt of an unsealed transcript, and how many have none."""
+
+REPLACED_LATER: Final = """WITH late AS MATERIALIZED (SELECT stream, start_ms, end_ms, is_final,
+        row_number() OVER (ORDER BY time_ms, position) AS number FROM events
+        WHERE transcript AND length IS NULL AND (is_final OR matched)),
+    heads AS (SELECT DISTINCT ON (stream) stream, start_ms, end_ms, true AS is_there FROM late WHERE is_final
+        ORDER BY stream, number),
+    asked AS (SELECT unnest(?::BIGINT[]) AS id, unnest(?::VARCHAR[]) AS stream,
+        unnest(?::BIGINT[]) AS start_ms, unnest(?::BIGINT[]) AS end_ms, unnest(?::BOOLEAN[]) AS is_last)
+    SELECT DISTINCT id FROM asked LEFT JOIN heads ON asked.stream IS NOT DISTINCT FROM heads.stream
+    LEFT JOIN late ON asked.stream IS NOT DISTINCT FROM late.stream AND asked.start_ms = late.start_ms
+    WHERE late.number IS NOT NULL OR (is_last AND is_there
+        AND coalesce(asked.start_ms < heads.end_ms AND heads.start_ms < asked.end_ms, true))"""
+"""Which sealed interim transcripts an unsealed one replaced, of those that no sealed one did.
+
+Its values are lists: numbers, streams, starts, ends, and whether no sealed final one of the stream follows.
+"""
+
+
 def belongs(scope: SessionScope, values: list[object]) -> str:
     """Return a condition for the events of some sessions, over the columns of `Event`.
 

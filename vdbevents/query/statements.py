@@ -70,7 +70,9 @@ def read_sealed(tables: Sequence[SealedTable]) -> str:
         USING (filename))"""
 
 
-def candidates(paths: Sequence[str], filters: Filters, longest: int) -> Statement:
+def candidates(
+    paths: Sequence[str], filters: Filters, longest: int, near: tuple[int, int] | None = None
+) -> Statement:
     """Create `candidates (line)`: lines that may match, are unreadable, or are about a gap; no empty lines.
 
     These tests on bytes drop only lines that cannot match; a kept line need not match.
@@ -79,12 +81,16 @@ def candidates(paths: Sequence[str], filters: Filters, longest: int) -> Statemen
         paths: the files, as DuckDB globs.
         filters: the conditions.
         longest: no line has more bytes.
+        near: leave out what was over before this time, or began after it, in Unix ms.
     """
     tests = ["WHEN line IS NULL THEN false", r"WHEN line NOT LIKE '{%}' THEN regexp_matches(line, '\S')"]
     # The head of a line holds the time of receipt, and the end of a usual one that of the event.
     left_out_by = line_tests.happened_outside if filters.by_event else line_tests.received_outside
     if outside := left_out_by(filters.window):
-        tests.append(f"WHEN regexp_matches(line, '{outside}') THEN {line_tests.STAMPED_AGAIN}")
+        kept = "false" if filters.by_event else line_tests.STAMPED_AGAIN
+        tests.append(f"WHEN {line_tests.condition(outside)} THEN {kept}")
+    if near is not None and (beside := line_tests.happened_beside(*near)):
+        tests.append(f"WHEN {line_tests.condition(beside)} THEN false")
     if names := line_tests.names_of(filters.channels):
         tests.append(f"WHEN NOT ({names}) THEN {GAP}")
     if words := patterns.words(filters):
@@ -348,10 +354,8 @@ def _membership(filters: Filters, values: list[object]) -> list[str]:
     return conditions
 
 
-# An interim transcript is replaced by a final one of its stream with the same start, or by the next final one
-# unless both have times that do not overlap; or by a newer interim one of its stream with the same start.
 # (Joins take a quarter of the time of window functions.)
-_REPLACED: Final = """SELECT interim.position FROM (FROM numbered WHERE NOT is_final) AS interim
+REPLACED: Final = """SELECT interim.position FROM (FROM numbered WHERE NOT is_final) AS interim
     LEFT JOIN (SELECT stream, start_ms, bool_or(is_final) AS same_start, max(number) AS newest
         FROM numbered WHERE start_ms IS NOT NULL GROUP BY ALL) AS alike
     ON interim.stream IS NOT DISTINCT FROM alike.stream AND interim.start_ms = alike.start_ms
@@ -359,6 +363,11 @@ _REPLACED: Final = """SELECT interim.position FROM (FROM numbered WHERE NOT is_f
     ON interim.stream IS NOT DISTINCT FROM final.stream AND interim.number < final.number
     WHERE same_start OR interim.number < newest OR (final.number IS NOT NULL
     AND coalesce(interim.start_ms < final.end_ms AND final.start_ms < interim.end_ms, true))"""
+"""The interim transcripts of `numbered` that others of it replaced.
+
+One is replaced by a final one of its stream with the same start, or by the next final one unless both have
+times that do not overlap; or by a newer interim one of its stream with the same start.
+"""
 
 
 # -- Events that were received and backfilled --------------------------------------------------------------
@@ -411,7 +420,7 @@ def answer(
             WITH numbered AS MATERIALIZED (
                 SELECT *, row_number() OVER (ORDER BY time_ms NULLS FIRST, position) AS number FROM events
                 WHERE transcript AND within AND (is_final OR matched))
-            {_REPLACED}))"""
+            {REPLACED}))"""
     newest = ""
     if filters.limit is not None or filters.offset:
         limit = "ALL" if filters.limit is None else f"{filters.limit:d}"
@@ -486,7 +495,7 @@ SPANS: Final = "SELECT first, last FROM spans"
 
 # An event may overlap several spans; it is shown in the first.
 PLACED: Final = (
-    """CREATE TEMP TABLE placed AS SELECT position, min(place) AS place FROM events JOIN spans
+    """CREATE OR REPLACE TEMP TABLE placed AS SELECT position, min(place) AS place FROM events JOIN spans
         ON time_ms <= last AND greatest(time_ms, end_ms) >= first WHERE matched GROUP BY position""",
     "UPDATE events SET matched = false WHERE position NOT IN (SELECT position FROM placed)",
 )
@@ -503,6 +512,11 @@ GROUPS: Final = """SELECT row, first, last FROM (
 COUNTS: Final = """SELECT count(*) FILTER (transcript AND NOT is_final), count(*) FILTER (fetched)
     FROM events WHERE matched"""
 """How many matches are interim transcripts, and how many were backfilled."""
+
+# Whether an interim match that was said in a time reaches beyond a longer one. (first, last, longer: Unix ms)
+REACHING: Final = """SELECT count(*) FROM events WHERE matched AND transcript AND NOT is_final
+    AND start_ms <= {last} AND greatest(start_ms, end_ms) >= {first}
+    AND (start_ms < {longer_first} OR greatest(start_ms, end_ms) > {longer_last})"""
 
 # The interim matches of each stream: times of receipt, starts, and whether all have a time.
 INTERIM_ONES: Final = """SELECT stream, CASE WHEN count(time_ms) > 0 THEN [min(time_ms), max(time_ms)] END,

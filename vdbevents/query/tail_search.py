@@ -13,20 +13,31 @@ from pathlib import Path
 from typing import Final
 
 from vdbevents.events.gaps import Gap, gaps_in
+from vdbevents.events.session_content import SessionBook, SessionScope
 from vdbevents.journal.archive import ArchivedJournal
 from vdbevents.journal.history import open_with_older
 from vdbevents.privacy.pauses import Pause, pauses_in
 from vdbevents.query import alike, patterns
 from vdbevents.query.byte_ranges import Closeable, read_range
 from vdbevents.query.cache.index import Cache, Interims, Segment, Span, meet, with_finals_for
+from vdbevents.query.cache.sealed_counts import (
+    Group,
+    OpenInterim,
+    SealedCounts,
+    SessionCount,
+    added,
+    may_overlap,
+)
 from vdbevents.query.filters import ALIASES, Event, Filters
 from vdbevents.query.line_tests import happened_outside, may_be_stamped_again, received_outside
 from vdbevents.query.older import Older, may_matter
 from vdbevents.query.plain_events import NotPlainError, PlainEvent, was_backfilled
+from vdbevents.query.session_tables import RECORDER
 from vdbevents.times import LEAST_MS, Window
 
 _MOST_READ: Final = 1 << 24
 _MOST_LINES: Final = 5000  # to read more in Python takes longer than to start DuckDB
+_MOST_COUNTED: Final = 20_000
 _BATCH: Final = 2048
 
 _Test = Callable[[PlainEvent], bool]
@@ -343,6 +354,131 @@ def _may_overlap(interim: PlainEvent, final: PlainEvent) -> bool:
 
 def _is_before(one: int | None, other: int | None) -> bool | None:
     return None if one is None or other is None else one < other
+
+
+# -- How many events sessions have -------------------------------------------------------------------------
+
+
+@dataclass
+class TailCounts(TailResult):
+    """The unsealed events of sessions, and how many they and the sealed ones are.
+
+    Attributes:
+        counts: of each session and channel.
+        sealed_span: the first and the last receipt in sealed segments, in Unix ms.
+    """
+
+    counts: Sequence[SessionCount] = ()
+    sealed_span: Span | None = None
+
+    @property
+    def span(self) -> tuple[int, int] | None:
+        """The first and the last time, sealed or not, in Unix ms; None where none has a time."""
+        known = [span for span in (super().span, self.sealed_span) if span is not None]
+        return (min(first for first, _ in known), max(last for _, last in known)) if known else None
+
+    def session_counts(self, book: SessionBook) -> list[SessionCount]:
+        """Return the counts; the book is the one by which they were counted."""
+        del book
+        return list(self.counts)
+
+
+def count_tail(
+    journal: Path, filters: Filters, cache: Cache | None, older: Older, book: SessionBook
+) -> TailCounts | None:
+    """Count the events of sessions, if no sealed segment has to be read for that; otherwise None.
+
+    Args:
+        journal: its file.
+        filters: without conditions, or with a `scope`: the sessions.
+        cache: its sealed segments.
+        older: how to read what was set aside.
+        book: the journal's sessions.
+    """
+    try:
+        file, aside = open_with_older(journal, cleared=older.cleared)
+        with file:
+            if aside:
+                return None
+            lines, size = _unsealed_lines(file, cache)
+        segments = cache.segments if cache else ()
+        own = [*(cache.gap_lines if cache else ())]
+        return _Counting(filters.scope, segments, book).run(lines, own, size)
+    except (OSError, NotPlainError, _UndecidedError):
+        return None
+
+
+class _Counting:
+    """Do in Python what `engine.search` does to count."""
+
+    def __init__(self, scope: SessionScope | None, segments: Sequence[Segment], book: SessionBook) -> None:
+        self._segments = segments
+        self._near = [one for one in segments if scope is None or one.may_be_of(scope)]
+        self._is_whole = scope is None
+        wanted = None if scope is None else frozenset(scope.sessions)
+        self._counts = SealedCounts(segments, self._near, book, wanted)
+        if len(self._counts.unread) < len(self._near) or any(one.doubtful for one in segments):
+            raise _UndecidedError
+
+    def run(self, lines: Sequence[bytes], own: list[str], size: int) -> TailCounts:
+        if len(lines) > _MOST_COUNTED:
+            raise _UndecidedError
+        rows = list(map(_counted_row, lines))
+        found = [row for row in rows if self._is_whole or self._counts.owners(_group_of(row))]
+        if with_finals_for(_interims(found), self._segments, by_event=False):
+            raise _UndecidedError
+        kept = list(_without_replaced(rows, found))
+        own += [row.event.line for row in rows if row.event.channel == "vdbevents"]
+        groups = [_group_of(row) for row in kept if row.event.channel not in RECORDER]
+        left = list(self._left(rows, found))
+        sealed = [moment for one in self._near for moment in one.received or ()]
+        return TailCounts(
+            shown=kept,
+            journal_bytes=size,
+            sealed_bytes=self._segments[-1].end if self._segments else 0,
+            skipped=sum(segment.unreadable for segment in self._segments),
+            untimed=0,
+            gaps=gaps_in(own),
+            pauses=pauses_in(own),
+            counts=added([*self._counts.counted(groups), *self._counts.rows(self._near, left)]),
+            sealed_span=(min(sealed), max(sealed)) if sealed else None,
+        )
+
+    def _left(self, rows: Sequence[_Row], found: Sequence[_Row]) -> Iterator[OpenInterim]:
+        """Yield the sealed interim transcripts that nothing replaced."""
+        matching = {id(row) for row in found}
+        late = [
+            row for row in rows if row.event.is_transcript and (row.event.is_final or id(row) in matching)
+        ]
+        latest = max((one.received[1] for one in self._segments if one.received), default=LEAST_MS)
+        if any(row.time_ms is None or row.time_ms < latest for row in late):
+            raise _UndecidedError
+        starts = {(row.event.owner, row.event.start_ms) for row in late}
+        finals: dict[str | None, PlainEvent] = {}
+        for row in sorted(late, key=_place):
+            if row.event.is_final:
+                finals.setdefault(row.event.owner, row.event)
+        for interim, is_last in self._counts.undecided(self._near):
+            begun = interim.start_ms is not None and (interim.speaker, interim.start_ms) in starts
+            final = finals.get(interim.speaker) if is_last else None
+            times = interim.start_ms, interim.end_ms
+            if not begun and not (final and may_overlap(times, (final.start_ms, final.end_ms))):
+                yield interim
+
+
+def _counted_row(line: bytes) -> _Row:
+    if not (line.startswith(b"{") and line.endswith(b"}")):
+        raise NotPlainError
+    if was_backfilled(line):
+        raise _UndecidedError
+    event = PlainEvent(line)
+    return _Row(event.time_ms, event)
+
+
+def _group_of(row: _Row) -> Group:
+    event = row.event
+    at_ms = event.time_ms if event.start_ms is None else event.start_ms
+    return Group(event.session, event.stream, event.channel, 1, at_ms, at_ms)
 
 
 # -- Which events match ------------------------------------------------------------------------------------

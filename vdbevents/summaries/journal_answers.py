@@ -11,7 +11,7 @@ from vdbevents.query import merge
 from vdbevents.query.filters import Event, Filters
 from vdbevents.query.merge import HostJournal, MergedResult
 from vdbevents.query.older import Older
-from vdbevents.query.result_protocols import JournalRows
+from vdbevents.query.result_protocols import JournalRows, SessionRows
 from vdbevents.summaries import activity, session_list
 from vdbevents.summaries.activity import Activity, By
 from vdbevents.summaries.digest import missed_within
@@ -197,12 +197,11 @@ class SessionsInWindow(NamedTuple):
         return self._replace(chosen=self.chosen[: max(len(self.chosen) - count, 0)], is_whole=False)
 
     def listed(
-        self, journals: Sequence[HostJournal], answer: "MergedResult[SearchResult]"
+        self, journals: Sequence[HostJournal], answer: MergedResult[SessionRows]
     ) -> list[ListedSession]:
         """Return them with their content, which `answer` is."""
         counts = [
-            result.session_counts(book) if result.count else []
-            for (_, result), book in zip(answer.answers, self.books, strict=True)
+            result.session_counts(book) for (_, result), book in zip(answer.answers, self.books, strict=True)
         ]
         return session_list.with_content(self.chosen, [journal.host for journal in journals], counts)
 

@@ -11,7 +11,7 @@ import shutil
 import time
 import zlib
 from collections import deque
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from io import FileIO
 from itertools import islice
@@ -51,6 +51,7 @@ from vdbevents.query.cache.index import (
     stored,
 )
 from vdbevents.query.cache.legible import legible
+from vdbevents.query.cache.sealed_counts import Group, OpenInterim, SegmentContent
 from vdbevents.query.duck import SharedDatabase, memory_for
 
 if TYPE_CHECKING:
@@ -509,6 +510,7 @@ def _described(connection: "DuckDBPyConnection", piece: _Piece) -> Segment:
     doubtful = rows(schema.DOUBTFUL)[:_MOST_DOUBTFUL]
     if sum(length for _, length in doubtful) > _MOST_DOUBTFUL_BYTES:
         doubtful = []
+    sessions = _sessions(rows)
     return dataclasses.replace(
         piece.place,
         unreadable=unreadable - len(doubtful) + piece.lost,
@@ -522,8 +524,31 @@ def _described(connection: "DuckDBPyConnection", piece: _Piece) -> Segment:
         untimed=untimed,
         finals=known_finals([Finals(*row) for row in rows(schema.FINALS)]),
         gaps=tuple(line for (line,) in rows(schema.OURS)),
-        sessions=few(_sessions(rows)),
+        sessions=few(sessions),
         streams=few([stream for (stream,) in rows(schema.STREAMS)]),
+        content=_content(connection, sessions).stored(),
+    )
+
+
+def _content(connection: "DuckDBPyConnection", sessions: Iterable[SessionFacts]) -> SegmentContent:
+    """Return how many events the segment has, apart where a session may begin or end."""
+    edges = {
+        edge
+        for facts in sessions
+        for moment in (facts.first_ms, facts.last_ms, facts.ended_ms, facts.closed_ms)
+        if moment is not None
+        for edge in (moment, moment + 1)
+    }
+    connection.execute(schema.REPLACED_HERE)
+
+    def rows(sql: str, *values: object) -> list[tuple[Any, ...]]:
+        return connection.execute(sql, list(values)).fetchall()
+
+    return SegmentContent(
+        [Group(*row) for row in rows(schema.GROUPS, sorted(edges))],
+        [OpenInterim(*row) for row in rows(schema.INTERIMS_LEFT)],
+        {speaker: (start, end) for speaker, start, end in rows(schema.FIRST_FINALS)},
+        {speaker: (first, last) for speaker, first, last in rows(schema.INTERIM_STARTS)},
     )
 
 

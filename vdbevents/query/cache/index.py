@@ -94,6 +94,7 @@ class Segment:
         gaps: the journal's own lines about gaps and pauses.
         sessions: what its lines say about sessions; None if there are too many.
         streams: the ids of the streams with events; None if there are too many.
+        content: how many events it has of which session, as `sealed_counts` stores it; None if that is much.
     """
 
     start: int
@@ -117,6 +118,7 @@ class Segment:
     gaps: tuple[str, ...] = ()
     sessions: tuple[SessionFacts, ...] | None = ()
     streams: tuple[str, ...] | None = ()
+    content: str | None = None
 
     @classmethod
     def from_manifest(cls, stored: Mapping[str, Any]) -> Self:
@@ -142,6 +144,7 @@ class Segment:
             "gaps": tuple(map(_text, _of(list, stored["gaps"]))),
             "sessions": _optional(_facts, stored["sessions"]),
             "streams": _optional(_texts, stored["streams"]),
+            "content": _optional(_text, stored["content"]),
         }
         segment = cls(**{**stored, **members})
         if not 0 <= segment.start < segment.end:

@@ -9,11 +9,14 @@ from collections.abc import Sequence
 from typing import Final
 
 from vdbevents.query.alike import looks
+from vdbevents.query.cache.sealed_counts import MOST_GROUPS, MOST_OPEN
 from vdbevents.query.columns import COLUMNS, FETCHED, SOURCE, Reading, folded, folded_usual, usual
 from vdbevents.query.lax_json import LAX
 from vdbevents.query.lines import GAP, LINE, SEARCHED, SHOWN_LINE, Statement, lines_of_file
 from vdbevents.query.mended_lines import MAY_DIFFER
 from vdbevents.query.occurring import Occurring
+from vdbevents.query.session_tables import RECORDER
+from vdbevents.query.statements import REPLACED
 
 
 def lines_of(paths: Sequence[str], start: int, longest: int) -> Statement:
@@ -113,6 +116,33 @@ SESSION_LINES: Final = """SELECT line FROM folded WHERE readable AND session IS 
     OR contains(line, 'channels"')) ORDER BY position"""
 SESSIONS_BESIDE: Final = """SELECT session, min(time_ms), max(time_ms) FROM folded
     WHERE readable AND session IS NOT NULL GROUP BY session ORDER BY min(position)"""
+
+# -- What `sealed_counts` stores ---------------------------------------------------------------------------
+
+_SPOKEN: Final = """SELECT *, coalesce(stream, stream_name) AS speaking FROM sealed
+    WHERE channel = 'transcript' AND is_final IS NOT NULL"""
+
+REPLACED_HERE: Final = f"""CREATE TEMP TABLE replaced AS WITH numbered AS MATERIALIZED (
+    SELECT position, speaking AS stream, start_ms, end_ms, is_final,
+        row_number() OVER (ORDER BY time_ms NULLS FIRST, position) AS number FROM ({_SPOKEN}))
+    {REPLACED}"""
+
+INTERIMS_LEFT: Final = f"""SELECT session, stream, speaking, time_ms, start_ms, end_ms FROM ({_SPOKEN})
+    WHERE NOT is_final AND position NOT IN (FROM replaced) ORDER BY position LIMIT {MOST_OPEN + 1}"""
+
+FIRST_FINALS: Final = f"""SELECT DISTINCT ON (speaking) speaking, start_ms, end_ms FROM ({_SPOKEN})
+    WHERE is_final ORDER BY speaking, time_ms NULLS LAST, position"""
+
+INTERIM_STARTS: Final = f"""SELECT speaking, min(start_ms), max(start_ms) FROM ({_SPOKEN})
+    WHERE NOT is_final AND start_ms IS NOT NULL GROUP BY speaking ORDER BY speaking"""
+
+# Each part ends where a session may begin or end. (`?`: these times)
+GROUPS: Final = f"""SELECT session, stream, channel, count(*), min(happened), max(happened) FROM (
+    SELECT session, stream, channel, coalesce(start_ms, time_ms) AS happened FROM sealed
+    WHERE coalesce(channel, '') NOT IN {RECORDER!r}
+    AND NOT coalesce(channel = 'transcript' AND NOT is_final, false))
+    ASOF LEFT JOIN (SELECT unnest(?::BIGINT[]) AS edge) ON happened >= edge
+    GROUP BY session, stream, channel, edge ORDER BY session, stream, channel, edge LIMIT {MOST_GROUPS + 1}"""
 
 STREAMS: Final = "SELECT DISTINCT stream FROM sealed WHERE stream IS NOT NULL ORDER BY stream"
 

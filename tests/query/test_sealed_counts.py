@@ -1,0 +1,142 @@
+"""Sessions are counted without reading what is sealed, and the counts are those of reading everything."""
+
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings, strategies as st
+from support.databases import search, shared_database
+from support.effort import examples
+from support.random_journals import AT, damaged, lifecycle, line, ours, said, scenes, timeless, transcripts
+
+from vdbevents.events.session_content import SessionBook
+from vdbevents.query import engine
+from vdbevents.query.cache import build
+from vdbevents.query.cache.index import Segment
+from vdbevents.query.cache.sealed_counts import SealedCounts, content_of
+from vdbevents.query.filters import Filters
+from vdbevents.query.older import Older
+from vdbevents.query.session_reader import read_sessions
+from vdbevents.query.tail_search import count_tail
+
+# The lines of a listener whose clock is right: in the order of their receipt, with sentences that grow.
+sentences = st.builds(
+    lambda stream, length, last, versions, pause: [
+        {"stream": stream, "length": length, "final": last and version == versions, "pause": pause}
+        for version in range(1, versions + 1)
+    ],
+    st.sampled_from(["rts-1", "rts-2", None]),
+    st.sampled_from([500, 2500]),
+    st.sampled_from([True, True, False]),
+    st.integers(1, 4),
+    st.sampled_from([0, 100, 700]),
+)
+steps = st.builds(
+    lambda step, session, streams: {"step": step, "session": session, "streams": streams},
+    st.sampled_from(["active", "stopped"]),
+    st.sampled_from(["cap-1", "cap-2", "cap-3"]),
+    st.sampled_from([[], [], ["rts-1"], ["rts-1", "rts-2"]]),
+)
+
+
+def told(parts):
+    """Return the lines of sentences and steps, one after the other."""
+    lines, at = [], AT
+    for part in parts:
+        at += 1000
+        if isinstance(part, dict):
+            listed = [{"rtstream_id": stream} for stream in part["streams"]]
+            lines.append(
+                line(
+                    at,
+                    channel="capture_session",
+                    event=f"capture_session.{part['step']}",
+                    capture_session_id=part["session"],
+                    data={"rtstreams": listed},
+                )
+            )
+            continue
+        start = at - 300
+        for one in part:
+            at += one["pause"]
+            end = start + one["length"]
+            text = "w" * (at % 7)
+            lines.append(said(text, at, final=one["final"], start=start, end=end, stream=one["stream"]))
+    return [text.encode("utf-8", "replace") for text in lines]
+
+
+in_order = st.lists(sentences | sentences | sentences | steps, min_size=8, max_size=20).map(told)
+anything = st.lists(
+    transcripts | transcripts | scenes | lifecycle | timeless | ours | damaged, min_size=15, max_size=45
+).map(lambda lines: [one if isinstance(one, bytes) else one.encode("utf-8", "replace") for one in lines])
+
+
+def asked(book, wanted):
+    return Filters(sessions=wanted, scope=book.scope(wanted) if wanted else None)
+
+
+def counts(journal, book, wanted, cache=None, *, quickly=False):
+    with search(journal, asked(book, wanted), cache, **({"counting": book} if quickly else {})) as answer:
+        return told_by(answer, book, wanted)
+
+
+def told_by(answer, book, wanted):
+    found = [row for row in answer.session_counts(book) if not wanted or row[0] in wanted]
+    return found, answer.skipped, answer.gaps, answer.pauses
+
+
+@pytest.mark.long
+@settings(
+    max_examples=examples(25), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(in_order | in_order | anything, st.sampled_from([700, 1500, 3000]))
+def test_what_is_counted_by_the_manifest_is_what_reading_everything_counts(tmp_path, lines, piece):
+    # A journal that is overwritten in place may look like the one before it.
+    folder = Path(tempfile.mkdtemp(dir=tmp_path))
+    journal = folder / "journal.jsonl"
+    journal.write_bytes(b"".join(one + b"\n" for one in lines))
+    cache = build.seal(journal, folder, piece=piece, part=400)
+    book = read_sessions(journal, cache)
+
+    for wanted in [(), *((one.id,) for one in book.sessions())]:
+        expected = counts(journal, book, wanted)
+        assert counts(journal, book, wanted, cache, quickly=True) == expected
+        for known in (cache, None):
+            if answer := count_tail(journal, asked(book, wanted), known, Older(), book):
+                assert told_by(answer, book, wanted) == expected
+
+
+def recorded(journal, sentences):
+    """Write a session of so many sentences, each with an interim version before."""
+    lines = [line(AT, channel="capture_session", event="capture_session.active", capture_session_id="cap-1")]
+    lines += [
+        said("word " * 5, at + final, final=final, start=at - 500, end=at, stream="rts-1")
+        for at in range(AT + 1000, AT + 1000 * (sentences + 1), 1000)
+        for final in (False, True)
+    ]
+    journal.write_text("".join(one + "\n" for one in lines))
+
+
+def test_of_a_long_session_nothing_that_is_sealed_is_read(tmp_path, monkeypatch):
+    journal = tmp_path / "journal.jsonl"
+    recorded(journal, 60)
+    cache = build.seal(journal, tmp_path / "cache", piece=3000, part=500)
+    book = read_sessions(journal, cache)
+    opened = []
+    monkeypatch.setattr(engine._Search, "_read_sealed", lambda self, statement: opened.append(statement))
+
+    with engine.search(journal, Filters(), cache, shared=shared_database(), counting=book) as answer:
+        found = answer.session_counts(book)
+    assert count_tail(journal, Filters(), cache, Older(), book).session_counts(book) == found
+
+    assert len(cache.segments) > 3
+    assert found[0][:3] == ("cap-1", "capture_session", 1)
+    assert found[1][:3] == ("cap-1", "transcript", 60)
+    assert opened == []
+
+
+def test_an_entry_that_is_damaged_or_missing_says_nothing():
+    for content in (None, "", "[]", "{}", '[[["x"]],[],[],[]]'):
+        segment = Segment(0, 9, "", content=content, received=(1, 2))
+        assert content_of(segment) is None
+        assert SealedCounts([segment], [segment], SessionBook(), None).unread == []
