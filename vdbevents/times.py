@@ -135,6 +135,23 @@ def parse_duration(option: str, text: str) -> int:
     return milliseconds
 
 
+def parse_seconds(option: str, text: str) -> float:
+    """Return the seconds of a plain number, or of a duration such as `1h30m`.
+
+    Raises:
+        InputError: it is neither; the message names `option`.
+    """
+    try:
+        number = float(text)
+    except ValueError:
+        return parse_duration(option, text) / 1000
+    if not 0 < number < MOST_MS:
+        raise InputError(
+            f"{option}: not a duration, got {text!r}", f"use {DURATION_FORMS}", error_id="duration-invalid"
+        )
+    return number
+
+
 def is_duration(text: str) -> bool:
     """Return whether `parse_duration` accepts a text."""
     return _read_duration(_tidy(text)) is not None

@@ -4,6 +4,7 @@ import csv
 import gzip
 import io
 import json
+import shlex
 from pathlib import Path
 
 import pytest
@@ -59,7 +60,7 @@ def test_a_directory_is_listed_as_text_and_csv_and_bounded(asked, state):
     assert usual.stdout.count("failed") == 20
     assert "cap-04" not in usual.stdout
     assert "\x1b" not in usual.stdout
-    assert "5" in usual.stderr
+    assert usual.stdout.splitlines()[-1].startswith("… 5 earlier")
     rows = list(csv.DictReader(io.StringIO(found(asked("sessions", "-n", "0", "-o", "csv", state.path)))))
     assert [row["session"] for row in rows] == [f"cap-{n:02}" for n in range(25)]
     assert (rows[0]["reason"], rows[0]["alert"]) == ('=no\x1b[31m, "room"', "0")
@@ -78,3 +79,26 @@ def test_no_session_and_a_mistaken_one_are_told_apart(asked, state):
     both = EXAMPLE.read_text() + EXAMPLE.read_text().replace("cap-1", "cap-2")
     state.journal.write_text(both)
     assert_failed(asked("query", "--session", "cap-", state.path), 2, error_id="session-ambiguous")
+
+
+def test_the_newest_sessions_that_fit_are_listed_with_the_command_for_all(asked, state):
+    steps = [
+        {"unix_ts": 1772446500 + n, "event": "capture_session.active", "session_id": f"cap-{n:02}"}
+        for n in range(9)
+    ]
+    state.journal.write_text("".join(json.dumps(step) + "\n" for step in steps))
+
+    bounded = found(asked("sessions", state.path, "--max-bytes", "400"))
+    assert len(bounded.encode()) <= 400
+    *lines, last = bounded.splitlines()
+    assert lines[-2].startswith("cap-08")
+    assert len(lines) // 2 == 9 - int(last.split()[1])
+    assert len(json.loads(found(asked(*shlex.split(last.split("vdbevents ")[1]), "--json")))) == 9
+    some = asked("sessions", state.path, "--max-bytes", "900", "--json")
+    assert len(some.stdout.encode()) <= 900
+    assert json.loads(some.stdout)[-1]["session"] == "cap-08"
+    assert "--limit 0" in some.stderr
+    refused = asked("sessions", state.path, "--max-tokens", "3")
+    assert_failed(refused, 2, error_id="bound-too-small")
+    enough = refused.stderr.split("--max-tokens ")[-1].split()[0]
+    assert found(asked("sessions", state.path, "--max-tokens", enough)).startswith("cap-08")

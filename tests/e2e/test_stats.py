@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import shlex
 from pathlib import Path
 
 import pytest
@@ -70,3 +71,24 @@ def test_nothing_and_wrong_input_have_their_exit_codes(asked):
     assert_failed(asked(EXAMPLE, "--json", "-o", "csv"), 2, error_id="options-conflict")
     assert_failed(asked("no-such-file"), 2, error_id="path-missing")
     assert asked(EXAMPLE, "--by", "speaker").returncode == 2
+
+
+def test_the_largest_names_that_fit_are_shown_and_the_command_shows_all(asked, tmp_path):
+    (tmp_path / "j.jsonl").write_bytes(EXAMPLE.read_bytes())
+    whole = found(asked("j.jsonl", "--by", "window")).splitlines()
+
+    bounded = found(asked("j.jsonl", "--by", "window", "--max-bytes", "230"))
+    assert len(bounded.encode()) <= 230
+    *lines, last = bounded.splitlines()
+    assert lines[2].split() == whole[2].split()
+    assert lines[-1].split() == whole[-1].split()
+    assert len(lines) - 3 + int(last.split()[1]) == len(whole) - 3
+    command = shlex.split(last.split("vdbevents stats ")[1])
+    assert found(asked(*command)).splitlines() == whole
+    some = json.loads(found(asked(EXAMPLE, "--by", "hour", "--max-bytes", "500", "--json")))
+    assert (len(some["rows"]), some["left_out"]) == (1, 1)
+    assert some["rows"][0]["started"].startswith("2026-03-03T10")
+    refused = asked(EXAMPLE, "--max-tokens", "3")
+    assert_failed(refused, 2, error_id="bound-too-small")
+    enough = refused.stderr.split("--max-tokens ")[-1].split()[0]
+    assert found(asked(EXAMPLE, "--max-tokens", enough))

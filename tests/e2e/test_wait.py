@@ -103,3 +103,24 @@ def test_what_does_not_end_or_is_wrong_is_refused(append, state, environ, words,
     append(line("one"))
 
     assert_failed(run([*words, state.path], environ), 2, error_id=error_id)
+
+
+def test_a_misspelt_name_is_said_at_once_and_a_plain_number_is_seconds(append, state, environ):
+    append(line("code"))
+    misspelt = run(["wait", "--channel", "transcrip", "--timeout", "1", state.path], environ)
+    assert_failed(misspelt, 1)
+    said, hint, *_ = misspelt.stderr.splitlines()
+    assert "'transcrip'" in said
+    assert "--channel transcript" in hint
+    known = run(["wait", "--channel", "alert", "--timeout", "0.1", state.path], environ)
+    assert len(known.stderr.splitlines()) == 1
+    for timeout in ("nan", "0", "soon"):
+        refused = run(["wait", "--timeout", timeout, state.path], environ)
+        assert_failed(refused, 2, error_id="duration-invalid")
+
+
+def test_other_limits_take_seconds_and_durations_too(state, environ):
+    for timeout in ("2", "2s", "1m"):
+        assert_failed(run(["stop", "--timeout", timeout, state.path], environ), 3)
+    for timeout in ("soon", "-1"):
+        assert_failed(run(["stop", "--timeout", timeout, state.path], environ), 2)

@@ -28,6 +28,12 @@ def test_a_piece_that_is_too_long_ends_the_answer_and_is_counted():
     assert Bound(bytes=4).newest(["a", "too long"]) == Fitting([], 2)
 
 
+@pytest.mark.parametrize("room", range(12))
+def test_as_many_pieces_as_fit_are_found(room):
+    assert Bound(bytes=room).most(8, "x".__mul__) == min(room, 8)
+    assert Bound(bytes=room).most(1, lambda _: "xxx") == int(room >= 3)
+
+
 def test_bytes_are_those_of_utf_8_and_a_token_is_four_characters():
     assert Bound(bytes=5).fits("héé")
     assert not Bound(bytes=4).fits("h", "éé")

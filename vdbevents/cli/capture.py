@@ -22,7 +22,7 @@ from vdbevents.cli.command import (
     silence_stdout,
 )
 from vdbevents.cli.diagnostics import Diagnostics, ExitCode, LogFormat, can_redraw, is_terminal
-from vdbevents.cli.options import JsonOptions, MessageOptions, RecorderOptions
+from vdbevents.cli.options import JsonOptions, MessageOptions, RecorderOptions, seconds
 from vdbevents.cli.pipeline_options import PipelineOptions, RecordingOptions
 from vdbevents.cli.recording_rules import recording_rules
 from vdbevents.errors import InputError, StorageError, options_conflict
@@ -127,19 +127,22 @@ def capture(
     timeout: Annotated[
         float,
         typer.Option(
-            min=0.1,
+            parser=seconds(0.1),
             metavar="SECONDS",
             help="Timeout of each other step; transient errors are retried within it.",
         ),
     ] = 30.0,
     permission_timeout: Annotated[
-        float, typer.Option(min=0.1, metavar="SECONDS", help="Timeout for granting a permission.")
+        float, typer.Option(parser=seconds(0.1), metavar="SECONDS", help="Timeout for granting a permission.")
     ] = 120.0,
     active_timeout: Annotated[
-        float, typer.Option(min=0.1, metavar="SECONDS", help="Timeout for the session to become active.")
+        float,
+        typer.Option(
+            parser=seconds(0.1), metavar="SECONDS", help="Timeout for the session to become active."
+        ),
     ] = 60.0,
     export_timeout: Annotated[
-        float, typer.Option(min=0.1, metavar="SECONDS", help="Timeout for the video.")
+        float, typer.Option(parser=seconds(0.1), metavar="SECONDS", help="Timeout for the video.")
     ] = 600.0,
     printing: JsonOptions,
     options: RecorderOptions,

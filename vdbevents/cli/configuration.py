@@ -401,6 +401,8 @@ def _kind(option: TyperOption) -> tuple[tuple[type, ...], str]:
         return (bool,), "true or false"
     if name == "int":
         return (int,), "a whole number"
+    if name == "seconds_of":
+        return (int, float, str), "seconds, or a duration in quotes"
     return ((int, float), "a number") if name == "float" else ((str,), "text in quotes")
 
 

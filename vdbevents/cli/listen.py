@@ -19,7 +19,7 @@ from vdbevents.cli.clearing import (
 )
 from vdbevents.cli.command import LONGEST_CALL_SECONDS, reports, require_finite, silence_stdout
 from vdbevents.cli.diagnostics import Diagnostics, ExitCode
-from vdbevents.cli.options import MessageOptions, RecorderOptions
+from vdbevents.cli.options import MessageOptions, RecorderOptions, seconds
 from vdbevents.cli.recording_rules import recording_rules
 from vdbevents.cli.tables import nothing
 from vdbevents.journal.locks import host_name, terminal_of
@@ -69,18 +69,27 @@ def listen(
     connect_timeout: Annotated[
         float,
         typer.Option(
-            min=0.1, metavar="SECONDS", help="Limit for the API's answer, the handshake, the first message."
+            parser=seconds(0.1),
+            metavar="SECONDS",
+            help="Limit for the API's answer, the handshake, the first message.",
         ),
     ] = 20.0,
     ping_interval: Annotated[
-        float, typer.Option(min=0.1, metavar="SECONDS", help="Time between pings, and limit for each answer.")
+        float,
+        typer.Option(
+            parser=seconds(0.1), metavar="SECONDS", help="Time between pings, and limit for each answer."
+        ),
     ] = 20.0,
     hold: Annotated[
         float, typer.Option(min=0.001, metavar="MIB", help="Memory for events while the disk is full.")
     ] = 64.0,
     sync_every: Annotated[
         float,
-        typer.Option(min=0.0, metavar="SECONDS", help="Sync to disk every N seconds (0: after every event)."),
+        typer.Option(
+            parser=seconds(0.0),
+            metavar="SECONDS",
+            help="Sync to disk every N seconds (0: after every event).",
+        ),
     ] = 1.0,
     recover: Annotated[
         bool,
@@ -92,7 +101,7 @@ def listen(
     stale_after: Annotated[
         float,
         typer.Option(
-            min=0.0,
+            parser=seconds(0.0),
             metavar="SECONDS",
             help="Restart the index of a screen that sent no description for N seconds (0: never).",
         ),

@@ -1,7 +1,7 @@
 """Say on stderr why a query may have found nothing: a name that nothing has, or lines that it leaves out."""
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 from vdbevents.cli.diagnostics import is_terminal
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _MOST_NAMES: Final = 12
 _LONGEST_NAME: Final = 40
+_DAY_MS: Final = 24 * 3_600_000
 # Channels that are known though nothing may have them yet.
 _CHANNELS: Final = (
     *("transcript", "visual_index", "audio_index", "alert", "capture_session"),
@@ -55,18 +56,56 @@ def explain(
         columns_asked = [column for columns in asked for column in columns]
         known = everything.names(list(dict.fromkeys(["channel", *columns_asked])))
         count = everything.count
+    said = _say_all_unknown(asked, known, f"of {counted(count, 'event')} in this time")
+    if is_told_all and not said:
+        channels = f", of these channels: {_listed(sorted(known['channel']))}" if count else ""
+        remark(f"no match: there are {counted(count, 'event')} in this time{channels}")
+    return said or is_told_all
+
+
+def remark_on_names(
+    search: "Callable[[Filters], AbstractContextManager[MergedResult[JournalRows]]]", filters: "Filters"
+) -> None:
+    """Say which names that are waited for nothing had in the last day: one may be misspelt.
+
+    Args:
+        search: searches the same journal with other filters.
+        filters: what is waited for.
+    """
+    from dataclasses import replace
+
+    from vdbevents.journal.files import wall_ms
+    from vdbevents.times import Window
+
+    asked = {
+        columns: doubtful
+        for columns, names in _names_asked_for(filters).items()
+        if (doubtful := [name for name in names if not _is_known(_OPTIONS[columns], name, ())])
+    }
+    if not asked:
+        return
+    lately = replace(filters, window=Window(wall_ms() - _DAY_MS, None), by_event=False)
+    with search(_of_window(lately, recorder=True)) as everything:
+        columns_asked = ["channel", *(column for columns in asked for column in columns)]
+        known = everything.names(list(dict.fromkeys(columns_asked)))
+        if not everything.count:
+            asked = {columns: names for columns, names in asked.items() if columns == ("channel",)}
+        _say_all_unknown(asked, known, f"of {counted(everything.count, 'event')} of the last day")
+
+
+def _say_all_unknown(
+    asked: Mapping[tuple[str, ...], Sequence[str]], known: Mapping[str, Collection[str]], of_which: str
+) -> bool:
+    """Say which names nothing has; return whether there are such."""
     said = False
     for columns, names in asked.items():
         option = _OPTIONS[columns]
         there = sorted({name for column in columns for name in known[column]})
         for name in names:
             if not _is_known(option, name, there):
-                _say_unknown(option, name, there, count)
+                _say_unknown(option, name, there, of_which)
                 said = True
-    if is_told_all and not said:
-        channels = f", of these channels: {_listed(sorted(known['channel']))}" if count else ""
-        remark(f"no match: there are {counted(count, 'event')} in this time{channels}")
-    return said or is_told_all
+    return said
 
 
 def _hidden_matches(
@@ -119,7 +158,7 @@ def _is_known(option: str, name: str, there: Sequence[str]) -> bool:
     return name in there
 
 
-def _say_unknown(option: str, name: str, there: Sequence[str], count: int) -> None:
+def _say_unknown(option: str, name: str, there: Sequence[str], of_which: str) -> None:
     import difflib
 
     lowered = {other.lower(): other for other in there}
@@ -128,7 +167,7 @@ def _say_unknown(option: str, name: str, there: Sequence[str], count: int) -> No
     closest = difflib.get_close_matches(name.lower(), lowered, 1)
     hint = f"did you mean {option} {_shown(lowered[closest[0]])}?" if closest else ""
     others = f"; there are {_listed(there)}" if there else ""
-    remark(f"{option}: none of {counted(count, 'event')} in this time has {_shown(name)!r}{others}", hint)
+    remark(f"{option}: none {of_which} has {_shown(name)!r}{others}", hint)
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -60,9 +60,38 @@ ArchivedOption = Annotated[
     bool, typer.Option("--archived", help="Also read journals that listen --clear archived.")
 ]
 LowPriorityOption = Annotated[bool, typer.Option("--low-priority", help="Run with the lowest CPU priority.")]
+
+
+def seconds(least: float) -> Callable[[Any], float]:
+    """Return what reads an option of a length of time: seconds as such, or a duration such as `5m`.
+
+    Args:
+        least: the shortest one, in seconds.
+    """
+
+    def seconds_of(value: Any) -> float:  # noqa: ANN401 - a text, or the default
+        try:
+            number = float(value)
+        except ValueError:
+            from vdbevents.times import is_duration, parse_duration
+
+            if not is_duration(value):
+                raise typer.BadParameter(f"neither seconds nor a duration such as 5m: {value!r}") from None
+            number = parse_duration("", value) / 1000
+        if number < least:
+            raise typer.BadParameter(f"{value!r} is less than {least:g} seconds")
+        return number
+
+    return seconds_of
+
+
 TimeoutOption = Annotated[
     float,
-    typer.Option(min=0.1, metavar="SECONDS", help="Overall timeout; transient errors are retried within it."),
+    typer.Option(
+        parser=seconds(0.1),
+        metavar="SECONDS",
+        help="Overall timeout, or 5m; transient errors are retried within it.",
+    ),
 ]
 WsIdOption = Annotated[
     str | None,

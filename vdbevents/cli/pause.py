@@ -8,7 +8,7 @@ import typer
 
 from vdbevents.cli.command import put, reports, require_finite, with_unit
 from vdbevents.cli.diagnostics import ExitCode
-from vdbevents.cli.options import StateOptions
+from vdbevents.cli.options import StateOptions, seconds
 
 HELP = """Pause the recording, for a time or until resume.
 
@@ -25,7 +25,7 @@ Exit codes: 0 paused, 2 wrong input, 3 the listener has not confirmed it.
 """
 
 TimeoutOption = Annotated[
-    float, typer.Option(min=0.1, metavar="SECONDS", help="How long to wait for the listener.")
+    float, typer.Option(parser=seconds(0.1), metavar="SECONDS", help="How long to wait for the listener.")
 ]
 
 

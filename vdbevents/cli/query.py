@@ -31,6 +31,7 @@ from vdbevents.cli.searching import (
     searching_again,
     text_hint,
 )
+from vdbevents.cli.summary_options import too_small
 from vdbevents.cli.tables import data_stream, remark
 from vdbevents.errors import InputError, options_conflict
 
@@ -211,6 +212,8 @@ def _search(
         else:
             zero_ms = _zero_of(answer, journals, style, archived=archived)
             written = _print(answer, filters, style._replace(zero_ms=zero_ms), runs, hosts=len(journals) > 1)
+            if written.least:
+                raise too_small(style.asked.sized.bound, written.least)
             shown = written.shown + written.left_out
             if written.left_out and not written.is_told:
                 style.asked.remark(answer, written.left_out, written.shown)

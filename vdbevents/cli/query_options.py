@@ -404,9 +404,9 @@ class ResultOptions(FormatOptions):
             InputError: the time is invalid.
         """
         from vdbevents.query.follow import Ending
-        from vdbevents.times import parse_duration
+        from vdbevents.times import parse_seconds
 
-        seconds = None if self.timeout is None else parse_duration("--timeout", self.timeout) / 1000
+        seconds = None if self.timeout is None else parse_seconds("--timeout", self.timeout)
         return Ending(self.max_count, seconds)
 
     @property

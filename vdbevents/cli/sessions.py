@@ -1,35 +1,39 @@
 """`vdbevents sessions`: list the capture sessions of a journal."""
 
+import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, tzinfo
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final, NamedTuple
 
 import typer
 
 from vdbevents.cli import journals as cli_journals
 from vdbevents.cli.cache import SealDisplay
-from vdbevents.cli.command import as_json, put, reports
+from vdbevents.cli.command import as_json, reports
 from vdbevents.cli.diagnostics import Color, ExitCode
 from vdbevents.cli.localtime import local_text
 from vdbevents.cli.options import (
     AsJsonOption,
+    BoundOptions,
     CacheOption,
     EnvironmentOptions,
     FormatOptions,
     FormulasOption,
+    words_of,
 )
 from vdbevents.cli.query_options import TIMES_HELP, SourceOptions, WindowOptions
 from vdbevents.cli.searching import GapsCommand, remark_on_each, text_hint
-from vdbevents.cli.summary_options import broken_at
+from vdbevents.cli.summary_options import broken_at, too_small
 from vdbevents.cli.tables import data_stream, nothing, remark, table, terminal_width
 from vdbevents.terminal import cells, counted, cut, harmless
 from vdbevents.times import format_duration
 
 if TYPE_CHECKING:
     from vdbevents.query.cache.index import Cache
+    from vdbevents.query.output.budget import Bound
     from vdbevents.summaries.session_list import ListedSession
     from vdbevents.times import Window
 
@@ -43,6 +47,7 @@ one that goes on is that to its last event. docs/events-format.md says what belo
 Examples:
   vdbevents sessions
   vdbevents sessions --last 1w -n 5
+  vdbevents sessions -n 0 --max-tokens 500
   vdbevents sessions --json | jq -r '.[-1].session'
   vdbevents sessions --dir ~/laptop --dir ~/desk -o csv > sessions.csv
   vdbevents query --session last --grep invoice       what was said and shown in the newest one
@@ -83,31 +88,67 @@ class SessionsOptions(FormatOptions):
 
 @reports
 def sessions(
-    *, named: SourceOptions, when: WindowOptions, printing: SessionsOptions, options: EnvironmentOptions
+    *,
+    named: SourceOptions,
+    when: WindowOptions,
+    printing: SessionsOptions,
+    sized: BoundOptions,
+    options: EnvironmentOptions,
 ) -> ExitCode:
-    from vdbevents.query.output.rows import csv_text
-
     zone = when.zone()
     window = when.window(datetime.now(UTC), zone)
     gaps_command = GapsCommand(named, when, window, options)
     sources = cli_journals.named_by(named, options, hint=text_hint(named))
     listed, earlier = _listed(sources, window, gaps_command, printing, archived=named.archived)
-    several = len(sources) > 1
-    if earlier:
-        remark(f"{counted(earlier, 'earlier session')} left out", "list all with -n 0")
     if not listed:
         return ExitCode.NO_MATCH
-    match printing.output:
-        case SessionsOutput.JSON:
-            put(as_json([one.to_dict(with_host=several) for one in listed]))
-        case SessionsOutput.CSV:
-            rows = _csv_rows(listed, with_host=several)
-            text = csv_text(rows, without_formulas=printing.no_formulas)
-            data_stream("csv").write(text.encode("utf-8", "replace"))
-            sys.stdout.flush()
-        case SessionsOutput.TEXT:
-            put(shown(listed, zone, terminal_width(), with_host=several))
+    unbounded = BoundOptions(max_bytes=None, max_tokens=None)
+    words = words_of(named, when, printing.replace(limit=0), unbounded, options)
+    page = _Page(printing, zone, harmless(shlex.join(["vdbevents", "sessions", *words])), len(sources) > 1)
+    _print(listed, earlier, page, sized.bound)
     return ExitCode.DONE
+
+
+class _Page(NamedTuple):
+    """How to print sessions; `command` lists all."""
+
+    printing: SessionsOptions
+    zone: tzinfo
+    command: str
+    with_host: bool
+
+    def text_of(self, listed: "Sequence[ListedSession]", earlier: int = 0) -> str:
+        """Return the list, for people with a last line about the earlier ones that are left out."""
+        from vdbevents.query.output.rows import csv_text
+
+        match self.printing.output:
+            case SessionsOutput.JSON:
+                return as_json([one.to_dict(with_host=self.with_host) for one in listed]) + "\n"
+            case SessionsOutput.CSV:
+                rows = _csv_rows(listed, with_host=self.with_host)
+                return csv_text(rows, without_formulas=self.printing.no_formulas)
+        text = shown(listed, self.zone, terminal_width(), with_host=self.with_host) + "\n"
+        return text + (
+            f"… {counted(earlier, 'earlier session')} left out: {self.command}\n" if earlier else ""
+        )
+
+
+def _print(listed: "Sequence[ListedSession]", earlier: int, page: _Page, bound: "Bound") -> None:
+    number = len(listed)
+    if bound.is_given:
+        number = bound.most(
+            len(listed), lambda tried: page.text_of(listed[-tried:], earlier + len(listed) - tried)
+        )
+        if not number:
+            raise too_small(bound, page.text_of(listed[-1:], earlier + len(listed) - 1))
+    earlier += len(listed) - number
+    output = page.printing.output
+    stream = data_stream(output.value)
+    stream.write(page.text_of(listed[-number:], earlier).encode("utf-8", "replace"))
+    stream.flush()
+    sys.stdout.flush()
+    if earlier and output is not SessionsOutput.TEXT:
+        remark(f"{counted(earlier, 'earlier session')} left out", f"for all: {page.command}")
 
 
 def _listed(
@@ -123,10 +164,12 @@ def _listed(
     from vdbevents.query.cache import seal_policy
     from vdbevents.query.older import Older
     from vdbevents.summaries.journal_answers import sessions_in
+    from vdbevents.times import Window
 
     def cache_of(path: Path) -> "Cache | None":
         display = SealDisplay(Color.AUTO, "use --no-cache to list without")
-        return seal_policy.cache_for(path, window, datetime.now(UTC), display) if printing.cache else None
+        # Each session is counted whole, whatever the window.
+        return seal_policy.cache_for(path, Window(), datetime.now(UTC), display) if printing.cache else None
 
     with duck.interruptible(), cli_journals.opened(sources) as journals:
         known = sessions_in(journals, window, printing.limit or None, Older(cache_of, archived))
@@ -136,8 +179,7 @@ def _listed(
             hint = cli_journals.archived_hint([one.path for one in journals], archived=archived)
             nothing(f"no session{which} in {names}", hint)
             return [], 0
-        searched = merge.search(journals, known.filters, cache_of, cleared=archived, books=known.books)
-        with searched as answer:
+        with merge.count_sessions(journals, known.filters, cache_of, known.books, cleared=archived) as answer:
             listed = known.listed(journals, answer)
             remark_on_each(journals, answer, window, gaps_command)
     return listed, known.earlier

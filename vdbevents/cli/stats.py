@@ -3,16 +3,17 @@
 import shlex
 import sys
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
 from vdbevents.cli import journals as cli_journals
-from vdbevents.cli.command import put, reports
+from vdbevents.cli.command import reports
 from vdbevents.cli.diagnostics import ExitCode
 from vdbevents.cli.no_match import explain
 from vdbevents.cli.options import (
     AsJsonOption,
+    BoundOptions,
     CacheOption,
     EnvironmentOptions,
     FormatOptions,
@@ -21,12 +22,14 @@ from vdbevents.cli.options import (
 )
 from vdbevents.cli.query_options import TIMES_HELP, SourceOptions, WindowOptions
 from vdbevents.cli.searching import known_gaps, remark_on_lines, searched, searching_again
+from vdbevents.cli.summary_options import too_small
 from vdbevents.cli.tables import data_stream, remark, terminal_width
 from vdbevents.terminal import counted, harmless
 
 if TYPE_CHECKING:
     from datetime import tzinfo
 
+    from vdbevents.query.output.budget import Bound
     from vdbevents.summaries.activity import Activity
 
 HELP = f"""Count speech, words, screen time, alerts and gaps.
@@ -41,6 +44,7 @@ Examples:
   vdbevents stats --last 1w --by day
   vdbevents stats --on yesterday --by app
   vdbevents stats --session last --by source --json
+  vdbevents stats --last 1w --by window --max-tokens 300
   vdbevents stats --last 30d --by app -o csv > apps.csv
   vdbevents stats --dir ~/laptop --dir ~/desk --last 1d
 
@@ -102,6 +106,7 @@ def stats(
     named: SourceOptions,
     when: WindowOptions,
     counting: CountingOptions,
+    sized: BoundOptions,
     options: EnvironmentOptions,
 ) -> ExitCode:
     from datetime import UTC, datetime
@@ -122,10 +127,10 @@ def stats(
         again = searching_again(journals, cleared=named.archived, cache=counting.cache)
         is_explained = not activity.rows and bool(counting.session) and explain(again, filters)
     if activity.rows:
-        command = shlex.join(
-            ["vdbevents", "stats", *words_of(named, when, counting.replace(limit=0), options)]
-        )
-        _print(activity, counting, zone, harmless(command), hosts=len(journals) > 1)
+        unbounded = BoundOptions(max_bytes=None, max_tokens=None)
+        words = words_of(named, when, counting.replace(limit=0), unbounded, options)
+        page = _Page(counting, zone, harmless(shlex.join(["vdbevents", "stats", *words])), len(journals) > 1)
+        _print(activity, page, sized.bound)
         return ExitCode.DONE
     hint = cli_journals.archived_hint([one.path for one in journals], archived=named.archived)
     if hint or not is_explained:
@@ -133,21 +138,39 @@ def stats(
     return ExitCode.NO_MATCH
 
 
-def _print(
-    activity: "Activity", counting: CountingOptions, zone: "tzinfo", command: str, *, hosts: bool
-) -> None:
-    from vdbevents.query.output.rows import csv_text
-    from vdbevents.summaries import activity_pages as pages
+class _Page(NamedTuple):
+    """How to print what was counted; `command` shows all rows."""
 
-    if counting.output is StatsOutput.TEXT:
-        put(pages.text_of(activity, zone, terminal_width(), command))
-        return
-    stream = data_stream(counting.output.value)
-    if counting.output is StatsOutput.JSON:
-        stream.write(pages.json_of(activity, hosts=hosts).encode())
-    else:
-        names, rows = pages.csv_table(activity, hosts=hosts)
-        stream.write(csv_text([names, *rows], without_formulas=counting.no_formulas).encode())
-        if activity.left_out:
-            remark(f"{counted(activity.left_out, 'row')} left out", f"for all: {command}")
+    counting: CountingOptions
+    zone: "tzinfo"
+    command: str
+    hosts: bool
+
+    def text_of(self, activity: "Activity") -> str:
+        """Return the answer."""
+        from vdbevents.query.output.rows import csv_text
+        from vdbevents.summaries import activity_pages as pages
+
+        match self.counting.output:
+            case StatsOutput.TEXT:
+                return pages.text_of(activity, self.zone, terminal_width(), self.command) + "\n"
+            case StatsOutput.JSON:
+                return pages.json_of(activity, hosts=self.hosts)
+        names, rows = pages.csv_table(activity, hosts=self.hosts)
+        return csv_text([names, *rows], without_formulas=self.counting.no_formulas)
+
+
+def _print(activity: "Activity", page: _Page, bound: "Bound") -> None:
+    rows = len(activity.rows)
+    if bound.is_given:
+        fitting = bound.most(rows, lambda number: page.text_of(activity.with_rows(number)))
+        if not fitting:
+            raise too_small(bound, page.text_of(activity.with_rows(1)))
+        activity = activity.with_rows(fitting)
+    output = page.counting.output
+    stream = data_stream(output.value)
+    stream.write(page.text_of(activity).encode("utf-8", "replace"))
+    stream.flush()
     sys.stdout.flush()
+    if activity.left_out and output is StatsOutput.CSV:
+        remark(f"{counted(activity.left_out, 'row')} left out", f"for all: {page.command}")

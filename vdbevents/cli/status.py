@@ -14,7 +14,7 @@ import typer
 from vdbevents.cli.command import as_json as json_text, put, reports, require_finite
 from vdbevents.cli.diagnostics import ExitCode, can_redraw, is_terminal
 from vdbevents.cli.localtime import SystemZone, local_text
-from vdbevents.cli.options import JsonOptions, StateOptions
+from vdbevents.cli.options import JsonOptions, StateOptions, seconds
 from vdbevents.cli.tables import terminal_width
 from vdbevents.errors import options_conflict
 from vdbevents.events.fields import unix_ms
@@ -56,7 +56,8 @@ def status(
     short: Annotated[bool, typer.Option("--short", help="One line.")] = False,
     watch: Annotated[bool, typer.Option("--watch", help="Refresh until Ctrl-C.")] = False,
     every: Annotated[
-        float, typer.Option(min=_SHORTEST_PAUSE, metavar="SECONDS", help="Refresh interval of --watch.")
+        float,
+        typer.Option(parser=seconds(_SHORTEST_PAUSE), metavar="SECONDS", help="Refresh interval of --watch."),
     ] = 2.0,
     printing: JsonOptions,
     options: StateOptions,

@@ -5,14 +5,14 @@ from typing import Annotated
 import typer
 
 from vdbevents.cli.command import put, reports, require_finite
-from vdbevents.cli.options import StateOptions
+from vdbevents.cli.options import StateOptions, seconds
 
 
 @reports
 def stop(
     *,
     timeout: Annotated[
-        float, typer.Option(min=0.0, metavar="SECONDS", help="How long to wait for its end.")
+        float, typer.Option(parser=seconds(0.0), metavar="SECONDS", help="How long to wait for its end.")
     ] = 10.0,
     options: StateOptions,
 ) -> None:

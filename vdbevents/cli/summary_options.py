@@ -69,17 +69,29 @@ class SummaryBoundOptions(BoundOptions):
         )
 
 
-def too_small(bound: "Bound") -> InputError:
-    """Return the error of a bound within which nothing can be said."""
+def too_small(bound: "Bound", least: str | None = None) -> InputError:
+    """Return the error of a bound within which nothing can be said.
+
+    Args:
+        bound: how large the answer may be.
+        least: the smallest answer; None if it is not known.
+    """
     from vdbevents.query.output.budget import CHARACTERS_PER_TOKEN
 
     # Of two bounds, the one that allows less.
     limits = (("--max-bytes", bound.bytes, 1), ("--max-tokens", bound.tokens, CHARACTERS_PER_TOKEN))
     given = [(limit * size, option, limit, size) for option, limit, size in limits if limit is not None]
     _, option, limit, size = min(given)
+    enough = max(4 * limit, _LEAST_BYTES // size)
+    if least is not None:
+        needs_bytes = bound.bytes is not None and len(least.encode("utf-8", "replace")) > bound.bytes
+        option = "--max-bytes" if needs_bytes or bound.tokens is None else "--max-tokens"
+        limit = (bound.bytes if option == "--max-bytes" else bound.tokens) or 0
+        bytes_needed = len(least.encode("utf-8", "replace"))
+        enough = bytes_needed if option == "--max-bytes" else -(-len(least) // CHARACTERS_PER_TOKEN)
     return InputError(
         f"{option}: {limit} is too small for an answer",
-        f"use {option} {max(4 * limit, _LEAST_BYTES // size)} or more",
+        f"use {option} {enough} or more",
         error_id="bound-too-small",
     )
 

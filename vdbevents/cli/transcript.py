@@ -29,6 +29,7 @@ from vdbevents.cli.query_options import (
     listed,
 )
 from vdbevents.cli.searching import GapsCommand, known_gaps, remark_on_each, searched, searching_again
+from vdbevents.cli.summary_options import too_small
 from vdbevents.cli.tables import data_stream, remark, terminal_width
 from vdbevents.errors import options_conflict
 from vdbevents.terminal import counted, harmless, harmless_in_file
@@ -242,7 +243,10 @@ def _write(
             remark(f"{counted(left_out, 'earlier subtitle')} left out", hint)
         return
     parts = list(parts_of(events, silences, asked.break_ms))
-    fitted = fitting(asked.sized.bound, parts, _page(asked, session))
+    page = _page(asked, session)
+    fitted = fitting(asked.sized.bound, parts, page)
+    if not fitted.text:
+        raise too_small(asked.sized.bound, page.ending(fitted.left_out))
     stream.write(fitted.text.encode())
     if fitted.left_out and not fitted.is_told:
         remark(f"{counted(fitted.left_out, 'earlier part')} left out", f"for all: {asked.command(session)}")
@@ -305,4 +309,6 @@ def _write_subtitles(
         style,
         last_line=lambda *_: "",
     )
+    if written.least:
+        raise too_small(asked.sized.bound, written.least)
     return written.left_out

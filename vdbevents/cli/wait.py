@@ -10,6 +10,7 @@ import typer
 from vdbevents.cli import journals as cli_journals
 from vdbevents.cli.command import reports
 from vdbevents.cli.diagnostics import ExitCode
+from vdbevents.cli.no_match import remark_on_names
 from vdbevents.cli.options import EnvironmentOptions
 from vdbevents.cli.query_follow import following, journal_to_follow, print_followed
 from vdbevents.cli.query_options import (
@@ -19,7 +20,7 @@ from vdbevents.cli.query_options import (
     SourceOptions,
     WindowOptions,
 )
-from vdbevents.cli.searching import text_hint
+from vdbevents.cli.searching import searching_again, text_hint
 from vdbevents.cli.tables import remark
 from vdbevents.errors import options_conflict
 
@@ -120,6 +121,7 @@ def wait(
     after = _end_of(path) if when.since is None and when.last is None else None
     from vdbevents.query import duck
     from vdbevents.query.cache.seal_policy import present_cache
+    from vdbevents.query.merge import HostJournal
     from vdbevents.query.output.rows import parse_fields
 
     if printing.output.value not in _STREAMED:
@@ -134,13 +136,17 @@ def wait(
     def cache_of(path: Path) -> "Cache | None":
         return present_cache(path) if printing.cache else None
 
+    if path.exists():
+        here = [HostJournal("", path, str(path))]
+        remark_on_names(searching_again(here, cleared=False, cache=printing.cache), filters)
     with duck.interruptible(), following(path, filters, cache_of, ending, after=after, once=True) as followed:
         print_followed(followed, filters, printing, fields, zone)
     if followed.shown == printing.max_count:
         return ExitCode.DONE
     if printing.timeout is not None:
         came = f"only {followed.shown:,} of {printing.max_count:,}" if followed.shown else "nothing"
-        remark(f"{came} within {printing.timeout}")
+        unit = " s" if printing.timeout.strip()[-1:].isdigit() else ""
+        remark(f"{came} within {printing.timeout}{unit}")
     return ExitCode.NO_MATCH
 
 

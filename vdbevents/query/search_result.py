@@ -45,7 +45,7 @@ class SearchResult(Closeable):
         gaps, pauses: all that touch the window, and others, in the order of their first lines.
         groups: where the events around matches begin: the row, from 0, and the time around the matches, in
             Unix ms; empty without `around_ms`.
-        counted: the events of sessions that were counted without reading them: they are no matches.
+        counted: the events of sessions that were counted without reading them; matches lack these.
     """
 
     connection: "DuckDBPyConnection"

@@ -190,6 +190,11 @@ class Activity(NamedTuple):
     rows: Sequence[Row]
     left_out: int
 
+    def with_rows(self, number: int) -> "Activity":
+        """Return it with so many rows, at least 1: the newest hours or days, or the names with the most."""
+        kept = self.rows[-number:] if self.by.key == "quarter" else self.rows[:number]
+        return self._replace(rows=kept, left_out=self.left_out + len(self.rows) - len(kept))
+
 
 def figures_of(part: Slice) -> Figures:
     """Return what was counted in a slice."""

@@ -12,7 +12,7 @@ from typing import Final, Literal, NamedTuple, Protocol
 from vdbevents.events.gaps import Gap
 from vdbevents.privacy.pauses import Pause
 from vdbevents.query.block_counts import Fired, Outline, Recorded, Said, Shown, Total
-from vdbevents.query.output.budget import CHARACTERS_PER_TOKEN, Bound
+from vdbevents.query.output.budget import Bound
 from vdbevents.summaries.time_blocks import TimeBlock
 
 MOST_OF_A_KIND: Final = 5
@@ -120,7 +120,7 @@ def lengths_that_may_fit(outlines: Iterable[Outline], bound: Bound, lengths_ms: 
         lengths_ms: the lengths to choose from, in ms, shortest first.
     """
     known = list(outlines)
-    room = room_of(bound)
+    room = bound.characters
     said = sum(outline.said for outline in known)
     mean = sum(outline.said_characters for outline in known) / max(said, 1) + _AROUND_SENTENCE
     return [
@@ -129,12 +129,6 @@ def lengths_that_may_fit(outlines: Iterable[Outline], bound: Bound, lengths_ms: 
         if (blocks := sum(outline.occupied[length] for outline in known)) <= _MOST_BLOCKS
         and (room is None or blocks * _BLOCK_CHARACTERS + min(said, _LEAST_SENTENCES * blocks) * mean <= room)
     ]
-
-
-def room_of(bound: Bound) -> int | None:
-    """Return how many characters an answer may have at most; None without a bound."""
-    limits = [bound.bytes, None if bound.tokens is None else bound.tokens * CHARACTERS_PER_TOKEN]
-    return min((limit for limit in limits if limit is not None), default=None)
 
 
 class Counted(NamedTuple):

@@ -15,6 +15,7 @@ from vdbevents.terminal import wrapped
 
 _INDENT: Final = 10
 _LEAST_ROOM: Final = 20
+_LEAST_PART: Final = 4
 _UNFINISHED: Final = "… [unfinished]"
 
 
@@ -108,7 +109,10 @@ class FittedTranscript(NamedTuple):
 
 def fitting(bound: Bound, parts: Sequence[Part], layout: Layout) -> FittedTranscript:
     """Return the newest parts that fit, and an end that says how many earlier ones there are."""
-    left_out = 0
+    # A part has at least so many characters: what cannot fit is not written first.
+    room = bound.characters
+    left_out = 0 if room is None else max(0, len(parts) - room // _LEAST_PART)
+    parts = parts[left_out:]
     while True:
         end = layout.ending(left_out)
         # The end of JSON is needed, that of a text only where there is room for it.

@@ -18,7 +18,6 @@ from vdbevents.summaries.digest import (
     lengths_that_may_fit,
     missed_within,
     put_together,
-    room_of,
 )
 from vdbevents.summaries.time_blocks import LENGTHS_MS, UNIT_MS, TimeBlock, block_at
 from vdbevents.times import Window
@@ -104,7 +103,7 @@ class _Telling(NamedTuple):
     def in_blocks(self, length_ms: int | None) -> Digest:
         """Return the digest in blocks of this length; None for one block."""
         unit_ms = max(LENGTHS_MS) if length_ms is None else min(length_ms, UNIT_MS)
-        room = room_of(self.bound) or _UNLIMITED
+        room = self.bound.characters or _UNLIMITED
         blocks: set[TimeBlock] = set()
         each = []
         for part, counts in zip(self.parts, self.counts, strict=True):

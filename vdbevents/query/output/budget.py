@@ -42,9 +42,31 @@ class Bound(NamedTuple):
         """Whether there is a bound at all."""
         return self.bytes is not None or self.tokens is not None
 
+    @property
+    def characters(self) -> int | None:
+        """How many characters an answer may have at most; None without a bound."""
+        limits = [self.bytes, None if self.tokens is None else self.tokens * CHARACTERS_PER_TOKEN]
+        return min((limit for limit in limits if limit is not None), default=None)
+
     def fits(self, *texts: str) -> bool:
         """Return whether the texts fit, all together."""
         return self._holds(_size_of("".join(texts)))
+
+    def most(self, number: int, text: Callable[[int], str]) -> int:
+        """Return how many of so many pieces fit; 0 if not even one does.
+
+        Args:
+            number: of pieces, at least 1.
+            text: returns the answer with so many of them, at least 1.
+        """
+        fitting, more = 0, number
+        while fitting < more:
+            tried = more if fitting == 0 and more == number else (fitting + more + 1) // 2
+            if self.fits(text(tried)):
+                fitting = tried
+            else:
+                more = tried - 1
+        return fitting
 
     def newest(
         self, pieces: Iterable[_Piece], also: str = "", text: Callable[[_Piece], str] | None = None

@@ -186,11 +186,13 @@ class Written(NamedTuple):
         shown: the number of events written.
         left_out: the number of others.
         is_told: whether the last line, which says so, is written.
+        least: if nothing is written though there are events, the smallest answer; it does not fit.
     """
 
     shown: int
     left_out: int = 0
     is_told: bool = False
+    least: str = ""
 
 
 def write_within(
@@ -233,12 +235,23 @@ def write_within(
         if not fitting.left_out:
             break
         items, left_out = [item for item, _ in fitting.pieces], left_out + fitting.left_out
+    if left_out and not pieces and not line:
+        said = last_line(left_out, 0) if output in FOR_EYES and style.fields is None else ""
+        return Written(0, left_out, least=said or _smallest(form, is_first=is_reversed))
     if pieces:
         stream.write("".join([form.head, *pieces, form.tail]).encode())
     elif output == "json" or bound.fits(form.nothing):
         stream.write(form.nothing.encode())
     stream.write(line.encode())
     return Written(len(pieces), left_out, bool(line))
+
+
+def _smallest(form: Form[_T], *, is_first: bool) -> str:
+    """Return the answer with the newest item alone, or as it is among the others, whichever is longer."""
+    pairs = _paired(form)
+    newest, among = next(pairs) if is_first else deque(pairs, 1).pop()
+    alone = "".join(piece for batch in form.pieces([[newest]]) for piece in batch)
+    return "".join([form.head, max(alone, among, key=len), form.tail])
 
 
 def _newest(
