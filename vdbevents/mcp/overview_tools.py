@@ -35,6 +35,7 @@ from vdbevents.mcp.tool import (
     output_of,
 )
 from vdbevents.mcp.tool_parameters import Parameter
+from vdbevents.mcp.unknown_names import require_known
 from vdbevents.mcp.warm_journals import WarmJournals
 from vdbevents.query.filters import Filters
 from vdbevents.query.merge import MergedResult
@@ -117,6 +118,7 @@ def _told(journals: WarmJournals, values: Mapping[str, Any], filters: Filters, n
             )
         )
     if text is None or data is None:
+        require_known("summarize_window", journals, values)
         remark = f"Nothing was recorded in that time.{journals.newest_remark()}"
         empty = dict.fromkeys(("since", "until", "counts", "left_out", "more"))
         return answer_of(f"{heading}\n{remark}", {**empty, "blocks": [], "remarks": [remark]})
@@ -314,6 +316,8 @@ class _StatsPage:
 
     def answer(self, now: datetime) -> ToolAnswer:
         bound, most = bound_of(self._values), len(self._rows)
+        if not self._activity.rows:
+            require_known("get_stats", self._journals, self._values)
         heading = heading_of(self._journals.zone, now)
         texts = fitting_count(most, lambda count: bound.fits(self._text(heading, count)))
         entries = fitting_count(most, lambda count: bound.fits(dumped(self._data(count))))

@@ -34,6 +34,7 @@ from vdbevents.mcp.tool import (
     output_of,
 )
 from vdbevents.mcp.tool_parameters import Parameter
+from vdbevents.mcp.unknown_names import require_known
 from vdbevents.mcp.warm_journals import WarmJournals
 from vdbevents.query.filters import Event, Filters
 from vdbevents.query.output.budget import CHARACTERS_PER_TOKEN, Bound
@@ -115,6 +116,7 @@ class _Search:
             remarks = list(self._journals.remarks(answer, self._window))
         found = with_snippets(events, self._filters, self._bound)
         if not found:
+            require_known("search_events", self._journals, self._values)
             remarks.append(
                 f"Nothing matched. Try fewer words or a longer time.{self._journals.newest_remark()}"
             )
@@ -313,6 +315,7 @@ class _Context:
         columns = {*COLUMNS} - (set() if self._journals.are_several else {"host"})
         found = self._found(columns)
         if not found.moments:
+            require_known("get_context", self._journals, self._values)
             return self._nothing(
                 f"Nothing matched. Try fewer words or a longer time.{self._journals.newest_remark()}"
             )

@@ -23,6 +23,7 @@ from vdbevents.mcp.tool import (
     output_of,
 )
 from vdbevents.mcp.tool_parameters import Parameter
+from vdbevents.mcp.unknown_names import require_known
 from vdbevents.mcp.warm_journals import WarmJournals
 from vdbevents.query.filters import Event, Filters
 from vdbevents.summaries.journal_answers import session_asked_for, silences_in, transcript_window
@@ -97,6 +98,7 @@ class Transcript:
             self._session = None
             events, silences, facts, remarks = self._found()
         if not events:
+            require_known("get_transcript", self._journals, self._values)
             remarks.append(f"Nothing was said in this time.{self._journals.newest_remark()}")
         title = f"session {facts.id}" if facts else ""
 
