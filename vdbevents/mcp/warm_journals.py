@@ -116,14 +116,12 @@ class WarmJournals(Closeable):
             InputError: a journal cannot be read, or a pattern is not a regular expression.
             StorageError: memory and temporary space are used up.
         """
-        journals, shared = self.all(), self._shared()
-        return merge.search(
-            journals, filters, self.cache_of, cleared=self._cleared, books=books, shared=shared
-        )
+        # What sums up makes tables, of which a database that stays open keeps some memory.
+        return merge.search(self.all(), filters, self.cache_of, cleared=self._cleared, books=books)
 
     def search_rows(self, filters: Filters) -> MergedResult[JournalRows]:
         """Search as `search` does, but for rows alone: the end of a journal may show the answer."""
-        journals, shared = self.all(), self._shared()
+        journals, shared = self.all(), None if filters.sessions else self._shared()
         return merge.search_rows(journals, filters, self.cache_of, cleared=self._cleared, shared=shared)
 
     def _shared(self) -> SharedDatabase:
