@@ -127,7 +127,8 @@ _KNOWN: Final = ("time_ms", "channel", "is_final", "start_ms", "end_ms")
 _READING: Final = Reading()
 
 # What is known only of lines that were read with `Reading.written`.
-_NOT_READ: Final = {"written": "false", "doubtful": "false"}
+_NOT_READ: Final = {"written": "NULL::BOOLEAN", "doubtful": "NULL::BOOLEAN"}
+_SEALED: Final = {**_NOT_READ, "received_ms": "NULL::BIGINT"}
 
 UNSEALED: Final = 1 << 60
 """Positions from here on are rows of `candidates`; smaller ones are bytes of the journal."""
@@ -201,7 +202,7 @@ def _readable(lines: str, columns: Iterable[str], filters: Filters, reading: Rea
 def more_events(filters: Filters, tables: Sequence[SealedTable]) -> Statement:
     """Add the matches in sealed segments to `events`."""
     values: list[object] = []
-    own = {**_filter_columns(filters, values), **_NOT_READ}
+    own = {**_filter_columns(filters, values), **_SEALED}
     table = _with_names(f"(SELECT *, true AS readable FROM {read_sealed(tables)})", filters)
     sql = f"SELECT {_kept(own)} FROM {table} WHERE matched"
     sql = f"INSERT INTO events {sql} AND position NOT IN (SELECT position FROM events)"
@@ -213,7 +214,7 @@ def more_finals(filters: Filters, tables: Sequence[SealedTable]) -> Statement:
     own = {
         **_filter_columns(Filters(window=filters.window, by_event=filters.by_event), []),
         "matched": "false",
-        **_NOT_READ,
+        **_SEALED,
     }
     sql = f"""SELECT {_kept(own)} FROM (SELECT *, true AS readable FROM {read_sealed(tables)})
         WHERE within AND transcript AND is_final AND position NOT IN (SELECT position FROM events)"""
