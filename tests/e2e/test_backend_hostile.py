@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from hypothesis import HealthCheck, given, settings, strategies as st
+from hypothesis import given, settings, strategies as st
 from support.processes import KEY, PATIENCE, Backend, ServiceInThread, end_listener, eventually, run
 
 ALL_REQUESTS = 3 * 3_400
@@ -69,8 +69,6 @@ def examples(strategy, count):
         max_examples=count,
         derandomize=True,
         database=None,
-        deadline=None,
-        suppress_health_check=list(HealthCheck),
     )
     @given(strategy)
     def collect(example):

@@ -7,7 +7,7 @@ import math
 import time
 
 import pytest
-from hypothesis import given, settings, strategies
+from hypothesis import given, strategies
 from support.patience import PATIENCE, patient
 from videodb.exceptions import InvalidRequestError
 
@@ -67,7 +67,6 @@ def test_an_audio_stream_has_no_visual_index(kind):
     assert utterances("visual_index", kind=kind) == []
 
 
-@settings(deadline=None)
 @given(strategies.sampled_from(sorted(PERIODS)), strategies.floats(0, 400))
 def test_a_script_entered_later_continues_where_it_is(channel, passed):
     since = ORIGIN + passed

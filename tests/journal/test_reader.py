@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 from support.journals import follow_all, open_journal
 
 from vdbevents.journal import reader
@@ -203,7 +203,6 @@ def test_lines_written_during_a_backward_read_are_skipped(state):
     assert [first, *reading] == [b"two", b"one"]
 
 
-@settings(deadline=None)
 @given(content=st.binary(max_size=200).map(lambda it: it.replace(b"\x00", b"\n")), block=st.integers(1, 9))
 def test_backward_comes_what_forward_comes(tmp_path_factory, content, block):
     path = tmp_path_factory.getbasetemp() / "backward.jsonl"

@@ -4,7 +4,7 @@ import asyncio
 import struct
 
 import pytest
-from hypothesis import example, given, settings, strategies as st
+from hypothesis import example, given, strategies as st
 from websockets.asyncio.client import ClientConnection
 from websockets.client import ClientProtocol
 from websockets.exceptions import ConnectionClosed
@@ -178,7 +178,6 @@ ends = st.sampled_from(
 streams = st.lists(whole | whole | whole | controls | fragmented | long_forms, max_size=12)
 
 
-@settings(deadline=None)
 @given(
     usual=streams,
     end=st.one_of(

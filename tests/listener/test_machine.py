@@ -4,7 +4,7 @@ import json
 import random
 
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 
 from vdbevents.cloud import Failure
 from vdbevents.errors import ServiceRefusedError, ServiceUnreachableError
@@ -651,7 +651,6 @@ POSSIBLE = {
 }
 
 
-@settings(deadline=None)
 @given(data=st.data(), seed=st.integers(0, 9), skew=st.sampled_from([0, -10_000_000]))
 def test_any_inputs_mark_each_outage_as_one_gap_and_lose_nothing_received(data, seed, skew):
     known, written, sent, connections = set(), [], [], 0

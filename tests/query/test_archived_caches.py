@@ -7,7 +7,7 @@ import sys
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import HealthCheck, given, settings, strategies as st
+from hypothesis import given, settings, strategies as st
 from support.databases import search
 from support.effort import examples
 from support.journals import open_journal
@@ -75,7 +75,7 @@ def split_journals(draw):
     ]
 
 
-@settings(max_examples=examples(2), deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(2))
 @given(
     split_journals(),
     st.lists(filters, min_size=2, max_size=2),

@@ -82,7 +82,7 @@ def test_an_answer_that_fits_is_the_same_as_without_a_bound(answer, output):
 
 
 @pytest.mark.parametrize("output", FORMATS)
-@settings(deadline=None, max_examples=examples(10))
+@settings(max_examples=examples(10))
 @given(most=st.integers(1, 5000), unit=st.sampled_from(["bytes", "tokens"]))
 def test_the_newest_whole_events_that_fit_are_written(answer, output, most, unit):
     bound = Bound(**{unit: most})

@@ -7,7 +7,7 @@ import re
 import unicodedata
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings, strategies as st
+from hypothesis import example, given, settings, strategies as st
 from support.databases import search, search_as_of_many, shared_database
 from support.effort import examples
 
@@ -271,9 +271,7 @@ def lower(text):
     )
 
 
-@settings(
-    max_examples=examples(40), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=examples(40))
 @given(lines, filters)
 def test_the_answer_is_the_one_that_reading_everything_gives(tmp_path, lines, asked):
     journal = tmp_path / "journal.jsonl"
@@ -293,9 +291,7 @@ searches = st.lists(
 
 
 @pytest.mark.long
-@settings(
-    max_examples=examples(10), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=examples(10))
 @given(lines, searches, st.sampled_from([1200, 3000]))
 def test_the_answer_is_the_same_when_a_part_of_the_journal_is_sealed(tmp_path, lines, searches, piece):
     journal, root = tmp_path / "journal.jsonl", tmp_path / "cache"
@@ -313,9 +309,7 @@ def test_the_answer_is_the_same_when_a_part_of_the_journal_is_sealed(tmp_path, l
             assert (answer.sealed_bytes, read.sealed_bytes) == (cache.end, 0)
 
 
-@settings(
-    max_examples=examples(30), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=examples(30))
 @given(lines, filters, st.sampled_from([0, 400, 1000, 3000]))
 def test_around_what_matches_is_all_that_happened_so_long_before_and_after(tmp_path, lines, asked, around_ms):
     journal = tmp_path / "journal.jsonl"
@@ -424,7 +418,7 @@ anything = st.builds(
 )  # fmt: skip
 
 
-@settings(max_examples=examples(20), deadline=None)
+@settings(max_examples=examples(20))
 @example([{"channel": "transcript", "rtstream_id": "r", "start": AT, "text": "\x00"}])
 @given(st.lists(anything, min_size=15, max_size=30))
 def test_an_event_is_known_by_the_same_in_a_query_as_everywhere(events):
@@ -481,9 +475,7 @@ asked_of_them = st.builds(
 )
 
 
-@settings(
-    max_examples=examples(30), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=examples(30))
 @given(st.lists(st.tuples(moments, repeatable), max_size=30), asked_of_them)
 def test_an_event_received_and_fetched_is_shown_once(tmp_path, told, asked):
     lines = [json.dumps({"unix_ts": at_ms / 1000, **event}, separators=(",", ":")) for at_ms, event in told]

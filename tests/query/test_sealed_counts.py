@@ -4,7 +4,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings, strategies as st
+from hypothesis import given, settings, strategies as st
 from support.databases import search, shared_database
 from support.effort import examples
 from support.random_journals import AT, damaged, lifecycle, line, ours, said, scenes, timeless, transcripts
@@ -86,9 +86,7 @@ def told_by(answer, book, wanted):
 
 
 @pytest.mark.long
-@settings(
-    max_examples=examples(25), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=examples(25))
 @given(in_order | in_order | anything, st.sampled_from([700, 1500, 3000]))
 def test_what_is_counted_by_the_manifest_is_what_reading_everything_counts(tmp_path, lines, piece):
     # A journal that is overwritten in place may look like the one before it.

@@ -5,7 +5,7 @@ import shutil
 
 import duckdb
 import pytest
-from hypothesis import HealthCheck, given, settings, strategies as st
+from hypothesis import given, settings, strategies as st
 from support import samples
 from support.databases import search
 from support.effort import examples
@@ -314,7 +314,7 @@ def test_a_listener_s_line_is_known_by_its_bytes(ending):
 
 
 @pytest.mark.long
-@settings(max_examples=examples(5), deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(5))
 @given(
     journals,
     st.lists(filters, min_size=4, max_size=4),

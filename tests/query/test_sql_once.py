@@ -7,7 +7,7 @@ import shlex
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from support.databases import search
 from support.effort import examples
 from support.random_journals import AT, journals, line, said
@@ -56,9 +56,7 @@ def test_an_utterance_that_was_fetched_as_well_and_a_sentence_without_an_end_are
 
 
 @pytest.mark.long
-@settings(
-    max_examples=examples(10), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=examples(10))
 @given(journals)
 def test_the_views_agree_with_a_query_whatever_was_recorded(tmp_path, lines):
     journal = tmp_path / "journal.jsonl"

@@ -4,7 +4,7 @@ import itertools
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 from support.recovery_lines import (
     BEGUN,
     GAP,
@@ -268,7 +268,6 @@ def test_a_restart_continues_each_source_where_it_is_complete():
     assert takes(backfill, [[fetched(200), fetched(203)]]) == [203]
 
 
-@settings(deadline=None)
 @given(
     starts=st.lists(st.integers(0, 400), unique=True, max_size=60),
     live=st.sets(st.integers(0, 400)),

@@ -1,7 +1,7 @@
 """After any interruptions the journal of a listener is complete at the end."""
 
 import pytest
-from hypothesis import HealthCheck, given, settings, strategies as st
+from hypothesis import given, settings, strategies as st
 from support.effort import examples
 from support.gap_simulation import world
 
@@ -78,7 +78,7 @@ def assert_complete_after(story, **options):
 
 
 # An interpreter that is slow to begin with makes a slow example: that mic nothing.
-patient = settings(max_examples=examples(100), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+patient = settings(max_examples=examples(100))
 
 
 @patient
