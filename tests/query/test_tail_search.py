@@ -152,6 +152,9 @@ FILTERS = st.builds(
     labels=st.sampled_from([(), (), (), ("fired", "one")]),
     speakers=st.sampled_from([(), (), (), ("ONE",)]),
     least_confidence=st.sampled_from([None, None, None, 0.5]),
+    spans=st.sampled_from(
+        [(), (), (), ((AT, AT + 700),), ((AT + 10_500, AT + 12_000), (AT + 14_000, AT + 60_000))]
+    ),
     limit=st.none() | st.integers(0, 4),
     offset=st.sampled_from([0, 0, 0, 1, 3]),
     newest_first=st.booleans(),
@@ -221,7 +224,6 @@ def test_a_line_that_is_not_plain_is_left_to_duckdb(journal, odd):
     [
         {"where": "true"},
         {"around_ms": 5},
-        {"spans": ((AT, AT + 5000),)},
         {"sessions": ("last",)},
         {"windows": ("Slack",)},
         {"grep": ("o.e",), "extended": True},

@@ -18,7 +18,7 @@ from vdbevents.cli.searching import (
     known_gaps,
     opened_journals,
     remark_on_lines,
-    searched_again,
+    rows_searched_again,
     searching_again,
 )
 from vdbevents.cli.summary_options import (
@@ -115,7 +115,7 @@ def context(
         hosts = {"host"} if len(journals) > 1 else set()
         columns = {*COLUMNS} - {"host"} | hosts
         if given.at is None:
-            with searched_again(journals, named, filters, now, cache=printing.cache) as answer:
+            with rows_searched_again(journals, named, filters, now, cache=printing.cache) as answer:
                 matches = (event for batch in answer.events(columns) for event in batch)
                 found = newest(matches, width_ms, filtering.limit or _ALL)
         else:
@@ -129,7 +129,7 @@ def context(
         if found.moments:
             spans = spans_for(found.moments, width_ms)
             around = Filters(window=Window(), by_event=True, channels=CHANNELS, spans=spans)
-            with searched_again(journals, named, around, now, cache=printing.cache) as answer:
+            with rows_searched_again(journals, named, around, now, cache=printing.cache) as answer:
                 remark_on_lines(journals, answer)
                 chosen = surroundings_in(
                     journals, answer, found, width_ms, columns=columns, gaps_of=known_gaps

@@ -9,7 +9,7 @@ from vdbevents.cli.command import reports
 from vdbevents.cli.diagnostics import ExitCode
 from vdbevents.cli.options import EnvironmentOptions, words_of
 from vdbevents.cli.query_options import TIMES_HELP, SourceOptions, WindowOptions
-from vdbevents.cli.searching import known_gaps, remark_on_lines, searched
+from vdbevents.cli.searching import known_gaps, remark_on_lines, searched_for_rows
 from vdbevents.cli.summary_options import (
     SummaryBoundOptions,
     SummaryFormat,
@@ -76,7 +76,7 @@ def digest(
             page = DigestText(zone, more, broken)
         case SummaryFormat.JSON:
             page = DigestJson(more)
-    with searched(named, filters, options, now, cache=printing.cache) as (journals, answer):
+    with searched_for_rows(named, filters, options, now, cache=printing.cache) as (journals, answer):
         remark_on_lines(journals, answer)
         parts = [
             DigestPart(host, result, known_gaps(journal, result))

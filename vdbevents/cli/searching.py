@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from vdbevents.query.cache.index import Cache
     from vdbevents.query.filters import Filters
     from vdbevents.query.merge import HostJournal, MergedResult
-    from vdbevents.query.result_protocols import JournalRows
+    from vdbevents.query.result_protocols import JournalRows, TabledRows
     from vdbevents.query.search_result import SearchResult
     from vdbevents.times import Window
 
@@ -72,7 +72,7 @@ def searched_for_rows(
     *,
     cache: bool = True,
     colour: Color = Color.AUTO,
-) -> Iterator[tuple[list["HostJournal"], "MergedResult[JournalRows]"]]:
+) -> Iterator[tuple[list["HostJournal"], "MergedResult[TabledRows]"]]:
     """Search as `searched` does, without DuckDB if the end of a journal shows the answer."""
     from vdbevents.query import merge
 
@@ -116,6 +116,21 @@ def searched_again(
 
     cache_of = _sealing(filters, now, cache=cache, colour=colour)
     return merge.search(journals, filters, cache_of, cleared=named.archived)
+
+
+def rows_searched_again(
+    journals: "Sequence[HostJournal]",
+    named: SourceOptions,
+    filters: "Filters",
+    now: datetime,
+    *,
+    cache: bool = True,
+) -> "MergedResult[JournalRows]":
+    """Return the events in opened journals that match; it must be closed. As `searched_for_rows`."""
+    from vdbevents.query import merge
+
+    cache_of = _sealing(filters, now, cache=cache, colour=Color.AUTO)
+    return merge.search_rows(journals, filters, cache_of, cleared=named.archived)
 
 
 def _sealing(

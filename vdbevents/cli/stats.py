@@ -21,7 +21,7 @@ from vdbevents.cli.options import (
     words_of,
 )
 from vdbevents.cli.query_options import TIMES_HELP, SourceOptions, WindowOptions
-from vdbevents.cli.searching import known_gaps, remark_on_lines, searched, searching_again
+from vdbevents.cli.searching import known_gaps, remark_on_lines, searched_for_rows, searching_again
 from vdbevents.cli.summary_options import too_small
 from vdbevents.cli.tables import data_stream, remark, terminal_width
 from vdbevents.terminal import counted, harmless
@@ -119,7 +119,7 @@ def stats(
     window = when.window(now, zone)
     filters = Filters(window=window, by_event=True, sessions=tuple(counting.session or ()))
     now_ms = round(now.timestamp() * 1000)
-    with searched(named, filters, options, now, cache=counting.cache) as (journals, answer):
+    with searched_for_rows(named, filters, options, now, cache=counting.cache) as (journals, answer):
         by = None if counting.by is None else By(counting.by)
         asked = StatsQuestion(by, counting.limit or None, bool(counting.session), window, zone, now_ms)
         activity = counted_activity(asked, journals, answer, known_gaps)

@@ -28,7 +28,13 @@ from vdbevents.cli.query_options import (
     ZeroPoint,
     listed,
 )
-from vdbevents.cli.searching import GapsCommand, known_gaps, remark_on_each, searched, searching_again
+from vdbevents.cli.searching import (
+    GapsCommand,
+    known_gaps,
+    remark_on_each,
+    searched_for_rows,
+    searching_again,
+)
 from vdbevents.cli.summary_options import too_small
 from vdbevents.cli.tables import data_stream, remark, terminal_width
 from vdbevents.errors import options_conflict
@@ -150,13 +156,13 @@ def transcript(
     asked = _Asked(
         named, when, speech, sized, options, filters, zone, break_ms, round(now.timestamp() * 1000)
     )
-    with searched(named, filters, options, now, cache=speech.cache) as (journals, answer):
+    with searched_for_rows(named, filters, options, now, cache=speech.cache) as (journals, answer):
         facts = session_asked_for(journals, asked.older, filters.sessions) if filters.sessions else None
         if not is_last or answer.count or facts is not None:
             return _print(asked, journals, answer, facts)
         asked = asked._replace(filters=replace(filters, sessions=()))
         cache_of = asked.older.cache_of
-        with merge.search(journals, asked.filters, cache_of, cleared=named.archived) as everything:
+        with merge.search_rows(journals, asked.filters, cache_of, cleared=named.archived) as everything:
             return _print(asked, journals, everything, None)
 
 

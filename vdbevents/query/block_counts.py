@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from vdbevents.query.duck import explained
+from vdbevents.query.result_protocols import TabledRows
 from vdbevents.query.screen_time import breaks_at, end_of, lasting
-from vdbevents.query.search_result import SearchResult
 from vdbevents.times import LEAST_MS
 
 _MINUTE_MS: Final = 60_000
@@ -208,7 +208,7 @@ class Total(NamedTuple):
 class BlockCounts:
     """One journal's answer, counted by blocks of time."""
 
-    def __init__(self, answer: SearchResult, until_ms: int, breaks: Iterable[int] = ()) -> None:
+    def __init__(self, answer: TabledRows, until_ms: int, breaks: Iterable[int] = ()) -> None:
         """Read the answer's events once.
 
         Args:

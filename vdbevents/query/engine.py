@@ -41,8 +41,8 @@ _BATCH = 2048
 _MARGIN_MS = 10 * 60_000
 
 # Of so few lines, to find out what SQL they need takes less time than to plan the SQL for any line.
-_FEW: Final = 1000
-_FEW_BYTES: Final = 1 << 17
+_FEW: Final = 2000
+_FEW_BYTES: Final = 1 << 19
 
 
 def search(

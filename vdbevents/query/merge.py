@@ -17,7 +17,7 @@ from vdbevents.query.byte_ranges import Closeable
 from vdbevents.query.cache.index import Cache, Span
 from vdbevents.query.filters import Event, Filters
 from vdbevents.query.older import Older
-from vdbevents.query.result_protocols import JournalRows, SessionRows
+from vdbevents.query.result_protocols import JournalRows, SessionRows, TabledRows
 from vdbevents.query.tail_search import count_tail, search_tail
 from vdbevents.times import LEAST_MS
 
@@ -286,7 +286,7 @@ def search_rows(
     *,
     cleared: bool = False,
     shared: "SharedDatabase | None" = None,
-) -> MergedResult[JournalRows]:
+) -> MergedResult[TabledRows]:
     """Search as `search` does, but for rows alone: without DuckDB if the end of a journal shows the answer.
 
     The arguments and what it raises are those of `search`.

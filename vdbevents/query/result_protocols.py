@@ -1,12 +1,15 @@
 """What is read from a result, however it was found. Pure."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from vdbevents.events.gaps import Gap
 from vdbevents.events.session_content import SessionBook
 from vdbevents.privacy.pauses import Pause
 from vdbevents.query.filters import Event
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
 
 
 class EventBatches(Protocol):
@@ -83,6 +86,17 @@ class JournalRows(Protocol):
 
     def close(self) -> None:
         """Release everything."""
+
+
+class TabledRows(JournalRows, Protocol):
+    """What was found in one journal, which DuckDB can sum up."""
+
+    @property
+    def connection(self) -> "DuckDBPyConnection":
+        """A connection with temporary tables of this answer alone."""
+
+    def tabulate(self, table: str, select: str, columns: Collection[str]) -> None:
+        """Create a temporary table of the matches, as `SearchResult` does."""
 
 
 class SessionRows(JournalRows, Protocol):

@@ -8,9 +8,10 @@ import os
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from io import FileIO
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from vdbevents.events.gaps import Gap, gaps_in
 from vdbevents.events.session_content import SessionBook, SessionScope
@@ -35,10 +36,21 @@ from vdbevents.query.plain_events import NotPlainError, PlainEvent, was_backfill
 from vdbevents.query.session_tables import RECORDER
 from vdbevents.times import LEAST_MS, Window
 
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
 _MOST_READ: Final = 1 << 24
 _MOST_LINES: Final = 5000  # to read more in Python takes longer than to start DuckDB
 _MOST_COUNTED: Final = 20_000
 _BATCH: Final = 2048
+
+_MEMORY_MB: Final = 1000
+_TYPES: Final = {
+    **dict.fromkeys(Event._fields, "VARCHAR"),
+    **dict.fromkeys(("time_ms", "start_ms", "end_ms"), "BIGINT"),
+    "is_final": "BOOLEAN",
+    "confidence": "DOUBLE",
+}
 
 _Test = Callable[[PlainEvent], bool]
 
@@ -99,11 +111,29 @@ class TailResult(Closeable):
             for column in columns
         }
 
-    def release(self) -> None:
-        """Do nothing: no file is open."""
+    @cached_property
+    def connection(self) -> "DuckDBPyConnection":
+        """A connection with the rows, for what sums them up."""
+        from vdbevents.query.duck import connect
+
+        return connect("", _MEMORY_MB, 1)
+
+    def tabulate(self, table: str, select: str, columns: Collection[str]) -> None:
+        """Create a temporary table of the matches, as `SearchResult` does."""
+        from vdbevents.query.duck import explained
+
+        events = [event for batch in self.events(columns) for event in batch]
+        values = [list(column) for column in zip(*events, strict=True)] or [[] for _ in Event._fields]
+        lists = (f"unnest(?::{kind}[]) AS {name}" for name, kind in _TYPES.items())
+        with explained():
+            self.connection.execute(f"CREATE OR REPLACE TEMP TABLE tail AS SELECT {', '.join(lists)}", values)
+            sql = select.replace("{rows}", "FROM tail")
+            self.connection.execute(f"CREATE OR REPLACE TEMP TABLE {table} AS {sql}")
 
     def close(self) -> None:
-        """Do nothing, either."""
+        """Close the connection, if there is one."""
+        if "connection" in vars(self):
+            self.connection.close()
 
     def _batches(self) -> Iterator[Sequence["_Row"]]:
         return (self.shown[start : start + _BATCH] for start in range(0, len(self.shown), _BATCH))
@@ -147,7 +177,6 @@ def _is_simple(filters: Filters) -> bool:
     return not (
         filters.where is not None
         or filters.around_ms is not None
-        or filters.spans
         or filters.sessions
         or filters.scope is not None
         or filters.windows
@@ -194,7 +223,8 @@ class _Search:
     def __init__(self, filters: Filters, segments: Sequence[Segment]) -> None:
         self._filters = filters
         self._segments = segments
-        self._near = [one for one in segments if one.may_hold(filters.window, by_event=filters.by_event)]
+        self._holding = [one for one in segments if one.may_hold(filters.window, by_event=filters.by_event)]
+        self._near = [one for one in self._holding if not filters.spans or one.overlaps(filters.spans)]
         self._tests = [*_membership(filters), *_patterns(filters)]
         is_bounded = filters.window != Window()
         if (
@@ -269,7 +299,7 @@ class _Search:
 
     def _refuse_related(self, found: Sequence[_Row]) -> None:
         """Refuse matches that may be shown otherwise because of what is sealed."""
-        if not self._near:
+        if not self._holding:
             return
         starts = [row.event.start_ms for row in found if row.event.start_ms is not None]
         span = (min(starts), max(starts)) if starts else None
@@ -280,7 +310,7 @@ class _Search:
         ):
             raise _UndecidedError
         if not self._filters.interim and with_finals_for(
-            _interims(found), self._near, by_event=self._filters.by_event
+            _interims(found), self._holding, by_event=self._filters.by_event
         ):
             raise _UndecidedError
 
@@ -486,6 +516,8 @@ def _group_of(row: _Row) -> Group:
 
 def _membership(filters: Filters) -> Iterator[_Test]:
     """Yield the tests for all but texts, the cheapest first."""
+    if filters.spans:
+        yield lambda event: any(_overlaps(event, begin, end) for begin, end in filters.spans)
     if left_out := {ALIASES.get(name, name) for name in (*filters.not_channels, *filters.hidden_channels)}:
         yield lambda event: event.channel not in left_out
     if channels := {ALIASES.get(name, name) for name in filters.channels}:
@@ -502,6 +534,15 @@ def _membership(filters: Filters) -> Iterator[_Test]:
         yield lambda event: event.speaker is not None and alike.lower(event.speaker) in speakers
     if (least := filters.least_confidence) is not None:
         yield lambda event: event.confidence is not None and event.confidence >= least
+
+
+def _overlaps(event: PlainEvent, begin: int, end: int) -> bool:
+    """Return whether an event happened, at least in part, between two times in Unix ms, these included."""
+    first = event.time_ms if event.start_ms is None else event.start_ms
+    if first is None:
+        return False
+    last = first if event.end_ms is None else max(first, event.end_ms)
+    return first <= end and last >= begin
 
 
 def _one_of(columns: Sequence[str], wanted: Collection[str]) -> _Test:

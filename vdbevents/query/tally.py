@@ -11,8 +11,8 @@ from typing import Final, Literal, NamedTuple
 from vdbevents.events import fields
 from vdbevents.query.cache.index import Span
 from vdbevents.query.duck import explained
+from vdbevents.query.result_protocols import TabledRows
 from vdbevents.query.screen_time import breaks_at, end_of, lasting
-from vdbevents.query.search_result import SearchResult
 from vdbevents.times import Window
 
 QUARTER_MS: Final = 15 * 60_000
@@ -69,7 +69,7 @@ class Slice(NamedTuple):
 class AnswerTally:
     """Counts the events of one journal's answer."""
 
-    def __init__(self, result: SearchResult, window: Window, breaks: Sequence[int] = ()) -> None:
+    def __init__(self, result: TabledRows, window: Window, breaks: Sequence[int] = ()) -> None:
         """Read the events.
 
         Args:

@@ -11,7 +11,7 @@ from vdbevents.query import merge
 from vdbevents.query.filters import Event, Filters
 from vdbevents.query.merge import HostJournal, MergedResult
 from vdbevents.query.older import Older
-from vdbevents.query.result_protocols import JournalRows, SessionRows
+from vdbevents.query.result_protocols import JournalRows, SessionRows, TabledRows
 from vdbevents.summaries import activity, session_list
 from vdbevents.summaries.activity import Activity, By
 from vdbevents.summaries.digest import missed_within
@@ -23,7 +23,6 @@ from vdbevents.times import Window
 
 if TYPE_CHECKING:
     from vdbevents.query.cache.index import Span
-    from vdbevents.query.search_result import SearchResult
 
 GapsOf = Callable[[HostJournal, JournalRows], Sequence[Gap]]
 """Returns the gaps of a journal that touch what was searched, and others; also one that goes on now."""
@@ -52,7 +51,7 @@ class StatsQuestion(NamedTuple):
 def counted_activity(
     asked: StatsQuestion,
     journals: Sequence[HostJournal],
-    answer: "MergedResult[SearchResult]",
+    answer: MergedResult[TabledRows],
     gaps_of: GapsOf,
 ) -> Activity:
     """Count the events of each journal, and what it did not record."""

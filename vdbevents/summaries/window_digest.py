@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 from vdbevents.events.gaps import Gap
 from vdbevents.query.block_counts import BlockCounts, Recorded
 from vdbevents.query.output.budget import Bound
-from vdbevents.query.search_result import SearchResult
+from vdbevents.query.result_protocols import TabledRows
 from vdbevents.summaries.digest import (
     MOST_OF_A_KIND,
     Counted,
@@ -29,7 +29,7 @@ class DigestPart(NamedTuple):
     """A journal's answer: its machine, the events, and the gaps that are known."""
 
     host: str
-    answer: SearchResult
+    answer: TabledRows
     gaps: Sequence[Gap]
 
     @property
