@@ -51,6 +51,7 @@ NO_NAME: Final = "|".join(
 )
 """What is not a name: a value that is not a text, a time, a redaction, no window, a log's level, a tick."""
 
+_MEMBERS: Final = frozenset(path.partition(".")[0] for path in (*WINDOW_PATHS, *APP_PATHS, *TITLE_PATHS))
 _BRACKETED: Final = re.compile(BRACKETED)
 _FENCED: Final = re.compile(FENCED)
 _NO_NAME: Final = re.compile(NO_NAME)
@@ -65,7 +66,12 @@ def window_of(event: Mapping[str, Any]) -> str | None:
     if fields.channel_of(event) != "visual_index":
         return None
     text = fields.text_of(event).strip(BLANKS)
-    holders = [event.get("data"), event, _document(text)]
+    # Most events name no window.
+    holders = [
+        holder
+        for holder in (event.get("data"), event, _document(text))
+        if isinstance(holder, Mapping) and not _MEMBERS.isdisjoint(holder)
+    ]
     window, app = _first(holders, WINDOW_PATHS), _first(holders, APP_PATHS)
     if app is not None:
         window = window or _first(holders, TITLE_PATHS)

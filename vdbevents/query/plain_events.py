@@ -133,7 +133,7 @@ class PlainEvent:
         data = self._event.get("data")
         return data if isinstance(data, str) and data not in ("", "{}") else None
 
-    @property
+    @cached_property
     def window_name(self) -> str | None:
         """The column `window_name`."""
         return window_names.window_of(self._event)

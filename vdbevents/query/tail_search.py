@@ -52,6 +52,8 @@ _TYPES: Final = {
     "confidence": "DOUBLE",
 }
 
+_MAY_REFUSE: Final = tuple(name for name in Event._fields if name != "window_name")
+
 _Test = Callable[[PlainEvent], bool]
 
 
@@ -247,7 +249,7 @@ class _Search:
         shown = self._newest(kept)
         self._refuse_unsettled(shown)
         for row in shown:
-            row.event.columns(Event._fields)  # before it is known that all are plain, nothing is printed
+            row.event.columns(_MAY_REFUSE)  # before it is known that all are plain, nothing is printed
         own += [row.event.line for row in rows if row.event.channel == "vdbevents"]
         return TailResult(
             shown=shown[::-1] if self._filters.newest_first else shown,
