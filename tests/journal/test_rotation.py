@@ -91,6 +91,25 @@ def test_at_a_size_the_days_before_the_present_one_are_moved_and_else_all(state,
     assert state.journal.read_bytes() == lines[8]
 
 
+@pytest.mark.parametrize(("hours", "stays_in_order"), [(2.5, True), (24, True), (25, False)])
+def test_files_keep_their_order_though_the_clock_is_set_back_by_hours(state, journal, hours, stays_in_order):
+    size = len(line_at(MIDNIGHT_MS))
+    noon_ms = MIDNIGHT_MS + DAY_MS // 2
+    times = [noon_ms + step - (step >= 3) * int(hours * 3_600_000) for step in range(10)]
+    lines = [line_at(at_ms) for at_ms in times]
+
+    for first in range(0, 9, 3):
+        written(journal, RotationRule(size=3 * size), lines[first : first + 3])
+        journal.rotate(None)
+
+    files = archived_lines(state)
+    assert sorted(files) == sorted([lines[0:3], lines[3:6], lines[6:9]])
+    assert (files == [lines[0:3], lines[3:6], lines[6:9]]) == stays_in_order
+    # Each name still covers the times of its lines.
+    for one, content in zip(archive.archived(state), files, strict=True):
+        assert all(one.may_hold(times[lines.index(line)], times[lines.index(line)] + 1) for line in content)
+
+
 def test_days_of_a_journal_that_was_never_rotated_are_moved_at_once(state, journal):
     journal.append([line_at(MIDNIGHT_MS - 5 * DAY_MS), line_at(MIDNIGHT_MS - 1), line_at(MIDNIGHT_MS + 1)])
 

@@ -29,6 +29,7 @@ from vdbevents.journal.packed import Packer
 from vdbevents.journal.state import StateDirectory
 from vdbevents.journal.torn_line import repair_end
 
+_MOST_SET_BACK_MS: Final = 86_400_000
 _UNFINISHED: Final = ".unfinished"
 
 
@@ -363,7 +364,18 @@ def _free_path(
     if measure.from_ms is None or measure.to_ms is None:
         now_ms = clock_ms()
         return archive.free_path(directory, kind, now_ms, now_ms, packed=packed)
-    return archive.free_path(directory, kind, measure.from_ms, measure.to_ms, packed=packed)
+    to_ms = measure.to_ms if kind == "cleared" else _after_others(directory, measure.to_ms)
+    return archive.free_path(directory, kind, measure.from_ms, to_ms, packed=packed)
+
+
+def _after_others(directory: StateDirectory, to_ms: int) -> int:
+    """Return the end for a file's name that puts it after those that were rotated before.
+
+    A clock that was set back by hours would put it before them, and whoever reads backward would miss it. By
+    more than a day the name keeps its own times: files with times far ahead would be opened for each window.
+    """
+    latest_ms = max((one.to_ms for one in archive.archived(directory) if not one.is_cleared), default=to_ms)
+    return latest_ms + 1 if to_ms < latest_ms <= to_ms + _MOST_SET_BACK_MS else to_ms
 
 
 def _is_same(journal: FileIO, descriptor: int) -> bool:
