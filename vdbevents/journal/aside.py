@@ -371,8 +371,8 @@ def _free_path(
 def _after_others(directory: StateDirectory, to_ms: int) -> int:
     """Return the end for a file's name that puts it after those that were rotated before.
 
-    A clock that was set back by hours would put it before them, and whoever reads backward would miss it. By
-    more than a day the name keeps its own times: files with times far ahead would be opened for each window.
+    A clock that was set back by hours would put it before them, where a reader that goes backward misses it.
+    After more than a day the name keeps its own times: a name with times far ahead is opened for each window.
     """
     latest_ms = max((one.to_ms for one in archive.archived(directory) if not one.is_cleared), default=to_ms)
     return latest_ms + 1 if to_ms < latest_ms <= to_ms + _MOST_SET_BACK_MS else to_ms
