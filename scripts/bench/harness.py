@@ -68,6 +68,16 @@ def scratch() -> tempfile.TemporaryDirectory:
     return tempfile.TemporaryDirectory(prefix="vdbevents-bench-")
 
 
+@contextmanager
+def folder_for(name: str | None) -> Iterator[Path]:
+    """Yield a folder for journals: the named one, which is kept, or else a temporary one."""
+    if name is not None:
+        yield Path(name).absolute()
+        return
+    with scratch() as made:
+        yield Path(made)
+
+
 def cpu_seconds(pid: int) -> float:
     """Return the user and system time of a process so far, in seconds (Linux)."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()

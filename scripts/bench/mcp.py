@@ -14,11 +14,10 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
-from harness import VDBEVENTS, cpu_seconds, median, scratch
+from harness import VDBEVENTS, cpu_seconds, folder_for, median
 from journal import COMMON, RARE, generate
 
 import vdbevents
@@ -106,16 +105,6 @@ def measured(ask: Callable[[], object], cpu: Callable[[], float]) -> float:
     before = cpu()
     ask()
     return cpu() - before
-
-
-@contextmanager
-def folder_for(name: str | None) -> Iterator[Path]:
-    """Yield the folder of the journal."""
-    if name is not None:
-        yield Path(name).absolute()
-        return
-    with scratch() as made:
-        yield Path(made)
 
 
 def compare_starts(small: Path, environ: dict[str, str], rounds: int) -> float:

@@ -16,13 +16,11 @@ import os
 import resource
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from harness import VDBEVENTS, median, scratch
+from harness import VDBEVENTS, folder_for, median
 from journal import GeneratedJournal, generate
 
 MOST_RATIO = 1.5
@@ -69,16 +67,6 @@ def measured(words: tuple[str, ...], journal: Path, environ: dict[str, str]) -> 
     subprocess.run(command, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-
-
-@contextmanager
-def folder_for(name: str | None) -> Iterator[Path]:
-    """Yield the folder of the journals."""
-    if name is not None:
-        yield Path(name).absolute()
-        return
-    with scratch() as made:
-        yield Path(made)
 
 
 def made(folder: Path, kept: Kept) -> GeneratedJournal:

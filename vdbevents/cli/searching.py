@@ -74,12 +74,9 @@ def searched_for_rows(
     colour: Color = Color.AUTO,
 ) -> Iterator[tuple[list["HostJournal"], "MergedResult[TabledRows]"]]:
     """Search as `searched` does, without DuckDB if the end of a journal shows the answer."""
-    from vdbevents.query import merge
-
-    cache_of = _sealing(filters, now, cache=cache, colour=colour)
     with (
         opened_journals(named, options) as journals,
-        merge.search_rows(journals, filters, cache_of, cleared=named.archived) as answer,
+        rows_searched_again(journals, named, filters, now, cache=cache, colour=colour) as answer,
     ):
         yield journals, answer
 
@@ -125,11 +122,12 @@ def rows_searched_again(
     now: datetime,
     *,
     cache: bool = True,
-) -> "MergedResult[JournalRows]":
+    colour: Color = Color.AUTO,
+) -> "MergedResult[TabledRows]":
     """Return the events in opened journals that match; it must be closed. As `searched_for_rows`."""
     from vdbevents.query import merge
 
-    cache_of = _sealing(filters, now, cache=cache, colour=Color.AUTO)
+    cache_of = _sealing(filters, now, cache=cache, colour=colour)
     return merge.search_rows(journals, filters, cache_of, cleared=named.archived)
 
 
