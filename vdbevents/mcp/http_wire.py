@@ -1,31 +1,18 @@
 """Carry the protocol over HTTP, on this machine's own address alone."""
 
-import contextlib
 import hmac
 import signal
-import socket
-import sys
-from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
-import anyio
-
-from vdbevents.errors import InputError
+from vdbevents.servers.loopback import ADDRESS, Application, Receive, Scope, Send, serve
 
 if TYPE_CHECKING:
-    import uvicorn
     from mcp.server.lowlevel import Server
 
-ADDRESS: Final = "127.0.0.1"
 PATH: Final = "/mcp"
 
-_FAREWELL_SECONDS: Final = 1
 _UNAUTHORIZED: Final = 401
-
-_Scope = MutableMapping[str, Any]
-_Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-_Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-_Application = Callable[[_Scope, _Receive, _Send], Awaitable[None]]
 
 
 def serve_http(
@@ -45,64 +32,20 @@ def serve_http(
     Raises:
         InputError: the port is in use.
     """
-    import uvicorn
-
-    application: _Application = server.streamable_http_app(streamable_http_path=PATH, host=ADDRESS)
+    application: Application = server.streamable_http_app(streamable_http_path=PATH, host=ADDRESS)
     if token:
         application = _Bearer(application, token)
-    endpoint = _bind(port)
-    config = uvicorn.Config(
-        application,
-        log_level="error",
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=_FAREWELL_SECONDS,
-    )
-    url = f"http://{ADDRESS}:{endpoint.getsockname()[1]}{PATH}"
-
-    class Announcing(uvicorn.Server):
-        """Says when it has started, and leaves signals to `_ended_by_signals`."""
-
-        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-            await super().startup(sockets)
-            if self.started:
-                announce(url)
-
-        @contextlib.contextmanager
-        def capture_signals(self) -> Iterator[None]:
-            yield
-
-    running = Announcing(config)
-    with endpoint, _ended_by_signals(running) as received:
-        anyio.run(running.serve, [endpoint])
-    return received[0] if received else None
-
-
-@contextlib.contextmanager
-def _ended_by_signals(running: "uvicorn.Server") -> Iterator[list[signal.Signals]]:
-    """End the server on SIGINT and SIGTERM; yield a list that gets the first of them."""
-    received: list[signal.Signals] = []
-
-    def end(number: int, _frame: object) -> None:
-        received.append(signal.Signals(number))
-        running.handle_exit(number, None)
-
-    before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield received
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    return serve(application, port, lambda address: announce(f"http://{address}{PATH}"))
 
 
 class _Bearer:
     """Refuses requests without the token."""
 
-    def __init__(self, application: _Application, token: str) -> None:
+    def __init__(self, application: Application, token: str) -> None:
         self._application = application
         self._expected = f"Bearer {token}".encode()
 
-    async def __call__(self, scope: _Scope, receive: _Receive, send: _Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or self._is_known(scope):
             await self._application(scope, receive, send)
             return
@@ -111,22 +54,6 @@ class _Bearer:
         await send({"type": "http.response.start", "status": _UNAUTHORIZED, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 
-    def _is_known(self, scope: _Scope) -> bool:
+    def _is_known(self, scope: Scope) -> bool:
         given = [value for name, value in scope["headers"] if name == b"authorization"]
         return len(given) == 1 and hmac.compare_digest(given[0], self._expected)
-
-
-def _bind(port: int) -> socket.socket:
-    endpoint = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    try:
-        if sys.platform != "win32":
-            endpoint.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        endpoint.bind((ADDRESS, port))
-    except OSError as error:
-        endpoint.close()
-        raise InputError(
-            f"cannot serve on {ADDRESS}, port {port}: {error.strerror or error}",
-            "use another --port",
-            error_id="port-unusable",
-        ) from None
-    return endpoint

@@ -36,10 +36,10 @@ from vdbevents.mcp.tool import (
 )
 from vdbevents.mcp.tool_parameters import Parameter
 from vdbevents.mcp.unknown_names import require_known
-from vdbevents.mcp.warm_journals import WarmJournals
 from vdbevents.query.filters import Filters
 from vdbevents.query.merge import MergedResult
 from vdbevents.query.search_result import SearchResult
+from vdbevents.servers.warm_journals import WarmJournals
 from vdbevents.summaries.activity import Activity, By
 from vdbevents.summaries.activity_pages import json_of, text_of
 from vdbevents.summaries.digest_output import DigestJson, DigestText

@@ -12,9 +12,9 @@ from vdbevents.mcp.event_filters import SESSION, SOURCES
 from vdbevents.mcp.time_window import now_utc
 from vdbevents.mcp.tool import TEXT, TEXT_OR_NULL, Reporting, Tool, ToolAnswer, output_of
 from vdbevents.mcp.tool_parameters import Parameter
-from vdbevents.mcp.warm_journals import WarmJournals
 from vdbevents.query import merge
 from vdbevents.query.output.rows import utc_time
+from vdbevents.servers.warm_journals import WarmJournals
 from vdbevents.times import parse_duration, parse_moment
 
 

@@ -35,11 +35,11 @@ from vdbevents.mcp.tool import (
 )
 from vdbevents.mcp.tool_parameters import Parameter
 from vdbevents.mcp.unknown_names import require_known
-from vdbevents.mcp.warm_journals import WarmJournals
 from vdbevents.query.filters import Event, Filters
 from vdbevents.query.output.budget import CHARACTERS_PER_TOKEN, Bound
 from vdbevents.query.output.highlight import Highlighter
 from vdbevents.query.output.rows import description, utc_time
+from vdbevents.servers.warm_journals import WarmJournals
 from vdbevents.summaries.moment_output import Cutter
 from vdbevents.summaries.moments import begin_of
 from vdbevents.terminal import counted

@@ -24,7 +24,7 @@ from vdbevents.mcp.stdio_wire import serve_stdio
 from vdbevents.mcp.tool import Tool
 from vdbevents.mcp.transcript_tool import get_transcript
 from vdbevents.mcp.wait_tool import wait_for
-from vdbevents.mcp.warm_journals import OpenJournals, OpenStates, WarmJournals
+from vdbevents.servers.warm_journals import OpenJournals, OpenStates, WarmJournals
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -22,8 +22,8 @@ from vdbevents.mcp.tool import (
     output_of,
 )
 from vdbevents.mcp.tool_parameters import Parameter
-from vdbevents.mcp.warm_journals import WarmJournals
 from vdbevents.query.merge import HostJournal
+from vdbevents.servers.warm_journals import WarmJournals
 from vdbevents.terminal import counted
 
 _QUERY: Final = Parameter("query", "text", "One SELECT in DuckDB's dialect.", required=True)

@@ -21,7 +21,7 @@ from vdbevents.mcp.tool import (
     object_of,
     output_of,
 )
-from vdbevents.mcp.warm_journals import WarmJournals
+from vdbevents.servers.warm_journals import WarmJournals
 from vdbevents.terminal import byte_size, counted
 from vdbevents.times import format_age
 

@@ -24,8 +24,8 @@ from vdbevents.mcp.tool import (
 )
 from vdbevents.mcp.tool_parameters import Parameter
 from vdbevents.mcp.unknown_names import require_known
-from vdbevents.mcp.warm_journals import WarmJournals
 from vdbevents.query.filters import Event, Filters
+from vdbevents.servers.warm_journals import WarmJournals
 from vdbevents.summaries.journal_answers import session_asked_for, silences_in, transcript_window
 from vdbevents.summaries.transcript import COLUMNS, Part, Silence, parts_of, start_of
 from vdbevents.summaries.transcript_pages import text_pieces

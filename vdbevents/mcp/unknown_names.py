@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from vdbevents.errors import InputError
-from vdbevents.mcp.warm_journals import WarmJournals
+from vdbevents.servers.warm_journals import WarmJournals
 
 # The column of the view `events` that has what a parameter names, and what to do if nothing has it.
 _HINTS: Final = {

@@ -29,11 +29,11 @@ from vdbevents.mcp.tool import (
     output_of,
 )
 from vdbevents.mcp.tool_parameters import Parameter
-from vdbevents.mcp.warm_journals import WarmJournals
 from vdbevents.query.filters import Event, Filters
 from vdbevents.query.merge import HostJournal
 from vdbevents.query.said_once import SaidOnce
 from vdbevents.query.sieve import Sieve
+from vdbevents.servers.warm_journals import WarmJournals
 from vdbevents.terminal import counted
 from vdbevents.times import Window
 

@@ -15,7 +15,6 @@ from vdbevents.health.outages import ongoing_gap
 from vdbevents.health.status_report import report_on
 from vdbevents.journal.files import wall_ms
 from vdbevents.journal.state import StateDirectory
-from vdbevents.mcp.background_sealing import BackgroundSealing
 from vdbevents.query import hostnames, merge
 from vdbevents.query.byte_ranges import Closeable
 from vdbevents.query.cache.index import Cache
@@ -26,6 +25,7 @@ from vdbevents.query.merge import HostJournal, MergedResult
 from vdbevents.query.older import Older
 from vdbevents.query.result_protocols import JournalRows
 from vdbevents.query.search_result import SearchResult
+from vdbevents.servers.background_sealing import BackgroundSealing
 from vdbevents.summaries.time_blocks import local_time_of
 from vdbevents.terminal import counted
 from vdbevents.times import Window, format_duration
