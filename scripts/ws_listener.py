@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 try:
-    from vdbevents.cli.app import run
+    from vdbevents.cli.entry import run
 except ModuleNotFoundError:
     root = Path(__file__).resolve().parent.parent
     sys.exit(f"vdbevents is not installed for {sys.executable}: pip install {root}")

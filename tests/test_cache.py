@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 import pytest
 from support.processes import eventually
 
-from vdbevents.cli import cache, cache_worker
+from vdbevents.cli import cache_worker, seal_display
 from vdbevents.cli.diagnostics import Color
 from vdbevents.journal import nul_runs
 from vdbevents.query.cache import build, index, seal_policy
@@ -54,13 +54,13 @@ def begun(monkeypatch):
     ],
 )
 def test_only_a_window_of_more_than_a_day_is_sealed_first(journal, begun, window, is_long):
-    seal_policy.cache_for(journal, window, NOW, cache.SealDisplay(Color.AUTO))
+    seal_policy.cache_for(journal, window, NOW, seal_display.SealDisplay(Color.AUTO))
 
     assert begun == [journal] * is_long
 
 
 def test_a_short_window_of_a_long_unsealed_journal_says_what_makes_it_faster(journal, begun, capfd):
-    seal_policy.cache_for(journal, Window(since_ms=NOW_MS), NOW, cache.SealDisplay(Color.AUTO))
+    seal_policy.cache_for(journal, Window(since_ms=NOW_MS), NOW, seal_display.SealDisplay(Color.AUTO))
 
     assert capfd.readouterr().err == (
         "vdbevents: 300.0 MiB of the journal are not in the cache\n"
@@ -75,7 +75,7 @@ def test_without_a_home_there_is_no_cache_and_no_complaint(journal, begun, monke
 
     monkeypatch.setattr("pathlib.Path.home", nowhere)
 
-    assert seal_policy.cache_for(journal, Window(), NOW, cache.SealDisplay(Color.AUTO)) is None
+    assert seal_policy.cache_for(journal, Window(), NOW, seal_display.SealDisplay(Color.AUTO)) is None
     assert begun == []
 
 

@@ -8,7 +8,7 @@ import time
 import pytest
 from support.patience import patient
 
-from vdbevents.cli import app, completion
+from vdbevents.cli import app, surroundings
 
 JOURNAL = [
     {"channel": "transcript", "rtstream_id": "rts-1", "rtstream_name": "mic:default"},
@@ -31,7 +31,7 @@ def complete(tmp_path, monkeypatch, capsys):
     def complete(line):
         monkeypatch.setenv("_TYPER_COMPLETE_ARGS", f"vdbevents {line}")
         with pytest.raises(SystemExit) as ended:
-            app.run()
+            app.run_with_typer()
         assert ended.value.code in (0, None)
         printed = capsys.readouterr()
         assert printed.err == ""
@@ -111,4 +111,4 @@ def test_a_command_is_completed_without_loading_any(complete, monkeypatch):
     monkeypatch.setattr(app, "_add_commands", lambda names: pytest.fail("loaded") if names else None)
 
     assert complete("pi") == ["pipelines\tManage the transcripts and indexes of a session's streams."]
-    assert completion.words_before({"COMP_WORDS": "vdbevents query -", "COMP_CWORD": "2"}) == ["query"]
+    assert surroundings.words_before({"COMP_WORDS": "vdbevents query -", "COMP_CWORD": "2"}) == ["query"]

@@ -12,7 +12,7 @@ import pytest
 import typer
 from typer.main import get_command
 
-from vdbevents.cli import config, configuration
+from vdbevents.cli import config, configuration, surroundings
 from vdbevents.cli.app import whole_app
 from vdbevents.errors import InputError
 
@@ -104,11 +104,11 @@ def test_without_an_absolute_xdg_config_home_the_file_is_in_the_home(value, monk
     monkeypatch.setenv("USERPROFILE", str(tmp_path))
     environ = {} if value is None else {"XDG_CONFIG_HOME": value}
 
-    assert configuration.locate(environ) == tmp_path / ".config" / "vdbevents" / "config.toml"
+    assert surroundings.locate(environ) == tmp_path / ".config" / "vdbevents" / "config.toml"
 
 
 def test_xdg_config_home_names_the_folder(tmp_path):
-    located = configuration.locate({"XDG_CONFIG_HOME": str(tmp_path)})
+    located = surroundings.locate({"XDG_CONFIG_HOME": str(tmp_path)})
 
     assert located == tmp_path / "vdbevents" / "config.toml"
 
@@ -119,7 +119,7 @@ def test_without_a_home_there_is_no_file_and_no_error(monkeypatch):
 
     monkeypatch.setattr(Path, "home", no_home)
 
-    assert configuration.locate({}) is None
+    assert surroundings.locate({}) is None
     assert configuration.load(None) is None
 
 
@@ -289,7 +289,7 @@ def test_every_option_of_the_program_has_a_variable_of_its_own_that_is_not_neede
     assert {"VDBEVENTS_LISTEN_HOLD", "VDBEVENTS_QUERY_GREP", "VDBEVENTS_STATUS_JSON"} <= set(variables)
     assert len(set(variables)) == len(variables)
     assert not any(re.search("_(ENV_FILE|CWD|DAEMON|HELP|VERSION)$", variable) for variable in variables)
-    assert not set(variables) & configuration._OTHER_VARIABLES
+    assert not set(variables) & surroundings.OTHER_VARIABLES
 
 
 def test_every_variable_that_the_program_s_text_names_is_known(tmp_path):

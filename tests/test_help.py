@@ -8,7 +8,7 @@ import sys
 import pytest
 from typer.main import get_command
 
-from vdbevents.cli import documents, overview
+from vdbevents.cli import documents, overview, program_help
 from vdbevents.cli.app import whole_app
 from vdbevents.cli.diagnostics import ExitCode
 from vdbevents.cli.help_layout import laid_out
@@ -71,6 +71,20 @@ def test_the_help_of_the_program_names_all_exit_codes_and_three_examples_that_ca
         get_command(whole_app()).commands[name].make_context(name, arguments)
 
 
+@pytest.mark.parametrize("width", [40, *WIDTHS])
+def test_the_help_of_the_program_is_printed_without_typer_as_typer_prints_it(width, monkeypatch):
+    monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.setattr(sys, "argv", ["/some/bin/vdbevents", "--help"])
+
+    assert program_help.plain_help() == page("vdbevents", min(max(width, 52), 100)) + "\n"
+
+
+def test_typer_prints_the_help_where_the_program_has_another_name(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["/some/vdbevents/__main__.py", "--help"])
+
+    assert program_help.plain_help() is None
+
+
 def test_the_help_of_the_program_loads_no_command(monkeypatch, capsys):
     from vdbevents.cli import app
 
@@ -84,7 +98,7 @@ def test_the_help_of_the_program_loads_no_command(monkeypatch, capsys):
     app.app.registered_groups.clear()
 
     with pytest.raises(SystemExit) as ended:
-        app.run()
+        app.run_with_typer()
     assert (ended.value.code, "query" in capsys.readouterr().out) == (0, True)
 
 

@@ -7,7 +7,6 @@ import threading
 from pathlib import Path
 
 import pytest
-import typer
 from support.messages import error_id_in
 from support.processes import run
 
@@ -27,9 +26,9 @@ def ended_by(error, capfd):
     def command():
         raise error
 
-    with pytest.raises(typer.Exit) as ended:
+    with pytest.raises(SystemExit) as ended:
         command()
-    return ended.value.exit_code, error_id_in(capfd.readouterr().err)
+    return ended.value.code, error_id_in(capfd.readouterr().err)
 
 
 @pytest.mark.parametrize(
@@ -70,7 +69,7 @@ def test_a_bug_s_traceback_neither_steers_the_terminal_nor_shows_the_key(capfd, 
     def command():
         raise ZeroDivisionError("\x1b]0;owned\x07 sk-very-secret\rx")
 
-    with pytest.raises(typer.Exit):
+    with pytest.raises(SystemExit):
         command()
     shown = capfd.readouterr().err
     assert "\n    raise ZeroDivisionError" in shown

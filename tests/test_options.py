@@ -10,7 +10,8 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from vdbevents.cli.app import COMMANDS
+from vdbevents.cli.app import hand_to_typer
+from vdbevents.cli.declared import Option
 from vdbevents.cli.diagnostics import Color
 from vdbevents.cli.options import (
     BoundOptions,
@@ -20,6 +21,7 @@ from vdbevents.cli.options import (
     expand_groups,
     words_of,
 )
+from vdbevents.cli.overview import COMMANDS
 from vdbevents.cli.query_options import (
     TIMES_HELP,
     FilterOptions,
@@ -35,18 +37,18 @@ from vdbevents.query.output.budget import Bound
 
 
 class Base(OptionGroup):
-    size: Annotated[int, typer.Option(min=0, help="The size.")] = 1
-    name: Annotated[str, typer.Option()] = "base"
+    size: Annotated[int, Option(min=0, help="The size.")] = 1
+    name: Annotated[str, Option()] = "base"
 
 
 class Derived(Base):
-    flag: Annotated[bool, typer.Option("--flag")] = False
-    size: Annotated[int, typer.Option(min=0, help="Another size.")] = 5
+    flag: Annotated[bool, Option("--flag")] = False
+    size: Annotated[int, Option(min=0, help="Another size.")] = 5
 
 
 def app_of(command):
     app = typer.Typer(rich_markup_mode=None)
-    app.command()(expand_groups(command))
+    app.command()(hand_to_typer(expand_groups(command)))
     return app
 
 
@@ -56,7 +58,7 @@ def printed(command, *arguments):
     return done.output
 
 
-def show(*, before: Annotated[str, typer.Option()] = "", options: Derived) -> None:
+def show(*, before: Annotated[str, Option()] = "", options: Derived) -> None:
     typer.echo(f"{before} {options.size} {options.name} {options.flag}")
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from support.sources import FILES, PACKAGE, tree_of
 
-from vdbevents.cli.app import COMMANDS
+from vdbevents.cli.overview import COMMANDS
 
 NAMES = tuple(file.relative_to(PACKAGE).as_posix() for file in FILES)
 LONGEST_MODULE = 600

@@ -22,7 +22,7 @@ def main() -> None:
 
 def _run() -> None:
     try:
-        from vdbevents.cli.app import run
+        from vdbevents.cli.entry import run
 
         run()
     except KeyboardInterrupt:

@@ -936,7 +936,7 @@ def test_ctrl_c_during_imports_shows_no_traceback(environ):
         "import signal, sys\n"
         "class Interrupted:\n"
         "    def find_spec(self, name, *rest):\n"
-        "        if name == 'vdbevents.cli.app':\n"
+        "        if name == 'vdbevents.cli.entry':\n"
         "            signal.raise_signal(signal.SIGINT)\n"
         "sys.meta_path.insert(0, Interrupted())\n"
         "from vdbevents.__main__ import main\n"

@@ -204,7 +204,7 @@ def noisy(make):
 
 serving._READING = (noisy(status_tools.recording_status),)
 sys.argv = ["vdbevents", "mcp", sys.argv[1]]
-from vdbevents.cli.app import run
+from vdbevents.cli.entry import run
 run()
 """
 

@@ -8,6 +8,7 @@ import typer
 
 from vdbevents.cli.cloud_client import Attempts, Service, begin, bound_ws_id, find_streams
 from vdbevents.cli.command import reports
+from vdbevents.cli.declared import Argument, Option
 from vdbevents.cli.diagnostics import ExitCode
 from vdbevents.cli.options import SessionArgumentOptions, SessionOptions, WsIdOption
 from vdbevents.cli.tables import as_text, nothing, remark, show_rows
@@ -42,9 +43,7 @@ Exit codes: 0 attached, 1 the session has no index.
 def create_alert(
     wanted: Annotated[
         str,
-        typer.Argument(
-            metavar="LABEL=PROMPT", help="The alert's label, and what to look for.", show_default=False
-        ),
+        Argument(metavar="LABEL=PROMPT", help="The alert's label, and what to look for.", show_default=False),
     ],
     *,
     index: IndexOption = None,
@@ -162,12 +161,12 @@ Examples:
 
 
 class _AlertOptions(SessionOptions):
-    alert: Annotated[
-        str | None, typer.Argument(metavar="ALERT_ID", help="An alert's id.", show_default=False)
-    ] = None
-    label: Annotated[
-        str | None, typer.Option("--label", metavar="LABEL", help="All alerts with this label.")
-    ] = None
+    alert: Annotated[str | None, Argument(metavar="ALERT_ID", help="An alert's id.", show_default=False)] = (
+        None
+    )
+    label: Annotated[str | None, Option("--label", metavar="LABEL", help="All alerts with this label.")] = (
+        None
+    )
 
 
 @alerts_app.command(help=_ENABLE_HELP)

@@ -1,43 +1,38 @@
 """The application: the list of commands, loaded one by one."""
 
+import functools
 import importlib
+import inspect
 import os
 import sys
-from collections.abc import Iterable
-from pathlib import Path
-from typing import Annotated, Final
+from collections.abc import Callable, Iterable
+from typing import Annotated, Any, TypeVar, get_args
 
 import typer
 
 from vdbevents import __version__
 from vdbevents.cli.command_classes import CommandGroup, Program, ProgramCommand
-from vdbevents.cli.completion import is_completing, words_before
-from vdbevents.cli.configuration import is_silent
+from vdbevents.cli.declared import Argument, InvalidValueError, declaration_of
 from vdbevents.cli.diagnostics import ExitCode
-from vdbevents.cli.overview import GROUPS
+from vdbevents.cli.overview import COMMANDS, PROGRAM
+from vdbevents.cli.program_help import LONGEST_LINE
+from vdbevents.cli.surroundings import is_completing, is_silent, words_before
+
+_Result = TypeVar("_Result")
 
 app = typer.Typer(
     name="vdbevents",
     cls=Program,
-    help="Save and search the events of a desktop recorded with VideoDB.",
+    help=PROGRAM,
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": LONGEST_LINE},
 )
 
 
-COMMANDS: Final = tuple(name for group in GROUPS.values() for name in group)
-"""The commands and groups of commands, in the order of `--help`: each is a module of `vdbevents.cli`.
-
-The module `x` has a function `x`, and its `HELP`, or a group of commands `x_app`. It may have a `COMMAND`, or
-a `GROUP`: the class that parses its command line.
-"""
-
-
-def run() -> None:
-    """Run the `vdbevents` command."""
-    _fill_closed_streams()
+def run_with_typer() -> None:
+    """Run the `vdbevents` command, or complete a word of it."""
     completing = is_completing(os.environ)
     words = words_before(os.environ) if completing else sys.argv[1:]
     wanted = next(iter(words), "")
@@ -49,27 +44,7 @@ def run() -> None:
         _add_commands(())
     else:
         _add_commands([wanted] if is_alone or (completing and wanted in COMMANDS) else COMMANDS)
-    try:
-        _complete() if completing else app()
-    except KeyboardInterrupt:
-        sys.exit(ExitCode.INTERRUPTED)
-    except OSError as error:
-        # What click prints by itself: the help, the version.
-        sys.exit(_refuse_output(error))
-
-
-def _refuse_output(error: OSError) -> ExitCode:
-    from vdbevents.cli.command import exhaustion, silence_stdout
-    from vdbevents.cli.diagnostics import Diagnostics
-
-    exhausted = exhaustion(error)
-    if exhausted is None:
-        raise error
-    silence_stdout()
-    diagnostics = Diagnostics()
-    diagnostics.error(exhausted)
-    diagnostics.flush()
-    return ExitCode.STORAGE
+    _complete() if completing else app()
 
 
 def whole_app() -> typer.Typer:
@@ -87,12 +62,45 @@ def _add_commands(names: Iterable[str]) -> None:
         if group is not None:
             for command in group.registered_commands:
                 command.cls = ProgramCommand
+                hand_to_typer(command.callback)
             app.add_typer(group, name=name, cls=getattr(module, "GROUP", CommandGroup))
         else:
             add = app.command(
                 help=getattr(module, "HELP", None), cls=getattr(module, "COMMAND", ProgramCommand)
             )
-            add(getattr(module, name))
+            add(hand_to_typer(getattr(module, name)))
+
+
+def hand_to_typer(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Have typer find its own declarations in a command's signature; return the command."""
+    signature = inspect.signature(command)
+    parameters = [_for_typer(parameter) for parameter in signature.parameters.values()]
+    command.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    return command
+
+
+def _for_typer(parameter: inspect.Parameter) -> inspect.Parameter:
+    declared = declaration_of(parameter)
+    if declared is None:
+        return parameter
+    settings = dict(declared.settings)
+    if settings["parser"] is not None:
+        settings["parser"] = _parser_for_typer(settings["parser"])
+    make = typer.Argument if isinstance(declared, Argument) else typer.Option
+    return parameter.replace(
+        annotation=Annotated[get_args(parameter.annotation)[0], make(*declared.names, **settings)]
+    )
+
+
+def _parser_for_typer(parse: Callable[[Any], _Result]) -> Callable[[Any], _Result]:
+    @functools.wraps(parse)
+    def parsed(value: Any) -> _Result:  # noqa: ANN401 - a text, or the default
+        try:
+            return parse(value)
+        except InvalidValueError as error:
+            raise typer.BadParameter(str(error)) from None
+
+    return parsed
 
 
 def _complete() -> None:
@@ -101,19 +109,6 @@ def _complete() -> None:
         app()
     except Exception:  # noqa: BLE001 - whatever it is, there is nothing to complete
         sys.exit(ExitCode.DONE)
-
-
-def _fill_closed_streams() -> None:
-    # After `<&- >&- 2>&-` the next open files, such as the journal, would get the descriptors of the streams,
-    # and then all that is written to a stream.
-    for number in range(3):
-        try:
-            os.fstat(number)
-        except OSError:
-            os.open(os.devnull, os.O_RDWR)
-    sys.stdin = sys.stdin or Path(os.devnull).open(encoding="utf-8")  # noqa: SIM115 - until the end
-    sys.stdout = sys.stdout or Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - until the end
-    sys.stderr = sys.stderr or Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
 
 
 def _version(wanted: bool) -> None:  # noqa: FBT001 - typer's form of a callback

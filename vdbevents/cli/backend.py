@@ -9,6 +9,7 @@ import typer
 
 from vdbevents.cli.background import BackgroundListener
 from vdbevents.cli.command import LONGEST_CALL_SECONDS, put, reports, silence_stdout
+from vdbevents.cli.declared import Option
 from vdbevents.cli.diagnostics import Diagnostics, ExitCode
 from vdbevents.cli.options import MessageOptions, RecorderOptions
 from vdbevents.cli.pipeline_options import PipelineOptions, RecordingOptions
@@ -47,22 +48,22 @@ def backend(
     *,
     host: Annotated[
         str,
-        typer.Option(metavar="ADDRESS", help="Address to listen on; only loopback is closed to the network."),
+        Option(metavar="ADDRESS", help="Address to listen on; only loopback is closed to the network."),
     ] = "127.0.0.1",
     port: Annotated[
-        int, typer.Option(min=0, max=65535, metavar="PORT", help="Port to listen on; 0: any free port.")
+        int, Option(min=0, max=65535, metavar="PORT", help="Port to listen on; 0: any free port.")
     ] = 5002,
     public_url: Annotated[
-        str | None, typer.Option(metavar="URL", help="Public address of your own proxy, for VideoDB.")
+        str | None, Option(metavar="URL", help="Public address of your own proxy, for VideoDB.")
     ] = None,
     tunnel: Annotated[
-        bool, typer.Option("--tunnel", help="Get a public address from an installed cloudflared.")
+        bool, Option("--tunnel", help="Get a public address from an installed cloudflared.")
     ] = False,
     show_token: Annotated[
-        bool, typer.Option("--show-token", help="Print the token for clients, and exit.")
+        bool, Option("--show-token", help="Print the token for clients, and exit.")
     ] = False,
     insecure_no_auth: Annotated[
-        bool, typer.Option("--insecure-no-auth", help="Require no token; on loopback only.")
+        bool, Option("--insecure-no-auth", help="Require no token; on loopback only.")
     ] = False,
     pipelines: PipelineOptions,
     new_session: RecordingOptions,

@@ -21,6 +21,7 @@ from vdbevents.cli.command import (
     require_finite,
     silence_stdout,
 )
+from vdbevents.cli.declared import Option
 from vdbevents.cli.diagnostics import Diagnostics, ExitCode, LogFormat, can_redraw, is_terminal
 from vdbevents.cli.options import JsonOptions, MessageOptions, RecorderOptions, seconds
 from vdbevents.cli.pipeline_options import PipelineOptions, RecordingOptions
@@ -80,7 +81,7 @@ def capture(
     *,
     backend: Annotated[
         str | None,
-        typer.Option(
+        Option(
             metavar="URL",
             help="Record a session of this backend. Its token is read from VDBEVENTS_BACKEND_TOKEN; the API "
             "key is not used.",
@@ -88,61 +89,57 @@ def capture(
         ),
     ] = None,
     backend_token_file: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Read the backend's token from this file instead.")
+        Path | None, Option(metavar="FILE", help="Read the backend's token from this file instead.")
     ] = None,
     duration: Annotated[
-        str | None, typer.Option(metavar="TIME", help="Record for 90s, 30m, 2h.", show_default="until Ctrl-C")
+        str | None, Option(metavar="TIME", help="Record for 90s, 30m, 2h.", show_default="until Ctrl-C")
     ] = None,
-    mic: Annotated[bool, typer.Option(help="Record a microphone.")] = True,
+    mic: Annotated[bool, Option(help="Record a microphone.")] = True,
     mic_device: Annotated[
         str | None,
-        typer.Option(
-            metavar="ID", help="Microphone; see: vdbevents channels.", show_default="the default one"
-        ),
+        Option(metavar="ID", help="Microphone; see: vdbevents channels.", show_default="the default one"),
     ] = None,
-    system_audio: Annotated[bool, typer.Option(help="Record system audio.")] = True,
+    system_audio: Annotated[bool, Option(help="Record system audio.")] = True,
     display: Annotated[
         str | None,
-        typer.Option(metavar="ID|all|none", help="Screen to record.", show_default="the default one"),
+        Option(metavar="ID|all|none", help="Screen to record.", show_default="the default one"),
     ] = None,
     store: Annotated[
         list[str] | None,
-        typer.Option(
+        Option(
             metavar="KIND",
             help="Channels to keep for the video: mic, system-audio, display, all; repeatable.",
             show_default="all",
         ),
     ] = None,
     no_store: Annotated[
-        list[str] | None, typer.Option(metavar="KIND", help="Channels not to keep for the video; repeatable.")
+        list[str] | None, Option(metavar="KIND", help="Channels not to keep for the video; repeatable.")
     ] = None,
     require_all: Annotated[
-        bool, typer.Option("--require-all", help="Fail if a permission is denied or a channel is missing.")
+        bool, Option("--require-all", help="Fail if a permission is denied or a channel is missing.")
     ] = False,
     pipelines: PipelineOptions,
     new_session: RecordingOptions,
     listen: Annotated[
-        bool, typer.Option("--listen/--no-listen", help="Start a listener if none runs, or fail (exit 3).")
+        bool, Option("--listen/--no-listen", help="Start a listener if none runs, or fail (exit 3).")
     ] = True,
     timeout: Annotated[
         float,
-        typer.Option(
+        Option(
             parser=seconds(0.1),
             metavar="SECONDS",
             help="Timeout of each other step; transient errors are retried within it.",
         ),
     ] = 30.0,
     permission_timeout: Annotated[
-        float, typer.Option(parser=seconds(0.1), metavar="SECONDS", help="Timeout for granting a permission.")
+        float, Option(parser=seconds(0.1), metavar="SECONDS", help="Timeout for granting a permission.")
     ] = 120.0,
     active_timeout: Annotated[
         float,
-        typer.Option(
-            parser=seconds(0.1), metavar="SECONDS", help="Timeout for the session to become active."
-        ),
+        Option(parser=seconds(0.1), metavar="SECONDS", help="Timeout for the session to become active."),
     ] = 60.0,
     export_timeout: Annotated[
-        float, typer.Option(parser=seconds(0.1), metavar="SECONDS", help="Timeout for the video.")
+        float, Option(parser=seconds(0.1), metavar="SECONDS", help="Timeout for the video.")
     ] = 600.0,
     printing: JsonOptions,
     options: RecorderOptions,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vdbevents.cli.command_classes import ProgramCommand
+from vdbevents.cli.declared import Option
 from vdbevents.cli.diagnostics import is_terminal
 from vdbevents.cli.localtime import local_text
 from vdbevents.errors import InputError
@@ -30,13 +31,13 @@ class ClearMode(StrEnum):
 
 ClearOption = Annotated[
     ClearMode | None,
-    typer.Option(
+    Option(
         "--clear",
         help="Start with an empty journal. What it has is moved to DIR/archive; --clear=delete deletes it.",
         show_default=False,
     ),
 ]
-YesOption = Annotated[bool, typer.Option("--yes", help="Do not ask before --clear=delete.")]
+YesOption = Annotated[bool, Option("--yes", help="Do not ask before --clear=delete.")]
 
 
 class ClearableCommand(ProgramCommand):

@@ -9,10 +9,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
 
-import typer
-
 from vdbevents.cli.cloud_client import Attempts, Service, begin, find_streams, pick_stream, stream_by_id
 from vdbevents.cli.command import as_json, put, reports
+from vdbevents.cli.declared import Option
 from vdbevents.cli.diagnostics import ExitCode, is_terminal
 from vdbevents.cli.localtime import local_text
 from vdbevents.cli.options import ArchivedOption, SessionOptions, StreamOption
@@ -55,7 +54,7 @@ Exit codes: 0 all made, 1 no events on stdin, 4 or 5 some failed.
 
 class _ClipOptions(SessionOptions):
     session: Annotated[
-        str | None, typer.Option(metavar="ID", help="A session's id.", show_default="the one recorded then")
+        str | None, Option(metavar="ID", help="A session's id.", show_default="the one recorded then")
     ] = None
     archived: ArchivedOption = False
 
@@ -72,15 +71,15 @@ class _Clip(NamedTuple):
 def clip(
     *,
     at: Annotated[
-        str | None, typer.Option("--at", metavar="TIME", help="Start, like 10:15; see vdbevents query.")
+        str | None, Option("--at", metavar="TIME", help="Start, like 10:15; see vdbevents query.")
     ] = None,
     length: Annotated[
-        str | None, typer.Option("--duration", metavar="TIME", help="Length, from --at.", show_default="30s")
+        str | None, Option("--duration", metavar="TIME", help="Length, from --at.", show_default="30s")
     ] = None,
     tz: TzOption = None,
     pad: Annotated[
         str | None,
-        typer.Option(
+        Option(
             metavar="TIME",
             help="Time to add before and after.",
             show_default="2s for events on stdin, else 0",
@@ -88,7 +87,7 @@ def clip(
     ] = None,
     stream: StreamOption = None,
     video: Annotated[
-        bool, typer.Option("--video", help="Show the screen, whichever stream the event is from.")
+        bool, Option("--video", help="Show the screen, whichever stream the event is from.")
     ] = False,
     options: _ClipOptions,
 ) -> ExitCode:

@@ -9,11 +9,9 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
-
-import typer
 
 from vdbevents.cli.diagnostics import Diagnostics, ExitCode, LogFormat, exit_code_of
 from vdbevents.cli.options import expand_groups
@@ -30,15 +28,23 @@ _LONGEST_TOKEN_MS: Final = 10 * 366 * 86_400_000
 
 
 def reports(command: Callable[..., ExitCode | None]) -> Callable[..., None]:
-    """Expand a command's option groups; turn what it returns or raises into messages and an exit code."""
+    """Expand a command's option groups, and end the program with what it returns or raises.
+
+    The command itself stays in `__wrapped__`, for `ended`.
+    """
     command = expand_groups(command)
 
     @functools.wraps(command)
-    def wrapped(*arguments: Any, **options: Any) -> None:  # noqa: ANN401 - any command's
-        diagnostics = Diagnostics(log_format=options.get("log_format", LogFormat.TEXT))
-        raise typer.Exit(reported(functools.partial(command, *arguments, **options), diagnostics))
+    def wrapped(**options: Any) -> None:  # noqa: ANN401 - any command's
+        sys.exit(ended(command, options))
 
     return wrapped
+
+
+def ended(command: Callable[..., ExitCode | None], options: Mapping[str, Any]) -> int:
+    """Run a command; turn what it returns or raises into messages, and return its exit code."""
+    diagnostics = Diagnostics(log_format=options.get("log_format", LogFormat.TEXT))
+    return reported(functools.partial(command, **options), diagnostics)
 
 
 def reported(command: Callable[[], ExitCode | None], diagnostics: Diagnostics) -> int:
@@ -55,8 +61,6 @@ def reported(command: Callable[[], ExitCode | None], diagnostics: Diagnostics) -
     except BrokenPipeError:
         # The reader closed the pipe: not an error, and nothing to flush at exit.
         silence_stdout()
-    except typer.Exit:
-        raise
     except Exception as error:  # noqa: BLE001 - an unexpected exception is reported as a bug
         code = _report(error, diagnostics)
     diagnostics.flush()

@@ -14,10 +14,12 @@ from typing import Any, Final
 from typer.core import TyperCommand, TyperGroup, TyperOption
 
 from vdbevents.cli import documents, overview
-from vdbevents.cli.completion import complete_values, is_completing
+from vdbevents.cli.completion import complete_values
 from vdbevents.cli.configuration import ConfiguredGroup, can_be_set, commands_of, name_of
 from vdbevents.cli.help_layout import laid_out
 from vdbevents.cli.old_names import old_names_of
+from vdbevents.cli.program_help import program_help
+from vdbevents.cli.surroundings import is_completing
 
 _INDENT: Final = "  "
 _DESCRIBED: Final = re.compile(r"\[default: \(([^()]*)\)")
@@ -189,31 +191,11 @@ class Program(_LaidOut, ConfiguredGroup):
         rows = [row for group in overview.GROUPS.values() for row in group.items()]
         return [*_completed(rows, ctx, incomplete), *TyperCommand.shell_complete(self, ctx, incomplete)]
 
-    def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401, ARG002
-        """Write the commands by subject."""
-        width = max(len(name) for group in overview.GROUPS.values() for name in group)
-        for title, commands in overview.GROUPS.items():
-            with formatter.section(title):
-                formatter.write_dl([(name.ljust(width), text) for name, text in commands.items()])
-
-    def format_options(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401
-        """Write the commands and examples before the options."""
-        self.format_commands(ctx, formatter)
-        with formatter.section("Examples"):
-            _write(formatter, "\n".join(overview.EXAMPLES))
-        TyperCommand.format_options(self, ctx, formatter)  # type: ignore[arg-type]
-
-    def format_epilog(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401, ARG002
-        """Write the variables, the exit codes, and where the documents are."""
-        with formatter.section("Environment"):
-            formatter.write_dl(list(overview.ENVIRONMENT.items()))
-        with formatter.section("Exit codes"):
-            formatter.write_dl([(f"{code:<3}", text) for code, text in overview.EXIT_CODES.items()])
-        formatter.write_paragraph()
-        _write(formatter, laid_out("\n\n".join(overview.NOTES), formatter.width), indent="")
-        if folder := documents.documents_folder():
-            with formatter.section("Documents"):
-                _write(formatter, str(folder))
+    def format_help(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401
+        """Write the help."""
+        self.format_usage(ctx, formatter)
+        records = (it.get_help_record(ctx) for it in self.get_params(ctx))
+        formatter.write(program_help(formatter.width, filter(None, records)))
 
 
 def _completed(rows: list[tuple[str, str]], ctx: Any, incomplete: str) -> Any:  # noqa: ANN401

@@ -17,6 +17,8 @@ from typing import Any, Final
 import typer
 from typer.core import TyperCommand, TyperOption
 
+from vdbevents.cli.surroundings import words_before
+
 _PATIENCE_SECONDS: Final = 0.25
 _TAIL_BYTES: Final = 256 << 10
 _PLAIN: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:@+-]{0,99}")
@@ -25,21 +27,6 @@ _SOURCES: Final = ("mic", "system_audio", "screen", "camera")
 
 _Completer = Callable[[typer.Context, list[str], str], list[str]]
 _Event = Mapping[str, Any]
-
-
-def is_completing(environ: Mapping[str, str]) -> bool:
-    """Return whether a shell wants a word to be completed."""
-    return any(name.endswith("_COMPLETE") for name in environ)
-
-
-def words_before(environ: Mapping[str, str]) -> list[str]:
-    """Return the words before the one that a shell wants to be completed, without the program's name."""
-    if "_TYPER_COMPLETE_ARGS" in environ:
-        line = environ["_TYPER_COMPLETE_ARGS"]
-        words = line.split()
-        return words[1:] if line.endswith(" ") else words[1:-1]
-    words, place = environ.get("COMP_WORDS", "").split(), environ.get("COMP_CWORD", "")
-    return words[1 : int(place) if place.isdecimal() else None]
 
 
 def _completer(of_event: Callable[[_Event], Iterable[str]], *known: str) -> _Completer:

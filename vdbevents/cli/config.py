@@ -8,6 +8,7 @@ import typer
 from vdbevents.cli.command import as_json as json_text, put, reports
 from vdbevents.cli.config_sections import SECTIONS
 from vdbevents.cli.configuration import DEFAULT, LISTS, Configuration, as_toml, did_you_mean, report
+from vdbevents.cli.declared import Argument, Option
 from vdbevents.cli.diagnostics import ExitCode
 from vdbevents.cli.options import JsonOptions
 from vdbevents.errors import InputError
@@ -110,10 +111,10 @@ def config(
     context: typer.Context,
     command: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[COMMAND]...", help="Only this command or group.", show_default=False),
+        Argument(metavar="[COMMAND]...", help="Only this command or group.", show_default=False),
     ] = None,
     *,
-    everything: Annotated[bool, typer.Option("--all", help="Include options with their defaults.")] = False,
+    everything: Annotated[bool, Option("--all", help="Include options with their defaults.")] = False,
     printing: JsonOptions,
 ) -> ExitCode:
     configuration: Configuration = context.obj

@@ -24,6 +24,7 @@ from vdbevents.cli import config_sections
 from vdbevents.cli.config_sections import SECTIONS
 from vdbevents.cli.diagnostics import Diagnostics, ExitCode, LogFormat
 from vdbevents.cli.old_names import old_names_of
+from vdbevents.cli.surroundings import FILE_NAME, OTHER_VARIABLES, PREFIX, locate
 from vdbevents.errors import InputError
 from vdbevents.terminal import cut, harmless
 
@@ -31,14 +32,11 @@ DEFAULT: Final = "default"
 """The source of a setting that neither the file nor a variable sets."""
 LISTS: Final = "vdbevents config --all lists what can be set"
 
-_PREFIX: Final = "VDBEVENTS"
-_FILE_NAME: Final = "config.toml"
 # The first two say where to read settings from; a listener started by `--daemon` must not start another.
 # What empties a journal, or removes something for good, does so only when it is told to, each time.
 _NEVER_SET: Final = {"env-file", "cwd", "daemon", "clear", "yes"}
 # It shows what is wrong with the others.
 _SHOWS_PROBLEMS: Final = ("config",)
-_OTHER_VARIABLES: Final = {"VDBEVENTS_BACKEND_TOKEN", "VDBEVENTS_CAPTURE_RUNTIME", "VDBEVENTS_PAGER"}
 _LONGEST_IN_HELP: Final = 60
 
 # A command's name after those of its groups; an option's has its name after that.
@@ -114,27 +112,6 @@ def _path(convert: Callable[..., Any], fail: Callable[..., NoReturn], value: Any
     if value == "":
         fail("the path is empty; for the current directory write .", *where)
     return convert(value, *where)
-
-
-def is_silent(environ: Mapping[str, str]) -> bool:
-    """Return whether there is neither a file nor a variable that could set anything, or be wrong."""
-    path = locate(environ)
-    names = {name for name in environ if name.startswith(f"{_PREFIX}_")}
-    return names <= _OTHER_VARIABLES and (path is None or not os.path.lexists(path))
-
-
-def locate(environ: Mapping[str, str]) -> Path | None:
-    """Return the file's path, whether or not it exists; None without a home directory.
-
-    A relative `XDG_CONFIG_HOME` is ignored, as the XDG specification says.
-    """
-    base = Path(environ.get("XDG_CONFIG_HOME") or "")
-    if not base.is_absolute():
-        try:
-            base = Path.home() / ".config"
-        except RuntimeError:
-            return None
-    return base / "vdbevents" / _FILE_NAME
 
 
 def load(path: Path | None) -> dict[str, Any] | None:
@@ -233,7 +210,7 @@ class _Reader:
             path = self._renamed.get((*above, name), (*above, name))
             where = f"{file}: {name} in [{'.'.join(above)}]" if above else f"{file}: {name}"
             if path in self._options or path in self._keys:
-                self._set(path, value, _FILE_NAME, where)
+                self._set(path, value, FILE_NAME, where)
             elif path not in self._tables:
                 candidates = self._tables if isinstance(value, dict) else self._options
                 self._report_unknown(where, path, candidates, ".".join)
@@ -251,7 +228,7 @@ class _Reader:
                 # Set to nothing is not set, as everywhere in click.
                 if text := environ[variable]:
                     self._set(path, self._lines(path, text), variable, variable)
-            elif variable.startswith(f"{_PREFIX}_") and variable not in _OTHER_VARIABLES:
+            elif variable.startswith(f"{PREFIX}_") and variable not in OTHER_VARIABLES:
                 above = [table for table in self._tables if variable.startswith(f"{_variable(table)}_")]
                 table = max(above, key=len, default=())
                 name = variable.removeprefix(f"{_variable(table)}_").lower().replace("_", "-")
@@ -262,7 +239,7 @@ class _Reader:
         return [line for line in text.split("\n") if line] if is_list else text
 
     def _set(self, path: _Path, raw: object, source: str, where: str) -> None:
-        typed = source == _FILE_NAME
+        typed = source == FILE_NAME
         try:
             if path in self._keys:
                 value = config_sections.checked(self._keys[path], raw, typed=typed)
@@ -351,7 +328,7 @@ def can_be_set(option: TyperOption) -> bool:
 
 
 def _variable(path: _Path) -> str:
-    return "_".join((_PREFIX, *path)).upper().replace("-", "_")
+    return "_".join((PREFIX, *path)).upper().replace("-", "_")
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -6,10 +6,9 @@ from datetime import UTC, datetime, tzinfo
 from inspect import Parameter
 from typing import TYPE_CHECKING, Annotated, Final
 
-import typer
-
 from vdbevents.cli import journals as cli_journals
 from vdbevents.cli.command import reports
+from vdbevents.cli.declared import Option
 from vdbevents.cli.diagnostics import ExitCode
 from vdbevents.cli.no_match import explain
 from vdbevents.cli.options import EnvironmentOptions, OptionGroup, words_of
@@ -67,9 +66,9 @@ _ALL: Final = 1 << 40
 class MomentOptions(FilterOptions):
     """Which events are moments: the filters of a query, but for those that choose among its lines."""
 
-    around: Annotated[str, typer.Option(metavar="TIME", help="How much before and after: 15s, 2m, …")] = "60s"
+    around: Annotated[str, Option(metavar="TIME", help="How much before and after: 15s, 2m, …")] = "60s"
     limit: Annotated[
-        int, typer.Option("-n", "--limit", min=0, metavar="N", help="The newest N moments; 0: all.")
+        int, Option("-n", "--limit", min=0, metavar="N", help="The newest N moments; 0: all.")
     ] = _USUAL_MOMENTS
 
     @classmethod
@@ -81,9 +80,9 @@ class MomentOptions(FilterOptions):
 class AtOptions(OptionGroup):
     """A time to look at."""
 
-    at: Annotated[
-        str | None, typer.Option(metavar="TIME", help="The moment is this time, instead of a match.")
-    ] = None
+    at: Annotated[str | None, Option(metavar="TIME", help="The moment is this time, instead of a match.")] = (
+        None
+    )
 
 
 @reports

@@ -12,9 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, BinaryIO
 
-import typer
-
 from vdbevents.cli.command import interrupts_held, reports
+from vdbevents.cli.declared import Option
 from vdbevents.errors import VdbeventsError
 from vdbevents.journal.state import StateDirectory
 
@@ -135,7 +134,7 @@ def _say(text: str) -> None:
 @reports
 def demo(
     *,
-    keep: Annotated[bool, typer.Option("--keep", help="Keep the recording.")] = False,
+    keep: Annotated[bool, Option("--keep", help="Keep the recording.")] = False,
 ) -> None:
     """Make and query a real recording, without a key or a network."""
     directory = Path(tempfile.mkdtemp(prefix="vdbevents-demo-"))

@@ -5,9 +5,8 @@ import sys
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
-
 from vdbevents.cli.command import reports, unwritable_output
+from vdbevents.cli.declared import Option
 from vdbevents.cli.diagnostics import Diagnostics
 from vdbevents.errors import InputError
 
@@ -38,37 +37,33 @@ For a capture, which starts the recording itself, instead of the first and third
 def emulator(
     *,
     port: Annotated[
-        int, typer.Option(min=0, max=65535, metavar="PORT", help="Port to serve on; 0: any free one.")
+        int, Option(min=0, max=65535, metavar="PORT", help="Port to serve on; 0: any free one.")
     ] = 0,
-    api_key: Annotated[str, typer.Option(metavar="KEY", help="The only key to accept.")] = "sk-emulator",
+    api_key: Annotated[str, Option(metavar="KEY", help="The only key to accept.")] = "sk-emulator",
     replay: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="The journal to play.", show_default="the bundled real session"),
+        Option(metavar="FILE", help="The journal to play.", show_default="the bundled real session"),
     ] = None,
-    speed: Annotated[
-        float, typer.Option(min=0.0, metavar="N", help="Play N times as fast; 0: at once.")
-    ] = 1.0,
-    loop: Annotated[bool, typer.Option("--loop", help="Repeat the recording.")] = False,
-    autoplay: Annotated[bool, typer.Option(help="Play to the first WebSocket.")] = True,
+    speed: Annotated[float, Option(min=0.0, metavar="N", help="Play N times as fast; 0: at once.")] = 1.0,
+    loop: Annotated[bool, Option("--loop", help="Repeat the recording.")] = False,
+    autoplay: Annotated[bool, Option(help="Play to the first WebSocket.")] = True,
     numbered: Annotated[
         bool,
-        typer.Option("--numbered", help="Send numbered events without end instead of a recording."),
+        Option("--numbered", help="Send numbered events without end instead of a recording."),
     ] = False,
     secrets: Annotated[
-        bool, typer.Option("--secrets", help="With --numbered: a made-up secret in each event's text.")
+        bool, Option("--secrets", help="With --numbered: a made-up secret in each event's text.")
     ] = False,
-    clock_rate: Annotated[
-        float, typer.Option(metavar="N", help="Run the service's clock N times as fast.")
-    ] = 1.0,
+    clock_rate: Annotated[float, Option(metavar="N", help="Run the service's clock N times as fast.")] = 1.0,
     fault: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME=JSON", help="A fault in force from the start; repeatable."),
+        Option(metavar="NAME=JSON", help="A fault in force from the start; repeatable."),
     ] = None,
     certificate: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Serve https and wss with this certificate.")
+        Path | None, Option(metavar="FILE", help="Serve https and wss with this certificate.")
     ] = None,
     private_key: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="The certificate's key, if in another file.")
+        Path | None, Option(metavar="FILE", help="The certificate's key, if in another file.")
     ] = None,
 ) -> None:
     from vdbevents.emulator.application import EmulatorSettings, installed_path, serve

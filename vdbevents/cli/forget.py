@@ -4,9 +4,8 @@ import math
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
-import typer
-
 from vdbevents.cli.command import reports, require_text
+from vdbevents.cli.declared import Option
 from vdbevents.cli.diagnostics import ExitCode
 from vdbevents.cli.query_options import TIMES_HELP, WindowOptions
 from vdbevents.cli.removals import RemovalOptions, command_line, run
@@ -50,16 +49,16 @@ def forget(
     when: WindowOptions,
     grep: Annotated[
         str | None,
-        typer.Option("--grep", "-g", metavar="TEXT", help="Only events with this in any of their texts."),
+        Option("--grep", "-g", metavar="TEXT", help="Only events with this in any of their texts."),
     ] = None,
     ignore_case: Annotated[
         bool,
-        typer.Option(
+        Option(
             "--ignore-case", "-i", help="Ignore case. Default: only for a TEXT without an upper-case letter."
         ),
     ] = False,
     exact: Annotated[
-        bool, typer.Option("--exact", help="TEXT character for character, not what looks the same.")
+        bool, Option("--exact", help="TEXT character for character, not what looks the same.")
     ] = False,
     options: RemovalOptions,
 ) -> ExitCode:

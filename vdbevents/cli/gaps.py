@@ -8,10 +8,9 @@ from io import FileIO
 from pathlib import Path
 from typing import Annotated, Any, Final, NamedTuple
 
-import typer
-
 from vdbevents.cli import journals as cli_journals
 from vdbevents.cli.command import as_json, put, reports
+from vdbevents.cli.declared import Option
 from vdbevents.cli.diagnostics import ExitCode
 from vdbevents.cli.localtime import local_text, local_time
 from vdbevents.cli.options import ArchivedOption, JournalOptions, JsonOptions
@@ -61,7 +60,7 @@ _LEAST_ROOM: Final = 20
 def gaps(
     *,
     when: WindowOptions,
-    only_open: Annotated[bool, typer.Option("--open", help="Only open and incomplete gaps.")] = False,
+    only_open: Annotated[bool, Option("--open", help="Only open and incomplete gaps.")] = False,
     printing: JsonOptions,
     archived: ArchivedOption = False,
     options: JournalOptions,

@@ -4,6 +4,8 @@ from typing import Annotated
 
 import typer
 
+from vdbevents.cli.declared import Argument
+
 HELP = """Show the help of a command: vdbevents help query.
 
 The same as --help after the command. Without a command, lists the commands by subject.
@@ -18,7 +20,7 @@ Examples:
 
 def help(  # noqa: A001 - the command's name
     command: Annotated[
-        list[str] | None, typer.Argument(metavar="[COMMAND]...", help="A command.", show_default=False)
+        list[str] | None, Argument(metavar="[COMMAND]...", help="A command.", show_default=False)
     ] = None,
 ) -> None:
     from vdbevents.cli.app import whole_app

@@ -18,6 +18,7 @@ from vdbevents.cli.clearing import (
     reporter,
 )
 from vdbevents.cli.command import LONGEST_CALL_SECONDS, reports, require_finite, silence_stdout
+from vdbevents.cli.declared import Option
 from vdbevents.cli.diagnostics import Diagnostics, ExitCode
 from vdbevents.cli.options import MessageOptions, RecorderOptions, seconds
 from vdbevents.cli.recording_rules import recording_rules
@@ -58,17 +59,17 @@ def listen(
     clear: ClearOption = None,
     yes: YesOption = False,
     daemon: Annotated[
-        bool, typer.Option("--daemon", help="Run in the background; return once connected or failed.")
+        bool, Option("--daemon", help="Run in the background; return once connected or failed.")
     ] = False,
     max_retries: Annotated[
         int | None,
-        typer.Option(
+        Option(
             min=0, metavar="N", help="Give up (exit 5) after N failed retries in a row.", show_default="never"
         ),
     ] = None,
     connect_timeout: Annotated[
         float,
-        typer.Option(
+        Option(
             parser=seconds(0.1),
             metavar="SECONDS",
             help="Limit for the API's answer, the handshake, the first message.",
@@ -76,16 +77,14 @@ def listen(
     ] = 20.0,
     ping_interval: Annotated[
         float,
-        typer.Option(
-            parser=seconds(0.1), metavar="SECONDS", help="Time between pings, and limit for each answer."
-        ),
+        Option(parser=seconds(0.1), metavar="SECONDS", help="Time between pings, and limit for each answer."),
     ] = 20.0,
     hold: Annotated[
-        float, typer.Option(min=0.001, metavar="MIB", help="Memory for events while the disk is full.")
+        float, Option(min=0.001, metavar="MIB", help="Memory for events while the disk is full.")
     ] = 64.0,
     sync_every: Annotated[
         float,
-        typer.Option(
+        Option(
             parser=seconds(0.0),
             metavar="SECONDS",
             help="Sync to disk every N seconds (0: after every event).",
@@ -93,14 +92,14 @@ def listen(
     ] = 1.0,
     recover: Annotated[
         bool,
-        typer.Option(
+        Option(
             help="After a reconnect, rebind the capture's pipelines to the new connection and backfill what "
             "was missed."
         ),
     ] = True,
     stale_after: Annotated[
         float,
-        typer.Option(
+        Option(
             parser=seconds(0.0),
             metavar="SECONDS",
             help="Restart the index of a screen that sent no description for N seconds (0: never).",
@@ -108,18 +107,18 @@ def listen(
     ] = 60.0,
     rotate: Annotated[
         str | None,
-        typer.Option(
+        Option(
             metavar="1d|256MB",
             help="Move finished days into DIR/archive, every N days or at this size; queries read them.",
             show_default="never",
         ),
     ] = None,
     seal: Annotated[
-        bool, typer.Option(help="Seal old parts of the journal into the cache, so that queries stay fast.")
+        bool, Option(help="Seal old parts of the journal into the cache, so that queries stay fast.")
     ] = True,
     unattended: Annotated[
         bool,
-        typer.Option(
+        Option(
             "--unattended",
             help="Also retry after an invalid certificate: at login it may be a captive portal's.",
         ),

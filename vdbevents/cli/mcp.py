@@ -15,11 +15,12 @@ import typer
 from vdbevents.cli import journals as cli_journals
 from vdbevents.cli.command import LONGEST_CALL_SECONDS, put, reports, silence_stdout
 from vdbevents.cli.command_classes import DefaultedGroup
-from vdbevents.cli.configuration import locate
+from vdbevents.cli.declared import Option
 from vdbevents.cli.diagnostics import ExitCode, is_terminal
 from vdbevents.cli.mcp_clients import add_commands
 from vdbevents.cli.options import AllowControlOption, EnvironmentOptions, KeyOptions
 from vdbevents.cli.query_options import SourceOptions, TzOption, zone_of
+from vdbevents.cli.surroundings import locate
 from vdbevents.cli.tables import remark
 from vdbevents.errors import InputError, VdbeventsError
 from vdbevents.query import hostnames
@@ -71,16 +72,16 @@ Exit codes: 0 the client is gone, or ended by SIGTERM, 2 wrong input, 130 ended 
 def serve(
     *,
     http: Annotated[
-        bool, typer.Option("--http", help="Serve any number of clients over HTTP, on 127.0.0.1 alone.")
+        bool, Option("--http", help="Serve any number of clients over HTTP, on 127.0.0.1 alone.")
     ] = False,
     port: Annotated[
-        int, typer.Option(min=0, max=65535, metavar="PORT", help="With --http: the port; 0: any free port.")
+        int, Option(min=0, max=65535, metavar="PORT", help="With --http: the port; 0: any free port.")
     ] = 5003,
     no_auth: Annotated[
-        bool, typer.Option("--no-auth", help="With --http: require no token of programs on this machine.")
+        bool, Option("--no-auth", help="With --http: require no token of programs on this machine.")
     ] = False,
     show_token: Annotated[
-        bool, typer.Option("--show-token", help="Print the token that --http requires, and exit.")
+        bool, Option("--show-token", help="Print the token that --http requires, and exit.")
     ] = False,
     allow_control: AllowControlOption = False,
     tz: TzOption = None,

@@ -12,10 +12,11 @@ import typer
 
 from vdbevents.cli import journals as cli_journals
 from vdbevents.cli.command import put, reports, require_text
-from vdbevents.cli.configuration import locate
+from vdbevents.cli.declared import Option
 from vdbevents.cli.diagnostics import ExitCode
 from vdbevents.cli.options import KEY_FILE_NAME, AllowControlOption, KeyOptions, OptionGroup, words_of
 from vdbevents.cli.query_options import SourceOptions, TzOption, zone_of
+from vdbevents.cli.surroundings import locate
 from vdbevents.cli.tables import remark
 from vdbevents.errors import InputError, options_conflict
 from vdbevents.terminal import harmless
@@ -43,12 +44,12 @@ class ClientOptions(OptionGroup):
     """Which client, and which of its files."""
 
     clients: Annotated[
-        list[ClientName] | None, typer.Option("--client", help="The client; repeatable.", show_default=False)
+        list[ClientName] | None, Option("--client", help="The client; repeatable.", show_default=False)
     ] = None
-    name: Annotated[str, typer.Option(metavar="NAME", help="What the client calls the server.")] = "vdbevents"
+    name: Annotated[str, Option(metavar="NAME", help="What the client calls the server.")] = "vdbevents"
     project: Annotated[
         Path | None,
-        typer.Option(
+        Option(
             metavar="FOLDER",
             help="The client's file in this project, such as .mcp.json.",
             show_default="that for all projects",
@@ -56,7 +57,7 @@ class ClientOptions(OptionGroup):
     ] = None
     client_file: Annotated[
         Path | None,
-        typer.Option(
+        Option(
             metavar="FILE",
             help="Another file in the form of the client, such as that of a profile.",
             show_default="where the client keeps it",
@@ -155,7 +156,7 @@ def add_commands(group: typer.Typer) -> None:
 @reports
 def install(
     *,
-    write: Annotated[bool, typer.Option("--write", help="Write it into the client's file.")] = False,
+    write: Annotated[bool, Option("--write", help="Write it into the client's file.")] = False,
     which: ClientOptions,
     allow_control: AllowControlOption = False,
     tz: TzOption = None,

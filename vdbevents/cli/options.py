@@ -6,8 +6,8 @@ A command takes a whole group of them as one parameter, annotated with a subclas
     def streams(*, options: SessionArgumentOptions) -> ExitCode:
         service, state = begin(options)
 
-`reports` replaces that parameter by the group's fields before typer reads the signature, so help, completion
-and configuration see ordinary options. Options that only some commands of a group have (`--stream`) are
+`reports` replaces that parameter by the group's fields before the signature is read, so help, completion and
+configuration see ordinary options. Options that only some commands of a group have (`--stream`) are
 aliases: `stream: StreamOption = None`.
 """
 
@@ -21,10 +21,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Self, TextIO, TypeVar, dataclass_transform
 
-import typer
-
-from vdbevents.cli.configuration import locate
+from vdbevents.cli.declared import Argument, InvalidValueError, Option, declaration_of
 from vdbevents.cli.diagnostics import Color, Diagnostics, LogFormat, is_terminal, wants_colour
+from vdbevents.cli.surroundings import locate
 from vdbevents.errors import InputError, options_conflict
 
 if TYPE_CHECKING:
@@ -41,25 +40,25 @@ _Result = TypeVar("_Result")
 _Parameter = inspect.Parameter
 
 AllowControlOption = Annotated[
-    bool, typer.Option("--allow-control", help="Add tools that pause and resume the recording.")
+    bool, Option("--allow-control", help="Add tools that pause and resume the recording.")
 ]
-ColorOption = Annotated[Color, typer.Option(help="When to use colour.")]
+ColorOption = Annotated[Color, Option(help="When to use colour.")]
 FormulasOption = Annotated[
     bool,
-    typer.Option("--no-formulas", help="csv: put ' before texts that a spreadsheet would take for formulas."),
+    Option("--no-formulas", help="csv: put ' before texts that a spreadsheet would take for formulas."),
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, with times in UTC; also: -o json.")]
-AsJsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, with times in UTC: -o json.")]
+JsonOption = Annotated[bool, Option("--json", help="Print JSON, with times in UTC; also: -o json.")]
+AsJsonOption = Annotated[bool, Option("--json", help="Print JSON, with times in UTC: -o json.")]
 StreamOption = Annotated[
-    str | None, typer.Option(metavar="ID|NAME|SOURCE", help="Such as rts-1, mic:default, or screen.")
+    str | None, Option(metavar="ID|NAME|SOURCE", help="Such as rts-1, mic:default, or screen.")
 ]
 CacheOption = Annotated[
-    bool, typer.Option(help="Use and extend the query cache; --no-cache reads the whole journal.")
+    bool, Option(help="Use and extend the query cache; --no-cache reads the whole journal.")
 ]
 ArchivedOption = Annotated[
-    bool, typer.Option("--archived", help="Also read journals that listen --clear archived.")
+    bool, Option("--archived", help="Also read journals that listen --clear archived.")
 ]
-LowPriorityOption = Annotated[bool, typer.Option("--low-priority", help="Run with the lowest CPU priority.")]
+LowPriorityOption = Annotated[bool, Option("--low-priority", help="Run with the lowest CPU priority.")]
 
 
 def seconds(least: float) -> Callable[[Any], float]:
@@ -76,10 +75,10 @@ def seconds(least: float) -> Callable[[Any], float]:
             from vdbevents.times import is_duration, parse_duration
 
             if not is_duration(value):
-                raise typer.BadParameter(f"neither seconds nor a duration such as 5m: {value!r}") from None
+                raise InvalidValueError(f"neither seconds nor a duration such as 5m: {value!r}") from None
             number = parse_duration("", value) / 1000
         if number < least:
-            raise typer.BadParameter(f"{value!r} is less than {least:g} seconds")
+            raise InvalidValueError(f"{value!r} is less than {least:g} seconds")
         return number
 
     return seconds_of
@@ -87,7 +86,7 @@ def seconds(least: float) -> Callable[[Any], float]:
 
 TimeoutOption = Annotated[
     float,
-    typer.Option(
+    Option(
         parser=seconds(0.1),
         metavar="SECONDS",
         help="Overall timeout, or 5m; transient errors are retried within it.",
@@ -95,7 +94,7 @@ TimeoutOption = Annotated[
 ]
 WsIdOption = Annotated[
     str | None,
-    typer.Option(
+    Option(
         metavar="ID",
         help="WebSocket connection to send events to.",
         show_default="that of the listener in the state directory",
@@ -134,7 +133,7 @@ class OptionGroup:
 
     @classmethod
     def parameters(cls) -> Iterator[inspect.Parameter]:
-        """Yield the parameters that declare the group's options to typer."""
+        """Yield the parameters that declare the group's options."""
         annotations: dict[str, Any] = {}
         for base in cls.__mro__:
             for name, annotation in vars(base).get("__annotations__", {}).items():
@@ -157,12 +156,11 @@ def words_of(*groups: OptionGroup) -> list[str]:
 
 
 def _words(option: inspect.Parameter, value: object) -> list[str]:
-    declared = next(one for one in option.annotation.__metadata__ if hasattr(one, "param_decls"))
-    if isinstance(declared, typer.models.ArgumentInfo):
+    declared = declaration_of(option)
+    if declared is None or isinstance(declared, Argument):
         return [str(value)]
-    # typer takes the first name of an option for its default, until it reads the annotation.
-    names = [name for name in (declared.default, *(declared.param_decls or ())) if isinstance(name, str)]
-    flag = next((name for name in names if name.startswith("--")), f"--{option.name.replace('_', '-')}")
+    names = (*declared.names, f"--{option.name.replace('_', '-')}")
+    flag = next(name for name in names if name.startswith("--"))
     if isinstance(value, bool):
         return [flag if value else flag.replace("--", "--no-", 1)]
     texts = [str(one) for one in (value if isinstance(value, list) else [value])]
@@ -208,7 +206,7 @@ class JsonOptions(OptionGroup):
 
     as_json: JsonOption = False
     output: Annotated[
-        JsonOutput | None, typer.Option("-o", "--output", hidden=True, help="json: the same as --json.")
+        JsonOutput | None, Option("-o", "--output", hidden=True, help="json: the same as --json.")
     ] = None
 
     def settle(self) -> None:
@@ -243,11 +241,11 @@ class EnvironmentOptions(OptionGroup):
     """The options of every command that reads settings."""
 
     env_file: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Read settings from this file instead of ./.env.")
+        Path | None, Option(metavar="FILE", help="Read settings from this file instead of ./.env.")
     ] = None
-    cwd: Annotated[
-        Path | None, typer.Option(metavar="PATH", help="Read the .env of this directory instead.")
-    ] = None
+    cwd: Annotated[Path | None, Option(metavar="PATH", help="Read the .env of this directory instead.")] = (
+        None
+    )
 
     @cached_property
     def environ(self) -> dict[str, str]:
@@ -353,7 +351,7 @@ class KeyOptions(EnvironmentOptions):
 
     key_file: Annotated[
         Path | None,
-        typer.Option(
+        Option(
             metavar="FILE",
             help="Read the API key from this file, which nobody else may be able to read.",
             show_default="VIDEO_DB_API_KEY, else api-key beside config.toml, else the system's keyring",
@@ -409,7 +407,7 @@ class DirectoryOptions(OptionGroup):
 
     directory: Annotated[
         Path | None,
-        typer.Argument(
+        Argument(
             metavar="DIR",
             help="The state directory. Default: $VIDEODB_EVENTS_DIR, else $XDG_STATE_HOME/videodb, "
             "else ~/.local/state/videodb.",
@@ -417,7 +415,7 @@ class DirectoryOptions(OptionGroup):
         ),
     ] = None
     named_directory: Annotated[
-        Path | None, typer.Option("--dir", metavar="DIR", help="The state directory, as an option.")
+        Path | None, Option("--dir", metavar="DIR", help="The state directory, as an option.")
     ] = None
 
     def settle(self) -> None:
@@ -448,7 +446,7 @@ class JournalOptions(EnvironmentOptions):
 
     journal: Annotated[
         Path | None,
-        typer.Argument(
+        Argument(
             metavar="DIR|FILE",
             help="A state directory, or any journal. Default: as for listen.",
             show_default=False,
@@ -456,10 +454,10 @@ class JournalOptions(EnvironmentOptions):
     ] = None
 
     named_directory: Annotated[
-        Path | None, typer.Option("--dir", metavar="DIR", help="The state directory, as an option.")
+        Path | None, Option("--dir", metavar="DIR", help="The state directory, as an option.")
     ] = None
     named_file: Annotated[
-        Path | None, typer.Option("--file", metavar="FILE", help="The file of a journal, as an option.")
+        Path | None, Option("--file", metavar="FILE", help="The file of a journal, as an option.")
     ] = None
 
     def settle(self) -> None:
@@ -486,11 +484,11 @@ class BoundOptions(OptionGroup):
 
     max_bytes: Annotated[
         int | None,
-        typer.Option(min=1, metavar="N", help="Print at most N bytes, and say how much more there is."),
+        Option(min=1, metavar="N", help="Print at most N bytes, and say how much more there is."),
     ] = None
     max_tokens: Annotated[
         int | None,
-        typer.Option(min=1, metavar="N", help="The same in tokens of a language model, of 4 characters."),
+        Option(min=1, metavar="N", help="The same in tokens of a language model, of 4 characters."),
     ] = None
 
     @property
@@ -504,9 +502,9 @@ class BoundOptions(OptionGroup):
 class MessageOptions(OptionGroup):
     """The options for messages on stderr, of a long-running command."""
 
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only problems on stderr.")] = False
+    quiet: Annotated[bool, Option("--quiet", "-q", help="Print only problems on stderr.")] = False
     log_format: Annotated[
-        LogFormat, typer.Option(help="Format of messages on stderr; json: one object per line.")
+        LogFormat, Option(help="Format of messages on stderr; json: one object per line.")
     ] = LogFormat.TEXT
     color: ColorOption = Color.AUTO
 
@@ -526,11 +524,11 @@ class SessionOptions(DirectoryOptions, CloudOptions):
     """A capture session: the one with an id, else the one that was captured in a state directory."""
 
     session: Annotated[
-        str | None, typer.Option(metavar="ID", help="A session's id.", show_default="the captured session")
+        str | None, Option(metavar="ID", help="A session's id.", show_default="the captured session")
     ] = None
     collection: Annotated[
         str | None,
-        typer.Option(metavar="ID", help="The session's collection.", show_default="the captured session's"),
+        Option(metavar="ID", help="The session's collection.", show_default="the captured session's"),
     ] = None
 
 

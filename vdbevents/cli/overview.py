@@ -55,6 +55,27 @@ GROUPS: Final = {
 }
 """The commands, and what each does, in the order of `--help`."""
 
+COMMANDS: Final = tuple(name for group in GROUPS.values() for name in group)
+"""The commands and groups of commands, in the order of `--help`: each is a module of `vdbevents.cli`.
+
+The module `x` has a function `x`, and its `HELP`, or a group of commands `x_app`. It may have a `COMMAND`, or
+a `GROUP`: the class that parses its command line.
+"""
+
+PROGRAM: Final = "Save and search the events of a desktop recorded with VideoDB."
+"""What the program does."""
+
+OPTIONS: Final = (
+    ("--version", "Show the version and exit."),
+    ("--install-completion", "Install completion for the current shell."),
+    (
+        "--show-completion",
+        "Show completion for the current shell, to copy it or customize the installation.",
+    ),
+    ("-h, --help", "Show this message and exit."),
+)
+"""The options of the program: typer's words for those that it adds."""
+
 ENVIRONMENT: Final = {
     "VIDEO_DB_API_KEY": "The API key; may also be in a .env file or the keyring.",
     "VIDEODB_EVENTS_DIR": "The state directory, unless a command line names one.",

@@ -4,9 +4,8 @@ import secrets
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from vdbevents.cli.command import put, reports, require_finite, with_unit
+from vdbevents.cli.declared import Argument, Option
 from vdbevents.cli.diagnostics import ExitCode
 from vdbevents.cli.options import StateOptions, seconds
 
@@ -25,7 +24,7 @@ Exit codes: 0 paused, 2 wrong input, 3 the listener has not confirmed it.
 """
 
 TimeoutOption = Annotated[
-    float, typer.Option(parser=seconds(0.1), metavar="SECONDS", help="How long to wait for the listener.")
+    float, Option(parser=seconds(0.1), metavar="SECONDS", help="How long to wait for the listener.")
 ]
 
 
@@ -33,7 +32,7 @@ TimeoutOption = Annotated[
 def pause(
     duration: Annotated[
         str | None,
-        typer.Argument(
+        Argument(
             metavar="TIME", help="For how long: 90s, 30m, 2 hours. Default: until resume.", show_default=False
         ),
     ] = None,

@@ -2,9 +2,8 @@
 
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from vdbevents.cli.command import default_end_user, require_text, token_seconds
+from vdbevents.cli.declared import Option
 from vdbevents.cli.options import OptionGroup
 
 if TYPE_CHECKING:
@@ -14,31 +13,31 @@ if TYPE_CHECKING:
 class PipelineOptions(OptionGroup):
     """Which transcripts and indexes run on a session's streams."""
 
-    transcript: Annotated[bool, typer.Option(help="Transcribe speech.")] = True
+    transcript: Annotated[bool, Option(help="Transcribe speech.")] = True
     engine: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="Transcription engine.", show_default="the service's own"),
+        Option(metavar="NAME", help="Transcription engine.", show_default="the service's own"),
     ] = None
-    index_audio: Annotated[bool, typer.Option(help="Summarise the audio.")] = True
-    audio_prompt: Annotated[
-        str, typer.Option(metavar="TEXT", help="What to ask the model about the audio.")
-    ] = "Summarize what is being discussed"
+    index_audio: Annotated[bool, Option(help="Summarise the audio.")] = True
+    audio_prompt: Annotated[str, Option(metavar="TEXT", help="What to ask the model about the audio.")] = (
+        "Summarize what is being discussed"
+    )
     audio_every: Annotated[
-        str, typer.Option(metavar="SPAN", help="What one summary covers: 30s, 50words, 5sentences.")
+        str, Option(metavar="SPAN", help="What one summary covers: 30s, 50words, 5sentences.")
     ] = "30s"
-    index_visuals: Annotated[bool, typer.Option(help="Describe the screen.")] = True
-    visual_prompt: Annotated[
-        str, typer.Option(metavar="TEXT", help="What to ask the model about the screen.")
-    ] = "In one sentence, describe what is on screen"
-    visual_every: Annotated[str, typer.Option(metavar="SPAN", help="What one description covers: 2s.")] = "2s"
-    frames: Annotated[int, typer.Option(min=1, metavar="N", help="Video frames used per description.")] = 5
+    index_visuals: Annotated[bool, Option(help="Describe the screen.")] = True
+    visual_prompt: Annotated[str, Option(metavar="TEXT", help="What to ask the model about the screen.")] = (
+        "In one sentence, describe what is on screen"
+    )
+    visual_every: Annotated[str, Option(metavar="SPAN", help="What one description covers: 2s.")] = "2s"
+    frames: Annotated[int, Option(min=1, metavar="N", help="Video frames used per description.")] = 5
     model: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="Model for both indexes.", show_default="the service's own"),
+        Option(metavar="NAME", help="Model for both indexes.", show_default="the service's own"),
     ] = None
     alert: Annotated[
         list[str] | None,
-        typer.Option(metavar="LABEL=TEXT", help="Alert when TEXT is seen or heard; repeatable."),
+        Option(metavar="LABEL=TEXT", help="Alert when TEXT is seen or heard; repeatable."),
     ] = None
 
     def settings(self) -> "PipelineSettings":
@@ -68,11 +67,11 @@ class NewSessionOptions(OptionGroup):
     """The options of a new session."""
 
     end_user_id: Annotated[
-        str | None, typer.Option(metavar="ID", help="The session's end user.", show_default="user@host")
+        str | None, Option(metavar="ID", help="The session's end user.", show_default="user@host")
     ] = None
-    collection: Annotated[str, typer.Option(metavar="ID", help="Where the video is stored.")] = "default"
+    collection: Annotated[str, Option(metavar="ID", help="Where the video is stored.")] = "default"
     metadata: Annotated[
-        list[str] | None, typer.Option(metavar="KEY=VALUE", help="Stored with the session; repeatable.")
+        list[str] | None, Option(metavar="KEY=VALUE", help="Stored with the session; repeatable.")
     ] = None
 
     @property
@@ -96,7 +95,7 @@ class RecordingOptions(NewSessionOptions):
     """The options of a new session that is recorded here."""
 
     token_ttl: Annotated[
-        str, typer.Option(metavar="TIME", help="How long the capture runtime's token is valid.")
+        str, Option(metavar="TIME", help="How long the capture runtime's token is valid.")
     ] = "24h"  # noqa: S105 - a duration
 
     def token_seconds(self) -> int:

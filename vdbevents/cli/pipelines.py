@@ -8,6 +8,7 @@ import typer
 
 from vdbevents.cli.cloud_client import Attempts, Service, begin, bound_ws_id, find_streams
 from vdbevents.cli.command import reports
+from vdbevents.cli.declared import Option
 from vdbevents.cli.diagnostics import ExitCode
 from vdbevents.cli.options import SessionArgumentOptions, StreamOption, WsIdOption
 from vdbevents.cli.pipeline_options import PipelineOptions
@@ -24,7 +25,7 @@ _TRANSCRIPT: Final = "transcript"
 _ENDED: Final = ("stopped", "not_configured")
 _PIPELINE_COLUMNS: Final = ("stream_name", "kind", "id", "status", "prompt")
 
-IndexOption = Annotated[str | None, typer.Option("--index", metavar="ID", help="An index of the session.")]
+IndexOption = Annotated[str | None, Option("--index", metavar="ID", help="An index of the session.")]
 
 pipelines_app = typer.Typer(
     help="Manage the transcripts and indexes of a session's streams.",

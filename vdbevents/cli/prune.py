@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vdbevents.cli.command import reports, require_text, with_unit
+from vdbevents.cli.declared import Option
 from vdbevents.cli.diagnostics import ExitCode
 from vdbevents.cli.removals import RemovalOptions, command_line, run
 from vdbevents.errors import InputError
@@ -41,15 +42,13 @@ def prune(
     context: typer.Context,
     *,
     older_than: Annotated[
-        str | None, typer.Option(metavar="TIME", help="Received longer ago than 12h, 90d, 52w.")
+        str | None, Option(metavar="TIME", help="Received longer ago than 12h, 90d, 52w.")
     ] = None,
     channel: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME", help="Only of this channel; repeatable, or with commas."),
+        Option(metavar="NAME", help="Only of this channel; repeatable, or with commas."),
     ] = None,
-    session: Annotated[
-        str | None, typer.Option(metavar="ID", help="Only of this session and its streams.")
-    ] = None,
+    session: Annotated[str | None, Option(metavar="ID", help="Only of this session and its streams.")] = None,
     options: RemovalOptions,
 ) -> ExitCode:
     from vdbevents.events.envelope import utc_text

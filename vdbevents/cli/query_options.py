@@ -5,9 +5,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, Self
 
-import typer
-
 from vdbevents.cli.command import require_finite
+from vdbevents.cli.declared import Argument, Option
 from vdbevents.cli.diagnostics import Color
 from vdbevents.cli.options import (
     ArchivedOption,
@@ -38,9 +37,7 @@ TIMES_HELP: Final = (
 
 TzOption = Annotated[
     _Text,
-    typer.Option(
-        metavar="ZONE", help="Zone of times given and shown: UTC, Europe/Berlin, +02:00. Default: local."
-    ),
+    Option(metavar="ZONE", help="Zone of times given and shown: UTC, Europe/Berlin, +02:00. Default: local."),
 ]
 
 
@@ -73,7 +70,7 @@ class ZeroPoint(StrEnum):
 
 ZeroOption = Annotated[
     ZeroPoint,
-    typer.Option(
+    Option(
         "--zero",
         help="srt, vtt: count from the first subtitle, or from the session's beginning, beside its video.",
     ),
@@ -85,7 +82,7 @@ class SourceOptions(OptionGroup):
 
     journal: Annotated[
         Path | None,
-        typer.Argument(
+        Argument(
             metavar="DIR|FILE|-",
             help="A state directory, or any journal, also .gz or .zst; - is stdin. Default: as for listen.",
             show_default=False,
@@ -93,7 +90,7 @@ class SourceOptions(OptionGroup):
     ] = None
     directories: Annotated[
         _Texts,
-        typer.Option(
+        Option(
             "--dir",
             metavar="[NAME=]DIR",
             help="Read the journal of this state directory; repeatable. NAME is the machine's.",
@@ -101,7 +98,7 @@ class SourceOptions(OptionGroup):
     ] = None
     files: Annotated[
         _Texts,
-        typer.Option(
+        Option(
             "--file",
             metavar="[NAME=]FILE",
             help="Read this journal: also .gz, .zst, 'logs/*.jsonl.gz', - for stdin; repeatable.",
@@ -119,12 +116,12 @@ class SourceOptions(OptionGroup):
 class WindowOptions(OptionGroup):
     """The time to look at, and the zone of times given and shown."""
 
-    last: Annotated[_Text, typer.Option(metavar="TIME", help="The last 90s, 10m, 2 hours, 3d, 1w.")] = None
+    last: Annotated[_Text, Option(metavar="TIME", help="The last 90s, 10m, 2 hours, 3d, 1w.")] = None
     since: Annotated[
-        _Text, typer.Option(metavar="TIME", help="At this time or later: 10:15, 10am, friday, 1h.")
+        _Text, Option(metavar="TIME", help="At this time or later: 10:15, 10am, friday, 1h.")
     ] = None
-    until: Annotated[_Text, typer.Option(metavar="TIME", help="Before this time.")] = None
-    on: Annotated[_Text, typer.Option(metavar="DAY", help="On this day: yesterday, friday, 2 march.")] = None
+    until: Annotated[_Text, Option(metavar="TIME", help="Before this time.")] = None
+    on: Annotated[_Text, Option(metavar="DAY", help="On this day: yesterday, friday, 2 march.")] = None
     tz: TzOption = None
 
     def zone(self) -> tzinfo:
@@ -182,55 +179,49 @@ class FilterOptions(OptionGroup):
 
     by: Annotated[
         TimeBasis,
-        typer.Option(help="Compare the time of receipt, or the event's own: when it was said or shown."),
+        Option(help="Compare the time of receipt, or the event's own: when it was said or shown."),
     ] = TimeBasis.RECEIVED
     grep: Annotated[
         _Texts,
-        typer.Option(
+        Option(
             "--grep", "-g", metavar="TEXT", help="In the text, label or speaker; repeatable: all must match."
         ),
     ] = None
     any_of: Annotated[
-        _Texts, typer.Option("--any", metavar="TEXT", help="Repeatable: at least one of these must match.")
+        _Texts, Option("--any", metavar="TEXT", help="Repeatable: at least one of these must match.")
     ] = None
     none_of: Annotated[
-        _Texts, typer.Option("--not", metavar="TEXT", help="Repeatable: none of these may match.")
+        _Texts, Option("--not", metavar="TEXT", help="Repeatable: none of these may match.")
     ] = None
     ignore_case: Annotated[
         bool,
-        typer.Option(
+        Option(
             "--ignore-case", "-i", help="Ignore case. Default: only for a TEXT without an upper-case letter."
         ),
     ] = False
-    fixed: Annotated[bool, typer.Option("--fixed-strings", "-F", help="TEXT is literal (the default).")] = (
-        False
-    )
+    fixed: Annotated[bool, Option("--fixed-strings", "-F", help="TEXT is literal (the default).")] = False
     extended: Annotated[
-        bool, typer.Option("--extended-regexp", "-E", help="TEXT is a regular expression (RE2).")
+        bool, Option("--extended-regexp", "-E", help="TEXT is a regular expression (RE2).")
     ] = False
-    whole_words: Annotated[
-        bool, typer.Option("--word-regexp", "-w", help="TEXT matches whole words only.")
-    ] = False
+    whole_words: Annotated[bool, Option("--word-regexp", "-w", help="TEXT matches whole words only.")] = False
     exact: Annotated[
         bool,
-        typer.Option(
-            "--exact", help="TEXT character for character: case, accents, quotes and spaces as they are."
-        ),
+        Option("--exact", help="TEXT character for character: case, accents, quotes and spaces as they are."),
     ] = False
     channel: Annotated[
         _Texts,
-        typer.Option(
+        Option(
             metavar="NAME",
             help="transcript, visual_index, audio_index, alert, …; repeatable, or with commas.",
         ),
     ] = None
     not_channel: Annotated[
         _Texts,
-        typer.Option("--not-channel", metavar="NAME", help="None of these; repeatable, or with commas."),
+        Option("--not-channel", metavar="NAME", help="None of these; repeatable, or with commas."),
     ] = None
     everything: Annotated[
         bool,
-        typer.Option(
+        Option(
             "--all",
             help="Also what is about the recorder itself: channels vdbevents and capture_client, which are "
             "left out unless named.",
@@ -238,55 +229,49 @@ class FilterOptions(OptionGroup):
     ] = False
     source: Annotated[
         _Texts,
-        typer.Option(metavar="NAME", help="mic, system_audio, screen, camera; repeatable, or with commas."),
+        Option(metavar="NAME", help="mic, system_audio, screen, camera; repeatable, or with commas."),
     ] = None
-    stream: Annotated[
-        _Texts, typer.Option(metavar="ID|NAME", help="Such as rts-1 or mic:default; repeatable.")
-    ] = None
+    stream: Annotated[_Texts, Option(metavar="ID|NAME", help="Such as rts-1 or mic:default; repeatable.")] = (
+        None
+    )
     session: Annotated[
         _Texts,
-        typer.Option(
-            metavar="ID|last", help="All content of this session, or of the newest one; repeatable."
-        ),
+        Option(metavar="ID|last", help="All content of this session, or of the newest one; repeatable."),
     ] = None
     event: Annotated[
         _Texts,
-        typer.Option(metavar="NAME", help="Such as capture_session.active, listener.gap; repeatable."),
+        Option(metavar="NAME", help="Such as capture_session.active, listener.gap; repeatable."),
     ] = None
-    label: Annotated[_Texts, typer.Option(metavar="TEXT", help="An alert's label, exactly; repeatable.")] = (
-        None
-    )
+    label: Annotated[_Texts, Option(metavar="TEXT", help="An alert's label, exactly; repeatable.")] = None
     speaker: Annotated[
-        _Texts, typer.Option(metavar="NAME", help="Said by this speaker, in any case; repeatable.")
+        _Texts, Option(metavar="NAME", help="Said by this speaker, in any case; repeatable.")
     ] = None
     window: Annotated[
         _Texts,
-        typer.Option(
+        Option(
             metavar="NAME",
             help="A window or app that the description names: its name, or words of it; repeatable.",
         ),
     ] = None
-    min_confidence: Annotated[
-        float | None, typer.Option(metavar="NUMBER", help="Confidence at least this.")
-    ] = None
+    min_confidence: Annotated[float | None, Option(metavar="NUMBER", help="Confidence at least this.")] = None
     where: Annotated[
         _Text,
-        typer.Option(
+        Option(
             metavar="SQL",
             help="A SQL condition over the columns of events (see `vdbevents sql --describe`).",
         ),
     ] = None
     around: Annotated[
         _Text,
-        typer.Option(metavar="TIME", help="Also all events within 15s, 2m, … before and after each match."),
+        Option(metavar="TIME", help="Also all events within 15s, 2m, … before and after each match."),
     ] = None
     limit: Annotated[
-        int | None, typer.Option("-n", "--limit", min=0, metavar="N", help="The newest N only; 0: all.")
+        int | None, Option("-n", "--limit", min=0, metavar="N", help="The newest N only; 0: all.")
     ] = None
-    offset: Annotated[int, typer.Option(min=0, metavar="N", help="Skip the newest N.")] = 0
-    reverse: Annotated[bool, typer.Option("--reverse", help="Newest first.")] = False
+    offset: Annotated[int, Option(min=0, metavar="N", help="Skip the newest N.")] = 0
+    reverse: Annotated[bool, Option("--reverse", help="Newest first.")] = False
     interim: Annotated[
-        bool, typer.Option("--interim", help="Also unfinished transcripts that a final one replaced.")
+        bool, Option("--interim", help="Also unfinished transcripts that a final one replaced.")
     ] = False
 
     def settle(self) -> None:
@@ -350,38 +335,36 @@ class ResultOptions(FormatOptions):
 
     unique: Annotated[
         bool,
-        typer.Option(
+        Option(
             "--unique",
             help="Merge consecutive screen descriptions that are nearly the same into one line, with "
             "duration and count.",
         ),
     ] = False
-    follow: Annotated[
-        bool, typer.Option("--follow", "-f", help="Keep printing new matches until Ctrl-C.")
-    ] = False
+    follow: Annotated[bool, Option("--follow", "-f", help="Keep printing new matches until Ctrl-C.")] = False
     max_count: Annotated[
         int | None,
-        typer.Option("--max-count", "-m", min=1, metavar="N", help="With --follow: end after N matches."),
+        Option("--max-count", "-m", min=1, metavar="N", help="With --follow: end after N matches."),
     ] = None
-    timeout: Annotated[_Text, typer.Option(metavar="TIME", help="With --follow: end after 30s, 5m, …")] = None
-    count: Annotated[bool, typer.Option("--count", help="Print only the number of matches.")] = False
+    timeout: Annotated[_Text, Option(metavar="TIME", help="With --follow: end after 30s, 5m, …")] = None
+    count: Annotated[bool, Option("--count", help="Print only the number of matches.")] = False
     fields: Annotated[
-        _Text, typer.Option(metavar="NAME,…", help="Only these columns, such as time,source,text.")
+        _Text, Option(metavar="NAME,…", help="Only these columns, such as time,source,text.")
     ] = None
     output: Annotated[
         OutputFormat,
-        typer.Option(
+        Option(
             "-o",
             "--output",
             help="jsonl, json: the journal's own lines; csv, parquet: folded columns; srt, vtt: subtitles.",
         ),
     ] = OutputFormat.TEXT
-    full: Annotated[
-        bool, typer.Option("--full", help="text: show each text whole, and wrap it on a terminal.")
-    ] = False
+    full: Annotated[bool, Option("--full", help="text: show each text whole, and wrap it on a terminal.")] = (
+        False
+    )
     width: Annotated[
         int | None,
-        typer.Option(
+        Option(
             min=1,
             metavar="N",
             help="text, md: show N characters of each text, around the match. Default for text: 200, "
@@ -390,9 +373,9 @@ class ResultOptions(FormatOptions):
     ] = None
     as_json: AsJsonOption = False
     zero: ZeroOption = ZeroPoint.FIRST
-    pager: Annotated[
-        bool, typer.Option(help="Show text in $VDBEVENTS_PAGER, $PAGER or less, on a terminal.")
-    ] = True
+    pager: Annotated[bool, Option(help="Show text in $VDBEVENTS_PAGER, $PAGER or less, on a terminal.")] = (
+        True
+    )
     cache: CacheOption = True
     color: ColorOption = Color.AUTO
     no_formulas: FormulasOption = False

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from vdbevents.cli.command import reports
+from vdbevents.cli.declared import Option
 from vdbevents.cli.diagnostics import ExitCode
 from vdbevents.cli.removals import RemovalOptions, command_line, run
 from vdbevents.errors import options_conflict
@@ -33,7 +34,7 @@ def redact(
     context: typer.Context,
     *,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only show what would be replaced, as without --yes.")
+        bool, Option("--dry-run", help="Only show what would be replaced, as without --yes.")
     ] = False,
     options: RemovalOptions,
 ) -> ExitCode:

@@ -7,9 +7,8 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
-import typer
-
 from vdbevents.cli.command import as_json, put, run_in_order
+from vdbevents.cli.declared import Option
 from vdbevents.cli.diagnostics import ExitCode, can_redraw
 from vdbevents.cli.localtime import local_text
 from vdbevents.cli.options import EnvironmentOptions, JsonOptions, LowPriorityOption, StateOptions
@@ -28,7 +27,7 @@ _MOST_SHOWN_FILES: Final = 20
 class RemovalOptions(JsonOptions, StateOptions):
     """The options of a command that removes something for good."""
 
-    yes: Annotated[bool, typer.Option("--yes", help="Apply the change; without this, only show it.")] = False
+    yes: Annotated[bool, Option("--yes", help="Apply the change; without this, only show it.")] = False
     low_priority: LowPriorityOption = False
 
 

@@ -6,10 +6,9 @@ import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
 from vdbevents.cli.cloud_client import Service, begin, find_streams
 from vdbevents.cli.command import as_json, put, reports
+from vdbevents.cli.declared import Argument, Option
 from vdbevents.cli.diagnostics import Color, ExitCode, wants_colour
 from vdbevents.cli.options import ColorOption, SessionOptions, StreamOption
 from vdbevents.cli.pipelines import indexes_of
@@ -41,12 +40,10 @@ Exit codes: 0 found, 1 nothing found.
 @reports
 def search(
     question: Annotated[
-        str, typer.Argument(metavar="QUESTION", help="A question in your own words.", show_default=False)
+        str, Argument(metavar="QUESTION", help="A question in your own words.", show_default=False)
     ],
     *,
-    limit: Annotated[
-        int, typer.Option("-n", "--limit", min=1, metavar="N", help="Only the N best matches.")
-    ] = 10,
+    limit: Annotated[int, Option("-n", "--limit", min=1, metavar="N", help="Only the N best matches.")] = 10,
     stream: StreamOption = None,
     options: SessionOptions,
     color: ColorOption = Color.AUTO,

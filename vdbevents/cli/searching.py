@@ -135,7 +135,7 @@ def _sealing(
     filters: "Filters", now: datetime, *, cache: bool, colour: Color
 ) -> "Callable[[Path], Cache | None]":
     """Return what returns the cache of a journal, sealed first if it is large; None if none is wanted."""
-    from vdbevents.cli.cache import SealDisplay
+    from vdbevents.cli.seal_display import SealDisplay
     from vdbevents.query.cache import seal_policy
 
     def cache_of(path: Path) -> "Cache | None":

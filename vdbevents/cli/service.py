@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from vdbevents.cli.command import as_json as json_text, put, reports
-from vdbevents.cli.configuration import locate
+from vdbevents.cli.declared import Argument, Option
 from vdbevents.cli.diagnostics import Diagnostics, ExitCode
 from vdbevents.cli.options import KEY_FILE_NAME, JsonOptions, RecorderOptions, StateOptions
+from vdbevents.cli.surroundings import locate
 from vdbevents.errors import InputError, ListenerStateError, ServiceRefusedError
 from vdbevents.terminal import harmless
 
@@ -43,9 +44,7 @@ _HERE: Final = {"darwin": ManagerKind.LAUNCHD, "win32": ManagerKind.WINDOWS}.get
 )
 _BackendOption = Annotated[
     bool | None,
-    typer.Option(
-        "--backend/--no-backend", help="Run vdbevents backend, too.", show_default="as it is installed"
-    ),
+    Option("--backend/--no-backend", help="Run vdbevents backend, too.", show_default="as it is installed"),
 ]
 
 
@@ -73,11 +72,11 @@ def install(
     *,
     backend: _BackendOption = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print what would be written, and change nothing.")
+        bool, Option("--dry-run", help="Print what would be written, and change nothing.")
     ] = False,
     manager: Annotated[
         ManagerKind | None,
-        typer.Option(help="With --dry-run: write for this manager.", show_default="that of this system"),
+        Option(help="With --dry-run: write for this manager.", show_default="that of this system"),
     ] = None,
     options: RecorderOptions,
 ) -> ExitCode:
@@ -285,10 +284,8 @@ def _as_object(state: "ServiceState") -> dict[str, Any]:
 @reports
 def logs(
     *,
-    limit: Annotated[int, typer.Option("-n", "--limit", min=1, metavar="N", help="Show the last N.")] = 50,
-    follow: Annotated[
-        bool, typer.Option("--follow", "-f", help="Keep printing new ones until Ctrl-C.")
-    ] = False,
+    limit: Annotated[int, Option("-n", "--limit", min=1, metavar="N", help="Show the last N.")] = 50,
+    follow: Annotated[bool, Option("--follow", "-f", help="Keep printing new ones until Ctrl-C.")] = False,
     options: StateOptions,
 ) -> ExitCode:
     """Show the services' messages: problems, and how they ended.
@@ -331,12 +328,12 @@ def logs(
 @reports
 def run(
     command: Annotated[
-        list[str], typer.Argument(metavar="-- COMMAND...", help="listen or backend, with their options.")
+        list[str], Argument(metavar="-- COMMAND...", help="listen or backend, with their options.")
     ],
     *,
-    log: Annotated[Path, typer.Option(metavar="FILE", help="Append its messages to this file.")],
+    log: Annotated[Path, Option(metavar="FILE", help="Append its messages to this file.")],
     assign: Annotated[
-        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Set a variable for it.")
+        list[str] | None, Option("--set", metavar="NAME=VALUE", help="Set a variable for it.")
     ] = None,
 ) -> ExitCode:
     """Run a command, and again whenever it fails; what launchd and the Task Scheduler start.

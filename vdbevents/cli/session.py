@@ -14,6 +14,7 @@ from vdbevents.cli.cloud_client import (
     get_session,
 )
 from vdbevents.cli.command import as_json as json_text, put, reports
+from vdbevents.cli.declared import Option
 from vdbevents.cli.diagnostics import ExitCode
 from vdbevents.cli.localtime import local_text
 from vdbevents.cli.options import (
@@ -106,12 +107,10 @@ Exit codes: 0 some listed, 1 none.
 @reports
 def list_sessions(
     *,
-    collection: Annotated[
-        str, typer.Option(metavar="ID", help="Collection of the sessions.")
-    ] = DEFAULT_COLLECTION,
+    collection: Annotated[str, Option(metavar="ID", help="Collection of the sessions.")] = DEFAULT_COLLECTION,
     status: Annotated[
         str | None,
-        typer.Option(metavar="STATUS", help="Only sessions with this status: active, stopped, failed, …"),
+        Option(metavar="STATUS", help="Only sessions with this status: active, stopped, failed, …"),
     ] = None,
     options: CloudOptions,
 ) -> ExitCode:
@@ -163,7 +162,7 @@ Exit codes: 0 ended, 6 failed, or not ended in time.
 @session_app.command(help=_END_HELP)
 @reports
 def end(
-    *, wait: Annotated[bool, typer.Option(help="Wait for the end.")] = True, options: SessionArgumentOptions
+    *, wait: Annotated[bool, Option(help="Wait for the end.")] = True, options: SessionArgumentOptions
 ) -> None:
     service, state = begin(options)
     target = find_session(options, state)

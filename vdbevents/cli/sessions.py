@@ -8,11 +8,9 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, NamedTuple
 
-import typer
-
 from vdbevents.cli import journals as cli_journals
-from vdbevents.cli.cache import SealDisplay
 from vdbevents.cli.command import as_json, reports
+from vdbevents.cli.declared import Option
 from vdbevents.cli.diagnostics import Color, ExitCode
 from vdbevents.cli.localtime import local_text
 from vdbevents.cli.options import (
@@ -25,6 +23,7 @@ from vdbevents.cli.options import (
     words_of,
 )
 from vdbevents.cli.query_options import TIMES_HELP, SourceOptions, WindowOptions
+from vdbevents.cli.seal_display import SealDisplay
 from vdbevents.cli.searching import GapsCommand, remark_on_each, text_hint
 from vdbevents.cli.summary_options import broken_at, too_small
 from vdbevents.cli.tables import data_stream, nothing, remark, table, terminal_width
@@ -75,11 +74,11 @@ class SessionsOptions(FormatOptions):
     """How many sessions are listed, and how."""
 
     limit: Annotated[
-        int, typer.Option("-n", "--limit", min=0, metavar="N", help="The newest N only; 0 for all.")
+        int, Option("-n", "--limit", min=0, metavar="N", help="The newest N only; 0 for all.")
     ] = _USUAL
     output: Annotated[
         SessionsOutput,
-        typer.Option("-o", "--output", help="text; csv, json: data, with times in UTC."),
+        Option("-o", "--output", help="text; csv, json: data, with times in UTC."),
     ] = SessionsOutput.TEXT
     as_json: AsJsonOption = False
     cache: CacheOption = True

@@ -4,9 +4,8 @@ import os
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from vdbevents.cli.command import put, reports
+from vdbevents.cli.declared import Argument, Option
 from vdbevents.cli.diagnostics import ExitCode
 from vdbevents.errors import InputError
 from vdbevents.terminal import harmless
@@ -39,18 +38,16 @@ Exit codes: 0 done, 1 nothing to remove, 2 wrong input.
 def skill(
     project: Annotated[
         Path | None,
-        typer.Argument(
+        Argument(
             metavar="[PROJECT]",
             help="The folder of a project, or of skills; with --agents-md also a Markdown file.",
             show_default="all projects; with --agents-md the current directory",
         ),
     ] = None,
     *,
-    write: Annotated[bool, typer.Option("--write", help="Install it; print only what was done.")] = False,
-    remove: Annotated[bool, typer.Option("--remove", help="Remove what --write has installed.")] = False,
-    agents_md: Annotated[
-        bool, typer.Option("--agents-md", help="The section for an AGENTS.md instead.")
-    ] = False,
+    write: Annotated[bool, Option("--write", help="Install it; print only what was done.")] = False,
+    remove: Annotated[bool, Option("--remove", help="Remove what --write has installed.")] = False,
+    agents_md: Annotated[bool, Option("--agents-md", help="The section for an AGENTS.md instead.")] = False,
 ) -> ExitCode:
     if write and remove:
         from vdbevents.errors import options_conflict

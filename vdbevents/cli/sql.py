@@ -6,10 +6,9 @@ from enum import StrEnum
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Final, NamedTuple
 
-import typer
-
 from vdbevents.cli import journals as cli_journals
 from vdbevents.cli.command import put, reported, reports
+from vdbevents.cli.declared import Argument, Option
 from vdbevents.cli.diagnostics import Diagnostics, ExitCode, exit_code_of
 from vdbevents.cli.options import (
     ArchivedOption,
@@ -63,18 +62,18 @@ class SqlOutput(StrEnum):
 def sql(
     query: Annotated[
         str | None,
-        typer.Argument(metavar="QUERY", help="A SELECT; - reads it from stdin.", show_default=False),
+        Argument(metavar="QUERY", help="A SELECT; - reads it from stdin.", show_default=False),
     ] = None,
     *,
     describe: Annotated[
-        bool, typer.Option("--describe", help="Print the views and their columns instead.")
+        bool, Option("--describe", help="Print the views and their columns instead.")
     ] = False,
     output: Annotated[
         SqlOutput,
-        typer.Option("-o", "--output", help="text: a table; json: an array of objects; jsonl: one a line."),
+        Option("-o", "--output", help="text: a table; json: an array of objects; jsonl: one a line."),
     ] = SqlOutput.TEXT,
     as_json: AsJsonOption = False,
-    cache: Annotated[bool, typer.Option(help="Use the query cache, if there is one.")] = True,
+    cache: Annotated[bool, Option(help="Use the query cache, if there is one.")] = True,
     archived: ArchivedOption = False,
     no_formulas: FormulasOption = False,
     options: JournalOptions,

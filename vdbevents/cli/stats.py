@@ -5,10 +5,9 @@ import sys
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
-import typer
-
 from vdbevents.cli import journals as cli_journals
 from vdbevents.cli.command import reports
+from vdbevents.cli.declared import Option
 from vdbevents.cli.diagnostics import ExitCode
 from vdbevents.cli.no_match import explain
 from vdbevents.cli.options import (
@@ -80,21 +79,21 @@ class CountingOptions(FormatOptions):
     """What to count, and how to print it."""
 
     by: Annotated[
-        StatsBy | None, typer.Option(help="What to count by.", show_default="hour, or day if there are many")
+        StatsBy | None, Option(help="What to count by.", show_default="hour, or day if there are many")
     ] = None
     session: Annotated[
         list[str] | None,
-        typer.Option(metavar="ID|last", help="Only the content of this session; repeatable."),
+        Option(metavar="ID|last", help="Only the content of this session; repeatable."),
     ] = None
     limit: Annotated[
         int,
-        typer.Option(
+        Option(
             "-n", "--limit", min=0, metavar="N", help="At most N rows: the newest, or the largest. 0: all."
         ),
     ] = _MOST_ROWS
-    output: Annotated[
-        StatsOutput, typer.Option("-o", "--output", help="text: a table; json: an object; csv.")
-    ] = StatsOutput.TEXT
+    output: Annotated[StatsOutput, Option("-o", "--output", help="text: a table; json: an object; csv.")] = (
+        StatsOutput.TEXT
+    )
     as_json: AsJsonOption = False
     cache: CacheOption = True
     no_formulas: FormulasOption = False

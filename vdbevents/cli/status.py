@@ -9,9 +9,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Final
 
-import typer
-
 from vdbevents.cli.command import as_json as json_text, put, reports, require_finite
+from vdbevents.cli.declared import Option
 from vdbevents.cli.diagnostics import ExitCode, can_redraw, is_terminal
 from vdbevents.cli.localtime import SystemZone, local_text
 from vdbevents.cli.options import JsonOptions, StateOptions, seconds
@@ -53,11 +52,11 @@ deliver: no connection, a stale stream, a full disk, a pause, a capture or a bac
 @reports
 def status(
     *,
-    short: Annotated[bool, typer.Option("--short", help="One line.")] = False,
-    watch: Annotated[bool, typer.Option("--watch", help="Refresh until Ctrl-C.")] = False,
+    short: Annotated[bool, Option("--short", help="One line.")] = False,
+    watch: Annotated[bool, Option("--watch", help="Refresh until Ctrl-C.")] = False,
     every: Annotated[
         float,
-        typer.Option(parser=seconds(_SHORTEST_PAUSE), metavar="SECONDS", help="Refresh interval of --watch."),
+        Option(parser=seconds(_SHORTEST_PAUSE), metavar="SECONDS", help="Refresh interval of --watch."),
     ] = 2.0,
     printing: JsonOptions,
     options: StateOptions,

@@ -2,9 +2,8 @@
 
 from typing import Annotated
 
-import typer
-
 from vdbevents.cli.command import put, reports, require_finite
+from vdbevents.cli.declared import Option
 from vdbevents.cli.options import StateOptions, seconds
 
 
@@ -12,7 +11,7 @@ from vdbevents.cli.options import StateOptions, seconds
 def stop(
     *,
     timeout: Annotated[
-        float, typer.Option(parser=seconds(0.0), metavar="SECONDS", help="How long to wait for its end.")
+        float, Option(parser=seconds(0.0), metavar="SECONDS", help="How long to wait for its end.")
     ] = 10.0,
     options: StateOptions,
 ) -> None:

@@ -4,8 +4,7 @@ import sys
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Final
 
-import typer
-
+from vdbevents.cli.declared import Option
 from vdbevents.cli.options import AsJsonOption, BoundOptions, CacheOption, FormatOptions
 from vdbevents.cli.tables import data_stream, terminal_width
 from vdbevents.errors import InputError
@@ -33,7 +32,7 @@ class SummaryOptions(FormatOptions):
     """How a summary is printed."""
 
     output: Annotated[
-        SummaryFormat, typer.Option("-o", "--output", help="json: one object, with times in UTC.")
+        SummaryFormat, Option("-o", "--output", help="json: one object, with times in UTC.")
     ] = SummaryFormat.TEXT
     as_json: AsJsonOption = False
     cache: CacheOption = True
@@ -44,7 +43,7 @@ class SummaryBoundOptions(BoundOptions):
 
     max_tokens: Annotated[
         int | None,
-        typer.Option(
+        Option(
             min=1,
             metavar="N",
             help="The same in tokens of a language model, of 4 characters.",

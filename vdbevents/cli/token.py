@@ -2,10 +2,9 @@
 
 from typing import Annotated
 
-import typer
-
 from vdbevents.cli.cloud_client import Service
 from vdbevents.cli.command import as_json, put, reports, token_seconds
+from vdbevents.cli.declared import Option
 from vdbevents.cli.options import CloudOptions
 from vdbevents.terminal import harmless
 
@@ -24,9 +23,7 @@ Examples:
 @reports
 def token(
     *,
-    token_ttl: Annotated[
-        str, typer.Option(metavar="TIME", help="How long it is valid: 30m, 24h, 7d.")
-    ] = "24h",  # noqa: S107 - a duration
+    token_ttl: Annotated[str, Option(metavar="TIME", help="How long it is valid: 30m, 24h, 7d.")] = "24h",  # noqa: S107 - a duration
     options: CloudOptions,
 ) -> None:
     from vdbevents.events.envelope import utc_text

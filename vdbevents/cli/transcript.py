@@ -6,10 +6,9 @@ from enum import StrEnum
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Final, NamedTuple, cast
 
-import typer
-
 from vdbevents.cli import journals as cli_journals
 from vdbevents.cli.command import reports
+from vdbevents.cli.declared import Option
 from vdbevents.cli.diagnostics import ExitCode, is_terminal
 from vdbevents.cli.no_match import explain
 from vdbevents.cli.options import (
@@ -91,22 +90,20 @@ class SpeechOptions(FormatOptions):
     """What to write down, and how."""
 
     session: Annotated[
-        str | None, typer.Option(metavar="ID|last", help="What was said in this session, or in the last one.")
+        str | None, Option(metavar="ID|last", help="What was said in this session, or in the last one.")
     ] = None
     speaker: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME", help="Said by this speaker, in any case; repeatable."),
+        Option(metavar="NAME", help="Said by this speaker, in any case; repeatable."),
     ] = None
     source: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME", help="mic or system_audio; repeatable, or with commas."),
+        Option(metavar="NAME", help="mic or system_audio; repeatable, or with commas."),
     ] = None
-    silence: Annotated[
-        str, typer.Option("--break", metavar="TIME", help="Mark a silence that is longer.")
-    ] = _BREAK
+    silence: Annotated[str, Option("--break", metavar="TIME", help="Mark a silence that is longer.")] = _BREAK
     output: Annotated[
         TranscriptOutput,
-        typer.Option("-o", "--output", help="txt, md: paragraphs; srt, vtt: subtitles; json: an object."),
+        Option("-o", "--output", help="txt, md: paragraphs; srt, vtt: subtitles; json: an object."),
     ] = TranscriptOutput.TXT
     as_json: AsJsonOption = False
     zero: ZeroOption = ZeroPoint.FIRST

@@ -5,10 +5,9 @@ from inspect import Parameter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
-import typer
-
 from vdbevents.cli import journals as cli_journals
 from vdbevents.cli.command import reports
+from vdbevents.cli.declared import Option
 from vdbevents.cli.diagnostics import ExitCode
 from vdbevents.cli.no_match import remark_on_names
 from vdbevents.cli.options import EnvironmentOptions
@@ -64,10 +63,10 @@ class WaitWindowOptions(WindowOptions):
     """From when on events count."""
 
     since: Annotated[
-        str | None, typer.Option(metavar="TIME", help="Also what was received at this time or later.")
+        str | None, Option(metavar="TIME", help="Also what was received at this time or later.")
     ] = None
     last: Annotated[
-        str | None, typer.Option(metavar="TIME", help="Also what was received in the last 90s, 10m, ….")
+        str | None, Option(metavar="TIME", help="Also what was received in the last 90s, 10m, ….")
     ] = None
 
     @classmethod
@@ -89,13 +88,11 @@ class WaitFilterOptions(FilterOptions):
 class WaitResultOptions(ResultOptions):
     """How long to wait, for how much, and how it is printed."""
 
-    max_count: Annotated[
-        int, typer.Option("--max-count", "-m", min=1, metavar="N", help="Wait for N matches.")
-    ] = 1
+    max_count: Annotated[int, Option("--max-count", "-m", min=1, metavar="N", help="Wait for N matches.")] = 1
     timeout: Annotated[
-        str | None, typer.Option(metavar="TIME", help="Wait at most 30s, 5m, …", show_default="for ever")
+        str | None, Option(metavar="TIME", help="Wait at most 30s, 5m, …", show_default="for ever")
     ] = None
-    final: Annotated[bool, typer.Option("--final", help="Only finished sentences.")] = False
+    final: Annotated[bool, Option("--final", help="Only finished sentences.")] = False
 
     @classmethod
     def parameters(cls) -> Iterator[Parameter]:
