@@ -5,7 +5,7 @@ import json
 import pytest
 from support.databases import search
 
-from vdbevents.query.block_counts import LONGEST_SNIPPET, WEIGHED, BlockCounts, Fired, Recorded, Shown, Total
+from vdbevents.query.block_counts import LONGEST_SNIPPET, WEIGHED, Fired, Recorded, Shown, TabledBlocks, Total
 from vdbevents.query.filters import Filters
 
 AT = 1_772_446_500_000
@@ -33,7 +33,7 @@ def counted(tmp_path):
         path.write_text("".join(f"{line}\n" for line in events), "utf-8")
         answer = search(path, Filters(by_event=True))
         opened.append(answer)
-        counts = BlockCounts(answer, until_ms, breaks)
+        counts = TabledBlocks(answer, until_ms, breaks)
         units = counts.units(MINUTE)
         blocks = {unit: AT + (unit - AT) // HOUR * HOUR for unit in units}
         return counts, counts.divide({unit: (at, at + HOUR) for unit, at in blocks.items()}, room)

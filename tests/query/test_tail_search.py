@@ -1,7 +1,6 @@
 """What the end of a journal shows is found without DuckDB, and is what DuckDB finds."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings, strategies as st
@@ -10,16 +9,11 @@ from support.databases import search
 from support.effort import examples
 from support.random_journals import AT, line, said
 
-from vdbevents.query import engine
-from vdbevents.query.block_counts import BlockCounts
 from vdbevents.query.cache import build
 from vdbevents.query.filters import Filters
 from vdbevents.query.older import Older
 from vdbevents.query.tail_search import search_tail
-from vdbevents.query.tally import AnswerTally
 from vdbevents.times import Window
-
-SESSION = Path(engine.__file__).parents[1] / "emulator" / "data" / "real-session.jsonl"
 
 
 @pytest.fixture
@@ -275,20 +269,3 @@ def test_the_newest_are_found_where_all_that_is_sealed_is_older(journal, tmp_pat
     assert of_tail(path, cache) is None
     assert of_tail(path, cache, window=Window(AT + 30_000)).count == 5
     assert of_tail(path, cache, window=Window(AT + 10)) is None
-
-
-@pytest.mark.parametrize("asked", [{}, {"by_event": True, "channels": ("transcript", "visual_index")}])
-def test_what_duckdb_sums_up_is_the_same_of_the_rows_of_the_tail(asked):
-    asked = Filters(window=Window(1795230300000), **asked)
-    lengths = (60_000, 3_600_000)
-    with search_tail(SESSION, asked, None, Older()) as tail, search(SESSION, asked) as full:
-        assert tail.count == full.count > 20
-        each = [BlockCounts(of, 1795231000000, [1795230400000]) for of in (tail, full)]
-        assert each[0].outline(lengths) == each[1].outline(lengths)
-        assert each[0].units(60_000) == each[1].units(60_000)
-        for key in ("channel", "source", "window", "quarter"):
-            slices = [
-                sorted(AnswerTally(of, asked.window).by(key), key=lambda part: str(part.key))
-                for of in (tail, full)
-            ]
-            assert slices[0] == slices[1] != []

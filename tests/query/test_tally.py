@@ -10,7 +10,7 @@ from support.databases import search
 from vdbevents.query.collapse import PAUSE_MS
 from vdbevents.query.filters import Filters
 from vdbevents.query.screen_time import LONGEST_MS
-from vdbevents.query.tally import QUARTER_MS, AnswerTally
+from vdbevents.query.tally import QUARTER_MS, TabledTally
 from vdbevents.times import Window
 
 AT = 1772446500000  # 10:15 UTC, the beginning of a quarter
@@ -44,7 +44,7 @@ def tallied(tmp_path, events, key, window=None, breaks=()):
     journal.write_text("".join(f"{json.dumps(one)}\n" for one in events))
     window = window or Window()
     with search(journal, Filters(window=window, by_event=True)) as answer:
-        return {part.key: part for part in AnswerTally(answer, window, breaks).by(key)}
+        return {part.key: part for part in TabledTally(answer, window, breaks).by(key)}
 
 
 def test_speech_and_screen_time_are_those_of_a_plain_reference(tmp_path):

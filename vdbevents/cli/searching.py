@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from vdbevents.privacy.pauses import Pause
     from vdbevents.query.cache.index import Cache
     from vdbevents.query.filters import Filters
-    from vdbevents.query.merge import HostJournal, MergedResult
-    from vdbevents.query.result_protocols import JournalRows, TabledRows
+    from vdbevents.query.merge import FoundRows, HostJournal, MergedResult
+    from vdbevents.query.result_protocols import JournalRows
     from vdbevents.query.search_result import SearchResult
     from vdbevents.times import Window
 
@@ -72,7 +72,7 @@ def searched_for_rows(
     *,
     cache: bool = True,
     colour: Color = Color.AUTO,
-) -> Iterator[tuple[list["HostJournal"], "MergedResult[TabledRows]"]]:
+) -> Iterator[tuple[list["HostJournal"], "MergedResult[FoundRows]"]]:
     """Search as `searched` does, without DuckDB if the end of a journal shows the answer."""
     with (
         opened_journals(named, options) as journals,
@@ -123,7 +123,7 @@ def rows_searched_again(
     *,
     cache: bool = True,
     colour: Color = Color.AUTO,
-) -> "MergedResult[TabledRows]":
+) -> "MergedResult[FoundRows]":
     """Return the events in opened journals that match; it must be closed. As `searched_for_rows`."""
     from vdbevents.query import merge
 

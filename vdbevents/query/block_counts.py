@@ -6,14 +6,15 @@ Everything is counted and chosen in SQL: of a day, or a year, only what has room
 # ruff: noqa: S608 - the SQL consists of constants, whole numbers and our own names; values are bound
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 
+from vdbevents.query.alike import UNSPACED_RANGES
 from vdbevents.query.duck import explained
 from vdbevents.query.result_protocols import TabledRows
 from vdbevents.query.screen_time import breaks_at, end_of, lasting
 from vdbevents.times import LEAST_MS
 
-_MINUTE_MS: Final = 60_000
+MINUTE_MS: Final = 60_000
 
 LONGEST_TEXT: Final = 300
 """The most characters of what was said at once: what is longer is cut."""
@@ -24,7 +25,7 @@ LONGEST_SNIPPET: Final = 100
 WEIGHED: Final = 400
 """Of more sentences in a block only its longest are weighed, unless there is room for more."""
 
-_CHARACTERS_OF_A_SENTENCE: Final = 20
+CHARACTERS_OF_A_SENTENCE: Final = 20
 
 _COLUMNS: Final = (
     *("time_ms", "channel", "source", "stream", "stream_name", "text", "start_ms", "end_ms", "label"),
@@ -55,14 +56,25 @@ _SCREENS: Final = f"""CREATE OR REPLACE TEMP TABLE screens AS WITH {{breaks}}
     SELECT name, text, begin AS at_ms, least(finish, {{until}}) AS until_ms
     FROM ({lasting(_DESCRIBED, "name", "text")})"""
 
-# Words that say nothing, beside those of one or two letters.
-_FILLERS: Final = (
+FILLERS: Final = (
     *("yes", "yeah", "yep", "nope", "okay", "uhm", "umm", "hmm", "mhm", "huh", "well", "like", "just"),
     *("you", "know", "the", "and", "that", "this", "there", "then", "thanks", "thank"),
 )
+"""Words that say nothing, beside those of one or two letters."""
+
+# What is no letter: signs, digits, pictures. Each character is as both RE2 and Python read it in a class.
+_SIGNS: Final = (
+    r"\x00-`{-\x7f"
+    "\u0080-\u00a9\u00ab-\u00b4\u00b6-\u00b9\u00bb-\u00bf\u00d7\u00f7\u037e\u0387\u055a-\u055f"
+    "\u0589\u05be\u05c0\u05c3\u05f3\u05f4\u0600-\u060f\u061b-\u061f\u0660-\u066d\u06d4\u06f0-\u06f9\u0964-\u0970"
+    "\u1680\u2000-\u206f\u2070-\u2bff\u2e00-\u3004\u3008-\u3020\u3030\u3036-\u303f\ue000-\uf8ff\ufe0e\ufe0f\ufe10-\ufe1f"
+    "\ufe30-\ufe6f\ufeff\uff00-\uff20\uff3b-\uff40\uff5b-\uff65\uffe0-\uffff\U0001d000-\U0001d3ff\U0001f000-\U0001fbff"
+    "\U000e0000-\U0010ffff"
+)
 
 # Chinese and Japanese have no spaces between words: each character is one.
-_WORD: Final = r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}]|\p{L}[\p{L}\p{M}][\p{L}\p{M}]+"
+WORD: Final = f"[{UNSPACED_RANGES}]|[^{_SIGNS}{UNSPACED_RANGES}]{{3,}}"
+"""A regular expression for a word in lower case, for RE2 and for Python."""
 
 # Of a stream that has audio summaries in a block, these stand for its sentences.
 _HEARD: Final = """CREATE OR REPLACE TEMP TABLE heard AS
@@ -75,14 +87,15 @@ _HEARD: Final = """CREATE OR REPLACE TEMP TABLE heard AS
 
 # What is said twice in a block counts once.
 _SAID: Final = """CREATE OR REPLACE TEMP TABLE said AS
-    SELECT block, kind, at_ms, who, text, row_number() OVER (ORDER BY at_ms, who, text) AS id
-    FROM (SELECT *, row_number() OVER (PARTITION BY block, lower(text) ORDER BY at_ms, who) AS again FROM (
-        SELECT *, row_number() OVER (PARTITION BY block ORDER BY length(text) DESC, at_ms, who, text) AS place
-        FROM heard) WHERE place <= {weighed}) WHERE again = 1"""
+    SELECT block, kind, at_ms, who, text, row_number() OVER (ORDER BY at_ms, who, text, kind) AS id FROM (
+        SELECT *, row_number() OVER (PARTITION BY block, lower(text) ORDER BY at_ms, who, text, kind) AS again
+        FROM (SELECT *, row_number()
+                OVER (PARTITION BY block ORDER BY length(text) DESC, at_ms, who, text, kind) AS place
+            FROM heard) WHERE place <= {weighed}) WHERE again = 1"""
 
 _WORD_TABLE: Final = f"""CREATE OR REPLACE TEMP TABLE words AS SELECT DISTINCT block, id, word FROM (
-    SELECT block, id, unnest(regexp_extract_all(lower(text), '{_WORD}')) AS word FROM said)
-    WHERE word NOT IN {_FILLERS}"""
+    SELECT block, id, unnest(regexp_extract_all(lower(text), '{WORD}')) AS word FROM said)
+    WHERE word NOT IN {FILLERS}"""
 
 # A word counts for more the oftener it is said in its block, and the rarer it is elsewhere.
 _CHOSEN: Final = """WITH
@@ -99,7 +112,7 @@ _CHOSEN: Final = """WITH
         FROM ranked) WHERE before < {room} ORDER BY block, rank"""
 
 _SHOWN: Final = """SELECT block, name, shown_ms, text FROM (
-    SELECT block, name, sum(ms)::BIGINT AS shown_ms, arg_max(text, (ms, -at_ms)) AS text,
+    SELECT block, name, sum(ms)::BIGINT AS shown_ms, arg_max(text, (ms, -at_ms, text)) AS text,
         row_number() OVER (PARTITION BY block ORDER BY sum(ms) DESC, name NULLS LAST) AS rank
     FROM (SELECT blocks.block, name, text, at_ms,
             least(screens.until_ms, blocks.until_ms) - greatest(at_ms, blocks.since_ms) AS ms
@@ -205,8 +218,40 @@ class Total(NamedTuple):
     fired: int
 
 
-class BlockCounts:
+class BlockCounts(Protocol):
     """One journal's answer, counted by blocks of time."""
+
+    def outline(self, lengths_ms: Sequence[int]) -> Outline | None:
+        """Return what there is to digest; None if there is nothing.
+
+        Args:
+            lengths_ms: the lengths that a block may have, in ms.
+        """
+
+    def units(self, unit_ms: int) -> list[int]:
+        """Return the beginnings of the units of time in which something happened, in Unix ms, in order."""
+
+    def divide(self, blocks: Mapping[int, tuple[int, int]], room: int) -> list[Total]:
+        """Divide the answer into blocks; return their totals, in order.
+
+        Args:
+            blocks: for each beginning that `units` returned the block it is in: from when to when, in Unix
+                ms. In the results, the block's beginning stands for it.
+            room: the most characters of a block that are asked for.
+        """
+
+    def said(self, room: int) -> list[Said]:
+        """Return of each block the best of what was said, up to so many characters."""
+
+    def shown(self, most: int) -> list[Shown]:
+        """Return of each block the windows that were on the screen, the longest first."""
+
+    def fired(self, most: int) -> list[Fired]:
+        """Return of each block the alerts by label, the most frequent first."""
+
+
+class TabledBlocks:
+    """An answer that DuckDB counts by blocks of time, as `plain_blocks` counts events in memory."""
 
     def __init__(self, answer: TabledRows, until_ms: int, breaks: Iterable[int] = ()) -> None:
         """Read the answer's events once.
@@ -226,11 +271,7 @@ class BlockCounts:
         self._execute(sql.replace("{until}", f"{until_ms:d}"))
 
     def outline(self, lengths_ms: Sequence[int]) -> Outline | None:
-        """Return what there is to digest; None if there is nothing.
-
-        Args:
-            lengths_ms: the lengths that a block may have, in ms.
-        """
+        """Return what there is to digest; None if there is nothing."""
         counts = ", ".join(f"count(DISTINCT {_bucket(length, 'minute')})" for length in lengths_ms)
         [(first, last, characters, *recorded)] = self._rows(
             """SELECT min(at_ms), max(end_ms), coalesce(sum(length(text)) FILTER (kind = 'transcript'
@@ -241,7 +282,7 @@ class BlockCounts:
         )
         if first is None:
             return None
-        minutes = f"""SELECT DISTINCT {_bucket(_MINUTE_MS)} * {_MINUTE_MS} + {LEAST_MS} AS minute
+        minutes = f"""SELECT DISTINCT {_bucket(MINUTE_MS)} * {MINUTE_MS} + {LEAST_MS} AS minute
             FROM happened WHERE kind <> 'capture_session'"""
         [occupied] = self._rows(f"SELECT {counts} FROM ({minutes})")
         of_lengths = dict(zip(lengths_ms, occupied, strict=True))
@@ -261,13 +302,7 @@ class BlockCounts:
         return [bucket * unit_ms + LEAST_MS for (bucket,) in rows]
 
     def divide(self, blocks: Mapping[int, tuple[int, int]], room: int) -> list[Total]:
-        """Divide the answer into blocks; return their totals, in order.
-
-        Args:
-            blocks: for each beginning that `units` returned the block it is in: from when to when, in Unix
-                ms. In the results, the block's beginning stands for it.
-            room: the most characters of a block that are asked for.
-        """
+        """Divide the answer into blocks; return their totals, in order."""
         self._execute(
             """CREATE OR REPLACE TEMP TABLE place AS SELECT unnest(?::BIGINT[]) AS bucket,
                 unnest(?::BIGINT[]) AS block, unnest(?::BIGINT[]) AS until_ms, block AS since_ms""",
@@ -278,7 +313,7 @@ class BlockCounts:
             ],
         )
         for sql in (_HEARD, _SAID, _WORD_TABLE):
-            self._execute(self._filled(sql, weighed=max(WEIGHED, room // _CHARACTERS_OF_A_SENTENCE)))
+            self._execute(self._filled(sql, weighed=max(WEIGHED, room // CHARACTERS_OF_A_SENTENCE)))
         return [Total(*row) for row in self._rows(self._filled(_TOTALS))]
 
     def said(self, room: int) -> list[Said]:

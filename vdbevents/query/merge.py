@@ -17,13 +17,16 @@ from vdbevents.query.byte_ranges import Closeable
 from vdbevents.query.cache.index import Cache, Span
 from vdbevents.query.filters import Event, Filters
 from vdbevents.query.older import Older
-from vdbevents.query.result_protocols import JournalRows, SessionRows, TabledRows
-from vdbevents.query.tail_search import count_tail, search_tail
+from vdbevents.query.result_protocols import JournalRows, SessionRows
+from vdbevents.query.tail_search import TailResult, count_tail, search_tail
 from vdbevents.times import LEAST_MS
 
 if TYPE_CHECKING:
     from vdbevents.query.duck import SharedDatabase
     from vdbevents.query.search_result import SearchResult
+
+    FoundRows = TailResult | SearchResult
+    """What is found in one journal: in memory if its end shows it, else in DuckDB."""
 
 _BATCH: Final = 2048
 _MOST_HELD: Final = 64
@@ -286,7 +289,7 @@ def search_rows(
     *,
     cleared: bool = False,
     shared: "SharedDatabase | None" = None,
-) -> MergedResult[TabledRows]:
+) -> "MergedResult[FoundRows]":
     """Search as `search` does, but for rows alone: without DuckDB if the end of a journal shows the answer.
 
     The arguments and what it raises are those of `search`.

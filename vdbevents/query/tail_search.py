@@ -8,10 +8,9 @@ import os
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from io import FileIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from vdbevents.events.gaps import Gap, gaps_in
 from vdbevents.events.session_content import SessionBook, SessionScope
@@ -36,23 +35,13 @@ from vdbevents.query.plain_events import NotPlainError, PlainEvent, was_backfill
 from vdbevents.query.session_tables import RECORDER
 from vdbevents.times import LEAST_MS, Window
 
-if TYPE_CHECKING:
-    from duckdb import DuckDBPyConnection
-
 _MOST_READ: Final = 1 << 24
 _MOST_LINES: Final = 5000  # to read more in Python takes longer than to start DuckDB
 _MOST_COUNTED: Final = 20_000
 _BATCH: Final = 2048
 
-_MEMORY_MB: Final = 1000
-_TYPES: Final = {
-    **dict.fromkeys(Event._fields, "VARCHAR"),
-    **dict.fromkeys(("time_ms", "start_ms", "end_ms"), "BIGINT"),
-    "is_final": "BOOLEAN",
-    "confidence": "DOUBLE",
-}
-
-_MAY_REFUSE: Final = tuple(name for name in Event._fields if name != "window_name")
+# The other columns consist of these.
+_MAY_REFUSE: Final = ("stream", "stream_name", "session", "speaker", "label", "confidence", "text")
 
 _Test = Callable[[PlainEvent], bool]
 
@@ -113,29 +102,13 @@ class TailResult(Closeable):
             for column in columns
         }
 
-    @cached_property
-    def connection(self) -> "DuckDBPyConnection":
-        """A connection with the rows, for what sums them up."""
-        from vdbevents.query.duck import connect
-
-        return connect("", _MEMORY_MB, 1)
-
-    def tabulate(self, table: str, select: str, columns: Collection[str]) -> None:
-        """Create a temporary table of the matches, as `SearchResult` does."""
-        from vdbevents.query.duck import explained
-
-        events = [event for batch in self.events(columns) for event in batch]
-        values = [list(column) for column in zip(*events, strict=True)] or [[] for _ in Event._fields]
-        lists = (f"unnest(?::{kind}[]) AS {name}" for name, kind in _TYPES.items())
-        with explained():
-            self.connection.execute(f"CREATE OR REPLACE TEMP TABLE tail AS SELECT {', '.join(lists)}", values)
-            sql = select.replace("{rows}", "FROM tail")
-            self.connection.execute(f"CREATE OR REPLACE TEMP TABLE {table} AS {sql}")
+    @property
+    def held(self) -> Sequence[PlainEvent]:
+        """The matches, for what sums them up in Python."""
+        return [row.event for row in self.shown]
 
     def close(self) -> None:
-        """Close the connection, if there is one."""
-        if "connection" in vars(self):
-            self.connection.close()
+        """Do nothing: nothing is open."""
 
     def _batches(self) -> Iterator[Sequence["_Row"]]:
         return (self.shown[start : start + _BATCH] for start in range(0, len(self.shown), _BATCH))

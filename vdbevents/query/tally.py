@@ -6,7 +6,7 @@ docs/summaries.md says what counts as speech and as screen time.
 # ruff: noqa: S608 - the SQL consists of constants, whole numbers and names of ours
 
 from collections.abc import Sequence
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal, NamedTuple, Protocol
 
 from vdbevents.events import fields
 from vdbevents.query.cache.index import Span
@@ -40,7 +40,7 @@ _COLUMNS: Final = (
 
 _KEPT: Final = f"""channel, source, coalesce(stream, stream_name) AS stream, window_name,
     coalesce(start_ms, time_ms) AS moment, start_ms, end_ms,
-    CASE WHEN channel = 'transcript' THEN {_WORDS} ELSE 0 END AS words"""
+    CASE WHEN channel = 'transcript' THEN coalesce({_WORDS}, 0) ELSE 0 END AS words"""
 
 
 _SPAN: Final = "SELECT min(moment), max(moment) FROM counted"
@@ -66,8 +66,19 @@ class Slice(NamedTuple):
     screen_ms: int
 
 
-class AnswerTally:
-    """Counts the events of one journal's answer."""
+class AnswerTally(Protocol):
+    """The events of one journal's answer, counted."""
+
+    @property
+    def span(self) -> Span | None:
+        """The first and the last time of what was counted, in Unix ms; None where none has a time."""
+
+    def by(self, key: Key) -> list[Slice]:
+        """Return the slices, each key once, in no order."""
+
+
+class TabledTally:
+    """An answer that DuckDB counts, as `plain_tally.PlainTally` counts events in memory."""
 
     def __init__(self, result: TabledRows, window: Window, breaks: Sequence[int] = ()) -> None:
         """Read the events.

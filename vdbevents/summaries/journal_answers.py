@@ -11,7 +11,8 @@ from vdbevents.query import merge
 from vdbevents.query.filters import Event, Filters
 from vdbevents.query.merge import HostJournal, MergedResult
 from vdbevents.query.older import Older
-from vdbevents.query.result_protocols import JournalRows, SessionRows, TabledRows
+from vdbevents.query.result_protocols import JournalRows, SessionRows
+from vdbevents.query.tail_search import TailResult
 from vdbevents.summaries import activity, session_list
 from vdbevents.summaries.activity import Activity, By
 from vdbevents.summaries.digest import missed_within
@@ -23,6 +24,8 @@ from vdbevents.times import Window
 
 if TYPE_CHECKING:
     from vdbevents.query.cache.index import Span
+    from vdbevents.query.merge import FoundRows
+    from vdbevents.query.tally import AnswerTally
 
 GapsOf = Callable[[HostJournal, JournalRows], Sequence[Gap]]
 """Returns the gaps of a journal that touch what was searched, and others; also one that goes on now."""
@@ -51,13 +54,10 @@ class StatsQuestion(NamedTuple):
 def counted_activity(
     asked: StatsQuestion,
     journals: Sequence[HostJournal],
-    answer: MergedResult[TabledRows],
+    answer: "MergedResult[FoundRows]",
     gaps_of: GapsOf,
 ) -> Activity:
     """Count the events of each journal, and what it did not record."""
-    # What sums up rows alone need not load it.
-    from vdbevents.query.tally import AnswerTally
-
     by = activity.usual(answer.span) if asked.by is None else asked.by
     rows: list[activity.Row] = []
     spans: list[Span | None] = []
@@ -68,7 +68,7 @@ def counted_activity(
         lost = activity.unrecorded(gaps, result.pauses, _within(asked, result), asked.now_ms)
         of_one: list[activity.Row] = []
         if result.count:
-            tally = AnswerTally(result, asked.window, lost.breaks)
+            tally = _tally(result, asked.window, lost.breaks)
             of_one = activity.rows_of(tally.by(by.key), by, asked.zone, host)
             total = total.plus(activity.sum_of(map(activity.figures_of, tally.by("channel"))))
             spans.append(tally.span)
@@ -78,6 +78,17 @@ def counted_activity(
     kept, left_out = activity.arranged(rows, by, asked.most)
     of_rows = activity.sum_of(row.figures for row in rows)
     return Activity(by, activity.reach(spans), total, of_rows, kept, left_out)
+
+
+def _tally(result: "FoundRows", window: Window, breaks: Sequence[int]) -> "AnswerTally":
+    # Each is imported where it is needed: the one that is not would take time to load.
+    if isinstance(result, TailResult):
+        from vdbevents.query.plain_tally import PlainTally
+
+        return PlainTally(result.held, window, breaks)
+    from vdbevents.query.tally import TabledTally
+
+    return TabledTally(result, window, breaks)
 
 
 def _within(asked: StatsQuestion, result: JournalRows) -> Window:

@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from datetime import tzinfo
 from functools import reduce
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from vdbevents.events.gaps import Gap
 from vdbevents.query.block_counts import BlockCounts, Recorded
 from vdbevents.query.output.budget import Bound
-from vdbevents.query.result_protocols import TabledRows
+from vdbevents.query.tail_search import TailResult
 from vdbevents.summaries.digest import (
     MOST_OF_A_KIND,
     Counted,
@@ -22,6 +22,9 @@ from vdbevents.summaries.digest import (
 from vdbevents.summaries.time_blocks import LENGTHS_MS, UNIT_MS, TimeBlock, block_at
 from vdbevents.times import Window
 
+if TYPE_CHECKING:
+    from vdbevents.query.merge import FoundRows
+
 _UNLIMITED: Final = 1 << 40
 
 
@@ -29,7 +32,7 @@ class DigestPart(NamedTuple):
     """A journal's answer: its machine, the events, and the gaps that are known."""
 
     host: str
-    answer: TabledRows
+    answer: "FoundRows"
     gaps: Sequence[Gap]
 
     @property
@@ -56,9 +59,7 @@ def tell(
         StorageError: memory or temporary space is used up.
     """
     until_ms = _UNLIMITED * 1000 if window.until_ms is None else window.until_ms
-    counts = [
-        BlockCounts(part.answer, until_ms, part.breaks) if part.answer.count else None for part in parts
-    ]
+    counts = [_counts(part.answer, until_ms, part.breaks) if part.answer.count else None for part in parts]
     outlines = [outline for one in counts if one and (outline := one.outline(LENGTHS_MS))]
     whole = _whole(window, now_ms, [outline.span for outline in outlines])
     if whole is None:
@@ -77,6 +78,17 @@ def tell(
         return fitting.text
     least = page.least(digest)
     return least if bound.fits(least) else ""
+
+
+def _counts(answer: "FoundRows", until_ms: int, breaks: Sequence[int]) -> BlockCounts:
+    # Each is imported where it is needed: the one that is not would take time to load.
+    if isinstance(answer, TailResult):
+        from vdbevents.query.plain_blocks import PlainBlocks
+
+        return PlainBlocks(answer.held, until_ms, breaks)
+    from vdbevents.query.block_counts import TabledBlocks
+
+    return TabledBlocks(answer, until_ms, breaks)
 
 
 def _whole(window: Window, now_ms: int, spans: Sequence[tuple[int, int]]) -> TimeBlock | None:
