@@ -1,36 +1,30 @@
 """`vdbevents mcp`: serve a recording to language models."""
 
-import contextlib
 import importlib.util
 import os
 import secrets
 import signal
 import stat
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from vdbevents.cli import journals as cli_journals
-from vdbevents.cli.command import LONGEST_CALL_SECONDS, put, reports, silence_stdout
+from vdbevents.cli.command import put, reports, silence_stdout
 from vdbevents.cli.command_classes import DefaultedGroup
 from vdbevents.cli.declared import Option
 from vdbevents.cli.diagnostics import ExitCode, is_terminal
 from vdbevents.cli.mcp_clients import add_commands
-from vdbevents.cli.options import AllowControlOption, EnvironmentOptions, KeyOptions
+from vdbevents.cli.options import AllowControlOption, KeyOptions
 from vdbevents.cli.query_options import SourceOptions, TzOption, zone_of
+from vdbevents.cli.served_journals import ServedJournals, player_of, refuse_stdin
 from vdbevents.cli.surroundings import locate
 from vdbevents.cli.tables import remark
-from vdbevents.errors import InputError, VdbeventsError
-from vdbevents.query import hostnames
+from vdbevents.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
     from vdbevents.journal.state import StateDirectory
     from vdbevents.mcp.play_tool import MakeLinks, PlayLinks
-    from vdbevents.query.merge import HostJournal
 
 mcp_app = typer.Typer(
     help="""Serve a recording to language models, and set up their clients.
@@ -42,7 +36,6 @@ pip install 'vdbevents[mcp]'. docs/agents.md shows each tool.
 )
 GROUP = DefaultedGroup
 
-_CLIP_SECONDS: Final = 30.0
 _KEPT_IN: Final = "mcp-token"
 _SHORTEST_TOKEN: Final = 16
 
@@ -92,11 +85,11 @@ def serve(
         put(_token())
         return ExitCode.DONE
     _require_package()
-    _refuse_stdin(named)
-    served = _Served(named, options)
+    refuse_stdin(named, "a client talks to the server over it")
+    served = ServedJournals(named, options)
     zone = zone_of(tz)
     served.check()
-    controlled = served.controlled() if allow_control else None
+    controlled = _controlled(served) if allow_control else None
     from vdbevents.mcp import serving
 
     recording = serving.ServedRecording(
@@ -174,90 +167,30 @@ add_commands(mcp_app)
 
 def _make_links(options: KeyOptions) -> "MakeLinks | None":
     """Return what makes links that play a moment; None without an API key."""
-    try:
-        credentials = options.credentials
-    except VdbeventsError:
-        # Each other tool works without.
+    export = player_of(options)
+    if export is None:
         return None
 
     def make(stream_id: str, start: int, end: int) -> "PlayLinks":
-        from vdbevents.cloud import Account, persist
         from vdbevents.mcp.play_tool import PlayLinks
 
-        account = Account(credentials, LONGEST_CALL_SECONDS)
-        export = persist(lambda: account.playable(stream_id, start, end), _CLIP_SECONDS)
-        return PlayLinks(export.stream_url, export.player_url)
+        links = export(stream_id, start, end)
+        return PlayLinks(links.stream_url, links.player_url)
 
     return make
 
 
-def _refuse_stdin(named: SourceOptions) -> None:
-    """Check that no journal comes by stdin.
+def _controlled(served: ServedJournals) -> "StateDirectory":
+    """Return the directory whose recording may be paused.
 
     Raises:
-        InputError: one does.
+        InputError: there are several, or a file is named.
     """
-    if named.journal == Path("-") or "-" in (named.files or ()):
+    states = served.states()
+    if len(states) != 1 or not states[0].path.is_dir():
         raise InputError(
-            "stdin: a client talks to the server over it",
-            "name a state directory, or the file of a journal",
-            error_id="source-is-stdin",
+            "--allow-control: needs one state directory",
+            "name the one that is recorded into on this machine",
+            error_id="control-not-one",
         )
-
-
-class _Served:
-    """The journals that are served."""
-
-    def __init__(self, named: SourceOptions, options: EnvironmentOptions) -> None:
-        self._named = named
-        self._options = options
-
-    def _sources(self) -> list[cli_journals.JournalSource]:
-        hint = "name a state directory, or the file of a journal"
-        return cli_journals.named_by(self._named, self._options, hint=hint)
-
-    def check(self) -> None:
-        """Check what is named; a directory may have no journal yet.
-
-        Raises:
-            InputError: a name matches nothing.
-        """
-        try:
-            self._sources()
-        except InputError as error:
-            if error.error_id != "journal-missing":
-                raise
-
-    @contextlib.contextmanager
-    def open_journals(self) -> "Iterator[Sequence[HostJournal]]":
-        """Yield the journals, which are looked for now.
-
-        Raises:
-            InputError: there is none.
-        """
-        with cli_journals.opened(self._sources()) as journals:
-            yield journals
-
-    def states(self) -> "Sequence[StateDirectory]":
-        """Return the directories of the journals, or the files of those that were copied."""
-        from vdbevents.journal.state import StateDirectory
-
-        if not self._named.by_options:
-            return [self._options.state_at(self._named.journal)]
-        paths = (source.path for source in self._sources())
-        return [StateDirectory(path.parent if path.name == hostnames.JOURNAL else path) for path in paths]
-
-    def controlled(self) -> "StateDirectory":
-        """Return the directory whose recording may be paused.
-
-        Raises:
-            InputError: there are several, or a file is named.
-        """
-        states = self.states()
-        if len(states) != 1 or not states[0].path.is_dir():
-            raise InputError(
-                "--allow-control: needs one state directory",
-                "name the one that is recorded into on this machine",
-                error_id="control-not-one",
-            )
-        return states[0]
+    return states[0]

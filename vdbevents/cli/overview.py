@@ -25,6 +25,7 @@ GROUPS: Final = {
         "digest": "Summarise what was said and shown in a window of time.",
         "context": "Show a moment: what was said around it, and each screen.",
         "stats": "Count speech, words, screen time, alerts and gaps.",
+        "view": "Show a recording as a timeline in the browser.",
         "gaps": "List the gaps: times in which nothing was received.",
         "search": "Search speech and screen by meaning, with VideoDB.",
         "clip": "Print a playable link for a moment of a recording.",

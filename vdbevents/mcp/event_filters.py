@@ -1,11 +1,11 @@
 """The parameters that choose events, and the filters that they mean. Pure."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
 from vdbevents.errors import InputError
 from vdbevents.mcp.tool_parameters import Parameter
-from vdbevents.query.filters import Filters
+from vdbevents.query.filters import Filters, phrases_in
 from vdbevents.times import Window
 
 CHANNELS: Final = ("transcript", "visual_index", "audio_index", "alert", "capture_session")
@@ -54,7 +54,7 @@ def filters_in(tool: str, values: Mapping[str, Any], window: Window) -> Filters:
     return Filters(
         window=window,
         by_event=True,
-        grep=(regex,) if regex else tuple(_phrases(words or "")),
+        grep=(regex,) if regex else phrases_in(words or ""),
         any_of=tuple(values["any_of"] or ()),
         ignore_case=True,
         extended=regex is not None,
@@ -71,12 +71,3 @@ def filters_in(tool: str, values: Mapping[str, Any], window: Window) -> Filters:
 def chooses(values: Mapping[str, Any]) -> bool:
     """Return whether a call asks for certain events."""
     return any(values[parameter.name] is not None for parameter in CHOOSING)
-
-
-def _phrases(words: str) -> Iterator[str]:
-    """Yield the words, and each phrase between two quotation marks as one."""
-    for place, part in enumerate(words.replace("\u201c", '"').replace("\u201d", '"').split('"')):
-        if place % 2:
-            yield from filter(None, [part.strip()])
-        else:
-            yield from part.split()

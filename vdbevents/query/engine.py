@@ -54,6 +54,7 @@ def search(
     shared: SharedDatabase | None = None,
     older: Older | None = None,
     counting: SessionBook | None = None,
+    sealed: bool = True,
 ) -> SearchResult:
     """Return the events of a journal that match, and of what was rotated out of it.
 
@@ -66,6 +67,7 @@ def search(
         older: how to read what was set aside; None unpacks what was rotated.
         counting: the journal's sessions, if only the events of sessions are to be counted, with `filters`
             that name sessions or nothing: then the matches lack those that need not be read.
+        sealed: whether to search what is sealed, too; the snapshot of the result has it in any case.
 
     Raises:
         InputError: the journal cannot be read, or a pattern is not a regular expression.
@@ -85,12 +87,12 @@ def search(
             _restrict_files(connection, snapshot, spool)
         check_filters(connection, filters)
         with contextlib.suppress(CacheUnreadableError), explained(), with_condition(filters):
-            result = _Search(connection, snapshot, filters, spool, counting).run(resources)
+            result = _Search(connection, snapshot, filters, spool, counting, sealed=sealed).run(resources)
             if filters.where is not None:
                 leave_zone(connection)
             return result
     older = (older or Older()).without_cache()
-    return search(journal, filters, end=end, shared=shared, older=older, counting=counting)
+    return search(journal, filters, end=end, shared=shared, older=older, counting=counting, sealed=sealed)
 
 
 def _asked(older: Older, filters: Filters) -> Older:
@@ -118,9 +120,12 @@ class _Search:
         filters: Filters,
         spool: Path,
         counting: SessionBook | None = None,
+        *,
+        sealed: bool = True,
     ) -> None:
         self._connection = connection
         self._counting = counting
+        self._searches_sealed = sealed
         self._counted: list[SessionCount] = []
         self._unread_span: Span | None = None
         self._spool = spool
@@ -194,7 +199,7 @@ class _Search:
         segments = [
             segment
             for segment in self._cache.segments
-            if segment.may_hold(filters.window, by_event=filters.by_event)
+            if self._searches_sealed and segment.may_hold(filters.window, by_event=filters.by_event)
         ]
         self._read_unsealed(filters, near)
         chosen = segments

@@ -195,3 +195,11 @@ def known_sources(option: str, sources: tuple[str, ...]) -> tuple[str, ...]:
                 error_id="source-invalid",
             )
     return sources
+
+
+def phrases_in(text: str) -> tuple[str, ...]:
+    """Return the words of a text, and each phrase between two quotation marks as one."""
+    phrases: list[str] = []
+    for place, part in enumerate(text.replace("\u201c", '"').replace("\u201d", '"').split('"')):
+        phrases += filter(None, [part.strip()]) if place % 2 else part.split()
+    return tuple(phrases)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from datetime import tzinfo
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vdbevents.errors import VdbeventsError
 from vdbevents.events.gaps import Gap, with_ongoing
@@ -29,6 +29,9 @@ from vdbevents.servers.background_sealing import BackgroundSealing
 from vdbevents.summaries.time_blocks import local_time_of
 from vdbevents.terminal import counted
 from vdbevents.times import Window, format_duration
+
+if TYPE_CHECKING:
+    from vdbevents.query.merge import FoundRows
 
 OpenJournals = Callable[[], AbstractContextManager[Sequence[HostJournal]]]
 """Finds the journals, unpacks those that are packed, and removes what was unpacked at the end."""
@@ -119,7 +122,7 @@ class WarmJournals(Closeable):
         # What sums up makes tables, of which a database that stays open keeps some memory.
         return merge.search(self.all(), filters, self.cache_of, cleared=self._cleared, books=books)
 
-    def search_rows(self, filters: Filters) -> MergedResult[JournalRows]:
+    def search_rows(self, filters: Filters) -> "MergedResult[FoundRows]":
         """Search as `search` does, but for rows alone: the end of a journal may show the answer."""
         journals, shared = self.all(), None if filters.sessions else self._shared()
         return merge.search_rows(journals, filters, self.cache_of, cleared=self._cleared, shared=shared)

@@ -1,0 +1,87 @@
+// What was on each screen at a moment, and alerts and summaries near to it.
+
+import { lengthText } from "./zone_clock.js";
+
+export function element(name, text = "", className = "") {
+  const made = document.createElement(name);
+  if (className) made.className = className;
+  made.textContent = text;
+  return made;
+}
+
+export function button(text, action, label = "") {
+  const made = element("button", text);
+  made.type = "button";
+  if (label) made.setAttribute("aria-label", label);
+  made.addEventListener("click", action);
+  return made;
+}
+
+export class ScreenPanel {
+  /** actions: look(at), trouble(error). */
+  constructor(panel, data, clock, actions) {
+    this.panel = panel;
+    this.data = data;
+    this.clock = clock;
+    this.actions = actions;
+    this.canPlay = false;
+  }
+
+  async show(at) {
+    this.abort?.abort();
+    this.abort = new AbortController();
+    let found;
+    try {
+      found = await this.data.moment(at, this.abort.signal);
+    } catch (error) {
+      if (error.name !== "AbortError") this.actions.trouble(error);
+      return;
+    }
+    const heading = element("h3", this.clock.full(at));
+    const screens = found.screens.map((screen) => this.#screen(screen, at));
+    if (!screens.length) screens.push(element("p", "No screen was described at this moment.", "empty"));
+    const near = found.near.map((one) => this.#near(one));
+    this.panel.replaceChildren(heading, ...screens, ...(near.length ? [element("h3", "Within a minute"), ...near] : []));
+    this.panel.scrollTop = 0;
+  }
+
+  #screen(screen, at) {
+    const made = element("article", "", "screen");
+    const title = [screen.host, screen.window || screen.name].filter(Boolean).join(": ");
+    const length = screen.until - screen.since;
+    const times = `${screen.name}, ${this.clock.second(screen.since)} to ${this.clock.second(screen.until)} (${lengthText(length)})`;
+    const actions = element("div", "", "actions");
+    const go = (to, text, label) => {
+      const one = button(text, () => this.actions.look(to), label);
+      one.disabled = to === null;
+      return one;
+    };
+    actions.append(go(screen.previous, "◀ before", `What was on ${screen.name} before`));
+    actions.append(go(screen.next, "after ▶", `What was on ${screen.name} after`));
+    if (this.canPlay && screen.stream) actions.append(this.#player(screen.stream, at));
+    made.append(element("h4", title), element("p", times, "times"), actions, element("p", screen.text, "words"));
+    return made;
+  }
+
+  #player(stream, at) {
+    const made = button("Play", async () => {
+      made.disabled = true;
+      try {
+        const { player } = await this.data.play(stream, at);
+        if (!/^https?:\/\//u.test(player)) throw new Error("the service gave no address to open");
+        window.open(player, "_blank", "noopener,noreferrer");
+      } catch (error) {
+        this.actions.trouble(error);
+      }
+      made.disabled = false;
+    });
+    return made;
+  }
+
+  #near(one) {
+    const made = element("article", "", one.channel === "alert" ? "alert" : "summary");
+    const what = one.channel === "alert" ? `Alert ${one.label}` : `Summary of ${one.who}`;
+    made.append(button(`${this.clock.second(one.at)} ${what}`, () => this.actions.look(one.at)), element("p", one.text, "words"));
+    return made;
+  }
+}

@@ -1,0 +1,136 @@
+// A search: its form, its hits as a list, and the keys that go from one to the next.
+
+import { button, element } from "./screen_panel.js";
+
+const FIELDS = ["channel", "source", "session"];
+
+export class SearchPanel {
+  /** actions: look(at), searched(query or null), trouble(error). */
+  constructor(form, panel, data, clock, actions) {
+    this.form = form;
+    this.panel = panel;
+    this.data = data;
+    this.clock = clock;
+    this.actions = actions;
+    this.query = null;
+    this.hits = [];
+    this.current = -1;
+    this.words = form.querySelector("#words");
+    this.regex = form.querySelector("#regex");
+    this.fields = Object.fromEntries(FIELDS.map((name) => [name, form.querySelector(`#${name}`)]));
+    form.addEventListener("submit", (event) => {
+      event.preventDefault();
+      this.search();
+    });
+    this.words.addEventListener("search", () => this.words.value || this.search());
+    this.#write("Type a word above, and press Enter.");
+  }
+
+  /** The query as parameters; null if nothing is asked for. */
+  #asked() {
+    const query = [];
+    const text = this.words.value.trim();
+    if (text) query.push(["q", text]);
+    if (text && this.regex.checked) query.push(["regex", "1"]);
+    for (const name of FIELDS) if (this.fields[name].value) query.push([name, this.fields[name].value]);
+    return query.length ? query : null;
+  }
+
+  /** Fill the form from parameters, without a search. */
+  fill(parameters) {
+    this.words.value = parameters.get("q") ?? "";
+    this.regex.checked = parameters.get("regex") === "1";
+    for (const name of FIELDS) {
+      const value = parameters.get(name) ?? "";
+      const field = this.fields[name];
+      if (value && ![...field.options].some((option) => option.value === value)) field.append(new Option(value, value));
+      field.value = value;
+    }
+  }
+
+  sessions(ids) {
+    const field = this.fields.session;
+    const known = new Set([...field.options].map((option) => option.value));
+    for (const id of ids) if (!known.has(id)) field.append(new Option(id, id));
+  }
+
+  async search() {
+    this.abort?.abort();
+    this.abort = new AbortController();
+    this.query = this.#asked();
+    this.hits = [];
+    this.current = -1;
+    this.words.removeAttribute("aria-invalid");
+    this.actions.searched(this.query);
+    if (!this.query) {
+      this.#write("Type a word above, and press Enter.");
+      return;
+    }
+    this.#write("Searching …");
+    await this.#load(this.abort.signal);
+  }
+
+  async #load(signal) {
+    try {
+      const answer = await this.data.hits(this.query, this.hits.length, signal);
+      this.hits.push(...answer.hits);
+      this.hasMore = answer.has_more;
+      this.#list();
+    } catch (error) {
+      if (error.name === "AbortError") return;
+      this.words.setAttribute("aria-invalid", "true");
+      this.#write(error.hint ? `${error.message}: ${error.hint}` : error.message, "wrong");
+    }
+  }
+
+  #write(text, className = "empty") {
+    this.panel.replaceChildren(element("p", text, className));
+  }
+
+  #list() {
+    if (!this.hits.length) {
+      this.#write("Nothing matched. Try fewer words, everything, or all sources.");
+      return;
+    }
+    const count = this.hasMore ? `The newest ${this.hits.length} hits` : `${this.hits.length} ${this.hits.length === 1 ? "hit" : "hits"}`;
+    const list = element("ol", "", "hits");
+    this.rows = this.hits.map((hit, place) => this.#hit(hit, place));
+    list.append(...this.rows);
+    const more = this.hasMore ? [button("Older hits", () => this.#load(this.abort.signal))] : [];
+    this.panel.replaceChildren(element("p", `${count}, newest first. n and N go through them.`, "count"), list, ...more);
+    this.#mark();
+  }
+
+  #hit(hit, place) {
+    const row = document.createElement("li");
+    const made = button("", () => this.#go(place));
+    made.append(element("span", this.clock.full(hit.at), "when"), " ", element("span", [hit.host, hit.label || hit.who].filter(Boolean).join(" "), "who"), document.createElement("br"));
+    const text = element("span", "", "snippet");
+    let from = 0;
+    for (const [first, last] of hit.marks) {
+      text.append(hit.text.slice(from, first), element("mark", hit.text.slice(first, last)));
+      from = last;
+    }
+    text.append(hit.text.slice(from));
+    made.append(text);
+    row.append(made);
+    return row;
+  }
+
+  #go(place) {
+    this.current = place;
+    this.#mark();
+    this.actions.look(this.hits[place].at);
+  }
+
+  #mark() {
+    this.rows.forEach((row, place) => row.classList.toggle("current", place === this.current));
+    this.rows[this.current]?.scrollIntoView({ block: "nearest" });
+  }
+
+  /** Go to the next (older) hit, or the one before it. */
+  step(by) {
+    const place = this.current + by;
+    if (this.hits.length && place >= 0 && place < this.hits.length) this.#go(place);
+  }
+}

@@ -1,0 +1,128 @@
+"""What the timeline knows of the journals: counts by minutes, sessions, gaps and pauses, kept up to date."""
+
+import os
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from vdbevents.events.gaps import Gap
+from vdbevents.events.session_content import SessionBook
+from vdbevents.privacy.pauses import Pause
+from vdbevents.query import merge
+from vdbevents.query.byte_ranges import Closeable
+from vdbevents.query.engine import search
+from vdbevents.query.filters import Filters
+from vdbevents.query.lane_counts import LaneCount, MinuteCounts
+from vdbevents.servers.warm_journals import WarmJournals
+
+if TYPE_CHECKING:
+    from vdbevents.query.merge import HostJournal
+
+_FRESH_SECONDS: Final = 0.4
+_SHARE: Final = 5
+
+JournalState = tuple[tuple[int, ...] | None, ...]
+"""What changes if any of some journals does."""
+
+
+class LostTimes(NamedTuple):
+    """What a journal says about times without events."""
+
+    host: str
+    gaps: Sequence[Gap]
+    pauses: Sequence[Pause]
+
+
+class Known(NamedTuple):
+    """What is known of all journals at one moment.
+
+    Attributes:
+        span: the beginning of the first event's minute and the end of the last one's, in Unix ms; None
+            without any.
+        books: the sessions of each journal.
+        unrecorded: of each journal.
+    """
+
+    span: tuple[int, int] | None
+    books: Sequence[SessionBook]
+    unrecorded: Sequence[LostTimes]
+
+
+class TimelineState(Closeable):
+    """Holds what each look at the timeline needs; a context manager. Calls may come from several threads."""
+
+    def __init__(self, journals: WarmJournals, clock: Callable[[], float] = time.monotonic) -> None:
+        """Take the journals, and a clock in seconds."""
+        self.journals = journals
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._resources = ExitStack()
+        self._minutes: list[tuple[HostJournal, MinuteCounts]] = []
+        self._known: Known | None = None
+        self._state: JournalState = ()
+        self._read_at = self._took = 0.0
+
+    def known(self) -> Known:
+        """Return what is known: of a journal that is long to read not the last seconds.
+
+        Raises:
+            InputError: there is no journal yet, or one cannot be read.
+            StorageError: memory and temporary space are used up.
+        """
+        with self._lock:
+            state = state_of(self.journals.paths())
+            begun = self._clock()
+            is_fresh = begun - self._read_at < max(_FRESH_SECONDS, _SHARE * self._took)
+            if self._known is None or (state != self._state and not is_fresh):
+                self._known = self._read()
+                # What was written meanwhile is read the next time.
+                self._state, self._read_at = state, self._clock()
+                self._took = self._read_at - begun
+            return self._known
+
+    def counts(self, since_ms: int, until_ms: int, part_ms: float) -> list[tuple[str, LaneCount]]:
+        """Return how many events are in each part of a time, of at least a minute each, with their hosts."""
+        self.known()
+        return [
+            (journal.host, count)
+            for journal, minutes in self._minutes
+            for count in minutes.counts(since_ms, until_ms, part_ms)
+        ]
+
+    def _read(self) -> Known:
+        if not self._minutes:
+            for journal in self.journals.all():
+                self._minutes.append((journal, self._resources.enter_context(MinuteCounts())))
+        spans, unrecorded = [], []
+        for journal, minutes in self._minutes:
+            cache = None if journal.is_scratch else self.journals.cache_of(journal.path)
+            filters = Filters(by_event=True, recorder=False)
+            with search(journal.path, filters, cache, older=self.journals.older, sealed=False) as unsealed:
+                minutes.update(unsealed)
+                gaps = self.journals.gaps_of(journal, unsealed)
+                unrecorded.append(LostTimes(journal.host, gaps, unsealed.pauses))
+            if minutes.span is not None:
+                spans.append(minutes.span)
+        books = merge.read_books(self.journals.all(), self.journals.older)
+        span = (min(first for first, _ in spans), max(last for _, last in spans)) if spans else None
+        return Known(span, books, unrecorded)
+
+    def close(self) -> None:
+        """Release memory. A second call does nothing."""
+        self._resources.close()
+
+
+def state_of(paths: Sequence[Path]) -> JournalState:
+    """Return the state of files; None for one that is missing."""
+    return tuple(map(_state_of_one, paths))
+
+
+def _state_of_one(path: Path) -> tuple[int, ...] | None:
+    try:
+        status = os.stat(path)  # noqa: PTH116 - several times a second
+    except OSError:
+        return None
+    return status.st_ino, status.st_size, status.st_mtime_ns
