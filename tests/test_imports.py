@@ -117,6 +117,7 @@ LOADED = [
     (["--help"], 0, QUICK),
     (["--version"], 0, HEAVY),
     (["status", "nowhere"], 3, QUICK),
+    (["status", str(SESSION.parent)], 3, QUICK),
     (["gaps", str(SESSION)], 1, QUICK),
     (["status", "nowhere", "--json"], 3, QUICK),
     (["stop", "nowhere"], 3, QUICK),

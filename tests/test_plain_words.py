@@ -2,7 +2,6 @@
 
 import functools
 import importlib
-import inspect
 import shlex
 
 import pytest
@@ -13,6 +12,7 @@ from typer.main import get_command
 
 from vdbevents.cli.app import hand_to_typer, whole_app
 from vdbevents.cli.command_classes import ProgramCommand
+from vdbevents.cli.declared import parameters_of
 from vdbevents.cli.overview import COMMANDS
 from vdbevents.cli.plain_words import read_plainly
 
@@ -49,7 +49,7 @@ def readable():
 
 
 def plainly(name, words):
-    return read_plainly(inspect.signature(readable()[name]).parameters.values(), words)
+    return read_plainly(parameters_of(readable()[name]), words)
 
 
 @functools.cache
@@ -60,7 +60,7 @@ def read_by_typer(name):
     def spy(**values):
         read.append(values)
 
-    spy.__signature__ = inspect.signature(readable()[name])
+    spy.parameters = parameters_of(readable()[name])
     app = typer.Typer(rich_markup_mode=None, add_completion=False)
     app.command(cls=ProgramCommand)(hand_to_typer(spy))
     command = get_command(app)

@@ -328,7 +328,7 @@ def test_a_journal_that_begins_later_is_read_then(tmp_path):
 
     from vdbevents.errors import InputError
     from vdbevents.mcp.serving import ServedRecording
-    from vdbevents.query.merge import HostJournal
+    from vdbevents.query.hostnames import HostJournal
 
     path = tmp_path / "videodb_events.jsonl"
 

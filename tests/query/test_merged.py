@@ -12,7 +12,8 @@ from vdbevents.errors import StorageError
 from vdbevents.query import collapse, engine, hostnames, merge
 from vdbevents.query.cache import build, index
 from vdbevents.query.filters import Event, Filters
-from vdbevents.query.merge import HostJournal, MergedResult
+from vdbevents.query.hostnames import HostJournal
+from vdbevents.query.merge import MergedResult
 from vdbevents.query.output import write
 from vdbevents.times import Window
 

@@ -7,6 +7,7 @@ from support.random_journals import AT, line
 from vdbevents.query import merge, snapshot
 from vdbevents.query.cache import build
 from vdbevents.query.filters import Filters
+from vdbevents.query.hostnames import HostJournal
 from vdbevents.query.sql import sandbox
 from vdbevents.times import Window
 
@@ -162,7 +163,7 @@ def test_the_view_of_the_sessions_counts_the_same_content(journal, tmp_path, sea
 def test_last_is_the_newest_session_of_several_journals(journal):
     old = journal(step("cap-1", "active", 0, "rts-1"), said("old", 5, "rts-1"), name="old")
     new = journal(step("cap-2", "active", 9, "rts-1"), said("new", 10, "rts-1"), name="new")
-    journals = [merge.HostJournal(path.name, path, path.name) for path in (new, old)]
+    journals = [HostJournal(path.name, path, path.name) for path in (new, old)]
 
     with merge.search(journals, Filters(sessions=("last",))) as answer:
         shown = [(event.host, event.text) for batch in answer.events() for event in batch]

@@ -49,6 +49,7 @@ def all_of(result, window=None):
         "bytes": (result.journal_bytes, result.sealed_bytes),
         "groups": (dict(result.groups), set(result.breaks)),
         "near": near,
+        "channels": result.channel_counts(),
     }
 
 

@@ -12,7 +12,7 @@ from mcp.client.stdio import StdioServerParameters, stdio_client
 from support.patience import patient
 from vdbevents.journal.state import StateDirectory
 from vdbevents.mcp.serving import ServedRecording, opened_server
-from vdbevents.query.merge import HostJournal
+from vdbevents.query.hostnames import HostJournal
 
 
 @contextmanager

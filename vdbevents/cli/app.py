@@ -12,7 +12,14 @@ import typer
 
 from vdbevents import __version__
 from vdbevents.cli.command_classes import CommandGroup, Program, ProgramCommand
-from vdbevents.cli.declared import Argument, InvalidValueError, declaration_of
+from vdbevents.cli.declared import (
+    REQUIRED,
+    Argument,
+    CommandParameter,
+    InvalidValueError,
+    declaration_of,
+    parameters_of,
+)
 from vdbevents.cli.diagnostics import ExitCode
 from vdbevents.cli.overview import COMMANDS, PROGRAM
 from vdbevents.cli.program_help import LONGEST_LINE
@@ -73,23 +80,30 @@ def _add_commands(names: Iterable[str]) -> None:
 
 def hand_to_typer(command: Callable[..., Any]) -> Callable[..., Any]:
     """Have typer find its own declarations in a command's signature; return the command."""
-    signature = inspect.signature(command)
-    parameters = [_for_typer(parameter) for parameter in signature.parameters.values()]
-    command.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    signature = inspect.Signature([_for_typer(parameter) for parameter in parameters_of(command)])
+    command.__signature__ = signature  # type: ignore[attr-defined]
     return command
 
 
-def _for_typer(parameter: inspect.Parameter) -> inspect.Parameter:
+def _for_typer(parameter: CommandParameter) -> inspect.Parameter:
+    default = inspect.Parameter.empty if parameter.default is REQUIRED else parameter.default
+    return inspect.Parameter(
+        parameter.name,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=default,
+        annotation=_annotation_for_typer(parameter),
+    )
+
+
+def _annotation_for_typer(parameter: CommandParameter) -> Any:  # noqa: ANN401 - any type
     declared = declaration_of(parameter)
     if declared is None:
-        return parameter
+        return parameter.annotation
     settings = dict(declared.settings)
     if settings["parser"] is not None:
         settings["parser"] = _parser_for_typer(settings["parser"])
     make = typer.Argument if isinstance(declared, Argument) else typer.Option
-    return parameter.replace(
-        annotation=Annotated[get_args(parameter.annotation)[0], make(*declared.names, **settings)]
-    )
+    return Annotated[get_args(parameter.annotation)[0], make(*declared.names, **settings)]
 
 
 def _parser_for_typer(parse: Callable[[Any], _Result]) -> Callable[[Any], _Result]:

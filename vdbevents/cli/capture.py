@@ -278,7 +278,7 @@ def _refuse_backend_options(context: typer.Context) -> None:
         )
 
 
-def _as_typed(option: Any, value: object) -> str:  # noqa: ANN401 - click's Parameter
+def _as_typed(option: Any, value: object) -> str:  # noqa: ANN401 - click's CommandParameter
     name: str = (option.secondary_opts if value is False else option.opts)[0]
     return name
 

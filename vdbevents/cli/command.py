@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from vdbevents.cli.declared import parameters_of
 from vdbevents.cli.diagnostics import Diagnostics, ExitCode, LogFormat, exit_code_of
 from vdbevents.cli.options import expand_groups
 from vdbevents.errors import InputError, StorageError, VdbeventsError
@@ -38,6 +39,7 @@ def reports(command: Callable[..., ExitCode | None]) -> Callable[..., None]:
     def wrapped(**options: Any) -> None:  # noqa: ANN401 - any command's
         sys.exit(ended(command, options))
 
+    wrapped.parameters = parameters_of(command)  # type: ignore[attr-defined]
     return wrapped
 
 

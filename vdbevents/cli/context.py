@@ -3,12 +3,11 @@
 import shlex
 from collections.abc import Iterator
 from datetime import UTC, datetime, tzinfo
-from inspect import Parameter
 from typing import TYPE_CHECKING, Annotated, Final
 
 from vdbevents.cli import journals as cli_journals
 from vdbevents.cli.command import reports
-from vdbevents.cli.declared import Option
+from vdbevents.cli.declared import CommandParameter, Option
 from vdbevents.cli.diagnostics import ExitCode
 from vdbevents.cli.no_match import explain
 from vdbevents.cli.options import EnvironmentOptions, OptionGroup, words_of
@@ -72,7 +71,7 @@ class MomentOptions(FilterOptions):
     ] = _USUAL_MOMENTS
 
     @classmethod
-    def parameters(cls) -> Iterator[Parameter]:
+    def parameters(cls) -> Iterator[CommandParameter]:
         """Yield the parameters of the options that a moment can have."""
         return (one for one in super().parameters() if one.name not in {"offset", "reverse", "interim"})
 

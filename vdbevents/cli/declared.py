@@ -6,9 +6,8 @@
 `cli/plain_words.py` reads plain command lines by the same declarations.
 """
 
-import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final, NamedTuple
 
 
 class InvalidValueError(ValueError):
@@ -55,7 +54,35 @@ class Argument(Declaration):
     """Declare an argument."""
 
 
-def declaration_of(parameter: inspect.Parameter) -> Declaration | None:
+REQUIRED: Final = object()
+"""The default of a parameter that must be given."""
+
+
+class CommandParameter(NamedTuple):
+    """A parameter of a command, as `inspect` has it, which takes as long to load as typer's parser."""
+
+    name: str
+    annotation: Any
+    default: Any
+
+
+def parameters_of(command: Callable[..., Any]) -> list[CommandParameter]:
+    """Return the parameters of a command, with those of its option groups."""
+    expanded: list[CommandParameter] | None = getattr(command, "parameters", None)
+    if expanded is not None:
+        return expanded
+    code = command.__code__
+    named, last = code.co_argcount, code.co_argcount + code.co_kwonlyargcount
+    positional = command.__defaults__ or ()
+    defaults = dict(zip(code.co_varnames[named - len(positional) : named], positional, strict=True))
+    defaults |= command.__kwdefaults__ or {}
+    return [
+        CommandParameter(name, command.__annotations__.get(name), defaults.get(name, REQUIRED))
+        for name in code.co_varnames[:last]
+    ]
+
+
+def declaration_of(parameter: CommandParameter) -> Declaration | None:
     """Return what is declared of a parameter; None if nothing is."""
     of_it = getattr(parameter.annotation, "__metadata__", ())
     return next((one for one in of_it if isinstance(one, Declaration)), None)

@@ -10,10 +10,9 @@ import queue
 import sys
 import threading
 import time
-import traceback
 from collections.abc import Mapping
 from enum import IntEnum, StrEnum
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from vdbevents.cli.documents import with_paths
 from vdbevents.errors import (
@@ -25,10 +24,13 @@ from vdbevents.errors import (
     StorageError,
     VdbeventsError,
 )
-from vdbevents.events import envelope
+from vdbevents.events.fields import utc_text
 from vdbevents.journal.locks import is_on_terminal
 from vdbevents.journal.state import StateDirectory
 from vdbevents.terminal import cut, harmless
+
+if TYPE_CHECKING:
+    from vdbevents.events.envelope import Record
 
 _WAITING_LINES = 2000
 _FLUSH_SECONDS = 2.0
@@ -165,7 +167,7 @@ class Diagnostics:
         if not self._quiet or problem or always:
             self._put(self._message("warning" if problem else "info", text, hint))
 
-    def show(self, record: envelope.Record, received_ms: int) -> None:
+    def show(self, record: "Record", received_ms: int) -> None:
         """Write the text of an event; skip interim transcripts and events without text."""
         if self._quiet or record.is_interim:
             return
@@ -259,6 +261,8 @@ class Diagnostics:
 
 def _traceback() -> str:
     """Return the traceback of the exception that is being handled; its texts may hold what was sent here."""
+    import traceback
+
     from vdbevents.cloud import without_secret
 
     return without_secret(traceback.format_exc(), os.environ.get("VIDEO_DB_API_KEY", ""))
@@ -271,4 +275,4 @@ def _label(name: str) -> str:
 
 def _json_line(at_ms: int, fields: Mapping[str, Any]) -> str:
     # In ASCII: no line separator of Unicode and no control character reaches the reader.
-    return json.dumps({"ts": envelope.utc_text(at_ms), **fields}) + "\n"
+    return json.dumps({"ts": utc_text(at_ms), **fields}) + "\n"

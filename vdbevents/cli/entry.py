@@ -1,7 +1,6 @@
 """Where the `vdbevents` command begins: what is plain runs without typer, and all else with it."""
 
 import importlib
-import inspect
 import os
 import sys
 from pathlib import Path
@@ -48,9 +47,10 @@ def _run_plainly(words: list[str]) -> int | None:
     if command is None or hasattr(module, "COMMAND"):
         return None
     from vdbevents.cli.command import ended
+    from vdbevents.cli.declared import parameters_of
     from vdbevents.cli.plain_words import read_plainly
 
-    values = read_plainly(inspect.signature(command).parameters.values(), words[1:])
+    values = read_plainly(parameters_of(command), words[1:])
     return None if values is None else ended(command, values)
 
 

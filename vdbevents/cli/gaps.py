@@ -17,7 +17,6 @@ from vdbevents.cli.options import ArchivedOption, JournalOptions, JsonOptions
 from vdbevents.cli.query_follow import remark_on_trouble
 from vdbevents.cli.query_options import TIMES_HELP, WindowOptions
 from vdbevents.cli.tables import nothing, remark, table, terminal_width
-from vdbevents.events.envelope import parse_line
 from vdbevents.events.gaps import EVENT, Gap, Missing, latest_gaps, with_ongoing
 from vdbevents.journal import nul_runs
 from vdbevents.journal.archive import ArchivedJournal
@@ -114,6 +113,8 @@ def read_gaps(journal: Path, since_ms: int | None = None, *, cleared: bool = Fal
     unreadable = 0
     try:
         for line in _all_lines_about_gaps(journal, since_ms, cleared=cleared):
+            from vdbevents.events.envelope import parse_line
+
             event = parse_line(line)
             if event is None:
                 unreadable += 1

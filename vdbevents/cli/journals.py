@@ -18,7 +18,7 @@ from vdbevents.query.byte_ranges import unreadable_journal
 from vdbevents.terminal import counted
 
 if TYPE_CHECKING:
-    from vdbevents.query.merge import HostJournal
+    from vdbevents.query.hostnames import HostJournal
 
 
 _STDIN: Final = Path("-")
@@ -180,7 +180,7 @@ def opened(sources: Sequence[JournalSource]) -> Iterator[list["HostJournal"]]:
 
 
 def _journal(source: JournalSource, name: str, folder: Path) -> "HostJournal":
-    from vdbevents.query.merge import HostJournal
+    from vdbevents.query.hostnames import HostJournal
 
     path = source.path
     if source.is_piped:

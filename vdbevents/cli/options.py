@@ -12,7 +12,6 @@ aliases: `stream: StreamOption = None`.
 """
 
 import functools
-import inspect
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -21,7 +20,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Self, TextIO, TypeVar, dataclass_transform
 
-from vdbevents.cli.declared import Argument, InvalidValueError, Option, declaration_of
+from vdbevents.cli.declared import (
+    REQUIRED,
+    Argument,
+    CommandParameter,
+    InvalidValueError,
+    Option,
+    declaration_of,
+    parameters_of,
+)
 from vdbevents.cli.diagnostics import Color, Diagnostics, LogFormat, is_terminal, wants_colour
 from vdbevents.cli.surroundings import locate
 from vdbevents.errors import InputError, options_conflict
@@ -37,7 +44,6 @@ KEY_FILE_NAME: Final = "api-key"
 _Diagnostics = TypeVar("_Diagnostics", bound=Diagnostics)
 _Format = TypeVar("_Format", bound=StrEnum)
 _Result = TypeVar("_Result")
-_Parameter = inspect.Parameter
 
 AllowControlOption = Annotated[
     bool, Option("--allow-control", help="Add tools that pause and resume the recording.")
@@ -132,7 +138,7 @@ class OptionGroup:
         return type(self)(**{**options, **values})
 
     @classmethod
-    def parameters(cls) -> Iterator[inspect.Parameter]:
+    def parameters(cls) -> Iterator[CommandParameter]:
         """Yield the parameters that declare the group's options."""
         annotations: dict[str, Any] = {}
         for base in cls.__mro__:
@@ -140,8 +146,7 @@ class OptionGroup:
                 # A subclass's declaration counts, in the place of its base's.
                 annotations[name] = annotations.pop(name, annotation)
         for name, annotation in annotations.items():
-            default = getattr(cls, name, _Parameter.empty)
-            yield _Parameter(name, _Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+            yield CommandParameter(name, annotation, getattr(cls, name, REQUIRED))
 
 
 def words_of(*groups: OptionGroup) -> list[str]:
@@ -155,7 +160,7 @@ def words_of(*groups: OptionGroup) -> list[str]:
     return words
 
 
-def _words(option: inspect.Parameter, value: object) -> list[str]:
+def _words(option: CommandParameter, value: object) -> list[str]:
     declared = declaration_of(option)
     if declared is None or isinstance(declared, Argument):
         return [str(value)]
@@ -170,10 +175,9 @@ def _words(option: inspect.Parameter, value: object) -> list[str]:
 
 def expand_groups(command: Callable[..., _Result]) -> Callable[..., _Result]:
     """Return a command that takes an option for each field of the option groups in its signature."""
-    signature = inspect.signature(command, eval_str=True)
-    parameters: list[inspect.Parameter] = []
+    parameters: list[CommandParameter] = []
     groups: dict[str, tuple[type[OptionGroup], list[str]]] = {}
-    for parameter in signature.parameters.values():
+    for parameter in parameters_of(command):
         kind = parameter.annotation
         if isinstance(kind, type) and issubclass(kind, OptionGroup):
             options = list(kind.parameters())
@@ -190,7 +194,7 @@ def expand_groups(command: Callable[..., _Result]) -> Callable[..., _Result]:
             values[name] = group(**{option: values.pop(option) for option in options})
         return command(*arguments, **values)
 
-    expanded.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    expanded.parameters = parameters  # type: ignore[attr-defined]
     return expanded
 
 

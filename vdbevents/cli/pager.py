@@ -7,16 +7,14 @@ an error before its text is read, and hides other broken pipes. 15 of the 37 tes
 import contextlib
 import errno
 import os
-import shlex
-import shutil
 import signal
-import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Mapping
 from typing import IO, TYPE_CHECKING, BinaryIO
 
 if TYPE_CHECKING:
+    import subprocess
     from types import FrameType
 
     from vdbevents.query.output.rows import Sink
@@ -64,6 +62,8 @@ def pager_command(environ: Mapping[str, str]) -> str | None:
         return None
     command = environ.get("VDBEVENTS_PAGER", environ.get("PAGER"))
     if command is None:
+        import shutil
+
         command = "less" if shutil.which("less", path=environ.get("PATH")) else ""
     command = command.strip()
     return None if command in ("", "cat") else command
@@ -91,6 +91,9 @@ class _PagerInput:
 
 def _start(command: str, output: BinaryIO, environ: Mapping[str, str]) -> "subprocess.Popen[bytes] | None":
     """Start a pager; return None if that fails, so that the text is printed."""
+    import shlex
+    import subprocess
+
     output.flush()
     # Without a shell if possible: only then a missing program is noticed.
     shell = os.name == "posix" and not _OF_THE_SHELL.isdisjoint(command)

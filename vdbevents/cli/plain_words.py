@@ -4,7 +4,6 @@
 is wrong, or seldom written. So all errors are typer's. A property test compares both.
 """
 
-import inspect
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import Enum
@@ -13,7 +12,7 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Final, NamedTuple, get_args, get_origin
 
-from vdbevents.cli.declared import Argument, declaration_of
+from vdbevents.cli.declared import REQUIRED, Argument, CommandParameter, declaration_of
 
 _WHOLE: Final = re.compile(r"[0-9]{1,15}")
 _NUMBER: Final = re.compile(r"[0-9]{1,15}(\.[0-9]{1,15})?")
@@ -31,7 +30,7 @@ class _Plain(NamedTuple):
     is_list: bool
 
 
-def read_plainly(parameters: Iterable[inspect.Parameter], words: Sequence[str]) -> dict[str, Any] | None:
+def read_plainly(parameters: Iterable[CommandParameter], words: Sequence[str]) -> dict[str, Any] | None:
     """Return the value of each parameter of a command, given the words after its name.
 
     None means that typer must read them.
@@ -42,14 +41,14 @@ def read_plainly(parameters: Iterable[inspect.Parameter], words: Sequence[str]) 
         return None
 
 
-def _read(parameters: Iterable[inspect.Parameter], words: Sequence[str]) -> dict[str, Any]:
+def _read(parameters: Iterable[CommandParameter], words: Sequence[str]) -> dict[str, Any]:
     values: dict[str, Any] = {}
     arguments: list[_Plain] = []
     options: dict[str, _Plain] = {}
     flags: dict[str, tuple[str, bool]] = {}
     for parameter in parameters:
         declared = declaration_of(parameter)
-        if declared is None or parameter.default is parameter.empty:
+        if declared is None or parameter.default is REQUIRED:
             raise _UnusualError
         kind, is_list = _kind_of(parameter.annotation)
         plain = _Plain(parameter.name, partial(_value_of, kind=kind, settings=declared.settings), is_list)
@@ -106,7 +105,7 @@ def _option_of(word: str, options: Mapping[str, _Plain], left: list[str]) -> tup
     return plain, text
 
 
-def _forms_of(parameter: inspect.Parameter, names: Sequence[str]) -> Iterable[tuple[str, bool]]:
+def _forms_of(parameter: CommandParameter, names: Sequence[str]) -> Iterable[tuple[str, bool]]:
     """Yield the forms of an option without a value, each with what it means."""
     dashed = parameter.name.replace("_", "-")
     for name in names or (f"--{dashed}/--no-{dashed}",):
@@ -127,7 +126,7 @@ def _kind_of(annotation: Any) -> tuple[Any, bool]:  # noqa: ANN401 - any type
     return (get_args(kind)[0], True) if get_origin(kind) is list else (kind, False)
 
 
-def _default_of(parameter: inspect.Parameter, settings: Mapping[str, Any]) -> object:
+def _default_of(parameter: CommandParameter, settings: Mapping[str, Any]) -> object:
     # typer parses a default, too.
     parse = settings["parser"]
     return parameter.default if parse is None or parameter.default is None else parse(parameter.default)

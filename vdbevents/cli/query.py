@@ -43,7 +43,8 @@ if TYPE_CHECKING:
     from vdbevents.query.cache.index import Cache
     from vdbevents.query.collapse import Runs
     from vdbevents.query.filters import Filters
-    from vdbevents.query.merge import HostJournal, MergedResult
+    from vdbevents.query.hostnames import HostJournal
+    from vdbevents.query.merge import MergedResult
     from vdbevents.query.output.rows import Output
     from vdbevents.query.output.write import Style, Written
     from vdbevents.query.result_protocols import JournalRows
@@ -176,7 +177,7 @@ def _refuse_conflicts(
 def _follow(path: Path, filters: "Filters", style: _Style, gaps_command: GapsCommand) -> ExitCode:
     from vdbevents.query import duck
     from vdbevents.query.cache.seal_policy import present_cache
-    from vdbevents.query.merge import HostJournal
+    from vdbevents.query.hostnames import HostJournal
 
     options = style.options
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from vdbevents.query.cache.index import Cache
     from vdbevents.query.filters import Filters
     from vdbevents.query.follow import Ending, Followed
-    from vdbevents.query.merge import HostJournal
+    from vdbevents.query.hostnames import HostJournal
     from vdbevents.query.output.rows import Output
 
 

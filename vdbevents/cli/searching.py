@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from vdbevents.privacy.pauses import Pause
     from vdbevents.query.cache.index import Cache
     from vdbevents.query.filters import Filters
-    from vdbevents.query.merge import FoundRows, HostJournal, MergedResult
+    from vdbevents.query.hostnames import HostJournal
+    from vdbevents.query.merge import FoundRows, MergedResult
     from vdbevents.query.result_protocols import JournalRows
     from vdbevents.query.search_result import SearchResult
     from vdbevents.times import Window

@@ -15,7 +15,7 @@ from vdbevents.query import hostnames
 if TYPE_CHECKING:
     from vdbevents.cloud import Export
     from vdbevents.journal.state import StateDirectory
-    from vdbevents.query.merge import HostJournal
+    from vdbevents.query.hostnames import HostJournal
 
 _CLIP_SECONDS: Final = 30.0
 

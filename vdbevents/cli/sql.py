@@ -22,7 +22,7 @@ from vdbevents.cli.tables import data_stream, remark, terminal_width
 from vdbevents.errors import InputError, VdbeventsError, options_conflict
 
 if TYPE_CHECKING:
-    from vdbevents.query.merge import HostJournal
+    from vdbevents.query.hostnames import HostJournal
     from vdbevents.query.sql.guard import Hold
 
 HELP = """Query a journal with a SELECT, in DuckDB's dialect of SQL.

@@ -45,7 +45,8 @@ if TYPE_CHECKING:
 
     from vdbevents.events.session_facts import SessionFacts
     from vdbevents.query.filters import Event, Filters
-    from vdbevents.query.merge import HostJournal, MergedResult
+    from vdbevents.query.hostnames import HostJournal
+    from vdbevents.query.merge import MergedResult
     from vdbevents.query.older import Older
     from vdbevents.query.output.rows import Output, Sink
     from vdbevents.query.result_protocols import JournalRows

@@ -9,7 +9,7 @@ from vdbevents.errors import InputError
 
 if TYPE_CHECKING:
     from vdbevents.query.cache.index import Cache
-    from vdbevents.query.merge import HostJournal
+    from vdbevents.query.hostnames import HostJournal
 
 
 def beginning_at(beginnings: Sequence[int], first_ms: int) -> int:

@@ -1,13 +1,12 @@
 """`vdbevents wait`: wait until something is said or shown."""
 
 from collections.abc import Iterator
-from inspect import Parameter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
 from vdbevents.cli import journals as cli_journals
 from vdbevents.cli.command import reports
-from vdbevents.cli.declared import Option
+from vdbevents.cli.declared import CommandParameter, Option
 from vdbevents.cli.diagnostics import ExitCode
 from vdbevents.cli.no_match import remark_on_names
 from vdbevents.cli.options import EnvironmentOptions
@@ -54,7 +53,7 @@ class WaitSourceOptions(SourceOptions):
     """The journal to read."""
 
     @classmethod
-    def parameters(cls) -> Iterator[Parameter]:
+    def parameters(cls) -> Iterator[CommandParameter]:
         """Yield the options but for what was cleared."""
         return (option for option in super().parameters() if option.name != "archived")
 
@@ -70,7 +69,7 @@ class WaitWindowOptions(WindowOptions):
     ] = None
 
     @classmethod
-    def parameters(cls) -> Iterator[Parameter]:
+    def parameters(cls) -> Iterator[CommandParameter]:
         """Yield the options but for those of an end."""
         return (option for option in super().parameters() if option.name not in ("until", "on"))
 
@@ -79,7 +78,7 @@ class WaitFilterOptions(FilterOptions):
     """The filters."""
 
     @classmethod
-    def parameters(cls) -> Iterator[Parameter]:
+    def parameters(cls) -> Iterator[CommandParameter]:
         """Yield the options but for those that choose among all matches."""
         without = {"around", "limit", "offset", "reverse", "interim"}
         return (option for option in super().parameters() if option.name not in without)
@@ -95,7 +94,7 @@ class WaitResultOptions(ResultOptions):
     final: Annotated[bool, Option("--final", help="Only finished sentences.")] = False
 
     @classmethod
-    def parameters(cls) -> Iterator[Parameter]:
+    def parameters(cls) -> Iterator[CommandParameter]:
         """Yield the options but for those of an answer as a whole."""
         without = {"unique", "follow", "count", "pager", "zero"}
         return (option for option in super().parameters() if option.name not in without)
@@ -118,7 +117,7 @@ def wait(
     after = _end_of(path) if when.since is None and when.last is None else None
     from vdbevents.query import duck
     from vdbevents.query.cache.seal_policy import present_cache
-    from vdbevents.query.merge import HostJournal
+    from vdbevents.query.hostnames import HostJournal
     from vdbevents.query.output.rows import parse_fields
 
     if printing.output.value not in _STREAMED:

@@ -3,11 +3,9 @@
 Times are in milliseconds since the epoch. docs/events-format.md is normative.
 """
 
-import base64
 import json
 import re
 from collections.abc import Callable, Container, Iterator, Mapping
-from datetime import UTC, datetime
 from functools import lru_cache
 from json.encoder import encode_basestring_ascii as escape_as_ascii
 from typing import Any, Final
@@ -15,11 +13,15 @@ from typing import Any, Final
 import orjson
 
 from vdbevents.events import fields
+from vdbevents.events.fields import utc_seconds
 from vdbevents.events.identity import Identity, identity_of
 from vdbevents.events.lifecycle import Lifecycle, lifecycle_of
 
 CAPTURE_CHANNEL = "capture_client"
 """The channel of messages from the capture runtime on this machine, which the service never sees."""
+
+utc_text: Final = fields.utc_text
+"""Formats a time of the recorder."""
 
 _STAMPS = frozenset({"ts", "unix_ts"})
 _RESERVED = _STAMPS | {"via", "backfilled"}
@@ -103,21 +105,10 @@ class Record:
         return value
 
 
-def utc_text(milliseconds: int) -> str:
-    """Return a time as RFC 3339 in UTC with milliseconds: `2026-03-02T10:15:30.123Z`."""
-    seconds, rest = divmod(milliseconds, 1000)
-    return f"{_utc_seconds(seconds)}.{rest:03d}Z"
-
-
-@lru_cache(maxsize=4)
-def _utc_seconds(seconds: int) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
-
-
 @lru_cache(maxsize=4)
 def _head(milliseconds: int) -> bytes:
     seconds, rest = divmod(milliseconds, 1000)
-    text = f'{{"ts":"{_utc_seconds(seconds)}.{rest:03d}Z","unix_ts":{seconds}.{rest:03d}'
+    text = f'{{"ts":"{utc_seconds(seconds)}.{rest:03d}Z","unix_ts":{seconds}.{rest:03d}'
     return text.encode("ascii")
 
 
@@ -278,6 +269,8 @@ def _envelop_raw(message: bytes, received_ms: int) -> Record:
     try:
         content = {"raw": message.decode("utf-8")}
     except UnicodeDecodeError:
+        import base64
+
         content = {"raw_base64": base64.b64encode(message).decode("ascii")}
     return Record(b"%b,%b\n" % (_head(received_ms), orjson.dumps(content)[1:]), content)
 

@@ -9,6 +9,7 @@ import math
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any, Final
 
 OWN_CHANNEL: Final = "vdbevents"
@@ -306,3 +307,15 @@ def connection_id_of(event: Mapping[str, Any]) -> str | None:
         return None
     one_word = identifier.isprintable() and " " not in identifier and len(identifier) <= _LONGEST_ID
     return identifier if one_word else None
+
+
+def utc_text(milliseconds: int) -> str:
+    """Return a time as RFC 3339 in UTC with milliseconds: `2026-03-02T10:15:30.123Z`."""
+    seconds, rest = divmod(milliseconds, 1000)
+    return f"{utc_seconds(seconds)}.{rest:03d}Z"
+
+
+@lru_cache(maxsize=4)
+def utc_seconds(seconds: int) -> str:
+    """Return a time in whole seconds as RFC 3339 in UTC, without a zone."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, NamedTuple
 
-from vdbevents.events import envelope, fields
+from vdbevents.events import fields
 
 EVENT: Final = "listener.gap"
 
@@ -70,8 +70,8 @@ class Gap:
         """Return the `data` of the gap's line; of an ongoing one `until` is None."""
         data: dict[str, Any] = {
             "id": self.id,
-            "since": envelope.utc_text(self.since_ms),
-            "until": None if self.ongoing else envelope.utc_text(self.until_ms),
+            "since": fields.utc_text(self.since_ms),
+            "until": None if self.ongoing else fields.utc_text(self.until_ms),
             "seconds": max(0, self.until_ms - self.since_ms) / 1000,
             "reason": self.reason,
             "status": self.status,
@@ -142,7 +142,12 @@ def with_ongoing(known: Iterable[Gap], ongoing: Gap | None) -> list[Gap]:
 
 def gaps_in(lines: Iterable[str]) -> list[Gap]:
     """Return the gaps in the lines of a journal, as `latest_gaps` does; skip other lines."""
-    events = (envelope.parse_line(line.encode()) for line in lines if EVENT in line)
+    about = [line.encode() for line in lines if EVENT in line]
+    if not about:
+        return []
+    from vdbevents.events.envelope import parse_line
+
+    events = map(parse_line, about)
     return latest_gaps(event for event in events if event is not None)
 
 

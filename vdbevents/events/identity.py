@@ -1,8 +1,8 @@
 """The identity of an event, by which a received and a fetched copy are recognised as the same. Pure."""
 
-import hashlib
 import re
 from collections.abc import Mapping
+from hashlib import blake2b
 from typing import Any, NamedTuple
 
 from vdbevents.events import fields
@@ -49,7 +49,7 @@ def identity_of(event: Mapping[str, Any]) -> Identity | None:
 
 
 def _digest(text: str) -> bytes:
-    return hashlib.blake2b(repaired(text).encode("utf-8"), digest_size=16).digest()
+    return blake2b(repaired(text).encode("utf-8"), digest_size=16).digest()
 
 
 def repaired(text: str) -> str:

@@ -8,6 +8,7 @@ stands in brackets before the text. A sentence that mentions an app may be about
 import json
 import re
 from collections.abc import Iterable, Mapping
+from functools import cache
 from typing import Any, Final
 
 from vdbevents.events import fields
@@ -52,9 +53,6 @@ NO_NAME: Final = "|".join(
 """What is not a name: a value that is not a text, a time, a redaction, no window, a log's level, a tick."""
 
 _MEMBERS: Final = frozenset(path.partition(".")[0] for path in (*WINDOW_PATHS, *APP_PATHS, *TITLE_PATHS))
-_BRACKETED: Final = re.compile(BRACKETED)
-_FENCED: Final = re.compile(FENCED)
-_NO_NAME: Final = re.compile(NO_NAME)
 
 
 def window_of(event: Mapping[str, Any]) -> str | None:
@@ -76,12 +74,12 @@ def window_of(event: Mapping[str, Any]) -> str | None:
     if app is not None:
         window = window or _first(holders, TITLE_PATHS)
         return app if window is None else window if app in window else f"{window} - {app}"
-    bracketed = _BRACKETED.match(text)
+    bracketed = re.match(BRACKETED, text)
     return window or (_name(bracketed[1]) if bracketed else None)
 
 
 def _document(text: str) -> object:
-    fenced = _FENCED.match(text)
+    fenced = re.match(FENCED, text)
     if fenced is None and not text.startswith("{"):
         return None
     try:
@@ -100,5 +98,11 @@ def _name(value: object) -> str | None:
     if not isinstance(value, str):
         return None
     name = value.strip(BLANKS)
-    is_name = len(name) <= LONGEST_NAME and re.search(r"[^\W_]", name) and not _NO_NAME.fullmatch(name)
+    is_name = len(name) <= LONGEST_NAME and re.search(r"[^\W_]", name) and not _no_name().fullmatch(name)
     return name if is_name else None
+
+
+@cache
+def _no_name() -> re.Pattern[str]:
+    # It takes as long to compile as a search of the last minutes has for a hundred lines.
+    return re.compile(NO_NAME)

@@ -3,7 +3,6 @@
 import errno
 import json
 import os
-import shutil
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -121,6 +120,8 @@ def free_bytes(folder: Path) -> int | None:
             # The system's reserve is for root.
             disk = os.statvfs(folder)
             return disk.f_bfree * disk.f_frsize
+        import shutil
+
         return shutil.disk_usage(folder).free
     except OSError:
         return None

@@ -13,7 +13,7 @@ from io import FileIO
 from pathlib import Path
 from typing import Final
 
-from vdbevents.events import envelope, fields
+from vdbevents.events import fields
 from vdbevents.journal import nul_runs
 from vdbevents.journal.archive import ArchivedJournal, archived
 from vdbevents.journal.files import same_file
@@ -212,8 +212,10 @@ def _times(data: bytes) -> list[int]:
 
 def _parsed_times(data: bytes) -> Iterator[int]:
     """Yield the times of the lines that do not begin as a recorder's lines do."""
+    from vdbevents.events.envelope import parse_line
+
     for line in data.split(b"\n"):
-        if _LINE_HEAD.match(line) or not (event := envelope.parse_line(line)):
+        if _LINE_HEAD.match(line) or not (event := parse_line(line)):
             continue
         if (moment := fields.received_ms(event)) is not None:
             yield moment

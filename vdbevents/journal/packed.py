@@ -5,11 +5,9 @@ end says where each frame is. https://github.com/facebook/zstd/tree/dev/contrib/
 """
 
 import errno
-import hashlib
 import io
 import os
 import struct
-import tempfile
 from bisect import bisect_right
 from collections.abc import Iterator
 from io import FileIO, RawIOBase
@@ -119,6 +117,8 @@ class PackedFile(RawIOBase):
         self._kept: dict[int, bytes] = {}
         self._reader: ZstdDecompressor | None = None
         self.size = self._ends[-1]
+        import hashlib
+
         digest = hashlib.sha256(table + self._read_frame_bytes(len(packed) - 1)).digest()
         self.identity = int.from_bytes(digest[:8]) >> 1
 
@@ -206,6 +206,8 @@ def open_content(path: Path) -> FileIO | PackedFile:
 
 
 def _unpacked(path: Path) -> UnpackedFile:
+    import tempfile
+
     with tempfile.TemporaryFile() as target, FileIO(path, "rb") as packed:
         try:
             target.writelines(unpacked(packed))

@@ -22,7 +22,7 @@ from vdbevents.mcp.tool import (
     output_of,
 )
 from vdbevents.mcp.tool_parameters import Parameter
-from vdbevents.query.merge import HostJournal
+from vdbevents.query.hostnames import HostJournal
 from vdbevents.servers.warm_journals import WarmJournals
 from vdbevents.terminal import counted
 

@@ -30,7 +30,7 @@ from vdbevents.mcp.tool import (
 )
 from vdbevents.mcp.tool_parameters import Parameter
 from vdbevents.query.filters import Event, Filters
-from vdbevents.query.merge import HostJournal
+from vdbevents.query.hostnames import HostJournal
 from vdbevents.query.said_once import SaidOnce
 from vdbevents.query.sieve import Sieve
 from vdbevents.servers.warm_journals import WarmJournals

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
-from vdbevents.events import envelope, fields
+from vdbevents.events import fields
 
 PAUSED: Final = "listener.paused"
 RESUMED: Final = "listener.resumed"
@@ -57,8 +57,8 @@ class Pause:
     def data(self) -> dict[str, Any]:
         """Return the `data` of its lines: `until` is null while it has no end."""
         end_ms = self.end_ms
-        data: dict[str, Any] = {"id": self.id, "since": envelope.utc_text(self.since_ms)}
-        data["until"] = None if end_ms is None else envelope.utc_text(end_ms)
+        data: dict[str, Any] = {"id": self.id, "since": fields.utc_text(self.since_ms)}
+        data["until"] = None if end_ms is None else fields.utc_text(end_ms)
         if end_ms is not None:
             data["seconds"] = max(0, end_ms - self.since_ms) / 1000
         return data
@@ -66,7 +66,7 @@ class Pause:
     def to_dict(self) -> dict[str, Any]:
         """Return the pause as the file has it."""
         times = {"since": self.since_ms, "until": self.until_ms, "ended": self.ended_ms}
-        texts = {name: None if time is None else envelope.utc_text(time) for name, time in times.items()}
+        texts = {name: None if time is None else fields.utc_text(time) for name, time in times.items()}
         return {"id": self.id, **texts, "noted": self.noted}
 
 
@@ -99,8 +99,8 @@ class Pauses:
         return {
             "paused": pause is not None,
             "pause_id": None if pause is None else pause.id,
-            "paused_since": None if since_ms is None else envelope.utc_text(since_ms),
-            "paused_until": None if until_ms is None else envelope.utc_text(until_ms),
+            "paused_since": None if since_ms is None else fields.utc_text(since_ms),
+            "paused_until": None if until_ms is None else fields.utc_text(until_ms),
         }
 
     def covers(self, start_ms: int, end_ms: int | None) -> bool:
@@ -138,7 +138,11 @@ def pauses_in(lines: Iterable[str]) -> list[Pause]:
     """Return the pauses that lines of a journal report, each as its last line has it."""
     found: dict[str, Pause] = {}
     for line in lines:
-        event = envelope.parse_line(line.encode()) if PAUSED in line or RESUMED in line else None
+        if not (PAUSED in line or RESUMED in line):
+            continue
+        from vdbevents.events.envelope import parse_line
+
+        event = parse_line(line.encode())
         if event is None or not fields.is_own(event) or event.get("event") not in (PAUSED, RESUMED):
             continue
         data = event.get("data")

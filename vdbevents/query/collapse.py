@@ -11,6 +11,7 @@ letters count, in any case: no clock, no counter, no `2` of `main2.py`.
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
 from typing import Final, NamedTuple, TypeVar
 
 from vdbevents.query.filters import Event
@@ -23,12 +24,6 @@ _COLUMNS: Final = ("time_ms", "channel", "stream", "stream_name", "text", "start
 
 # For ASCII texts, at a fifth of the cost: everything but letters becomes space.
 _ASCII: Final = {code: chr(code).lower() if chr(code).isalpha() else " " for code in range(128)}
-
-# Thai, Lao, Burmese, Khmer, Japanese and Chinese have no spaces between words: each character is a word.
-_WORD: Final = re.compile(
-    "[\u0e01-\u0eff\u1000-\u109f\u1780-\u17ff\u3041-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"
-    r"|[^\W\d_]+"
-)
 
 _Item = TypeVar("_Item")
 
@@ -158,7 +153,16 @@ def _turned(seen: Iterable[_Sight]) -> Iterator[_Sight]:
 
 
 def _words(text: str) -> frozenset[str]:
-    return frozenset(text.translate(_ASCII).split() if text.isascii() else _WORD.findall(text.lower()))
+    return frozenset(text.translate(_ASCII).split() if text.isascii() else _word().findall(text.lower()))
+
+
+@cache
+def _word() -> re.Pattern[str]:
+    # Thai, Lao, Burmese, Khmer, Japanese and Chinese have no spaces between words: each character is a word.
+    return re.compile(
+        "[\u0e01-\u0eff\u1000-\u109f\u1780-\u17ff\u3041-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"
+        r"|[^\W\d_]+"
+    )
 
 
 def _are_alike(some: frozenset[str], others: frozenset[str]) -> bool:

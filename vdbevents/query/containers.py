@@ -1,7 +1,6 @@
 """Recognise, by its first bytes, a file that holds events in another form than one a line. Pure."""
 
 import re
-import shlex
 from typing import Final, NamedTuple
 
 import orjson
@@ -27,6 +26,8 @@ class Container(NamedTuple):
 
     def hint(self, path: str) -> str:
         """Return the advice for a path, or for `stdin`."""
+        import shlex
+
         return self.advice.format(shlex.quote(path)).replace(" stdin", "")
 
 

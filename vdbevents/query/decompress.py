@@ -2,7 +2,6 @@
 
 import os
 import re
-import tempfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -158,6 +157,8 @@ def _is_zstd(head: bytes) -> bool:
 def _new_file(folder: Path, label: str) -> BinaryIO:
     """Create a file that only its owner may read."""
     try:
+        import tempfile
+
         descriptor, name = tempfile.mkstemp(suffix=".jsonl", dir=folder)
     except OSError as error:
         raise _no_room(label, error) from None

@@ -3,15 +3,13 @@
 import contextlib
 import os
 import select
-import shutil
 import signal
-import socket
 import sys
-import tempfile
 import threading
 import time
 import weakref
 from collections.abc import Iterator
+from io import FileIO, RawIOBase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -95,6 +93,8 @@ class SharedDatabase(Closeable):
         self._memory_mb = memory_mb
         self._lock = threading.Lock()
         self._cursors: weakref.WeakSet[DuckDBPyConnection] = weakref.WeakSet()
+        import tempfile
+
         self._is_within = folder is not None
         self.scratch = (
             Path(tempfile.mkdtemp(prefix="scratch-", dir=folder)) if folder else scratch.make("query")
@@ -129,6 +129,8 @@ class SharedDatabase(Closeable):
 
     def _remove(self) -> None:
         if self._is_within:
+            import shutil
+
             shutil.rmtree(self.scratch, ignore_errors=True)
         else:
             scratch.remove(self.scratch)
@@ -175,8 +177,7 @@ def interruptible() -> Iterator[None]:
     Raises:
         KeyboardInterrupt: Ctrl-C was pressed.
     """
-    reading, writing = socket.socketpair()
-    writing.setblocking(False)  # noqa: FBT003 - as set_wakeup_fd wants it
+    reading, writing = _wake_ups()
     with ended_in_order():
         before = signal.set_wakeup_fd(writing.fileno(), warn_on_full_buffer=False)
         watching = threading.Thread(target=_interrupting, args=(reading,), daemon=True)
@@ -202,13 +203,27 @@ def _is_interrupt(error: Exception) -> bool:
     )
 
 
-def _interrupting(signals: socket.socket) -> None:
+def _wake_ups() -> tuple[RawIOBase, RawIOBase]:
+    """Return the two ends of what `set_wakeup_fd` writes into: a pipe, on Windows sockets."""
+    if os.name == "posix":
+        reader, writer = os.pipe()
+        os.set_blocking(writer, False)
+        return FileIO(reader, "rb"), FileIO(writer, "wb")
+    import socket
+
+    reading, writing = socket.socketpair()
+    with reading, writing:
+        writing.setblocking(False)  # noqa: FBT003
+        return reading.makefile("rb", buffering=0), writing.makefile("wb", buffering=0)
+
+
+def _interrupting(signals: RawIOBase) -> None:
     """Interrupt DuckDB some time after a signal, unless Python noticed it, or another handler is set.
 
     If that does not help either, end the process.
     """
     with signals:
-        while numbers := signals.recv(64):
+        while numbers := signals.read(64):
             ending = [number for number in numbers if is_ending(number)]
             # Python code notices by itself and unwinds: its connections must then be left alone.
             if not ending or _is_over(signals, _NOTICED_SECONDS):
@@ -230,10 +245,10 @@ def _interrupt(connection: "DuckDBPyConnection") -> None:
         connection.interrupt()
 
 
-def _is_over(signals: socket.socket, seconds: float) -> bool:
+def _is_over(signals: RawIOBase, seconds: float) -> bool:
     """Return whether the other end is closed within some seconds; further signals change nothing."""
     deadline = time.monotonic() + seconds
     while (remaining := deadline - time.monotonic()) > 0:
-        if select.select([signals], [], [], remaining)[0] and not signals.recv(64):
+        if select.select([signals], [], [], remaining)[0] and not signals.read(64):
             return True
     return False

@@ -1,10 +1,31 @@
 """Name the machines whose journals are read together. Pure: a path is a tuple of its parts."""
 
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 JOURNAL: Final = "videodb_events.jsonl"
 ARCHIVES: Final = (".gz", ".zst")
+
+
+class HostJournal(NamedTuple):
+    """One of several journals to search, with its host.
+
+    Attributes:
+        host: the machine it is from; two journals may be from one.
+        path: the file to read.
+        label: its name in messages.
+        is_scratch: whether the file is a temporary copy.
+        trouble: what was wrong with the original; empty if nothing.
+    """
+
+    host: str
+    path: "Path"
+    label: str
+    is_scratch: bool = False
+    trouble: str = ""
 
 
 class Place(NamedTuple):

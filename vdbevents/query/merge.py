@@ -10,12 +10,13 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import replace
 from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 from vdbevents.events.session_content import SessionBook, SessionScope, resolved
 from vdbevents.query.byte_ranges import Closeable
 from vdbevents.query.cache.index import Cache, Span
 from vdbevents.query.filters import Event, Filters
+from vdbevents.query.hostnames import HostJournal
 from vdbevents.query.older import Older
 from vdbevents.query.result_protocols import JournalRows, SessionRows
 from vdbevents.query.tail_search import TailResult, count_tail, search_tail
@@ -35,24 +36,6 @@ _Item = TypeVar("_Item")
 _Timed = tuple[int | None, _Item]
 
 _Ask = Callable[["HostJournal", Filters, "SharedDatabase | None"], "SearchResult"]
-
-
-class HostJournal(NamedTuple):
-    """One of several journals to search, with its host.
-
-    Attributes:
-        host: the machine it is from; two journals may be from one.
-        path: the file to read.
-        label: its name in messages.
-        is_scratch: whether the file is a temporary copy.
-        trouble: what was wrong with the original; empty if nothing.
-    """
-
-    host: str
-    path: Path
-    label: str
-    is_scratch: bool = False
-    trouble: str = ""
 
 
 _Rows_co = TypeVar("_Rows_co", bound=JournalRows, covariant=True)

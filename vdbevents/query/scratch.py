@@ -6,10 +6,8 @@ process can tell what a process that was killed has left, and removes it.
 
 import contextlib
 import os
-import shutil
 import stat
 import sys
-import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -75,6 +73,8 @@ def make(name: str) -> Path:
 
 
 def _make_root(name: str) -> Path:
+    import tempfile
+
     try:
         return _make_root_in(Path(tempfile.gettempdir()), name)
     except OSError:
@@ -104,7 +104,7 @@ def remove(folder: Path) -> None:
     with _root:
         if folder not in _root.folders:
             return
-        shutil.rmtree(folder, ignore_errors=True)
+        _remove_tree(folder)
         _root.folders.remove(folder)
         if not _root.folders and not _root.is_lent:
             remove_all()
@@ -122,6 +122,8 @@ def folder(name: str) -> Iterator[Path]:
 
 def directory() -> str:
     """Return the directory that temporary folders are in, for a message."""
+    import tempfile
+
     try:
         return tempfile.gettempdir()
     except OSError:
@@ -147,7 +149,7 @@ def remove_all(*, is_last: bool = False) -> None:
         if _root.lock is not None:
             os.close(_root.lock)
         if _root.path is not None:
-            shutil.rmtree(_root.path, ignore_errors=True)
+            _remove_tree(_root.path)
         _root.forget()
 
 
@@ -179,7 +181,7 @@ def _remove_left(directory: Path) -> None:
     with contextlib.suppress(OSError), os.scandir(directory) as entries:
         for entry in entries:
             if entry.name.startswith(_PREFIX) and _is_own_folder(entry) and _is_left(Path(entry.path)):
-                shutil.rmtree(entry.path, ignore_errors=True)
+                _remove_tree(entry.path)
 
 
 def _is_own_folder(entry: "os.DirEntry[str]") -> bool:
@@ -207,3 +209,9 @@ def _is_left(root: Path) -> bool:
     except OSError:
         return False
     return True
+
+
+def _remove_tree(folder: Path | str) -> None:
+    import shutil
+
+    shutil.rmtree(folder, ignore_errors=True)

@@ -107,6 +107,17 @@ class TailResult(Closeable):
         """The matches, for what sums them up in Python."""
         return [row.event for row in self.shown]
 
+    def channel_counts(self) -> list[tuple[str, int, int | None, int | None]]:
+        """Return (channel, count, first receipt, last receipt) of the matches, in Unix ms; sorted."""
+        times: dict[str, list[int | None]] = {}
+        for row in self.shown:
+            times.setdefault(row.event.channel or "unknown", []).append(row.event.time_ms)
+        return [
+            (channel, len(all_), min(known, default=None), max(known, default=None))
+            for channel, all_ in sorted(times.items())
+            for known in [[at_ms for at_ms in all_ if at_ms is not None]]
+        ]
+
     def close(self) -> None:
         """Do nothing: nothing is open."""
 

@@ -12,7 +12,7 @@ from typing import Final
 from vdbevents.query.byte_ranges import Closeable
 from vdbevents.query.cache.index import rest_of
 from vdbevents.query.cache.seal_policy import present_cache
-from vdbevents.query.merge import HostJournal
+from vdbevents.query.hostnames import HostJournal
 
 _MUCH_UNSEALED: Final = 64 << 20
 

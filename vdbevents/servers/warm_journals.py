@@ -21,7 +21,8 @@ from vdbevents.query.cache.index import Cache
 from vdbevents.query.cache.seal_policy import present_cache
 from vdbevents.query.duck import SharedDatabase
 from vdbevents.query.filters import Filters
-from vdbevents.query.merge import HostJournal, MergedResult
+from vdbevents.query.hostnames import HostJournal
+from vdbevents.query.merge import MergedResult
 from vdbevents.query.older import Older
 from vdbevents.query.result_protocols import JournalRows
 from vdbevents.query.search_result import SearchResult

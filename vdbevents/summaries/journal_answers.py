@@ -9,7 +9,8 @@ from vdbevents.events.session_content import SessionBook, resolved
 from vdbevents.events.session_facts import SessionFacts
 from vdbevents.query import merge
 from vdbevents.query.filters import Event, Filters
-from vdbevents.query.merge import HostJournal, MergedResult
+from vdbevents.query.hostnames import HostJournal
+from vdbevents.query.merge import MergedResult
 from vdbevents.query.older import Older
 from vdbevents.query.result_protocols import JournalRows, SessionRows
 from vdbevents.query.tail_search import TailResult

@@ -19,7 +19,7 @@ from vdbevents.query.lane_counts import LaneCount, MinuteCounts
 from vdbevents.servers.warm_journals import WarmJournals
 
 if TYPE_CHECKING:
-    from vdbevents.query.merge import HostJournal
+    from vdbevents.query.hostnames import HostJournal
 
 _FRESH_SECONDS: Final = 0.4
 _SHARE: Final = 5

@@ -18,7 +18,6 @@ from vdbevents.query.collapse import Runs
 from vdbevents.query.filters import Filters
 from vdbevents.query.output.budget import Bound, Fitting
 from vdbevents.query.output.highlight import Highlighter
-from vdbevents.query.output.markdown import markdown_items
 from vdbevents.query.output.rows import (
     ESCAPED,
     FIELDS,
@@ -34,7 +33,6 @@ from vdbevents.query.output.rows import (
     rows_of,
     separated,
 )
-from vdbevents.query.output.subtitles import cues_of, subrip, webvtt
 from vdbevents.query.output.text import WHOLE, TextLayout, TextShape, snippet, text_lines
 from vdbevents.query.result_protocols import EventBatches
 from vdbevents.terminal import harmless, harmless_in_file
@@ -141,13 +139,19 @@ def form_of(answer: EventBatches, output: Output, style: Style) -> Form[Any]:
                 lambda batches: text_lines(batches, page()),
             )
         case "md":
+            from vdbevents.query.output.markdown import markdown_items
+
             form = Form(
                 lambda: separated(answer, filters, runs, hosts=style.hosts),
                 lambda batches: markdown_items(batches, style.zone, _shortened(style)),
             )
         case "srt":
+            from vdbevents.query.output.subtitles import cues_of, subrip
+
             form = Form(lambda: cues_of(answer, runs, style.zero_ms), partial(subrip, zero_ms=style.zero_ms))
         case "vtt":
+            from vdbevents.query.output.subtitles import cues_of, webvtt
+
             head = "WEBVTT\n"
             form = Form(
                 lambda: cues_of(answer, runs, style.zero_ms),
