@@ -1,6 +1,7 @@
 """Serve a recording to language models."""
 
 import contextlib
+import gc
 import signal
 from collections.abc import Callable
 from datetime import tzinfo
@@ -45,6 +46,10 @@ _READING: Final = (
 )
 
 
+# Each call leaves cycles behind; commands collect garbage so seldom that it would take many megabytes.
+_OBJECTS: Final = 1000
+
+
 class ServedRecording(NamedTuple):
     """What is served.
 
@@ -68,6 +73,7 @@ class ServedRecording(NamedTuple):
 def serve_client(served: ServedRecording) -> None:
     """Serve one client over stdin and stdout, until it closes stdin."""
     with opened_server(served) as server:
+        _collect_often()
         serve_stdio(server)
 
 
@@ -80,7 +86,14 @@ def serve_clients(
         InputError: the port is in use.
     """
     with opened_server(served) as server:
+        _collect_often()
         return serve_http(server, port, token, announce)
+
+
+def _collect_often() -> None:
+    """Collect garbage as a process needs it that runs for days, and look at what was loaded no more."""
+    gc.freeze()
+    gc.set_threshold(_OBJECTS)
 
 
 @contextlib.contextmanager
