@@ -34,7 +34,7 @@ STARTED = {
 def plain(text, folder):
     """What does not depend on the day, the folder and the speed of this machine."""
     text = text.replace(str(folder), "/home/ada/.local/state/videodb")
-    return re.sub(r"nothing in \d+ s", "nothing in 25 s", text)
+    return re.sub(r"nothing new after \d+ s", "nothing new after 25 s", text)
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def test_a_tool_answers_what_the_page_says(recording, tmp_path, name, arguments,
         journal = tmp_path / "videodb_events.jsonl"
         lines = journal.read_text().splitlines(keepends=True)
         journal.write_text("".join([*lines[:1], json.dumps(STARTED) + "\n", *lines[1:]]))
-    calls = [(name, {**arguments, "seconds": 0} if name == "wait_for" else arguments)]
+    calls = [(name, {**arguments, "seconds": 0.1} if name == "wait_for" else arguments)]
     if name == "resume":
         calls.insert(0, ("pause", {}))
 

@@ -40,26 +40,19 @@ from vdbevents.times import Window
 _POLL_SECONDS: Final = 0.05
 _PROGRESS_SECONDS: Final = 1.0
 _MOST_EVENTS: Final = 500
-_SECONDS: Final = Parameter(
-    "seconds", "seconds", "How long to wait at most; clients give up after a minute.", 25.0, 0, 50
-)
-_UNFINISHED: Final = Parameter(
-    "unfinished", "switch", "Also take sentences that are still being said, seconds earlier."
-)
-_GOING_ON: Final = Parameter(
-    "cursor", "text", "`next` of the last answer: nothing that came since is missed. Else: from now on."
-)
+_SECONDS: Final = Parameter("seconds", "seconds", "How long at most.", 25.0, 0, 50)
+_UNFINISHED: Final = Parameter("unfinished", "switch", "Also sentences that are still being said.")
+_GOING_ON: Final = Parameter("cursor", "text", "`next` of the last answer; without: from now on.")
 _PLACE: Final = re.compile(r"([0-9a-f]+)-([0-9a-f]+)-([0-9a-f]+)")
 _OUTPUT: Final = output_of(
     {
-        "came": {"type": "boolean", "description": "Whether something matched in time."},
+        "came": SWITCH,
         "events": list_of(EVENT),
         "left_out": WHOLE,
         "waited_seconds": {"type": "number"},
-        "next": {"type": "string", "description": "The cursor with which to wait on."},
+        "next": TEXT,
         "remarks": list_of(TEXT),
-    },
-    {"is_live": SWITCH},
+    }
 )
 
 
@@ -73,9 +66,9 @@ def wait_for(journals: WarmJournals) -> Tool:
     return Tool(
         "wait_for",
         "Wait until something is said or shown",
-        "Return as soon as an event matches that is received from now on, or after some seconds without one. "
-        "Call it again with the cursor of its answer to miss nothing: also for only what is new since the "
-        "last call (seconds=0). Without a filter any event matches. Reports progress while it waits.",
+        "Return as soon as an event matches that comes from now on, or after some seconds without one. Call "
+        "it again with the cursor of its answer to miss nothing; with seconds=0 only for what is new since. "
+        "Without other parameters any event matches. About 30 tokens an event.",
         (*choosing, _SECONDS, _UNFINISHED, BOUND, _GOING_ON),
         _OUTPUT,
         run,
@@ -169,8 +162,10 @@ class _Waiting:
         total = len(events)
 
         def text(shown: Sequence[FoundEvent]) -> str:
-            count = counted(total, "event")
-            above = f"{count} in {waited:.0f} s" if found else f"nothing in {waited:.0f} s"
+            came = counted(total, "new event") if found else "nothing new"
+            # To ask for what is new takes a moment, too; it is not a wait.
+            after = f" after {waited:.0f} s" if self._values[_SECONDS.name] else ""
+            above = came + after
             left_out = f", {total - len(shown):,} of them left out" if len(shown) < total else ""
             lines = "\n".join([above + left_out, *remarks])
             below = f'to wait on: cursor="{following}"'
