@@ -1,6 +1,7 @@
 """The server of the protocol, over the wire as clients see it."""
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -158,6 +159,22 @@ def test_a_tool_says_what_it_takes_and_gives(journal):
         assert tool.annotations.read_only_hint is (tool.name not in ("pause", "resume"))
         for name, schema in tool.input_schema["properties"].items():
             assert schema["description"], f"{tool.name}: {name}"
+
+
+def test_the_list_of_tools_leaves_a_client_its_context(journal):
+    async def listed():
+        with opened_server(served(journal)) as server:
+            async with Client(server) as client:
+                return (await client.list_tools()).tools
+
+    tools = [tool.model_dump(mode="json", by_alias=True, exclude_none=True) for tool in anyio.run(listed)]
+    # What clients hand to their model, and what they use themselves.
+    handed_on = [{name: tool[name] for name in ("name", "description", "inputSchema")} for tool in tools]
+
+    assert len(json.dumps(handed_on, separators=(",", ":"))) < 11_000
+    assert len(json.dumps(tools, separators=(",", ":"))) < 20_000
+    for tool in tools:
+        assert re.search(r"token|second", tool["description"]), f"{tool['name']} does not say what it costs"
 
 
 def test_every_answer_says_that_it_quotes(journal):

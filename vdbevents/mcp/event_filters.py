@@ -11,28 +11,28 @@ from vdbevents.times import Window
 CHANNELS: Final = ("transcript", "visual_index", "audio_index", "alert", "capture_session")
 SOURCES: Final = ("mic", "system_audio", "screen", "camera")
 
-SESSION: Final = Parameter("session", "text", "Only the content of this session: its id, or last.")
-SOURCE: Final = Parameter("source", "texts", "Only these sources.", choices=SOURCES)
-SPEAKER: Final = Parameter("speaker", "text", "Only what this person said, in any case.")
+SESSION: Final = Parameter("session", "text", "A session's id, or last.")
+SOURCE: Final = Parameter("source", "texts", "Of these sources.", choices=SOURCES)
+SPEAKER: Final = Parameter("speaker", "text", "Said by this person.")
 
 CHOOSING: Final = (
     Parameter(
         "words",
         "text",
-        'Words, or parts of words, that must all occur, in any order and case; "several words" are a phrase.',
+        'Words, also parts, that must all occur, in any order and case; "one phrase".',
     ),
-    Parameter("regex", "text", "A regular expression (RE2) that must match, in any case."),
-    Parameter("any_of", "texts", "Texts of which at least one must occur."),
+    Parameter("regex", "text", "Instead: an RE2 expression, in any case."),
+    Parameter("any_of", "texts", "One of these texts must occur."),
     Parameter(
         "channel",
         "texts",
-        "transcript: speech; visual_index: screens; audio_index: summaries of speech; alert.",
+        "transcript: speech; visual_index: screens; audio_index: summaries.",
         choices=CHANNELS,
     ),
     SOURCE,
     SPEAKER,
-    Parameter("app", "text", "Only screens that show this window or app, such as slack."),
-    Parameter("label", "text", "Only alerts with this label."),
+    Parameter("app", "text", "Screens with this window or app: slack."),
+    Parameter("label", "text", "Alerts with this label."),
     SESSION,
 )
 """The parameters that choose events, but for the time."""

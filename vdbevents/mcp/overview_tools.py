@@ -67,7 +67,7 @@ _DIGEST: Final = output_of(
         "counts": {"anyOf": [_COUNTS, {"type": "null"}]},
         "blocks": list_of(_BLOCK),
         "left_out": {"anyOf": [object_of(dict.fromkeys(_KINDS, WHOLE)), {"type": "null"}]},
-        "more": {"type": ["string", "null"], "description": "How to get what was left out."},
+        "more": TEXT_OR_NULL,
         "remarks": list_of(TEXT),
     }
 )
@@ -89,9 +89,9 @@ def summarize_window(journals: WarmJournals) -> Tool:
     return Tool(
         "summarize_window",
         "Sum up a time",
-        "Tell in blocks of time what was said, which windows were on the screens and for how long, alerts "
-        "and gaps; word for word from the recording, chosen so that it fits. The first thing to ask about a "
-        "meeting, a morning or a week. Without a time: the last hour. Always within max_tokens.",
+        "Sum up a time in blocks: what was said, which windows were on the screens and for how long, alerts, "
+        "gaps; quoted, and chosen so that it fits into max_tokens. Ask it first about a meeting, a morning "
+        "or a week. Without a time: the last hour.",
         (*WINDOW, SESSION, BOUND),
         _DIGEST,
         run,
@@ -150,7 +150,7 @@ _SESSION: Final = object_of(
 _SESSIONS: Final = output_of(
     {
         "sessions": list_of(_SESSION),
-        "next": {"type": ["string", "null"], "description": "The cursor for earlier sessions."},
+        "next": TEXT_OR_NULL,
         "remarks": list_of(TEXT),
     }
 )
@@ -179,9 +179,8 @@ def list_sessions(journals: WarmJournals) -> Tool:
     return Tool(
         "list_sessions",
         "List the recorded sessions",
-        "List the capture sessions, the newest first: when each began, how long it was, its state, how many "
-        "events of which kind it has, and the link to its video. Use it to find the id for `session` of "
-        "other tools. About 60 tokens a session.",
+        "List the capture sessions, the newest first: begin, length, state, events by channel, link to the "
+        "video. Use it to find the id for `session` of other tools. About 60 tokens a session.",
         (*WINDOW, BOUND, CURSOR),
         _SESSIONS,
         run,
@@ -251,9 +250,7 @@ class _SessionPage:
 
 # Statistics.
 
-_BY: Final = Parameter(
-    "by", "text", "What to count by; default: hours, or days if there are many.", choices=tuple(By)
-)
+_BY: Final = Parameter("by", "text", "Default: hour, or day for a long time.", choices=tuple(By))
 _FIGURES: Final = {"type": "object", "additionalProperties": True}
 _STATS: Final = output_of(
     {
@@ -263,7 +260,7 @@ _STATS: Final = output_of(
         "total": _FIGURES,
         "rows": list_of(_FIGURES),
         "left_out": WHOLE,
-        "next": {"type": ["string", "null"], "description": "The cursor for more rows."},
+        "next": TEXT_OR_NULL,
     }
 )
 
@@ -290,9 +287,9 @@ def get_stats(journals: WarmJournals) -> Tool:
     return Tool(
         "get_stats",
         "Count what was said and shown",
-        "Count speech, words, screen time, alerts, gaps and pauses by hour, day, app, window, source or "
-        "channel. Use it for how long or how much: time in an app, talk time, busy hours. Name a time: all "
-        "of a long recording takes seconds. About 30 tokens a row.",
+        "Count speech, words, screen time, alerts, gaps and pauses. Use it for how long or how much: time in "
+        "an app, talk time, busy hours. Name a time: all of a long recording takes seconds. About 30 tokens "
+        "a row.",
         (_BY, *WINDOW, SESSION, BOUND, CURSOR),
         _STATS,
         run,

@@ -9,9 +9,7 @@ from typing import Any, Final, NamedTuple
 from vdbevents.errors import InputError
 from vdbevents.mcp.tool_parameters import Parameter
 
-CURSOR: Final = Parameter(
-    "cursor", "text", "`next` of the last answer, with all other parameters as before, for what follows."
-)
+CURSOR: Final = Parameter("cursor", "text", "`next` of the last answer, all else as before: what follows.")
 
 _DIGITS: Final = "0123456789abcdefghijklmnopqrstuvwxyz"
 _FORM: Final = re.compile(r"([0-9a-z]*)-([0-9a-z]*)-([0-9a-z]+)-([0-9a-f]{6})")

@@ -28,9 +28,9 @@ class PlayLinks(NamedTuple):
 MakeLinks = Callable[[str, int, int], PlayLinks]
 """Makes the links of a stream's id between two times, in whole Unix seconds."""
 
-_AT: Final = Parameter("at", "text", "When it begins: 10:15, yesterday 16:40, ISO 8601.", required=True)
+_AT: Final = Parameter("at", "text", "When it begins: yesterday 16:40, ISO 8601.", required=True)
 _LENGTH: Final = Parameter("duration", "text", "How long it is.", "30s")
-_SOURCE: Final = Parameter("source", "text", "What to play: the screen, if there is one.", choices=SOURCES)
+_SOURCE: Final = Parameter("source", "text", "Default: the screen.", choices=SOURCES)
 _OUTPUT: Final = output_of(
     {
         "session": TEXT,

@@ -120,11 +120,11 @@ def _listed(tool: Tool) -> types.Tool:
         description=tool.description,
         input_schema=schema_of(tool.parameters),
         output_schema=dict(tool.output),
+        # What would be destructive, or not idempotent, is so only of a tool that changes something.
         annotations=types.ToolAnnotations(
-            title=tool.title,
             read_only_hint=tool.is_read_only,
-            destructive_hint=False,
-            idempotent_hint=True,
+            destructive_hint=None if tool.is_read_only else False,
+            idempotent_hint=None if tool.is_read_only else True,
             open_world_hint=not tool.is_local,
         ),
         # A client that would cut an answer at fewer is told that this one is bounded already.

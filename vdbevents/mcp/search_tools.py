@@ -63,7 +63,7 @@ _OUTPUT: Final = output_of(
     {
         "events": list_of(EVENT),
         "has_more": SWITCH,
-        "next": {"type": ["string", "null"], "description": "The cursor for older events."},
+        "next": TEXT_OR_NULL,
         "remarks": list_of(TEXT),
     }
 )
@@ -78,9 +78,8 @@ def search_events(journals: WarmJournals) -> Tool:
     return Tool(
         "search_events",
         "Search what was said and shown",
-        "Find events by words, a regular expression, time, source, speaker, app or alert: the newest first, "
-        "each with its time and a snippet around the match. Use it to find when something came up; then "
-        "get_context shows what was around it. Without any parameter it lists the newest events. "
+        "Find when something was said or shown: events, the newest first, each with its time and a snippet "
+        "around the match. Then get_context shows what was around it. Without parameters: the newest events. "
         "About 30 tokens an event.",
         (*CHOOSING, *WINDOW, BOUND, CURSOR),
         _OUTPUT,
@@ -230,9 +229,9 @@ def event_data(found: FoundEvent) -> dict[str, Any]:
 
 # What was around a moment.
 
-_AROUND: Final = Parameter("around", "text", "How much before and after a match counts: 15s, 2m.", "60s")
-_AT: Final = Parameter("at", "text", "The moment is this time, instead of that of a match.")
-_MOMENTS: Final = Parameter("moments", "number", "How many moments, the newest first.", 3, 1, 50)
+_AROUND: Final = Parameter("around", "text", "How much before and after.", "60s")
+_AT: Final = Parameter("at", "text", "A time, instead of a match.")
+_MOMENTS: Final = Parameter("moments", "number", "How many.", 3, 1, 50)
 
 _MOMENT_EVENT: Final = object_of(
     {"time": TEXT_OR_NULL},
@@ -241,27 +240,26 @@ _MOMENT_EVENT: Final = object_of(
         "is_match": SWITCH,
     },
 )
+_EVENT_THEN: Final = {"$ref": "#/$defs/event"}
 _MOMENT: Final = object_of(
     {
         "since": TEXT,
         "until": TEXT,
         "matches": {"type": "integer"},
-        "match": {"anyOf": [_MOMENT_EVENT, {"type": "null"}]},
-        "said": list_of(_MOMENT_EVENT),
+        "match": {"anyOf": [_EVENT_THEN, {"type": "null"}]},
+        "said": list_of(_EVENT_THEN),
         "said_total": {"type": "integer"},
-        "screens": list_of(_MOMENT_EVENT),
-        "alerts": list_of(_MOMENT_EVENT),
+        "screens": list_of(_EVENT_THEN),
+        "alerts": list_of(_EVENT_THEN),
         "gaps": list_of(object_of({"kind": TEXT, "since": TEXT, "until": TEXT_OR_NULL})),
     }
 )
-_CONTEXT: Final = output_of(
-    {
-        "moments": list_of(_MOMENT),
-        "left_out": TEXT_OR_NULL,
-        "more": {"type": ["string", "null"], "description": "How to get what was left out."},
-        "next": {"type": ["string", "null"], "description": "The cursor for older moments."},
-    }
-)
+_CONTEXT: Final = {
+    **output_of(
+        {"moments": list_of(_MOMENT), **dict.fromkeys(("left_out", "more", "next"), TEXT_OR_NULL)},
+    ),
+    "$defs": {"event": _MOMENT_EVENT},
+}
 
 
 def get_context(journals: WarmJournals) -> Tool:
@@ -273,9 +271,9 @@ def get_context(journals: WarmJournals) -> Tool:
     return Tool(
         "get_context",
         "Show a moment",
-        "Show what was said around a moment, and what was on each screen then. The moment is a time (`at`), "
-        "or the newest matches of words or other filters. Use it after search_events, or to answer what was "
-        "on the screen when something was said. About 300 tokens a moment.",
+        "Show what was said around a moment, and what was on each screen then: at a time (`at`), or at the "
+        "newest matches of other parameters. Use it after search_events, or for what was on the screen when "
+        "something was said. About 300 tokens a moment.",
         (_AT, *CHOOSING, *WINDOW, _AROUND, _MOMENTS, BOUND, CURSOR),
         _CONTEXT,
         run,

@@ -14,6 +14,7 @@ from vdbevents.mcp.quoting import NOTICE
 from vdbevents.mcp.tool import (
     BOUND,
     TEXT,
+    TEXT_OR_NULL,
     Reporting,
     Tool,
     ToolAnswer,
@@ -37,8 +38,8 @@ _VIEWS_HINT: Final = "DESCRIBE events lists the columns of a view; the dialect i
 _OUTPUT: Final = output_of(
     {
         "columns": list_of(TEXT),
-        "rows": {"type": "array", "items": {"type": "array"}, "description": "The values of each row."},
-        "next": {"type": ["string", "null"], "description": "The cursor for more rows."},
+        "rows": list_of({"type": "array"}),
+        "next": TEXT_OR_NULL,
     }
 )
 

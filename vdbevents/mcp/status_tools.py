@@ -34,7 +34,7 @@ _GAP: Final = object_of({"since": TEXT_OR_NULL, "until": TEXT_OR_NULL, "reason":
 _RECORDING: Final = object_of(
     {
         "directory": TEXT,
-        "state": {"type": "string", "description": "connected: all that should run runs and delivers."},
+        "state": TEXT,
         "is_recording": SWITCH,
         "since": TEXT_OR_NULL,
         "reason": TEXT_OR_NULL,
@@ -67,9 +67,9 @@ def recording_status(journals: WarmJournals) -> Tool:
     return Tool(
         "recording_status",
         "Is it recording?",
-        "Say whether the desktop is recorded right now, since when, which streams deliver, and what is "
-        "wrong. Call it first when the newest events matter, or when a search finds less than expected. "
-        "Cheap: about 200 tokens.",
+        "Say whether the desktop is recorded right now, since when, which streams deliver, what is wrong, "
+        "and how many events there are. Call it when the newest events matter, or when a search finds less "
+        "than expected. Cheap: about 200 tokens.",
         (),
         _RECORDINGS,
         run,

@@ -8,12 +8,10 @@ from vdbevents.mcp.tool_parameters import Parameter
 from vdbevents.summaries.time_blocks import local_time_of
 from vdbevents.times import Window, parse_window
 
-LAST: Final = Parameter("last", "text", "The last 10m, 2h, 3d, 1w, until now or `until`.")
-SINCE: Final = Parameter(
-    "since", "text", "From this time on: 10:15, yesterday 16:40, friday, 2h ago, 2026-03-02T10:15:00Z."
-)
-UNTIL: Final = Parameter("until", "text", "Before this time, in the same forms.")
-ON: Final = Parameter("on", "text", "A whole day: today, yesterday, friday, 2026-03-02.")
+LAST: Final = Parameter("last", "text", "The last 10m, 2h, 3d.")
+SINCE: Final = Parameter("since", "text", "From this time: 10:15, yesterday 16:40, 2h ago, ISO 8601.")
+UNTIL: Final = Parameter("until", "text", "Before this time.")
+ON: Final = Parameter("on", "text", "A day: today, friday, 2026-03-02.")
 
 WINDOW: Final = (LAST, SINCE, UNTIL, ON)
 """The parameters of a time; without any, all of the recording."""

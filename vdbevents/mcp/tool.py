@@ -18,7 +18,7 @@ LEAST_TOKENS: Final = 200
 BOUND: Final = Parameter(
     "max_tokens",
     "number",
-    "The most tokens of the answer, of 4 characters each.",
+    "Of the answer, of 4 characters each.",
     USUAL_TOKENS,
     LEAST_TOKENS,
     MOST_TOKENS,
@@ -99,8 +99,7 @@ def list_of(items: Mapping[str, Any]) -> dict[str, Any]:
 
 def output_of(required: Mapping[str, Any], optional: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Return the schema of an answer, which begins with the notice on quoted data."""
-    notice = {"type": "string", "description": "What the texts of this answer are."}
-    return object_of({"notice": notice, **required}, optional)
+    return object_of({"notice": TEXT, **required}, optional)
 
 
 def noticed(data: Mapping[str, Any]) -> dict[str, Any]:

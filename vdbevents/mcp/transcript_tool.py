@@ -33,9 +33,7 @@ from vdbevents.terminal import harmless
 from vdbevents.times import LEAST_MS, Window
 
 _BREAK_MS: Final = 60_000
-_NEWEST: Final = Parameter(
-    "newest", "switch", "Show the end of the time, and go backwards with the cursor; else from its beginning."
-)
+_NEWEST: Final = Parameter("newest", "switch", "From the end of the time backwards.")
 _PART: Final = object_of(
     {"kind": TEXT, "started": TEXT_OR_NULL, "ended": TEXT_OR_NULL},
     {
@@ -48,7 +46,7 @@ _OUTPUT: Final = output_of(
     {
         "session": TEXT_OR_NULL,
         "parts": list_of(_PART),
-        "next": {"type": ["string", "null"], "description": "The cursor for what follows."},
+        "next": TEXT_OR_NULL,
         "remarks": list_of(TEXT),
     }
 )
@@ -63,9 +61,9 @@ def get_transcript(journals: WarmJournals) -> Tool:
     return Tool(
         "get_transcript",
         "What was said",
-        "Write down what was said, word for word, in paragraphs by speaker, with marks where nobody spoke "
-        "and where nothing was recorded. Without a time and a session: the last session. An hour of speech "
-        "is about 12,000 tokens: use summarize_window first, or follow the cursor.",
+        "Write down what was said, word for word, by speaker, with marks where nobody spoke and where "
+        "nothing was recorded. Without a time and a session: the last session. An hour of speech is about "
+        "12,000 tokens: use summarize_window first, or follow the cursor.",
         (SESSION, *WINDOW, SPEAKER, SOURCE, _NEWEST, BOUND, CURSOR),
         _OUTPUT,
         run,
