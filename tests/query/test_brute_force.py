@@ -5,6 +5,7 @@ import dataclasses
 import json
 import re
 import unicodedata
+from unittest import mock
 
 import pytest
 from hypothesis import example, given, settings, strategies as st
@@ -13,7 +14,7 @@ from support.effort import examples
 
 from vdbevents.events import identity as events_identity
 from vdbevents.query import columns
-from vdbevents.query.cache import build
+from vdbevents.query.cache import build, fill
 from vdbevents.query.filters import Filters
 from vdbevents.times import Window
 
@@ -292,11 +293,12 @@ searches = st.lists(
 
 @pytest.mark.long
 @settings(max_examples=examples(10))
-@given(lines, searches, st.sampled_from([1200, 3000]))
-def test_the_answer_is_the_same_when_a_part_of_the_journal_is_sealed(tmp_path, lines, searches, piece):
+@given(lines, searches, st.sampled_from([1200, 3000]), st.sampled_from([0, fill.SMALL_BYTES]))
+def test_the_answer_is_the_same_when_a_part_of_the_journal_is_sealed(tmp_path, lines, searches, piece, small):
     journal, root = tmp_path / "journal.jsonl", tmp_path / "cache"
     journal.write_text("".join(written(*line) + "\n" for line in lines), "utf-8")
-    cache = build.seal(journal, root, piece=piece, part=900)
+    with mock.patch.object(fill, "SMALL_BYTES", small):
+        cache = build.seal(journal, root, piece=piece, part=900)
 
     for asked in searches:
         with search_as_of_many(journal, asked) as read, search(journal, asked, cache) as answer:

@@ -9,7 +9,9 @@ from zoneinfo import ZoneInfo
 import pytest
 from hypothesis import given, strategies as st
 from markdown_it import MarkdownIt
+from support import samples
 from support.databases import search
+from support.effort import examples
 
 from vdbevents.errors import InputError
 from vdbevents.query import engine
@@ -157,6 +159,51 @@ def test_csv_has_no_nul(journal):
     journal.write_text('{"unix_ts":1772446530,"text":"a\\u0000b"}\n')
 
     assert printed(journal, "csv", fields=("text",)) == "text\na␀b\n"
+
+
+ODD_TEXTS = samples.lists(
+    samples.sampled_from([*",\"\r\n\0=+-@\t'ab é\u2400\uff1d😀", "e\u0301"]), max_size=4
+).map("".join)
+ODD_MOMENTS = samples.integers(-62_135_596_800_000, 253_402_300_799_999)
+
+
+@pytest.mark.parametrize("without_formulas", [False, True])
+@pytest.mark.parametrize("fields", [rows.FIELDS, ("text", "start", "time", "label", "text")])
+def test_csv_that_the_database_makes_is_that_of_each_row(journal, fields, without_formulas):
+    data = samples.fixed_dictionaries(
+        {"text": ODD_TEXTS},
+        optional={
+            "label": ODD_TEXTS,
+            "speaker": ODD_TEXTS,
+            "window_title": ODD_TEXTS,
+            "start": ODD_MOMENTS,
+            "end": ODD_MOMENTS,
+            "confidence": samples.floats(-1e300, 1e300),
+            "is_final": samples.booleans(),
+        },
+    )
+    channels = samples.sampled_from(["transcript", "visual_index", "a,b", ""])
+    events = samples.fixed_dictionaries(
+        {"channel": channels, "data": data},
+        optional={"unix_ts": ODD_MOMENTS.map(lambda moment: moment / 1000), "rtstream_id": ODD_TEXTS},
+    ).many(examples(2000))
+    journal.write_text("".join(json.dumps(event) + "\n" for event in events), "utf-8")
+    style = PLAIN._replace(fields=fields, without_formulas=without_formulas)
+
+    stream = io.BytesIO()
+    with search(journal, Filters(interim=True)) as answer:
+        output_write.write(answer, "csv", stream, style)
+        each = rows.csv_text(
+            (
+                [str(value).lower() if isinstance(value, bool) else value for value in row]
+                for batch in rows.rows_of(answer, fields, None)
+                for row in batch
+            ),
+            without_formulas=without_formulas,
+        )
+    shown = stream.getvalue().decode()
+    assert shown.count("\n") > len(events)
+    assert shown == ",".join(fields) + "\n" + each
 
 
 def test_text_is_a_line_an_event_and_obeys_nothing(journal):

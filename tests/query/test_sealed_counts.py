@@ -2,6 +2,7 @@
 
 import tempfile
 from pathlib import Path
+from unittest import mock
 
 import pytest
 from hypothesis import given, settings, strategies as st
@@ -11,7 +12,7 @@ from support.random_journals import AT, damaged, lifecycle, line, ours, said, sc
 
 from vdbevents.events.session_content import SessionBook
 from vdbevents.query import engine
-from vdbevents.query.cache import build
+from vdbevents.query.cache import build, fill, schema
 from vdbevents.query.cache.index import Segment
 from vdbevents.query.cache.sealed_counts import SealedCounts, content_of
 from vdbevents.query.filters import Filters
@@ -87,13 +88,21 @@ def told_by(answer, book, wanted):
 
 @pytest.mark.long
 @settings(max_examples=examples(25))
-@given(in_order | in_order | anything, st.sampled_from([700, 1500, 3000]))
-def test_what_is_counted_by_the_manifest_is_what_reading_everything_counts(tmp_path, lines, piece):
+@given(
+    in_order | in_order | anything,
+    st.sampled_from([700, 1500, 3000]),
+    st.sampled_from([0, fill.SMALL_BYTES]),
+    st.sampled_from([0, schema.FEW_EDGES]),
+)
+def test_what_is_counted_by_the_manifest_is_what_reading_everything_counts(
+    tmp_path, lines, piece, small, edges
+):
     # A journal that is overwritten in place may look like the one before it.
     folder = Path(tempfile.mkdtemp(dir=tmp_path))
     journal = folder / "journal.jsonl"
     journal.write_bytes(b"".join(one + b"\n" for one in lines))
-    cache = build.seal(journal, folder, piece=piece, part=400)
+    with mock.patch.object(fill, "SMALL_BYTES", small), mock.patch.object(schema, "FEW_EDGES", edges):
+        cache = build.seal(journal, folder, piece=piece, part=400)
     book = read_sessions(journal, cache)
 
     for wanted in [(), *((one.id,) for one in book.sessions())]:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from unittest import mock
 
 import duckdb
 import pytest
@@ -13,7 +14,7 @@ from support.random_journals import AT, filters, journals, line, said
 
 from vdbevents.events.envelope import envelop
 from vdbevents.query import columns as query_columns, snapshot
-from vdbevents.query.cache import build, index
+from vdbevents.query.cache import build, fill, index
 from vdbevents.query.filters import Filters
 from vdbevents.times import Window
 
@@ -318,15 +319,17 @@ def test_a_listener_s_line_is_known_by_its_bytes(ending):
 @given(
     journals,
     st.lists(filters, min_size=4, max_size=4),
-    st.sampled_from([1200, 2500]),
+    st.tuples(st.sampled_from([1200, 2500]), st.sampled_from([0, fill.SMALL_BYTES])),
     st.sampled_from([b"", b"\n"]),
 )
-def test_every_answer_is_that_of_the_journal_itself(tmp_path, lines, asked, piece, end):
+def test_every_answer_is_that_of_the_journal_itself(tmp_path, lines, asked, sizes, end):
+    piece, small = sizes
     journal, root = tmp_path / "journal.jsonl", tmp_path / "cache"
     written = [one.encode() if isinstance(one, str) else one for one in lines]
     journal.write_bytes(b"\n".join(written) + end)
     shutil.rmtree(root, ignore_errors=True)
-    cache = build.seal(journal, root, piece=piece)
+    with mock.patch.object(fill, "SMALL_BYTES", small):
+        cache = build.seal(journal, root, piece=piece)
     assert index.load(journal, root).segments == cache.segments
 
     for one in asked:

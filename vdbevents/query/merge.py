@@ -18,7 +18,7 @@ from vdbevents.query.cache.index import Cache, Span
 from vdbevents.query.filters import Event, Filters
 from vdbevents.query.hostnames import HostJournal
 from vdbevents.query.older import Older
-from vdbevents.query.result_protocols import JournalRows, SessionRows
+from vdbevents.query.result_protocols import JournalRows, MadeTexts, SessionRows
 from vdbevents.query.tail_search import TailResult, count_tail, search_tail
 from vdbevents.times import LEAST_MS
 
@@ -96,6 +96,13 @@ class MergedResult(Closeable, Generic[_Rows_co]):
             if answer.count
         ]
         return self._merge([map(self._timed, batches) for batches in each])
+
+    def texts(self, made: str, columns: Collection[str]) -> Iterator[list[str]] | None:
+        """Yield a text for each event, as `SearchResult` does; None if they are not all in one database."""
+        _, answer = self.answers[0]
+        return (
+            answer.texts(made, columns) if len(self.answers) == 1 and isinstance(answer, MadeTexts) else None
+        )
 
     def names(self, columns: Collection[str]) -> dict[str, set[str]]:
         """Return the values of some columns of the view `events`, whether shown or not, without NULLs."""

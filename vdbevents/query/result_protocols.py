@@ -1,7 +1,7 @@
 """What is read from a result, however it was found. Pure."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from vdbevents.events.gaps import Gap
 from vdbevents.events.session_content import SessionBook
@@ -28,6 +28,14 @@ class EventBatches(Protocol):
 
     def events(self, columns: Collection[str] = Event._fields) -> Iterable[list[Event]]:
         """Yield the folded events, oldest first, in batches; None in columns not in `columns`."""
+
+
+@runtime_checkable
+class MadeTexts(Protocol):
+    """A result that may be in a database, which makes texts of its events."""
+
+    def texts(self, made: str, columns: Collection[str]) -> Iterator[list[str]] | None:
+        """Yield a text for each event, in batches, as `SearchResult` does; None if no database has them."""
 
 
 class JournalRows(Protocol):

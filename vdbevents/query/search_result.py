@@ -108,6 +108,18 @@ class SearchResult(Closeable):
                 for batch in fetched_batches(self.connection, sql):
                     yield list(map(Event._make, batch))
 
+    def texts(self, made: str, columns: Collection[str]) -> Iterator[list[str]]:
+        """Yield a text for each event, in batches that are never empty.
+
+        Args:
+            made: SQL that makes it of the columns of `Event`.
+            columns: those it needs.
+        """
+        for sql in self._selects(columns, made=made):
+            with self._cache_explained():
+                for batch in fetched_batches(self.connection, sql):
+                    yield [text for (text,) in batch]
+
     def tabulate(self, table: str, select: str, columns: Collection[str]) -> None:
         """Create a temporary table of the matches.
 
@@ -125,14 +137,18 @@ class SearchResult(Closeable):
                 self.connection.execute(f"{verb} {select.replace('{rows}', sql)}")
             verb = f"INSERT INTO {table}"
 
-    def _selects(self, columns: Collection[str], *, ordered: bool = True) -> Iterator[str]:
+    def _selects(
+        self, columns: Collection[str], *, ordered: bool = True, made: str | None = None
+    ) -> Iterator[str]:
         """Yield the SELECTs that give all events: large lines are folded one by one."""
         tables = self.snapshot.tables(self.segments)
         start = 0
         for large in [*self.large_rows, self.count]:
             for first, last in ((start, large - 1), (large, large)):
                 if first <= last < self.count:
-                    yield statements.rows(columns, tables, first, last, ordered=ordered, reading=self.reading)
+                    yield statements.rows(
+                        columns, tables, first, last, ordered=ordered, reading=self.reading, made=made
+                    )
             start = large + 1
 
     def __iter__(self) -> Iterator[list[Event]]:

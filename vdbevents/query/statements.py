@@ -562,10 +562,12 @@ def rows(
     *,
     ordered: bool = True,
     reading: Reading = _READING,
+    made: str | None = None,
 ) -> str:
     """Return a SELECT of the answer's rows from `first` to `last` as `Event`s, NULL but for `columns`.
 
     `tables` are those that hold sealed events of the answer; `reading` is how its other lines are read.
+    With `made`, which is SQL, each row has only that.
     """
     names = [name for name in Event._fields if name in columns and name != "host"]
     until = "" if last is None else f" AND rowid <= {last:d}"
@@ -585,7 +587,7 @@ def rows(
         sql += f""" UNION ALL SELECT row, {sealed} FROM {asked} AS shown
             JOIN {read_sealed(tables)} AS sealed USING (position)"""
     shown = ", ".join(name if name in names else "NULL" for name in Event._fields)
-    return f"SELECT {shown} FROM ({sql})" + (" ORDER BY row" if ordered else "")
+    return f"SELECT {made or shown} FROM ({sql})" + (" ORDER BY row" if ordered else "")
 
 
 LARGE_BYTES: Final = 1_000_000

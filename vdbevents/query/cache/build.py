@@ -11,47 +11,41 @@ import shutil
 import time
 import zlib
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from io import FileIO
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import orjson
 
 from vdbevents.errors import InputError, StorageError
-from vdbevents.events.envelope import parse_line
-from vdbevents.events.session_content import SessionBook
-from vdbevents.events.session_facts import SessionFacts
 from vdbevents.journal import nul_runs
 from vdbevents.journal.files import make_private, remove_file, replace_file
 from vdbevents.journal.packed import PackedFile, open_content
 from vdbevents.query.byte_ranges import literal, longest_line, read_range, unreadable_journal
 from vdbevents.query.cache import checks, schema
-from vdbevents.query.cache.fill import fill
+from vdbevents.query.cache.fill import Places, fill
 from vdbevents.query.cache.index import (
     PART,
     PIECE,
     SAMPLE_BYTES,
     Cache,
-    Finals,
     Segment,
-    few,
     folder_of,
     folders,
     identity,
     is_own,
     is_own_file,
     is_own_scratch,
-    known_finals,
     load,
     sample,
     size_of,
     stored,
 )
 from vdbevents.query.cache.legible import legible
-from vdbevents.query.cache.sealed_counts import Group, OpenInterim, SegmentContent
+from vdbevents.query.cache.segment_entry import described
 from vdbevents.query.duck import SharedDatabase, memory_for
 
 if TYPE_CHECKING:
@@ -59,9 +53,8 @@ if TYPE_CHECKING:
 
 
 _MOST_WORDS: Final = 1 << 22
-_MOST_DOUBTFUL: Final = 1000
-_MOST_DOUBTFUL_BYTES: Final = 1 << 20
 _BLOCK: Final = 1 << 20
+_NEWLINE: Final = 0x0A
 _WORKERS: Final = 2
 _MEMORY_MB: Final = 200
 _LOOK_SECONDS: Final = 0.5
@@ -367,12 +360,14 @@ class _Piece(NamedTuple):
         place: its entry, as far as it is known.
         path: a copy of its lines.
         start: where they begin in the journal: after a run of NULs, which may be a large hole.
+        last: where their last one ends that is not empty; None if there is none.
         lost: the number of runs of NULs.
     """
 
     place: Segment
     path: Path
     start: int
+    last: int | None
     lost: int
 
 
@@ -431,13 +426,25 @@ def _piece(
     if not size or not _read_to_line_end(file, size, data):
         return None
     # The sample is taken from `data`: the file may have changed by now.
-    taken = sample(bytes(min(first - start, SAMPLE_BYTES)) + data)
+    ends = data if len(data) <= 2 * SAMPLE_BYTES else data[:SAMPLE_BYTES] + data[-SAMPLE_BYTES:]
+    taken = sample(bytes(min(first - start, SAMPLE_BYTES)) + ends)
     place = Segment(start, first + len(data), taken, lines_crc=zlib.crc32(data))
     path = folder / f"{start}.jsonl"
-    path.write_bytes(legible(data, first))
+    lines = legible(data, first)
+    path.write_bytes(lines)
+    last = _end_of_text(lines)
     # A run that two pieces share was counted with the first.
     begins = first > start and (not start or read_range(file, start - 1, 1) != b"\0")
-    return _Piece(place, path, first, len(nul_runs.RUN.findall(data)) + begins)
+    runs = len(nul_runs.RUN.findall(data)) if b"\0" in data else 0
+    return _Piece(place, path, first, first + last if last else None, runs + begins)
+
+
+def _end_of_text(data: bytes | bytearray) -> int:
+    """Return where the last line that is not empty ends; 0 if all are."""
+    end = len(data)
+    while end and data[end - 1] == _NEWLINE:
+        end -= 1
+    return end
 
 
 def _read_to_line_end(file: FileIO | PackedFile, size: int, data: bytearray) -> bool:
@@ -471,15 +478,13 @@ def _seal(database: SharedDatabase, cache: Cache, piece: _Piece) -> Segment:
         longest = longest_line(file)
     memory_mb = memory_for(longest, _MEMORY_MB) * _WORKERS
     with contextlib.closing(database.connection(memory_mb)) as connection:
-        statement = schema.lines_of([literal(piece.path)], piece.start, longest)
-        connection.execute(statement.sql, statement.values)
-        _check(connection, piece)
+        lines = schema.lines_of([literal(piece.path)], piece.start, longest)
+        _check(fill(connection, lines, piece.place.end - piece.start), piece)
         piece.path.unlink()
-        fill(connection)
-        return _written(connection, cache, _described(connection, piece))
+        return _written(connection, cache, described(connection, piece.place, piece.lost))
 
 
-def _check(connection: "DuckDBPyConnection", piece: _Piece) -> None:
+def _check(places: Places, piece: _Piece) -> None:
     """Check the positions of the lines: that DuckDB numbered them in the file's order.
 
     It handles some thousand lines at a time, so a sample of each batch is enough.
@@ -487,79 +492,13 @@ def _check(connection: "DuckDBPyConnection", piece: _Piece) -> None:
     Raises:
         OSError: a line is elsewhere.
     """
-    are_right = connection.execute(schema.LINES_BYTES).fetchall() == [(piece.place.end - piece.start,)]
+    are_right = places.end == piece.last
     with FileIO(piece.path, "rb") as file:
-        for position, beginning in connection.execute(schema.LINES_SAMPLE).fetchall():
-            data = beginning.encode()
-            are_right = are_right and read_range(file, position - piece.start, len(data)) == data
+        for place in places.beginnings:
+            data = place["beginning"].encode()
+            are_right = are_right and read_range(file, place["position"] - piece.start, len(data)) == data
     if not are_right:
         raise OSError(None, "lines are not at their positions")
-
-
-def _described(connection: "DuckDBPyConnection", piece: _Piece) -> Segment:
-    """Return the segment's entry, from the table `sealed`."""
-
-    def rows(sql: str) -> list[tuple[Any, ...]]:
-        return [
-            tuple(tuple(value) if isinstance(value, list) else value for value in row)
-            for row in connection.execute(sql).fetchall()
-        ]
-
-    [(received, happened, starts, ended, has_fetched, has_lifecycle, untimed)] = rows(schema.SPANS)
-    [(unreadable,)] = rows(schema.UNREADABLE)
-    doubtful = rows(schema.DOUBTFUL)[:_MOST_DOUBTFUL]
-    if sum(length for _, length in doubtful) > _MOST_DOUBTFUL_BYTES:
-        doubtful = []
-    sessions = _sessions(rows)
-    return dataclasses.replace(
-        piece.place,
-        unreadable=unreadable - len(doubtful) + piece.lost,
-        doubtful=tuple(doubtful),
-        received=received,
-        happened=happened,
-        ended=ended,
-        starts=starts,
-        has_fetched=has_fetched,
-        has_lifecycle=has_lifecycle,
-        untimed=untimed,
-        finals=known_finals([Finals(*row) for row in rows(schema.FINALS)]),
-        gaps=tuple(line for (line,) in rows(schema.OURS)),
-        sessions=few(sessions),
-        streams=few([stream for (stream,) in rows(schema.STREAMS)]),
-        content=_content(connection, sessions).stored(),
-    )
-
-
-def _content(connection: "DuckDBPyConnection", sessions: Iterable[SessionFacts]) -> SegmentContent:
-    """Return how many events the segment has, apart where a session may begin or end."""
-    edges = {
-        edge
-        for facts in sessions
-        for moment in (facts.first_ms, facts.last_ms, facts.ended_ms, facts.closed_ms)
-        if moment is not None
-        for edge in (moment, moment + 1)
-    }
-    connection.execute(schema.REPLACED_HERE)
-
-    def rows(sql: str, *values: object) -> list[tuple[Any, ...]]:
-        return connection.execute(sql, list(values)).fetchall()
-
-    return SegmentContent(
-        [Group(*row) for row in rows(schema.GROUPS, sorted(edges))],
-        [OpenInterim(*row) for row in rows(schema.INTERIMS_LEFT)],
-        {speaker: (start, end) for speaker, start, end in rows(schema.FIRST_FINALS)},
-        {speaker: (first, last) for speaker, first, last in rows(schema.INTERIM_STARTS)},
-    )
-
-
-def _sessions(rows: Callable[[str], list[tuple[Any, ...]]]) -> list[SessionFacts]:
-    """Return what the lines of a segment say about sessions."""
-    book = SessionBook()
-    for session, first_ms, last_ms in rows(schema.SESSIONS_BESIDE):
-        book.add(SessionFacts(session, first_ms, last_ms))
-    for (line,) in rows(schema.SESSION_LINES):
-        book.take(parse_line(line.encode()) or {})
-    return book.sessions()
 
 
 def _written(connection: "DuckDBPyConnection", cache: Cache, segment: Segment) -> Segment:

@@ -30,7 +30,7 @@ class CacheUnreadableError(Exception):
     """A sealed segment vanished, or is damaged: the journal itself has to be read."""
 
 
-VERSION: Final = 10
+VERSION: Final = 11
 """The format of the cache; another version is not read."""
 
 PIECE: Final = 1 << 25

@@ -9,154 +9,192 @@ from collections.abc import Sequence
 from typing import Final
 
 from vdbevents.query.alike import looks
-from vdbevents.query.cache.sealed_counts import MOST_GROUPS, MOST_OPEN
+from vdbevents.query.cache.sealed_counts import MOST_OPEN
 from vdbevents.query.columns import COLUMNS, FETCHED, SOURCE, Reading, folded, folded_usual, usual
 from vdbevents.query.lax_json import LAX
 from vdbevents.query.lines import GAP, LINE, SEARCHED, SHOWN_LINE, Statement, lines_of_file
 from vdbevents.query.mended_lines import MAY_DIFFER
 from vdbevents.query.occurring import Occurring
-from vdbevents.query.session_tables import RECORDER
 from vdbevents.query.statements import REPLACED
 
 
 def lines_of(paths: Sequence[str], start: int, longest: int) -> Statement:
-    """Create `lines (line, position, length)` from files with a journal's bytes from `start` on."""
+    """Return a SELECT of the lines in files with a journal's bytes from `start` on, but for empty ones.
+
+    Its columns are line, length, position, and of some lines in each DuckDB vector (2,048 lines) `beginning`.
+    """
     before = "sum(coalesce(strlen(line), 0) + 1) OVER (ROWS UNBOUNDED PRECEDING)"
-    sql = f"""CREATE TEMP TABLE lines AS
-        SELECT line, length, {start - 1:d} + before::BIGINT - length AS position FROM (
-            SELECT line, coalesce(strlen(line), 0) AS length, {before} AS before
-            FROM {lines_of_file(longest)})"""
+    sql = f"""SELECT line, length, {start - 1:d} + before::BIGINT - length AS position,
+        CASE WHEN number % 512 = 1 THEN left(line, 100) END AS beginning FROM (
+            SELECT line, strlen(line) AS length, {before} AS before, row_number() OVER () AS number
+            FROM {lines_of_file(longest)}) WHERE line IS NOT NULL"""
     return Statement(sql, [list(paths)])
 
-
-# The size of the lines in bytes, with their ends.
-LINES_BYTES: Final = "SELECT coalesce(sum(length + 1), 0)::BIGINT FROM lines"
-
-# The beginnings of some lines of each DuckDB vector (2,048 lines).
-LINES_SAMPLE: Final = """SELECT position, left(line, 100) FROM lines
-    WHERE line IS NOT NULL AND rowid % 512 = 0 ORDER BY position"""
 
 _ALL: Final = tuple(name for name in COLUMNS if name != "source")
 _OTHERS: Final = ("position", "length")
 
-_USUAL: Final = usual("(SELECT * FROM lines WHERE line IS NOT NULL)")
-_UNUSUAL: Final = "(SELECT position, length, line FROM sealed WHERE line IS NOT NULL)"
+_FROM_LINES: Final = "FROM lines_of_files"
+_USUAL: Final = usual(f"(SELECT * {_FROM_LINES})")
 _UNUSUAL_LINE: Final = "CASE WHEN NOT is_usual THEN line END AS line"
+_LOOKS: Final = f"{looks('text')} AS looks"
 
-FILL: Final = (
-    # Unusual lines are folded wrongly here, and replaced below: to filter them first would cost more.
-    f"CREATE TEMP TABLE sealed AS {folded_usual(f'({_USUAL})', _ALL, *_OTHERS, 'fetched', _UNUSUAL_LINE)}",
-    "DROP TABLE lines",
+# Unusual lines are folded wrongly here, and replaced later: to filter them first would cost more.
+_FILL: Final = folded_usual(f"({_USUAL})", _ALL, *_OTHERS, "fetched", _UNUSUAL_LINE, _LOOKS, "beginning")
+
+
+def fill_usual(lines: Statement) -> Statement:
+    """Create the table `sealed`, with the lines that are unusual, from what `lines_of` returns."""
+    filling = _FILL.replace(_FROM_LINES, f"FROM ({lines.sql})")
+    return Statement(f"CREATE TEMP TABLE sealed AS {filling}", lines.values)
+
+
+def placed(table: str) -> str:
+    """Return a SELECT of where a table's last line ends, and of the beginnings of some lines."""
+    return f"""SELECT max(position + length),
+        coalesce(list({{'position': position, 'beginning': beginning}}) FILTER (beginning IS NOT NULL), [])
+        FROM {table}"""
+
+
+UNUSUAL: Final = (
+    "CREATE TEMP TABLE lines AS SELECT position, length, line FROM sealed WHERE line IS NOT NULL",
+    "DELETE FROM sealed WHERE line IS NOT NULL",
 )
-"""Create from `lines` the table `sealed`, with the lines that are unusual."""
+"""Move the unusual lines from `sealed` to `lines`."""
 
-UNUSUAL_SIZE: Final = "SELECT count(line), coalesce(sum(strlen(line)), 0) FROM sealed"
+LINES_SIZE: Final = "SELECT count(line), coalesce(sum(strlen(line)), 0) FROM lines"
 """How many these are, and their bytes."""
 
-UNUSUAL_LINES: Final = "SELECT position, line FROM sealed WHERE line IS NOT NULL"
+LINES: Final = "SELECT position, line FROM lines"
 
-TO_MEND: Final = f"{UNUSUAL_LINES} AND {MAY_DIFFER}"
+TO_MEND: Final = f"{LINES} WHERE {MAY_DIFFER}"
 """Those that DuckDB may not read as others do."""
 
-MEND: Final = """UPDATE sealed SET line = mended.line
+MEND: Final = """UPDATE lines SET line = mended.line
     FROM (SELECT unnest(?::BIGINT[]) AS position, unnest(?::VARCHAR[]) AS line) AS mended
-    WHERE sealed.position = mended.position"""
+    WHERE lines.position = mended.position"""
 """Replace some of them by others, of the same meaning to most readers."""
 
 
-def fold(found: Occurring) -> list[str]:
-    """Complete the table `sealed` that queries read: the columns of `Event`, and more.
+def fold(found: Occurring, *, is_filled: bool) -> list[str]:
+    """Complete the table `sealed` that queries read, or create it: the columns of `Event`, and more.
 
-    `found` is what may occur in its unusual lines.
+    Args:
+        found: what may occur in `lines`.
+        is_filled: whether there is one with the usual lines.
     """
     others = (*_OTHERS, f"{FETCHED} AS fetched", "line", "readable")
-    folding = folded(_UNUSUAL, _ALL, *others, reading=Reading(found))
+    folding = folded("lines", _ALL, *others, reading=Reading(found))
+    if found.may_be_lax:
+        folding = f"SELECT * REPLACE (readable AND NOT {LAX} AS readable) FROM ({folding})"
+    into = "INSERT INTO sealed BY NAME" if is_filled else "CREATE TEMP TABLE sealed AS"
     return [
         f"CREATE TEMP TABLE folded AS {folding}",
-        f"UPDATE folded SET readable = false WHERE readable AND {LAX}",
-        "DELETE FROM sealed WHERE line IS NOT NULL",
-        f"""INSERT INTO sealed BY NAME
-            SELECT * EXCLUDE (line, readable), {LINE} AS line FROM folded WHERE readable""",
+        f"""{into} SELECT * EXCLUDE (line, readable), {LINE} AS line, {_LOOKS} FROM folded WHERE readable""",
         # There are few streams: look up the source once for each.
         f"""CREATE TEMP TABLE sources AS SELECT *, {SOURCE} AS source FROM (
             SELECT DISTINCT stream AS given_stream, stream_name AS given_stream_name FROM sealed)""",
     ]
 
 
-UNREADABLE: Final = r"SELECT count(*) FROM folded WHERE NOT readable AND regexp_matches(line, '\S')"
+_UNREADABLE: Final = r"NOT readable AND regexp_matches(line, '\S')"
 
-SKIPPED: Final = f"SELECT ({UNREADABLE}), (SELECT count(DISTINCT line) FROM reject_errors)"
+SKIPPED: Final = f"""SELECT (SELECT count(*) FROM folded WHERE {_UNREADABLE}),
+    (SELECT count(DISTINCT line) FROM reject_errors)"""
 """The number of lines that could not be read."""
 
-# Unreadable lines in braces: `statements.candidates` does not always select them.
-DOUBTFUL: Final = """SELECT position, length FROM folded
-    WHERE NOT readable AND line LIKE '{%}' ORDER BY position"""
+UNREADABLE: Final = f"""SELECT count(*),
+    coalesce(list([position, length] ORDER BY position) FILTER (line LIKE '{{%}}'), [])
+    FROM folded WHERE {_UNREADABLE}"""
+"""How many lines could not be read, and where those in braces are, which a search does not always select."""
 
-_SPANS: Final = ", ".join(
-    f"CASE WHEN count({moment}) > 0 THEN [min({moment}), max({moment})] END AS {name}"
-    for name, moment in (
-        ("received", "time_ms"),
-        ("happened", "coalesce(start_ms, time_ms)"),
-        ("starts", "start_ms"),
-    )
-)
-SPANS: Final = f"""SELECT {_SPANS}, max(greatest(coalesce(start_ms, time_ms), end_ms)),
-    coalesce(bool_or(fetched), false), coalesce(bool_or(channel = 'capture_session'), false),
-    count(*) - count(time_ms) FROM sealed"""
+_IS_GAP: Final = f"channel = 'vdbevents' AND {GAP}"
 
-FINALS: Final = f"""SELECT coalesce(stream, stream_name) AS owner, {_SPANS} FROM sealed
-    WHERE channel = 'transcript' AND is_final GROUP BY owner ORDER BY owner"""
+OURS: Final = f"SELECT line FROM folded WHERE readable AND {_IS_GAP} ORDER BY position"
 
-OURS: Final = f"""SELECT line FROM folded
-    WHERE readable AND channel = 'vdbevents' AND {GAP} ORDER BY position"""
+# Those that may list the streams of a session; of others that name one it is enough when they came.
+_IS_OF_SESSION: Final = """session IS NOT NULL AND (channel IN ('capture_session', 'vdbevents')
+    OR contains(line, 'treams"') OR contains(line, 'channels"'))"""
+OWN_LINES: Final = f"""SELECT line, is_gap, is_of_session FROM (
+    SELECT position, line, coalesce({_IS_GAP}, false) AS is_gap,
+    coalesce({_IS_OF_SESSION}, false) AS is_of_session FROM folded WHERE readable)
+    WHERE is_gap OR is_of_session ORDER BY position"""
+"""The lines about gaps, and about sessions, and which of these each is."""
 
-# The lines that may list the streams of a session; of others that name one it is enough when they came.
-SESSION_LINES: Final = """SELECT line FROM folded WHERE readable AND session IS NOT NULL
-    AND (channel IN ('capture_session', 'vdbevents') OR contains(line, 'treams"')
-    OR contains(line, 'channels"')) ORDER BY position"""
 SESSIONS_BESIDE: Final = """SELECT session, min(time_ms), max(time_ms) FROM folded
     WHERE readable AND session IS NOT NULL GROUP BY session ORDER BY min(position)"""
 
-# -- What `sealed_counts` stores ---------------------------------------------------------------------------
+_SPANS: Final = ", ".join(
+    f"CASE WHEN first_{name} IS NOT NULL THEN [first_{name}, last_{name}] END AS {name}"
+    for name in ("received", "happened", "starts")
+)
+FEW_EDGES: Final = 64
+"""So many times are compared one by one; more are joined."""
+
+
+def tally(edges: Sequence[int]) -> str:
+    """Create `tally`: counts and times by session, stream, speaker, channel, whether it is final, and part.
+
+    Each part ends where a session may begin or end: at `edges`, in Unix ms, in order.
+    """
+    part = " + ".join(["0", *(f"coalesce(happened >= {edge:d}, false)::INTEGER" for edge in edges)])
+    beside = ""
+    if len(edges) > FEW_EDGES:
+        listed = ", ".join(map(str, edges))
+        part = "coalesce(edge, 0)"
+        beside = f"ASOF LEFT JOIN (SELECT unnest([{listed}]) AS edge) ON happened >= edge"
+    # As `ORDER BY time_ms NULLS LAST, position` has it.
+    place = f"coalesce(time_ms, {1 << 62})::HUGEINT * {1 << 64} + position"
+    return f"""CREATE TEMP TABLE tally AS SELECT session, stream, speaking, channel, is_final, {part} AS part,
+        count(*) AS number, count(time_ms) AS timed,
+        min(time_ms) AS first_received, max(time_ms) AS last_received,
+        min(happened) AS first_happened, max(happened) AS last_happened,
+        min(start_ms) AS first_starts, max(start_ms) AS last_starts,
+        max(greatest(happened, end_ms)) AS ended, bool_or(fetched) AS fetched,
+        min(place) AS place, arg_min([start_ms, end_ms], place) AS earliest
+        FROM (SELECT session, stream, channel, time_ms, start_ms, end_ms, fetched,
+            coalesce(start_ms, time_ms) AS happened,
+            CASE WHEN channel = 'transcript' THEN coalesce(stream, stream_name) END AS speaking,
+            CASE WHEN channel = 'transcript' THEN is_final END AS is_final,
+            CASE WHEN channel = 'transcript' AND is_final THEN {place} END AS place FROM sealed)
+        {beside} GROUP BY ALL"""
+
+
+ENTRY: Final = f"""SELECT {_SPANS}, ended, has_fetched, has_lifecycle, untimed FROM (SELECT
+    min(first_received) AS first_received, max(last_received) AS last_received,
+    min(first_happened) AS first_happened, max(last_happened) AS last_happened,
+    min(first_starts) AS first_starts, max(last_starts) AS last_starts, max(ended) AS ended,
+    coalesce(bool_or(fetched), false) AS has_fetched,
+    coalesce(bool_or(channel = 'capture_session'), false) AS has_lifecycle,
+    (coalesce(sum(number), 0) - coalesce(sum(timed), 0))::BIGINT AS untimed FROM tally)"""
+"""What the manifest has of all events."""
+
+MOST_TALLIED: Final = 20_000
+TALLIED: Final = f"""SELECT session, stream, speaking, channel, is_final, part, number, {_SPANS},
+    place, earliest FROM tally LIMIT {MOST_TALLIED + 1}"""
+"""The rows of `tally`; more than so many are not of use."""
 
 _SPOKEN: Final = """SELECT *, coalesce(stream, stream_name) AS speaking FROM sealed
     WHERE channel = 'transcript' AND is_final IS NOT NULL"""
 
-REPLACED_HERE: Final = f"""CREATE TEMP TABLE replaced AS WITH numbered AS MATERIALIZED (
+INTERIMS_LEFT: Final = f"""WITH spoken AS MATERIALIZED ({_SPOKEN}), numbered AS MATERIALIZED (
     SELECT position, speaking AS stream, start_ms, end_ms, is_final,
-        row_number() OVER (ORDER BY time_ms NULLS FIRST, position) AS number FROM ({_SPOKEN}))
-    {REPLACED}"""
+        row_number() OVER (ORDER BY time_ms NULLS FIRST, position) AS number FROM spoken)
+    SELECT session, stream, speaking, time_ms, start_ms, end_ms FROM spoken
+    WHERE NOT is_final AND position NOT IN ({REPLACED}) ORDER BY position LIMIT {MOST_OPEN + 1}"""
+"""The interim transcripts that no other one of the segment replaced."""
 
-INTERIMS_LEFT: Final = f"""SELECT session, stream, speaking, time_ms, start_ms, end_ms FROM ({_SPOKEN})
-    WHERE NOT is_final AND position NOT IN (FROM replaced) ORDER BY position LIMIT {MOST_OPEN + 1}"""
-
-FIRST_FINALS: Final = f"""SELECT DISTINCT ON (speaking) speaking, start_ms, end_ms FROM ({_SPOKEN})
-    WHERE is_final ORDER BY speaking, time_ms NULLS LAST, position"""
-
-INTERIM_STARTS: Final = f"""SELECT speaking, min(start_ms), max(start_ms) FROM ({_SPOKEN})
-    WHERE NOT is_final AND start_ms IS NOT NULL GROUP BY speaking ORDER BY speaking"""
-
-# Each part ends where a session may begin or end. (`?`: these times)
-GROUPS: Final = f"""SELECT session, stream, channel, count(*), min(happened), max(happened) FROM (
-    SELECT session, stream, channel, coalesce(start_ms, time_ms) AS happened FROM sealed
-    WHERE coalesce(channel, '') NOT IN {RECORDER!r}
-    AND NOT coalesce(channel = 'transcript' AND NOT is_final, false))
-    ASOF LEFT JOIN (SELECT unnest(?::BIGINT[]) AS edge) ON happened >= edge
-    GROUP BY session, stream, channel, edge ORDER BY session, stream, channel, edge LIMIT {MOST_GROUPS + 1}"""
-
-STREAMS: Final = "SELECT DISTINCT stream FROM sealed WHERE stream IS NOT NULL ORDER BY stream"
-
-# Words are separated by spaces only.
-_EACH_WORD: Final = " UNION ".join(
-    f"SELECT unnest(string_split(coalesce({looks(column)}, {column}), ' ')) AS word FROM shown"
-    for column in SEARCHED
-)
-WORDS: Final = f"""WITH shown AS (SELECT *, {SHOWN_LINE} AS shown_line FROM sealed)
-    SELECT coalesce(string_agg(DISTINCT lower(word), ' '), '') FROM ({_EACH_WORD})"""
+# Words are separated by spaces only. Most events have nothing but a text.
+_SAID: Final = ", ".join(f"coalesce({looks(column)}, {column})" for column in SEARCHED if column != "text")
+WORDS: Final = f"""SELECT coalesce(string_agg(DISTINCT lower(word), ' '), '') FROM (
+    SELECT DISTINCT unnest(string_split(said, ' ')) AS word FROM (
+        SELECT CASE WHEN label IS NULL AND speaker IS NULL AND line IS NULL THEN coalesce(looks, text)
+        ELSE concat_ws(' ', coalesce(looks, text), {_SAID}) END AS said
+        FROM (SELECT *, {SHOWN_LINE} AS shown_line FROM sealed)))"""
 
 
-ROWS: Final = f"""SELECT position, length, {", ".join(_ALL)}, source, fetched, line,
-    {looks("text")} AS looks FROM sealed JOIN sources ON given_stream IS NOT DISTINCT FROM stream
+ROWS: Final = f"""SELECT position, length, {", ".join(_ALL)}, source, fetched, line, looks
+    FROM sealed JOIN sources ON given_stream IS NOT DISTINCT FROM stream
     AND given_stream_name IS NOT DISTINCT FROM stream_name"""
 """The rows of `sealed`, with their sources, and their texts as they are compared where that differs."""
 
@@ -164,6 +202,5 @@ ROWS: Final = f"""SELECT position, length, {", ".join(_ALL)}, source, fetched, l
 def write_rows(path: str) -> Statement:
     """Write the table `sealed` to a Parquet file."""
     # Texts are rarely equal: to search for equal ones takes longer than to write them.
-    return Statement(
-        f"COPY ({ROWS}) TO ? (FORMAT parquet, PARQUET_VERSION v2, DICTIONARY_SIZE_LIMIT 1000)", [path]
-    )
+    options = "PARQUET_VERSION v2, DICTIONARY_SIZE_LIMIT 1000, COMPRESSION zstd, COMPRESSION_LEVEL 1"
+    return Statement(f"COPY ({ROWS}) TO ? (FORMAT parquet, {options})", [path])

@@ -29,7 +29,9 @@ RUN_FIELDS: Final = ("count", "until")
 HOST_FIELD: Final = "host"
 """The last column if there are several journals: the machine whose journal holds the event."""
 
-_FORMULAS: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+FORMULAS: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+"""What a spreadsheet takes for the beginning of a formula."""
+
 _QUOTED: Final = re.compile(r'[,"\r\n]|\A\Z')
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -107,12 +109,15 @@ def local_time(milliseconds: int, zone: tzinfo) -> datetime:
 
 Value = str | bool | float | None
 
-_TIMES: Final = {
+TIMES: Final = {
     "time": "time_ms",
     **dict.fromkeys(("started", "start"), "start_ms"),
     **dict.fromkeys(("ended", "end"), "end_ms"),
 }
-_COLUMNS: Final = {**_TIMES, "window": "window_name"}
+"""The fields that are times, and the column of `Event` of each."""
+
+COLUMNS: Final = {**TIMES, "window": "window_name"}
+"""The columns of `Event` that have another name than the field."""
 
 # Characters that the journal escapes though JSON does not require it (docs/events-format.md).
 ESCAPED: Final = re.compile("[\x7f-\x9f\u2028\u2029]")
@@ -121,10 +126,8 @@ ESCAPED: Final = re.compile("[\x7f-\x9f\u2028\u2029]")
 def rows_of(answer: EventBatches, fields: Sequence[str], runs: Runs | None) -> Iterator[list[list[Value]]]:
     """Yield the values of `fields` for each event or run, times as text."""
     own = [name for name in fields if name not in RUN_FIELDS]
-    columns = [_COLUMNS.get(name, name) for name in own]
-    places = [
-        (Event._fields.index(column), name in _TIMES) for name, column in zip(own, columns, strict=True)
-    ]
+    columns = [COLUMNS.get(name, name) for name in own]
+    places = [(Event._fields.index(column), name in TIMES) for name, column in zip(own, columns, strict=True)]
 
     def values(event: Event) -> list[Value]:
         return [_time_text(event[place]) if timed else event[place] for place, timed in places]
@@ -133,7 +136,7 @@ def rows_of(answer: EventBatches, fields: Sequence[str], runs: Runs | None) -> I
         yield from (list(map(values, batch)) for batch in answer.events(columns))
         return
     added = [(place, name) for place, name in enumerate(fields) if name in RUN_FIELDS]
-    for lines in runs.lines(answer.events({*columns, *_TIMES.values()})):
+    for lines in runs.lines(answer.events({*columns, *TIMES.values()})):
         rows = [values(event) for _, event in lines]
         for values_of_line, (row, event) in zip(rows, lines, strict=True):
             for place, name in added:
@@ -164,7 +167,7 @@ def quoted(value: str) -> str:
 
 def quoted_as_text(value: str) -> str:
     """Quote a CSV field so that no spreadsheet takes it for a formula: with an apostrophe before it."""
-    return quoted(f"'{value}" if value.startswith(_FORMULAS) else value)
+    return quoted(f"'{value}" if value.startswith(FORMULAS) else value)
 
 
 def csv_text(rows: Iterable[Sequence[object]], *, without_formulas: bool) -> str:

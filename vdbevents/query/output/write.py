@@ -17,10 +17,13 @@ from vdbevents.errors import options_conflict
 from vdbevents.query.collapse import Runs
 from vdbevents.query.filters import Filters
 from vdbevents.query.output.budget import Bound, Fitting
+from vdbevents.query.output.csv_sql import csv_row
 from vdbevents.query.output.highlight import Highlighter
 from vdbevents.query.output.rows import (
+    COLUMNS,
     ESCAPED,
     FIELDS,
+    HOST_FIELD,
     Output,
     Sink,
     Value,
@@ -34,7 +37,7 @@ from vdbevents.query.output.rows import (
     separated,
 )
 from vdbevents.query.output.text import WHOLE, TextLayout, TextShape, snippet, text_lines
-from vdbevents.query.result_protocols import EventBatches
+from vdbevents.query.result_protocols import EventBatches, MadeTexts
 from vdbevents.terminal import harmless, harmless_in_file
 
 _T = TypeVar("_T")
@@ -117,11 +120,7 @@ def form_of(answer: EventBatches, output: Output, style: Style) -> Form[Any]:
             form = Form(lambda: _objects(answer, fields, runs), _in_array, tail="\n]\n", nothing="[]\n")
         case "csv":
             names = tuple(fields or columns_for(FIELDS, unique=runs is not None, hosts=style.hosts))
-            head = ",".join(names) + "\n"
-            shown = quoted_as_text if style.without_formulas else quoted
-            form = Form(
-                lambda: rows_of(answer, names, runs), partial(_joined, ",", shown), head, nothing=head
-            )
+            form = _csv(answer, names, style)
         case "text" if fields is not None:
             form = Form(lambda: rows_of(answer, fields, runs), partial(_joined, "\t", clean))
         case "text":
@@ -160,6 +159,18 @@ def form_of(answer: EventBatches, output: Output, style: Style) -> Form[Any]:
                 nothing=head,
             )
     return form
+
+
+def _csv(answer: EventBatches, names: Sequence[str], style: Style) -> Form[Any]:
+    head = ",".join(names) + "\n"
+    if style.runs is None and HOST_FIELD not in names and isinstance(answer, MadeTexts):
+        made = csv_row(names, without_formulas=style.without_formulas)
+        columns = {COLUMNS.get(name, name) for name in names}
+        if answer.texts(made, columns) is not None:
+            return Form(lambda: answer.texts(made, columns) or (), iter, head, nothing=head)
+    shown = quoted_as_text if style.without_formulas else quoted
+    joined = partial(_joined, ",", shown)
+    return Form(lambda: rows_of(answer, names, style.runs), joined, head, nothing=head)
 
 
 def write(answer: EventBatches, output: Output, stream: Sink, style: Style) -> int:

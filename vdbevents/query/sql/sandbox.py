@@ -348,8 +348,7 @@ def _copied(tables: list[Path], folder: Path) -> list[Path]:
 def _fill(connection: "DuckDBPyConnection", source: JournalSnapshot, ongoing: Gap | None) -> None:
     """Create the tables behind the views."""
     lines = schema.lines_of(list(map(literal, source.unsealed)), source.sealed_bytes, source.longest)
-    connection.execute(lines.sql, lines.values)
-    fill(connection)
+    fill(connection, lines, sum(path.stat().st_size for path in source.unsealed))
     for sql in (views.SCHEMA, views.GAPS):
         connection.execute(sql)
     own_lines = [line for (line,) in connection.execute(schema.OURS).fetchall()]

@@ -119,7 +119,7 @@ GAP: Final = "INSERT INTO journal.told_gaps VALUES (?, ?, ?, ?, ?, ?, ?)"
 SCHEMA: Final = "CREATE SCHEMA journal"
 """The schema of the tables behind the views, so that `SHOW TABLES` lists the views alone."""
 
-_INTERMEDIATE_TABLES: Final = ("sealed", "sources", "folded", "reject_errors", "reject_scans")
+_INTERMEDIATE_TABLES: Final = ("sealed", "sources", "folded", "lines", "reject_errors", "reject_scans")
 
 
 def creating(paths: Sequence[str], globs: Sequence[str]) -> list[Statement]:
