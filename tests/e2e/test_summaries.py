@@ -48,6 +48,19 @@ def test_where_nothing_was_recorded_nothing_is_printed(environ, arguments):
     assert (ended.returncode, ended.stdout) == (1, "")
 
 
+def test_a_digest_of_lines_that_are_neither_speech_nor_screens_says_that_there_are_others(environ, tmp_path):
+    journal = tmp_path / "app.jsonl"
+    journal.write_text('{"time":1772446530123,"msg":"up"}\n{"time":1772446531123,"msg":"down"}\n')
+    ended = run(["digest", journal], environ)
+    known = run(["query", journal, "--count"], environ).stdout
+
+    assert (ended.returncode, ended.stdout, known) == (1, "", "2\n")
+    assert "2 other events" in ended.stderr
+    assert f"vdbevents query {journal}" in ended.stderr
+    journal.write_text('{"unix_ts":1772446530,"channel":"vdbevents","event":"listener.started"}\n')
+    assert "other event" not in run(["digest", journal], environ).stderr
+
+
 def test_a_state_directory_is_told_for_the_last_hour_and_a_file_or_a_pipe_as_a_whole(environ, tmp_path):
     state = tmp_path / "state"
     state.mkdir()

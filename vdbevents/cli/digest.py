@@ -9,7 +9,7 @@ from vdbevents.cli.command import reports
 from vdbevents.cli.diagnostics import ExitCode
 from vdbevents.cli.options import EnvironmentOptions, words_of
 from vdbevents.cli.query_options import TIMES_HELP, SourceOptions, WindowOptions
-from vdbevents.cli.searching import known_gaps, remark_on_lines, searched_for_rows
+from vdbevents.cli.searching import known_gaps, remark_on_lines, searched_for_rows, searching_again
 from vdbevents.cli.summary_options import (
     SummaryBoundOptions,
     SummaryFormat,
@@ -19,6 +19,7 @@ from vdbevents.cli.summary_options import (
     too_small,
 )
 from vdbevents.cli.tables import nothing
+from vdbevents.terminal import counted
 
 if TYPE_CHECKING:
     from vdbevents.summaries.digest import DigestPage
@@ -43,10 +44,11 @@ Examples:
 {TIMES_HELP}
 
 \b
-Exit codes: 0 something was recorded, 1 nothing was, 2 wrong input.
+Exit codes: 0 something to tell, 1 nothing, 2 wrong input.
 """
 
 _USUAL_LAST: Final = "1h"
+_NOTHING: Final = "nothing was recorded in that time"
 _CHANNELS: Final = ("transcript", "audio_index", "visual_index", "alert", "capture_session")
 
 
@@ -65,7 +67,8 @@ def digest(
     from vdbevents.times import Window
 
     zone, now = when.zone(), datetime.now(UTC)
-    window = _with_window(when, named).window(now, zone)
+    asked = _with_window(when, named)
+    window = asked.window(now, zone)
     # What was said counts when it was said, though it was backfilled later.
     filters = Filters(window=window, by_event=True, channels=_CHANNELS)
     command = ["vdbevents", "digest", *words_of(named, when, printing, sized.larger, options)]
@@ -85,9 +88,17 @@ def digest(
         fitting = tell(parts, window, round(now.timestamp() * 1000), zone=zone, bound=sized.bound, page=page)
         if fitting is None:
             paths = [journal.path for journal in journals]
-            hint = cli_journals.archived_hint(paths, archived=named.archived)
-            longer = "" if window == Window() else "try a longer time: --last 1d"
-            return nothing("nothing was recorded in that time", hint or longer)
+            if hint := cli_journals.archived_hint(paths, archived=named.archived):
+                return nothing(_NOTHING, hint)
+            again = searching_again(journals, cleared=named.archived, cache=printing.cache)
+            with again(Filters(window=window, by_event=True, recorder=False)) as others:
+                if others.count:
+                    query = shlex.join(["vdbevents", "query", *words_of(named, asked, options)])
+                    what = (
+                        f"no speech, screen or alert in that time, but {counted(others.count, 'other event')}"
+                    )
+                    return nothing(what, f"see: {query}")
+            return nothing(_NOTHING, "" if window == Window() else "try a longer time: --last 1d")
     if not fitting:
         raise too_small(sized.bound)
     put_summary(fitting, printing.output)

@@ -6,6 +6,7 @@ Everything is counted and chosen in SQL: of a day, or a year, only what has room
 # ruff: noqa: S608 - the SQL consists of constants, whole numbers and our own names; values are bound
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from typing import Any, Final, NamedTuple, Protocol
 
 from vdbevents.query.alike import UNSPACED_RANGES
@@ -111,14 +112,17 @@ _CHOSEN: Final = """WITH
         SELECT *, sum(length(text)) OVER (PARTITION BY block ORDER BY rank) - length(text) AS before
         FROM ranked) WHERE before < {room} ORDER BY block, rank"""
 
-_SHOWN: Final = """SELECT block, name, shown_ms, text FROM (
-    SELECT block, name, sum(ms)::BIGINT AS shown_ms, arg_max(text, (ms, -at_ms, text)) AS text,
-        row_number() OVER (PARTITION BY block ORDER BY sum(ms) DESC, name NULLS LAST) AS rank
+_WINDOWS: Final = """CREATE OR REPLACE TEMP TABLE windows AS
+    SELECT block, name, sum(ms)::BIGINT AS shown_ms, arg_max(text, (ms, -at_ms, text)) AS text
     FROM (SELECT blocks.block, name, text, at_ms,
             least(screens.until_ms, blocks.until_ms) - greatest(at_ms, blocks.since_ms) AS ms
         FROM screens JOIN (SELECT DISTINCT block, since_ms, until_ms FROM place) AS blocks
         ON at_ms < blocks.until_ms AND greatest(screens.until_ms, at_ms + 1) > blocks.since_ms)
-    GROUP BY block, name) WHERE rank <= {most} ORDER BY block, rank"""
+    GROUP BY block, name"""
+
+_SHOWN: Final = """SELECT block, name, shown_ms, text FROM (SELECT *,
+        row_number() OVER (PARTITION BY block ORDER BY shown_ms DESC, name NULLS LAST) AS rank FROM windows)
+    WHERE rank <= {most} ORDER BY block, rank"""
 
 _FIRED: Final = """SELECT block, name, times, first_ms, text FROM (
     SELECT *, row_number() OVER (PARTITION BY block ORDER BY times DESC, name) AS rank FROM (
@@ -130,10 +134,7 @@ _FIRED: Final = """SELECT block, name, times, first_ms, text FROM (
 
 _TOTALS: Final = """SELECT block, sum(said)::BIGINT, sum(shown)::BIGINT, sum(fired)::BIGINT FROM (
     SELECT block, count(DISTINCT lower(text)) AS said, 0 AS shown, 0 AS fired FROM heard GROUP BY block
-    UNION ALL SELECT block, 0, count(DISTINCT coalesce('w' || name, '')), 0
-        FROM screens JOIN (SELECT DISTINCT block, since_ms, until_ms FROM place) AS blocks
-        ON at_ms < blocks.until_ms AND greatest(screens.until_ms, at_ms + 1) > blocks.since_ms
-        GROUP BY block
+    UNION ALL SELECT block, 0, count(*), 0 FROM windows GROUP BY block
     UNION ALL SELECT block, 0, 0, count(DISTINCT coalesce(label, ''))
         FROM happened JOIN place ON bucket = {bucket} WHERE kind = 'alert' GROUP BY block)
     GROUP BY block ORDER BY block"""
@@ -272,7 +273,6 @@ class TabledBlocks:
 
     def outline(self, lengths_ms: Sequence[int]) -> Outline | None:
         """Return what there is to digest; None if there is nothing."""
-        counts = ", ".join(f"count(DISTINCT {_bucket(length, 'minute')})" for length in lengths_ms)
         [(first, last, characters, *recorded)] = self._rows(
             """SELECT min(at_ms), max(end_ms), coalesce(sum(length(text)) FILTER (kind = 'transcript'
                 OR kind = 'audio_index'), 0)::BIGINT, count(*) FILTER (kind = 'transcript'),
@@ -282,24 +282,26 @@ class TabledBlocks:
         )
         if first is None:
             return None
-        minutes = f"""SELECT DISTINCT {_bucket(MINUTE_MS)} * {MINUTE_MS} + {LEAST_MS} AS minute
-            FROM happened WHERE kind <> 'capture_session'"""
-        [occupied] = self._rows(f"SELECT {counts} FROM ({minutes})")
-        of_lengths = dict(zip(lengths_ms, occupied, strict=True))
+        of_lengths = {
+            length: len({minute * MINUTE_MS // length for minute in self._minutes}) for length in lengths_ms
+        }
         found = Recorded(*recorded)
         return Outline((first, last), of_lengths, found.sentences + found.summaries, characters, found)
 
     def units(self, unit_ms: int) -> list[int]:
         """Return the beginnings of the units of time in which something happened, in Unix ms, in order."""
         self._unit_ms = unit_ms
-        last = f"greatest({_bucket(unit_ms)}, {_bucket(unit_ms, 'until_ms - 1')})"
-        rows = self._rows(
-            f"""SELECT DISTINCT bucket FROM (
-                SELECT {_bucket(unit_ms)} AS bucket FROM happened WHERE kind <> 'capture_session'
-                UNION ALL SELECT unnest(generate_series({_bucket(unit_ms)}, {last})) FROM screens)
-                ORDER BY bucket"""
-        )
-        return [bucket * unit_ms + LEAST_MS for (bucket,) in rows]
+        buckets = {minute * MINUTE_MS // unit_ms for minute in self._minutes}
+        ends = _bucket(unit_ms, "until_ms - 1")
+        for first, last in self._rows(f"SELECT DISTINCT {_bucket(unit_ms)}, {ends} FROM screens"):
+            buckets.update(range(first, last + 1))
+        return [bucket * unit_ms + LEAST_MS for bucket in sorted(buckets)]
+
+    @cached_property
+    def _minutes(self) -> list[int]:
+        """The numbers of the minutes in which something happened."""
+        minutes = f"SELECT DISTINCT {_bucket(MINUTE_MS)} FROM happened WHERE kind <> 'capture_session'"
+        return [minute for (minute,) in self._rows(minutes)]
 
     def divide(self, blocks: Mapping[int, tuple[int, int]], room: int) -> list[Total]:
         """Divide the answer into blocks; return their totals, in order."""
@@ -312,7 +314,7 @@ class TabledBlocks:
                 [until_ms for _, until_ms in blocks.values()],
             ],
         )
-        for sql in (_HEARD, _SAID, _WORD_TABLE):
+        for sql in (_HEARD, _SAID, _WORD_TABLE, _WINDOWS):
             self._execute(self._filled(sql, weighed=max(WEIGHED, room // CHARACTERS_OF_A_SENTENCE)))
         return [Total(*row) for row in self._rows(self._filled(_TOTALS))]
 

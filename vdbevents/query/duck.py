@@ -25,6 +25,8 @@ _NOTICED_SECONDS: Final = 0.3
 _HEEDED_SECONDS: Final = 1.0
 _BATCH: Final = 2048
 
+_NEVER: Final = "1TB"
+
 # The open connections: Ctrl-C interrupts them.
 _connections: "weakref.WeakSet[DuckDBPyConnection]" = weakref.WeakSet()
 
@@ -54,6 +56,8 @@ def connect(folder: str, memory_mb: int, threads: int | None = None) -> "DuckDBP
             "autoload_known_extensions": "false",
             "temp_directory": folder,
             "memory_limit": f"{memory_mb}MB",
+            # It would compress tables that are soon dropped.
+            "checkpoint_threshold": _NEVER,
             **({} if threads is None else {"threads": str(threads)}),
         },
     )
