@@ -14,6 +14,7 @@ from support.effort import examples
 from vdbevents.query.collapse import find
 from vdbevents.query.filters import Filters
 from vdbevents.query.output.budget import UNBOUNDED, Bound
+from vdbevents.query.output.text import TextShape
 from vdbevents.query.output.write import FOR_EYES, Style, write, write_within
 
 FORMATS = ("text", "md", "jsonl", "json", "csv", "srt", "vtt")
@@ -94,6 +95,36 @@ def test_the_newest_whole_events_that_fit_are_written(answer, output, most, unit
     assert written.is_told == text.endswith(last_line(written.left_out, written.shown))
     if output not in FOR_EYES:
         assert not written.is_told
+
+
+class TwoAtOnce:
+    """A result in batches of two events."""
+
+    def __init__(self, found):
+        self.span, self.breaks, self._found = found.span, found.breaks, found
+
+    def lines(self):
+        return self._cut(self._found.lines())
+
+    def events(self, columns):
+        return self._cut(self._found.events(columns))
+
+    def _cut(self, batches):
+        return (batch[row : row + 2] for batch in batches for row in range(0, len(batch), 2))
+
+
+@pytest.mark.parametrize("newest_first", [False, True])
+@pytest.mark.parametrize("output", FORMATS)
+def test_of_many_events_no_more_is_formatted_than_may_fit(journal, output, newest_first):
+    whole, bound, seen = Answer(journal, newest_first=newest_first), Bound(bytes=120), []
+    with whole.found as found:
+        expected = whole.within(bound, output)
+        whole.found = TwoAtOnce(found)
+        shape = TextShape(width=lambda: seen.append(1) and None)
+        assert whole.within(bound, output, shape=shape) == expected
+
+    assert len(seen) < COUNT / 2
+    assert bool(seen) == (output == "text")
 
 
 def test_what_is_for_programs_stays_valid(answer):

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import tzinfo
 from functools import partial
 from operator import itemgetter
+from sys import maxsize
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 import orjson
@@ -44,6 +45,10 @@ _T = TypeVar("_T")
 
 FOR_EYES: Final = ("text", "md")
 """The formats in which a last line can say how much more there is: others are read by programs."""
+
+
+# A line for a person has at least a time, a source and a channel; other pieces at least their ends.
+_LEAST_LINE: Final = 8
 
 
 class Style(NamedTuple):
@@ -223,7 +228,7 @@ def write_within(
 
     Args:
         bound: of all that is written.
-        answer: it is read twice if it does not fit.
+        answer: of it no more is formatted than may fit, as each event has a least length.
         output: as in `form_of`.
         stream: as in `write`.
         style: as in `form_of`.
@@ -236,13 +241,18 @@ def write_within(
     form = form_of(answer, output, style)
     # Subtitles are sorted by their own times, whatever the order of the answer.
     is_reversed = style.filters.newest_first and output not in ("srt", "vtt")
-    fitting = _newest(bound, _paired(form), form.head + form.tail, is_reversed=is_reversed)
-    items, left_out = [item for item, _ in fitting.pieces], fitting.left_out
+    is_for_eyes = output in FOR_EYES and style.fields is None
+    room, least = bound.characters, _LEAST_LINE if is_for_eyes else 1
+    most = maxsize if room is None else room // least + 1
+    batches, left_out = _newest_batches(form.items(), most, is_reversed=is_reversed)
+    pairs = _paired(form, batches)
+    fitting = _newest(bound, pairs, form.head + form.tail, is_reversed=is_reversed)
+    items, left_out = [item for item, _ in fitting.pieces], left_out + fitting.left_out
     pieces, line = [piece for _, piece in fitting.pieces], ""
     while left_out:
         # Anew, as a heading or the width of a column may come from an item that is left out.
         pieces = [piece for batch in form.pieces([items]) for piece in batch] if items else []
-        line = last_line(left_out, len(items)) if output in FOR_EYES and style.fields is None else ""
+        line = last_line(left_out, len(items)) if is_for_eyes else ""
         line = line if bound.fits(form.head, form.tail, line) else ""
         fitting = _newest(
             bound, zip(items, pieces, strict=True), form.head + form.tail + line, is_reversed=is_reversed
@@ -251,8 +261,8 @@ def write_within(
             break
         items, left_out = [item for item, _ in fitting.pieces], left_out + fitting.left_out
     if left_out and not pieces and not line:
-        said = last_line(left_out, 0) if output in FOR_EYES and style.fields is None else ""
-        return Written(0, left_out, least=said or _smallest(form, is_first=is_reversed))
+        said = last_line(left_out, 0) if is_for_eyes else ""
+        return Written(0, left_out, least=said or _smallest(form, batches, is_first=is_reversed))
     if pieces:
         stream.write("".join([form.head, *pieces, form.tail]).encode())
     elif output == "json" or bound.fits(form.nothing):
@@ -261,9 +271,27 @@ def write_within(
     return Written(len(pieces), left_out, bool(line))
 
 
-def _smallest(form: Form[_T], *, is_first: bool) -> str:
+def _newest_batches(
+    batches: Iterable[list[_T]], most: int, *, is_reversed: bool
+) -> tuple[Sequence[list[_T]], int]:
+    """Return the batches with the newest items, so many at least, and the number of items in the others."""
+    kept: deque[list[_T]] = deque()
+    count = left_out = 0
+    for batch in batches:
+        if is_reversed and count >= most:
+            left_out += len(batch)
+            continue
+        kept.append(batch)
+        count += len(batch)
+        while not is_reversed and count - len(kept[0]) >= most:
+            left_out += len(kept[0])
+            count -= len(kept.popleft())
+    return kept, left_out
+
+
+def _smallest(form: Form[_T], batches: Iterable[list[_T]], *, is_first: bool) -> str:
     """Return the answer with the newest item alone, or as it is among the others, whichever is longer."""
-    pairs = _paired(form)
+    pairs = _paired(form, batches)
     newest, among = next(pairs) if is_first else deque(pairs, 1).pop()
     alone = "".join(piece for batch in form.pieces([[newest]]) for piece in batch)
     return "".join([form.head, max(alone, among, key=len), form.tail])
@@ -275,12 +303,12 @@ def _newest(
     return (bound.first if is_reversed else bound.newest)(pairs, also, itemgetter(1))
 
 
-def _paired(form: Form[_T]) -> Iterator[tuple[_T, str]]:
+def _paired(form: Form[_T], batches: Iterable[list[_T]]) -> Iterator[tuple[_T, str]]:
     """Yield each item with its piece."""
     waiting: deque[list[_T]] = deque()
 
     def passing() -> Iterator[list[_T]]:
-        for batch in form.items():
+        for batch in batches:
             waiting.append(batch)
             yield batch
 
