@@ -1,7 +1,6 @@
 """Serve a recording to language models."""
 
 import contextlib
-import gc
 import signal
 from collections.abc import Callable
 from datetime import tzinfo
@@ -25,6 +24,7 @@ from vdbevents.mcp.stdio_wire import serve_stdio
 from vdbevents.mcp.tool import Tool
 from vdbevents.mcp.transcript_tool import get_transcript
 from vdbevents.mcp.wait_tool import wait_for
+from vdbevents.servers.lasting_process import collect_often
 from vdbevents.servers.warm_journals import OpenJournals, OpenStates, WarmJournals
 
 if TYPE_CHECKING:
@@ -44,10 +44,6 @@ _READING: Final = (
     wait_for,
     query_sql,
 )
-
-
-# Each call leaves cycles behind; commands collect garbage so seldom that it would take many megabytes.
-_OBJECTS: Final = 1000
 
 
 class ServedRecording(NamedTuple):
@@ -73,7 +69,7 @@ class ServedRecording(NamedTuple):
 def serve_client(served: ServedRecording) -> None:
     """Serve one client over stdin and stdout, until it closes stdin."""
     with opened_server(served) as server:
-        _collect_often()
+        collect_often()
         serve_stdio(server)
 
 
@@ -86,14 +82,7 @@ def serve_clients(
         InputError: the port is in use.
     """
     with opened_server(served) as server:
-        _collect_often()
         return serve_http(server, port, token, announce)
-
-
-def _collect_often() -> None:
-    """Collect garbage as a process needs it that runs for days, and look at what was loaded no more."""
-    gc.freeze()
-    gc.set_threshold(_OBJECTS)
 
 
 @contextlib.contextmanager

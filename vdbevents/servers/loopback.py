@@ -1,15 +1,18 @@
 """Serve an application over HTTP on this machine's own address alone, until a signal."""
 
+import asyncio
 import contextlib
 import signal
 import socket
 import sys
-from collections.abc import Awaitable, Callable, Iterator, MutableMapping
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Final
 
 import anyio
 
 from vdbevents.errors import InputError
+from vdbevents.servers.answering import Answering, Application
+from vdbevents.servers.lasting_process import collect_often
 
 if TYPE_CHECKING:
     import uvicorn
@@ -17,12 +20,8 @@ if TYPE_CHECKING:
 ADDRESS: Final = "127.0.0.1"
 
 _FAREWELL_SECONDS: Final = 1
-
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-Application = Callable[[Scope, Receive, Send], Awaitable[None]]
-"""An ASGI application."""
+# A request that never arrives whole must not hold its connection for ever.
+_REQUEST_SECONDS: Final = 30.0
 
 
 def serve(application: Application, port: int, announce: Callable[[str], None]) -> signal.Signals | None:
@@ -39,8 +38,11 @@ def serve(application: Application, port: int, announce: Callable[[str], None]) 
     import uvicorn
 
     endpoint = _bind(port)
+    answering = Answering(application)
     config = uvicorn.Config(
-        application,
+        answering,
+        http=_hasty_protocol(),
+        ws="none",
         log_level="error",
         access_log=False,
         server_header=False,
@@ -56,14 +58,53 @@ def serve(application: Application, port: int, announce: Callable[[str], None]) 
             if self.started:
                 announce(address)
 
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            answering.end()
+            await super().shutdown(sockets)
+
         @contextlib.contextmanager
         def capture_signals(self) -> Iterator[None]:
             yield
 
     running = Announcing(config)
+    collect_often()
     with endpoint, _ended_by_signals(running) as received:
         anyio.run(running.serve, [endpoint])
     return received[0] if received else None
+
+
+def _hasty_protocol() -> type[asyncio.Protocol]:
+    """Return the protocol of connections that are closed if a request does not arrive in time."""
+    import h11
+    from uvicorn.protocols.http.h11_impl import H11Protocol
+
+    class Hasty(H11Protocol):
+        _late: asyncio.TimerHandle | None = None
+
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+            super().connection_made(transport)
+            self._look()
+
+        def data_received(self, data: bytes) -> None:
+            super().data_received(data)
+            self._look()
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            self._forget()
+            super().connection_lost(exc)
+
+        def _look(self) -> None:
+            if self.conn.their_state not in (h11.IDLE, h11.SEND_BODY):
+                self._forget()
+            elif self._late is None:
+                self._late = self.loop.call_later(_REQUEST_SECONDS, self.transport.close)
+
+        def _forget(self) -> None:
+            if self._late is not None:
+                self._late.cancel()
+                self._late = None
+
+    return Hasty
 
 
 @contextlib.contextmanager

@@ -19,7 +19,8 @@ from starlette.routing import Route
 
 from vdbevents.errors import InputError, VdbeventsError
 from vdbevents.query import scratch
-from vdbevents.servers.loopback import Application, Receive, Scope, Send, serve
+from vdbevents.servers.answering import Application, Receive, Scope, Send
+from vdbevents.servers.loopback import serve
 from vdbevents.summaries.activity import By
 from vdbevents.web import found_answers, page_files, reading_answers
 from vdbevents.web.live_feed import live_events
