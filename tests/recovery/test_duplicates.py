@@ -66,3 +66,20 @@ def test_it_forgets_once_no_copy_can_be_on_its_way():
 
     duplicates.expire(now=161)
     assert not duplicates.is_active
+
+
+def test_what_arrives_is_noted_from_the_first_pass_until_all_is_forgotten():
+    duplicates = active()
+    duplicates.begin_pass()
+    duplicates.merge_received(set())
+    duplicates.is_known(Record(b"", arrived(1)))
+    seen = set()
+    duplicates.merge_received(seen)
+    assert len(seen) == 1
+
+    duplicates.expire(now=0)
+    duplicates.connected()
+    duplicates.is_known(Record(b"", arrived(2)))
+    seen = set()
+    duplicates.merge_received(seen)
+    assert seen == set()

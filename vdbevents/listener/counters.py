@@ -1,7 +1,7 @@
 """Count what the listener journals, for the status, the recovery and the next run. Pure."""
 
-from collections import deque
-from collections.abc import Mapping
+from collections import Counter, deque
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -71,15 +71,46 @@ class ListenerCounts:
         count.count += 1
         count.last_ms = now.wall_ms
         if channel in STREAM_CHANNELS:
-            if "backfilled" not in record.event:
-                self.note_live(record.stream_id, channel, now.wall_ms)
-                if channel == "visual_index":
-                    self._note_seen(record.stream_id, now)
+            self._note_of_stream(record, channel, now)
         elif channel == "capture_session":
-            step = record.lifecycle
-            if step is not None and step.status in ("stopping", "stopped", "failed"):
-                self.ended_sessions.append(step.session_id)
+            self._note_step(record)
         return channel
+
+    def note_all(self, records: Sequence[Record], now: Moment) -> list[str]:
+        """Count events that arrived together as `note` counts each; return their channels."""
+        channels = [record.channel for record in records]
+        counted = Counter(channels)
+        if fields.OWN_CHANNEL in counted or len(self.channels) + len(counted) > _MOST_CHANNELS:
+            return [self.note(record, now) for record in records]
+        for channel, number in counted.items():
+            count = self.channels.setdefault(channel, ChannelCount())
+            count.count += number
+            count.last_ms = now.wall_ms
+        # Of the events of a stream, which are many, the last one says all.
+        last: dict[tuple[object, str], Record] = {}
+        for record, channel in zip(records, channels, strict=True):
+            if channel in STREAM_CHANNELS:
+                stream = record.event.get("rtstream_id")
+                if type(stream) is str:
+                    last[stream, channel] = record
+                else:
+                    self._note_of_stream(record, channel, now)
+            elif channel == "capture_session":
+                self._note_step(record)
+        for (_, channel), record in last.items():
+            self._note_of_stream(record, channel, now)
+        return channels
+
+    def _note_of_stream(self, record: Record, channel: str, now: Moment) -> None:
+        if "backfilled" not in record.event:
+            self.note_live(record.stream_id, channel, now.wall_ms)
+            if channel == "visual_index":
+                self._note_seen(record.stream_id, now)
+
+    def _note_step(self, record: Record) -> None:
+        step = record.lifecycle
+        if step is not None and step.status in ("stopping", "stopped", "failed"):
+            self.ended_sessions.append(step.session_id)
 
     def note_unwritten(self, record: Record, now: Moment) -> None:
         """Note an event that arrives and must not be written: its stream lives all the same."""

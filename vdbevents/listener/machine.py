@@ -149,8 +149,8 @@ class ListenerMachine:
         return [*actions, protocol.Connect()]
 
     def _received(self, payloads: Sequence[bytes], now: Moment) -> list[Action]:
-        self._last_heard_ms = now.wall_ms
-        records = [envelope.envelop(payload, now.wall_ms) for payload in payloads]
+        self._last_heard_ms = at_ms = now.wall_ms
+        records = [envelope.envelop(payload, at_ms) for payload in payloads]
         actions: list[Action] = []
         begin = 0
         if self.state is not ListenerState.CONNECTED:
@@ -164,16 +164,17 @@ class ListenerMachine:
         return [*actions, *self._written(records[begin:] if begin else records, now)]
 
     def _written(self, records: Sequence[envelope.Record], now: Moment) -> Iterator[Append]:
-        """Yield the lines of messages that are written."""
+        """Return the lines of messages that are written."""
         # Before the connection's id has come, nothing is compared with what was fetched.
         is_known = self._is_known if self.state is ListenerState.CONNECTED else None
-        note = self.counts.note
+        kept: list[envelope.Record] = []
         for record, written in zip(records, self._rules.received_all(records, now.wall_ms), strict=True):
             if written is None:
                 self.counts.note_unwritten(record, now)
             # By what would be written: the copy that was fetched was redacted, too.
             elif is_known is None or not is_known(written):
-                yield Append(note(written, now), written)
+                kept.append(written)
+        return map(Append, self.counts.note_all(kept, now), kept)
 
     def _connected(self, ws_id: str, payload: bytes, now: Moment) -> list[Action]:
         self._enter(ListenerState.CONNECTED, now)

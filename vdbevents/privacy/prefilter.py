@@ -6,7 +6,7 @@ characters to classes finds both in a fraction of the time of an expression.
 
 import bisect
 import re
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from typing import Final
 
 from vdbevents.privacy.folding import ODD_CHARACTER, parts_of
@@ -107,12 +107,18 @@ class Prefilter:
     def _with_literal(self, joined: "_JoinedLines", words: bytes) -> set[int]:
         """Return the lines that have a literal in one of their long words, or near one."""
         text, known, end = joined.text, self._known, 0
+        line_end = -1
+        holders: list[bytes] = []
         begins: list[int] = []
         new: dict[bytes, list[int]] = {}
         while (start := words.find(_LONG_WORD, end)) >= 0:
             end = words.find(b" ", start)
             end = len(words) if end < 0 else end
-            begins.append(start)
+            if start > line_end:
+                line_end = text.find(b"\n", start)
+                line_end = len(text) if line_end < 0 else line_end
+                begins.append(text.rfind(b"\n", 0, start) + 1)
+                holders.append(text[begins[-1] : line_end])
             word = text[start:end]
             if word not in known and word.translate(None, _IN_TIMES):
                 new.setdefault(word, []).append(start)
@@ -120,10 +126,13 @@ class Prefilter:
         if len(known) >= _MOST_WORDS:
             known.clear()
         known.update(word for word in new if len(word) <= _LONGEST_ID)
-        # Texts are seldom without a word such as `secret`, but then most have no long word.
-        lower = text.lower()
-        if _has_any(lower, self._near_words):
-            places |= joined.with_any(self._near_words, lower) & set(map(joined.place, begins))
+        # Most lines have no long word.
+        if _has_any(b"\n".join(holders).lower(), self._near_words):
+            places |= {
+                joined.place(begin)
+                for begin, holder in zip(begins, holders, strict=True)
+                if _has_any(holder.lower(), self._near_words)
+            }
         return places
 
     def _with_a_literal(self, words: Iterable[bytes]) -> list[bytes]:
@@ -143,7 +152,7 @@ class Prefilter:
         if not kinds:
             return set()
         if kinds == [CARD]:
-            places = [place for place, one in enumerate(shape.split(b"\n")) if _CARD_DIGITS in one]
+            places = _lines_with(_CARD_DIGITS, shape)
             return {place for place in places if _has_number(joined.line(place), kinds)}
         lines = [(place, joined.line(place)) for place in joined.all()]
         return {place for place, line in lines if _has_number(line, self.numbers_in(line))}
@@ -164,6 +173,17 @@ class Prefilter:
         if self._emails and b"@" in content:
             kinds.append(EMAIL)
         return kinds
+
+
+def _lines_with(needle: bytes, text: bytes) -> Iterator[int]:
+    """Yield which lines of a text have some bytes."""
+    place = end = 0
+    while (at := text.find(needle, end)) >= 0:
+        place += text.count(b"\n", end, at)
+        yield place
+        end = text.find(b"\n", at)
+        if end < 0:
+            return
 
 
 def _has_number(body: bytes, kinds: Sequence[str]) -> bool:
@@ -203,9 +223,9 @@ class _JoinedLines:
     def place(self, offset: int) -> int:
         return bisect.bisect_left(self._line_ends(), offset)
 
-    def with_any(self, needles: Iterable[bytes], text: bytes = b"") -> set[int]:
-        """Return the lines that have one of these bytes; `text` is the same lines in another case."""
-        text = text or self.text
+    def with_any(self, needles: Iterable[bytes]) -> set[int]:
+        """Return the lines that have one of these bytes."""
+        text = self.text
         places: set[int] = set()
         for needle in needles:
             at = text.find(needle)
@@ -223,13 +243,15 @@ class _JoinedLines:
 
 def _joined_bodies(lines: Sequence[bytes]) -> bytes:
     """Return lines as one text, with a newline between two, without the time of receipt that they share."""
-    text = b"".join(lines)
-    text = text.removesuffix(b"\n")
+    # It looks like a long word.
+    heads = {line[:_HEAD_END] for line in lines}
+    if len(heads) == 1 and heads.pop().startswith(_HEAD):
+        lines = [line[_HEAD_END:] for line in lines]
+    text = b"".join(lines).removesuffix(b"\n")
     if text.count(b"\n") != len(lines) - 1:
         # Not as a recorder writes them.
         text = b"\n".join(line.removesuffix(b"\n").replace(b"\n", b" ") for line in lines)
-    # It looks like a long word.
-    return text.replace(text[:_HEAD_END], b"") if text.startswith(_HEAD) else text
+    return text
 
 
 def _has_any(text: bytes, needles: Iterable[bytes]) -> bool:

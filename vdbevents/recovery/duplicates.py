@@ -20,6 +20,7 @@ class DuplicateFilter:
         self._doubled: set[str] = set()
         self._received: set[int] = set()
         self._fetched_at: float | None = None
+        self._is_noting = False
 
     @property
     def is_active(self) -> bool:
@@ -36,8 +37,8 @@ class DuplicateFilter:
         self._doubled.clear()
 
     def is_known(self, record: Record) -> bool:
-        """Return whether an event that arrives was fetched before; if not, note that it was received."""
-        if self._known is None:
+        """Return whether an event that arrives was fetched before; if not, note that a pass has it to see."""
+        if self._known is None or not (self._known or self._doubled or self._is_noting):
             return False
         identity = record.identity
         if identity is None:
@@ -66,6 +67,7 @@ class DuplicateFilter:
         self._known = set() if self._known is None else self._known
         # What the disk has no room for is never journaled, though it was received before.
         self._received = set()
+        self._is_noting = True
 
     def merge_received(self, seen: set[int]) -> None:
         """Add what was received since `begin_pass` to `seen`, and what is received from now on, too."""
@@ -77,3 +79,4 @@ class DuplicateFilter:
         if self._fetched_at is None or now - self._fetched_at > self._linger_seconds:
             self.disconnected()
             self._received = set()
+            self._is_noting = False

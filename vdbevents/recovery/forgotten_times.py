@@ -30,7 +30,7 @@ class ForgottenTimes:
         if now >= self._look_at:
             self._look_at = now + _LOOK_SECONDS
             self.now()
-        return self._known.covers(event)
+        return bool(self._known.spans) and self._known.covers(event)
 
     def now(self) -> Forgotten:
         """Return the forgotten times as they are now."""
