@@ -162,9 +162,9 @@ def _proven_compact(message: bytes, event: Mapping[str, Any]) -> bytes | None:
     if body == message:
         return body
     tokens = message.translate(None, _WHITE)
-    if body.translate(None, _WHITE) == tokens or (b"\\u" in tokens and _is_escaped(body, tokens)):
+    if b"\\u" in tokens and _is_escaped(body, tokens):
         return body
-    return None
+    return body if body.translate(None, _WHITE) == tokens else None
 
 
 def _is_escaped(body: bytes, tokens: bytes) -> bool:

@@ -91,7 +91,7 @@ class ListenerCounts:
         for record, channel in zip(records, channels, strict=True):
             if channel in STREAM_CHANNELS:
                 stream = record.event.get("rtstream_id")
-                if type(stream) is str:
+                if type(stream) is str and "backfilled" not in record.event:
                     last[stream, channel] = record
                 else:
                     self._note_of_stream(record, channel, now)

@@ -44,6 +44,7 @@ _HEARTBEAT_SECONDS = 9.0
 _SHORTEST_POLL_SECONDS = 0.002
 _LONGEST_POLL_SECONDS = 0.5
 _SHARED = duplicate_check.SHARED_CHANNELS
+_LINES_ALONE = {protocol.Append}
 
 
 def listen(options: ListenerOptions, observer: ListenerObserver) -> signal.Signals:
@@ -173,7 +174,10 @@ class _Daemon:
         if self._machine.state is not before:
             # Before the connection is announced: whoever waited for that may ask for the status next.
             self._write_status()
-        for kind, group in itertools.groupby(actions, type):
+        kinds = set(map(type, actions))
+        # Most inputs are messages, and all that comes of them is lines.
+        groups = [(protocol.Append, actions)] if kinds == _LINES_ALONE else itertools.groupby(actions, type)
+        for kind, group in groups:
             if kind is protocol.Append:
                 self._append(list(group))  # type: ignore[arg-type]
             else:
