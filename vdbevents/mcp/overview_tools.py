@@ -171,7 +171,7 @@ def list_sessions(journals: WarmJournals) -> Tool:
         known = known.without_newest(skip)
         listed: list[ListedSession] = []
         if known.chosen:
-            with journals.search(known.filters, known.books) as answer:
+            with journals.count_sessions(known.filters, known.books) as answer:
                 listed = known.listed(journals.all(), answer)
         page = _SessionPage(journals, values, listed, known.earlier, PageCursor(window.since_ms, None, skip))
         return page.answer(now)

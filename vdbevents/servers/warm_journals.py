@@ -24,7 +24,7 @@ from vdbevents.query.filters import Filters
 from vdbevents.query.hostnames import HostJournal
 from vdbevents.query.merge import MergedResult
 from vdbevents.query.older import Older
-from vdbevents.query.result_protocols import JournalRows
+from vdbevents.query.result_protocols import JournalRows, SessionRows
 from vdbevents.query.search_result import SearchResult
 from vdbevents.servers.background_sealing import BackgroundSealing
 from vdbevents.summaries.time_blocks import local_time_of
@@ -122,6 +122,13 @@ class WarmJournals(Closeable):
         """
         # What sums up makes tables, of which a database that stays open keeps some memory.
         return merge.search(self.all(), filters, self.cache_of, cleared=self._cleared, books=books)
+
+    def count_sessions(self, filters: Filters, books: Sequence[SessionBook]) -> MergedResult[SessionRows]:
+        """Count the events of sessions, as `merge.count_sessions` does; it must be closed.
+
+        The arguments and what it raises are those of `search`.
+        """
+        return merge.count_sessions(self.all(), filters, self.cache_of, books, cleared=self._cleared)
 
     def search_rows(self, filters: Filters) -> "MergedResult[FoundRows]":
         """Search as `search` does, but for rows alone: the end of a journal may show the answer."""
