@@ -108,6 +108,7 @@ class MinuteCounts(Closeable):
             "(segment BIGINT, kind VARCHAR, name VARCHAR, minute BIGINT, number BIGINT)"
         )
         self._known: dict[tuple[object, ...], int] = {}
+        self._paths: dict[int, Path] = {}
         self._last = _UNSEALED
         self._lock = threading.Lock()
 
@@ -134,7 +135,14 @@ class MinuteCounts(Closeable):
                 self._insert_sealed([paths[key] for key in new], self._last)
                 self._known |= {key: self._last + place for place, key in enumerate(new, 1)}
                 self._last += len(new)
+            self._paths = {number: paths[key] for key, number in self._known.items()}
             self._insert(rest)
+
+    def knows(self, unsealed: SearchResult) -> bool:
+        """Return whether what is sealed is still what was sealed at the last update."""
+        sealed = unsealed.snapshot.sealed
+        with self._lock:
+            return {_identity(path) for path in map(sealed.events, sealed.segments)} == self._known.keys()
 
     def _insert_sealed(self, paths: Sequence[Path], last: int) -> None:
         names = [str(path.absolute()) for path in paths]
@@ -171,17 +179,51 @@ class MinuteCounts(Closeable):
             part_ms: how long each part is, at least a minute.
         """
         part = f"greatest(0, floor((minute * {MINUTE_MS} - {since_ms:d}) / {part_ms!r})::BIGINT)"
-        within = f"minute BETWEEN {since_ms // MINUTE_MS:d} AND {(until_ms - 1) // MINUTE_MS:d}"
         with self._lock, explained():
             rows = self._connection.execute(
-                f"""SELECT kind, name, {part} AS part, sum(number)::BIGINT FROM minutes WHERE {within}
-                GROUP BY ALL ORDER BY ALL"""
+                f"""SELECT kind, name, {part} AS part, sum(number)::BIGINT FROM minutes
+                WHERE {_within(since_ms, until_ms)} GROUP BY ALL ORDER BY ALL"""
             ).fetchall()
         return [LaneCount(*row) for row in rows]
+
+    def sealed_counts(self, since_ms: int, until_ms: int, part_ms: float) -> list[LaneCount]:
+        """Return how many sealed events are in each part of a time; the arguments are those of `counts`.
+
+        Parts may be shorter than a minute. It reads the segments that have events in these minutes.
+
+        Raises:
+            StorageError: the cache became unreadable.
+        """
+        with self._lock, explained():
+            paths = [self._paths[number] for number in self._segments(since_ms, until_ms) if number]
+            if not paths:
+                return []
+            rows = self._connection.execute(
+                f"""SELECT {_LANE}, floor(({_MOMENT} - {since_ms:d}) / {part_ms!r})::BIGINT AS part,
+                count(*)::BIGINT FROM read_parquet(?) WHERE {_COUNTED} AND {_FINAL}
+                AND {_MOMENT} BETWEEN {since_ms:d} AND {until_ms - 1:d} GROUP BY ALL ORDER BY ALL""",
+                [list(map(literal, paths))],
+            ).fetchall()
+        return [LaneCount(*row) for row in rows]
+
+    def has_unsealed(self, since_ms: int, until_ms: int) -> bool:
+        """Return whether events of these minutes were not sealed at the last update."""
+        with self._lock:
+            return _UNSEALED in self._segments(since_ms, until_ms)
+
+    def _segments(self, since_ms: int, until_ms: int) -> list[int]:
+        rows = self._connection.execute(
+            f"SELECT DISTINCT segment FROM minutes WHERE {_within(since_ms, until_ms)} ORDER BY ALL"
+        ).fetchall()
+        return [number for (number,) in rows]
 
     def close(self) -> None:
         """Close the database. A second call does nothing."""
         self._database.close()
+
+
+def _within(since_ms: int, until_ms: int) -> str:
+    return f"minute BETWEEN {since_ms // MINUTE_MS:d} AND {(until_ms - 1) // MINUTE_MS:d}"
 
 
 def _identity(path: Path) -> tuple[object, ...]:

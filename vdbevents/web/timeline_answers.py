@@ -1,11 +1,11 @@
 """Answer a look at the timeline: counts in lanes, single events where there are few, and bands."""
 
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping
+from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
 from vdbevents.query.filters import Event, Filters
-from vdbevents.query.lane_counts import MINUTE_MS, LaneCount, counted_in
+from vdbevents.query.lane_counts import LaneCount
 from vdbevents.query.output.rows import description, on_one_line
 from vdbevents.summaries.activity import unrecorded
 from vdbevents.summaries.moments import begin_of
@@ -14,7 +14,7 @@ from vdbevents.web.page_requests import AskedTime
 from vdbevents.web.timeline_state import Known, TimelineState
 
 if TYPE_CHECKING:
-    from vdbevents.query.merge import FoundRows, MergedResult
+    from collections.abc import Mapping
 
 MOST_SINGLE: Final = 400
 """So many events of a time are shown one by one."""
@@ -48,18 +48,14 @@ def timeline(state: TimelineState, span: AskedTime, parts: int, now_ms: int) -> 
     """
     known = state.known()
     part_ms = span.length_ms / parts
-    counts: list[tuple[str, LaneCount]]
-    events = None
-    if part_ms >= MINUTE_MS:
+    events = _single_events(state, span) if state.most(span.since_ms, span.until_ms) <= MOST_SINGLE else None
+    if events is None:
         counts = state.counts(span.since_ms, span.until_ms, part_ms)
+        # Its minutes may have many events, and a part of one few.
         if sum(count.events for _, count in counts) <= MOST_SINGLE:
-            with _events_within(state, span) as answer:
-                events = _single(answer)
-    else:
-        with _events_within(state, span) as answer:
-            counts = list(_counted(answer, span, part_ms))
-            if sum(count.events for _, count in counts) <= MOST_SINGLE:
-                events = _single(answer)
+            events = _single_events(state, span)
+    if events is not None:
+        counts = _counted(events, span, part_ms)
     return {
         "since": span.since_ms,
         "until": span.until_ms,
@@ -72,35 +68,37 @@ def timeline(state: TimelineState, span: AskedTime, parts: int, now_ms: int) -> 
     }
 
 
-def _events_within(state: TimelineState, span: AskedTime) -> "MergedResult[FoundRows]":
+def _single_events(state: TimelineState, span: AskedTime) -> list[dict[str, Any]] | None:
+    """Return the events, oldest first, with the beginnings of their texts; None if there are too many."""
     filters = Filters(window=span.window, by_event=True, channels=_CHANNELS, recorder=False)
-    return state.journals.search_rows(filters)
+    with state.journals.search_rows(filters) as answer:
+        if answer.count > MOST_SINGLE:
+            return None
+        found = [single_event(event) for batch in answer.events(_COLUMNS) for event in batch]
+    return sorted(found, key=lambda one: one["at"])
 
 
-def _counted(
-    answer: "MergedResult[FoundRows]", span: AskedTime, part_ms: float
-) -> Iterator[tuple[str, LaneCount]]:
-    for host, result in answer.answers:
-        if result.count:
-            for count in counted_in(result, span.since_ms, part_ms):
-                yield host, count
-
-
-def _lanes(counts: list[tuple[str, LaneCount]], parts: int, *, several: bool) -> list[dict[str, Any]]:
-    lanes: dict[tuple[str, str, str], list[tuple[int, int]]] = {}
-    for host, count in counts:
-        key = host if several else "", count.kind, count.name
-        lanes.setdefault(key, []).append((min(count.part, parts - 1), count.events))
+def _counted(events: list[dict[str, Any]], span: AskedTime, part_ms: float) -> list[tuple[str, LaneCount]]:
+    """Count events where they begin; what began before the time counts in its first part."""
+    counts = Counter(
+        (one["host"], one["kind"], one["name"], max(0, int((one["at"] - span.since_ms) // part_ms)))
+        for one in events
+    )
     return [
-        {"host": host, "kind": kind, "name": name, "counts": counted}
-        for (host, kind, name), counted in lanes.items()
+        (host, LaneCount(kind, name, part, number))
+        for (host, kind, name, part), number in sorted(counts.items())
     ]
 
 
-def _single(answer: "MergedResult[FoundRows]") -> list[dict[str, Any]]:
-    """Return the events, oldest first, with the beginnings of their texts."""
-    found = [single_event(event) for batch in answer.events(_COLUMNS) for event in batch]
-    return sorted(found, key=lambda one: one["at"])
+def _lanes(counts: list[tuple[str, LaneCount]], parts: int, *, several: bool) -> list[dict[str, Any]]:
+    lanes: dict[tuple[str, str, str], Counter[int]] = {}
+    for host, count in counts:
+        key = host if several else "", count.kind, count.name
+        lanes.setdefault(key, Counter())[min(count.part, parts - 1)] += count.events
+    return [
+        {"host": host, "kind": kind, "name": name, "counts": sorted(counted.items())}
+        for (host, kind, name), counted in lanes.items()
+    ]
 
 
 def single_event(event: Event) -> dict[str, Any]:

@@ -15,11 +15,13 @@ from vdbevents.query import merge
 from vdbevents.query.byte_ranges import Closeable
 from vdbevents.query.engine import search
 from vdbevents.query.filters import Filters
-from vdbevents.query.lane_counts import LaneCount, MinuteCounts
+from vdbevents.query.lane_counts import MINUTE_MS, LaneCount, MinuteCounts, counted_in
 from vdbevents.servers.warm_journals import WarmJournals
+from vdbevents.times import Window
 
 if TYPE_CHECKING:
     from vdbevents.query.hostnames import HostJournal
+    from vdbevents.query.search_result import SearchResult
 
 _FRESH_SECONDS: Final = 0.4
 _SHARE: Final = 5
@@ -84,13 +86,57 @@ class TimelineState(Closeable):
             return self._known
 
     def counts(self, since_ms: int, until_ms: int, part_ms: float) -> list[tuple[str, LaneCount]]:
-        """Return how many events are in each part of a time, of at least a minute each, with their hosts."""
+        """Return how many events are in each part of a time, with their hosts.
+
+        Parts of at least a minute are counted by minutes.
+
+        Raises:
+            InputError: a journal cannot be read.
+            StorageError: memory and temporary space are used up, or the cache became unreadable.
+        """
         self.known()
+        if part_ms >= MINUTE_MS:
+            return self._by_minutes(since_ms, until_ms, part_ms)
+        found: list[tuple[str, LaneCount]] = []
+        for journal, minutes in self._minutes:
+            if minutes.has_unsealed(since_ms, until_ms):
+                found += [
+                    (journal.host, one)
+                    for one in self._unsealed(journal, minutes, since_ms, until_ms, part_ms)
+                ]
+            found += [(journal.host, one) for one in minutes.sealed_counts(since_ms, until_ms, part_ms)]
+        return found
+
+    def most(self, since_ms: int, until_ms: int) -> int:
+        """Return how many events are in the minutes of a time."""
+        self.known()
+        length = max(MINUTE_MS, until_ms - since_ms)
+        return sum(count.events for _, count in self._by_minutes(since_ms, until_ms, length))
+
+    def _by_minutes(self, since_ms: int, until_ms: int, part_ms: float) -> list[tuple[str, LaneCount]]:
         return [
             (journal.host, count)
             for journal, minutes in self._minutes
             for count in minutes.counts(since_ms, until_ms, part_ms)
         ]
+
+    def _unsealed(
+        self, journal: "HostJournal", minutes: MinuteCounts, since_ms: int, until_ms: int, part_ms: float
+    ) -> list[LaneCount]:
+        window = Window(since_ms, until_ms)
+        with self._search_unsealed(journal, window) as result:
+            if minutes.knows(result):
+                return counted_in(result, since_ms, part_ms) if result.count else []
+        # Meanwhile a piece was sealed.
+        with self._search_unsealed(journal) as unsealed:
+            minutes.update(unsealed)
+        with self._search_unsealed(journal, window) as result:
+            return counted_in(result, since_ms, part_ms) if result.count else []
+
+    def _search_unsealed(self, journal: "HostJournal", window: Window | None = None) -> "SearchResult":
+        cache = None if journal.is_scratch else self.journals.cache_of(journal.path)
+        filters = Filters(window=window or Window(), by_event=True, recorder=False)
+        return search(journal.path, filters, cache, older=self.journals.older, sealed=False)
 
     def _read(self) -> Known:
         if not self._minutes:
@@ -98,9 +144,7 @@ class TimelineState(Closeable):
                 self._minutes.append((journal, self._resources.enter_context(MinuteCounts())))
         spans, unrecorded = [], []
         for journal, minutes in self._minutes:
-            cache = None if journal.is_scratch else self.journals.cache_of(journal.path)
-            filters = Filters(by_event=True, recorder=False)
-            with search(journal.path, filters, cache, older=self.journals.older, sealed=False) as unsealed:
+            with self._search_unsealed(journal) as unsealed:
                 minutes.update(unsealed)
                 gaps = self.journals.gaps_of(journal, unsealed)
                 unrecorded.append(LostTimes(journal.host, gaps, unsealed.pauses))

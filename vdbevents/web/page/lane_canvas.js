@@ -91,8 +91,8 @@ export class LaneCanvas {
     context.rect(this.labelWidth, 0, this.plotWidth, height);
     context.clip();
     context.translate(this.labelWidth, 0);
+    this.#drawUnknown(context, scale, colour, height);
     if (this.answer) {
-      this.#drawUnknown(context, scale, colour, height);
       this.#drawBands(context, scale, colour);
       lanes.forEach((lane, place) => this.#drawLane(context, scale, colour, lane, TOP + 2 * BAND + place * LANE));
       this.#drawMarks(context, scale, colour, height);
@@ -115,7 +115,7 @@ export class LaneCanvas {
 
   /** Where an answer is still awaited, nothing is not the same as no events. */
   #drawUnknown(context, scale, colour, height) {
-    const known = [scale.x(this.answer.since), scale.x(this.answer.until)];
+    const known = this.answer ? [scale.x(this.answer.since), scale.x(this.answer.until)] : [scale.width, scale.width];
     context.fillStyle = colour.line;
     for (const [first, last] of [[0, Math.min(known[0], scale.width)], [Math.max(known[1], 0), scale.width]]) {
       if (last - first < 1) continue;
@@ -231,10 +231,10 @@ export class LaneCanvas {
   #drawLabels(context, colour, lanes) {
     const write = (text, y, width) => this.#clipped(context, text, 8, y, width);
     context.fillStyle = colour.faint;
-    const hasBands = this.answer && (this.answer.gaps.length || this.answer.pauses.length);
+    const hasNone = this.answer && !this.answer.gaps.length && !this.answer.pauses.length;
     if (this.labelWidth) {
       write("sessions", TOP + BAND / 2, LABEL - 16);
-      write(hasBands ? "gaps, pauses" : "no gaps", TOP + BAND * 1.5, LABEL - 16);
+      write(hasNone ? "no gaps" : "gaps, pauses", TOP + BAND * 1.5, LABEL - 16);
     }
     context.fillStyle = colour.text;
     lanes.forEach((lane, place) => {

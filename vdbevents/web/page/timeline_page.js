@@ -88,9 +88,14 @@ class TimelinePage {
     this.lanes.view = this.map.view = this.view;
     this.#draw();
     this.#head();
+    this.#loadSoon();
+    this.#keepAddress();
+  }
+
+  #loadSoon() {
+    byId("lanes").setAttribute("aria-busy", "true");
     clearTimeout(this.settling);
     this.settling = setTimeout(() => this.#load(), SETTLED_MS);
-    this.#keepAddress();
   }
 
   #draw() {
@@ -118,9 +123,13 @@ class TimelinePage {
         this.#draw();
       }
     } catch (error) {
-      if (error.name !== "AbortError") this.#trouble(error);
+      // Another look has begun: it is busy.
+      if (error.name === "AbortError") return;
+      this.#trouble(error);
+      byId("lanes").setAttribute("aria-busy", "false");
       return;
     }
+    byId("lanes").setAttribute("aria-busy", "false");
     if (!byId("figures").hidden) this.figures.show(...this.#asked());
   }
 
@@ -406,8 +415,7 @@ class TimelinePage {
 
   #resized() {
     this.#draw();
-    clearTimeout(this.settling);
-    this.settling = setTimeout(() => this.#load(), SETTLED_MS);
+    this.#loadSoon();
   }
 
   // Dark and light.
