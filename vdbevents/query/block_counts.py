@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import Any, Final, NamedTuple, Protocol
 
 from vdbevents.query.alike import UNSPACED_RANGES
-from vdbevents.query.duck import explained
+from vdbevents.query.duck import execute, explained
 from vdbevents.query.result_protocols import TabledRows
 from vdbevents.query.screen_time import breaks_at, end_of, lasting
 from vdbevents.times import LEAST_MS
@@ -338,8 +338,8 @@ class TabledBlocks:
 
     def _execute(self, sql: str, values: Sequence[object] = ()) -> None:
         with explained():
-            self._connection.execute(sql, values)
+            execute(self._connection, sql, values)
 
     def _rows(self, sql: str) -> list[tuple[Any, ...]]:
         with explained():
-            return self._connection.execute(sql).fetchall()
+            return execute(self._connection, sql).fetchall()

@@ -287,7 +287,7 @@ def _moment(found: Occurring, member: fields.Member, name: str) -> str:
 
 def _columns(found: Occurring = EVERYTHING) -> dict[str, str]:
     """Return SQL for each column of `Event`."""
-    windowed = f"""CASE WHEN named_app IS NULL OR contains(titled, named_app)
+    windowed = """CASE WHEN named_app IS NULL OR contains(titled, named_app)
         THEN coalesce(titled, names[4]) ELSE concat_ws(' - ', titled, named_app) END"""
     stamps = ["stamped_ms", *([] if found.is_stamped else [_time_ms("other_clock")])]
     return {

@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from io import FileIO, RawIOBase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -19,13 +19,18 @@ from vdbevents.query.byte_ranges import Closeable
 from vdbevents.query.termination import ended_in_order, interruption, is_ending
 
 if TYPE_CHECKING:
-    from duckdb import DuckDBPyConnection
+    from duckdb import DuckDBPyConnection, Statement
 
 _NOTICED_SECONDS: Final = 0.3
 _HEEDED_SECONDS: Final = 1.0
 _BATCH: Final = 2048
 
 _NEVER: Final = "1TB"
+_MOST_PARSED: Final = 128
+
+# SQL that was executed, oldest first.
+_parsed: "dict[str, Statement]" = {}
+_parsing: Final = threading.Lock()
 
 # The open connections: Ctrl-C interrupts them.
 _connections: "weakref.WeakSet[DuckDBPyConnection]" = weakref.WeakSet()
@@ -140,6 +145,28 @@ class SharedDatabase(Closeable):
             scratch.remove(self.scratch)
 
 
+def execute(
+    connection: "DuckDBPyConnection", sql: str, values: Sequence[object] = ()
+) -> "DuckDBPyConnection":
+    """Run one statement as `connection.execute` does, and remember how it is parsed; return the connection.
+
+    Of a search or of sealing, a process runs the same statements again and again, and to parse them takes a
+    fifth of the time of a small one.
+    """
+    with _parsing:
+        statement = _parsed.pop(sql, None)
+    if statement is None:
+        statements = connection.extract_statements(sql)
+        if len(statements) != 1:
+            return connection.execute(sql, values)
+        [statement] = statements
+    with _parsing:
+        _parsed[sql] = statement
+        if len(_parsed) > _MOST_PARSED:
+            del _parsed[next(iter(_parsed))]
+    return connection.execute(statement, values)
+
+
 def fetched_batches(connection: "DuckDBPyConnection", sql: str) -> Iterator[list[tuple[Any, ...]]]:
     """Run a SELECT and yield its rows, in batches that are never empty.
 
@@ -147,7 +174,7 @@ def fetched_batches(connection: "DuckDBPyConnection", sql: str) -> Iterator[list
         StorageError: memory or temporary space is used up.
     """
     with explained():
-        result = connection.execute(sql)
+        result = execute(connection, sql)
         batch = result.fetchmany(_BATCH)
     while batch:
         yield batch

@@ -23,7 +23,7 @@ from vdbevents.query.cache.index import (
 from vdbevents.query.cache.sealed_counts import SealedCounts, SessionCount
 from vdbevents.query.condition_zone import leave_zone
 from vdbevents.query.conditions import check_filters, with_condition
-from vdbevents.query.duck import SharedDatabase, connect, explained, fetched_batches, memory_for
+from vdbevents.query.duck import SharedDatabase, connect, execute, explained, fetched_batches, memory_for
 from vdbevents.query.filters import Filters
 from vdbevents.query.lines import Statement
 from vdbevents.query.mended_lines import mended_line
@@ -143,7 +143,7 @@ class _Search:
         untimed = self._untimed()
         if filters.around_ms is not None:
             for sql in statements.spans(filters):
-                self._connection.execute(sql)
+                execute(self._connection, sql)
             spans = self._rows(statements.SPANS)
             self._choose(statements.context(filters), spans)
             groups = {row: (first, last) for row, first, last in self._rows(statements.GROUPS)}
@@ -188,7 +188,7 @@ class _Search:
         )
         if not filters.interim and self._rows(reaching) != [(0,)]:
             for sql in statements.FORGET:
-                self._connection.execute(sql)
+                execute(self._connection, sql)
             self._choose_from(filters, spans)
 
     def _choose_from(self, filters: Filters, spans: Sequence[Span] | None, near: Span | None = None) -> None:
@@ -223,14 +223,14 @@ class _Search:
                 pending = [segment for segment in pending if segment not in related]
             if spans is not None:
                 for sql in statements.PLACED:
-                    self._connection.execute(sql)
+                    execute(self._connection, sql)
             # All segments, not only the chosen ones: the final transcript of a match may be anywhere.
             self._create_answer(filters, segments, keeping=spans is not None)
             if not pending or self._is_settled(filters, pending):
                 return
             size *= 2
             for sql in statements.FORGET_SHOWN:
-                self._connection.execute(sql)
+                execute(self._connection, sql)
 
     def _read_unsealed(self, filters: Filters, near: Span | None) -> None:
         """Create the tables `candidates` and `events`, about `near` or all of it."""
@@ -244,7 +244,7 @@ class _Search:
             for statement in statements.events_again(filters):
                 self._execute(statement)
         if self._found.may_be_lax:
-            self._connection.execute(statements.REFUSE_LAX)
+            execute(self._connection, statements.REFUSE_LAX)
 
     def _occurring(self, count: int) -> Occurring:
         """Return what may occur in the candidates, of which there are so many."""
@@ -271,7 +271,7 @@ class _Search:
             first, *others = statements.MEND
             self._execute(Statement(first, [list(mended), list(mended.values())]))
             for sql in others:
-                self._connection.execute(sql)
+                execute(self._connection, sql)
         return mended
 
     def _choose_uncounted(self, filters: Filters, near: Sequence[Segment], book: SessionBook) -> None:
@@ -300,8 +300,8 @@ class _Search:
                 ),
                 strict=True,
             )
-            found = self._connection.execute(
-                session_tables.REPLACED_LATER, [list(column) for column in values]
+            found = execute(
+                self._connection, session_tables.REPLACED_LATER, [list(column) for column in values]
             )
             replaced = {number for (number,) in found.fetchall()}
         left = [interim for number, (interim, _) in enumerate(undecided) if number not in replaced]
@@ -323,7 +323,7 @@ class _Search:
         if not segments and self._rows(statements.UNTIMED) == [(0,)]:
             return 0
         statement = statements.untimed(self._filters, self._files(segments) if segments else [])
-        [(count,)] = self._connection.execute(statement.sql, statement.values).fetchall()
+        [(count,)] = execute(self._connection, statement.sql, statement.values).fetchall()
         return int(count)
 
     def _open(self, filters: Filters, segments: Sequence[Segment]) -> None:
@@ -349,9 +349,9 @@ class _Search:
         if hiding and segments:
             self._open_finals(filters, segments)
         if sparing:
-            self._connection.execute(statements.SUSPECTS)
+            execute(self._connection, statements.SUSPECTS)
             self._add_sealed_suspects()
-            self._connection.execute(statements.repeated())
+            execute(self._connection, statements.repeated())
         sql = statements.answer(
             filters,
             hiding=hiding,
@@ -359,7 +359,7 @@ class _Search:
             keeping=keeping,
             carrying=not self._has_sealed,
         )
-        self._connection.execute(sql)
+        execute(self._connection, sql)
 
     def _open_finals(self, filters: Filters, segments: Sequence[Segment]) -> None:
         """Add the final transcripts that may have replaced matches, wherever they are."""
@@ -390,7 +390,7 @@ class _Search:
         )
 
     def _execute(self, statement: Statement) -> list[tuple[Any, ...]]:
-        return self._connection.execute(statement.sql, statement.values).fetchall()
+        return execute(self._connection, statement.sql, statement.values).fetchall()
 
     def _read_sealed(self, statement: Statement) -> None:
         import duckdb
@@ -403,7 +403,7 @@ class _Search:
             raise CacheUnreadableError from error
 
     def _rows(self, sql: str) -> list[tuple[Any, ...]]:
-        return self._connection.execute(sql).fetchall()
+        return execute(self._connection, sql).fetchall()
 
 
 def _joined(one: Span | None, other: Span | None) -> Span | None:

@@ -16,7 +16,7 @@ from vdbevents.query.byte_ranges import Closeable
 from vdbevents.query.cache.index import Segment, Span
 from vdbevents.query.cache.sealed_counts import SessionCount, added
 from vdbevents.query.columns import Reading
-from vdbevents.query.duck import explained, fetched_batches
+from vdbevents.query.duck import execute, explained, fetched_batches
 from vdbevents.query.filters import Event
 from vdbevents.query.snapshot import JournalSnapshot
 
@@ -186,7 +186,7 @@ class SearchResult(Closeable):
         if not self.count:
             return added(self.counted)
         for statement in session_tables.filled(book, "temp"):
-            self.connection.execute(statement.sql, statement.values)
+            execute(self.connection, statement.sql, statement.values)
         needed = self._rows("session", "stream", "channel", "start_ms", "time_ms")
         return added([*self.counted, *self._counted(session_tables.counts(needed))])
 
@@ -197,7 +197,7 @@ class SearchResult(Closeable):
 
     def _counted(self, sql: str) -> list[Any]:
         with self._cache_explained() if self.segments else explained():
-            return self.connection.execute(sql).fetchall()
+            return execute(self.connection, sql).fetchall()
 
     def write_parquet(self, path: Path, columns: Collection[str]) -> None:
         """Write `columns` of the view `found` (see `statements.found`) to a Parquet file.
@@ -219,7 +219,7 @@ class SearchResult(Closeable):
         self.resources.close()
 
     def _create_view(self) -> None:
-        self.connection.execute(statements.found(self.snapshot.tables(self.segments), self.reading))
+        execute(self.connection, statements.found(self.snapshot.tables(self.segments), self.reading))
 
     @contextlib.contextmanager
     def _cache_explained(self) -> Iterator[None]:

@@ -10,7 +10,7 @@ from typing import Final, Literal, NamedTuple, Protocol
 
 from vdbevents.events import fields
 from vdbevents.query.cache.index import Span
-from vdbevents.query.duck import explained
+from vdbevents.query.duck import execute, explained
 from vdbevents.query.result_protocols import TabledRows
 from vdbevents.query.screen_time import breaks_at, end_of, lasting
 from vdbevents.times import Window
@@ -95,12 +95,12 @@ class TabledTally:
         result.tabulate("counted", f"SELECT {_KEPT} FROM ({{rows}})", _COLUMNS)
         with explained():
             for sql in _creating(window, breaks):
-                self._connection.execute(sql)
+                execute(self._connection, sql)
 
     @property
     def span(self) -> Span | None:
         """The first and the last time of what was counted, in Unix ms; None where none has a time."""
-        [(first, last)] = self._connection.execute(_SPAN).fetchall()
+        [(first, last)] = execute(self._connection, _SPAN).fetchall()
         return None if first is None else (first, last)
 
     def by(self, key: Key) -> list[Slice]:
@@ -110,7 +110,7 @@ class TabledTally:
             StorageError: memory and temporary space are used up.
         """
         with explained():
-            rows = self._connection.execute(_slices(key)).fetchall()
+            rows = execute(self._connection, _slices(key)).fetchall()
         return [
             Slice(int(row[0]) if key == "quarter" and row[0] is not None else row[0], *map(int, row[1:]))
             for row in rows

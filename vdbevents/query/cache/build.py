@@ -46,7 +46,7 @@ from vdbevents.query.cache.index import (
 )
 from vdbevents.query.cache.legible import legible
 from vdbevents.query.cache.segment_entry import described
-from vdbevents.query.duck import SharedDatabase, memory_for
+from vdbevents.query.duck import SharedDatabase, execute, memory_for
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -506,7 +506,7 @@ def _written(connection: "DuckDBPyConnection", cache: Cache, segment: Segment) -
 
     The entry is not in the manifest yet, so an unfinished file does no harm.
     """
-    [(words,)] = connection.execute(schema.WORDS).fetchall()
+    [(words,)] = execute(connection, schema.WORDS).fetchall()
     words_crc = None
     if len(words) <= _MOST_WORDS:
         content = words.encode()
@@ -514,7 +514,7 @@ def _written(connection: "DuckDBPyConnection", cache: Cache, segment: Segment) -
         words_crc = zlib.crc32(content)
     events = cache.events(segment)
     statement = schema.write_rows(str(events))
-    connection.execute(statement.sql, statement.values)
+    execute(connection, statement.sql, statement.values)
     events.chmod(0o600)
     with FileIO(events, "rb+") as file:
         os.fsync(file.fileno())

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from vdbevents.query.cache import schema
+from vdbevents.query.duck import execute
 from vdbevents.query.lines import Statement
 from vdbevents.query.mended_lines import mended_line
 from vdbevents.query.occurring import EVERYTHING, Occurring
@@ -41,25 +42,25 @@ def fill(connection: "DuckDBPyConnection", lines: Statement, size: int) -> Place
     is_filled = size > SMALL_BYTES
     if is_filled:
         statement = schema.fill_usual(lines)
-        connection.execute(statement.sql, statement.values)
+        execute(connection, statement.sql, statement.values)
         places = _places(connection, "sealed")
         for sql in schema.UNUSUAL:
-            connection.execute(sql)
+            execute(connection, sql)
     else:
-        connection.execute(f"CREATE TEMP TABLE lines AS {lines.sql}", lines.values)
+        execute(connection, f"CREATE TEMP TABLE lines AS {lines.sql}", lines.values)
         places = _places(connection, "lines")
-    [(count, size)] = connection.execute(schema.LINES_SIZE).fetchall()
+    [(count, size)] = execute(connection, schema.LINES_SIZE).fetchall()
     are_few = count <= _FEW and size <= _FEW_BYTES
-    unusual = connection.execute(schema.LINES if are_few else schema.TO_MEND).fetchall()
+    unusual = execute(connection, schema.LINES if are_few else schema.TO_MEND).fetchall()
     mended = {position: new for position, line in unusual if (new := mended_line(line)) is not None}
     if mended:
-        connection.execute(schema.MEND, [list(mended), list(mended.values())])
+        execute(connection, schema.MEND, [list(mended), list(mended.values())])
     found = Occurring(mended.get(position, line) for position, line in unusual) if are_few else EVERYTHING
     for sql in schema.fold(found, is_filled=is_filled):
-        connection.execute(sql)
+        execute(connection, sql)
     return places
 
 
 def _places(connection: "DuckDBPyConnection", table: str) -> Places:
-    [(end, beginnings)] = connection.execute(schema.placed(table)).fetchall()
+    [(end, beginnings)] = execute(connection, schema.placed(table)).fetchall()
     return Places(end, beginnings)

@@ -11,6 +11,7 @@ from vdbevents.events.session_facts import SessionFacts
 from vdbevents.query.cache import schema
 from vdbevents.query.cache.index import Finals, Segment, Span, few, known_finals
 from vdbevents.query.cache.sealed_counts import Group, OpenInterim, SegmentContent
+from vdbevents.query.duck import execute
 from vdbevents.query.session_tables import RECORDER
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def described(connection: "DuckDBPyConnection", place: Segment, lost: int) -> Se
         doubtful = []
     own_lines = _rows(connection, schema.OWN_LINES)
     sessions = _sessions(connection, [line for line, _, is_of_session in own_lines if is_of_session])
-    connection.execute(schema.tally(_edges(sessions)))
+    execute(connection, schema.tally(_edges(sessions)))
     [(received, happened, starts, ended, has_fetched, has_lifecycle, untimed)] = _rows(
         connection, schema.ENTRY
     )
@@ -88,7 +89,7 @@ class _Tallied(NamedTuple):
 
 
 def _rows(connection: "DuckDBPyConnection", sql: str) -> list[tuple[Any, ...]]:
-    return connection.execute(sql).fetchall()
+    return execute(connection, sql).fetchall()
 
 
 def _span(times: Iterable[int] | None) -> Span | None:
