@@ -72,7 +72,7 @@ transcripts = st.builds(
     st.sampled_from([True, False, False]),
     texts,
     starts,
-    st.sampled_from([500, 2500]),
+    st.sampled_from([500, 1000, 2500]),
 )
 alerts = st.builds(
     lambda at_ms, label: {

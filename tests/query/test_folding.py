@@ -688,8 +688,11 @@ kinds = samples.sampled_from(
 simple = samples.sampled_from(
     [None, "", " ", "A", "b\u2003", 5, 0, True, False, "false", ["x", {"y": 1}], {}]
 )
+# Where the unit of a number changes.
+BOUNDS = samples.sampled_from([number for _, most, _ in fields.NUMBERS for number in (most, int(most) + 1)])
 moments = (
     times
+    | BOUNDS
     | samples.none()
     | samples.integers(-(10**12), 10**12)
     | samples.just("2026-03-02 10:15:30.1235+01:00")
@@ -753,6 +756,7 @@ def known_of(event):
 
 stamps = (
     times
+    | BOUNDS
     | samples.none()
     | samples.floats(-1e22, 1e22)
     | samples.integers(-(10**21), 10**21)
@@ -787,9 +791,11 @@ WINDOW_PIECES = [
     "10:15",
     "info",
     "É",
+    "½",
     "\u2003",
     "_",
     "x" * 150,
+    "y" * 50,
 ]
 window_texts = samples.lists(samples.sampled_from(WINDOW_PIECES), max_size=6).map("".join)
 window_values = window_texts | samples.sampled_from(
@@ -800,7 +806,8 @@ documents = samples.dictionaries(
     window_values,
     max_size=4,
 )
-descriptions = window_texts | documents | samples.builds(
+in_brackets = samples.tuples(window_texts, window_texts).map(lambda texts: f"[{texts[0]}] {texts[1]}")
+descriptions = window_texts | in_brackets | documents | samples.builds(
     lambda document, head, indent, tail: head + json.dumps(document, indent=indent) + tail,
     documents,
     samples.sampled_from(["", " ", "```json\n", "```", "So: "]),

@@ -199,7 +199,16 @@ def nearly_usual(draw):
     outer = [f'"{name}":{draw(value)}' for name, value in USUAL.items() if draw(samples.integers(0, 5))]
     odd = draw(
         samples.sampled_from(
-            ["", "", "", '"text":"x"', '"\\u0063hannel":"alert"', '"data":{"text":"z"}', '"x":1']
+            [
+                "",
+                "",
+                "",
+                '"text":"x"',
+                '"\\u0063hannel":"alert"',
+                '"data":{"text":"z"}',
+                '"x":1',
+                '"label" :"x"',
+            ]
         )
     )
     (inner if draw(samples.booleans()) else outer).append(odd)
