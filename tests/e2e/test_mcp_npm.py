@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.npm_packages import installed_package
 
 pytest.importorskip("mcp")
 
@@ -32,20 +33,7 @@ CALLS = [
 @pytest.fixture(scope="module")
 def client():
     """Install the package once for this environment; return the path of the client."""
-    node, npm = shutil.which("node"), shutil.which("npm")
-    if node is None or npm is None:
-        pytest.skip("Node and npm are not installed")
-    folder = Path(sys.prefix) / "npm-client"
-    stamp = folder / "installed"
-    if not stamp.exists() or stamp.read_text() != SDK:
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir()
-        (folder / "package.json").write_text('{"private": true}')
-        command = [npm, "install", "--silent", "--no-audit", "--no-fund", "--ignore-scripts", SDK]
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-        if done.returncode:
-            pytest.skip(f"npm cannot install {SDK}: {(done.stderr or done.stdout).strip()[-200:]}")
-        stamp.write_text(SDK)
+    folder = installed_package(SDK, "npm-client")
     # It finds packages beside itself.
     return shutil.copy(CLIENT, folder / CLIENT.name)
 

@@ -27,7 +27,9 @@ class Page:
     """One page of a browser: what it shows, and what it says on its console."""
 
     def __init__(self, address):
-        self._socket = connect(address, max_size=None, open_timeout=patient(20))
+        self._resources = contextlib.ExitStack()
+        opening = connect(address, max_size=None, open_timeout=patient(20), ping_interval=None)
+        self._socket = self._resources.enter_context(opening)
         self._numbers = itertools.count(1)
         self.messages = []
         self.requests = []
@@ -121,7 +123,7 @@ class Page:
 
     def close(self):
         """Leave the page."""
-        self._socket.close()
+        self._resources.close()
 
 
 @contextlib.contextmanager

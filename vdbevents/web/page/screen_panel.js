@@ -18,7 +18,7 @@ export function button(text, action, label = "") {
 }
 
 export class ScreenPanel {
-  /** actions: look(at), trouble(error). */
+  /** actions: look(at), seen(at, screens), trouble(error). */
   constructor(panel, data, clock, actions) {
     this.panel = panel;
     this.data = data;
@@ -43,6 +43,7 @@ export class ScreenPanel {
     const near = found.near.map((one) => this.#near(one));
     this.panel.replaceChildren(heading, ...screens, ...(near.length ? [element("h3", "Within a minute"), ...near] : []));
     this.panel.scrollTop = 0;
+    this.actions.seen(at, found.screens);
   }
 
   #screen(screen, at) {

@@ -5,7 +5,7 @@ import { button, element } from "./screen_panel.js";
 const FIELDS = ["channel", "source", "session"];
 
 export class SearchPanel {
-  /** actions: look(at), searched(query or null), trouble(error). */
+  /** actions: look(at), searched(query or null), screens(), trouble(error). */
   constructor(form, panel, data, clock, actions) {
     this.form = form;
     this.panel = panel;
@@ -59,6 +59,7 @@ export class SearchPanel {
     this.abort = new AbortController();
     this.query = this.#asked();
     this.hits = [];
+    this.list = null;
     this.current = -1;
     this.words.removeAttribute("aria-invalid");
     this.actions.searched(this.query);
@@ -96,6 +97,7 @@ export class SearchPanel {
     const list = element("ol", "", "hits");
     this.rows = this.hits.map((hit, place) => this.#hit(hit, place));
     list.append(...this.rows);
+    this.list = list;
     const more = this.hasMore ? [button("Older hits", () => this.#load(this.abort.signal))] : [];
     this.panel.replaceChildren(element("p", `${count}, newest first. n and N go through them.`, "count"), list, ...more);
     this.#mark();
@@ -126,6 +128,18 @@ export class SearchPanel {
   #mark() {
     this.rows.forEach((row, place) => row.classList.toggle("current", place === this.current));
     this.rows[this.current]?.scrollIntoView({ block: "nearest" });
+  }
+
+  /** Say under the chosen hit what was on the screens then: that is what one searches for. */
+  showScreens(at, screens) {
+    this.list?.querySelector(".then")?.remove();
+    if (this.hits[this.current]?.at !== at || !this.list) return;
+    const made = element("div", "", "then");
+    made.append(element("h4", screens.length ? "On the screens then" : "No screen was described then"));
+    for (const screen of screens) {
+      made.append(button([screen.host, screen.name].filter(Boolean).join(" "), () => this.actions.screens()), element("p", screen.text, "words"));
+    }
+    this.rows[this.current].append(made);
   }
 
   /** Go to the next (older) hit, or the one before it. */

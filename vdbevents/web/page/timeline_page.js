@@ -37,6 +37,8 @@ class TimelinePage {
       select: (since, until) => this.#select(since, until),
       searched: (query) => this.#searched(query),
       search: (parameters) => this.#searchFor(parameters),
+      seen: (at, screens) => this.search.showScreens(at, screens),
+      screens: () => this.#openTab("screens"),
       trouble: (error) => this.#trouble(error),
     };
     this.lanes = new LaneCanvas(byId("lanes"), byId("tip"), this.clock, actions);
