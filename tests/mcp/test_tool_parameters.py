@@ -100,3 +100,17 @@ def test_a_cursor_comes_back_as_it_was_also_with_another_bound(since_ms, at_ms, 
     given_back = {**values, "max_tokens": tokens, "cursor": place.text_for(values)}
 
     assert cursor_in("tool", given_back) == place
+
+
+def test_a_number_beyond_its_bound_is_told_in_one_line():
+    with pytest.raises(InputError) as refused:
+        checked("search_events", PARAMETERS, {"count": 1e308})
+
+    assert len(str(refused.value)) < 200
+
+
+def test_a_hint_reads_as_a_sentence():
+    with pytest.raises(InputError) as refused:
+        checked("search_events", PARAMETERS, {"count": "many"})
+
+    assert refused.value.hint == "give how many."

@@ -18,7 +18,7 @@ LEAST_TOKENS: Final = 200
 BOUND: Final = Parameter(
     "max_tokens",
     "number",
-    "Of the answer, of 4 characters each.",
+    "The most tokens of the answer.",
     USUAL_TOKENS,
     LEAST_TOKENS,
     MOST_TOKENS,

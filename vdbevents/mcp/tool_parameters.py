@@ -51,6 +51,11 @@ class Parameter(NamedTuple):
     choices: tuple[str, ...] = ()
     required: bool = False
 
+    @property
+    def object(self) -> str:
+        """Its meaning, as the end of a sentence."""
+        return self.meaning[:1].lower() + self.meaning[1:]
+
     def schema(self) -> dict[str, Any]:
         """Return its JSON schema."""
         schema: dict[str, Any] = {"type": _TYPES[self.kind], "description": self.meaning}
@@ -108,7 +113,9 @@ def checked(tool: str, parameters: Sequence[Parameter], given: Mapping[str, Any]
     for name, parameter in by_name.items():
         if parameter.required and values[name] is None:
             raise InputError(
-                f"{tool}: {name} is missing", f"give {parameter.meaning}", error_id="argument-missing"
+                f"{tool}: {name} is missing",
+                f"give {parameter.object}",
+                error_id="argument-missing",
             )
     return values
 
@@ -120,7 +127,7 @@ def _value(tool: str, parameter: Parameter, value: object) -> Any:  # noqa: ANN4
     if taken is None:
         raise InputError(
             f"{tool}: {parameter.name}: not {_WANTED[parameter.kind]}, got {_shown(value)}",
-            f"give {parameter.meaning}",
+            f"give {parameter.object}",
             error_id="argument-invalid",
         )
     for text in taken if isinstance(taken, list) else [taken]:
@@ -133,7 +140,7 @@ def _value(tool: str, parameter: Parameter, value: object) -> Any:  # noqa: ANN4
     if parameter.kind in ("number", "seconds") and not parameter.least <= taken <= parameter.most:
         most = f" and at most {parameter.most:g}" if parameter.most < math.inf else ""
         raise InputError(
-            f"{tool}: {parameter.name}: got {taken}",
+            f"{tool}: {parameter.name}: got {_shown(taken)}",
             f"use at least {parameter.least:g}{most}",
             error_id="argument-out-of-range",
         )
