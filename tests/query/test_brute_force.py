@@ -272,7 +272,18 @@ def lower(text):
     )
 
 
+def unfinished_beside_finished(start, finished_start):
+    """Two utterances of a second, the second of them finished; one begins where the other ends."""
+    said = [
+        event(AT, "rts-1", False, "key", start, 1000),
+        event(AT + 500, "rts-1", True, "i", finished_start, 1000),
+    ]
+    return [(one, "ours") for one in said]
+
+
 @settings(max_examples=examples(40))
+@example(unfinished_beside_finished(AT + 1000, AT), Filters())
+@example(unfinished_beside_finished(AT, AT + 1000), Filters())
 @given(lines, filters)
 def test_the_answer_is_the_one_that_reading_everything_gives(tmp_path, lines, asked):
     journal = tmp_path / "journal.jsonl"
