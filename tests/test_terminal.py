@@ -60,3 +60,16 @@ def test_text_is_cut_to_the_cells_that_it_takes_and_not_to_its_characters(text, 
 @given(st.text(), st.integers(2, 40))
 def test_text_that_is_cut_never_takes_more_room_than_there_is(text, room):
     assert terminal.cells(terminal.cut(terminal.harmless(text), room)) <= room
+
+
+def test_a_command_is_never_broken_and_stands_alone_where_it_does_not_fit_beside_its_text():
+    def in_lines(label, text, room=20):
+        return label + "\n".join(text[first:last] for first, last in terminal.wrapped(text, room))
+
+    command = "vdbevents query --last 1h"
+
+    assert terminal.with_command("more", "stats", in_lines) == "more: stats"
+    assert terminal.with_command("more", command, in_lines) == f"more:\n{command}"
+    shown = terminal.with_command("7 earlier sessions left out", command, in_lines)
+    assert shown == f"7 earlier sessions\nleft out:\n{command}"
+    assert terminal.with_command("more", command, lambda label, text: label + text) == f"more: {command}"

@@ -5,7 +5,7 @@ one form everywhere: `counted`, `byte_size`.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 _SHOWN: Final = {
@@ -159,6 +159,18 @@ def _count(characters: Iterator[str], room: int) -> int:
 def counted(number: int, noun: str, plural: str = "") -> str:
     """Format a number of things: `1 event`, `1,200 events`."""
     return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"
+
+
+def with_command(text: str, command: str, broken: Callable[[str, str], str]) -> str:
+    """Return a text and the command that it is about: on a line of its own unless both fit on one.
+
+    Args:
+        text: without its end.
+        command: is never broken.
+        broken: breaks a text after a label into lines.
+    """
+    whole = f"{text}: {command}"
+    return whole if broken("", whole) == whole else f"{broken('', f'{text}:')}\n{command}"
 
 
 def byte_size(count: int) -> str:

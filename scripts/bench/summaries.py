@@ -96,6 +96,7 @@ def measure(title: str, kept: Kept, rounds: int, folder: Path) -> bool:
     """Print a line for each command and window; return whether all are fast enough."""
     journal = made(folder, kept)
     environ = {**os.environ, "XDG_CACHE_HOME": str(folder / ("cache" if kept.is_sealed else "no-cache"))}
+    environ.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed program is compiled once
     no_cache = () if kept.is_sealed else ("--no-cache",)
     if kept.is_sealed:
         subprocess.run([*VDBEVENTS, "cache", "build", str(journal.path)], env=environ, check=True)

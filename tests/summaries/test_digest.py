@@ -23,6 +23,7 @@ from vdbevents.summaries.digest import (
 )
 from vdbevents.summaries.digest_output import DigestJson, DigestText
 from vdbevents.summaries.time_blocks import TimeBlock
+from vdbevents.terminal import wrapped
 
 MINUTE = 60_000
 START = 1_772_446_500_000
@@ -185,3 +186,17 @@ def test_gaps_that_were_not_recovered_and_pauses_are_told_where_they_touch_the_w
         Missed("pause", START + 1, None, ""),
         Missed("gap", START + 7, None, "open"),
     ]
+
+
+def test_at_any_width_a_digest_is_broken_between_words_but_for_the_command():
+    def in_lines(label, text):
+        lines = [text[first:last] for first, last in wrapped(text, 40 - len(label))]
+        return label + f"\n{' ' * len(label)}".join(lines)
+
+    page = TEXT._replace(wrapped=in_lines)
+    text = fitted(digest_of([9, 9, 9]), Bound(bytes=700), page).text
+    *lines, command = text.splitlines()
+
+    assert command == MORE
+    assert max(map(len, lines)) <= 40
+    assert lines[0].startswith("2026-03-02 10:15:00 to 11:15:00")

@@ -37,6 +37,23 @@ def around(moment_s, *events, width_s=60, missed=()):
     return surroundings(FoundMoment(at, at), events, missed, width_s * 1000)
 
 
+def test_no_more_sentences_are_written_than_may_fit():
+    chosen = [around(0, *(event(n % 50, f"sentence {n}") for n in range(5000)))]
+
+    class Counting:
+        most = 0
+
+        def render(self, moments, extent):
+            self.most = max(self.most, sum(len(one.said[: extent.said]) for one in moments))
+            return TEXT.render(moments, extent)
+
+    page, bound = Counting(), Bound(tokens=500)
+    text = fitted_moments(chosen, bound, page)
+
+    assert bound.fits(text)
+    assert 20 < text.count("sentence ") < page.most <= 100
+
+
 def spans(found):
     return [((one.first_ms - AT) // 1000, (one.last_ms - AT) // 1000, one.matches) for one in found.moments]
 

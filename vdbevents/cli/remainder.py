@@ -12,8 +12,9 @@ from vdbevents.cli.query_options import (
     SourceOptions,
     WindowOptions,
 )
+from vdbevents.cli.summary_options import broken
 from vdbevents.cli.tables import remark
-from vdbevents.terminal import counted, harmless
+from vdbevents.terminal import counted, harmless, with_command
 
 if TYPE_CHECKING:
     from vdbevents.query.result_protocols import EventBatches
@@ -47,7 +48,7 @@ class Asked(NamedTuple):
         text = f"{counted(left_out, self.noun)} left out"
         command = harmless(self.command(answer, shown))
         if self.printing.output is not OutputFormat.MD:
-            return f"… {text}: {command}\n"
+            return with_command(f"… {text}", command, broken) + "\n"
         longest = max(map(len, re.findall("`+", command)), default=0)
         fence = "`" * (longest + 1)
         return f"\n{text}: {fence}{command}{fence}\n"

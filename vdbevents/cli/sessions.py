@@ -25,9 +25,9 @@ from vdbevents.cli.options import (
 from vdbevents.cli.query_options import TIMES_HELP, SourceOptions, WindowOptions
 from vdbevents.cli.seal_display import SealDisplay
 from vdbevents.cli.searching import GapsCommand, remark_on_each, text_hint
-from vdbevents.cli.summary_options import broken_at, too_small
+from vdbevents.cli.summary_options import broken, broken_at, too_small
 from vdbevents.cli.tables import data_stream, nothing, remark, table, terminal_width
-from vdbevents.terminal import cells, counted, cut, harmless
+from vdbevents.terminal import cells, counted, cut, harmless, with_command
 from vdbevents.times import format_duration
 
 if TYPE_CHECKING:
@@ -127,9 +127,10 @@ class _Page(NamedTuple):
                 rows = _csv_rows(listed, with_host=self.with_host)
                 return csv_text(rows, without_formulas=self.printing.no_formulas)
         text = shown(listed, self.zone, terminal_width(), with_host=self.with_host) + "\n"
-        return text + (
-            f"… {counted(earlier, 'earlier session')} left out: {self.command}\n" if earlier else ""
-        )
+        if not earlier:
+            return text
+        left_out = f"… {counted(earlier, 'earlier session')} left out"
+        return f"{text}{with_command(left_out, self.command, broken)}\n"
 
 
 def _print(listed: "Sequence[ListedSession]", earlier: int, page: _Page, bound: "Bound") -> None:

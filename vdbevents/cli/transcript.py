@@ -34,10 +34,10 @@ from vdbevents.cli.searching import (
     searched_for_rows,
     searching_again,
 )
-from vdbevents.cli.summary_options import too_small
+from vdbevents.cli.summary_options import broken, too_small
 from vdbevents.cli.tables import data_stream, remark, terminal_width
 from vdbevents.errors import options_conflict
-from vdbevents.terminal import counted, harmless, harmless_in_file
+from vdbevents.terminal import counted, harmless, harmless_in_file, with_command
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -270,7 +270,9 @@ def _page(asked: _Asked, session: str) -> "Layout":
     title = f"session {session}" if session else ""
 
     def more(left_out: int) -> str:
-        return f"{counted(left_out, 'earlier part')} left out: {asked.command(session)}"
+        return f"{counted(left_out, 'earlier part')} left out"
+
+    command = asked.command(session)
 
     match asked.speech.output:
         case TranscriptOutput.JSON:
@@ -279,7 +281,10 @@ def _page(asked: _Asked, session: str) -> "Layout":
             from vdbevents.query.output.markdown import marked_up
 
             pieces = partial(markdown_pieces, zone=asked.zone, title=title)
-            return Layout(pieces, lambda left_out: f"*{marked_up(more(left_out))}*\n" if left_out else "")
+            return Layout(
+                pieces,
+                lambda left_out: f"*{marked_up(f'{more(left_out)}: {command}')}*\n" if left_out else "",
+            )
     pieces = partial(
         text_pieces,
         zone=asked.zone,
@@ -287,7 +292,10 @@ def _page(asked: _Asked, session: str) -> "Layout":
         clean=harmless if is_terminal(sys.stdout) else harmless_in_file,
         width=terminal_width(),
     )
-    return Layout(pieces, lambda left_out: f"… {more(left_out)}\n" if left_out else "")
+    return Layout(
+        pieces,
+        lambda left_out: with_command(f"… {more(left_out)}", command, broken) + "\n" if left_out else "",
+    )
 
 
 def _write_subtitles(

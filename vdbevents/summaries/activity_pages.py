@@ -3,11 +3,12 @@
 import json
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta, tzinfo
+from functools import partial
 from typing import Any, Final, NamedTuple
 
 from vdbevents.events.envelope import utc_text
 from vdbevents.summaries.activity import Activity, By, Figures, Row
-from vdbevents.terminal import cells, cut, harmless, padded
+from vdbevents.terminal import cells, cut, harmless, padded, with_command, wrapped
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _NAMELESS: Final = {
@@ -92,8 +93,15 @@ def text_of(activity: Activity, zone: tzinfo, width: int | None, command: str) -
     text = "\n".join([title if width is None else cut(title, width), *lines])
     if activity.left_out:
         which = "earlier" if activity.by in (By.HOUR, By.DAY) else "smaller"
-        text += f"\n… {activity.left_out:,} {which} rows left out: {command}"
+        left_out = f"… {activity.left_out:,} {which} rows left out"
+        text += "\n" + with_command(left_out, command, partial(_broken, width))
     return text
+
+
+def _broken(width: int | None, label: str, text: str) -> str:
+    if width is None:
+        return label + text
+    return label + "\n".join(text[first:last] for first, last in wrapped(text, width))
 
 
 def _title(activity: Activity, zone: tzinfo) -> str:

@@ -10,7 +10,7 @@ from vdbevents.query.output.markdown import in_code, marked_up
 from vdbevents.query.output.rows import on_one_line, utc_time
 from vdbevents.summaries.digest import KINDS, Admitted, Digest, DigestBlock, Hosted, Kind, Missed
 from vdbevents.summaries.time_blocks import clock_of, local_time_of
-from vdbevents.terminal import counted, cut
+from vdbevents.terminal import counted, cut, with_command
 from vdbevents.times import format_duration
 
 _SNIPPET: Final = 80
@@ -58,13 +58,16 @@ class DigestText(NamedTuple):
         return f"{self._heading(digest)}\n{self._last_line('all of it left out')}\n"
 
     def _last_line(self, left_out: str) -> str:
-        return f"\n{left_out}: {in_code(self.more)}" if self.is_markdown else f"\n… {left_out}: {self.more}"
+        if self.is_markdown:
+            return f"\n{left_out}: {in_code(self.more)}"
+        return "\n" + with_command(f"… {left_out}", self.more, self.wrapped)
 
     def _heading(self, digest: Digest) -> str:
         window = span_text(*digest.window, self.zone)
         length = format_duration(digest.window.until_ms - digest.window.since_ms)
-        whole = f"{window} ({length}): {_summary(digest)}"
-        return f"# {window}\n\n{length}: {_summary(digest)}" if self.is_markdown else whole
+        if self.is_markdown:
+            return f"# {window}\n\n{length}: {_summary(digest)}"
+        return self.wrapped("", f"{window} ({length}): {_summary(digest)}")
 
     def _block(self, block: DigestBlock, admitted: Admitted, shown: Callable[[str], str]) -> Iterator[str]:
         for kind in _TOLD_FIRST:

@@ -14,11 +14,13 @@ from vdbevents.summaries.digest import Missed
 from vdbevents.summaries.digest_output import span_text
 from vdbevents.summaries.moments import Surroundings, begin_of
 from vdbevents.summaries.time_blocks import local_time_of
-from vdbevents.terminal import cells, counted, part
+from vdbevents.terminal import cells, counted, part, with_command
 
 _EVERYTHING: Final = 1 << 40
 _TEXT_LENGTHS: Final = (1000, 400, 200, 100)
 _SHORT: Final = 200
+# A sentence has its time and more before it: what cannot fit by that is not written first.
+_LEAST_SENTENCE: Final = 20
 
 
 class Extent(NamedTuple):
@@ -52,13 +54,17 @@ def fitted_moments(chosen: Sequence[Surroundings], bound: Bound, page: MomentPag
 
     Returns: None if not even one moment fits.
     """
-    # With many sentences not even short texts fit: then the lengths between need no trial.
-    if bound.fits(text := page.render(chosen, Extent())):
-        return text
-    if bound.fits(shortest := page.render(chosen, Extent(length=_TEXT_LENGTHS[-1]))):
-        each = (page.render(chosen, Extent(length=length)) for length in _TEXT_LENGTHS)
-        return next(filter(bound.fits, each), shortest)
+    room = bound.characters
     most = max((len(one.said) for one in chosen), default=0)
+    if room is None or sum(len(one.said) for one in chosen) * _LEAST_SENTENCE <= room:
+        if bound.fits(text := page.render(chosen, Extent())):
+            return text
+        # With many sentences not even short texts fit: then the lengths between need no trial.
+        if bound.fits(shortest := page.render(chosen, Extent(length=_TEXT_LENGTHS[-1]))):
+            each = (page.render(chosen, Extent(length=length)) for length in _TEXT_LENGTHS)
+            return next(filter(bound.fits, each), shortest)
+    else:
+        most = min(most, room // _LEAST_SENTENCE)
     for length in (_SHORT, _TEXT_LENGTHS[-1]):
         if best := _with_most_said(chosen, bound, page, Extent(said=most, length=length)):
             return best
@@ -147,13 +153,15 @@ class MomentText(NamedTuple):
         """Return the answer, as `MomentPage`."""
         pieces = ["\n".join(self._moment(one, extent)) for one in chosen[: extent.moments]]
         if left_out := _left_out(chosen, extent, self.cutter, description):
-            pieces.append(f"… {left_out}: {self._command(self.more)}")
+            pieces.append(self._with_command(f"… {left_out}", self.more))
         elif self.older:
-            pieces.append(f"… older moments: {self._command(self.older)}")
+            pieces.append(self._with_command("… older moments", self.older))
         return "\n\n".join(pieces) + "\n"
 
-    def _command(self, command: str) -> str:
-        return in_code(command) if self.is_markdown else command
+    def _with_command(self, text: str, command: str) -> str:
+        if self.is_markdown:
+            return f"{text}: {in_code(command)}"
+        return with_command(text, command, self.wrapped)
 
     def _moment(self, chosen: Surroundings, extent: Extent) -> Iterator[str]:
         heading = self._heading(chosen, min(extent.length, _SHORT))
