@@ -126,8 +126,15 @@ def conditions(filters: Filters, values: list[object]) -> list[str]:
 
 
 def _found(pattern: str, filters: Filters, values: list[object]) -> str:
-    """Return SQL for whether `pattern` is in a column that is searched."""
-    return f"({' OR '.join(is_in(pattern, column, filters, values) for column in SEARCHED)})"
+    """Return SQL for whether `pattern` is in a column that is searched.
+
+    Most events have nothing but a text: of these, no more is looked at.
+    """
+    if not pattern:
+        return "true"
+    text, *others = (is_in(pattern, column, filters, values) for column in SEARCHED)
+    none = " AND ".join(f"{column} IS NULL" for column in SEARCHED[1:])
+    return f"({text} OR CASE WHEN {none} THEN false ELSE {' OR '.join(others)} END)"
 
 
 def is_in(pattern: str, column: str, filters: Filters, values: list[object]) -> str:

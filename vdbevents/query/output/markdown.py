@@ -1,5 +1,6 @@
 """Write events as a Markdown list."""
 
+import functools
 import re
 from collections.abc import Callable, Iterable, Iterator
 from datetime import tzinfo
@@ -16,6 +17,13 @@ _MARKS: Final = re.compile(r"[\\`*_\[\]#|~$^]|\.(?=\w)|:(?=/)|/(?=/)|([=%{}])(?=
 _PICTURE: Final = re.compile(r":(?=(?:100|1234|\d*[a-z+-](?:[a-z0-9+-]|\\_)*):)")
 _JOINER: Final = "&#8288;"
 
+# None of these is interpreted, but for a dot before a letter or a digit.
+_PLAIN: Final = re.compile(r"[A-Za-z0-9 .,;()?!'\"+-]*")
+_DOTTED: Final = re.compile(r"\.(?=\w)")
+
+_MINUTE_MS: Final = 60_000
+_MOST_MINUTES: Final = 10_000
+
 
 def markdown_items(
     batches: Iterable[list[Item]], zone: tzinfo, shorten: Callable[[str], str] = on_one_line
@@ -26,12 +34,13 @@ def markdown_items(
     of a text, on one line.
     """
     heading = ""
+    clock = _Clock(zone)
     for batch in batches:
         items = []
         for event, is_apart, note in batch:
             day, time = "Without a time", "-"
             if event.time_ms is not None:
-                day, time = f"{local_time(event.time_ms, zone):%Y-%m-%d %H:%M:%S}".split()
+                day, time = clock.at(event.time_ms)
             above = "" if day == heading else ("\n" if heading else "") + f"## {day}\n\n"
             rule = "\n---\n" + ("\n" if day == heading else "") if is_apart and heading else ""
             items.append(rule + above + _item(event, time, shorten) + note + "\n")
@@ -39,11 +48,60 @@ def markdown_items(
         yield items
 
 
+class _Clock:
+    """A clock that works out the date once a minute, not for each event."""
+
+    def __init__(self, zone: tzinfo) -> None:
+        self._zone = zone
+        self._minutes: dict[int, tuple[str, str] | None] = {}
+
+    def at(self, milliseconds: int) -> tuple[str, str]:
+        """Return the local day, and the time of it."""
+        minute, rest = divmod(milliseconds, _MINUTE_MS)
+        if minute not in self._minutes:
+            if len(self._minutes) == _MOST_MINUTES:
+                self._minutes.clear()
+            self._minutes[minute] = self._shared(minute)
+        if (shared := self._minutes[minute]) is None:
+            day, time = f"{local_time(milliseconds, self._zone):%Y-%m-%d %H:%M:%S}".split()
+            return day, time
+        return shared[0], f"{shared[1]}:{rest // 1000:02d}"
+
+    def _shared(self, minute: int) -> tuple[str, str] | None:
+        """Return the day, hour and minute that all times of a minute have; None if they differ."""
+        try:
+            first = local_time(minute * _MINUTE_MS, self._zone)
+            last = local_time((minute + 1) * _MINUTE_MS - 1, self._zone)
+        except OverflowError:
+            return None
+        if first.second or first.utcoffset() != last.utcoffset():
+            return None
+        day, time = f"{first:%Y-%m-%d %H:%M}".split()
+        return day, time
+
+
 def _item(event: Event, time: str, shorten: Callable[[str], str]) -> str:
     # The event's text comes after the time, so that it cannot begin a heading or a list.
-    kind = " · ".join(marked_up(name) for name in (event.host, event.source, event.channel) if name)
-    text = _escaped(shorten(description(event)))
+    kind = _kind(event.host, event.source, event.channel)
+    text = description(event)
+    if shorten is not on_one_line or not _is_plain(text):
+        text = _escaped(shorten(text))
     return f"- **{time}** {': '.join(part for part in (kind, text) if part)}".rstrip()
+
+
+def _is_plain(text: str) -> bool:
+    """Return whether a text is shown as it is: most are, and to find that out takes a fifth of the time."""
+    return (
+        _PLAIN.fullmatch(text) is not None
+        and not _DOTTED.search(text)
+        and "  " not in text
+        and text == text.strip()
+    )
+
+
+@functools.lru_cache(maxsize=1024)
+def _kind(*names: str | None) -> str:
+    return " · ".join(marked_up(name) for name in names if name)
 
 
 def marked_up(text: str) -> str:

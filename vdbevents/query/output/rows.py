@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Final, Literal, NamedTuple, Protocol
 
 from vdbevents.errors import InputError
-from vdbevents.query.collapse import NO_RUNS, Run, Runs, span
+from vdbevents.query.collapse import Run, Runs, span
 from vdbevents.query.filters import Event, Filters
 from vdbevents.query.result_protocols import EventBatches
 from vdbevents.terminal import harmless_in_file
@@ -211,16 +211,19 @@ def separated(
     answer: EventBatches, filters: Filters, runs: Runs | None, *, hosts: bool
 ) -> Iterator[list[Item]]:
     """Yield the events to print, each with its break and its run's note."""
-    runs = runs or NO_RUNS
     first = 0
     is_apart = False
+    breaks = answer.breaks
     for batch in _timed(answer, filters, columns_for(_TEXT_COLUMNS, unique=False, hosts=hosts)):
+        if runs is None and not breaks:
+            yield [Item(event, is_apart=False, note="") for event in batch]
+            continue
         items = []
         for row, event in enumerate(batch, first):
             # Newest first, the event at a break may be merged into the line of an older one.
-            is_apart = is_apart or row in answer.breaks
-            if not runs.is_merged(row):
-                items.append(Item(event, is_apart, _note(runs.at(row))))
+            is_apart = is_apart or row in breaks
+            if runs is None or not runs.is_merged(row):
+                items.append(Item(event, is_apart, _note(runs.at(row)) if runs else ""))
                 is_apart = False
         first += len(batch)
         yield items
