@@ -75,9 +75,11 @@ class Page:
     def wait_for(self, expression, seconds=20):
         """Wait until an expression is true; return its value."""
         deadline = time.monotonic() + patient(seconds)
+        # An element has no value of its own, and is there.
+        shown = f"(value => value instanceof Node ? true : value)({expression})"
         while True:
             with contextlib.suppress(AssertionError):
-                if value := self.value(expression):
+                if value := self.value(shown):
                     return value
             assert time.monotonic() < deadline, f"never: {expression}; console: {self.messages}"
             time.sleep(0.02)

@@ -17,7 +17,9 @@ _BEAT_SECONDS: Final = 10.0
 
 
 async def live_events(
-    look: Callable[[], JournalState], statuses: Callable[[], Iterator[dict[str, Any]]]
+    look: Callable[[], JournalState],
+    seen: JournalState,
+    statuses: Callable[[], Iterator[dict[str, Any]]],
 ) -> AsyncIterator[bytes]:
     """Yield messages until the client is gone.
 
@@ -26,22 +28,21 @@ async def live_events(
 
     Args:
         look: returns the state of the journals.
+        seen: that state before the client was answered: it may read them at once.
         statuses: returns what `vdbevents status --json` prints, for each directory.
     """
-    seen: JournalState | None = None
     shown, looked, beaten, grown = "", 0.0, 0.0, 0.0
     while True:
         now = time.monotonic()
+        state = await anyio.to_thread.run_sync(look)
+        if state != seen and now - grown >= _LEAST_SECONDS:
+            seen, grown = state, now
+            yield _message("grown", "{}")
         if not shown or now - looked >= _STATUS_SECONDS:
             looked, text = now, await anyio.to_thread.run_sync(_status_text, statuses)
             if text != shown:
                 shown = text
                 yield _message("status", text)
-        state = await anyio.to_thread.run_sync(look)
-        if state != seen and now - grown >= _LEAST_SECONDS:
-            if seen is not None:
-                yield _message("grown", "{}")
-            seen, grown = state, now
         if now - beaten >= _BEAT_SECONDS:
             beaten = now
             yield _message("beat", "{}")

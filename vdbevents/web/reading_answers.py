@@ -17,6 +17,7 @@ MOST_SAID: Final = 300
 
 _FIRST_STEP_MS: Final = 30 * 60_000
 _BREAK_MS: Final = 60_000
+_MARGIN_MS: Final = 86_400_000
 _BEFORE_MS: Final = 30 * 60_000
 _AFTER_MS: Final = 10 * 60_000
 _SCREEN_COLUMNS: Final = (
@@ -47,7 +48,8 @@ def said(
         StorageError: memory and temporary space are used up.
     """
     step_ms, edge_ms = _FIRST_STEP_MS, from_ms
-    limit_ms = recorded.since_ms if earlier else recorded.until_ms
+    # Minutes count where they begin; a sentence may have begun long before its first event.
+    limit_ms = recorded.since_ms - _MARGIN_MS if earlier else recorded.until_ms + _MARGIN_MS
     events: list[Event] = []
     parts: list[Part] = []
     # Speech is dense or rare: steps grow until there is enough.
@@ -67,7 +69,7 @@ def said(
         "parts": [_part_data(part) for part in parts],
         "since": since_ms,
         "until": until_ms,
-        "is_end": edge_ms <= limit_ms if earlier else edge_ms >= limit_ms,
+        "is_end": edge_ms < recorded.since_ms if earlier else edge_ms >= recorded.until_ms,
     }
 
 

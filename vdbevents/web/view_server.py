@@ -29,7 +29,7 @@ from vdbevents.web.page_downloads import FORMATS, write_download
 from vdbevents.web.page_requests import AskedTime, moment_in, number_in, parts_in, search_in, span_in
 from vdbevents.web.statistics_answers import statistics
 from vdbevents.web.timeline_answers import timeline
-from vdbevents.web.timeline_state import TimelineState, state_of
+from vdbevents.web.timeline_state import JournalState, TimelineState, state_of
 from vdbevents.web.zone_offsets import name_of, offsets_of
 
 if TYPE_CHECKING:
@@ -39,7 +39,6 @@ MakePlayer = Callable[[str, int, int], str]
 """Returns the address of a player of a stream's id between two times, in whole Unix seconds."""
 
 _AT_ONCE: Final = 4
-_DAY_MS: Final = 86_400_000
 _CLIP_SECONDS: Final = 60
 _MOST_OFFSET: Final = 100_000
 _TOKEN_BYTES: Final = 24
@@ -130,9 +129,7 @@ class ViewServer:
         earlier = request.query_params.get("earlier") == "1"
 
         def run() -> dict[str, Any]:
-            first, last = self._state.known().span or (from_ms, from_ms)
-            # Minutes count at their beginnings; a sentence may have begun before its first event.
-            recorded = AskedTime(first - _DAY_MS, last + _DAY_MS)
+            recorded = AskedTime(*(self._state.known().span or (from_ms, from_ms)))
             return reading_answers.said(self._state.journals, recorded, from_ms, _now_ms(), earlier=earlier)
 
         return run
@@ -174,7 +171,11 @@ class ViewServer:
 
     async def _live(self, _request: PageRequest) -> Response:
         journals = self._state.journals
-        messages = live_events(lambda: state_of(journals.paths()), journals.statuses)
+
+        def look() -> JournalState:
+            return state_of(journals.paths())
+
+        messages = live_events(look, await anyio.to_thread.run_sync(look), journals.statuses)
         return StreamingResponse(messages, media_type="text/event-stream")
 
     async def _download(self, request: PageRequest) -> Response:

@@ -4,9 +4,9 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Final
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_STEP: Final = timedelta(days=7)
-_LEAST: Final = timedelta(seconds=1)
-_MARGIN: Final = timedelta(days=400)
+_MS: Final = timedelta(milliseconds=1)
+_STEP_MS: Final = 7 * 86_400_000
+_MARGIN_MS: Final = 400 * 86_400_000
 
 
 def offsets_of(zone: tzinfo, since_ms: int, until_ms: int) -> list[tuple[int, int]]:
@@ -14,23 +14,19 @@ def offsets_of(zone: tzinfo, since_ms: int, until_ms: int) -> list[tuple[int, in
 
     Offsets that last less than a week may be missed.
     """
-    at = _EPOCH + timedelta(milliseconds=since_ms) - _MARGIN
-    end = _EPOCH + timedelta(milliseconds=until_ms) + _MARGIN
-    offset = _offset(zone, at)
-    found = [(_ms(at), offset // timedelta(milliseconds=1))]
-    while at < end:
-        after = at + _STEP
-        if (next_offset := _offset(zone, after)) != offset:
-            first, last = at, after
-            while last - first > _LEAST:
-                middle = first + (last - first) / 2
-                if _offset(zone, middle) == offset:
-                    first = middle
-                else:
-                    last = middle
+    at_ms = since_ms - _MARGIN_MS
+    offset = _offset(zone, at_ms)
+    found = [(at_ms, offset)]
+    while at_ms < until_ms + _MARGIN_MS:
+        after_ms = at_ms + _STEP_MS
+        if (next_offset := _offset(zone, after_ms)) != offset:
+            first, last = at_ms, after_ms
+            while last - first > 1:
+                middle = (first + last) // 2
+                first, last = (middle, last) if _offset(zone, middle) == offset else (first, middle)
             offset = next_offset
-            found.append((round(_ms(last) / 1000) * 1000, offset // timedelta(milliseconds=1)))
-        at = after
+            found.append((last, offset))
+        at_ms = after_ms
     return found
 
 
@@ -39,9 +35,5 @@ def name_of(zone: tzinfo, now: datetime) -> str:
     return getattr(zone, "key", None) or now.astimezone(zone).tzname() or "local time"
 
 
-def _offset(zone: tzinfo, at: datetime) -> timedelta:
-    return at.astimezone(zone).utcoffset() or timedelta()
-
-
-def _ms(at: datetime) -> int:
-    return (at - _EPOCH) // timedelta(milliseconds=1)
+def _offset(zone: tzinfo, at_ms: int) -> int:
+    return ((_EPOCH + at_ms * _MS).astimezone(zone).utcoffset() or timedelta()) // _MS

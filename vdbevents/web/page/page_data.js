@@ -31,8 +31,8 @@ class ServerData {
     return this.#get("recording", {});
   }
 
-  timeline(since, until, parts, signal) {
-    return this.#get("timeline", { since, until, parts }, signal);
+  timeline(since, until, parts) {
+    return this.#get("timeline", { since, until, parts });
   }
 
   said(from, earlier) {
@@ -47,8 +47,8 @@ class ServerData {
     return this.#get("hits", [...query, ["offset", offset]], signal);
   }
 
-  marks(query, since, until, parts, signal) {
-    return this.#get("marks", [...query, ["since", since], ["until", until], ["parts", parts]], signal);
+  marks(query, since, until, parts) {
+    return this.#get("marks", [...query, ["since", since], ["until", until], ["parts", parts]]);
   }
 
   statistics(since, until, by, signal) {

@@ -5,7 +5,7 @@ import { button, element } from "./screen_panel.js";
 const FIELDS = ["channel", "source", "session"];
 
 export class SearchPanel {
-  /** actions: look(at), searched(query or null), screens(), trouble(error). */
+  /** actions: look(at), searched(query or null), found(), screens(), trouble(error). */
   constructor(form, panel, data, clock, actions) {
     this.form = form;
     this.panel = panel;
@@ -58,6 +58,7 @@ export class SearchPanel {
     this.abort?.abort();
     this.abort = new AbortController();
     this.query = this.#asked();
+    this.isFound = false;
     this.hits = [];
     this.list = null;
     this.current = -1;
@@ -77,6 +78,9 @@ export class SearchPanel {
       this.hits.push(...answer.hits);
       this.hasMore = answer.has_more;
       this.#list();
+      if (this.isFound) return;
+      this.isFound = true;
+      this.actions.found();
     } catch (error) {
       if (error.name === "AbortError") return;
       this.words.setAttribute("aria-invalid", "true");

@@ -10,6 +10,7 @@ import { SearchPanel } from "./search_panel.js";
 import { FiguresPanel } from "./figures_panel.js";
 
 const HOUR_MS = 3_600_000;
+const RETRY_MS = 2000;
 const SETTLED_MS = 80;
 const ADDRESS_MS = 300;
 const MAP_PARTS = 600;
@@ -22,12 +23,8 @@ class TimelinePage {
   async start() {
     this.data = pageData();
     this.#chooseTheme(this.#storedTheme());
-    try {
-      this.recording = await this.data.recording();
-    } catch (error) {
-      this.#trouble(error);
-      return;
-    }
+    this.recording = await this.#firstRecording();
+    this.#clearTrouble();
     const { zone, offsets, hosts, can_play: canPlay } = this.recording;
     this.clock = new ZoneClock(zone, offsets);
     byId("zone").textContent = `Times: ${zone}`;
@@ -36,6 +33,7 @@ class TimelinePage {
       show: (since, until) => this.show(since, until),
       select: (since, until) => this.#select(since, until),
       searched: (query) => this.#searched(query),
+      found: () => this.#load(),
       search: (parameters) => this.#searchFor(parameters),
       seen: (at, screens) => this.search.showScreens(at, screens),
       screens: () => this.#openTab("screens"),
@@ -60,6 +58,18 @@ class TimelinePage {
     new ResizeObserver(() => this.#resized()).observe(byId("lanes"));
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.#draw());
     document.documentElement.dataset.ready = "1";
+  }
+
+  /** Wait for a recording: there may be no journal yet. */
+  async #firstRecording() {
+    for (;;) {
+      try {
+        return await this.data.recording();
+      } catch (error) {
+        this.#trouble(error);
+      }
+      await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
+    }
   }
 
   // What is shown.
@@ -108,31 +118,34 @@ class TimelinePage {
     });
   }
 
+  /** Load what is shown: one answer at a time, and then the newest view, however often it has moved. */
   async #load() {
-    this.abort?.abort();
-    this.abort = new AbortController();
-    const { signal } = this.abort;
-    const { since, until } = this.view;
-    const parts = Math.max(50, Math.min(4000, Math.round(this.lanes.plotWidth)));
-    try {
-      this.lanes.answer = await this.data.timeline(since, until, parts, signal);
-      this.search.sessions(this.lanes.answer.sessions.map((one) => one.id));
-      this.#clearTrouble();
-      this.#describe();
-      this.#draw();
-      if (this.search.query) {
-        this.lanes.marks = await this.data.marks(this.search.query, since, until, Math.min(parts, 1000), signal);
-        this.#draw();
-      }
-    } catch (error) {
-      // Another look has begun: it is busy.
-      if (error.name === "AbortError") return;
-      this.#trouble(error);
-      byId("lanes").setAttribute("aria-busy", "false");
-      return;
+    this.isStale = true;
+    if (this.isLoading) return;
+    this.isLoading = true;
+    byId("lanes").setAttribute("aria-busy", "true");
+    while (this.isStale) {
+      this.isStale = false;
+      await this.#loadOnce().catch((error) => this.#trouble(error));
     }
+    this.isLoading = false;
     byId("lanes").setAttribute("aria-busy", "false");
     if (!byId("figures").hidden) this.figures.show(...this.#asked());
+  }
+
+  async #loadOnce() {
+    const { since, until } = this.view;
+    const { query } = this.search;
+    const parts = Math.max(50, Math.min(4000, Math.round(this.lanes.plotWidth)));
+    this.lanes.answer = await this.data.timeline(since, until, parts);
+    this.search.sessions(this.lanes.answer.sessions.map((one) => one.id));
+    this.#clearTrouble();
+    this.#describe();
+    this.#draw();
+    if (!query || !this.search.isFound || this.isStale) return;
+    const marks = await this.data.marks(query, since, until, Math.min(parts, 1000));
+    if (query === this.search.query) this.lanes.marks = marks;
+    this.#draw();
   }
 
   async #loadMap() {
@@ -222,8 +235,7 @@ class TimelinePage {
   #searched(query) {
     this.lanes.marks = null;
     this.#openTab("hits");
-    if (query) this.#load();
-    else this.#draw();
+    this.#draw();
     this.#keepAddress();
   }
 
@@ -241,20 +253,7 @@ class TimelinePage {
     }
     this.growing = true;
     try {
-      const before = this.recording.span;
-      this.recording = await this.data.recording();
-      this.clock.offsets = this.recording.offsets;
-      this.#clearTrouble();
-      const span = this.recording.span;
-      if (this.following) {
-        const length = this.view.until - this.view.since;
-        const end = Date.now() + length * 0.02;
-        this.show(end - length, end, { follows: true });
-      } else if (span && (!before || this.view.until >= before[1] - 60_000)) {
-        await this.#load();
-      }
-      if (!this.map.whole || !before) await this.#loadMap();
-      await this.reading.refresh();
+      await Promise.all([this.reading.refresh(), this.#refreshView()]);
     } catch (error) {
       this.#trouble(error);
     } finally {
@@ -264,6 +263,16 @@ class TimelinePage {
         this.#grown();
       }
     }
+  }
+
+  async #refreshView() {
+    const before = this.recording.span;
+    this.recording = await this.data.recording();
+    this.clock.offsets = this.recording.offsets;
+    this.#clearTrouble();
+    const { span } = this.recording;
+    if (this.following || (span && (!before || this.view.until >= before[1] - 60_000))) this.#load();
+    if (!this.map.whole || !before) await this.#loadMap();
   }
 
   #setFollowing(follows) {
