@@ -193,6 +193,49 @@ def test_new_events_appear_within_a_second_and_text_is_never_markup(viewing, tmp
     assert page.value("document.querySelectorAll('img').length") == 0
 
 
+HOSTILE_TEXTS = (
+    "<script>window.bad=1</script><img src=x onerror='window.bad=1'> deploy",
+    "\u202eabc\u2066deploy\u200f\u061c",
+    "x" * 1_000_000 + " deploy",
+    "\x00\x07\x1b[31mdeploy\r\n\t",
+    "\ud800 deploy",
+    "deploy " + "a\u0301" * 5_000,
+)
+
+
+@needs_browser
+def test_no_text_of_a_recording_harms_the_page(viewing, tmp_path, page):
+    folder = tmp_path / "state"
+    for number, text in enumerate(HOSTILE_TEXTS):
+        at = END + 20_000 * number
+        shown = {"text": text, "start": at, "end": at + 5_000}
+        write(
+            folder,
+            said(at, text),
+            {
+                "unix_ts": at / 1000,
+                "channel": "visual_index",
+                "rtstream_name": "display:<b>1</b>",
+                "data": shown,
+            },
+        )
+    show(page, viewing(folder))
+    search(page, "deploy")
+    page.wait_for("document.querySelectorAll('#hits li').length === 12")
+
+    for number in range(12):
+        page.press("n")
+        page.wait_for(f"document.querySelectorAll('#hits li')[{number}].matches('.current')")
+        page.wait_for("document.querySelector('#said .row.current')")
+    for key in ("+", "-", "a"):
+        page.press(key)
+    page.wait_for("document.querySelector('#lanes').getAttribute('aria-busy') === 'false'")
+
+    assert page.value("window.bad ?? null") is None
+    assert page.value("document.querySelectorAll('img, b, main script').length") == 0
+    assert page.value("document.documentElement.scrollWidth") <= 1280
+
+
 @needs_browser
 def test_a_long_transcript_is_scrolled_through_with_few_rows_at_a_time(viewing, tmp_path, page):
     folder = tmp_path / "state"

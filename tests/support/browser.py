@@ -156,12 +156,9 @@ def opened_browser():
         finally:
             for page in pages:
                 page.close()
-            process.terminate()
-            try:
-                process.wait(patient(10))
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            # It has nothing to keep, and takes seconds to end in order.
+            process.kill()
+            process.wait()
             process.stderr.close()
 
 

@@ -1,5 +1,7 @@
 // The transcript: a long list of which only the visible rows exist, loaded as it is scrolled.
 
+import { shownText } from "./zone_clock.js";
+
 const ROW = 56;
 const BEYOND = 600;
 const NEAR = 1500;
@@ -265,7 +267,7 @@ export class ReadingList {
     who.className = "who";
     who.textContent = part.who;
     const text = document.createElement("p");
-    text.textContent = part.unfinished ? `${part.text} … [unfinished]` : part.text;
+    text.textContent = shownText(part.text) + (part.unfinished ? " … [unfinished]" : "");
     row.append(when, who, text);
     return row;
   }

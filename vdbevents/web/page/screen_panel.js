@@ -1,6 +1,6 @@
 // What was on each screen at a moment, and alerts and summaries near to it.
 
-import { lengthText } from "./zone_clock.js";
+import { lengthText, shownText } from "./zone_clock.js";
 
 export function element(name, text = "", className = "") {
   const made = document.createElement(name);
@@ -60,7 +60,7 @@ export class ScreenPanel {
     actions.append(go(screen.previous, "◀ before", `What was on ${screen.name} before`));
     actions.append(go(screen.next, "after ▶", `What was on ${screen.name} after`));
     if (this.canPlay && screen.stream) actions.append(this.#player(screen.stream, at));
-    made.append(element("h4", title), element("p", times, "times"), actions, element("p", screen.text, "words"));
+    made.append(element("h4", title), element("p", times, "times"), actions, element("p", shownText(screen.text), "words"));
     return made;
   }
 
@@ -82,7 +82,7 @@ export class ScreenPanel {
   #near(one) {
     const made = element("article", "", one.channel === "alert" ? "alert" : "summary");
     const what = one.channel === "alert" ? `Alert ${one.label}` : `Summary of ${one.who}`;
-    made.append(button(`${this.clock.second(one.at)} ${what}`, () => this.actions.look(one.at)), element("p", one.text, "words"));
+    made.append(button(`${this.clock.second(one.at)} ${what}`, () => this.actions.look(one.at)), element("p", shownText(one.text), "words"));
     return made;
   }
 }

@@ -1,5 +1,6 @@
 // A search: its form, its hits as a list, and the keys that go from one to the next.
 
+import { shownText } from "./zone_clock.js";
 import { button, element } from "./screen_panel.js";
 
 const FIELDS = ["channel", "source", "session"];
@@ -141,7 +142,7 @@ export class SearchPanel {
     const made = element("div", "", "then");
     made.append(element("h4", screens.length ? "On the screens then" : "No screen was described then"));
     for (const screen of screens) {
-      made.append(button([screen.host, screen.name].filter(Boolean).join(" "), () => this.actions.screens()), element("p", screen.text, "words"));
+      made.append(button([screen.host, screen.name].filter(Boolean).join(" "), () => this.actions.screens()), element("p", shownText(screen.text), "words"));
     }
     this.rows[this.current].append(made);
   }

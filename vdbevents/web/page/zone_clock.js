@@ -103,3 +103,12 @@ export function lengthText(ms) {
   if (hours < 48) return minutes % 60 ? `${hours} h ${minutes % 60} min` : `${hours} h`;
   return `${Math.round(hours / 24)} d`;
 }
+
+const LONGEST_TEXT = 20_000;
+
+/** What is shown of a text: a megabyte without a blank would keep the browser busy for minutes. */
+export function shownText(text) {
+  if (text.length <= LONGEST_TEXT) return text;
+  const left = (text.length - LONGEST_TEXT).toLocaleString("en");
+  return `${text.slice(0, LONGEST_TEXT)}… [${left} more characters: download the time as txt or csv]`;
+}
