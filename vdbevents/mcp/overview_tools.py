@@ -38,7 +38,7 @@ from vdbevents.mcp.tool_parameters import Parameter
 from vdbevents.mcp.unknown_names import require_known
 from vdbevents.query.filters import Filters
 from vdbevents.query.merge import MergedResult
-from vdbevents.query.search_result import SearchResult
+from vdbevents.query.result_protocols import JournalRows
 from vdbevents.servers.warm_journals import WarmJournals
 from vdbevents.summaries.activity import Activity, By
 from vdbevents.summaries.activity_pages import json_of, text_of
@@ -131,7 +131,7 @@ def _told(journals: WarmJournals, values: Mapping[str, Any], filters: Filters, n
     return answer_of(text_page(heading, "", text), {**json.loads(data), "remarks": []})
 
 
-def _span(answer: MergedResult[SearchResult]) -> Window:
+def _span(answer: MergedResult[JournalRows]) -> Window:
     return Window() if answer.span is None else Window(answer.span[0], answer.span[1] + 1)
 
 

@@ -25,7 +25,6 @@ from vdbevents.query.hostnames import HostJournal
 from vdbevents.query.merge import MergedResult
 from vdbevents.query.older import Older
 from vdbevents.query.result_protocols import JournalRows, SessionRows
-from vdbevents.query.search_result import SearchResult
 from vdbevents.servers.background_sealing import BackgroundSealing
 from vdbevents.summaries.time_blocks import local_time_of
 from vdbevents.terminal import counted
@@ -109,19 +108,20 @@ class WarmJournals(Closeable):
         """Return what is sealed of a journal by now."""
         return present_cache(path)
 
-    def search(self, filters: Filters, books: Sequence[SessionBook] = ()) -> MergedResult[SearchResult]:
-        """Return the events that match, of all that was written until now; it must be closed.
+    def search(self, filters: Filters) -> "MergedResult[FoundRows]":
+        """Return the events that match, of all that was written until now, to sum them up; it must be closed.
+
+        The end of a journal may show the answer. Otherwise a database of its own is started: to sum up makes
+        tables, of which one that stays open keeps some memory.
 
         Args:
             filters: what matches.
-            books: the sessions of each journal, if they are known already.
 
         Raises:
             InputError: a journal cannot be read, or a pattern is not a regular expression.
             StorageError: memory and temporary space are used up.
         """
-        # What sums up makes tables, of which a database that stays open keeps some memory.
-        return merge.search(self.all(), filters, self.cache_of, cleared=self._cleared, books=books)
+        return merge.search_rows(self.all(), filters, self.cache_of, cleared=self._cleared)
 
     def count_sessions(self, filters: Filters, books: Sequence[SessionBook]) -> MergedResult[SessionRows]:
         """Count the events of sessions, as `merge.count_sessions` does; it must be closed.
@@ -131,7 +131,7 @@ class WarmJournals(Closeable):
         return merge.count_sessions(self.all(), filters, self.cache_of, books, cleared=self._cleared)
 
     def search_rows(self, filters: Filters) -> "MergedResult[FoundRows]":
-        """Search as `search` does, but for rows alone: the end of a journal may show the answer."""
+        """Search as `search` does, for rows alone: on the database that stays open, where one is needed."""
         journals, shared = self.all(), None if filters.sessions else self._shared()
         return merge.search_rows(journals, filters, self.cache_of, cleared=self._cleared, shared=shared)
 

@@ -32,7 +32,7 @@ def statistics(journals: WarmJournals, span: AskedTime, by: By, now_ms: int) -> 
     """
     most = _MOST_ROWS if by.key == "quarter" else MOST_NAMES
     asked = StatsQuestion(by, most, of_sessions=False, window=span.window, zone=journals.zone, now_ms=now_ms)
-    with journals.search_rows(Filters(window=span.window, by_event=True)) as answer:
+    with journals.search(Filters(window=span.window, by_event=True)) as answer:
         activity = counted_activity(asked, journals.all(), answer, journals.gaps_of)
     return {
         "by": by.value,
