@@ -242,9 +242,25 @@ def test_hits_come_newest_first_with_the_places_that_match(opened):
     )
 
     assert [hit["at"] for hit in answer["hits"]] == [NOON + 3 * MINUTE, NOON + 2 * MINUTE, NOON + MINUTE]
-    assert not answer["has_more"]
+    assert answer["next"] is None
     for hit in answer["hits"]:
         assert [hit["text"][first:last] for first, last in hit["marks"]] == ["deploy"]
+
+
+def test_screens_that_are_nearly_the_same_are_one_hit_that_does_not_hide_what_was_said(opened):
+    journals = opened(DAY).journals
+
+    answer = found_answers.hits(
+        journals, Filters(any_of=("slack", "deploy"), ignore_case=True, by_event=True), 0
+    )
+
+    found = [(hit["channel"], hit["count"], hit["end"] - hit["at"]) for hit in answer["hits"]]
+    assert sorted(found) == [
+        ("transcript", 1, 0),
+        ("transcript", 1, 0),
+        ("visual_index", 1, 0),
+        ("visual_index", 2, 10_000),
+    ]
 
 
 def test_a_snippet_of_a_long_text_is_around_its_match(opened):
@@ -263,9 +279,9 @@ def test_more_hits_follow_where_the_first_ones_end(opened):
     filters = Filters(grep=("word",), by_event=True)
 
     first = found_answers.hits(journals, filters, 0)
-    rest = found_answers.hits(journals, filters, len(first["hits"]))
+    rest = found_answers.hits(journals, filters, first["next"])
 
-    assert (first["has_more"], rest["has_more"]) == (True, False)
+    assert (first["next"], rest["next"]) == (found_answers.MOST_HITS, None)
     ats = [hit["at"] for hit in (*first["hits"], *rest["hits"])]
     assert ats == [NOON + 1_000 * number for number in reversed(range(count))]
 

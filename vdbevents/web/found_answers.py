@@ -1,24 +1,27 @@
 """Answer a search: the newest hits with snippets, and where the hits are in a time."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-from vdbevents.query.filters import Filters
+from vdbevents.query import collapse
+from vdbevents.query.collapse import Run
+from vdbevents.query.filters import Event, Filters
 from vdbevents.query.lane_counts import counted_in
-from vdbevents.query.output.highlight import Highlighter
+from vdbevents.query.output.highlight import Highlighter, Place
 from vdbevents.query.output.rows import description, on_one_line
 from vdbevents.servers.warm_journals import WarmJournals
 from vdbevents.summaries.moments import begin_of
 from vdbevents.terminal import harmless, part
 from vdbevents.web.page_requests import AskedTime
 
-MOST_HITS: Final = 200
-"""So many hits are an answer."""
+MOST_HITS: Final = 600
+"""So many events are an answer; screens that are nearly the same are one hit."""
 
 _SNIPPET: Final = 160
 _COLUMNS: Final = (
-    *("time_ms", "channel", "event", "source", "stream_name", "text", "start_ms", "label", "speaker"),
-    *("line", "host"),
+    *("time_ms", "channel", "event", "source", "stream", "stream_name", "text", "start_ms", "end_ms"),
+    *("label", "speaker", "line", "host"),
 )
 
 
@@ -30,40 +33,47 @@ def hits(journals: WarmJournals, filters: Filters, offset: int) -> dict[str, Any
         filters: what to find.
         offset: how many of the newest to leave out.
 
-    Returns: `hits`, each with `at` in Unix ms, what it is, its `text` around the first match, and `marks`,
-        the places in it that match; `has_more`.
+    Returns: `hits`, each with `at` and `end` in Unix ms, what it is, its `text` around the first match,
+        `marks`, the places in it that match, and `count`, how many events it stands for; `next`, the offset
+        of older ones, or null.
 
     Raises:
         InputError: a journal cannot be read, or the pattern is not a regular expression.
         StorageError: memory and temporary space are used up.
     """
     columns = [name for name in _COLUMNS if name != "host" or journals.are_several]
-    asked = replace(filters, newest_first=True, limit=MOST_HITS + 1, offset=offset)
+    asked = replace(filters, newest_first=True, limit=MOST_HITS, offset=offset)
     with journals.search_rows(asked) as answer:
-        events = [event for batch in answer.events(columns) for event in batch]
-    highlighter = Highlighter(filters)
-    texts = [harmless(on_one_line(event.text or description(event))) for event in events[:MOST_HITS]]
-    found = []
-    places = highlighter.places(texts)
-    for event, text, marks in zip(events, texts, places, strict=False):
-        first, last = part(text, _SNIPPET, marks[0] if marks else (0, 0))
-        before = "…" if first else ""
-        shown = before + text[first:last] + "…" * (last < len(text))
-        moved = len(before) - first
-        found.append(
-            {
-                "at": begin_of(event),
-                "channel": event.channel,
-                "who": event.speaker or event.stream_name or event.source or "",
-                "label": event.label or "",
-                "host": event.host or "",
-                "text": shown,
-                "marks": [
-                    [begin + moved, min(end, last) + moved] for begin, end in marks if first <= begin < last
-                ],
-            }
-        )
-    return {"hits": found, "has_more": len(events) > MOST_HITS, "offset": offset}
+        batches = list(answer.events(columns))
+        # Of a search for a window alone each description of minutes matches.
+        runs = collapse.find(answer, newest_first=True)
+        lines = [(event, runs.at(row)) for batch in runs.lines(batches) for row, event in batch]
+    count = sum(map(len, batches))
+    texts = [harmless(on_one_line(event.text or description(event))) for event, _ in lines]
+    places = Highlighter(filters).places(texts)
+    found = [
+        _hit(event, run, text, of_text)
+        for (event, run), text, of_text in zip(lines, texts, places, strict=True)
+    ]
+    return {"hits": found, "next": offset + count if count == MOST_HITS else None}
+
+
+def _hit(event: Event, run: Run | None, text: str, places: Sequence[Place]) -> dict[str, Any]:
+    first, last = part(text, _SNIPPET, places[0] if places else (0, 0))
+    before = "…" if first else ""
+    moved = len(before) - first
+    at_ms = begin_of(event)
+    return {
+        "at": run.since_ms if run else at_ms,
+        "end": run.until_ms if run else at_ms,
+        "count": run.events if run else 1,
+        "channel": event.channel,
+        "who": event.speaker or event.stream_name or event.source or "",
+        "label": event.label or "",
+        "host": event.host or "",
+        "text": before + text[first:last] + "…" * (last < len(text)),
+        "marks": [[begin + moved, min(end, last) + moved] for begin, end in places if first <= begin < last],
+    }
 
 
 def marks(journals: WarmJournals, filters: Filters, span: AskedTime, parts: int) -> dict[str, Any]:

@@ -176,9 +176,9 @@ class EmbeddedData {
       const start = Math.max(0, first - 60);
       const shown = (start ? "…" : "") + text.slice(start, start + 160);
       const marks = expression ? [...shown.matchAll(expression)].map((match) => [match.index, match.index + match[0].length]) : [];
-      return { ...one, text: shown, marks };
+      return { ...one, end: one.end ?? one.at, count: one.count ?? 1, text: shown, marks };
     });
-    return { hits, has_more: found.length > offset + 200, offset };
+    return { hits, next: found.length > offset + 200 ? offset + 200 : null };
   }
 
   async marks(query, since, until, parts) {

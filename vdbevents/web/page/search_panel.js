@@ -60,6 +60,7 @@ export class SearchPanel {
     this.abort = new AbortController();
     this.query = this.#asked();
     this.isFound = false;
+    this.next = 0;
     this.hits = [];
     this.list = null;
     this.current = -1;
@@ -75,9 +76,9 @@ export class SearchPanel {
 
   async #load(signal) {
     try {
-      const answer = await this.data.hits(this.query, this.hits.length, signal);
+      const answer = await this.data.hits(this.query, this.next ?? 0, signal);
       this.hits.push(...answer.hits);
-      this.hasMore = answer.has_more;
+      this.next = answer.next;
       this.#list();
       if (this.isFound) return;
       this.isFound = true;
@@ -98,12 +99,13 @@ export class SearchPanel {
       this.#write("Nothing matched. Try fewer words, everything, or all sources.");
       return;
     }
-    const count = this.hasMore ? `The newest ${this.hits.length} hits` : `${this.hits.length} ${this.hits.length === 1 ? "hit" : "hits"}`;
+    const hasMore = this.next !== null;
+    const count = hasMore ? `The newest ${this.hits.length} hits` : `${this.hits.length} ${this.hits.length === 1 ? "hit" : "hits"}`;
     const list = element("ol", "", "hits");
     this.rows = this.hits.map((hit, place) => this.#hit(hit, place));
     list.append(...this.rows);
     this.list = list;
-    const more = this.hasMore ? [button("Older hits", () => this.#load(this.abort.signal))] : [];
+    const more = hasMore ? [button("Older hits", () => this.#load(this.abort.signal))] : [];
     this.panel.replaceChildren(element("p", `${count}, newest first. n and N go through them.`, "count"), list, ...more);
     this.#mark();
   }
@@ -111,7 +113,9 @@ export class SearchPanel {
   #hit(hit, place) {
     const row = document.createElement("li");
     const made = button("", () => this.#go(place));
-    made.append(element("span", this.clock.full(hit.at), "when"), " ", element("span", [hit.host, hit.label || hit.who].filter(Boolean).join(" "), "who"), document.createElement("br"));
+    made.append(element("span", this.clock.full(hit.at), "when"), " ", element("span", [hit.host, hit.label || hit.who].filter(Boolean).join(" "), "who"));
+    if (hit.count > 1) made.append(" ", element("span", `×${hit.count} until ${this.clock.second(hit.end)}`, "times"));
+    made.append(document.createElement("br"));
     const text = element("span", "", "snippet");
     let from = 0;
     for (const [first, last] of hit.marks) {

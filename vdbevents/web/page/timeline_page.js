@@ -442,7 +442,9 @@ class TimelinePage {
   #chooseTheme(theme) {
     const known = THEMES.includes(theme) ? theme : "";
     document.documentElement.dataset.theme = known;
-    byId("theme").textContent = { "": "Theme: system", dark: "Theme: dark", light: "Theme: light" }[known];
+    const name = known || "system";
+    byId("theme").textContent = `◐ ${name}`;
+    byId("theme").setAttribute("aria-label", `Theme: ${name}`);
     try {
       localStorage.setItem("theme", known);
     } catch {
