@@ -368,6 +368,22 @@ def test_a_signal_ends_it_though_a_page_listens(viewing, day, number, code):
     connection.close()
 
 
+def test_a_signal_ends_it_though_it_is_searching(viewing, day):
+    address = viewing(day)
+    parts = urllib.parse.urlsplit(address)
+    _, headers, _ = ask(address, f"/?{parts.query}")
+    connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=patient(20))
+    path = f"/data/statistics?since=0&until={END}&by=window"
+    connection.request("GET", path, headers={"cookie": headers["set-cookie"].split(";")[0]})
+
+    [process] = viewing.processes
+    process.send_signal(signal.SIGTERM)
+
+    assert process.wait(timeout=patient(20)) == 0
+    assert process.stderr.read() == b""
+    connection.close()
+
+
 def test_nothing_recorded_yet_and_no_journal_are_said_and_not_a_failure(viewing, tmp_path, environ):
     folder = tmp_path / "state"
     folder.mkdir()

@@ -84,6 +84,7 @@ class SharedDatabase(Closeable):
 
     Attributes:
         scratch: a private folder for data that does not fit into memory; it is removed at the end.
+        opened: how many connections it has opened.
     """
 
     def __init__(
@@ -102,6 +103,7 @@ class SharedDatabase(Closeable):
         self._memory_mb = memory_mb
         self._lock = threading.Lock()
         self._cursors: weakref.WeakSet[DuckDBPyConnection] = weakref.WeakSet()
+        self.opened = 0
         import tempfile
 
         self._is_within = folder is not None
@@ -122,7 +124,13 @@ class SharedDatabase(Closeable):
                 self._database.execute(f"SET memory_limit = '{memory_mb}MB'")
             connection = _quiet(self._database.cursor())
             self._cursors.add(connection)
+            self.opened += 1
             return connection
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nobody has one of its connections any more."""
+        return not self._cursors
 
     def interrupt(self) -> None:
         """Interrupt all connections: their statements raise `duckdb.InterruptException`."""
@@ -131,8 +139,12 @@ class SharedDatabase(Closeable):
 
     def close(self) -> None:
         """Close the database and remove its folder. A second call does nothing."""
+        import duckdb
+
         try:
-            self._database.close()
+            # A call that a server's end has left alone may still be in it: then it closes with that.
+            with contextlib.suppress(duckdb.Error):
+                self._database.close()
         finally:
             self._remove()
 
@@ -267,6 +279,12 @@ def _interrupting(signals: RawIOBase) -> None:
             if not _is_over(signals, _HEEDED_SECONDS):
                 scratch.remove_all()
                 os._exit(128 + ending[0])
+
+
+def interrupt_all() -> None:
+    """Interrupt all connections of the process: their statements raise `duckdb.InterruptException`."""
+    for connection in list(_connections):
+        _interrupt(connection)
 
 
 def _interrupt(connection: "DuckDBPyConnection") -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from datetime import tzinfo
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from vdbevents.errors import VdbeventsError
 from vdbevents.events.gaps import Gap, with_ongoing
@@ -19,7 +19,7 @@ from vdbevents.query import hostnames, merge
 from vdbevents.query.byte_ranges import Closeable
 from vdbevents.query.cache.index import Cache
 from vdbevents.query.cache.seal_policy import present_cache
-from vdbevents.query.duck import SharedDatabase
+from vdbevents.query.duck import SharedDatabase, interrupt_all
 from vdbevents.query.filters import Filters
 from vdbevents.query.hostnames import HostJournal
 from vdbevents.query.merge import MergedResult
@@ -32,6 +32,9 @@ from vdbevents.times import Window, format_duration
 
 if TYPE_CHECKING:
     from vdbevents.query.merge import FoundRows
+
+# Each search leaves some 20 kB in the database that stays open; to start another one takes 30 ms.
+_MOST_SEARCHES: Final = 200
 
 OpenJournals = Callable[[], AbstractContextManager[Sequence[HostJournal]]]
 """Finds the journals, unpacks those that are packed, and removes what was unpacked at the end."""
@@ -69,6 +72,7 @@ class WarmJournals(Closeable):
         self._resources = contextlib.ExitStack()
         self._journals: Sequence[HostJournal] | None = None
         self._database: SharedDatabase | None = None
+        self._retired: list[SharedDatabase] = []
 
     def all(self) -> Sequence[HostJournal]:
         """Return the journals.
@@ -137,8 +141,14 @@ class WarmJournals(Closeable):
 
     def _shared(self) -> SharedDatabase:
         with self._lock:
+            for one in [one for one in self._retired if one.is_idle]:
+                one.close()
+                self._retired.remove(one)
+            if self._database is not None and self._database.opened >= _MOST_SEARCHES:
+                self._retired.append(self._database)
+                self._database = None
             if self._database is None:
-                self._database = self._resources.enter_context(SharedDatabase())
+                self._database = SharedDatabase()
             return self._database
 
     def gaps_of(self, journal: HostJournal, result: JournalRows) -> Sequence[Gap]:
@@ -189,7 +199,9 @@ class WarmJournals(Closeable):
             yield report_on(state, self.zone)
 
     def close(self) -> None:
-        """Close the database, and remove what was unpacked. A second call does nothing."""
-        if self._database is not None:
-            self._database.interrupt()
+        """Close the databases, and remove what was unpacked. A second call does nothing."""
+        interrupt_all()
+        for one in (*self._retired, *([self._database] if self._database else ())):
+            one.close()
+        self._retired, self._database = [], None
         self._resources.close()

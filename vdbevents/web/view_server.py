@@ -98,7 +98,7 @@ class ViewServer:
                 # A page that is zoomed asks for more than it waits for.
                 if await request.is_disconnected():
                     return Response(status_code=204)
-                data = await anyio.to_thread.run_sync(run, limiter=self._limit)
+                data = await anyio.to_thread.run_sync(run, limiter=self._limit, abandon_on_cancel=True)
             except VdbeventsError as error:
                 return _refused(error)
             return Response(_dumped(data), media_type="application/json")
@@ -184,7 +184,7 @@ class ViewServer:
             span, form = span_in(request.query_params), _format_in(request)
             path = folder / f"recording.{form}"
             work = partial(write_download, self._state.journals, span, form, path, _now_ms())
-            await anyio.to_thread.run_sync(work, limiter=self._limit)
+            await anyio.to_thread.run_sync(work, limiter=self._limit, abandon_on_cancel=True)
         except BaseException as error:
             scratch.remove(folder)
             if isinstance(error, VdbeventsError):
