@@ -11,6 +11,7 @@ from support.processes import run
 from typer.testing import CliRunner
 
 from vdbevents.cli import service
+from vdbevents.cli.app import whole_app
 from vdbevents.journal.locks import ProcessLock
 from vdbevents.journal.state import StateDirectory
 
@@ -159,7 +160,7 @@ def test_the_messages_of_systemd_are_shown_by_its_own_tool(call, home):
 
 def test_elsewhere_the_messages_are_in_a_file(home, monkeypatch):
     def logs(*arguments):
-        done = CliRunner().invoke(service.service_app, ["logs", *map(str, arguments)])
+        done = CliRunner().invoke(whole_app(), ["service", "logs", *map(str, arguments)])
         return done.exit_code, done.output
 
     real = service._manager
