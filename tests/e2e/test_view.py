@@ -261,21 +261,16 @@ def test_a_long_transcript_is_scrolled_through_with_few_rows_at_a_time(viewing, 
     assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
 
 
+def exported(state, target, day, environ):
+    """Export a day; return the ended process."""
+    command = [sys.executable, "-m", "vdbevents", "view", str(state), "--export", str(target), "--on", day]
+    return forkserver.run(command, env=environ, capture_output=True, timeout=patient(60), check=False)
+
+
 @needs_browser
 def test_an_exported_page_works_from_the_disk(day, tmp_path, environ, page):
     target = tmp_path / "day.html"
-    command = [
-        sys.executable,
-        "-m",
-        "vdbevents",
-        "view",
-        str(day),
-        "--export",
-        str(target),
-        "--on",
-        "2026-03-02",
-    ]
-    done = forkserver.run(command, env=environ, capture_output=True, timeout=patient(60), check=False)
+    done = exported(day, target, "2026-03-02", environ)
     assert (done.returncode, done.stdout.decode().strip()) == (0, str(target))
     assert target.stat().st_mode & 0o777 == 0o600
     shutil.rmtree(day)
@@ -416,18 +411,7 @@ def test_wrong_words_are_refused(day, environ, words, expected):
 
 def test_a_time_without_events_is_not_exported(day, tmp_path, environ):
     target = tmp_path / "day.html"
-    command = [
-        sys.executable,
-        "-m",
-        "vdbevents",
-        "view",
-        str(day),
-        "--export",
-        str(target),
-        "--on",
-        "2026-01-01",
-    ]
-    done = forkserver.run(command, env=environ, capture_output=True, timeout=patient(60), check=False)
+    done = exported(day, target, "2026-01-01", environ)
 
     assert done.returncode == 1
     assert not target.exists()

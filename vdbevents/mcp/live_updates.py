@@ -1,7 +1,6 @@
 """Notice that a journal grows, and notify those who asked for that."""
 
 import contextlib
-import os
 import time
 import weakref
 from collections.abc import AsyncIterator, Callable, Iterable
@@ -13,13 +12,13 @@ from mcp.server.connection import Connection
 from mcp.server.session import ServerSession
 from mcp.server.subscriptions import InMemorySubscriptionBus, ResourceUpdated, ServerEvent
 
+from vdbevents.servers.journal_state import JournalState, state_of
+
 LIVE: Final = "vdbevents://live"
 """The resource of the newest events."""
 
 _POLL_SECONDS: Final = 0.2
 _LEAST_SECONDS: Final = 1.0
-
-_State = tuple[tuple[int, ...] | None, ...]
 
 
 class LiveUpdates:
@@ -30,7 +29,7 @@ class LiveUpdates:
         self.bus = _CountingBus(self._begin)
         self._paths = paths
         self._connections: weakref.WeakSet[Connection] = weakref.WeakSet()
-        self._seen: _State | None = None
+        self._seen: JournalState | None = None
 
     def subscribe(self, session: ServerSession) -> None:
         """Notify the client of a session of the older protocol for as long as it is connected."""
@@ -70,8 +69,8 @@ class LiveUpdates:
                 # It says nothing of a client that is gone.
                 await connection.send_resource_updated(LIVE)
 
-    def _state(self) -> _State:
-        return tuple(map(_state_of, self._paths()))
+    def _state(self) -> JournalState:
+        return state_of(self._paths())
 
 
 class _CountingBus(InMemorySubscriptionBus):
@@ -105,11 +104,3 @@ class _CountingBus(InMemorySubscriptionBus):
 def _connection_of(session: ServerSession) -> Connection:
     # A session is of one request; what lasts has no public name.
     return session._connection  # noqa: SLF001
-
-
-def _state_of(path: Path) -> tuple[int, ...] | None:
-    try:
-        status = os.stat(path)  # noqa: PTH116 - several times a second
-    except OSError:
-        return None
-    return status.st_ino, status.st_size, status.st_mtime_ns

@@ -109,7 +109,7 @@ class _Search:
         )
 
     def answer(self) -> ToolAnswer:
-        columns = set(_COLUMNS) - (set() if self._journals.are_several else {"host"})
+        columns = self._journals.columns_of(_COLUMNS)
         with self._journals.search_rows(self._filters) as answer:
             events = [event for batch in answer.events(columns) for event in batch]
             remarks = list(self._journals.remarks(answer, self._window))
@@ -310,7 +310,7 @@ class _Context:
         from vdbevents.summaries.journal_answers import surroundings_in
         from vdbevents.summaries.moments import CHANNELS, COLUMNS, spans_for
 
-        columns = {*COLUMNS} - (set() if self._journals.are_several else {"host"})
+        columns = self._journals.columns_of(COLUMNS)
         found = self._found(columns)
         if not found.moments:
             require_known("get_context", self._journals, self._values)
@@ -332,7 +332,7 @@ class _Context:
             return self._nothing(f"Nothing was recorded around that time.{self._journals.newest_remark()}")
         return self._page(chosen, self._next(found))
 
-    def _found(self, columns: set[str]) -> "Found":
+    def _found(self, columns: Sequence[str]) -> "Found":
         from vdbevents.summaries.moments import Found, FoundMoment, newest
         from vdbevents.times import parse_moment
 

@@ -145,7 +145,7 @@ class Transcript:
             speakers=() if self._values["speaker"] is None else (self._values["speaker"],),
             sessions=() if self._session is None else (self._session,),
         )
-        columns = set(COLUMNS) - (set() if self._journals.are_several else {"host"})
+        columns = self._journals.columns_of(COLUMNS)
         journals = self._journals.all()
         with self._journals.search_rows(filters) as answer:
             facts = None

@@ -2,7 +2,7 @@
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from datetime import tzinfo
 from pathlib import Path
@@ -97,6 +97,10 @@ class WarmJournals(Closeable):
     def are_several(self) -> bool:
         """Whether each answer must say which machine it is from."""
         return len(self.all()) > 1
+
+    def columns_of(self, columns: Iterable[str]) -> list[str]:
+        """Return the columns of events to read: the machine only where there are several."""
+        return [name for name in columns if name != "host" or self.are_several]
 
     @property
     def are_copies(self) -> bool:

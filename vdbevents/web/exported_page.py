@@ -98,7 +98,7 @@ def _recorded(state: TimelineState, span: AskedTime, now_ms: int) -> dict[str, A
 
 def _others(journals: WarmJournals, span: AskedTime) -> list[dict[str, Any]]:
     """Return what was shown, in runs, and alerts and summaries."""
-    columns = [name for name in _COLUMNS if name != "host" or journals.are_several]
+    columns = journals.columns_of(_COLUMNS)
     filters = Filters(window=span.window, by_event=True, channels=_CHANNELS)
     found = []
     with journals.search_rows(filters) as answer:

@@ -41,7 +41,7 @@ def hits(journals: WarmJournals, filters: Filters, offset: int) -> dict[str, Any
         InputError: a journal cannot be read, or the pattern is not a regular expression.
         StorageError: memory and temporary space are used up.
     """
-    columns = [name for name in _COLUMNS if name != "host" or journals.are_several]
+    columns = journals.columns_of(_COLUMNS)
     asked = replace(filters, newest_first=True, limit=MOST_HITS, offset=offset)
     with journals.search_rows(asked) as answer:
         batches = list(answer.events(columns))

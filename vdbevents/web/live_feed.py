@@ -8,7 +8,7 @@ from typing import Any, Final
 import anyio
 
 from vdbevents.errors import VdbeventsError
-from vdbevents.web.timeline_state import JournalState
+from vdbevents.servers.journal_state import JournalState
 
 _POLL_SECONDS: Final = 0.2
 _LEAST_SECONDS: Final = 0.5

@@ -8,11 +8,11 @@ from vdbevents.query import collapse
 from vdbevents.query.filters import Event, Filters
 from vdbevents.query.output import write
 from vdbevents.servers.warm_journals import WarmJournals
-from vdbevents.summaries.journal_answers import silences_in
-from vdbevents.summaries.transcript import COLUMNS, Part, Silence, parts_of, start_of
+from vdbevents.summaries.transcript import Part, Silence, parts_of
 from vdbevents.summaries.transcript_pages import CueEvents, markdown_pieces, text_pieces
 from vdbevents.terminal import harmless_in_file
 from vdbevents.web.page_requests import AskedTime
+from vdbevents.web.reading_answers import BREAK_MS, speech_in
 
 FORMATS: Final = {
     "txt": "text/plain",
@@ -22,8 +22,6 @@ FORMATS: Final = {
     "csv": "text/csv",
 }
 """The formats, with their media types: what was said, and in `csv` all events."""
-
-_BREAK_MS: Final = 60_000
 
 
 def write_download(journals: WarmJournals, span: AskedTime, form: str, path: Path, now_ms: int) -> None:
@@ -57,22 +55,17 @@ def _write_events(journals: WarmJournals, span: AskedTime, file: IO[bytes]) -> N
 
 
 def _write_speech(journals: WarmJournals, span: AskedTime, form: str, file: IO[bytes], now_ms: int) -> None:
-    columns = COLUMNS if journals.are_several else [name for name in COLUMNS if name != "host"]
-    filters = Filters(window=span.window, by_event=True, channels=("transcript",))
-    with journals.search_rows(filters) as answer:
-        events = [event for batch in answer.events(columns) for event in batch if (event.text or "").strip()]
-        silences = silences_in(journals.all(), answer, span.window, now_ms, journals.gaps_of)
-    events.sort(key=lambda event: start_of(event) or 0)
+    events, silences = speech_in(journals, span.window, now_ms)
     if form in ("srt", "vtt"):
         cues = CueEvents(events, silences)
-        style = write.Style(filters, journals.zone, runs=collapse.NO_RUNS, hosts=journals.are_several)
+        style = write.Style(Filters(), journals.zone, runs=collapse.NO_RUNS, hosts=journals.are_several)
         write.write(cues, "srt" if form == "srt" else "vtt", file, style)
         return
     file.writelines(piece.encode() for piece in _pieces(events, silences, form, journals))
 
 
 def _pieces(events: list[Event], silences: list[Silence], form: str, journals: WarmJournals) -> Iterator[str]:
-    parts: Iterator[Part] = parts_of(events, silences, _BREAK_MS)
+    parts: Iterator[Part] = parts_of(events, silences, BREAK_MS)
     if form == "md":
         return markdown_pieces(parts, journals.zone, title="")
     return text_pieces(parts, journals.zone, title="", clean=harmless_in_file, width=None)

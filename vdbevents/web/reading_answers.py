@@ -8,15 +8,17 @@ from vdbevents.query.collapse import PAUSE_MS, Run, span as span_of
 from vdbevents.query.filters import Event, Filters
 from vdbevents.servers.warm_journals import WarmJournals
 from vdbevents.summaries.journal_answers import silences_in
-from vdbevents.summaries.transcript import COLUMNS, Paragraph, Part, parts_of, start_of
+from vdbevents.summaries.transcript import COLUMNS, Paragraph, Part, Silence, parts_of, start_of
 from vdbevents.times import Window
 from vdbevents.web.page_requests import AskedTime
 
 MOST_SAID: Final = 300
 """So many utterances, or a few more, are an answer."""
 
+BREAK_MS: Final = 60_000
+"""A silence that is longer is marked."""
+
 _FIRST_STEP_MS: Final = 30 * 60_000
-_BREAK_MS: Final = 60_000
 _MARGIN_MS: Final = 86_400_000
 _BEFORE_MS: Final = 30 * 60_000
 _AFTER_MS: Final = 10 * 60_000
@@ -85,13 +87,23 @@ def all_said(journals: WarmJournals, window: Window, now_ms: int) -> list[dict[s
 
 
 def _paragraphs(journals: WarmJournals, window: Window, now_ms: int) -> tuple[list[Event], list[Part]]:
-    columns = COLUMNS if journals.are_several else [name for name in COLUMNS if name != "host"]
+    events, silences = speech_in(journals, window, now_ms)
+    return events, list(parts_of(events, silences, BREAK_MS))
+
+
+def speech_in(journals: WarmJournals, window: Window, now_ms: int) -> tuple[list[Event], list[Silence]]:
+    """Return what was said in a time, by its starts, and where nothing was recorded.
+
+    Raises:
+        InputError: a journal cannot be read.
+        StorageError: memory and temporary space are used up.
+    """
+    columns = journals.columns_of(COLUMNS)
     filters = Filters(window=window, by_event=True, channels=("transcript",))
     with journals.search_rows(filters) as answer:
         events = [event for batch in answer.events(columns) for event in batch if (event.text or "").strip()]
         silences = silences_in(journals.all(), answer, window, now_ms, journals.gaps_of)
-    events.sort(key=lambda event: start_of(event) or 0)
-    return events, list(parts_of(events, silences, _BREAK_MS))
+    return sorted(events, key=lambda event: start_of(event) or 0), silences
 
 
 def _part_data(part: Part) -> dict[str, Any]:
@@ -118,7 +130,7 @@ def moment(journals: WarmJournals, at_ms: int) -> dict[str, Any]:
     """
     window = Window(at_ms - _BEFORE_MS, at_ms + _AFTER_MS)
     filters = Filters(window=window, by_event=True, channels=("visual_index",))
-    columns = _columns(journals, _SCREEN_COLUMNS)
+    columns = journals.columns_of(_SCREEN_COLUMNS)
     with journals.search_rows(filters) as answer:
         runs = collapse.find(answer, newest_first=False)
         lines = [
@@ -126,7 +138,7 @@ def moment(journals: WarmJournals, at_ms: int) -> dict[str, Any]:
         ]
     near = Filters(window=Window(at_ms - _NEAR_MS, at_ms + _NEAR_MS), by_event=True, channels=_NEAR_CHANNELS)
     with journals.search_rows(near) as answer:
-        others = [event for batch in answer.events(_columns(journals, _MOMENT_COLUMNS)) for event in batch]
+        others = [event for batch in answer.events(journals.columns_of(_MOMENT_COLUMNS)) for event in batch]
     return {
         "at": at_ms,
         "screens": _screens(lines, at_ms),
@@ -146,10 +158,6 @@ def moment(journals: WarmJournals, at_ms: int) -> dict[str, Any]:
 _MOMENT_COLUMNS: Final = (
     *("time_ms", "channel", "source", "stream_name", "text", "start_ms", "end_ms", "label", "host"),
 )
-
-
-def _columns(journals: WarmJournals, columns: Sequence[str]) -> list[str]:
-    return [name for name in columns if name != "host" or journals.are_several]
 
 
 def _screens(lines: Sequence[tuple[Event, Run | None]], at_ms: int) -> list[dict[str, Any]]:

@@ -1,11 +1,9 @@
 """What the timeline knows of the journals: counts by minutes, sessions, gaps and pauses, kept up to date."""
 
-import os
 import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from vdbevents.events.gaps import Gap
@@ -16,6 +14,7 @@ from vdbevents.query.byte_ranges import Closeable
 from vdbevents.query.engine import search
 from vdbevents.query.filters import Filters
 from vdbevents.query.lane_counts import MINUTE_MS, LaneCount, MinuteCounts, counted_in
+from vdbevents.servers.journal_state import JournalState, state_of
 from vdbevents.servers.warm_journals import WarmJournals
 from vdbevents.times import Window
 
@@ -25,9 +24,6 @@ if TYPE_CHECKING:
 
 _FRESH_SECONDS: Final = 0.4
 _SHARE: Final = 5
-
-JournalState = tuple[tuple[int, ...] | None, ...]
-"""What changes if any of some journals does."""
 
 
 class LostTimes(NamedTuple):
@@ -157,16 +153,3 @@ class TimelineState(Closeable):
     def close(self) -> None:
         """Release memory. A second call does nothing."""
         self._resources.close()
-
-
-def state_of(paths: Sequence[Path]) -> JournalState:
-    """Return the state of files; None for one that is missing."""
-    return tuple(map(_state_of_one, paths))
-
-
-def _state_of_one(path: Path) -> tuple[int, ...] | None:
-    try:
-        status = os.stat(path)  # noqa: PTH116 - several times a second
-    except OSError:
-        return None
-    return status.st_ino, status.st_size, status.st_mtime_ns

@@ -20,6 +20,7 @@ from starlette.routing import Route
 from vdbevents.errors import InputError, VdbeventsError
 from vdbevents.query import scratch
 from vdbevents.servers.answering import Application, Receive, Scope, Send
+from vdbevents.servers.journal_state import JournalState, state_of
 from vdbevents.servers.loopback import serve
 from vdbevents.summaries.activity import By
 from vdbevents.web import found_answers, page_files, reading_answers
@@ -29,7 +30,7 @@ from vdbevents.web.page_downloads import FORMATS, write_download
 from vdbevents.web.page_requests import AskedTime, moment_in, number_in, parts_in, search_in, span_in
 from vdbevents.web.statistics_answers import statistics
 from vdbevents.web.timeline_answers import timeline
-from vdbevents.web.timeline_state import JournalState, TimelineState, state_of
+from vdbevents.web.timeline_state import TimelineState
 from vdbevents.web.zone_offsets import name_of, offsets_of
 
 if TYPE_CHECKING:
