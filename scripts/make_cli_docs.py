@@ -56,6 +56,8 @@ ENVIRONMENT = {
     "empty or `cat`: none",
     "LOCALAPPDATA, USERDOMAIN, USERNAME": "on Windows: where the task of `vdbevents service` is kept, and "
     "whose it is",
+    "AWS_ENDPOINT_URL, AWS_…": "where a lake at `s3://` is, and its credentials, as tools of S3 take them",
+    "GOOGLE_…, AZURE_…": "the same of a lake at `gs://`, at `az://`",
     "COLUMNS": "the width of a terminal, instead of its own",
     "NO_COLOR": "if set: no colour, unless `--color always`",
     "SSL_CERT_FILE, REQUESTS_CA_BUNDLE": "certificate authorities to trust, for the WebSocket and for HTTP",

@@ -1,0 +1,98 @@
+"""Opening and creating the table of a lake."""
+
+import importlib.util
+
+import pytest
+from deltalake import DeltaTable, Field, Schema
+from deltalake.schema import PrimitiveType
+
+from vdbevents.errors import InputError
+from vdbevents.lake import lake_table
+from vdbevents.lake.table_schema import COLUMNS, PARTITIONS, SCHEMA_VERSION, VERSION_KEY, is_host
+
+
+def refused(call, *arguments):
+    with pytest.raises(InputError) as caught:
+        call(*arguments)
+    return caught.value.error_id
+
+
+def test_a_created_lake_has_the_columns_and_a_protocol_that_every_engine_reads(tmp_path):
+    table = lake_table.open_or_create_lake(str(tmp_path / "lake"))
+
+    assert [(one.name, one.type.type) for one in table.schema().fields] == [
+        (one.name, one.kind) for one in COLUMNS
+    ]
+    assert table.metadata().partition_columns == list(PARTITIONS)
+    assert (table.protocol().min_reader_version, table.protocol().min_writer_version) == (1, 2)
+    assert {one.kind for one in COLUMNS} == {"string", "boolean", "double", "long", "date", "timestamp"}
+
+
+def test_opening_a_lake_again_creates_nothing(tmp_path):
+    first = lake_table.open_or_create_lake(str(tmp_path / "lake"))
+
+    again = lake_table.open_or_create_lake(str(tmp_path / "lake"))
+
+    assert again.metadata().id == first.metadata().id
+    assert again.version() == lake_table.open_lake(str(tmp_path / "lake")).version() == 0
+
+
+def test_a_folder_without_a_lake_is_not_one(tmp_path):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "a.jpg").touch()
+
+    assert refused(lake_table.open_lake, str(tmp_path / "none")) == "lake-not-found"
+    assert refused(lake_table.open_lake, str(tmp_path / "photos")) == "lake-not-found"
+    assert refused(lake_table.open_or_create_lake, str(tmp_path / "photos")) == "lake-foreign"
+    assert not (tmp_path / "photos" / "_delta_log").exists()
+
+
+def test_a_table_of_others_is_not_written(tmp_path):
+    DeltaTable.create(str(tmp_path), Schema([Field("a", PrimitiveType("string"))]))
+
+    assert refused(lake_table.open_or_create_lake, str(tmp_path)) == "lake-foreign"
+
+
+def test_a_lake_of_a_later_version_is_left_alone(tmp_path):
+    table = lake_table.open_or_create_lake(str(tmp_path / "lake"))
+    table.alter.set_table_properties({VERSION_KEY: str(SCHEMA_VERSION + 1)}, raise_if_not_exists=False)
+
+    assert refused(lake_table.open_or_create_lake, str(tmp_path / "lake")) == "lake-newer"
+
+
+@pytest.mark.parametrize(
+    "given", ["", "ftp://host/x", "s3://", "s3://key:secret@bucket/x", "s3://bucket/x?sig=1"]
+)
+def test_an_address_of_no_lake_is_refused_without_its_secrets(given):
+    with pytest.raises(InputError) as caught:
+        lake_table.lake_address(given)
+
+    assert caught.value.error_id == "lake-address-invalid"
+    assert "secret" not in caught.value.message
+    assert "sig=" not in caught.value.message
+
+
+def test_without_the_extra_the_error_names_it(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+
+    with pytest.raises(InputError) as caught:
+        lake_table.require_lake()
+
+    assert caught.value.error_id == "lake-missing"
+    assert "vdbevents[lake]" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("laptop", True),
+        ("Ada's", False),
+        ("a b", True),
+        ("", False),
+        (" a", False),
+        ("a/b", False),
+        ("ä" * 101, False),
+    ],
+)
+def test_a_host_has_a_name_that_fits_an_id(name, expected):
+    assert is_host(name) == expected

@@ -1,0 +1,1 @@
+"""A table of the events of many recorders, in an open format, which other engines read, too."""

@@ -1,0 +1,240 @@
+"""Open the table of a lake, or create it: on a disk, or in an object store."""
+
+import importlib.util
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from vdbevents.errors import InputError, ServiceRefusedError, ServiceUnreachableError, StorageError
+from vdbevents.lake.table_schema import COLUMNS, PARTITIONS, SCHEMA_VERSION, VERSION_KEY
+from vdbevents.terminal import harmless
+
+if TYPE_CHECKING:
+    from deltalake import DeltaTable
+
+SCHEMES: Final = ("s3://", "gs://", "az://")
+"""The beginnings of addresses in object stores; any other is a folder's."""
+
+_MODULES: Final = ("deltalake", "obstore")
+_SIGNS_OF_REFUSAL: Final = (
+    *("403", "401", "Forbidden", "Unauthorized", "AccessDenied", "PermissionDenied", "Permission denied"),
+    *("InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken", "ExpiredToken", "InvalidBucketName"),
+    *("Unauthenticated", "permissions", "credential", "Credential"),
+)
+_MOST_SHOWN: Final = 200
+
+
+def require_lake() -> None:
+    """Check that the libraries of the extra `lake` are installed.
+
+    Raises:
+        InputError: one is missing.
+    """
+    if missing := [name for name in _MODULES if importlib.util.find_spec(name) is None]:
+        raise InputError(
+            f"a lake needs {' and '.join(missing)}, not installed",
+            "install the extra: pip install 'vdbevents[lake]'",
+            error_id="lake-missing",
+        )
+
+
+def is_remote(address: str) -> bool:
+    """Return whether an address is one of an object store."""
+    return address.startswith(SCHEMES)
+
+
+def lake_address(given: str) -> str:
+    """Return a lake's address as it is used: a folder as an absolute path, without a `/` at the end.
+
+    Raises:
+        InputError: nothing known has such an address.
+    """
+    if is_remote(given):
+        bucket = given.partition("://")[2].split("/", 1)[0]
+        if not bucket or "?" in given or "@" in bucket:
+            raise _no_address(given)
+        return given.rstrip("/")
+    if not given or "://" in given:
+        raise _no_address(given)
+    return str(Path(given).expanduser().absolute())
+
+
+def _no_address(given: str) -> InputError:
+    # What is between `//` and `@` may be a password.
+    shown = given.partition("://")[0] + "://…" if "://" in given else given
+    return InputError(
+        f"not the address of a lake, got '{harmless(shown)}'",
+        "name a folder, or s3://BUCKET/PATH, gs://BUCKET/PATH, az://CONTAINER/PATH",
+        error_id="lake-address-invalid",
+    )
+
+
+def storage_options(address: str, environ: Mapping[str, str]) -> dict[str, str]:
+    """Return what the object store needs beside the environment, which its client reads itself."""
+    if not address.startswith("s3://"):
+        return {}
+    options = {"aws_conditional_put": "etag"}
+    if environ.get("AWS_ENDPOINT_URL", "").startswith("http://"):
+        options["aws_allow_http"] = "true"
+    return options
+
+
+def open_lake(given: str, environ: Mapping[str, str] | None = None) -> "DeltaTable":
+    """Open the table at an address, as it is now; `update_incremental()` of it reads what came later.
+
+    Args:
+        given: a folder, or an address in an object store.
+        environ: the environment; None for the process's own.
+
+    Raises:
+        InputError: the extra is missing, or there is no such table, or another's or a newer one.
+        ServiceRefusedError: the object store refused.
+        ServiceUnreachableError: the object store was not reached.
+        StorageError: the folder cannot be read.
+    """
+    require_lake()
+    address = lake_address(given)
+    from deltalake import DeltaTable
+    from deltalake.exceptions import TableNotFoundError
+
+    if not is_remote(address) and not Path(address).is_dir():
+        raise _no_lake(address)
+    with lake_errors(address):
+        try:
+            table = DeltaTable(
+                address, storage_options=storage_options(address, os.environ if environ is None else environ)
+            )
+        except TableNotFoundError:
+            raise _no_lake(address) from None
+        return _checked(table, address)
+
+
+def open_or_create_lake(given: str, environ: Mapping[str, str] | None = None) -> "DeltaTable":
+    """Open the table at an address; create it where there is none.
+
+    Raises:
+        InputError: as `open_lake` has it, and of a folder with other files.
+        ServiceRefusedError, ServiceUnreachableError, StorageError: as `open_lake` has it.
+    """
+    require_lake()
+    try:
+        return open_lake(given, environ)
+    except InputError as error:
+        if error.error_id != "lake-not-found":
+            raise
+    address = lake_address(given)
+    from deltalake import DeltaTable, Field, Schema
+    from deltalake.schema import PrimitiveType
+
+    if not is_remote(address) and os.path.lexists(address) and any(Path(address).iterdir()):
+        raise InputError(
+            f"not a lake: {harmless(address)} has other files",
+            "name an empty folder, or one that does not exist yet",
+            error_id="lake-foreign",
+        )
+    schema = Schema([Field(one.name, PrimitiveType(one.kind)) for one in COLUMNS])
+    with lake_errors(address):
+        if not is_remote(address):
+            Path(address).mkdir(mode=0o700, parents=True, exist_ok=True)
+        # `ignore`: another recorder may create it at the same moment.
+        DeltaTable.create(
+            address,
+            schema,
+            mode="ignore",
+            partition_by=list(PARTITIONS),
+            name="events",
+            description="The events of desktops that VideoDB watched; one row a line of a journal.",
+            configuration={
+                VERSION_KEY: str(SCHEMA_VERSION),
+                # Texts are not compared by their order: a file's statistics need not have them.
+                "delta.dataSkippingStatsColumns": "host,journal,position,time,started,ended,channel,session",
+            },
+            raise_if_key_not_exists=False,
+            storage_options=storage_options(address, os.environ if environ is None else environ),
+        )
+    return open_lake(given, environ)
+
+
+def _checked(table: "DeltaTable", address: str) -> "DeltaTable":
+    version = table.metadata().configuration.get(VERSION_KEY)
+    if version is None:
+        raise InputError(
+            f"not a lake: the table at {harmless(address)} has other rows than events",
+            "name the folder that `vdbevents ship` wrote to",
+            error_id="lake-foreign",
+        )
+    if not str(version).isdecimal() or int(version) > SCHEMA_VERSION:
+        raise InputError(
+            f"the lake {harmless(address)} was written by a later version of vdbevents",
+            "update it: pip install --upgrade 'vdbevents[lake]'",
+            error_id="lake-newer",
+        )
+    return table
+
+
+def _no_lake(address: str) -> InputError:
+    return InputError(
+        f"no lake at {harmless(address)}",
+        "ship to it first: vdbevents ship LAKE; or check the address",
+        error_id="lake-not-found",
+    )
+
+
+@contextmanager
+def lake_errors(address: str) -> Iterator[None]:
+    """Raise an error of ours where the table or the object store fails.
+
+    Raises:
+        ServiceRefusedError: the object store refused.
+        ServiceUnreachableError: the object store was not reached, or did not answer.
+        StorageError: the folder cannot be read or written.
+    """
+    from deltalake.exceptions import DeltaError, DeltaProtocolError
+
+    try:
+        yield
+    except DeltaProtocolError as error:
+        raise InputError(
+            f"the lake {harmless(address)} needs more than this program can read: {_shown(error)}",
+            "update it: pip install --upgrade 'vdbevents[lake]'",
+            error_id="lake-newer",
+        ) from error
+    except (DeltaError, OSError) as error:
+        raise lake_failure(address, error) from error
+
+
+def lake_failure(
+    address: str, error: Exception
+) -> InputError | ServiceRefusedError | ServiceUnreachableError | StorageError:
+    """Return our error for one of the table or of the object store."""
+    text = str(error)
+    if not is_remote(address):
+        return StorageError(
+            f"cannot read or write the lake {harmless(address)}: {_shown(error)}",
+            "check its owner, and the room on its disk",
+            error_id="lake-unusable",
+        )
+    if any(sign in text for sign in _SIGNS_OF_REFUSAL):
+        return ServiceRefusedError(
+            f"the object store refused access to {harmless(address)}",
+            "check the credentials in the environment, and what they allow: reading, writing, listing",
+            error_id="lake-refused",
+        )
+    if "NoSuchBucket" in text or "bucket does not exist" in text:
+        return InputError(
+            f"no bucket at {harmless(address)}", "create it, or check the address", error_id="lake-not-found"
+        )
+    return ServiceUnreachableError(
+        f"the object store of {harmless(address)} did not answer: {_shown(error)}",
+        "check the address and the network; what is not shipped yet is shipped the next time",
+        error_id="lake-unreachable",
+    )
+
+
+def _shown(error: Exception) -> str:
+    """Return an error's first line without what may be secret: an address's query has signatures."""
+    first = next(iter(str(error).splitlines()), "") or type(error).__name__
+    words = (word.partition("?")[0] if "://" in word else word for word in first.split())
+    return harmless(" ".join(words))[:_MOST_SHOWN]
