@@ -23,7 +23,8 @@ def sealed(tmp_path):
 def test_any_flipped_bit_in_a_file_of_the_cache_is_noticed(sealed):
     journal, cache = sealed
     segment = cache.segments[1]
-    for path, is_whole in ((cache.events(segment), cache.holds), (cache.words(segment), cache.has_words)):
+    checked = (cache.holds, cache.has_words, cache.has_minutes)
+    for path, is_whole in zip(cache.files(segment), checked, strict=True):
         content = path.read_bytes()
         assert is_whole(segment)
         for place in random.Random(1).sample(range(len(content) * 8), 100):

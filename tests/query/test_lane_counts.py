@@ -1,12 +1,14 @@
 """Events are counted by lanes and parts of a time: alike in memory, in lines and in sealed pieces."""
 
 import json
+import random
 from collections import Counter
 
 import pytest
 from support.sealed_journals import sealed
 
-from vdbevents.query import engine, merge
+from vdbevents.query import engine, lane_counts, merge
+from vdbevents.query.cache.lane_minutes import LaneMinutes, read_minutes, stored_minutes
 from vdbevents.query.filters import Filters
 from vdbevents.query.lane_counts import MINUTE_MS, LaneCount, MinuteCounts, counted_in
 from vdbevents.query.merge import HostJournal
@@ -145,6 +147,92 @@ def test_unfinished_sentences_of_a_sealed_piece_do_not_count(tmp_path, minutes):
     update(minutes, journal, sealed(journal, tmp_path / "cache", 1 << 20))
 
     assert [one.events for one in minutes.counts(NOON, NOON + MINUTE_MS, MINUTE_MS)] == [1]
+
+
+KINDS = (
+    {"channel": "transcript", "is_final": True},
+    {"channel": "transcript", "is_final": False},
+    {"channel": "visual_index", "name": "display:1"},
+    {"channel": "visual_index", "name": ""},
+    {"channel": "alert", "name": "display:2", "label": "failed"},
+    {"channel": "audio_index", "name": "system_audio"},
+    {"channel": "vdbevents"},
+    {"channel": "backend.ready"},
+    {"channel": "capture_session"},
+    {"channel": "other", "name": "desk \u00e4"},
+)
+
+
+def random_lines(chance, first, last, kinds):
+    """Lines of some kinds within some hours, not in the order in which they began; some have no start."""
+    for number in range(first, last):
+        kind = dict(chance.choice(kinds))
+        at = NOON + chance.randrange(-3_600_000, 3 * 3_600_000)
+        start = {"start": at, "end": at + 900} if chance.random() < 0.8 else {}
+        yield line(NOON + 20_000 * number, text=f"text {number}", **kind, **start)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_counts_that_were_sealed_are_those_of_the_events(tmp_path, monkeypatch, seed):
+    chance = random.Random(seed)
+    # At the unsealed end an unfinished sentence counts, until it is finished.
+    finished = [one for one in KINDS if one.get("is_final", True)]
+    lines = [*random_lines(chance, 0, 250, KINDS), *random_lines(chance, 250, 400, finished)]
+    journal = journal_of(tmp_path, lines[:350])
+    cache = sealed(journal, tmp_path / "cache", 12_000)
+    journal.write_text("".join(f"{one}\n" for one in lines))
+    looks = []
+    for _ in range(30):
+        since = NOON + chance.randrange(-4 * 3_600_000, 2 * 3_600_000)
+        length = chance.randrange(60_000, 5 * 3_600_000)
+        looks.append((since, since + length, max(MINUTE_MS, length / chance.randrange(1, 200))))
+
+    with MinuteCounts() as counts, MinuteCounts() as again:
+        with monkeypatch.context() as patched:
+            # No event is read where the counts are sealed.
+            patched.setattr(lane_counts, "minutes_of", None)
+            update(counts, journal, cache)
+        for segment in cache.segments:
+            cache.minutes(segment).write_bytes(b"damaged")
+        update(again, journal, cache)
+
+        assert len(cache.segments) > 3
+        assert counts.span == again.span
+        for look in looks:
+            found = counts.counts(*look)
+            assert found == again.counts(*look)
+            assert found == expected_counts(journal, *look)
+            assert counts.has_unsealed(*look[:2]) == again.has_unsealed(*look[:2])
+
+
+def expected_counts(journal, since, until, part_ms):
+    """Count the events of the minutes of a time one by one, from a search without a cache."""
+    counts = Counter()
+    minutes = range(since // MINUTE_MS, (until - 1) // MINUTE_MS + 1)
+    with engine.search(journal, Filters(by_event=True, interim=True)) as answer:
+        for batch in answer.events():
+            for event in batch:
+                minute = (event.time_ms if event.start_ms is None else event.start_ms) // MINUTE_MS
+                is_left_out = event.channel in ("vdbevents", "capture_session", "backend.ready")
+                if minute not in minutes or is_left_out or (event.is_final is False):
+                    continue
+                lane = (
+                    ("alert", "")
+                    if event.channel == "alert"
+                    else (event.source or event.channel, event.stream_name or "")
+                )
+                counts[*lane, max(0, int((minute * MINUTE_MS - since) // part_ms))] += 1
+    return [LaneCount(*lane, number) for lane, number in sorted(counts.items())]
+
+
+def test_lanes_are_read_as_they_were_stored():
+    lanes = [
+        LaneMinutes("mic", "caf\u00e9", [-2, 5, 6, 29_000_000], [1, 2, 3, 4]),
+        LaneMinutes("alert", "", [0], [1]),
+    ]
+
+    assert read_minutes(stored_minutes(lanes)) == lanes
+    assert read_minutes(stored_minutes([])) == []
 
 
 def test_nothing_recorded_has_no_span(tmp_path, minutes):

@@ -93,7 +93,7 @@ def expected(journal, _content):
 
 def files_of(cache):
     names = {"lock"} | ({"manifest.json"} if cache.segments else set())
-    return names | {of(segment).name for segment in cache.segments for of in (cache.events, cache.words)}
+    return names | {path.name for segment in cache.segments for path in cache.files(segment)}
 
 
 # What is made
@@ -441,8 +441,8 @@ def held(cache):
             connection.execute(everything, [str(cache.events(segment))]).fetchall()
             for segment in cache.segments
         ]
-    words = [cache.words(segment).read_bytes() for segment in cache.segments]
-    return tables, words, json.loads(cache.manifest.read_bytes())["segments"]
+    beside = [path.read_bytes() for segment in cache.segments for path in cache.files(segment)[1:]]
+    return tables, beside, json.loads(cache.manifest.read_bytes())["segments"]
 
 
 DAMAGES = {
@@ -458,7 +458,7 @@ DAMAGES = {
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("kind", ["events", "words", "manifest"])
+@pytest.mark.parametrize("kind", ["events", "words", "minutes", "manifest"])
 def test_a_cache_that_lost_something_loses_nothing(journal, root, kind):
     cache = sealed(journal, root, PIECE)
     assert len(cache.segments) > 2  # what is damaged lies between two that are whole

@@ -1,19 +1,33 @@
 """Count events by lanes and parts of a time, for a timeline.
 
-A lane is where events come from: a microphone, the system's audio, a screen; alerts have one of their own.
 What a recording is about counts: neither the recorder's own lines nor the steps of a session do.
 """
 
 # ruff: noqa: S608 - the SQL consists of constants, whole numbers and names of ours
 
+import contextlib
 import threading
+from array import array
+from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import accumulate
+from math import ceil
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from vdbevents.events import fields
 from vdbevents.query.byte_ranges import Closeable, literal
+from vdbevents.query.cache.lane_minutes import (
+    COUNTED,
+    FINAL,
+    LANE,
+    LEFT_OUT,
+    MINUTE_MS,
+    MOMENT,
+    LaneMinutes,
+    minutes_of,
+    read_minutes,
+)
 from vdbevents.query.duck import SharedDatabase, explained
 from vdbevents.query.search_result import SearchResult
 from vdbevents.query.tail_search import TailResult
@@ -21,19 +35,7 @@ from vdbevents.query.tail_search import TailResult
 if TYPE_CHECKING:
     from vdbevents.query.merge import FoundRows
 
-MINUTE_MS: Final = 60_000
-
-_LEFT_OUT: Final = (fields.OWN_CHANNEL, fields.RUNTIME_CHANNEL, "capture_session")
-_COUNTED: Final = f"""coalesce(channel, '') NOT IN {_LEFT_OUT!r}
-    AND NOT coalesce(starts_with(channel, 'backend.'), false)"""
-# Of a sentence that somebody speaks there are many interim versions.
-_FINAL: Final = "NOT coalesce(channel = 'transcript' AND NOT is_final, false)"
-_LANE: Final = """CASE WHEN channel = 'alert' THEN 'alert'
-    ELSE coalesce(source, channel, 'event') END AS kind,
-    CASE WHEN channel = 'alert' THEN '' ELSE coalesce(stream_name, '') END AS name"""
-_MOMENT: Final = "coalesce(start_ms, time_ms)"
 _COLUMNS: Final = ("channel", "source", "stream_name", "time_ms", "start_ms", "is_final")
-_UNSEALED: Final = 0
 
 
 class LaneCount(NamedTuple):
@@ -65,9 +67,9 @@ def counted_in(result: "FoundRows", since_ms: int, part_ms: float) -> list[LaneC
     """
     if isinstance(result, TailResult):
         return _counted_plainly(result, since_ms, part_ms)
-    part = f"floor(({_MOMENT} - {since_ms:d}) / {part_ms!r})::BIGINT"
-    select = f"""SELECT {_LANE}, {part} AS part, count(*)::BIGINT AS number FROM ({{rows}})
-        WHERE {_COUNTED} GROUP BY ALL"""
+    part = f"floor(({MOMENT} - {since_ms:d}) / {part_ms!r})::BIGINT"
+    select = f"""SELECT {LANE}, {part} AS part, count(*)::BIGINT AS number FROM ({{rows}})
+        WHERE {COUNTED} GROUP BY ALL"""
     result.tabulate("laned", select, _COLUMNS)
     sums = "SELECT kind, name, part, sum(number)::BIGINT FROM laned WHERE part >= 0 GROUP BY ALL ORDER BY ALL"
     with explained():
@@ -89,27 +91,69 @@ def _counted_plainly(result: TailResult, since_ms: int, part_ms: float) -> list[
 
 
 def _is_counted(channel: str | None) -> bool:
-    return channel not in _LEFT_OUT and not (channel or "").startswith("backend.")
+    return channel not in LEFT_OUT and not (channel or "").startswith("backend.")
+
+
+class _Lane(NamedTuple):
+    """A lane of a piece: its minutes in order, and how many events are before each, and in all."""
+
+    kind: str
+    name: str
+    minutes: Sequence[int]
+    sums: Sequence[int]
+
+
+class _Piece:
+    """The events of one sealed segment, or of what is not sealed, by minutes."""
+
+    def __init__(self, lanes: Iterable[LaneMinutes], path: Path | None = None) -> None:
+        self.path = path
+        self.lanes = [
+            _Lane(kind, name, array("q", minutes), array("q", accumulate(numbers, initial=0)))
+            for kind, name, minutes, numbers in lanes
+            if minutes
+        ]
+        self.first = min((lane.minutes[0] for lane in self.lanes), default=1)
+        self.last = max((lane.minutes[-1] for lane in self.lanes), default=0)
+
+    def touches(self, first: int, last: int) -> bool:
+        """Return whether it has an event in these minutes."""
+        return (
+            self.first <= last
+            and self.last >= first
+            and any(
+                (place := bisect_left(lane.minutes, first)) < len(lane.minutes)
+                and lane.minutes[place] <= last
+                for lane in self.lanes
+            )
+        )
+
+    def parts(self, edges: Sequence[int]) -> Iterator[LaneCount]:
+        """Yield how many events are between each two of the edges, which are minutes."""
+        if self.first >= edges[-1] or self.last < edges[0]:
+            return
+        for kind, name, minutes, sums in self.lanes:
+            place = bisect_left(minutes, edges[0])
+            end = bisect_left(minutes, edges[-1], place)
+            while place < end:
+                part = bisect_right(edges, minutes[place])
+                following = bisect_left(minutes, edges[part], place + 1, end)
+                yield LaneCount(kind, name, part - 1, sums[following] - sums[place])
+                place = following
 
 
 class MinuteCounts(Closeable):
     """The events of a journal by minutes and lanes; what is sealed is read once.
 
-    To count all events of a year takes as long for each look at it; their minutes are few. Calls may come
-    from several threads.
+    To count all events of a year takes as long for each look at it; their minutes are few, and are sealed
+    with each segment. Calls may come from several threads.
     """
 
     def __init__(self) -> None:
         """Start with nothing."""
-        self._database = SharedDatabase()
-        self._connection = self._database.connection(0)
-        self._connection.execute(
-            "CREATE TEMP TABLE minutes "
-            "(segment BIGINT, kind VARCHAR, name VARCHAR, minute BIGINT, number BIGINT)"
-        )
-        self._known: dict[tuple[object, ...], int] = {}
-        self._paths: dict[int, Path] = {}
-        self._last = _UNSEALED
+        self._database: SharedDatabase | None = None
+        self._sealed: dict[tuple[object, ...], _Piece] = {}
+        self._rest = _Piece(())
         self._lock = threading.Lock()
 
     def update(self, unsealed: SearchResult) -> None:
@@ -123,52 +167,46 @@ class MinuteCounts(Closeable):
         """
         rest = counted_in(unsealed, 0, MINUTE_MS) if unsealed.count else []
         sealed = unsealed.snapshot.sealed
-        paths = {_identity(path): path for path in map(sealed.events, sealed.segments)}
+        segments = {
+            _identity(path): (segment, path)
+            for segment in sealed.segments
+            for path in (sealed.events(segment),)
+        }
         with self._lock, explained():
-            gone = [number for key, number in self._known.items() if key not in paths]
-            self._connection.execute(
-                "DELETE FROM minutes WHERE segment IN (SELECT unnest(?::BIGINT[]))", [[_UNSEALED, *gone]]
-            )
-            self._known = {key: number for key, number in self._known.items() if key in paths}
-            new = [key for key in paths if key not in self._known]
-            if new:
-                self._insert_sealed([paths[key] for key in new], self._last)
-                self._known |= {key: self._last + place for place, key in enumerate(new, 1)}
-                self._last += len(new)
-            self._paths = {number: paths[key] for key, number in self._known.items()}
-            self._insert(rest)
+            known = {key: piece for key, piece in self._sealed.items() if key in segments}
+            for key, (segment, path) in segments.items():
+                if key not in known:
+                    stored = sealed.minutes_of(segment)
+                    lanes = self._counted_again(path) if stored is None else read_minutes(stored)
+                    known[key] = _Piece(lanes, path)
+            self._sealed = known
+            self._rest = _Piece(_by_lanes(rest))
 
     def knows(self, unsealed: SearchResult) -> bool:
         """Return whether what is sealed is still what was sealed at the last update."""
         sealed = unsealed.snapshot.sealed
         with self._lock:
-            return {_identity(path) for path in map(sealed.events, sealed.segments)} == self._known.keys()
+            return {_identity(path) for path in map(sealed.events, sealed.segments)} == self._sealed.keys()
 
-    def _insert_sealed(self, paths: Sequence[Path], last: int) -> None:
-        names = [str(path.absolute()) for path in paths]
-        self._connection.execute(
-            f"""INSERT INTO minutes SELECT {last:d} + list_position(?::VARCHAR[], filename), {_LANE},
-            floor({_MOMENT} / {MINUTE_MS})::BIGINT AS minute, count(*) FROM read_parquet(?, filename = true)
-            WHERE {_COUNTED} AND {_FINAL} AND {_MOMENT} IS NOT NULL GROUP BY ALL""",
-            [names, list(map(literal, paths))],
-        )
+    def _counted_again(self, path: Path) -> list[LaneMinutes]:
+        """Count a segment whose counts were too many to keep, or are damaged."""
+        rows = self._rows(f"{minutes_of('read_parquet(?)')} ORDER BY ALL", [literal(path)])
+        return _by_lanes(LaneCount(*row) for row in rows)
 
-    def _insert(self, counts: Iterable[LaneCount]) -> None:
-        columns = [list(column) for column in zip(*counts, strict=True)] or [[], [], [], []]
-        self._connection.execute(
-            f"""INSERT INTO minutes SELECT {_UNSEALED}, unnest(?::VARCHAR[]), unnest(?::VARCHAR[]),
-            unnest(?::BIGINT[]), unnest(?::BIGINT[])""",
-            columns,
-        )
+    def _rows(self, sql: str, values: Sequence[object]) -> list[tuple[Any, ...]]:
+        if self._database is None:
+            self._database = SharedDatabase()
+        with contextlib.closing(self._database.connection(0)) as connection:
+            return connection.execute(sql, values).fetchall()
 
     @property
     def span(self) -> tuple[int, int] | None:
         """The first minute's beginning and the last one's end, in Unix ms; None without any event."""
-        with self._lock:
-            [(first, last)] = self._connection.execute(
-                "SELECT min(minute), max(minute) FROM minutes"
-            ).fetchall()
-        return None if first is None else (first * MINUTE_MS, (last + 1) * MINUTE_MS)
+        pieces = [piece for piece in self._pieces() if piece.lanes]
+        if not pieces:
+            return None
+        first, last = min(piece.first for piece in pieces), max(piece.last for piece in pieces)
+        return first * MINUTE_MS, (last + 1) * MINUTE_MS
 
     def counts(self, since_ms: int, until_ms: int, part_ms: float) -> list[LaneCount]:
         """Return how many events are in each part of a time; a minute counts where it begins.
@@ -178,13 +216,18 @@ class MinuteCounts(Closeable):
             until_ms: its end.
             part_ms: how long each part is, at least a minute.
         """
-        part = f"greatest(0, floor((minute * {MINUTE_MS} - {since_ms:d}) / {part_ms!r})::BIGINT)"
-        with self._lock, explained():
-            rows = self._connection.execute(
-                f"""SELECT kind, name, {part} AS part, sum(number)::BIGINT FROM minutes
-                WHERE {_within(since_ms, until_ms)} GROUP BY ALL ORDER BY ALL"""
-            ).fetchall()
-        return [LaneCount(*row) for row in rows]
+        first, last = _minutes_within(since_ms, until_ms)
+        begins = (
+            ceil((since_ms + number * part_ms) / MINUTE_MS)
+            for number in range(1, ceil((until_ms - since_ms) / part_ms))
+        )
+        # Where the time begins within a minute, that is in its first part.
+        edges = [first, *begins, last + 1]
+        counts: Counter[tuple[str, str, int]] = Counter()
+        for piece in self._pieces():
+            for kind, name, part, number in piece.parts(edges):
+                counts[kind, name, part] += number
+        return [LaneCount(*lane, number) for lane, number in sorted(counts.items())]
 
     def sealed_counts(self, since_ms: int, until_ms: int, part_ms: float) -> list[LaneCount]:
         """Return how many sealed events are in each part of a time; the arguments are those of `counts`.
@@ -194,36 +237,51 @@ class MinuteCounts(Closeable):
         Raises:
             StorageError: the cache became unreadable.
         """
+        minutes = _minutes_within(since_ms, until_ms)
         with self._lock, explained():
-            paths = [self._paths[number] for number in self._segments(since_ms, until_ms) if number]
+            paths = [
+                literal(piece.path)
+                for piece in self._sealed.values()
+                if piece.path and piece.touches(*minutes)
+            ]
             if not paths:
                 return []
-            rows = self._connection.execute(
-                f"""SELECT {_LANE}, floor(({_MOMENT} - {since_ms:d}) / {part_ms!r})::BIGINT AS part,
-                count(*)::BIGINT FROM read_parquet(?) WHERE {_COUNTED} AND {_FINAL}
-                AND {_MOMENT} BETWEEN {since_ms:d} AND {until_ms - 1:d} GROUP BY ALL ORDER BY ALL""",
-                [list(map(literal, paths))],
-            ).fetchall()
+            rows = self._rows(
+                f"""SELECT {LANE}, floor(({MOMENT} - {since_ms:d}) / {part_ms!r})::BIGINT AS part,
+                count(*)::BIGINT FROM read_parquet(?) WHERE {COUNTED} AND {FINAL}
+                AND {MOMENT} BETWEEN {since_ms:d} AND {until_ms - 1:d} GROUP BY ALL ORDER BY ALL""",
+                [paths],
+            )
         return [LaneCount(*row) for row in rows]
 
     def has_unsealed(self, since_ms: int, until_ms: int) -> bool:
         """Return whether events of these minutes were not sealed at the last update."""
         with self._lock:
-            return _UNSEALED in self._segments(since_ms, until_ms)
+            return self._rest.touches(*_minutes_within(since_ms, until_ms))
 
-    def _segments(self, since_ms: int, until_ms: int) -> list[int]:
-        rows = self._connection.execute(
-            f"SELECT DISTINCT segment FROM minutes WHERE {_within(since_ms, until_ms)} ORDER BY ALL"
-        ).fetchall()
-        return [number for (number,) in rows]
+    def _pieces(self) -> list[_Piece]:
+        with self._lock:
+            return [*self._sealed.values(), self._rest]
 
     def close(self) -> None:
         """Close the database. A second call does nothing."""
-        self._database.close()
+        if self._database is not None:
+            self._database.close()
 
 
-def _within(since_ms: int, until_ms: int) -> str:
-    return f"minute BETWEEN {since_ms // MINUTE_MS:d} AND {(until_ms - 1) // MINUTE_MS:d}"
+def _minutes_within(since_ms: int, until_ms: int) -> tuple[int, int]:
+    """Return the first and the last minute of a time."""
+    return since_ms // MINUTE_MS, (until_ms - 1) // MINUTE_MS
+
+
+def _by_lanes(counts: Iterable[LaneCount]) -> list[LaneMinutes]:
+    """Return counts by minutes, which are in order, by lanes."""
+    lanes: dict[tuple[str, str], LaneMinutes] = {}
+    for kind, name, minute, number in counts:
+        lane = lanes.setdefault((kind, name), LaneMinutes(kind, name, [], []))
+        lane.minutes.append(minute)
+        lane.numbers.append(number)
+    return list(lanes.values())
 
 
 def _identity(path: Path) -> tuple[object, ...]:

@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from vdbevents.query import collapse
+from vdbevents.query.cache.lane_minutes import MINUTE_MS
 from vdbevents.query.collapse import span as span_of
 from vdbevents.query.filters import Filters
-from vdbevents.query.lane_counts import MINUTE_MS
 from vdbevents.servers.warm_journals import WarmJournals
 from vdbevents.times import Window
 from vdbevents.web import page_files

@@ -11,9 +11,10 @@ from vdbevents.events.session_content import SessionBook
 from vdbevents.privacy.pauses import Pause
 from vdbevents.query import merge
 from vdbevents.query.byte_ranges import Closeable
+from vdbevents.query.cache.lane_minutes import MINUTE_MS
 from vdbevents.query.engine import search
 from vdbevents.query.filters import Filters
-from vdbevents.query.lane_counts import MINUTE_MS, LaneCount, MinuteCounts, counted_in
+from vdbevents.query.lane_counts import LaneCount, MinuteCounts, counted_in
 from vdbevents.servers.journal_state import JournalState, state_of
 from vdbevents.servers.warm_journals import WarmJournals
 from vdbevents.times import Window

@@ -70,9 +70,11 @@ def adopt(journal: Path, former: Path, root: Path) -> Cache:
             return present
         target.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         for segment in target.segments:
-            taken.events(segment).replace(target.events(segment))
-            with contextlib.suppress(FileNotFoundError):
-                taken.words(segment).replace(target.words(segment))
+            events, *others = zip(taken.files(segment), target.files(segment), strict=True)
+            events[0].replace(events[1])
+            for former_file, present_file in others:
+                with contextlib.suppress(FileNotFoundError):
+                    former_file.replace(present_file)
         replace_file(target.manifest, stored(journal, target))
         (source / "manifest.json").unlink()
     return load(journal, root)

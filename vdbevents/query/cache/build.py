@@ -44,6 +44,7 @@ from vdbevents.query.cache.index import (
     size_of,
     stored,
 )
+from vdbevents.query.cache.lane_minutes import LaneMinutes, stored_minutes
 from vdbevents.query.cache.legible import legible
 from vdbevents.query.cache.segment_entry import described
 from vdbevents.query.duck import SharedDatabase, execute, memory_for
@@ -52,7 +53,7 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 
-_MOST_WORDS: Final = 1 << 22
+_MOST_BESIDE: Final = 1 << 22
 _BLOCK: Final = 1 << 20
 _NEWLINE: Final = 0x0A
 _WORKERS: Final = 2
@@ -257,7 +258,7 @@ def _remove_stale(cache: Cache) -> None:
     """Remove files that are unfinished, or no longer fit the journal."""
     known = {cache.folder / "lock"}
     if cache.segments:
-        known |= {cache.manifest, *map(cache.events, cache.segments), *map(cache.words, cache.segments)}
+        known |= {cache.manifest, *(path for segment in cache.segments for path in cache.files(segment))}
     for path in sorted(cache.folder.iterdir(), reverse=True):
         if path in known or not (is_own_file(path) or is_own_scratch(path)):
             continue
@@ -271,7 +272,7 @@ def _whole(cache: Cache) -> Cache:
     """Return the cache up to the first segment whose files are damaged or missing."""
     segments = []
     for segment in cache.segments:
-        if not cache.holds(segment) or not cache.has_words(segment):
+        if not (cache.holds(segment) and cache.has_words(segment) and cache.has_minutes(segment)):
             break
         segments.append(segment)
     return dataclasses.replace(cache, segments=tuple(segments))
@@ -507,11 +508,9 @@ def _written(connection: "DuckDBPyConnection", cache: Cache, segment: Segment) -
     The entry is not in the manifest yet, so an unfinished file does no harm.
     """
     [(words,)] = execute(connection, schema.WORDS).fetchall()
-    words_crc = None
-    if len(words) <= _MOST_WORDS:
-        content = words.encode()
-        replace_file(cache.words(segment), content)
-        words_crc = zlib.crc32(content)
+    words_crc = _kept_beside(cache.words(segment), words.encode(), len(words))
+    minutes = stored_minutes(LaneMinutes(*row) for row in execute(connection, schema.MINUTES).fetchall())
+    minutes_crc = _kept_beside(cache.minutes(segment), minutes, len(minutes))
     events = cache.events(segment)
     statement = schema.write_rows(str(events))
     execute(connection, statement.sql, statement.values)
@@ -520,4 +519,13 @@ def _written(connection: "DuckDBPyConnection", cache: Cache, segment: Segment) -
         os.fsync(file.fileno())
         size = file.seek(0, os.SEEK_END)
         crc = checks.crc_of(file, 0, size)
-    return dataclasses.replace(segment, events_bytes=size, events_crc=crc, words_crc=words_crc)
+    known = dataclasses.replace(segment, words_crc=words_crc, minutes_crc=minutes_crc)
+    return dataclasses.replace(known, events_bytes=size, events_crc=crc)
+
+
+def _kept_beside(path: Path, content: bytes, length: int) -> int | None:
+    """Write a file unless its length is too much; return its CRC-32, or None."""
+    if length > _MOST_BESIDE:
+        return None
+    replace_file(path, content)
+    return zlib.crc32(content)

@@ -5,6 +5,7 @@ Parquet, with the columns of `filters.Event`, and its words as text. `query.cach
 it is derived and may be deleted; a cache that is unreadable, or does not fit the journal, counts as missing.
 """
 
+import contextlib
 import hashlib
 import os
 import re
@@ -30,7 +31,7 @@ class CacheUnreadableError(Exception):
     """A sealed segment vanished, or is damaged: the journal itself has to be read."""
 
 
-VERSION: Final = 11
+VERSION: Final = 12
 """The format of the cache; another version is not read."""
 
 PIECE: Final = 1 << 25
@@ -43,10 +44,12 @@ _MOST_STREAMS: Final = 1000
 PART: Final = 1 << 23
 """The size in bytes of a partial segment at the end; a full one replaces the partial ones in it."""
 
+_MOST_READ: Final = 16
+
 _MOST_NUMBER: Final = 1 << 62
 
 _FOLDER: Final = re.compile(r"[0-9a-f]{32}")
-_FILE: Final = re.compile(r"lock|\.?(manifest\.json|.*\.parquet|.*\.words)(\.tmp)?")
+_FILE: Final = re.compile(r"lock|\.?(manifest\.json|.*\.(parquet|words|minutes))(\.tmp)?")
 
 Span = tuple[int, int]
 """The first and the last of several times, in Unix ms."""
@@ -80,6 +83,7 @@ class Segment:
         events_bytes, events_crc: the size and the CRC-32 of its Parquet file.
         is_part: whether it is less than a full segment, and will be replaced by that.
         words_crc: the CRC-32 of its words; None if there are too many to keep.
+        minutes_crc: the CRC-32 of its events by minutes; None if that is too much to keep.
         unreadable: the number of lines that are not a JSON object, without the doubtful ones.
         doubtful: places (start, length; bytes) of unreadable lines in braces: whether a query counts them
             depends on its filters, so it reads them itself.
@@ -104,6 +108,7 @@ class Segment:
     events_bytes: int = 0
     events_crc: int = 0
     words_crc: int | None = None
+    minutes_crc: int | None = None
     is_part: bool = False
     unreadable: int = 0
     doubtful: tuple[Span, ...] = ()
@@ -129,7 +134,7 @@ class Segment:
         """
         members: dict[str, object] = {name: _optional(_span, stored[name]) for name in _SPANS}
         members |= {name: _number(stored[name]) for name in _NUMBERS}
-        members |= {name: _optional(_number, stored[name]) for name in ("words_crc", "ended")}
+        members |= {name: _optional(_number, stored[name]) for name in ("words_crc", "minutes_crc", "ended")}
         members |= {name: _of(bool, stored[name]) for name in ("has_fetched", "has_lifecycle", "is_part")}
         finals = None
         if stored["finals"] is not None:
@@ -329,11 +334,22 @@ class Cache:
 
     def events(self, segment: Segment) -> Path:
         """Return the Parquet file of a segment."""
-        return self.folder / f"{segment.start:015d}-{segment.end:015d}.parquet"
+        return self._file(segment, "parquet")
 
     def words(self, segment: Segment) -> Path:
         """Return the file of a segment's words, which is missing if there are too many."""
-        return self.folder / f"{segment.start:015d}-{segment.end:015d}.words"
+        return self._file(segment, "words")
+
+    def minutes(self, segment: Segment) -> Path:
+        """Return the file of a segment's events by minutes, which is missing if that is too much."""
+        return self._file(segment, "minutes")
+
+    def files(self, segment: Segment) -> tuple[Path, ...]:
+        """Return all files that a segment may have."""
+        return self.events(segment), self.words(segment), self.minutes(segment)
+
+    def _file(self, segment: Segment, ending: str) -> Path:
+        return self.folder / f"{segment.start:015d}-{segment.end:015d}.{ending}"
 
     def fits(self, file: FileIO | PackedFile) -> bool:
         """Return whether the open journal still begins with the sealed bytes."""
@@ -358,12 +374,16 @@ class Cache:
         """Return whether a segment's words are present, or were too many to keep."""
         return segment.words_crc is None or self._words(segment) is not None
 
+    def has_minutes(self, segment: Segment) -> bool:
+        """Return whether a segment's events by minutes are present, or were too much to keep."""
+        return segment.minutes_crc is None or self.minutes_of(segment) is not None
+
+    def minutes_of(self, segment: Segment) -> bytes | None:
+        """Return a segment's events by minutes, as `minute_counts` stores them; None if it has them not."""
+        return _content(self.minutes(segment), segment.minutes_crc)
+
     def _words(self, segment: Segment) -> bytes | None:
-        try:
-            words = self.words(segment).read_bytes()
-        except OSError:
-            return None
-        return words if zlib.crc32(words) == segment.words_crc else None
+        return _content(self.words(segment), segment.words_crc)
 
     def may_say(self, segment: Segment, groups: Iterable[Iterable[Iterable[bytes]]]) -> bool:
         """Return whether a segment may match: its words hold, of each group, all runs of one member."""
@@ -377,6 +397,19 @@ class Cache:
     def size(self) -> int:
         """Return the cache's size on disk in bytes, whether it fits the journal or not."""
         return size_of(self.folder)
+
+
+def _content(path: Path, crc: int | None) -> bytes | None:
+    """Return what is in a file; None if it is missing, or not what has the CRC-32."""
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return None
+    return content if zlib.crc32(content) == crc else None
+
+
+# The last manifests that were read, each with what it says: a large one takes longer than most searches.
+_read: dict[Path, tuple[bytes, Cache | None]] = {}
 
 
 def cache_root(environ: Mapping[str, str], home: Path) -> Path:
@@ -467,7 +500,22 @@ def load(journal: Path, root: Path) -> Cache:
 def read_manifest(folder: Path) -> Cache | None:
     """Return the cache in a folder, whether it fits a journal or not; None if it is missing or invalid."""
     try:
-        manifest = orjson.loads((folder / "manifest.json").read_bytes())
+        content = (folder / "manifest.json").read_bytes()
+    except OSError:
+        return None
+    known, cache = _read.pop(folder, (b"", None))
+    if content != known:
+        cache = _cache_in(folder, content)
+    _read[folder] = content, cache
+    while len(_read) > _MOST_READ:
+        with contextlib.suppress(KeyError, StopIteration, RuntimeError):  # another thread was faster
+            del _read[next(iter(_read))]
+    return cache
+
+
+def _cache_in(folder: Path, content: bytes) -> Cache | None:
+    try:
+        manifest = orjson.loads(content)
         if manifest["version"] != VERSION or manifest["digest"] != _digest(manifest):
             return None
         segments = tuple(map(Segment.from_manifest, manifest["segments"]))
@@ -475,7 +523,7 @@ def read_manifest(folder: Path) -> Cache | None:
         if any(end != segment.start for end, segment in zip(ends, segments, strict=False)):
             return None
         return Cache(folder, segments, _of(int, manifest["file"]))
-    except (OSError, ValueError, TypeError, KeyError, OverflowError):
+    except (ValueError, TypeError, KeyError, OverflowError):
         return None
 
 

@@ -42,6 +42,11 @@ class SealedSegments:
         (cache, _), own = self._own[segment.start]
         return cache.events(own)
 
+    def minutes_of(self, segment: Segment) -> bytes | None:
+        """Return a segment's events by minutes; see `Cache.minutes_of`."""
+        (cache, _), own = self._own[segment.start]
+        return cache.minutes_of(own)
+
     def hold(self, segments: Iterable[Segment]) -> bool:
         """Return whether the Parquet files of segments are present and whole."""
         owners = [self._own[segment.start] for segment in segments]

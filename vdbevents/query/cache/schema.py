@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from vdbevents.query.alike import looks
+from vdbevents.query.cache.lane_minutes import minutes_of
 from vdbevents.query.cache.sealed_counts import MOST_OPEN
 from vdbevents.query.columns import COLUMNS, FETCHED, SOURCE, Reading, folded, folded_usual, usual
 from vdbevents.query.lax_json import LAX
@@ -193,10 +194,17 @@ WORDS: Final = f"""SELECT coalesce(string_agg(DISTINCT lower(word), ' '), '') FR
         FROM (SELECT *, {SHOWN_LINE} AS shown_line FROM sealed)))"""
 
 
-ROWS: Final = f"""SELECT position, length, {", ".join(_ALL)}, source, fetched, line, looks
-    FROM sealed JOIN sources ON given_stream IS NOT DISTINCT FROM stream
+_WITH_SOURCES: Final = """sealed JOIN sources ON given_stream IS NOT DISTINCT FROM stream
     AND given_stream_name IS NOT DISTINCT FROM stream_name"""
+
+ROWS: Final = f"""SELECT position, length, {", ".join(_ALL)}, source, fetched, line, looks
+    FROM {_WITH_SOURCES}"""
 """The rows of `sealed`, with their sources, and their texts as they are compared where that differs."""
+
+
+MINUTES: Final = f"""SELECT kind, name, list(minute ORDER BY minute), list(number ORDER BY minute) FROM (
+    {minutes_of(f"(SELECT * FROM {_WITH_SOURCES})")}) GROUP BY ALL ORDER BY ALL"""
+"""Its events by lanes and minutes, as `LaneMinutes` has them."""
 
 
 def write_rows(path: str) -> Statement:

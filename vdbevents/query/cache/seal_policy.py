@@ -200,6 +200,8 @@ def faults(journal: Path, root: Path) -> Iterator[Fault]:
                     yield Fault(f"{cache.events(segment)} is damaged or missing", cache.folder)
                 if not cache.has_words(segment):
                     yield Fault(f"{cache.words(segment)} is damaged or missing", cache.folder)
+                if not cache.has_minutes(segment):
+                    yield Fault(f"{cache.minutes(segment)} is damaged or missing", cache.folder)
     except OSError as error:
         raise unreadable_journal(journal, error) from None
 
