@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -116,3 +118,20 @@ def test_a_name_that_nothing_has_is_said_with_the_closest(environ, arguments, sa
 
     assert (ended.returncode, ended.stdout) == (1, "")
     assert said in ended.stderr
+
+
+def test_a_match_and_what_is_around_it_are_found_in_lines_that_were_parsed_once(environ):
+    counted = """
+import atexit
+from vdbevents.cli.entry import run
+from vdbevents.query.plain_events import PlainEvent
+lines, read = [], PlainEvent.__init__
+PlainEvent.__init__ = lambda self, line: lines.append(line) or read(self, line)
+atexit.register(lambda: print(len(lines), len(set(lines))))
+run()
+"""
+    command = [sys.executable, "-c", counted, "context", str(EXAMPLE), "--grep", "code"]
+    ended = subprocess.run(command, env=environ, capture_output=True, text=True, check=True)
+    parsed, different = map(int, ended.stdout.splitlines()[-1].split())
+
+    assert 0 < parsed == different

@@ -8,6 +8,7 @@ from support.mcp_clients import answered, ask, refused, served
 from support.recorded_day import write_day
 
 from vdbevents.journal.files import wall_ms
+from vdbevents.query import plain_events
 
 HOURS = 4
 USUAL_CALLS = [
@@ -248,6 +249,17 @@ def test_the_context_of_a_time_has_what_was_said_and_shown(journal):
     assert moment["screens"][0]["text"] == "Screen 0"
     assert {one["text"] for one in moment["said"]} == {f"same{number} and code" for number in range(9)}
     assert "Screen 0" in text
+
+
+def test_the_context_of_a_match_is_found_in_lines_that_were_parsed_once(journal, monkeypatch):
+    parsed = []
+    read = plain_events._parsed
+    monkeypatch.setattr(plain_events, "_parsed", lambda line: parsed.append(line) or read(line))
+    _, data = answered(served(journal), "get_context", words="word30", around="5s")
+
+    [moment] = data["moments"]
+    assert len(moment["said"]) == 11
+    assert sorted(parsed) == sorted(journal.read_bytes().splitlines())
 
 
 def test_sessions_and_statistics_are_paged(journal):

@@ -9,9 +9,11 @@ from support.databases import search
 from support.effort import examples
 from support.random_journals import AT, line, said
 
+from vdbevents.query import plain_events
 from vdbevents.query.cache import build
 from vdbevents.query.filters import Filters
 from vdbevents.query.older import Older
+from vdbevents.query.plain_events import ParsedLines
 from vdbevents.query.tail_search import search_tail
 from vdbevents.times import Window
 
@@ -270,3 +272,18 @@ def test_the_newest_are_found_where_all_that_is_sealed_is_older(journal, tmp_pat
     assert of_tail(path, cache) is None
     assert of_tail(path, cache, window=Window(AT + 30_000)).count == 5
     assert of_tail(path, cache, window=Window(AT + 10)) is None
+
+
+def test_a_line_that_was_read_is_not_parsed_again_and_one_that_came_meanwhile_is(journal, monkeypatch):
+    parsed = []
+    read = plain_events._parsed
+    monkeypatch.setattr(plain_events, "_parsed", lambda line: parsed.append(line) or read(line))
+    lines = [said(f"word {n}", AT + n * 1000) for n in range(5)]
+    known = ParsedLines()
+    first = search_tail(journal(*lines), Filters(grep=("word 3",)), None, Older(), known)
+    later = said("word 5", AT + 5000)
+    second = search_tail(journal(*lines, later), Filters(spans=((AT, AT + 9000),)), None, Older(), known)
+
+    assert [each for batch in first.lines() for each in batch] == [lines[3]]
+    assert [each for batch in second.lines() for each in batch] == [*lines, later]
+    assert parsed == [one.encode() for one in (*lines, later)]

@@ -154,6 +154,22 @@ def test_sentences_are_the_nearest_first_and_summaries_stand_in_for_a_stream_wit
     assert [one.text for one in told.alerts] == ["failed"]
 
 
+@given(
+    st.lists(st.tuples(st.integers(0, 300), st.integers(0, 9)), min_size=1, max_size=5),
+    st.lists(st.tuples(st.integers(0, 300), st.integers(0, 9)), max_size=12),
+)
+def test_sentences_come_by_how_far_they_are_from_what_matched(times, others):
+    [moment] = newest([event(at, last_s=last) for at, last in times], 600_000, 1).moments
+    said = [event(at, f"{at} to {last}", last_s=last) for at, last in others]
+
+    def apart(one):
+        away = (max(one.start_ms - end, begin - one.end_ms, 0) for begin, end in moment.points)
+        return min(away), one.start_ms, one.text
+
+    near = [one for one in said if apart(one)[0] <= 60_000]
+    assert list(surroundings(moment, said, [], 60_000).said) == sorted(near, key=apart)
+
+
 def test_gaps_that_touch_the_moment_are_told():
     near, far = (Missed("gap", AT + at, AT + at + 10, "open") for at in (-5000, -500_000))
     on = Missed("pause", AT - 500_000, None, "")

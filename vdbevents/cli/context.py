@@ -98,6 +98,7 @@ def context(
     from dataclasses import replace
 
     from vdbevents.query.filters import Filters
+    from vdbevents.query.plain_events import ParsedLines
     from vdbevents.summaries.journal_answers import surroundings_in
     from vdbevents.summaries.moment_output import fitted_moments
     from vdbevents.summaries.moments import CHANNELS, COLUMNS, Found, FoundMoment, newest, spans_for
@@ -109,11 +110,14 @@ def context(
     )
     width_ms = parse_duration("--around", filtering.around)
     _refuse_conflicts(given, filtering, when)
+    known = ParsedLines()
     with opened_journals(named, options) as journals:
         hosts = {"host"} if len(journals) > 1 else set()
         columns = {*COLUMNS} - {"host"} | hosts
         if given.at is None:
-            with rows_searched_again(journals, named, filters, now, cache=printing.cache) as answer:
+            with rows_searched_again(
+                journals, named, filters, now, cache=printing.cache, known=known
+            ) as answer:
                 matches = (event for batch in answer.events(columns) for event in batch)
                 found = newest(matches, width_ms, filtering.limit or _ALL)
         else:
@@ -127,7 +131,9 @@ def context(
         if found.moments:
             spans = spans_for(found.moments, width_ms)
             around = Filters(window=Window(), by_event=True, channels=CHANNELS, spans=spans)
-            with rows_searched_again(journals, named, around, now, cache=printing.cache) as answer:
+            with rows_searched_again(
+                journals, named, around, now, cache=printing.cache, known=known
+            ) as answer:
                 remark_on_lines(journals, answer)
                 chosen = surroundings_in(
                     journals, answer, found, width_ms, columns=columns, gaps_of=known_gaps

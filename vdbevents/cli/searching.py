@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from vdbevents.query.filters import Filters
     from vdbevents.query.hostnames import HostJournal
     from vdbevents.query.merge import FoundRows, MergedResult
+    from vdbevents.query.plain_events import ParsedLines
     from vdbevents.query.result_protocols import JournalRows
     from vdbevents.query.search_result import SearchResult
     from vdbevents.times import Window
@@ -124,12 +125,16 @@ def rows_searched_again(
     *,
     cache: bool = True,
     colour: Color = Color.AUTO,
+    known: "ParsedLines | None" = None,
 ) -> "MergedResult[FoundRows]":
-    """Return the events in opened journals that match; it must be closed. As `searched_for_rows`."""
+    """Return the events in opened journals that match; it must be closed. As `searched_for_rows`.
+
+    With `known` it does not parse again what another search has.
+    """
     from vdbevents.query import merge
 
     cache_of = _sealing(filters, now, cache=cache, colour=colour)
-    return merge.search_rows(journals, filters, cache_of, cleared=named.archived)
+    return merge.search_rows(journals, filters, cache_of, cleared=named.archived, known=known)
 
 
 def _sealing(

@@ -39,6 +39,7 @@ from vdbevents.query.filters import Event, Filters
 from vdbevents.query.output.budget import CHARACTERS_PER_TOKEN, Bound
 from vdbevents.query.output.highlight import Highlighter
 from vdbevents.query.output.rows import description, utc_time
+from vdbevents.query.plain_events import ParsedLines
 from vdbevents.servers.warm_journals import WarmJournals
 from vdbevents.summaries.moment_output import Cutter
 from vdbevents.summaries.moments import begin_of
@@ -296,6 +297,7 @@ class _Context:
         if self._cursor is not None:
             window = Window(self._cursor.since_ms, self._cursor.at_ms)
         self._window = window
+        self._known = ParsedLines()
         self._filters = replace(filters_in("get_context", values, window), newest_first=True)
         if values["at"] is None and not chooses(values):
             raise InputError(
@@ -319,7 +321,7 @@ class _Context:
             )
         spans = spans_for(found.moments, self._width_ms)
         around = Filters(window=Window(), by_event=True, channels=CHANNELS, spans=spans)
-        with self._journals.search_rows(around) as answer:
+        with self._journals.search_rows(around, self._known) as answer:
             chosen = surroundings_in(
                 self._journals.all(),
                 answer,
@@ -339,7 +341,7 @@ class _Context:
         if self._values["at"] is not None:
             at_ms = parse_moment("at", self._values["at"], self._now, self._journals.zone)
             return Found([FoundMoment(at_ms, at_ms)], has_older=False)
-        with self._journals.search_rows(self._filters) as answer:
+        with self._journals.search_rows(self._filters, self._known) as answer:
             matches = (event for batch in answer.events(columns) for event in batch)
             return newest(matches, self._width_ms, self._values["moments"])
 

@@ -18,6 +18,7 @@ from vdbevents.query.cache.index import Cache, Span
 from vdbevents.query.filters import Event, Filters
 from vdbevents.query.hostnames import HostJournal
 from vdbevents.query.older import Older
+from vdbevents.query.plain_events import ParsedLines
 from vdbevents.query.result_protocols import JournalRows, MadeTexts, SessionRows
 from vdbevents.query.tail_search import TailResult, count_tail, search_tail
 from vdbevents.times import LEAST_MS
@@ -279,15 +280,17 @@ def search_rows(
     *,
     cleared: bool = False,
     shared: "SharedDatabase | None" = None,
+    known: ParsedLines | None = None,
 ) -> "MergedResult[FoundRows]":
     """Search as `search` does, but for rows alone: without DuckDB if the end of a journal shows the answer.
 
-    The arguments and what it raises are those of `search`.
+    With `known` it does not parse again what another search has. The other arguments, and what it raises, are
+    those of `search`.
     """
     if len(journals) == 1:
         [journal] = journals
         older = Older(cache_of, cleared)
-        found = search_tail(journal.path, filters, _cache(journal, older), older)
+        found = search_tail(journal.path, filters, _cache(journal, older), older, known)
         if found is not None:
             return MergedResult([(journal.host, found)], filters)
     return search(journals, filters, cache_of, cleared=cleared, shared=shared)

@@ -6,7 +6,7 @@ other types of values, a member that stands twice, or what is not quite JSON.
 
 import json
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from functools import cached_property
 from math import isfinite
 from typing import Any, Final
@@ -153,6 +153,15 @@ class PlainEvent:
         values = {name: getattr(self, _ATTRIBUTES.get(name, name)) for name in wanted if name != "host"}
         return _NOTHING._replace(**values)
 
+    def require(self, names: Iterable[str]) -> None:
+        """Check that some columns can be told.
+
+        Raises:
+            NotPlainError: only SQL knows one of them.
+        """
+        for name in names:
+            getattr(self, name)
+
     @property
     def _given_label(self) -> str | None:
         return self._text_under(fields.LABEL)
@@ -177,6 +186,28 @@ class PlainEvent:
         if not (value is None or isinstance(value, str)):
             raise NotPlainError
         return value
+
+
+class ParsedLines:
+    """Lines that were read, and their events: one who searches again reads most of them again.
+
+    A line always means the same, so it does not matter what became of the journal meanwhile.
+    """
+
+    def __init__(self) -> None:
+        """Know no line yet."""
+        self._events: dict[bytes, PlainEvent] = {}
+
+    def event(self, line: bytes) -> PlainEvent:
+        """Return the event of a line, as `PlainEvent` reads it.
+
+        Raises:
+            NotPlainError: as there.
+        """
+        event = self._events.get(line)
+        if event is None:
+            event = self._events[line] = PlainEvent(line)
+        return event
 
 
 _TEXTS: Final = tuple(fields.Member(path) for path in fields.TEXT.paths)

@@ -31,7 +31,7 @@ from vdbevents.query.cache.sealed_counts import (
 from vdbevents.query.filters import ALIASES, Event, Filters
 from vdbevents.query.line_tests import happened_outside, may_be_stamped_again, received_outside
 from vdbevents.query.older import Older, may_matter
-from vdbevents.query.plain_events import NotPlainError, PlainEvent, was_backfilled
+from vdbevents.query.plain_events import NotPlainError, ParsedLines, PlainEvent, was_backfilled
 from vdbevents.query.session_tables import RECORDER
 from vdbevents.times import LEAST_MS, Window
 
@@ -137,7 +137,9 @@ class _UndecidedError(Exception):
     """The end of the journal does not decide."""
 
 
-def search_tail(journal: Path, filters: Filters, cache: Cache | None, older: Older) -> TailResult | None:
+def search_tail(
+    journal: Path, filters: Filters, cache: Cache | None, older: Older, known: ParsedLines | None = None
+) -> TailResult | None:
     """Return the events of a journal that match, if its unsealed end shows which; otherwise None.
 
     Args:
@@ -145,6 +147,7 @@ def search_tail(journal: Path, filters: Filters, cache: Cache | None, older: Old
         filters: the conditions.
         cache: its sealed segments.
         older: how to read what was set aside.
+        known: lines that another search has read; it gets those that this one reads.
     """
     if not _is_simple(filters):
         return None
@@ -153,7 +156,8 @@ def search_tail(journal: Path, filters: Filters, cache: Cache | None, older: Old
         with file:
             own = [*_own_lines(aside, filters, older), *(cache.gap_lines if cache else ())]
             lines, size = _unsealed_lines(file, cache)
-        return _Search(filters, cache.segments if cache else ()).run(lines, own, size or int(bool(aside)))
+        segments = cache.segments if cache else ()
+        return _Search(filters, segments, known).run(lines, own, size or int(bool(aside)))
     except (OSError, NotPlainError, _UndecidedError):
         return None
 
@@ -206,8 +210,11 @@ def _unsealed_lines(file: FileIO, cache: Cache | None) -> tuple[list[bytes], int
 class _Search:
     """Do in Python what the statements of `query.statements` do."""
 
-    def __init__(self, filters: Filters, segments: Sequence[Segment]) -> None:
+    def __init__(
+        self, filters: Filters, segments: Sequence[Segment], known: ParsedLines | None = None
+    ) -> None:
         self._filters = filters
+        self._event_of = PlainEvent if known is None else known.event
         self._segments = segments
         self._holding = [one for one in segments if one.may_hold(filters.window, by_event=filters.by_event)]
         self._near = [one for one in self._holding if not filters.spans or one.overlaps(filters.spans)]
@@ -233,7 +240,7 @@ class _Search:
         shown = self._newest(kept)
         self._refuse_unsettled(shown)
         for row in shown:
-            row.event.columns(_MAY_REFUSE)  # before it is known that all are plain, nothing is printed
+            row.event.require(_MAY_REFUSE)  # before it is known that all are plain, nothing is printed
         own += [row.event.line for row in rows if row.event.channel == "vdbevents"]
         return TailResult(
             shown=shown[::-1] if self._filters.newest_first else shown,
@@ -261,7 +268,7 @@ class _Search:
             left -= 1
             if left < 0 or was_backfilled(line):
                 raise _UndecidedError
-            event = PlainEvent(line)
+            event = self._event_of(line)
             own_ms = event.start_ms if filters.by_event else None
             yield _Row(event.time_ms if own_ms is None else own_ms, event)
 

@@ -24,6 +24,7 @@ from vdbevents.query.filters import Filters
 from vdbevents.query.hostnames import HostJournal
 from vdbevents.query.merge import MergedResult
 from vdbevents.query.older import Older
+from vdbevents.query.plain_events import ParsedLines
 from vdbevents.query.result_protocols import JournalRows, SessionRows
 from vdbevents.servers.background_sealing import BackgroundSealing
 from vdbevents.summaries.time_blocks import local_time_of
@@ -138,10 +139,15 @@ class WarmJournals(Closeable):
         """
         return merge.count_sessions(self.all(), filters, self.cache_of, books, cleared=self._cleared)
 
-    def search_rows(self, filters: Filters) -> "MergedResult[FoundRows]":
-        """Search as `search` does, for rows alone: on the database that stays open, where one is needed."""
+    def search_rows(self, filters: Filters, known: ParsedLines | None = None) -> "MergedResult[FoundRows]":
+        """Search as `search` does, for rows alone: on the database that stays open, where one is needed.
+
+        With `known` it does not parse again what another search has.
+        """
         journals, shared = self.all(), None if filters.sessions else self._shared()
-        return merge.search_rows(journals, filters, self.cache_of, cleared=self._cleared, shared=shared)
+        return merge.search_rows(
+            journals, filters, self.cache_of, cleared=self._cleared, shared=shared, known=known
+        )
 
     def _shared(self) -> SharedDatabase:
         with self._lock:

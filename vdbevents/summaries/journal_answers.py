@@ -14,19 +14,19 @@ from vdbevents.query.merge import MergedResult
 from vdbevents.query.older import Older
 from vdbevents.query.result_protocols import JournalRows, SessionRows
 from vdbevents.query.tail_search import TailResult
-from vdbevents.summaries import activity, session_list
-from vdbevents.summaries.activity import Activity, By
 from vdbevents.summaries.digest import missed_within
 from vdbevents.summaries.moments import Found, Surroundings, surroundings
-from vdbevents.summaries.session_list import KnownSession, ListedSession
 from vdbevents.summaries.time_blocks import TimeBlock
 from vdbevents.summaries.transcript import Silence, end_of, gap_silences, pause_silences, start_of
 from vdbevents.times import Window
 
+# One of these takes longer to load than some answers.
 if TYPE_CHECKING:
     from vdbevents.query.cache.index import Span
     from vdbevents.query.merge import FoundRows
     from vdbevents.query.tally import AnswerTally
+    from vdbevents.summaries.activity import Activity, By
+    from vdbevents.summaries.session_list import KnownSession, ListedSession
 
 GapsOf = Callable[[HostJournal, JournalRows], Sequence[Gap]]
 """Returns the gaps of a journal that touch what was searched, and others; also one that goes on now."""
@@ -44,7 +44,7 @@ class StatsQuestion(NamedTuple):
         now_ms: the present, in Unix ms.
     """
 
-    by: By | None
+    by: "By | None"
     most: int | None
     of_sessions: bool
     window: Window
@@ -57,8 +57,10 @@ def counted_activity(
     journals: Sequence[HostJournal],
     answer: "MergedResult[FoundRows]",
     gaps_of: GapsOf,
-) -> Activity:
+) -> "Activity":
     """Count the events of each journal, and what it did not record."""
+    from vdbevents.summaries import activity
+
     by = activity.usual(answer.span) if asked.by is None else asked.by
     rows: list[activity.Row] = []
     spans: list[Span | None] = []
@@ -78,11 +80,10 @@ def counted_activity(
         spans += [*lost.gaps, *lost.pauses]
     kept, left_out = activity.arranged(rows, by, asked.most)
     of_rows = activity.sum_of(row.figures for row in rows)
-    return Activity(by, activity.reach(spans), total, of_rows, kept, left_out)
+    return activity.Activity(by, activity.reach(spans), total, of_rows, kept, left_out)
 
 
 def _tally(result: "FoundRows", window: Window, breaks: Sequence[int]) -> "AnswerTally":
-    # Each is imported where it is needed: the one that is not would take time to load.
     if isinstance(result, TailResult):
         from vdbevents.query.plain_tally import PlainTally
 
@@ -190,7 +191,7 @@ class SessionsInWindow(NamedTuple):
         books: all sessions of each journal.
     """
 
-    chosen: Sequence[KnownSession]
+    chosen: "Sequence[KnownSession]"
     earlier: int
     has_others: bool
     is_whole: bool
@@ -209,8 +210,10 @@ class SessionsInWindow(NamedTuple):
 
     def listed(
         self, journals: Sequence[HostJournal], answer: MergedResult[SessionRows]
-    ) -> list[ListedSession]:
+    ) -> "list[ListedSession]":
         """Return them with their content, which `answer` is."""
+        from vdbevents.summaries import session_list
+
         counts = [
             result.session_counts(book) for (_, result), book in zip(answer.answers, self.books, strict=True)
         ]
@@ -221,6 +224,8 @@ def sessions_in(
     journals: Sequence[HostJournal], window: Window, most: int | None, older: Older
 ) -> SessionsInWindow:
     """Return the newest sessions of journals that touch a window; None for `most` is all of them."""
+    from vdbevents.summaries import session_list
+
     books = merge.read_books(journals, older)
     known = session_list.in_window(books, window)
     chosen = known[-most:] if most else known

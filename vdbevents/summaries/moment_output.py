@@ -57,11 +57,9 @@ def fitted_moments(chosen: Sequence[Surroundings], bound: Bound, page: MomentPag
     room = bound.characters
     most = max((len(one.said) for one in chosen), default=0)
     if room is None or sum(len(one.said) for one in chosen) * _LEAST_SENTENCE <= room:
-        if bound.fits(text := page.render(chosen, Extent())):
-            return text
-        # With many sentences not even short texts fit: then the lengths between need no trial.
+        # With many sentences not even short texts fit: then longer ones need no trial.
         if bound.fits(shortest := page.render(chosen, Extent(length=_TEXT_LENGTHS[-1]))):
-            each = (page.render(chosen, Extent(length=length)) for length in _TEXT_LENGTHS)
+            each = (page.render(chosen, Extent(length=length)) for length in (_EVERYTHING, *_TEXT_LENGTHS))
             return next(filter(bound.fits, each), shortest)
     else:
         most = min(most, room // _LEAST_SENTENCE)
@@ -90,13 +88,18 @@ def _with_most_said(
 
 
 class Cutter:
-    """Cuts texts around what was searched for, and knows which hold it."""
+    """Cuts texts around what was searched for, and knows which hold it.
+
+    Attributes:
+        written: sentences as they are written, with texts of a length: an answer is written until it fits.
+    """
 
     def __init__(self, highlighter: Highlighter) -> None:
         """Take what finds the matches."""
         self._highlighter = highlighter
         self._places: dict[str, tuple[int, int] | None] = {}
         self._lines: dict[str, tuple[str, int]] = {}
+        self.written: dict[tuple[Event, int], str] = {}
 
     @property
     def has_patterns(self) -> bool:
@@ -168,7 +171,7 @@ class MomentText(NamedTuple):
         yield heading if self.is_markdown else self.wrapped("", heading)
         said = sorted(chosen.said[: extent.said], key=begin_of)
         others = len(chosen.said) - len(said)
-        rows = [("said", self._mark(event) + self._event(event, extent)) for event in said]
+        rows = [("said", self._sentence(event, extent)) for event in said]
         if others:
             rows.append(("said", f"({others:,} more)" if said else f"({counted(others, 'sentence')})"))
         rows += [("screen", self._event(event, extent)) for event in chosen.screens]
@@ -192,6 +195,12 @@ class MomentText(NamedTuple):
             last = f"{local_time_of(moment.last_ms, self.zone):%H:%M:%S}"
             text += f" ({moment.matches:,} matches until {last})"
         return f"## {when}\n\n{text.strip()}\n" if self.is_markdown else when + text
+
+    def _sentence(self, event: Event, extent: Extent) -> str:
+        written, key = self.cutter.written, (event, extent.length)
+        if key not in written:
+            written[key] = self._mark(event) + self._event(event, extent)
+        return written[key]
 
     def _mark(self, event: Event) -> str:
         """Return what stands before a sentence: > before one that matches."""

@@ -150,12 +150,13 @@ def surroundings(
             screens[_stream(event)].append((times, event))
         elif about.touch(*times):
             near[event.channel].append(event)
+    points = _Times(moment.points)
     spoken = {_stream(event) for event in near["transcript"]}
     summaries = [event for event in near["audio_index"] if _stream(event) not in spoken]
     shown = [_on_screen(of_one, moment.first_ms, around) for of_one in screens.values()]
     return Surroundings(
         moment,
-        sorted([*near["transcript"], *summaries], key=lambda event: _distance(event, moment)),
+        sorted([*near["transcript"], *summaries], key=lambda event: _distance(event, points)),
         sorted(filter(None, shown), key=lambda event: (event.host or "", event.stream_name or "")),
         sorted(near["alert"], key=begin_of),
         [(host, one) for host, one in missed if _meet(_times(one), around)],
@@ -176,8 +177,15 @@ class _Times:
                 self._ends.append(end)
 
     def touch(self, begin: int, end: int) -> bool:
-        place = bisect_right(self._begins, end) - 1
-        return place >= 0 and begin <= self._ends[place]
+        return self.distance(begin, end) == 0
+
+    def distance(self, begin: int, end: int) -> int:
+        """Return how far the nearest is from a time; 0 if they touch."""
+        after = bisect_right(self._begins, end)
+        if not after:
+            return self._begins[0] - end
+        before = max(begin - self._ends[after - 1], 0)
+        return before if after == len(self._begins) else min(before, self._begins[after] - end)
 
 
 def _stream(event: Event) -> tuple[str | None, ...]:
@@ -197,10 +205,9 @@ def _on_screen(
     return min(after, key=lambda one: one[0])[1] if after else None
 
 
-def _distance(event: Event, moment: FoundMoment) -> tuple[int, int, str]:
+def _distance(event: Event, points: _Times) -> tuple[int, int, str]:
     first, last = span_of(event) or (0, 0)
-    apart = min(max(first - end_ms, begin_ms - last, 0) for begin_ms, end_ms in moment.points)
-    return apart, first, event.text or ""
+    return points.distance(first, last), first, event.text or ""
 
 
 def _times(missed: Missed) -> tuple[int, int]:
