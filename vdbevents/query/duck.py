@@ -8,10 +8,11 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextvars import ContextVar
 from io import FileIO, RawIOBase
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from vdbevents.errors import StorageError
 from vdbevents.query import scratch
@@ -34,6 +35,65 @@ _parsing: Final = threading.Lock()
 
 # The open connections: Ctrl-C interrupts them.
 _connections: "weakref.WeakSet[DuckDBPyConnection]" = weakref.WeakSet()
+
+
+_T = TypeVar("_T")
+
+
+class WorkCancelledError(Exception):
+    """The work is not wanted any more."""
+
+
+class CancellableWork:
+    """What one call does with DuckDB; another thread may end it."""
+
+    def __init__(self) -> None:
+        """Start with nothing."""
+        self._connections: weakref.WeakSet[DuckDBPyConnection] = weakref.WeakSet()
+        self._lock = threading.Lock()
+        self._is_cancelled = False
+
+    def run(self, function: Callable[[], _T]) -> _T:
+        """Call a function, and return what it returns.
+
+        Raises:
+            WorkCancelledError: it was cancelled before the function was done.
+        """
+        token = _work.set(self)
+        try:
+            self.check()
+            return function()
+        except Exception as error:
+            if self._is_cancelled:
+                raise WorkCancelledError from error
+            raise
+        finally:
+            _work.reset(token)
+
+    def cancel(self) -> None:
+        """End it: what runs is interrupted, and nothing else begins.
+
+        A statement that begins at this moment does not notice: call it again until the work has ended.
+        """
+        self._is_cancelled = True
+        with self._lock:
+            connections = list(self._connections)
+        for connection in connections:
+            _interrupt(connection)
+
+    def check(self) -> None:
+        """Raise WorkCancelledError if it was cancelled."""
+        if self._is_cancelled:
+            raise WorkCancelledError
+
+    def take(self, connection: "DuckDBPyConnection") -> None:
+        """Interrupt a connection, too, when it is cancelled."""
+        self.check()
+        with self._lock:
+            self._connections.add(connection)
+
+
+_work: Final[ContextVar[CancellableWork | None]] = ContextVar("work", default=None)
 
 
 def memory_for(longest: int, least_mb: int = 1000) -> int:
@@ -71,6 +131,8 @@ def connect(folder: str, memory_mb: int, threads: int | None = None) -> "DuckDBP
 
 def _quiet(connection: "DuckDBPyConnection") -> "DuckDBPyConnection":
     _connections.add(connection)
+    if work := _work.get():
+        work.take(connection)
     connection.execute("SET enable_progress_bar = false")  # it would go to stdout
     connection.execute("SET TimeZone = 'UTC'")
     return connection
@@ -165,6 +227,8 @@ def execute(
     Of a search or of sealing, a process runs the same statements again and again, and to parse them takes a
     fifth of the time of a small one.
     """
+    if work := _work.get():
+        work.check()
     with _parsing:
         statement = _parsed.pop(sql, None)
     if statement is None:
@@ -190,6 +254,8 @@ def fetched_batches(connection: "DuckDBPyConnection", sql: str) -> Iterator[list
         batch = result.fetchmany(_BATCH)
     while batch:
         yield batch
+        if work := _work.get():
+            work.check()
         with explained():
             batch = result.fetchmany(_BATCH)
 

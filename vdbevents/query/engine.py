@@ -397,7 +397,7 @@ class _Search:
 
         try:
             self._execute(statement)
-        except duckdb.OutOfMemoryException:
+        except (duckdb.OutOfMemoryException, duckdb.InterruptException):
             raise
         except duckdb.Error as error:  # a damaged file can raise any of them
             raise CacheUnreadableError from error

@@ -20,6 +20,7 @@ from starlette.routing import Route
 from vdbevents.errors import InputError, VdbeventsError
 from vdbevents.query import scratch
 from vdbevents.servers.answering import Application, Receive, Scope, Send
+from vdbevents.servers.client_work import work_for_client
 from vdbevents.servers.journal_state import JournalState, state_of
 from vdbevents.servers.loopback import serve
 from vdbevents.summaries.activity import By
@@ -42,6 +43,7 @@ MakePlayer = Callable[[str, int, int], str]
 _AT_ONCE: Final = 4
 _CLIP_SECONDS: Final = 60
 _MOST_OFFSET: Final = 100_000
+_NOBODY: Final = 204
 _TOKEN_BYTES: Final = 24
 
 _Answer = Callable[[], dict[str, Any]]
@@ -95,13 +97,11 @@ class ViewServer:
     ) -> Callable[[PageRequest], Awaitable[Response]]:
         async def answer(request: PageRequest) -> Response:
             try:
-                run = make(request)
-                # A page that is zoomed asks for more than it waits for.
-                if await request.is_disconnected():
-                    return Response(status_code=204)
-                data = await anyio.to_thread.run_sync(run, limiter=self._limit, abandon_on_cancel=True)
+                data = await work_for_client(request.receive, make(request), self._limit)
             except VdbeventsError as error:
                 return _refused(error)
+            if data is None:
+                return Response(status_code=_NOBODY)
             return Response(_dumped(data), media_type="application/json")
 
         return answer
@@ -184,13 +184,20 @@ class ViewServer:
         try:
             span, form = span_in(request.query_params), _format_in(request)
             path = folder / f"recording.{form}"
-            work = partial(write_download, self._state.journals, span, form, path, _now_ms())
-            await anyio.to_thread.run_sync(work, limiter=self._limit, abandon_on_cancel=True)
+
+            def work() -> bool:
+                write_download(self._state.journals, span, form, path, _now_ms())
+                return True
+
+            is_whole = await work_for_client(request.receive, work, self._limit)
         except BaseException as error:
             scratch.remove(folder)
             if isinstance(error, VdbeventsError):
                 return _refused(error)
             raise
+        if not is_whole:
+            scratch.remove(folder)
+            return Response(status_code=_NOBODY)
         name = f"recording-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime(span.since_ms / 1000))}.{form}"
         return FileResponse(
             path, media_type=FORMATS[form], filename=name, background=BackgroundTask(scratch.remove, folder)

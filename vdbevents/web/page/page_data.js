@@ -35,8 +35,8 @@ class ServerData {
     return this.#get("timeline", { since, until, parts });
   }
 
-  said(from, earlier) {
-    return this.#get("said", { from, earlier: earlier ? 1 : 0 });
+  said(from, earlier, signal) {
+    return this.#get("said", { from, earlier: earlier ? 1 : 0 }, signal);
   }
 
   moment(at, signal) {
@@ -47,8 +47,8 @@ class ServerData {
     return this.#get("hits", [...query, ["offset", offset]], signal);
   }
 
-  marks(query, since, until, parts) {
-    return this.#get("marks", [...query, ["since", since], ["until", until], ["parts", parts]]);
+  marks(query, since, until, parts, signal) {
+    return this.#get("marks", [...query, ["since", since], ["until", until], ["parts", parts]], signal);
   }
 
   statistics(since, until, by, signal) {

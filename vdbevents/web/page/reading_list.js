@@ -31,6 +31,8 @@ export class ReadingList {
     this.startsAll = this.endsAll = false;
     this.current = -1;
     this.turn = (this.turn ?? 0) + 1;
+    this.abort?.abort();
+    this.abort = new AbortController();
     this.loading = new Set();
     this.spacer.replaceChildren();
   }
@@ -41,8 +43,9 @@ export class ReadingList {
     if (this.since === null || at < this.since || at > this.until) {
       this.#clear();
       const { turn } = this;
+      const { signal } = this.abort;
       try {
-        const [before, after] = await Promise.all([this.data.said(at, true), this.data.said(at, false)]);
+        const [before, after] = await Promise.all([this.data.said(at, true, signal), this.data.said(at, false, signal)]);
         if (turn !== this.turn) return;
         this.since = before.since;
         this.until = after.until;
@@ -52,7 +55,7 @@ export class ReadingList {
         this.heights = this.parts.map(() => ROW);
         this.#measure(0);
       } catch (error) {
-        this.actions.trouble(error);
+        if (error.name !== "AbortError") this.actions.trouble(error);
         return;
       }
     }
@@ -76,7 +79,7 @@ export class ReadingList {
     const last = this.parts.at(-1);
     const from = last ? last.at : this.since;
     const wasAtEnd = this.element.scrollTop + this.element.clientHeight > this.tops.at(-1) - 2 * ROW;
-    const answer = await this.data.said(from, false).catch(() => null);
+    const answer = await this.data.said(from, false, this.abort.signal).catch(() => null);
     if (!answer || turn !== this.turn) return;
     const kept = this.parts.findIndex((part) => part.at >= from);
     const first = kept < 0 ? this.parts.length : kept;
@@ -113,7 +116,7 @@ export class ReadingList {
     this.loading.add(earlier);
     const { turn } = this;
     try {
-      const answer = await this.data.said(earlier ? this.since : this.until, earlier);
+      const answer = await this.data.said(earlier ? this.since : this.until, earlier, this.abort.signal);
       if (turn !== this.turn) return;
       if (earlier) {
         this.since = answer.since;
@@ -129,9 +132,9 @@ export class ReadingList {
       }
       this.#render();
     } catch (error) {
-      this.actions.trouble(error);
+      if (error.name !== "AbortError") this.actions.trouble(error);
     } finally {
-      this.loading.delete(earlier);
+      if (turn === this.turn) this.loading.delete(earlier);
     }
   }
 

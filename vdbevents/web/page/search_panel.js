@@ -6,7 +6,7 @@ import { button, element } from "./screen_panel.js";
 const FIELDS = ["channel", "source", "session"];
 
 export class SearchPanel {
-  /** actions: look(at), searched(query or null), found(), screens(), trouble(error). */
+  /** actions: look(at), searched(), found(), screens(), trouble(error). */
   constructor(form, panel, data, clock, actions) {
     this.form = form;
     this.panel = panel;
@@ -65,7 +65,7 @@ export class SearchPanel {
     this.list = null;
     this.current = -1;
     this.words.removeAttribute("aria-invalid");
-    this.actions.searched(this.query);
+    this.actions.searched();
     if (!this.query) {
       this.#write("Type a word above, and press Enter.");
       return;

@@ -32,7 +32,7 @@ class TimelinePage {
       look: (at) => this.look(at),
       show: (since, until) => this.show(since, until),
       select: (since, until) => this.#select(since, until),
-      searched: (query) => this.#searched(query),
+      searched: () => this.#searched(),
       found: () => this.#load(),
       search: (parameters) => this.#searchFor(parameters),
       seen: (at, screens) => this.search.showScreens(at, screens),
@@ -135,17 +135,28 @@ class TimelinePage {
 
   async #loadOnce() {
     const { since, until } = this.view;
-    const { query } = this.search;
     const parts = Math.max(50, Math.min(4000, Math.round(this.lanes.plotWidth)));
     this.lanes.answer = await this.data.timeline(since, until, parts);
     this.search.sessions(this.lanes.answer.sessions.map((one) => one.id));
     this.#clearTrouble();
     this.#describe();
     this.#draw();
-    if (!query || !this.search.isFound || this.isStale) return;
-    const marks = await this.data.marks(query, since, until, Math.min(parts, 1000));
-    if (query === this.search.query) this.lanes.marks = marks;
-    this.#draw();
+    if (!this.isStale) this.#loadMarks(since, until, Math.min(parts, 1000));
+  }
+
+  /** Mark the hits: beside the events, which need not wait for a search. */
+  async #loadMarks(since, until, parts) {
+    this.marking?.abort();
+    const { query } = this.search;
+    if (!query || !this.search.isFound) return;
+    this.marking = new AbortController();
+    try {
+      const marks = await this.data.marks(query, since, until, parts, this.marking.signal);
+      if (query === this.search.query) this.lanes.marks = marks;
+      this.#draw();
+    } catch (error) {
+      if (error.name !== "AbortError") this.#trouble(error);
+    }
   }
 
   async #loadMap() {
@@ -232,7 +243,8 @@ class TimelinePage {
 
   // Search.
 
-  #searched(query) {
+  #searched() {
+    this.marking?.abort();
     this.lanes.marks = null;
     this.#openTab("hits");
     this.#draw();
