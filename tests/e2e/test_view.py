@@ -392,6 +392,21 @@ def test_nothing_recorded_yet_and_no_journal_are_said_and_not_a_failure(viewing,
     assert ask(address, "/data/recording", cookie=cookie)[0] == 200
 
 
+@pytest.mark.parametrize("others", [["{other}"], ["desk={other}"], ["--dir", "desk={other}"]])
+def test_several_recordings_are_on_one_page(viewing, day, tmp_path, others):
+    other = tmp_path / "other" / "state"
+    other.parent.mkdir()
+    write(other, said(END, "hello"))
+    address = viewing(day, *(word.format(other=other) for word in others))
+    _, headers, _ = ask(address, f"/?{urllib.parse.urlsplit(address).query}")
+
+    _, _, body = ask(address, "/data/recording", cookie=headers["set-cookie"].split(";")[0])
+
+    first, second = json.loads(body)["hosts"]
+    assert first != second
+    assert second == "desk" or "desk" not in others[-1]
+
+
 @pytest.mark.parametrize(
     ("words", "expected"),
     [

@@ -71,18 +71,22 @@ def _read(parameters: Iterable[CommandParameter], words: Sequence[str]) -> dict[
             _note(name, given)
         elif word.startswith("-") and word != "-":
             plain, text = _option_of(word, options, left)
-            if plain.is_list:
-                earlier = values[plain.name] if plain.name in given else []
-                values[plain.name] = [*earlier, plain.of_text(text)]
-                given.add(plain.name)
-            else:
-                values[plain.name] = plain.of_text(text)
-                _note(plain.name, given)
+            _set(plain, text, values, given)
         else:
-            plain = next((one for one in arguments if one.name not in given), _NONE)
-            values[plain.name] = plain.of_text(word)
-            given.add(plain.name)
+            plain = next((one for one in arguments if one.is_list or one.name not in given), _NONE)
+            _set(plain, word, values, given)
     return values
+
+
+def _set(plain: _Plain, text: str, values: dict[str, Any], given: set[str]) -> None:
+    """Set a parameter to what a text means, or add that to those of a list."""
+    value = plain.of_text(text)
+    if plain.is_list:
+        values[plain.name] = [*(values[plain.name] if plain.name in given else ()), value]
+        given.add(plain.name)
+    else:
+        values[plain.name] = value
+        _note(plain.name, given)
 
 
 def _note(name: str, given: set[str]) -> None:

@@ -1,5 +1,7 @@
 """The options of `vdbevents query`."""
 
+import glob
+import os
 from datetime import datetime, tzinfo
 from enum import StrEnum
 from pathlib import Path
@@ -111,6 +113,42 @@ class SourceOptions(OptionGroup):
     def by_options(self) -> bool:
         """Whether journals are named by options, with their hosts."""
         return bool(self.directories or self.files)
+
+
+class SeveralSourceOptions(SourceOptions):
+    """The journals to read, of which arguments may name several."""
+
+    journal: Annotated[
+        _Texts,
+        Argument(
+            metavar="[[NAME=]DIR|FILE]...",
+            help="State directories, or any journals, also .gz or .zst. Default: as for listen.",
+            show_default=False,
+        ),
+    ] = None  # type: ignore[assignment]  # it is settled to what the base has
+
+    def settle(self) -> None:
+        """Take several arguments for what `--dir` and `--file` name."""
+        texts = self.journal
+        if not isinstance(texts, list):
+            return
+        is_plain = len(texts) == 1 and (os.path.lexists(texts[0]) or "=" not in texts[0])
+        if is_plain and not self.by_options:
+            vars(self)["journal"] = Path(texts[0])
+            return
+        self.journal = None
+        files = [text for text in texts if _names_files(text)]
+        self.directories = [*(text for text in texts if text not in files), *(self.directories or ())]
+        self.files = [*files, *(self.files or ())]
+
+
+def _names_files(text: str) -> bool:
+    """Return whether `[NAME=]PATH` is a file, or a pattern of files; what does not exist is a directory."""
+    path = text if os.path.lexists(text) else text.partition("=")[2] or text
+    path = os.path.expanduser(path)  # noqa: PTH111 - never an error
+    if os.path.lexists(path):
+        return not os.path.isdir(path)  # noqa: PTH112 - never an error
+    return path == "-" or glob.has_magic(path)
 
 
 class WindowOptions(OptionGroup):

@@ -9,7 +9,7 @@ from vdbevents.cli.command import put, reports, silence_stdout
 from vdbevents.cli.declared import Option
 from vdbevents.cli.diagnostics import ExitCode, is_terminal
 from vdbevents.cli.options import KeyOptions
-from vdbevents.cli.query_options import TIMES_HELP, SourceOptions, WindowOptions
+from vdbevents.cli.query_options import TIMES_HELP, SeveralSourceOptions, WindowOptions
 from vdbevents.cli.served_journals import ServedJournals, player_of, refuse_stdin
 from vdbevents.cli.tables import remark
 from vdbevents.errors import InputError, options_conflict
@@ -32,7 +32,8 @@ shows without a server. docs/view.md walks through it.
 Examples:
   vdbevents view
   vdbevents view ~/laptop --port 5004 --no-open
-  vdbevents view --dir laptop=~/laptop --dir desk=~/desk
+  vdbevents view ~/laptop ~/desk
+  vdbevents view laptop=/mnt/one desk=/mnt/two
   vdbevents view --export day.html --on yesterday
 
 {TIMES_HELP}
@@ -47,7 +48,7 @@ _DAY: Final = "1d"
 @reports
 def view(
     *,
-    named: SourceOptions,
+    named: SeveralSourceOptions,
     port: Annotated[
         int, Option(min=0, max=65535, metavar="PORT", help="The port of the page; 0: any free port.")
     ] = 0,
