@@ -17,6 +17,7 @@ import vdbevents
 from vdbevents.cli import gaps
 from vdbevents.journal import archive, history, packed
 from vdbevents.journal.state import StateDirectory
+from vdbevents.query import channel_totals
 from vdbevents.query.cache import archived_caches, build, index, seal_policy
 from vdbevents.query.filters import Filters
 from vdbevents.query.older import Older
@@ -364,6 +365,19 @@ def test_sql_gaps_and_python_read_across_the_seam(kept):
         assert [row["status"] for row in opened.sql("FROM gaps")] == ["recovered"]
         assert said_in(opened) == words(5)
         assert [gap.status for gap in gaps.read_gaps(directory.journal).gaps] == ["recovered"]
+
+
+def test_all_events_are_counted_by_the_caches_of_what_was_rotated_out(kept, monkeypatch):
+    directory, root, journal = kept
+    journal.append(spoken(3))
+    journal.rotate(None)
+    journal.append(spoken(2, 3))
+    older = Older(seal_policy.present_cache)
+    expected = channel_totals.channel_totals(directory.journal, None, older)
+    seal_policy.tidy(directory.journal, root)
+    monkeypatch.delattr(channel_totals, "_searched")
+    assert channel_totals.channel_totals(directory.journal, None, older) == expected
+    assert expected.channels[0][:2] == ("transcript", 5)
 
 
 def test_what_was_cleared_is_read_only_if_it_is_asked_for(kept):

@@ -243,12 +243,13 @@ def test_odd_lines_outside_the_window_are_in_nobody_s_way(journal):
 
 def test_a_last_line_without_its_end_and_a_large_journal_are_left_to_duckdb(journal):
     assert of_tail(journal(PLAIN, end=b"")) is None
-    many = [said("x" * 1000, AT + n) for n in range(5001)]
+    many = [said("x", AT + n) for n in range(30_001)]
     path = journal(*many)
 
     assert of_tail(path) is None
-    assert of_tail(path, window=Window(AT + 9000)).count == 0
-    assert of_tail(journal(*many * 4), window=Window(AT + 9000)) is None
+    assert of_tail(path, window=Window(AT + 40_000)).count == 0
+    large = [said("x" * 1000, AT + n) for n in range(20_000)]
+    assert of_tail(journal(*large), window=Window(AT + 40_000)) is None
 
 
 def test_a_journal_that_cannot_be_read_is_left_to_the_search_that_says_so(tmp_path):

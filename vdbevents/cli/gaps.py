@@ -132,7 +132,24 @@ def _all_lines_about_gaps(journal: Path, since_ms: int | None, *, cleared: bool)
             # A line about a gap is written after the gap.
             if since_ms is None or one.to_ms >= since_ms:
                 yield from _older_lines_about_gaps(one)
-        yield from _lines_about_gaps(file)
+        yield from _own_lines_about_gaps(journal, file)
+
+
+def _own_lines_about_gaps(journal: Path, file: FileIO) -> Iterator[bytes]:
+    """Yield those of the journal itself; where its cache knows them, the sealed lines are not read."""
+    from vdbevents.query.cache.seal_policy import present_cache
+
+    cache = present_cache(journal)
+    end = 0
+    # It may be another file than the one that is open.
+    if cache is not None and cache.fits(file):
+        end = cache.end
+        for segment in cache.segments:
+            if segment.unreadable or segment.doubtful:
+                yield from _lines_about_gaps(file, segment.start, segment.end)
+            else:
+                yield from (line.encode() for line in segment.gaps)
+    yield from _lines_about_gaps(file, end)
 
 
 def _older_lines_about_gaps(one: ArchivedJournal) -> Iterator[bytes]:
@@ -148,17 +165,17 @@ def _older_lines_about_gaps(one: ArchivedJournal) -> Iterator[bytes]:
         yield from _lines_about_gaps(file)
 
 
-def _lines_about_gaps(file: FileIO | PackedFile) -> Iterator[bytes]:
+def _lines_about_gaps(file: FileIO | PackedFile, start: int = 0, end: int | None = None) -> Iterator[bytes]:
     rest = b""
     within_long_line = False
-    for block in nul_runs.blocks(file, 0):
+    for block in nul_runs.blocks(file, start, end):
         content = rest + block
         if within_long_line:
             _, newline, content = block.partition(b"\n")
             within_long_line = not newline
-        end = content.rfind(b"\n") + 1
-        yield from _lines_within(content, end)
-        rest = content[end:]
+        whole = content.rfind(b"\n") + 1
+        yield from _lines_within(content, whole)
+        rest = content[whole:]
         if len(rest) > _LONGEST_LINE:
             # No line about a gap is that long: skip the rest of it, so that memory stays bounded.
             rest, within_long_line = b"", True

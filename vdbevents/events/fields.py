@@ -18,6 +18,8 @@ OWN_CHANNEL: Final = "vdbevents"
 RUNTIME_CHANNEL: Final = "capture_client"
 """The channel of the lines from the capture runtime of this machine."""
 
+_NOTHING: Final[Mapping[str, Any]] = {}
+
 
 class Member:
     """A value that events carry under one of several paths; the first that is present and not null counts.
@@ -29,15 +31,19 @@ class Member:
     def __init__(self, *paths: str) -> None:
         self.paths = paths
         self._keys = tuple((path.startswith("data."), path.removeprefix("data.")) for path in paths)
-        # Most events have the first name of those that stand beside `data`: then that is all to look at.
-        self._first = None if self._keys[0][0] else self._keys[0][1]
+        # Most events have the first name, or none: then that, or a look at all names, is enough.
+        self._is_inner, self._first = self._keys[0]
+        self._names = frozenset(key for _, key in self._keys)
 
     def value_in(self, event: Mapping[str, Any]) -> object:
         """Return the value, or None."""
-        if self._first is not None and (value := event.get(self._first)) is not None:
-            return value
         data = event.get("data")
-        inner = data if type(data) is dict or isinstance(data, Mapping) else {}
+        inner = data if type(data) is dict or isinstance(data, Mapping) else _NOTHING
+        value = (inner if self._is_inner else event).get(self._first)
+        if value is not None:
+            return value
+        if self._names.isdisjoint(event) and self._names.isdisjoint(inner):
+            return None
         for is_inner, key in self._keys:
             value = (inner if is_inner else event).get(key)
             if value is not None:

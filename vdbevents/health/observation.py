@@ -1,19 +1,13 @@
 """What the files, the locks and the disk of a state directory say, read once."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from vdbevents.errors import VdbeventsError
 from vdbevents.events.fields import OWN_CHANNEL, utc_text
 from vdbevents.journal import files, locks
 from vdbevents.journal.archive import archived
 from vdbevents.journal.state import StateDirectory
-
-if TYPE_CHECKING:
-    from vdbevents.query.cache.index import Cache
-    from vdbevents.query.filters import Filters
-    from vdbevents.query.older import Older
-    from vdbevents.query.search_result import SearchResult
 
 _MOST_LOOKS: Final = 3
 
@@ -110,18 +104,14 @@ def _status_by(journal: Path) -> dict[str, Any]:
     if not journal.is_file():
         return {}
     from vdbevents.query.cache.seal_policy import present_cache
-    from vdbevents.query.filters import Filters
+    from vdbevents.query.channel_totals import channel_totals
     from vdbevents.query.older import Older
-    from vdbevents.query.tail_search import search_tail
 
-    filters, cache, older = Filters(interim=True), present_cache(journal), Older(present_cache)
     try:
-        found = search_tail(journal, filters, cache, older) or _searched(journal, filters, cache, older)
-        with found:
-            counts = [row for row in found.channel_counts() if row[0] != OWN_CHANNEL]
-            gaps = found.gaps
+        totals = channel_totals(journal, present_cache(journal), Older(present_cache))
     except VdbeventsError:
         return {}
+    counts, gaps = [row for row in totals.channels if row[0] != OWN_CHANNEL], totals.gaps
     first_ms = min((first for _, _, first, _ in counts if first is not None), default=None)
     return {
         "state": "stopped",
@@ -137,12 +127,6 @@ def _status_by(journal: Path) -> dict[str, Any]:
         "unrecovered": sum(not gap.is_recovered for gap in gaps),
         "open_gaps": [gap.data() for gap in gaps if gap.status == "open"],
     }
-
-
-def _searched(journal: Path, filters: "Filters", cache: "Cache | None", older: "Older") -> "SearchResult":
-    from vdbevents.query.engine import search
-
-    return search(journal, filters, cache, older=older)
 
 
 def _running(directory: StateDirectory) -> tuple[bool, bool, bool]:

@@ -8,7 +8,7 @@ import json
 import re
 from collections.abc import Collection, Iterable, Mapping
 from functools import cached_property
-from math import isfinite
+from math import floor, isfinite
 from typing import Any, Final
 
 import orjson
@@ -22,6 +22,9 @@ class NotPlainError(Exception):
 
 
 _LIKE_A_TIME: Final = re.compile(r"\d{4}-\d\d-\d\d[Tt ][0-9:.,+Zz-]*", re.ASCII)
+_LEAST_USUAL_MS: Final = 10**12
+_MOST_USUAL_MS: Final = 10**13
+_LEAST_MS_NUMBER: Final = fields.NUMBERS[0][0]
 _ODD_BYTES: Final = re.compile(rb'\\u0000|"[ \t]+:')
 _FETCHED: Final = (b'"backfilled":true}', b'"backfilled": true}')
 _OWN_HEAD: Final = re.compile(r'^\s*\{\s*"ts"\s*:\s*"[^"]*"\s*,\s*"unix_ts"\s*:\s*[^,{}]*,?\s*', re.ASCII)
@@ -222,29 +225,35 @@ def was_backfilled(line: bytes) -> bool:
 
 
 def _parsed(line: bytes) -> dict[str, Any]:
-    if _ODD_BYTES.search(line):
+    # Without an escape, each `":` stands behind a name, and then their number is enough.
+    if b"\\" in line and _ODD_BYTES.search(line):
         raise NotPlainError
     try:
-        event = orjson.loads(line)
+        event: dict[str, Any] = orjson.loads(line)
     except orjson.JSONDecodeError:
-        raise NotPlainError from None
-    try:
-        # Each name stands before `":`, and texts may have such signs, too.
-        if _count_of_names(event) != line.count(b'":'):
-            event = json.loads(line, object_pairs_hook=_without_repetition)
-    except (ValueError, RecursionError):
         raise NotPlainError from None
     if not isinstance(event, dict):
         raise NotPlainError
+    try:
+        # Texts may have such signs, too.
+        if _count_of_names(event) != line.count(b'":'):
+            if _ODD_BYTES.search(line):
+                raise NotPlainError
+            event = json.loads(line, object_pairs_hook=_without_repetition)
+    except (ValueError, RecursionError):
+        raise NotPlainError from None
     return event
 
 
-def _count_of_names(value: object) -> int:
+def _count_of_names(value: dict[str, Any] | list[Any]) -> int:
+    count = 0
     if isinstance(value, dict):
-        return len(value) + sum(_count_of_names(each) for each in value.values() if type(each) in _HOLDERS)
-    if isinstance(value, list):
-        return sum(_count_of_names(each) for each in value if type(each) in _HOLDERS)
-    return 0
+        count = len(value)
+        value = list(value.values())
+    for inner in value:
+        if type(inner) in _HOLDERS:
+            count += _count_of_names(inner)
+    return count
 
 
 _HOLDERS: Final = frozenset({dict, list})
@@ -272,6 +281,11 @@ def _received_ms(event: Mapping[str, Any]) -> int | None:
 def _moment_ms(value: object) -> int | None:
     if value is None:
         return None
+    # These two as `fields.unix_ms` has them, which takes any number.
+    if type(value) is int and _LEAST_USUAL_MS <= value < _MOST_USUAL_MS:
+        return value
+    if type(value) is float and 0 <= value < _LEAST_MS_NUMBER:
+        return floor(value * 1000 + 0.5)
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         raise NotPlainError
     if isinstance(value, str) and not _LIKE_A_TIME.fullmatch(value):

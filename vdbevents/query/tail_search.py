@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from vdbevents.events.gaps import Gap, gaps_in
 from vdbevents.events.session_content import SessionBook, SessionScope
@@ -19,7 +19,7 @@ from vdbevents.journal.history import open_with_older
 from vdbevents.privacy.pauses import Pause, pauses_in
 from vdbevents.query import alike, patterns
 from vdbevents.query.byte_ranges import Closeable, read_range
-from vdbevents.query.cache.index import Cache, Interims, Segment, Span, meet, with_finals_for
+from vdbevents.query.cache.index import Cache, Interims, Segment, Span, meet, rest_of, with_finals_for
 from vdbevents.query.cache.sealed_counts import (
     Group,
     OpenInterim,
@@ -36,12 +36,15 @@ from vdbevents.query.session_tables import RECORDER
 from vdbevents.times import LEAST_MS, Window
 
 _MOST_READ: Final = 1 << 24
-_MOST_LINES: Final = 5000  # to read more in Python takes longer than to start DuckDB
-_MOST_COUNTED: Final = 20_000
+# What is sealed next has 8 MiB, seldom of more lines; to read these takes less time than to start DuckDB.
+_MOST_LINES: Final = 30_000
 _BATCH: Final = 2048
 
 # The other columns consist of these.
 _MAY_REFUSE: Final = ("stream", "stream_name", "session", "speaker", "label", "confidence", "text")
+
+ChannelCount = tuple[str, int, int | None, int | None]
+"""The events of a channel: its name, their number, and the first and the last receipt, in Unix ms."""
 
 _Test = Callable[[PlainEvent], bool]
 
@@ -107,16 +110,9 @@ class TailResult(Closeable):
         """The matches, for what sums them up in Python."""
         return [row.event for row in self.shown]
 
-    def channel_counts(self) -> list[tuple[str, int, int | None, int | None]]:
+    def channel_counts(self) -> list[ChannelCount]:
         """Return (channel, count, first receipt, last receipt) of the matches, in Unix ms; sorted."""
-        times: dict[str, list[int | None]] = {}
-        for row in self.shown:
-            times.setdefault(row.event.channel or "unknown", []).append(row.event.time_ms)
-        return [
-            (channel, len(all_), min(known, default=None), max(known, default=None))
-            for channel, all_ in sorted(times.items())
-            for known in [[at_ms for at_ms in all_ if at_ms is not None]]
-        ]
+        return channel_counts(self.held)
 
     def close(self) -> None:
         """Do nothing: nothing is open."""
@@ -379,6 +375,52 @@ def _is_before(one: int | None, other: int | None) -> bool | None:
     return None if one is None or other is None else one < other
 
 
+def channel_counts(events: Iterable[PlainEvent]) -> list[ChannelCount]:
+    """Return how many events each channel has, sorted."""
+    times: dict[str, list[int | None]] = {}
+    for event in events:
+        times.setdefault(event.channel or "unknown", []).append(event.time_ms)
+    return [
+        (channel, len(all_), min(known, default=None), max(known, default=None))
+        for channel, all_ in sorted(times.items())
+        for known in [[at_ms for at_ms in all_ if at_ms is not None]]
+    ]
+
+
+# -- How many events there are -----------------------------------------------------------------------------
+
+
+class JournalEnd(NamedTuple):
+    """What is not sealed of a journal, and the caches of what was set aside of it, which is all sealed."""
+
+    events: Sequence[PlainEvent]
+    aside: Sequence[Cache]
+
+
+def end_of(journal: Path, cache: Cache | None, older: Older) -> JournalEnd | None:
+    """Return the end of a journal, if all lines in it are plain, and none was backfilled; otherwise None.
+
+    Args:
+        journal: its file.
+        cache: its sealed segments.
+        older: how to read what was set aside.
+    """
+    try:
+        file, aside = open_with_older(journal, cleared=older.cleared)
+        with file:
+            lines, _ = _unsealed_lines(file, cache)
+        caches = [older.cache_of(one.path) for one in aside]
+        known = [one for one in caches if one is not None]
+        is_sealed = len(known) == len(aside) and not any(
+            rest_of(one.path, sealed) for one, sealed in zip(aside, known, strict=True)
+        )
+        if not is_sealed or len(lines) > _MOST_LINES:
+            return None
+        return JournalEnd([row.event for row in map(_counted_row, lines)], known)
+    except (OSError, NotPlainError, _UndecidedError):
+        return None
+
+
 # -- How many events sessions have -------------------------------------------------------------------------
 
 
@@ -444,7 +486,7 @@ class _Counting:
             raise _UndecidedError
 
     def run(self, lines: Sequence[bytes], own: list[str], size: int) -> TailCounts:
-        if len(lines) > _MOST_COUNTED:
+        if len(lines) > _MOST_LINES:
             raise _UndecidedError
         rows = list(map(_counted_row, lines))
         found = [row for row in rows if self._is_whole or self._counts.owners(_group_of(row))]

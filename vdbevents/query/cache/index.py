@@ -24,7 +24,7 @@ from vdbevents.journal import nul_runs
 from vdbevents.journal.packed import PackedFile, open_content
 from vdbevents.query.byte_ranges import read_range
 from vdbevents.query.cache import checks
-from vdbevents.times import MOST_MS, Window
+from vdbevents.times import LEAST_MS, MOST_MS, Window
 
 
 class CacheUnreadableError(Exception):
@@ -268,12 +268,22 @@ def with_finals_for(
     very same time does not count, as it may stand before the interim.
     """
     chosen = {segment.start for segment in segments if segment.finals is None}
+    places: dict[str | None, list[tuple[Segment, Finals, Span | None]]] = {}
+    latest: dict[str | None, int] = {}
     for interim in interims:
-        places = _places(interim.stream, segments, by_event=by_event)
-        reach = _reach(interim.times, [times for *_, times in places])
+        stream = interim.stream
+        if stream not in places:
+            places[stream] = _places(stream, segments, by_event=by_event)
+            spans = (span for _, finals, times in places[stream] for span in (finals.starts, times))
+            latest[stream] = max((span[1] for span in spans if span is not None), default=LEAST_MS)
+        # Of many, at the journal's end, all are later than what is sealed.
+        known = (span[0] for span in (interim.times, interim.starts) if span is not None)
+        if interim.is_timed and min(known, default=LEAST_MS) > latest[stream]:
+            continue
+        reach = _reach(interim.times, [times for *_, times in places[stream]])
         chosen |= {
             segment.start
-            for segment, finals, times in places
+            for segment, finals, times in places[stream]
             if not interim.is_timed or meet(finals.starts, interim.starts) or meet(times, reach)
         }
     return [segment for segment in segments if segment.start in chosen]
