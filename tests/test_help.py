@@ -47,6 +47,7 @@ def test_no_line_of_any_help_is_broken_by_the_terminal_or_cut(width):
     ]
 
     assert long == []
+    assert [(name, line) for name, line in lines if re.search(r"[\w-]-$", line)] == []
     cut = [(name, line) for name, line in lines if re.search(r"[\w.](…|\.\.\.)$", line)]
     assert [(name, line) for name, line in cut if not line.startswith("Usage: ")] == []
 

@@ -73,3 +73,59 @@ def test_a_command_is_never_broken_and_stands_alone_where_it_does_not_fit_beside
     shown = terminal.with_command("7 earlier sessions left out", command, in_lines)
     assert shown == f"7 earlier sessions\nleft out:\n{command}"
     assert terminal.with_command("more", command, lambda label, text: label + text) == f"more: {command}"
+
+
+def lines_of(text, room):
+    return [text[first:last] for first, last in terminal.wrapped(text, room)]
+
+
+def test_a_number_stays_on_the_line_of_what_it_counts():
+    counts = "599 descriptions, 366 sentences, 77 summaries"
+
+    assert lines_of(counts, 35) == ["599 descriptions, 366 sentences,", "77 summaries"]
+    assert lines_of("it took (1,200 times)", 15) == ["it took", "(1,200 times)"]
+    assert lines_of("1 2 3 4", 3) == ["1", "2", "3 4"]
+    assert lines_of("page 10", 7) == ["page 10"]
+
+
+@given(
+    st.lists(st.sampled_from(["7", "1,000", "word", "a", "デプロイ", "x" * 30]), max_size=12),
+    st.integers(2, 30),
+)
+def test_a_text_in_lines_has_all_its_words_within_the_room(words, room):
+    lines = lines_of(" ".join(words), room)
+
+    assert "".join(lines).replace(" ", "") == "".join(words)
+    assert all(terminal.cells(line) <= room for line in lines)
+
+
+def test_a_part_of_a_text_has_whole_words_unless_they_are_long():
+    text = "Customers in Frankfurt could not sign in since Friday, and we deploy the fix now"
+
+    def shown(room, looked_for):
+        place = text.find(looked_for)
+        first, last = terminal.part_in_words(text, room, (place, place + len(looked_for)))
+        return text[first:last]
+
+    assert shown(24, "Customers") == "Customers in Frankfurt"
+    assert shown(24, "deploy") == "we deploy the fix now"
+    assert shown(30, "Friday") == "since Friday, and we deploy"
+    assert terminal.part_in_words("x" * 99, 30, (0, 1)) == terminal.part("x" * 99, 30, (0, 1))
+
+
+def test_a_message_is_broken_between_words_and_a_command_in_it_is_whole():
+    def broken(text):
+        return terminal.broken_between_words(text, 30, "  ").split("\n")
+
+    assert broken("no channel 'x'; there are mic, system_audio") == [
+        "no channel 'x'; there are mic,",
+        "  system_audio",
+    ]
+    command = "vdbevents query --last 1h --channel transcript"
+    assert broken(f"for more, see: {command}") == ["for more, see:", f"  {command}"]
+    assert broken("see: vdbevents status") == ["see: vdbevents status"]
+    assert broken("cannot read /a/long/path/to/a/journal.jsonl: no such file") == [
+        "cannot read",
+        "  /a/long/path/to/a/journal.jsonl:",
+        "  no such file",
+    ]

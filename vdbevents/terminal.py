@@ -36,6 +36,10 @@ _FLAG: Final = re.compile(
     "(\U0001f3f4[\U000e0030-\U000e0039\U000e0061-\U000e007a]{3,6}\U000e007f)",
 )
 _KIB: Final = 1024
+_NUMBER: Final = re.compile(r"\(?[0-9][0-9,.]*")
+_LONGEST_WORD: Final = 20
+# A word with the spaces before it, or all that begins as a command.
+_UNBROKEN: Final = re.compile(r" *vdbevents [a-z].*| *[^ ]+| +")
 
 
 def harmless(text: str) -> str:
@@ -119,14 +123,47 @@ def part(text: str, room: int, match: tuple[int, int]) -> tuple[int, int]:
     return _back(text, len(text), room - 1), len(text)
 
 
+def part_in_words(text: str, room: int, match: tuple[int, int]) -> tuple[int, int]:
+    """Return a part as `part` does, that begins and ends with whole words, unless they are long."""
+    first, last = part(text, room, match)
+    if first and 0 <= (space := text.find(" ", first - 1, match[0])) < first + _LONGEST_WORD:
+        first = space + 1
+    if last < len(text) and (space := text.rfind(" ", match[1], last + 1)) > last - _LONGEST_WORD:
+        last = space
+    return first, last
+
+
 def wrapped(text: str, room: int) -> Iterator[tuple[int, int]]:
-    """Yield the begin and end of each line of `text` in `room` cells, broken at spaces where possible."""
+    """Yield the begin and end of each line of `text` in `room` cells, broken at spaces where possible.
+
+    A number stays with the word after it.
+    """
     first = 0
     while first < len(text):
         last = max(_reach(text, first, room), first + 1)
         space = text.rfind(" ", first + 1, last + 1) if last < len(text) else -1
+        if (before := text.rfind(" ", first + 1, space)) > 0 and _NUMBER.fullmatch(text, before + 1, space):
+            space = before
         yield first, last if space < 0 else space
         first = last if space < 0 else space + 1
+
+
+def broken_between_words(text: str, width: int, indent: str) -> str:
+    """Return a message in lines of at most `width` cells, all but the first after `indent`.
+
+    A word that is longer, such as a path, is left to the terminal, as is a command of ours, which begins a
+    line then: so one that is copied from the screen is whole.
+    """
+    lines = [""]
+    for word in _UNBROKEN.findall(text):
+        room = width - cells(lines[-1])
+        if not lines[-1].strip() or cells(word) <= room:
+            lines[-1] += word
+        else:
+            lines.append(indent + word.lstrip(" "))
+    return "\n".join(
+        line.rstrip(" ") if number < len(lines) - 1 else line for number, line in enumerate(lines)
+    )
 
 
 def _reach(text: str, first: int, room: int) -> int:

@@ -1,12 +1,14 @@
 """`vdbevents digest` and `context` as a pipe meets them, beyond what docs/summaries.md shows."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from support.patience import PATIENCE
 from support.processes import assert_failed, run
 
 DOCS = Path(__file__).parent.parent.parent / "docs"
@@ -135,3 +137,50 @@ run()
     parsed, different = map(int, ended.stdout.splitlines()[-1].split())
 
     assert 0 < parsed == different
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="it makes a terminal")
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (
+            ["query", str(EXAMPLE), "--channel", "transcrpt"],
+            """vdbevents: --channel: none of 11 events in this time has
+  'transcrpt'; there are alert, audio_index,
+  capture_session, transcript, vdbevents, visual_index
+  → did you mean --channel transcript?
+""",
+        ),
+        (
+            ["query", "--chanel", "x"],
+            "Error: No such option: --chanel (Possible options:\n  --channel, --no-channel, --not-channel)\n",
+        ),
+    ],
+)
+def test_a_message_on_a_narrow_terminal_is_broken_between_words(environ, arguments, said):
+    outside, inside = os.openpty()
+    command = [sys.executable, "-m", "vdbevents", *arguments]
+    with subprocess.Popen(
+        command, env={**environ, "COLUMNS": "60", "NO_COLOR": "1"}, stdout=subprocess.DEVNULL, stderr=inside
+    ) as process:
+        assert process.wait(PATIENCE) != 0
+    os.write(inside, b"[end]")
+    shown = b""
+    while b"[end]" not in shown:
+        shown += os.read(outside, 1 << 16)
+    os.close(inside)
+    os.close(outside)
+
+    assert said in shown.decode().replace("\r\n", "\n")
+
+
+@pytest.mark.parametrize("command", ["digest", "transcript", "stats"])
+def test_where_all_is_older_than_the_time_asked_for_it_is_said_when_the_newest_was(environ, command):
+    ended = run([command, EXAMPLE, "--last", "1h", "--tz", "UTC"], environ)
+
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert "→ the newest is of 2026-03-02 10:" in ended.stderr
+    assert ": use --on 2026-03-02" in ended.stderr
+    assert run([command, EXAMPLE, "--on", "2026-03-02", "--tz", "UTC"], environ).returncode == 0
+    later = run([command, EXAMPLE, "--until", "2026-03-01"], environ)
+    assert (later.returncode, "newest" in later.stderr) == (1, False)

@@ -5,7 +5,16 @@ import json
 import pytest
 from support.databases import search
 
-from vdbevents.query.block_counts import LONGEST_SNIPPET, WEIGHED, Fired, Recorded, Shown, TabledBlocks, Total
+from vdbevents.query.block_counts import (
+    LONGEST_SNIPPET,
+    LONGEST_TEXT,
+    WEIGHED,
+    Fired,
+    Recorded,
+    Shown,
+    TabledBlocks,
+    Total,
+)
 from vdbevents.query.filters import Filters
 
 AT = 1_772_446_500_000
@@ -154,6 +163,16 @@ def test_what_is_said_twice_is_told_once_and_nothing_blank(counted):
 
     assert [one.text for one in counts.said(999)] == ["Thank you."]
     assert totals == [Total(AT, 1, 0, 0)]
+
+
+def test_a_long_text_is_cut_between_words_unless_they_are_long(counted):
+    counts, _ = counted(
+        event("transcript", 1, "It was the age of wisdom. " * 20), event("transcript", 2, "x" * 400)
+    )
+
+    spoken, endless = sorted(one.text for one in counts.said(999))
+    assert spoken == "It was the age of wisdom. " * 11 + "It was the…"
+    assert endless == "x" * (LONGEST_TEXT - 1) + "…"
 
 
 def test_alerts_are_told_by_label(counted):

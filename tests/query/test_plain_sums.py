@@ -34,7 +34,13 @@ TEXTS = st.sampled_from(
         *("\u4f1a\u8b70 \u3067\u3059", "\u0645\u0631\u062d\u0628\u0627\u060c", "good \U0001f600\ufe0fnews"),
         "\u0928\u092e\u0938\u094d\u0924\u0947 \u0926\u0941\u0928\u093f\u092f\u093e\u0964",
         "\u00bd\u00b2\u216b words\u00d7two",
-        *("x" * 99 + "\u00e9\u00e9", "word " * 80, "\u00e9" * 301),
+        *(
+            "x" * 99 + "\u00e9\u00e9",
+            "word " * 80,
+            "\u00e9" * 301,
+            "word " * 58 + "cut\n" * 9,
+            "a" * 280 + " b" * 20,
+        ),
     ]
 )
 CHANNELS = st.sampled_from(

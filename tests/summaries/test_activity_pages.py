@@ -50,6 +50,7 @@ def test_columns_that_have_nothing_are_left_out_and_bars_are_on_a_terminal_only(
         "total           5      2m",
     ]
     assert [line.rstrip("▏▎▍▌▋▊▉█").rstrip() for line in shown(activity, 80)[2:]] == shown(activity)[2:]
+    assert shown(activity, 80)[1] == "app        events  screen  screen as bars"
     assert shown(activity, 80)[2].count("█") > 20
     assert shown(activity, 80)[3].count("▏") == 1
 

@@ -7,6 +7,7 @@ from itertools import pairwise
 import pytest
 from hypothesis import given, strategies as st
 
+from vdbevents import terminal
 from vdbevents.query.filters import Event, Filters
 from vdbevents.query.output.budget import Bound
 from vdbevents.query.output.highlight import Highlighter
@@ -225,6 +226,24 @@ def test_the_nearest_sentences_and_the_newest_moments_stay_longest():
     text = fitted_moments(told, Bound(bytes=160), TEXT)
     assert "10:15:00" in text
     assert "1 of 2 moments left out" in text
+
+
+def test_a_long_sentence_goes_on_below_its_beginning():
+    def wrapped(label, text, room=40):
+        places = terminal.wrapped(text, room - len(label))
+        return label + f"\n{' ' * len(label)}".join(text[first:last] for first, last in places)
+
+    told = [
+        around(0, event(0, "Shall we deploy it before Friday?"), screen(0, "the plan for the deployment"))
+    ]
+    lines = TEXT._replace(wrapped=wrapped).render(told, Extent()).splitlines()
+
+    assert lines[1:] == [
+        "  said     > 10:15:00 Shall we deploy it",
+        "             before Friday?",
+        "  screen   10:15:00 the plan for the",
+        "           deployment",
+    ]
 
 
 def test_what_matches_is_marked_and_older_moments_are_named():

@@ -8,6 +8,7 @@ import contextlib
 import inspect
 import os
 import re
+import sys
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -16,12 +17,15 @@ from typer.core import TyperCommand, TyperGroup, TyperOption
 from vdbevents.cli import documents, overview
 from vdbevents.cli.completion import complete_values
 from vdbevents.cli.configuration import ConfiguredGroup, can_be_set, commands_of, name_of
+from vdbevents.cli.diagnostics import columns_of, is_terminal
 from vdbevents.cli.help_layout import laid_out
 from vdbevents.cli.old_names import old_names_of
-from vdbevents.cli.program_help import program_help
+from vdbevents.cli.program_help import defined, program_help
 from vdbevents.cli.surroundings import is_completing
+from vdbevents.terminal import broken_between_words
 
 _INDENT: Final = "  "
+_ERROR: Final = "Error: "
 _DESCRIBED: Final = re.compile(r"\[default: \(([^()]*)\)")
 # Parameters, and those that say the same in another form.
 _SAME: Final = {
@@ -92,9 +96,10 @@ class ProgramCommand(_LaidOut, TyperCommand):
         for kind, title in (("argument", "Arguments"), ("option", "Options")):
             rows = [record for one, record in records if one == kind and record is not None]
             if rows:
-                with formatter.section(title):
-                    # typer puts a default that is described, not shown, in parentheses.
-                    formatter.write_dl([(name, _DESCRIBED.sub(r"[default: \1", text)) for name, text in rows])
+                # typer puts a default that is described, not shown, in parentheses.
+                _write_rows(
+                    formatter, title, [(name, _DESCRIBED.sub(r"[default: \1", text)) for name, text in rows]
+                )
 
 
 def _is_given(ctx: Any, name: str) -> bool:  # noqa: ANN401
@@ -154,8 +159,7 @@ class CommandGroup(_LaidOut, TyperGroup):
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401, ARG002
         """Write the commands."""
-        with formatter.section("Commands"):
-            formatter.write_dl(self._rows())
+        _write_rows(formatter, "Commands", self._rows())
 
     def shell_complete(self, ctx: Any, incomplete: str) -> Any:  # noqa: ANN401
         """Return the commands and options that begin with a word."""
@@ -186,6 +190,16 @@ class Program(_LaidOut, ConfiguredGroup):
             complete_values(command for _, command in commands_of(self))
         return super().main(*arguments, **extra)
 
+    def make_context(self, *arguments: Any, **extra: Any) -> Any:  # noqa: ANN401
+        """Read the words before a command's name."""
+        with _in_lines():
+            return super().make_context(*arguments, **extra)
+
+    def invoke(self, ctx: Any) -> Any:  # noqa: ANN401
+        """Read the words of a command, and run it."""
+        with _in_lines():
+            return super().invoke(ctx)
+
     def shell_complete(self, ctx: Any, incomplete: str) -> Any:  # noqa: ANN401
         """Return the commands and options that begin with a word."""
         rows = [row for group in overview.GROUPS.values() for row in group.items()]
@@ -198,6 +212,19 @@ class Program(_LaidOut, ConfiguredGroup):
         formatter.write(program_help(formatter.width, filter(None, records)))
 
 
+@contextlib.contextmanager
+def _in_lines() -> Iterator[None]:
+    """Break click's own errors between words where they go to a terminal."""
+    try:
+        yield
+    except Exception as error:
+        text_of = getattr(error, "format_message", None)
+        if text_of is not None and is_terminal(sys.stderr):
+            text = broken_between_words(f"{_ERROR}{text_of()}", columns_of(sys.stderr), _INDENT)
+            error.format_message = lambda: text.removeprefix(_ERROR)  # type: ignore[attr-defined]
+        raise
+
+
 def _completed(rows: list[tuple[str, str]], ctx: Any, incomplete: str) -> Any:  # noqa: ANN401
     """Return the rows whose name begins with a word, as a shell gets them."""
     helper = TyperOption(param_decls=["--command"], autocompletion=lambda *_: rows)
@@ -206,6 +233,12 @@ def _completed(rows: list[tuple[str, str]], ctx: Any, incomplete: str) -> Any:  
 
 def _first_line(text: str | None) -> str:
     return inspect.cleandoc(text or "").split("\n", 1)[0]
+
+
+def _write_rows(formatter: Any, title: str, rows: list[tuple[str, str]]) -> None:  # noqa: ANN401
+    """Write a section of names and texts; click's own would break `--max-bytes` after its hyphen."""
+    with formatter.section(title):
+        _write(formatter, "\n".join(defined(rows, formatter.width)), "")
 
 
 def _write(formatter: Any, text: str, indent: str = _INDENT) -> None:  # noqa: ANN401

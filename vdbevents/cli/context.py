@@ -51,7 +51,6 @@ Examples:
   vdbevents context --channel alert --label test_failed -n 10 --max-tokens 4000
   vdbevents context --dir laptop=~/laptop --dir desk=~/desk --grep invoice
 
-\b
 {TIMES_HELP}
 
 \b

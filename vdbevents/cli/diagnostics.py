@@ -27,7 +27,7 @@ from vdbevents.errors import (
 from vdbevents.events.fields import utc_text
 from vdbevents.journal.locks import is_on_terminal
 from vdbevents.journal.state import StateDirectory
-from vdbevents.terminal import cut, harmless
+from vdbevents.terminal import broken_between_words, cut, harmless
 
 if TYPE_CHECKING:
     from vdbevents.events.envelope import Record
@@ -223,9 +223,16 @@ class Diagnostics:
             fields = {name: value for name, value in fields.items() if value}
             return _json_line(time.time_ns() // 1_000_000, fields)
         text, hint = harmless(text), harmless(with_paths(hint))
+        text, hint = self._broken("vdbevents: ", text), self._broken("  → ", hint, "    ")
         mark = {"error": "\x1b[31m", "warning": "\x1b[33m"}.get(level, "") if self._colour else ""
         line = f"{mark}vdbevents: {text}\x1b[0m\n" if mark else f"vdbevents: {text}\n"
         return f"{line}  → {hint}\n" if hint else line
+
+    def _broken(self, label: str, text: str, indent: str = "  ") -> str:
+        """Return what stands after a label, on a terminal in lines that end between words."""
+        if not self._is_terminal:
+            return text
+        return broken_between_words(f"{label}{text}", columns_of(self._stream), indent)[len(label) :]
 
     def _put(self, text: str) -> None:
         if self._thread is None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 from vdbevents.cli import journals as cli_journals
 from vdbevents.cli.command import reports
 from vdbevents.cli.diagnostics import ExitCode
+from vdbevents.cli.no_match import newest_hint
 from vdbevents.cli.options import EnvironmentOptions, words_of
 from vdbevents.cli.query_options import TIMES_HELP, SourceOptions, WindowOptions
 from vdbevents.cli.searching import known_gaps, remark_on_lines, searched_for_rows, searching_again
@@ -40,7 +41,6 @@ Examples:
   vdbevents digest meeting.jsonl.gz
   vdbevents digest --dir laptop=~/laptop --dir desk=~/desk --last 1d
 
-\b
 {TIMES_HELP}
 
 \b
@@ -64,7 +64,6 @@ def digest(
     from vdbevents.query.filters import Filters
     from vdbevents.summaries.digest_output import DigestJson, DigestText
     from vdbevents.summaries.window_digest import DigestPart, tell
-    from vdbevents.times import Window
 
     zone, now = when.zone(), datetime.now(UTC)
     asked = _with_window(when, named)
@@ -98,7 +97,7 @@ def digest(
                         f"no speech, screen or alert in that time, but {counted(others.count, 'other event')}"
                     )
                     return nothing(what, f"see: {query}")
-            return nothing(_NOTHING, "" if window == Window() else "try a longer time: --last 1d")
+            return nothing(_NOTHING, newest_hint(again, filters, zone))
     if not fitting:
         raise too_small(sized.bound)
     put_summary(fitting, printing.output)

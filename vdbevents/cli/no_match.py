@@ -10,6 +10,7 @@ from vdbevents.terminal import counted, cut, harmless
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
+    from datetime import tzinfo
 
     from vdbevents.query.filters import Filters
     from vdbevents.query.merge import MergedResult
@@ -59,8 +60,34 @@ def explain(
     said = _say_all_unknown(asked, known, f"of {counted(count, 'event')} in this time")
     if is_told_all and not said:
         channels = f", of these channels: {_listed(sorted(known['channel']))}" if count else ""
-        remark(f"no match: there are {counted(count, 'event')} in this time{channels}")
+        hint = "" if count else newest_hint(search, filters)
+        remark(f"no match: there are {counted(count, 'event')} in this time{channels}", hint)
     return said or is_told_all
+
+
+def newest_hint(
+    search: "Callable[[Filters], AbstractContextManager[MergedResult[JournalRows]]]",
+    filters: "Filters",
+    zone: "tzinfo | None" = None,
+) -> str:
+    """Return when the newest event was, if before the window, and how to see it; else nothing.
+
+    Args:
+        search: searches the same journals with other filters.
+        filters: what nothing matches; of them, the window and the channels count.
+        zone: of the times that are shown; None is the local one.
+    """
+    from vdbevents.cli.localtime import local_text
+    from vdbevents.query.filters import Filters
+
+    since_ms = filters.window.since_ms
+    newest = Filters(by_event=True, channels=filters.channels, recorder=False, limit=1, newest_first=True)
+    with search(newest) as answer:
+        span = answer.span
+    if since_ms is None or span is None or span[1] >= since_ms:
+        return ""
+    at = local_text(span[1], zone)
+    return f"the newest is of {at[:-3]}: use --on {at[:10]}"
 
 
 def remark_on_names(

@@ -17,6 +17,7 @@ _USAGE: Final = "Usage: vdbevents [OPTIONS] COMMAND [ARGS]..."
 _INDENT: Final = "  "
 _SHORTEST_LINE: Final = 50
 _SHORTEST_TEXT: Final = 10
+_LONGEST_NAME: Final = 30
 
 
 def plain_help() -> str | None:
@@ -39,15 +40,15 @@ def program_help(width: int, options: Iterable[tuple[str, str]]) -> str:
     sections = [
         "\n" + textwrap.indent(laid_out(overview.PROGRAM, width - len(_INDENT)), _INDENT) + "\n",
         *(
-            _section(title, _defined([(name.ljust(longest), text) for name, text in rows.items()], width))
+            _section(title, defined([(name.ljust(longest), text) for name, text in rows.items()], width))
             for title, rows in overview.GROUPS.items()
         ),
         _section("Examples", (f"{_INDENT}{line}" for line in overview.EXAMPLES)),
-        _section("Options", _defined(options, width)),
-        _section("Environment", _defined(overview.ENVIRONMENT.items(), width)),
+        _section("Options", defined(options, width)),
+        _section("Environment", defined(overview.ENVIRONMENT.items(), width)),
         _section(
             "Exit codes",
-            _defined(((f"{code:<3}", text) for code, text in overview.EXIT_CODES.items()), width),
+            defined(((f"{code:<3}", text) for code, text in overview.EXIT_CODES.items()), width),
         ),
         *(f"\n{laid_out(note, width)}\n" for note in overview.NOTES),
     ]
@@ -60,11 +61,21 @@ def _section(title: str, lines: Iterable[str]) -> str:
     return "".join(f"{line}\n" for line in ("", f"{title}:", *lines))
 
 
-def _defined(rows: Iterable[tuple[str, str]], width: int) -> Iterator[str]:
-    """Yield the lines of names with texts beside them."""
+def defined(rows: Iterable[tuple[str, str]], width: int) -> Iterator[str]:
+    """Yield the lines of names with texts beside them; the text of a long name is below it.
+
+    Args:
+        rows: the names and their texts.
+        width: of the terminal, in cells.
+    """
     rows = list(rows)
-    column = max(len(name) for name, _ in rows) + len(_INDENT)
+    column = min(max(len(name) for name, _ in rows), _LONGEST_NAME) + len(_INDENT)
+    room = max(width - column - len(_INDENT), _SHORTEST_TEXT)
     for name, text in rows:
-        first, *others = textwrap.wrap(text, max(width - column - len(_INDENT), _SHORTEST_TEXT))
-        yield f"{_INDENT}{name:<{column}}{first}"
-        yield from (f"{_INDENT}{'':<{column}}{line}" for line in others)
+        lines = textwrap.wrap(text, room, break_on_hyphens=False, break_long_words=False)
+        if len(name) > _LONGEST_NAME:
+            yield f"{_INDENT}{name}"
+            lines = ["", *lines]
+        else:
+            yield f"{_INDENT}{name:<{column}}{lines[0] if lines else ''}".rstrip()
+        yield from (f"{_INDENT}{'':<{column}}{line}" for line in lines[1:])

@@ -9,7 +9,7 @@ from vdbevents.cli import journals as cli_journals
 from vdbevents.cli.command import reports
 from vdbevents.cli.declared import Option
 from vdbevents.cli.diagnostics import ExitCode
-from vdbevents.cli.no_match import explain
+from vdbevents.cli.no_match import explain, newest_hint
 from vdbevents.cli.options import (
     AsJsonOption,
     BoundOptions,
@@ -125,6 +125,7 @@ def stats(
         remark_on_lines(journals, answer)
         again = searching_again(journals, cleared=named.archived, cache=counting.cache)
         is_explained = not activity.rows and bool(counting.session) and explain(again, filters)
+        newest = "" if activity.rows or is_explained else newest_hint(again, filters, zone)
     if activity.rows:
         unbounded = BoundOptions(max_bytes=None, max_tokens=None)
         words = words_of(named, when, counting.replace(limit=0), unbounded, options)
@@ -133,7 +134,7 @@ def stats(
         return ExitCode.DONE
     hint = cli_journals.archived_hint([one.path for one in journals], archived=named.archived)
     if hint or not is_explained:
-        remark("nothing was recorded in this time", hint)
+        remark("nothing was recorded in this time", hint or newest)
     return ExitCode.NO_MATCH
 
 

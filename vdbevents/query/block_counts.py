@@ -20,6 +20,9 @@ MINUTE_MS: Final = 60_000
 LONGEST_TEXT: Final = 300
 """The most characters of what was said at once: what is longer is cut."""
 
+PART_OF_WORD: Final = " [^ ]{1,20}$"
+"""A regular expression for a word at the end that was cut, unless it is long, for RE2 and for Python."""
+
 LONGEST_SNIPPET: Final = 100
 """The most characters of a description."""
 
@@ -45,7 +48,7 @@ _HAPPENED: Final = f"""SELECT {_AT} AS at_ms, coalesce({end_of(_AT, "end_ms")}, 
     coalesce(speaker, source, stream_name, stream) AS who, label, window_name AS name,
     CASE WHEN channel = 'visual_index' THEN left(text, {LONGEST_SNIPPET})
         WHEN strlen(text) > {LONGEST_TEXT} AND length(text) > {LONGEST_TEXT}
-        THEN left(text, {LONGEST_TEXT - 1}) || '…' ELSE text END AS text
+        THEN regexp_replace(left(text, {LONGEST_TEXT - 1}), '{PART_OF_WORD}', '') || '…' ELSE text END AS text
     FROM ({{rows}})"""
 
 _DESCRIBED: Final = (

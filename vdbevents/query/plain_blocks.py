@@ -16,6 +16,7 @@ from vdbevents.query.block_counts import (
     LONGEST_SNIPPET,
     LONGEST_TEXT,
     MINUTE_MS,
+    PART_OF_WORD,
     WEIGHED,
     WORD,
     Fired,
@@ -34,6 +35,7 @@ _SPACES: Final = (
     " \u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f\u205f\u3000"
 )
 _WORD: Final = re.compile(WORD)
+_PART_OF_WORD: Final = re.compile(PART_OF_WORD.replace("$", r"\Z"))  # here, $ may be before a line's end
 
 
 class _Sentence(NamedTuple):
@@ -246,7 +248,7 @@ def _first(*names: str | None) -> str | None:
 
 
 def _cut(text: str) -> str:
-    return text if len(text) <= LONGEST_TEXT else text[: LONGEST_TEXT - 1] + "…"
+    return text if len(text) <= LONGEST_TEXT else _PART_OF_WORD.sub("", text[: LONGEST_TEXT - 1]) + "…"
 
 
 def _bucket(moment_ms: int, unit_ms: int) -> int:

@@ -162,7 +162,7 @@ def _with_bars(lines: list[str], activity: Activity, columns: Sequence[_Column],
         return lines
     numbers = [chosen.number(row.figures) for row in activity.rows]
     most = max(numbers, default=0) or 1
-    bars = [chosen.head, *(_bar(number / most * room) for number in numbers)]
+    bars = [cut(f"{chosen.head} as bars", room), *(_bar(number / most * room) for number in numbers)]
     bars += [""] * (len(lines) - len(bars))
     return [f"{padded(line, end)}  {bar}".rstrip() for line, bar in zip(lines, bars, strict=True)]
 

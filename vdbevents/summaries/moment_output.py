@@ -14,7 +14,7 @@ from vdbevents.summaries.digest import Missed
 from vdbevents.summaries.digest_output import span_text
 from vdbevents.summaries.moments import Surroundings, begin_of
 from vdbevents.summaries.time_blocks import local_time_of
-from vdbevents.terminal import cells, counted, part, with_command
+from vdbevents.terminal import cells, counted, part_in_words, with_command
 
 _EVERYTHING: Final = 1 << 40
 _TEXT_LENGTHS: Final = (1000, 400, 200, 100)
@@ -91,7 +91,8 @@ class Cutter:
     """Cuts texts around what was searched for, and knows which hold it.
 
     Attributes:
-        written: sentences as they are written, with texts of a length: an answer is written until it fits.
+        written: sentences, with texts of a length, and what stands before them: an answer is written until
+            it fits.
     """
 
     def __init__(self, highlighter: Highlighter) -> None:
@@ -99,7 +100,7 @@ class Cutter:
         self._highlighter = highlighter
         self._places: dict[str, tuple[int, int] | None] = {}
         self._lines: dict[str, tuple[str, int]] = {}
-        self.written: dict[tuple[Event, int], str] = {}
+        self.written: dict[tuple[Event, int], tuple[str, str]] = {}
 
     @property
     def has_patterns(self) -> bool:
@@ -122,7 +123,7 @@ class Cutter:
         text, width = self._on_one_line(text)
         if width <= length:
             return text
-        first, last = part(text, length, self.place(text) or (0, 0))
+        first, last = part_in_words(text, length, self.place(text) or (0, 0))
         return "…" * (first > 0) + text[first:last] + "…" * (last < len(text))
 
     def _on_one_line(self, text: str) -> tuple[str, int]:
@@ -171,18 +172,19 @@ class MomentText(NamedTuple):
         yield heading if self.is_markdown else self.wrapped("", heading)
         said = sorted(chosen.said[: extent.said], key=begin_of)
         others = len(chosen.said) - len(said)
-        rows = [("said", self._sentence(event, extent)) for event in said]
+        rows = [("said", *self._sentence(event, extent)) for event in said]
         if others:
-            rows.append(("said", f"({others:,} more)" if said else f"({counted(others, 'sentence')})"))
-        rows += [("screen", self._event(event, extent)) for event in chosen.screens]
-        rows += [("alert", self._event(event, extent)) for event in chosen.alerts]
-        rows += [(one.kind, self._missed(host, one)) for host, one in chosen.missed]
+            more = f"({others:,} more)" if said else f"({counted(others, 'sentence')})"
+            rows.append(("said", "", more))
+        rows += [("screen", "", self._event(event, extent)) for event in chosen.screens]
+        rows += [("alert", "", self._event(event, extent)) for event in chosen.alerts]
+        rows += [(one.kind, "", self._missed(host, one)) for host, one in chosen.missed]
         before = ""
-        for label, text in rows:
+        for label, mark, text in rows:
             if self.is_markdown:
-                yield f"- **{label.capitalize()}:** {text}"
+                yield f"- **{label.capitalize()}:** {mark}{text}"
             else:
-                yield self.wrapped(f"  {label if label != before else '':<9}", text)
+                yield self.wrapped(f"  {label if label != before else '':<9}{mark}", text)
             before = label
 
     def _heading(self, chosen: Surroundings, length: int) -> str:
@@ -196,10 +198,10 @@ class MomentText(NamedTuple):
             text += f" ({moment.matches:,} matches until {last})"
         return f"## {when}\n\n{text.strip()}\n" if self.is_markdown else when + text
 
-    def _sentence(self, event: Event, extent: Extent) -> str:
+    def _sentence(self, event: Event, extent: Extent) -> tuple[str, str]:
         written, key = self.cutter.written, (event, extent.length)
         if key not in written:
-            written[key] = self._mark(event) + self._event(event, extent)
+            written[key] = self._mark(event), self._event(event, extent)
         return written[key]
 
     def _mark(self, event: Event) -> str:
