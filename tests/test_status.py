@@ -410,3 +410,13 @@ def test_watching_on_a_terminal_replaces_what_was_shown(monkeypatch, tmp_path, s
     assert 1 < rows[0] < size[1]
     assert [screen.startswith(f"\x1b[{rows[0]}A") for screen in screens] == [False, True, True]
     assert all(len(line.removeprefix("\x1b[2K")) <= size[0] for line in screens[0].splitlines())
+
+
+def test_on_a_narrow_terminal_a_path_and_a_command_stay_whole():
+    path = "/home/ada/recordings/of the/year/2026"
+    shown = render(status_of(listener=NONE) | {"directory": path}, 40)
+
+    assert f"vdbevents listen {path}" in shown.splitlines()[-1]
+    assert all(line.startswith(" ") for line in shown.splitlines()[1:])
+    assert "…" not in shown
+    assert [line for line in shown.splitlines() if len(line) > 40] == [shown.splitlines()[-1]]

@@ -20,7 +20,7 @@ from vdbevents.events.fields import unix_ms
 from vdbevents.health.recording_status import CONNECTED, NOT_RUNNING, SERVING
 from vdbevents.health.status_report import report_on
 from vdbevents.journal.state import StateDirectory
-from vdbevents.terminal import byte_size, cells, counted, cut, harmless
+from vdbevents.terminal import broken_between_words, byte_size, cells, counted, cut, harmless
 from vdbevents.times import format_age
 
 _SHORTEST_PAUSE: Final = 0.1
@@ -176,14 +176,20 @@ def render(shown: Mapping[str, Any], width: int | None = None) -> str:
 
     Args:
         shown: as `gathered` returns it.
-        width: of the terminal, in cells, to which lines are cut; None leaves them whole.
+        width: of the terminal, in cells, for which lines are broken; None leaves them whole.
     """
+    label_cells = len(f"  {'':<{_LABEL_CELLS}} ")
     lines = [
-        headline(shown),
-        *(f"  {label:<{_LABEL_CELLS}} {text}" if label else f"    {text}" for label, text in _rows(shown)),
-        *_hints(shown),
+        (headline(shown), 2),
+        *(
+            (f"  {label:<{_LABEL_CELLS}} {text}", label_cells) if label else (f"    {text}", 6)
+            for label, text in _rows(shown)
+        ),
+        *((hint, 4) for hint in _hints(shown)),
     ]
-    return "\n".join(lines if width is None else (cut(line, width) for line in lines))
+    if width is None:
+        return "\n".join(line for line, _ in lines)
+    return "\n".join(broken_between_words(line, width, " " * indent) for line, indent in lines)
 
 
 def _rows(shown: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 
 from vdbevents.events.envelope import utc_text
 from vdbevents.summaries.activity import Activity, By, Figures, Row
-from vdbevents.terminal import cells, cut, harmless, padded, with_command, wrapped
+from vdbevents.terminal import cells, cut, fits, harmless, padded, with_command, wrapped
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _NAMELESS: Final = {
@@ -162,7 +162,8 @@ def _with_bars(lines: list[str], activity: Activity, columns: Sequence[_Column],
         return lines
     numbers = [chosen.number(row.figures) for row in activity.rows]
     most = max(numbers, default=0) or 1
-    bars = [cut(f"{chosen.head} as bars", room), *(_bar(number / most * room) for number in numbers)]
+    head = f"{chosen.head} as bars"
+    bars = [head if fits(head, room) else chosen.head, *(_bar(number / most * room) for number in numbers)]
     bars += [""] * (len(lines) - len(bars))
     return [f"{padded(line, end)}  {bar}".rstrip() for line, bar in zip(lines, bars, strict=True)]
 
