@@ -61,7 +61,7 @@ WITHOUT_A_PLACE = {
 # They print no data: a line for a person, a page, or what another program prints.
 WITHOUT_JSON = {
     *("listen", "stop", "pause", "resume", "backend", "emulator", "demo", "help", "skill", "cache clear"),
-    *("mcp serve", "mcp install", "mcp uninstall", "view"),
+    *("mcp serve", "mcp install", "mcp uninstall", "view", "ship"),
     *("service install", "service uninstall", "service logs", "service run"),
 }
 

@@ -39,6 +39,9 @@ GROUPS: Final = {
         "token": "Print a client token, which lets a capture runtime record.",
         "emulator": "Imitate VideoDB's cloud on this machine, to test without a key.",
     },
+    "A fleet": {
+        "ship": "Append what was recorded to a lake, each line once.",
+    },
     "VideoDB's service": {
         "session": "Manage capture sessions, step by step.",
         "streams": "List the streams of a session.",

@@ -65,6 +65,8 @@ class StateDirectory:
     """The pauses of the recording, a JSON object."""
     pauses_lock = _File("videodb_pauses.lock")
     """Held during one change of `pauses`, which the commands and the listener write."""
+    lake = _File("videodb_lake.json")
+    """The names under which the recording is shipped to lakes, a JSON object."""
     backend_lock = _File("videodb_backend.lock")
     """Held by the backend while it runs."""
     backend_status = _File("videodb_backend.json")

@@ -149,7 +149,7 @@ def open_or_create_lake(given: str, environ: Mapping[str, str] | None = None) ->
             configuration={
                 VERSION_KEY: str(SCHEMA_VERSION),
                 # Texts are not compared by their order: a file's statistics need not have them.
-                "delta.dataSkippingStatsColumns": "host,journal,position,time,started,ended,channel,session",
+                "delta.dataSkippingStatsColumns": "host,journal,position,time,started,ended",
             },
             raise_if_key_not_exists=False,
             storage_options=storage_options(address, os.environ if environ is None else environ),

@@ -56,7 +56,12 @@ _EVENT: Final = (
 
 _BESIDE: Final = (
     LakeColumn("looks", "string", "the text as texts are compared, where that differs"),
-    LakeColumn("identity", "string", "the same of a received and of a fetched copy of an event"),
+    LakeColumn(
+        "identity",
+        "string",
+        "the same of a received and of a fetched copy of an event: the first 20 letters of the MD5 of its "
+        "channel, stream, start, end (in Unix ms) and text, joined by |",
+    ),
     LakeColumn(
         "readable", "boolean", "false of a line that is not an event: it has values for its place alone"
     ),
@@ -69,11 +74,6 @@ COLUMNS: Final = (*_WHERE, *_EVENT, *_BESIDE)
 
 EVENT_COLUMNS: Final = tuple(column.name for column in _EVENT)
 """Those of an event, named as in the user's SQL (`query.sql.views`)."""
-
-IDENTITY: Final = """CASE WHEN owner IS NOT NULL
-    THEN left(md5(concat_ws('|', channel, owner, coalesce(start_ms::VARCHAR, ''),
-        coalesce(end_ms::VARCHAR, ''), content)), 20) END"""
-"""SQL for the column `identity`, from the columns of `query.columns.identities`."""
 
 _NOT_IN_NAMES: Final = frozenset("/\\'\"")
 _LONGEST_NAME: Final = 100
