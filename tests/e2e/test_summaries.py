@@ -152,6 +152,12 @@ run()
 """,
         ),
         (
+            ["query", str(EXAMPLE), "--since", "2026-03-05", "--tz", "Pacific/Auckland"],
+            """vdbevents: no match: there are 0 events in this time
+  → the newest is of 2026-03-02 23:43: use --on 2026-03-02
+""",
+        ),
+        (
             ["query", "--chanel", "x"],
             "Error: No such option: --chanel (Possible options:\n  --channel, --no-channel, --not-channel)\n",
         ),

@@ -126,7 +126,7 @@ def context(
         is_explained = False
         if given.at is None and not found.moments:
             again = searching_again(journals, cleared=named.archived, cache=printing.cache)
-            is_explained = explain(again, filters)
+            is_explained = explain(again, filters, zone=zone)
         if found.moments:
             spans = spans_for(found.moments, width_ms)
             around = Filters(window=Window(), by_event=True, channels=CHANNELS, spans=spans)

@@ -30,6 +30,7 @@ def explain(
     search: "Callable[[Filters], AbstractContextManager[MergedResult[JournalRows]]]",
     filters: "Filters",
     *,
+    zone: "tzinfo | None" = None,
     follows: bool = False,
 ) -> bool:
     """Say why nothing matches, if there is something to say; return whether there is.
@@ -40,6 +41,7 @@ def explain(
     Args:
         search: searches the same journals with other filters.
         filters: what nothing matches.
+        zone: of the times that are shown; None is the local one.
         follows: whether matches are waited for: then one may still come.
     """
     if (hidden := _hidden_matches(search, filters)) and (filters.looked_for or not follows):
@@ -60,7 +62,7 @@ def explain(
     said = _say_all_unknown(asked, known, f"of {counted(count, 'event')} in this time")
     if is_told_all and not said:
         channels = f", of these channels: {_listed(sorted(known['channel']))}" if count else ""
-        hint = "" if count else newest_hint(search, filters)
+        hint = "" if count else newest_hint(search, filters, zone)
         remark(f"no match: there are {counted(count, 'event')} in this time{channels}", hint)
     return said or is_told_all
 

@@ -220,7 +220,8 @@ def _search(
                 style.asked.remark(answer, written.left_out, written.shown)
         remark_on_each(journals, answer, filters.window, gaps_command)
         if not lines and not filters.offset:
-            explain(searching_again(journals, cleared=archived, cache=style.options.cache), filters)
+            again = searching_again(journals, cleared=archived, cache=style.options.cache)
+            explain(again, filters, zone=style.zone)
         elif style.options.is_export and _lacks_gaps(answer, filters):
             remark("lines about gaps and pauses are left out", "add --all to export whole journals")
         if shown < lines:

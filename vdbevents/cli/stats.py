@@ -124,7 +124,7 @@ def stats(
         activity = counted_activity(asked, journals, answer, known_gaps)
         remark_on_lines(journals, answer)
         again = searching_again(journals, cleared=named.archived, cache=counting.cache)
-        is_explained = not activity.rows and bool(counting.session) and explain(again, filters)
+        is_explained = not activity.rows and bool(counting.session) and explain(again, filters, zone=zone)
         newest = "" if activity.rows or is_explained else newest_hint(again, filters, zone)
     if activity.rows:
         unbounded = BoundOptions(max_bytes=None, max_tokens=None)

@@ -220,7 +220,7 @@ def _print(
         archived = asked.named.archived
         hint = cli_journals.archived_hint([one.path for one in journals], archived=archived)
         again = searching_again(journals, cleared=archived, cache=asked.speech.cache)
-        if hint or not (asked.speech.speaker and explain(again, asked.filters)):
+        if hint or not (asked.speech.speaker and explain(again, asked.filters, zone=asked.zone)):
             remark("nothing was said in this time", hint or newest_hint(again, asked.filters, asked.zone))
     return ExitCode.NO_MATCH
 
