@@ -4,7 +4,7 @@ import os
 import sys
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 from vdbevents.cli import journals as cli_journals
 from vdbevents.cli.command import put, reports
@@ -27,6 +27,7 @@ from vdbevents.cli.searching import (
     remark_on_each,
     remark_on_one,
     searched,
+    searched_for_lines,
     searched_for_rows,
     searching_again,
     text_hint,
@@ -36,7 +37,7 @@ from vdbevents.cli.tables import data_stream, remark
 from vdbevents.errors import InputError, options_conflict
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from contextlib import AbstractContextManager
     from datetime import tzinfo
 
@@ -112,7 +113,14 @@ def query(
         hint = text_hint(named)
         path = journal_to_follow(cli_journals.to_follow(named), options, hint=hint)
         return _follow(path, filters, style, gaps_command)
-    find = searched if printing.output is OutputFormat.PARQUET else searched_for_rows
+    find: Callable[..., AbstractContextManager[tuple[list[HostJournal], MergedResult[Any]]]]
+    match printing.output:
+        case OutputFormat.PARQUET:
+            find = searched
+        case OutputFormat.JSONL if printing.is_export and not sized.bound.is_given:
+            find = searched_for_lines
+        case _:
+            find = searched_for_rows
     search = find(named, filters, options, now, cache=printing.cache, colour=printing.color)
     return _search(search, filters, style, gaps_command, archived=named.archived)
 

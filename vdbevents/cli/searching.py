@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from vdbevents.query.cache.index import Cache
     from vdbevents.query.filters import Filters
     from vdbevents.query.hostnames import HostJournal
-    from vdbevents.query.merge import FoundRows, MergedResult
+    from vdbevents.query.merge import FoundLines, FoundRows, MergedResult
     from vdbevents.query.plain_events import ParsedLines
     from vdbevents.query.result_protocols import JournalRows
     from vdbevents.query.search_result import SearchResult
@@ -79,6 +79,27 @@ def searched_for_rows(
     with (
         opened_journals(named, options) as journals,
         rows_searched_again(journals, named, filters, now, cache=cache, colour=colour) as answer,
+    ):
+        yield journals, answer
+
+
+@contextlib.contextmanager
+def searched_for_lines(
+    named: SourceOptions,
+    filters: "Filters",
+    options: EnvironmentOptions,
+    now: datetime,
+    *,
+    cache: bool = True,
+    colour: Color = Color.AUTO,
+) -> Iterator[tuple[list["HostJournal"], "MergedResult[FoundLines]"]]:
+    """Search as `searched_for_rows` does, where only the journals' own lines are printed."""
+    from vdbevents.query import merge
+
+    cache_of = _sealing(filters, now, cache=cache, colour=colour)
+    with (
+        opened_journals(named, options) as journals,
+        merge.search_lines(journals, filters, cache_of, cleared=named.archived) as answer,
     ):
         yield journals, answer
 

@@ -8,8 +8,9 @@ from vdbevents.events.gaps import Gap, gaps_in
 from vdbevents.query.cache.checks import are_whole
 from vdbevents.query.cache.index import Cache
 from vdbevents.query.filters import Filters
+from vdbevents.query.journal_end import end_of
 from vdbevents.query.older import Older
-from vdbevents.query.tail_search import ChannelCount, channel_counts, end_of
+from vdbevents.query.tail_search import ChannelCount, channel_counts
 
 _LEAST_MB: Final = 500
 

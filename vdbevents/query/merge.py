@@ -19,16 +19,20 @@ from vdbevents.query.filters import Event, Filters
 from vdbevents.query.hostnames import HostJournal
 from vdbevents.query.older import Older
 from vdbevents.query.plain_events import ParsedLines
-from vdbevents.query.result_protocols import JournalRows, MadeTexts, SessionRows
+from vdbevents.query.result_protocols import JournalRows, LineBlocks, MadeTexts, SessionRows
 from vdbevents.query.tail_search import TailResult, count_tail, search_tail
 from vdbevents.times import LEAST_MS
 
 if TYPE_CHECKING:
+    from vdbevents.query.copied_lines import CopiedLines
     from vdbevents.query.duck import SharedDatabase
     from vdbevents.query.search_result import SearchResult
 
     FoundRows = TailResult | SearchResult
     """What is found in one journal: in memory if its end shows it, else in DuckDB."""
+
+    FoundLines = FoundRows | CopiedLines
+    """The same, where lines alone are asked for."""
 
 _BATCH: Final = 2048
 _MOST_HELD: Final = 64
@@ -104,6 +108,11 @@ class MergedResult(Closeable, Generic[_Rows_co]):
         return (
             answer.texts(made, columns) if len(self.answers) == 1 and isinstance(answer, MadeTexts) else None
         )
+
+    def blocks(self) -> Iterator[bytes] | None:
+        """Yield all lines with their line ends, in blocks of any length; None without such ranges."""
+        _, answer = self.answers[0]
+        return answer.blocks() if len(self.answers) == 1 and isinstance(answer, LineBlocks) else None
 
     def names(self, columns: Collection[str]) -> dict[str, set[str]]:
         """Return the values of some columns of the view `events`, whether shown or not, without NULLs."""
@@ -294,6 +303,28 @@ def search_rows(
         if found is not None:
             return MergedResult([(journal.host, found)], filters)
     return search(journals, filters, cache_of, cleared=cleared, shared=shared)
+
+
+def search_lines(
+    journals: Sequence[HostJournal],
+    filters: Filters,
+    cache_of: Callable[[Path], Cache | None] = lambda _: None,
+    *,
+    cleared: bool = False,
+) -> "MergedResult[FoundLines]":
+    """Search as `search_rows` does, where only the lines as they are matter: they may be ranges of bytes.
+
+    The arguments and what it raises are those of `search`.
+    """
+    if len(journals) == 1:
+        from vdbevents.query.copied_lines import copied_lines
+
+        [journal] = journals
+        older = Older(cache_of, cleared)
+        found = copied_lines(journal.path, filters, _cache(journal, older), older)
+        if found is not None:
+            return MergedResult([(journal.host, found)], filters)
+    return search_rows(journals, filters, cache_of, cleared=cleared)
 
 
 def count_sessions(

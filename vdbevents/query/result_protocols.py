@@ -38,6 +38,18 @@ class MadeTexts(Protocol):
         """Yield a text for each event, in batches, as `SearchResult` does; None if no database has them."""
 
 
+@runtime_checkable
+class LineBlocks(Protocol):
+    """A result whose lines may be ranges of a journal."""
+
+    @property
+    def count(self) -> int:
+        """The number of lines."""
+
+    def blocks(self) -> Iterator[bytes] | None:
+        """Yield all lines with their line ends, in blocks of any length; None without such ranges."""
+
+
 class JournalRows(Protocol):
     """The matches in one journal, row by row, as `search_result.SearchResult` describes them."""
 

@@ -153,9 +153,9 @@ class JournalSnapshot(Closeable):
                     else open_archived(part.file)
                 )
             except OSError:
-                raise _changed() from None
+                raise journal_changed() from None
             if identity(files[part.base]) != part.identity:
-                raise _changed()
+                raise journal_changed()
         return files[part.base]
 
     def _read(self, near: list[tuple[int, int]]) -> Iterator[str]:
@@ -166,7 +166,7 @@ class JournalSnapshot(Closeable):
         base = max(near[0][0] - 1, 0)
         data = read_range(file, base, sum(near[-1]) + 1 - base)
         if data is None or read_range(file, 0, len(part.head)) != part.head:
-            raise _changed()
+            raise journal_changed()
         if isinstance(part.file, FileIO) and part.file.closed:
             self._close_open()
         for start, length in near:
@@ -177,7 +177,7 @@ class JournalSnapshot(Closeable):
                 start == len(_BOM) and part.head.startswith(_BOM)
             )
             if not begins or not _is_line(line, data[end : end + 1]):
-                raise _changed()
+                raise journal_changed()
             yield line.decode("utf-8", "replace")
 
 
@@ -190,7 +190,8 @@ def _is_line(line: bytes, after: bytes) -> bool:
     )
 
 
-def _changed() -> StorageError:
+def journal_changed() -> StorageError:
+    """Return the error of a journal that is not as it was when it was opened."""
     return StorageError(
         "the journal changed while it was read", "run the query again", error_id="journal-changed"
     )

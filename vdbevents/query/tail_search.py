@@ -4,22 +4,19 @@ It answers what the end alone decides, if all lines in it are plain, with exactl
 for all else it gives None, and DuckDB searches.
 """
 
-import os
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from io import FileIO
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
 from vdbevents.events.gaps import Gap, gaps_in
 from vdbevents.events.session_content import SessionBook, SessionScope
-from vdbevents.journal.archive import ArchivedJournal
 from vdbevents.journal.history import open_with_older
 from vdbevents.privacy.pauses import Pause, pauses_in
 from vdbevents.query import alike, patterns
-from vdbevents.query.byte_ranges import Closeable, read_range
-from vdbevents.query.cache.index import Cache, Interims, Segment, Span, meet, rest_of, with_finals_for
+from vdbevents.query.byte_ranges import Closeable
+from vdbevents.query.cache.index import Cache, Interims, Segment, Span, meet, with_finals_for
 from vdbevents.query.cache.sealed_counts import (
     Group,
     OpenInterim,
@@ -29,15 +26,19 @@ from vdbevents.query.cache.sealed_counts import (
     may_overlap,
 )
 from vdbevents.query.filters import ALIASES, Event, Filters
+from vdbevents.query.journal_end import (
+    MOST_LINES,
+    UndecidedError,
+    own_lines_aside,
+    unsealed_lines,
+    usual_event,
+)
 from vdbevents.query.line_tests import happened_outside, may_be_stamped_again, received_outside
-from vdbevents.query.older import Older, may_matter
+from vdbevents.query.older import Older
 from vdbevents.query.plain_events import NotPlainError, ParsedLines, PlainEvent, was_backfilled
 from vdbevents.query.session_tables import RECORDER
 from vdbevents.times import LEAST_MS, Window
 
-_MOST_READ: Final = 1 << 24
-# What is sealed next has 8 MiB, seldom of more lines; to read these takes less time than to start DuckDB.
-_MOST_LINES: Final = 30_000
 _BATCH: Final = 2048
 
 # The other columns consist of these.
@@ -129,10 +130,6 @@ class _Row:
     event: PlainEvent
 
 
-class _UndecidedError(Exception):
-    """The end of the journal does not decide."""
-
-
 def search_tail(
     journal: Path, filters: Filters, cache: Cache | None, older: Older, known: ParsedLines | None = None
 ) -> TailResult | None:
@@ -150,11 +147,11 @@ def search_tail(
     try:
         file, aside = open_with_older(journal, cleared=older.cleared)
         with file:
-            own = [*_own_lines(aside, filters, older), *(cache.gap_lines if cache else ())]
-            lines, size = _unsealed_lines(file, cache)
+            own = [*own_lines_aside(aside, filters, older), *(cache.gap_lines if cache else ())]
+            lines, size = unsealed_lines(file, cache)
         segments = cache.segments if cache else ()
         return _Search(filters, segments, known).run(lines, own, size or int(bool(aside)))
-    except (OSError, NotPlainError, _UndecidedError):
+    except (OSError, NotPlainError, UndecidedError):
         return None
 
 
@@ -168,39 +165,6 @@ def _is_simple(filters: Filters) -> bool:
         or filters.windows
         or (has_patterns and (filters.extended or filters.whole_words))
     )
-
-
-def _own_lines(aside: Sequence[ArchivedJournal], filters: Filters, older: Older) -> Iterator[str]:
-    """Yield the lines about gaps and pauses of journals that were set aside, and hold nothing else.
-
-    Raises:
-        _UndecidedError: one may hold a match, or has no cache.
-    """
-    window = Window() if filters.by_event else filters.window
-    for one in may_matter(aside, window.since_ms):
-        cache = older.cache_of(one.path)
-        if cache is None or one.may_hold(window.since_ms, window.until_ms):
-            raise _UndecidedError
-        yield from cache.gap_lines
-
-
-def _unsealed_lines(file: FileIO, cache: Cache | None) -> tuple[list[bytes], int]:
-    """Return the whole lines after those that are sealed, and the journal's size in bytes.
-
-    Raises:
-        _UndecidedError: they are many, or one is not as a listener writes it.
-    """
-    size = file.seek(0, os.SEEK_END)
-    start = cache.end if cache else 0
-    if not start <= size <= start + _MOST_READ:
-        raise _UndecidedError
-    data = read_range(file, start, size - start)
-    if data is None or b"\r" in data or b"\0" in data:
-        raise _UndecidedError
-    *lines, torn = data.split(b"\n")
-    if torn:
-        raise _UndecidedError
-    return [line for line in lines if line], size
 
 
 class _Search:
@@ -221,7 +185,7 @@ class _Search:
             or (is_bounded and self._near)
             or (self._near and filters.limit is None)
         ):
-            raise _UndecidedError
+            raise UndecidedError
 
     def run(self, lines: Sequence[bytes], own: list[str], size: int) -> TailResult:
         rows = list(self._rows(lines))
@@ -253,9 +217,9 @@ class _Search:
         filters = self._filters
         expression = (happened_outside if filters.by_event else received_outside)(filters.window)
         is_outside = re.compile(expression.encode()).match if expression else None
-        left = _MOST_LINES
+        left = MOST_LINES
         if not is_outside and len(lines) > left:
-            raise _UndecidedError
+            raise UndecidedError
         for line in lines:
             if not (line.startswith(b"{") and line.endswith(b"}")):
                 raise NotPlainError
@@ -263,7 +227,7 @@ class _Search:
                 continue
             left -= 1
             if left < 0 or was_backfilled(line):
-                raise _UndecidedError
+                raise UndecidedError
             event = self._event_of(line)
             own_ms = event.start_ms if filters.by_event else None
             yield _Row(event.time_ms if own_ms is None else own_ms, event)
@@ -297,11 +261,11 @@ class _Search:
             one.has_fetched and (meet(one.starts, span) or (one.has_lifecycle and is_lifecycle))
             for one in self._near
         ):
-            raise _UndecidedError
+            raise UndecidedError
         if not self._filters.interim and with_finals_for(
             _interims(found), self._holding, by_event=self._filters.by_event
         ):
-            raise _UndecidedError
+            raise UndecidedError
 
     def _refuse_unsettled(self, shown: Sequence[_Row]) -> None:
         """Refuse an answer that what is sealed may have newer events for."""
@@ -309,7 +273,7 @@ class _Search:
             len(shown) == self._filters.limit
             and (not shown or _place(shown[0]) > max(map(self._newest_of, self._near)))
         ):
-            raise _UndecidedError
+            raise UndecidedError
 
     def _newest_of(self, segment: Segment) -> int:
         span = segment.happened if self._filters.by_event else segment.received
@@ -387,40 +351,6 @@ def channel_counts(events: Iterable[PlainEvent]) -> list[ChannelCount]:
     ]
 
 
-# -- How many events there are -----------------------------------------------------------------------------
-
-
-class JournalEnd(NamedTuple):
-    """What is not sealed of a journal, and the caches of what was set aside of it, which is all sealed."""
-
-    events: Sequence[PlainEvent]
-    aside: Sequence[Cache]
-
-
-def end_of(journal: Path, cache: Cache | None, older: Older) -> JournalEnd | None:
-    """Return the end of a journal, if all lines in it are plain, and none was backfilled; otherwise None.
-
-    Args:
-        journal: its file.
-        cache: its sealed segments.
-        older: how to read what was set aside.
-    """
-    try:
-        file, aside = open_with_older(journal, cleared=older.cleared)
-        with file:
-            lines, _ = _unsealed_lines(file, cache)
-        caches = [older.cache_of(one.path) for one in aside]
-        known = [one for one in caches if one is not None]
-        is_sealed = len(known) == len(aside) and not any(
-            rest_of(one.path, sealed) for one, sealed in zip(aside, known, strict=True)
-        )
-        if not is_sealed or len(lines) > _MOST_LINES:
-            return None
-        return JournalEnd([row.event for row in map(_counted_row, lines)], known)
-    except (OSError, NotPlainError, _UndecidedError):
-        return None
-
-
 # -- How many events sessions have -------------------------------------------------------------------------
 
 
@@ -465,11 +395,11 @@ def count_tail(
         with file:
             if aside:
                 return None
-            lines, size = _unsealed_lines(file, cache)
+            lines, size = unsealed_lines(file, cache)
         segments = cache.segments if cache else ()
         own = [*(cache.gap_lines if cache else ())]
         return _Counting(filters.scope, segments, book).run(lines, own, size)
-    except (OSError, NotPlainError, _UndecidedError):
+    except (OSError, NotPlainError, UndecidedError):
         return None
 
 
@@ -483,15 +413,15 @@ class _Counting:
         wanted = None if scope is None else frozenset(scope.sessions)
         self._counts = SealedCounts(segments, self._near, book, wanted)
         if len(self._counts.unread) < len(self._near) or any(one.doubtful for one in segments):
-            raise _UndecidedError
+            raise UndecidedError
 
     def run(self, lines: Sequence[bytes], own: list[str], size: int) -> TailCounts:
-        if len(lines) > _MOST_LINES:
-            raise _UndecidedError
+        if len(lines) > MOST_LINES:
+            raise UndecidedError
         rows = list(map(_counted_row, lines))
         found = [row for row in rows if self._is_whole or self._counts.owners(_group_of(row))]
         if with_finals_for(_interims(found), self._segments, by_event=False):
-            raise _UndecidedError
+            raise UndecidedError
         kept = list(_without_replaced(rows, found))
         own += [row.event.line for row in rows if row.event.channel == "vdbevents"]
         groups = [_group_of(row) for row in kept if row.event.channel not in RECORDER]
@@ -517,7 +447,7 @@ class _Counting:
         ]
         latest = max((one.received[1] for one in self._segments if one.received), default=LEAST_MS)
         if any(row.time_ms is None or row.time_ms < latest for row in late):
-            raise _UndecidedError
+            raise UndecidedError
         starts = {(row.event.owner, row.event.start_ms) for row in late}
         finals: dict[str | None, PlainEvent] = {}
         for row in sorted(late, key=_place):
@@ -532,11 +462,7 @@ class _Counting:
 
 
 def _counted_row(line: bytes) -> _Row:
-    if not (line.startswith(b"{") and line.endswith(b"}")):
-        raise NotPlainError
-    if was_backfilled(line):
-        raise _UndecidedError
-    event = PlainEvent(line)
+    event = usual_event(line)
     return _Row(event.time_ms, event)
 
 

@@ -38,7 +38,7 @@ from vdbevents.query.output.rows import (
     separated,
 )
 from vdbevents.query.output.text import WHOLE, TextLayout, TextShape, snippet, text_lines
-from vdbevents.query.result_protocols import EventBatches, MadeTexts
+from vdbevents.query.result_protocols import EventBatches, LineBlocks, MadeTexts
 from vdbevents.terminal import harmless, harmless_in_file
 
 _T = TypeVar("_T")
@@ -186,6 +186,12 @@ def write(answer: EventBatches, output: Output, stream: Sink, style: Style) -> i
     Raises:
         InputError: as `form_of`.
     """
+    if output == "jsonl" and isinstance(answer, LineBlocks) and _is_as_it_is(style):
+        blocks = answer.blocks()
+        if blocks is not None:
+            for block in blocks:
+                stream.write(block)
+            return answer.count
     form = form_of(answer, output, style)
     # A head that is shown also without items need not wait for the first.
     is_early = bool(form.head) and form.head == form.nothing
@@ -197,6 +203,11 @@ def write(answer: EventBatches, output: Output, stream: Sink, style: Style) -> i
     elif not is_early:
         stream.write(form.nothing.encode())
     return count
+
+
+def _is_as_it_is(style: Style) -> bool:
+    """Return whether the journal's own lines are written, to no terminal, which takes whole ones."""
+    return style.fields is None and style.runs is None and not style.to_terminal
 
 
 class Written(NamedTuple):

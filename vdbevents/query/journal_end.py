@@ -1,0 +1,101 @@
+"""Read the end of a journal that is not sealed, if its lines are as listeners write them."""
+
+import os
+from collections.abc import Iterator, Sequence
+from io import FileIO
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from vdbevents.journal.archive import ArchivedJournal
+from vdbevents.journal.history import open_with_older
+from vdbevents.query.byte_ranges import read_range
+from vdbevents.query.cache.index import Cache, rest_of
+from vdbevents.query.filters import Filters
+from vdbevents.query.older import Older, may_matter
+from vdbevents.query.plain_events import NotPlainError, PlainEvent, was_backfilled
+from vdbevents.times import Window
+
+_MOST_READ: Final = 1 << 24
+# What is sealed next has 8 MiB, seldom of more lines; to read these takes less time than to start DuckDB.
+MOST_LINES: Final = 30_000
+
+
+class UndecidedError(Exception):
+    """The end of the journal does not decide."""
+
+
+def own_lines_aside(aside: Sequence[ArchivedJournal], filters: Filters, older: Older) -> Iterator[str]:
+    """Yield the lines about gaps and pauses of journals that were set aside, and hold nothing else.
+
+    Raises:
+        UndecidedError: one may hold a match, or has no cache.
+    """
+    window = Window() if filters.by_event else filters.window
+    for one in may_matter(aside, window.since_ms):
+        cache = older.cache_of(one.path)
+        if cache is None or one.may_hold(window.since_ms, window.until_ms):
+            raise UndecidedError
+        yield from cache.gap_lines
+
+
+def unsealed_lines(file: FileIO, cache: Cache | None) -> tuple[list[bytes], int]:
+    """Return the whole lines after those that are sealed, and the journal's size in bytes.
+
+    Raises:
+        UndecidedError: they are many, or one is not as a listener writes it.
+    """
+    size = file.seek(0, os.SEEK_END)
+    start = cache.end if cache else 0
+    if not start <= size <= start + _MOST_READ:
+        raise UndecidedError
+    data = read_range(file, start, size - start)
+    if data is None or b"\r" in data or b"\0" in data:
+        raise UndecidedError
+    *lines, torn = data.split(b"\n")
+    if torn:
+        raise UndecidedError
+    return [line for line in lines if line], size
+
+
+def usual_event(line: bytes) -> PlainEvent:
+    """Read a line that was not backfilled.
+
+    Raises:
+        NotPlainError, UndecidedError: it is of another kind.
+    """
+    if not (line.startswith(b"{") and line.endswith(b"}")):
+        raise NotPlainError
+    if was_backfilled(line):
+        raise UndecidedError
+    return PlainEvent(line)
+
+
+class JournalEnd(NamedTuple):
+    """What is not sealed of a journal, and the caches of what was set aside of it, which is all sealed."""
+
+    events: Sequence[PlainEvent]
+    aside: Sequence[Cache]
+
+
+def end_of(journal: Path, cache: Cache | None, older: Older) -> JournalEnd | None:
+    """Return the end of a journal, if all lines in it are plain, and none was backfilled; otherwise None.
+
+    Args:
+        journal: its file.
+        cache: its sealed segments.
+        older: how to read what was set aside.
+    """
+    try:
+        file, aside = open_with_older(journal, cleared=older.cleared)
+        with file:
+            lines, _ = unsealed_lines(file, cache)
+        caches = [older.cache_of(one.path) for one in aside]
+        known = [one for one in caches if one is not None]
+        is_sealed = len(known) == len(aside) and not any(
+            rest_of(one.path, sealed) for one, sealed in zip(aside, known, strict=True)
+        )
+        if not is_sealed or len(lines) > MOST_LINES:
+            return None
+        return JournalEnd(list(map(usual_event, lines)), known)
+    except (OSError, NotPlainError, UndecidedError):
+        return None
