@@ -63,6 +63,7 @@ def settle(page):
     """Wait until all that was asked for is drawn."""
     page.wait_for("document.querySelector('#lanes').getAttribute('aria-busy') === 'false'", 60)
     page.wait_for("!document.querySelector('ol.hits') || !!document.querySelector('.then')")
+    page.wait_for("document.querySelector('#summary').textContent.includes('hits of the search')")
     page.value("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
 
 

@@ -16,6 +16,7 @@ from support.browser import browser_path, opened_browser
 from support.messages import error_id_in
 from support.patience import patient
 from support.recorded_day import write_day
+from support.working_day import write_working_day, yesterday
 
 MINUTE = 60_000
 HOUR = 60 * MINUTE
@@ -172,6 +173,89 @@ def test_a_person_sees_zooms_reads_searches_and_counts_a_day(viewing, day, page)
 
 
 @needs_browser
+def test_a_newcomer_finds_what_was_on_the_screen_when_the_deploy_was_mentioned_yesterday(
+    viewing, tmp_path, page
+):
+    folder = tmp_path / "state"
+    write_working_day(folder / "videodb_events.jsonl", yesterday())
+    write(folder, said(time.time_ns() // 1_000_000 - 1_000, "the deploy of today is another one"))
+    show(page, viewing(folder, "--tz", "UTC"))
+
+    # As a person would: by what is written on the page, one after the other.
+    page.click("#yesterday")
+    page.press("/")
+    page.write("deploy")
+    page.press("Enter")
+    page.wait_for("document.querySelectorAll('#hits li').length > 3")
+    assert "another one" not in page.text("#hits")
+    assert f"in {yesterday():%a %Y-%m-%d}" in page.text("#hits .count")
+    page.value("document.querySelector('#channel').value = 'transcript'")
+    page.click("#search [type=submit]")
+    page.wait_for("/^(?!.*display:).*\\d hits/s.test(document.querySelector('#hits').innerText)")
+    page.press("n")
+    page.wait_for("document.querySelector('#hits .then')")
+    assert page.value("document.querySelector('#words').value") == "deploy"
+    assert "deploy" in page.text("#hits li.current mark")
+    assert "deploy checkout 4.18.2 to production" in page.text("#hits .then")
+    page.wait_for("document.querySelector('#said .row.current').innerText.includes('deploy')")
+
+    # At any time there is more.
+    page.press("a")
+    page.wait_for("document.querySelector('#hits').innerText.includes('another one')")
+
+
+@needs_browser
+def test_what_is_read_follows_the_timeline(viewing, day, page):
+    show(page, viewing(day, "--tz", "UTC"))
+    page.press("a")
+    page.wait_for("document.querySelector('#summary').textContent.includes('3 sessions')")
+    ending = window(page)[1]
+    page.wait_for("document.querySelector('#said .row.current')")
+    for _ in range(2):
+        page.press("ArrowLeft")
+
+    page.wait_for("document.querySelector('#lanes').getAttribute('aria-busy') === 'false'")
+    looked = "Number(new URLSearchParams(location.hash.slice(1)).get('at'))"
+    page.wait_for(f"{looked} < {ending - HOUR}")
+    since, until = window(page)
+    assert since <= page.value(looked) < until
+
+
+@needs_browser
+def test_fingers_zoom_and_move_on_a_phone_and_hits_are_in_view(viewing, day, page):
+    page.size(360, 740)
+    page.call("Emulation.setTouchEmulationEnabled", enabled=True, maxTouchPoints=2)
+    show(page, viewing(day))
+    page.wait_for("document.querySelector('#lanes').getAttribute('aria-busy') === 'false'")
+    page.value("document.querySelector('#lanes').scrollIntoView()")
+    top = page.value("document.querySelector('#lanes').getBoundingClientRect().top") + 60
+    before = window(page)
+
+    page.touch("touchStart", (150, top), (210, top))
+    for step in range(1, 7):
+        page.touch("touchMove", (150 - 10 * step, top), (210 + 10 * step, top))
+    page.touch("touchEnd")
+    page.wait_for(f"!location.hash.includes('since={before[0]}&')")
+    closer = window(page)
+    assert closer[1] - closer[0] == pytest.approx((before[1] - before[0]) / 3, rel=0.02)
+    assert sum(closer) / 2 == pytest.approx(sum(before) / 2, abs=(before[1] - before[0]) / 50)
+
+    page.touch("touchStart", (100, top))
+    for step in range(1, 7):
+        page.touch("touchMove", (100 + 20 * step, top))
+    page.touch("touchEnd")
+    page.wait_for(f"!location.hash.includes('since={closer[0]}&')")
+    moved = window(page)
+    assert moved[1] - moved[0] == closer[1] - closer[0]
+    assert moved[0] < closer[0]
+
+    search(page, "deploy")
+    page.wait_for("document.querySelectorAll('#hits li').length > 5")
+    box = page.value("document.querySelector('#hits li').getBoundingClientRect().toJSON()")
+    assert 0 <= box["top"] < box["bottom"] <= 740
+
+
+@needs_browser
 def test_new_events_appear_within_a_second_and_text_is_never_markup(viewing, tmp_path, page):
     folder, now = tmp_path / "state", time.time_ns() // 1_000_000
     write(folder, said(now - 20_000, "before the page was opened"))
@@ -285,6 +369,17 @@ def test_an_exported_page_works_from_the_disk(day, tmp_path, environ, page):
     page.wait_for("document.querySelector('#hits li.current')")
     page.click("#tab-screens")
     page.wait_for("document.querySelector('#screens .words').innerText.toLowerCase().includes('deploy')")
+
+    # Statistics are those of the server, by hours, and each is a link into the timeline.
+    page.click("#tab-figures")
+    page.wait_for("document.querySelectorAll('#figures .bars li').length > 5")
+    shown = page.text("#figures")
+    assert "of speech" in shown
+    assert "Slack" in shown
+    before = window(page)
+    page.click("#figures .bars button")
+    page.wait_for(f"!location.hash.includes('since={before[0]}&')")
+    assert window(page)[1] - window(page)[0] == HOUR
 
     assert {urllib.parse.urlsplit(one).scheme for one in page.requests} <= {"file", "data"}
 

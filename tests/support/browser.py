@@ -91,6 +91,8 @@ class Page:
     def press(self, key):
         """Press a key."""
         text = {"text": key} if len(key) == 1 else {}
+        if key == "Enter":
+            text = {"text": "\r", "windowsVirtualKeyCode": 13}
         self.call("Input.dispatchKeyEvent", type="keyDown", key=key, **text)
         self.call("Input.dispatchKeyEvent", type="keyUp", key=key)
 
@@ -101,6 +103,11 @@ class Page:
     def mouse(self, kind, x, y, **others):
         """Send an event of the mouse."""
         self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, **others)
+
+    def touch(self, kind, *points):
+        """Send an event of fingers, each at a place."""
+        points = [{"x": x, "y": y, "id": number} for number, (x, y) in enumerate(points)]
+        self.call("Input.dispatchTouchEvent", type=kind, touchPoints=points)
 
     def click(self, selector):
         """Click an element."""

@@ -7,6 +7,7 @@ from datetime import UTC
 import pytest
 
 from vdbevents.errors import InputError
+from vdbevents.query.cache import build, seal_policy
 from vdbevents.query.filters import Filters
 from vdbevents.query.merge import HostJournal
 from vdbevents.servers.warm_journals import WarmJournals
@@ -206,6 +207,9 @@ def test_what_was_said_comes_in_both_directions_and_says_where_it_ends(opened):
 
 def test_steps_through_the_whole_recording_show_each_sentence_once(opened):
     events = [said(NOON + 7_000 * number, f"word{number}", f"mic {number % 2}") for number in range(1500)]
+    for place in range(100, 1500, 100):
+        begun = NOON + 7_000 * place
+        events.insert(place, gap(begun + 3_000, begun + 5_000))
     journals = opened(events).journals
     recorded = AskedTime(NOON - HOUR, NOON + 7_000 * 1500 + HOUR)
 
@@ -217,23 +221,82 @@ def test_steps_through_the_whole_recording_show_each_sentence_once(opened):
             words = [word for part in answer["parts"] for word in part["text"].split() if "word" in word]
             texts = words + texts if earlier else texts + words
             assert len(words) <= reading_answers.MOST_SAID + 1
+            window = Window(answer["since"], answer["until"])
+            assert answer["parts"] == reading_answers.all_said(journals, window, NOW)
             edge, is_end = answer["since"] if earlier else answer["until"], answer["is_end"]
         assert texts == [f"word{number}" for number in range(1500)]
 
 
 def test_a_moment_has_what_was_on_each_screen_with_what_is_nearly_the_same_as_one(opened):
-    journals = opened(DAY).journals
-    answer = reading_answers.moment(journals, NOON + 90_000)
+    state = opened(DAY)
+    answer = reading_answers.moment(state, NOON + 90_000)
 
     [screen] = answer["screens"]
     assert (screen["window"], screen["count"], screen["since"]) == ("Slack", 2, NOON + MINUTE)
     assert (screen["previous"], screen["next"]) == (None, NOON + 3 * MINUTE)
-    later = reading_answers.moment(journals, NOON + 3 * MINUTE)
+    later = reading_answers.moment(state, NOON + 3 * MINUTE)
     assert [one["label"] for one in later["near"]] == ["failed"]
 
 
+def test_what_was_said_and_shown_at_a_moment_is_a_search_each(opened, monkeypatch):
+    talk = [said(NOON + 2_000 * number, f"word{number}") for number in range(600)]
+    state = opened(
+        [*talk, shown(NOON, "one"), shown(NOON + MINUTE, "two two"), shown(NOON + 2 * MINUTE, "3 c")]
+    )
+    searched = []
+    search = state.journals.search_rows
+    monkeypatch.setattr(state.journals, "search_rows", lambda filters: searched.append(1) or search(filters))
+
+    said_ = reading_answers.said(state.journals, RECORDED, NOON, NOW, earlier=False)
+    shown_ = reading_answers.moment(state, NOON + 90_000)
+
+    assert len(searched) == 2
+    assert said_["until"] == NOON + 2_000 * (reading_answers.MOST_SAID - 1) + 1
+    [screen] = shown_["screens"]
+    assert (screen["previous"], screen["next"]) == (NOON, NOON + 2 * MINUTE)
+
+
 def test_a_screen_that_was_described_long_ago_is_not_on_it_any_more(opened):
-    assert reading_answers.moment(opened(DAY).journals, NOON + 20 * MINUTE)["screens"] == []
+    answer = reading_answers.moment(opened(DAY), NOON + 20 * MINUTE)
+
+    assert answer["screens"] == []
+    assert answer["beside"] == {"previous": NOON + 3 * MINUTE, "next": None}
+
+
+@pytest.mark.parametrize("seals", [False, True], ids=["unsealed", "sealed"])
+def test_what_was_on_a_screen_before_and_after_is_found_however_long_ago(
+    opened, tmp_path, monkeypatch, seals
+):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    times = [NOON - 300 * HOUR, NOON - 20 * HOUR, NOON, NOON + HOUR, NOON + 90 * HOUR]
+    events = [shown(at, f"[App {number}] text of {number}") for number, at in enumerate(times)]
+    # Another screen, and what was said, do not count; a description without a text is none.
+    others = [
+        shown(NOON - HOUR, "another", "display:2"),
+        said(NOON + 2 * HOUR, "hello"),
+        shown(NOON + 5 * HOUR, " "),
+    ]
+    padding = [said(NOON + 91 * HOUR + number, f"later {number}") for number in range(300)]
+    state = opened([*events[:2], others[0], *events[2:4], *others[1:], events[4], *padding])
+    if seals:
+        assert (
+            len(build.seal(state.journals.paths()[0], seal_policy.default_root(), piece=1_000).segments) > 5
+        )
+
+    def beside(at):
+        answer = reading_answers.moment(state, at)
+        [found] = [one for one in answer["screens"] if one["name"] == "display:1"] or [answer["beside"]]
+        return found["previous"], found["next"]
+
+    assert [beside(at + 1_000) for at in times] == [
+        (None, times[1]),
+        (times[0], times[2]),
+        (times[1], times[3]),
+        (times[2], times[4]),
+        (times[3], None),
+    ]
+    assert beside(NOON - 10 * HOUR) == (times[1], NOON - HOUR)
+    assert beside(NOON + 30 * HOUR) == (times[3], times[4])
 
 
 def test_hits_come_newest_first_with_the_places_that_match(opened):
@@ -289,7 +352,7 @@ def test_more_hits_follow_where_the_first_ones_end(opened):
 def test_marks_are_where_the_hits_are(opened):
     answer = found_answers.marks(
         opened(DAY).journals,
-        Filters(grep=("deploy",), by_event=True),
+        Filters(grep=("deploy",), by_event=True, window=Window(NOON, NOON + 10 * MINUTE)),
         AskedTime(NOON, NOON + 10 * MINUTE),
         10,
     )

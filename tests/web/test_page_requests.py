@@ -62,6 +62,18 @@ def test_a_search_may_be_of_a_channel_a_source_or_a_session_alone():
     assert search_in({"session": "cap-1"}, {}, ALL).sessions == ("cap-1",)
 
 
+def test_a_search_may_be_of_a_time():
+    times = {"q": "x", "from": "1000", "to": "2000"}
+
+    assert search_in(times, {}, ALL).window == Window(1000, 2000)
+    assert search_in(times, {}, Window(1500, 3000)).window == Window(1500, 2000)
+    assert search_in(times, {}, Window(0, 1200)).window == Window(1000, 1200)
+    assert search_in(times, {}, Window(5000, 6000)).window == Window(5000, 5000)
+    for wrong in ({"from": "1"}, {"to": "1"}, {"from": "x", "to": "2"}):
+        with pytest.raises(InputError):
+            search_in({"q": "x", **wrong}, {}, ALL)
+
+
 @pytest.mark.parametrize(
     ("values", "several"), [({}, {}), ({"q": "  "}, {}), ({"q": "x"}, {"source": ["tv"]})]
 )

@@ -10,7 +10,7 @@ import threading
 from array import array
 from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import accumulate
 from math import ceil
 from pathlib import Path
@@ -128,6 +128,16 @@ class _Piece:
             )
         )
 
+    def beside(self, minute: int, is_wanted: Callable[[str, str], bool], *, earlier: bool) -> int | None:
+        """Return its last minute up to one with an event in certain lanes, or its first from that on."""
+        found = []
+        if self.first <= minute if earlier else self.last >= minute:
+            for kind, name, minutes, _ in self.lanes:
+                place = bisect_right(minutes, minute) - 1 if earlier else bisect_left(minutes, minute)
+                if 0 <= place < len(minutes) and is_wanted(kind, name):
+                    found.append(minutes[place])
+        return max(found, default=None) if earlier else min(found, default=None)
+
     def parts(self, edges: Sequence[int]) -> Iterator[LaneCount]:
         """Yield how many events are between each two of the edges, which are minutes."""
         if self.first >= edges[-1] or self.last < edges[0]:
@@ -228,6 +238,20 @@ class MinuteCounts(Closeable):
             for kind, name, part, number in piece.parts(edges):
                 counts[kind, name, part] += number
         return [LaneCount(*lane, number) for lane, number in sorted(counts.items())]
+
+    def beside(self, at_ms: int, is_wanted: Callable[[str, str], bool], *, earlier: bool) -> int | None:
+        """Return where the nearest minute with events in certain lanes begins, in Unix ms; None without any.
+
+        Args:
+            at_ms: a moment in the first minute to look at.
+            is_wanted: whether to look at a lane, by its kind and name.
+            earlier: whether to look at this minute and those before it, or at those after it.
+        """
+        each = [piece.beside(at_ms // MINUTE_MS, is_wanted, earlier=earlier) for piece in self._pieces()]
+        known = [minute for minute in each if minute is not None]
+        if not known:
+            return None
+        return (max(known) if earlier else min(known)) * MINUTE_MS
 
     def sealed_counts(self, since_ms: int, until_ms: int, part_ms: float) -> list[LaneCount]:
         """Return how many sealed events are in each part of a time; the arguments are those of `counts`.

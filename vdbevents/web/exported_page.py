@@ -12,10 +12,12 @@ from vdbevents.query.cache.lane_minutes import MINUTE_MS
 from vdbevents.query.collapse import span as span_of
 from vdbevents.query.filters import Filters
 from vdbevents.servers.warm_journals import WarmJournals
+from vdbevents.summaries.activity import By
 from vdbevents.times import Window
 from vdbevents.web import page_files
 from vdbevents.web.page_requests import MOST_PARTS, AskedTime
 from vdbevents.web.reading_answers import all_said
+from vdbevents.web.statistics_answers import statistics
 from vdbevents.web.timeline_answers import single_event, timeline
 from vdbevents.web.timeline_state import TimelineState
 from vdbevents.web.zone_offsets import name_of, offsets_of
@@ -30,6 +32,8 @@ _COLUMNS: Final = (
     *("time_ms", "channel", "event", "source", "stream", "stream_name", "text", "start_ms", "end_ms"),
     *("label", "speaker", "window_name", "line", "host"),
 )
+_HOUR_MS: Final = 3_600_000
+_MOST_HOURS: Final = 24 * 14
 _NOT_IN_SCRIPT: Final = re.compile("[<>&\u2028\u2029]")
 
 
@@ -91,8 +95,18 @@ def _recorded(state: TimelineState, span: AskedTime, now_ms: int) -> dict[str, A
         "formats": [],
         "parts": parts,
         **{name: look[name] for name in ("lanes", "sessions", "gaps", "pauses")},
+        "figures": _figures(journals, span, now_ms),
         "said": all_said(journals, span.window, now_ms),
         "others": _others(journals, span),
+    }
+
+
+def _figures(journals: WarmJournals, span: AskedTime, now_ms: int) -> dict[str, Any]:
+    """Return how much was said and shown, by hours or days, and by windows."""
+    by, step_ms = (By.HOUR, _HOUR_MS) if span.length_ms <= _MOST_HOURS * _HOUR_MS else (By.DAY, 24 * _HOUR_MS)
+    return {
+        "times": {**statistics(journals, span, by, now_ms), "step": step_ms},
+        "windows": statistics(journals, span, By.WINDOW, now_ms),
     }
 
 

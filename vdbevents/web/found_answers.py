@@ -92,7 +92,7 @@ def marks(journals: WarmJournals, filters: Filters, span: AskedTime, parts: int)
         StorageError: memory and temporary space are used up.
     """
     counts: dict[int, int] = {}
-    with journals.search_rows(replace(filters, window=span.window)) as answer:
+    with journals.search_rows(filters) as answer:
         for _, result in answer.answers:
             for one in counted_in(result, span.since_ms, span.length_ms / parts) if result.count else ():
                 place = min(one.part, parts - 1)

@@ -97,7 +97,7 @@ def search_in(values: Mapping[str, str], several: Mapping[str, Sequence[str]], w
         values: the parameters: `q`, a text; `regex`, whether it is an expression; `session`, `speaker` and
             `app`.
         several: the values of those that may be repeated: `channel`, `source`.
-        window: the time to search.
+        window: the time to search; `from` and `to` of the values may make it shorter.
 
     Raises:
         InputError: there is nothing to search for, or a source is unknown.
@@ -108,6 +108,11 @@ def search_in(values: Mapping[str, str], several: Mapping[str, Sequence[str]], w
     if not (text or channels or sources or any(one_of.values())):
         raise InputError("nothing to search for", "type a word", error_id="search-empty")
     is_regex = values.get("regex") == "1"
+    if "from" in values or "to" in values:
+        within = moment_in(values, "from"), moment_in(values, "to")
+        since_ms = within[0] if window.since_ms is None else max(within[0], window.since_ms)
+        until_ms = within[1] if window.until_ms is None else min(within[1], window.until_ms)
+        window = Window(since_ms, max(since_ms, until_ms))
     return Filters(
         window=window,
         by_event=True,

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from vdbevents.query import collapse
+from vdbevents.query.cache.lane_minutes import MINUTE_MS
 from vdbevents.query.collapse import PAUSE_MS, Run, span as span_of
 from vdbevents.query.filters import Event, Filters
 from vdbevents.servers.warm_journals import WarmJournals
@@ -11,6 +12,7 @@ from vdbevents.summaries.journal_answers import silences_in
 from vdbevents.summaries.transcript import COLUMNS, Paragraph, Part, Silence, parts_of, start_of
 from vdbevents.times import Window
 from vdbevents.web.page_requests import AskedTime
+from vdbevents.web.timeline_state import TimelineState
 
 MOST_SAID: Final = 300
 """So many utterances, or a few more, are an answer."""
@@ -22,12 +24,13 @@ _FIRST_STEP_MS: Final = 30 * 60_000
 _MARGIN_MS: Final = 86_400_000
 _BEFORE_MS: Final = 30 * 60_000
 _AFTER_MS: Final = 10 * 60_000
-_SCREEN_COLUMNS: Final = (
-    *("time_ms", "channel", "source", "stream", "stream_name", "text", "start_ms", "end_ms", "window_name"),
-    "host",
+_MOMENT_COLUMNS: Final = (
+    *("time_ms", "channel", "source", "stream", "stream_name", "text", "start_ms", "end_ms", "label"),
+    *("window_name", "host"),
 )
 _NEAR_CHANNELS: Final = ("alert", "audio_index")
 _NEAR_MS: Final = 60_000
+_MOST_MINUTES: Final = 5
 
 
 def said(
@@ -53,22 +56,23 @@ def said(
     # Minutes count where they begin; a sentence may have begun long before its first event.
     limit_ms = recorded.since_ms - _MARGIN_MS if earlier else recorded.until_ms + _MARGIN_MS
     events: list[Event] = []
-    parts: list[Part] = []
+    silences: list[Silence] = []
     # Speech is dense or rare: steps grow until there is enough.
     while not events and (edge_ms > limit_ms if earlier else edge_ms < limit_ms):
         edge_ms = max(limit_ms, from_ms - step_ms) if earlier else min(limit_ms, from_ms + step_ms)
         step_ms *= 4
         window = Window(edge_ms, from_ms) if earlier else Window(from_ms, edge_ms)
-        events, parts = _paragraphs(journals, window, now_ms)
+        events, silences = speech_in(journals, window, now_ms)
         if len(events) > MOST_SAID:
             # A step that grew may have brought hours.
-            events = events[-MOST_SAID:] if earlier else events[:MOST_SAID]
-            edge_ms = (start_of(events[0]) or edge_ms) if earlier else (start_of(events[-1]) or edge_ms) + 1
+            last = start_of(events[-MOST_SAID if earlier else MOST_SAID - 1])
+            edge_ms = (edge_ms if last is None else last) + (not earlier)
             window = Window(edge_ms, from_ms) if earlier else Window(from_ms, edge_ms)
-            events, parts = _paragraphs(journals, window, now_ms)
+            events = [event for event in events if _is_in(window, start_of(event), start_of(event))]
+            silences = [one for one in silences if _is_in(window, one.start_ms, one.end_ms)]
     since_ms, until_ms = (edge_ms, from_ms) if earlier else (from_ms, edge_ms)
     return {
-        "parts": [_part_data(part) for part in parts],
+        "parts": [_part_data(part) for part in parts_of(events, silences, BREAK_MS)],
         "since": since_ms,
         "until": until_ms,
         "is_end": edge_ms < recorded.since_ms if earlier else edge_ms >= recorded.until_ms,
@@ -82,13 +86,17 @@ def all_said(journals: WarmJournals, window: Window, now_ms: int) -> list[dict[s
         InputError: a journal cannot be read.
         StorageError: memory and temporary space are used up.
     """
-    _, parts = _paragraphs(journals, window, now_ms)
-    return [_part_data(part) for part in parts]
+    return [_part_data(part) for part in parts_of(*speech_in(journals, window, now_ms), BREAK_MS)]
 
 
-def _paragraphs(journals: WarmJournals, window: Window, now_ms: int) -> tuple[list[Event], list[Part]]:
-    events, silences = speech_in(journals, window, now_ms)
-    return events, list(parts_of(events, silences, BREAK_MS))
+def _is_in(window: Window, first_ms: int | None, last_ms: int | None) -> bool:
+    """Return whether a time touches a window with bounds; its end is None while it goes on."""
+    since_ms, until_ms = window.since_ms or 0, window.until_ms or 0
+    return (
+        first_ms is not None
+        and first_ms < until_ms
+        and (last_ms is None or last_ms > since_ms or first_ms >= since_ms)
+    )
 
 
 def speech_in(journals: WarmJournals, window: Window, now_ms: int) -> tuple[list[Event], list[Silence]]:
@@ -119,29 +127,40 @@ def _part_data(part: Part) -> dict[str, Any]:
     return {"kind": part.kind, "at": part.start_ms, "end": part.end_ms, "who": "", "text": part.words}
 
 
-def moment(journals: WarmJournals, at_ms: int) -> dict[str, Any]:
+def moment(state: TimelineState, at_ms: int) -> dict[str, Any]:
     """Return what was on each screen at a moment, and alerts and summaries near to it.
 
     Descriptions that are nearly the same are one, with the time of all of them.
+
+    Returns: `screens`, each with `previous` and `next`, when another description of it began, in Unix ms, or
+        null; `beside`, the same of all screens, where none was described; `near`.
 
     Raises:
         InputError: a journal cannot be read.
         StorageError: memory and temporary space are used up.
     """
-    window = Window(at_ms - _BEFORE_MS, at_ms + _AFTER_MS)
-    filters = Filters(window=window, by_event=True, channels=("visual_index",))
-    columns = journals.columns_of(_SCREEN_COLUMNS)
+    journals, window = state.journals, Window(at_ms - _BEFORE_MS, at_ms + _AFTER_MS)
+    filters = Filters(window=window, by_event=True, channels=("visual_index", *_NEAR_CHANNELS))
     with journals.search_rows(filters) as answer:
         runs = collapse.find(answer, newest_first=False)
-        lines = [
-            (event, runs.at(row)) for batch in runs.lines(answer.events(columns)) for row, event in batch
-        ]
-    near = Filters(window=Window(at_ms - _NEAR_MS, at_ms + _NEAR_MS), by_event=True, channels=_NEAR_CHANNELS)
-    with journals.search_rows(near) as answer:
-        others = [event for batch in answer.events(journals.columns_of(_MOMENT_COLUMNS)) for event in batch]
+        batches = runs.lines(answer.events(journals.columns_of(_MOMENT_COLUMNS)))
+        lines = [(event, runs.at(row)) for batch in batches for row, event in batch]
+    near = [event for event, _ in lines if event.channel in _NEAR_CHANNELS]
+    screens = _screens([line for line in lines if line[0].channel == "visual_index"], at_ms)
+    for screen in screens:
+        stream = screen["host"], screen.pop("stream_name")
+        if screen["previous"] is None:
+            screen["previous"] = _beside(state, screen["since"], stream, earlier=True)
+        if screen["next"] is None:
+            screen["next"] = _beside(state, at_ms + _AFTER_MS, stream, earlier=False)
+    beside = None
+    if not screens:
+        before, after = (_beside(state, at_ms, None, earlier=earlier) for earlier in (True, False))
+        beside = {"previous": before, "next": after}
     return {
         "at": at_ms,
-        "screens": _screens(lines, at_ms),
+        "screens": screens,
+        "beside": beside,
         "near": [
             {
                 "at": start_of(event),
@@ -150,14 +169,35 @@ def moment(journals: WarmJournals, at_ms: int) -> dict[str, Any]:
                 "who": event.stream_name or event.source or "",
                 "text": event.text or "",
             }
-            for event in others
+            for event in near
+            if abs((start_of(event) or at_ms) - at_ms) <= _NEAR_MS
         ],
     }
 
 
-_MOMENT_COLUMNS: Final = (
-    *("time_ms", "channel", "source", "stream_name", "text", "start_ms", "end_ms", "label", "host"),
-)
+def _beside(state: TimelineState, at_ms: int, screen: tuple[str, str] | None, *, earlier: bool) -> int | None:
+    """Return when the last description of a screen, or of any, before a time began, or the first after it."""
+    for _ in range(_MOST_MINUTES):
+        begin_ms = state.screen_minute(at_ms - earlier, screen, earlier=earlier)
+        if begin_ms is None:
+            return None
+        end_ms = begin_ms + MINUTE_MS
+        window = Window(begin_ms, min(end_ms, at_ms)) if earlier else Window(max(begin_ms, at_ms), end_ms)
+        filters = Filters(window=window, by_event=True, channels=("visual_index",))
+        with state.journals.search_rows(filters) as answer:
+            columns = state.journals.columns_of(_MOMENT_COLUMNS)
+            found = [
+                start_of(event)
+                for batch in answer.events(columns)
+                for event in batch
+                if (event.text or "").strip()
+                and screen in (None, (event.host or "", event.stream_name or ""))
+            ]
+        known = [start for start in found if start is not None]
+        if known:
+            return max(known) if earlier else min(known)
+        at_ms = begin_ms if earlier else end_ms
+    return None
 
 
 def _screens(lines: Sequence[tuple[Event, Run | None]], at_ms: int) -> list[dict[str, Any]]:
@@ -179,6 +219,7 @@ def _screens(lines: Sequence[tuple[Event, Run | None]], at_ms: int) -> list[dict
                 "window": event.window_name or "",
                 "text": event.text,
                 "stream": event.stream or "",
+                "stream_name": event.stream_name or "",
             }
         )
     screens = []

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _FRESH_SECONDS: Final = 0.4
 _SHARE: Final = 5
+_NO_SCREENS: Final = ("mic", "system_audio", "alert")
 
 
 class LostTimes(NamedTuple):
@@ -109,6 +110,27 @@ class TimelineState(Closeable):
         self.known()
         length = max(MINUTE_MS, until_ms - since_ms)
         return sum(count.events for _, count in self._by_minutes(since_ms, until_ms, length))
+
+    def screen_minute(self, at_ms: int, screen: tuple[str, str] | None, *, earlier: bool) -> int | None:
+        """Return where the nearest minute begins that has a screen's events, as `MinuteCounts.beside` does.
+
+        Args:
+            at_ms: where to begin.
+            screen: the host and the stream's name; None for any.
+            earlier: whether to look back.
+        """
+        self.known()
+
+        def is_wanted(kind: str, name: str) -> bool:
+            return kind not in _NO_SCREENS and (screen is None or name == screen[1])
+
+        each = [
+            minutes.beside(at_ms, is_wanted, earlier=earlier)
+            for journal, minutes in self._minutes
+            if screen is None or not self.journals.are_several or journal.host == screen[0]
+        ]
+        known = [minute for minute in each if minute is not None]
+        return None if not known else max(known) if earlier else min(known)
 
     def _by_minutes(self, since_ms: int, until_ms: int, part_ms: float) -> list[tuple[str, LaneCount]]:
         return [

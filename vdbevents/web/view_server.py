@@ -137,7 +137,7 @@ class ViewServer:
 
     def _moment(self, request: PageRequest) -> _Answer:
         at_ms = moment_in(request.query_params, "at")
-        return lambda: reading_answers.moment(self._state.journals, at_ms)
+        return lambda: reading_answers.moment(self._state, at_ms)
 
     def _hits(self, request: PageRequest) -> _Answer:
         from vdbevents.times import Window

@@ -34,7 +34,7 @@ export class FiguresPanel {
       const days = until - since > LONG_MS;
       const times = await this.data.statistics(since, until, days ? "day" : "hour", signal);
       const windows = await this.data.statistics(since, until, "window", signal);
-      this.panel.replaceChildren(...this.#totals(times.total), ...this.#times(times, days), ...this.#windows(windows));
+      this.panel.replaceChildren(...this.#totals(times.total), ...this.#times(times), ...this.#windows(windows));
     } catch (error) {
       if (error.name === "AbortError") return;
       this.key = null;
@@ -54,13 +54,15 @@ export class FiguresPanel {
     return [element("p", parts.join(", "), "count")];
   }
 
-  #times(answer, days) {
+  #times(answer) {
+    const days = answer.by === "day";
     const rows = answer.rows.filter((row) => row.key !== null);
     if (!rows.length) return [element("p", "Nothing was recorded in this time.", "empty")];
     const sums = new Map();
     for (const row of rows) {
-      const sum = sums.get(row.key) ?? { speech: 0, events: 0 };
-      sums.set(row.key, { speech: sum.speech + row.speech_ms, events: sum.events + row.events });
+      const key = days ? this.clock.startOfDay(row.key) : row.key;
+      const sum = sums.get(key) ?? { speech: 0, events: 0 };
+      sums.set(key, { speech: sum.speech + row.speech_ms, events: sum.events + row.events });
     }
     return days
       ? [element("h3", "Events by day"), this.#calendar(sums)]
@@ -82,7 +84,8 @@ export class FiguresPanel {
       go: () => this.actions.search(new URLSearchParams({ q: row.key, channel: "visual_index" })),
     }));
     const rest = answer.left_out ? [element("p", `and ${answer.left_out} others`, "count")] : [];
-    return [element("h3", "Time on the screen by window"), this.#bars(bars), ...rest];
+    const heading = `Time on the screen by window${answer.ofAll ? ", in all that this page holds" : ""}`;
+    return [element("h3", heading), this.#bars(bars), ...rest];
   }
 
   #bars(bars) {

@@ -10,6 +10,7 @@ const LABEL = 116;
 const NARROW = 560;
 const MAP = 36;
 const MOVED = 4;
+const APART = 6;
 const ORDER = ["mic", "system_audio", "camera", "screen", "alert"];
 const NAMES = { mic: "microphone", system_audio: "system audio", alert: "alerts", visual_index: "screen", transcript: "speech", audio_index: "summaries" };
 
@@ -186,11 +187,16 @@ export class LaneCanvas {
     if (!this.marks) return;
     const { since, until, parts, counts } = this.marks;
     context.fillStyle = colour.mark;
+    let lined = -Infinity;
     for (const [place] of counts) {
       const x = scale.x(since + ((place + 0.5) * (until - since)) / parts);
-      context.globalAlpha = 0.4;
-      context.fillRect(x - 0.5, TOP, 1, height - TOP);
-      context.globalAlpha = 1;
+      // Where hits are everywhere, lines through the lanes would hide these.
+      if (x - lined >= APART) {
+        lined = x;
+        context.globalAlpha = 0.4;
+        context.fillRect(x - 0.5, TOP, 1, height - TOP);
+        context.globalAlpha = 1;
+      }
       context.beginPath();
       context.moveTo(x - 4, TOP - 7);
       context.lineTo(x + 4, TOP - 7);

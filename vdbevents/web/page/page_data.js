@@ -147,7 +147,11 @@ class EmbeddedData {
     const near = this.recorded.others
       .filter((one) => one.channel !== "visual_index" && Math.abs(one.at - at) <= 60_000)
       .map((one) => ({ ...one, who: one.name || one.kind }));
-    return { at, screens, near };
+    const beside = {
+      previous: shown.findLast((one) => one.at < at)?.at ?? null,
+      next: shown.find((one) => one.at >= at)?.at ?? null,
+    };
+    return { at, screens, beside, near };
   }
 
   #found(query) {
@@ -162,6 +166,7 @@ class EmbeddedData {
     const spoken = this.said_.filter((part) => part.kind === "speech").map((part) => ({ ...part, channel: "transcript", label: "" }));
     const all = [...spoken, ...this.recorded.others.map((one) => ({ ...one, who: one.name || one.kind }))];
     return all
+      .filter((one) => !values.from || (one.at >= Number(values.from) && one.at < Number(values.to)))
       .filter((one) => !values.channel || one.channel === values.channel)
       .filter((one) => expressions.every((expression) => one.text.search(expression) >= 0))
       .sort((one, other) => other.at - one.at)
@@ -191,8 +196,17 @@ class EmbeddedData {
     return { since, until, parts, counts: [...counts] };
   }
 
-  async statistics() {
-    throw new DataError("statistics need the server", "run: vdbevents view, or vdbevents stats");
+  /** By hours, or by days where the page holds many; windows are of all that it holds. */
+  async statistics(since, until, by) {
+    const { figures, span } = this.recorded;
+    if (by === "window") return { ...figures.windows, ofAll: since > span[0] || until < span[1] };
+    const { rows, step } = figures.times;
+    const inside = rows.filter((row) => row.key !== null && row.key < until && row.key + step > since);
+    const total = Object.fromEntries(Object.keys(figures.times.total).map((name) => [name, inside.reduce((sum, row) => sum + row[name], 0)]));
+    const gaps = this.recorded.gaps.map(([, first, last]) => Math.min(last, until) - Math.max(first, since)).filter((length) => length > 0);
+    total.gaps = gaps.length;
+    total.gap_ms = gaps.reduce((sum, length) => sum + length, 0);
+    return { by: by === "day" ? "day" : figures.times.by, rows: inside, total };
   }
 
   fileAddress() {

@@ -39,7 +39,10 @@ export class ScreenPanel {
     }
     const heading = element("h3", this.clock.full(at));
     const screens = found.screens.map((screen) => this.#screen(screen, at));
-    if (!screens.length) screens.push(element("p", "No screen was described at this moment.", "empty"));
+    if (!screens.length) {
+      screens.push(element("p", "No screen was described at this moment.", "empty"));
+      screens.push(this.#beside(found.beside.previous, found.beside.next, "the screens"));
+    }
     const near = found.near.map((one) => this.#near(one));
     this.panel.replaceChildren(heading, ...screens, ...(near.length ? [element("h3", "Within a minute"), ...near] : []));
     this.panel.scrollTop = 0;
@@ -51,17 +54,22 @@ export class ScreenPanel {
     const title = [screen.host, screen.window || screen.name].filter(Boolean).join(": ");
     const length = screen.until - screen.since;
     const times = `${screen.name}, ${this.clock.second(screen.since)} to ${this.clock.second(screen.until)} (${lengthText(length)})`;
+    const actions = this.#beside(screen.previous, screen.next, screen.name);
+    if (this.canPlay && screen.stream) actions.append(this.#player(screen.stream, at));
+    made.append(element("h4", title), element("p", times, "times"), actions, element("p", shownText(screen.text), "words"));
+    return made;
+  }
+
+  #beside(previous, next, name) {
     const actions = element("div", "", "actions");
     const go = (to, text, label) => {
       const one = button(text, () => this.actions.look(to), label);
       one.disabled = to === null;
       return one;
     };
-    actions.append(go(screen.previous, "◀ before", `What was on ${screen.name} before`));
-    actions.append(go(screen.next, "after ▶", `What was on ${screen.name} after`));
-    if (this.canPlay && screen.stream) actions.append(this.#player(screen.stream, at));
-    made.append(element("h4", title), element("p", times, "times"), actions, element("p", shownText(screen.text), "words"));
-    return made;
+    actions.append(go(previous, "◀ before", `What was on ${name} before`));
+    actions.append(go(next, "after ▶", `What was on ${name} after`));
+    return actions;
   }
 
   #player(stream, at) {

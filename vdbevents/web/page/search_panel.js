@@ -6,7 +6,7 @@ import { button, element } from "./screen_panel.js";
 const FIELDS = ["channel", "source", "session"];
 
 export class SearchPanel {
-  /** actions: look(at), searched(), found(), screens(), trouble(error). */
+  /** actions: look(at), shown(), searched(), found(), screens(), trouble(error). */
   constructor(form, panel, data, clock, actions) {
     this.form = form;
     this.panel = panel;
@@ -19,9 +19,12 @@ export class SearchPanel {
     this.words = form.querySelector("#words");
     this.regex = form.querySelector("#regex");
     this.fields = Object.fromEntries(FIELDS.map((name) => [name, form.querySelector(`#${name}`)]));
+    this.when = form.querySelector("#when");
+    this.times = null;
     form.addEventListener("submit", (event) => {
       event.preventDefault();
-      this.search();
+      this.times = this.when.value ? this.actions.shown() : null;
+      this.search({ reads: true });
     });
     this.words.addEventListener("search", () => this.words.value || this.search());
     this.#write("Type a word above, and press Enter.");
@@ -34,6 +37,7 @@ export class SearchPanel {
     if (text) query.push(["q", text]);
     if (text && this.regex.checked) query.push(["regex", "1"]);
     for (const name of FIELDS) if (this.fields[name].value) query.push([name, this.fields[name].value]);
+    if (query.length && this.times) query.push(["from", this.times[0]], ["to", this.times[1]]);
     return query.length ? query : null;
   }
 
@@ -47,6 +51,17 @@ export class SearchPanel {
       if (value && ![...field.options].some((option) => option.value === value)) field.append(new Option(value, value));
       field.value = value;
     }
+    const times = ["from", "to"].map((name) => Number(parameters.get(name) ?? NaN));
+    this.times = times.every(Number.isSafeInteger) ? times : null;
+    this.when.value = this.times ? "shown" : "";
+  }
+
+  /** Search in a time that was chosen, or at any time; again, if there is a search. */
+  within(times) {
+    if (String(times) === String(this.times)) return;
+    this.times = times;
+    this.when.value = times ? "shown" : "";
+    if (this.query) this.search();
   }
 
   sessions(ids) {
@@ -55,7 +70,8 @@ export class SearchPanel {
     for (const id of ids) if (!known.has(id)) field.append(new Option(id, id));
   }
 
-  async search() {
+  /** Search; whoever has asked by the form goes on to read the hits. */
+  async search({ reads = false } = {}) {
     this.abort?.abort();
     this.abort = new AbortController();
     this.query = this.#asked();
@@ -72,6 +88,7 @@ export class SearchPanel {
     }
     this.#write("Searching …");
     await this.#load(this.abort.signal);
+    if (reads && this.hits.length) this.panel.focus({ preventScroll: true });
   }
 
   async #load(signal) {
@@ -96,7 +113,8 @@ export class SearchPanel {
 
   #list() {
     if (!this.hits.length) {
-      this.#write("Nothing matched. Try fewer words, everything, or all sources.");
+      this.#write(`Nothing matched${this.times ? ` in ${this.#when()}` : ""}. Try fewer words, everything, or all sources.`);
+      if (this.times) this.panel.append(button("Search at any time", () => this.within(null)));
       return;
     }
     const hasMore = this.next !== null;
@@ -106,8 +124,17 @@ export class SearchPanel {
     list.append(...this.rows);
     this.list = list;
     const more = hasMore ? [button("Older hits", () => this.#load(this.abort.signal))] : [];
-    this.panel.replaceChildren(element("p", `${count}, newest first. n and N go through them.`, "count"), list, ...more);
+    const where = this.times ? ` in ${this.#when()}` : "";
+    this.panel.replaceChildren(element("p", `${count}${where}, newest first. n and N go through them.`, "count"), list, ...more);
     this.#mark();
+  }
+
+  /** The time that is searched, in words. */
+  #when() {
+    const [from, to] = this.times;
+    const [first, last] = [this.clock.day(from), this.clock.day(to - 1)];
+    if (this.clock.startOfDay(from) !== from || this.clock.startOfDay(to) !== to) return `${this.clock.full(from)} to ${this.clock.full(to)}`;
+    return first === last ? `${this.clock.weekday(from)} ${first}` : `${first} to ${last}`;
   }
 
   #hit(hit, place) {

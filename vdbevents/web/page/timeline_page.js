@@ -15,6 +15,7 @@ const SETTLED_MS = 80;
 const ADDRESS_MS = 300;
 const MAP_PARTS = 600;
 const TABS = ["screens", "hits", "figures"];
+const NARROW_PAGE = "(max-width: 760px)";
 const THEMES = ["", "dark", "light"];
 
 const byId = (id) => document.getElementById(id);
@@ -34,6 +35,7 @@ class TimelinePage {
       select: (since, until) => this.#select(since, until),
       searched: () => this.#searched(),
       found: () => this.#load(),
+      shown: () => [this.view.since, this.view.until],
       search: (parameters) => this.#searchFor(parameters),
       seen: (at, screens) => this.search.showScreens(at, screens),
       screens: () => this.#openTab("screens"),
@@ -141,7 +143,25 @@ class TimelinePage {
     this.#clearTrouble();
     this.#describe();
     this.#draw();
+    this.#readAlong();
     if (!this.isStale) this.#loadMarks(since, until, Math.min(parts, 1000));
+  }
+
+  /** What is read beside the timeline follows it. */
+  #readAlong() {
+    const { since, until } = this.view;
+    const { answer } = this.lanes;
+    const fromBeginning = this.readsBeginning;
+    this.readsBeginning = false;
+    if (this.following || this.at === undefined || this.isStale) return;
+    if (!fromBeginning && this.at >= since && this.at < until) return;
+    const part = (answer.until - answer.since) / answer.parts;
+    const begins = answer.events ? answer.events.map((one) => one.at) : answer.lanes.flatMap((lane) => lane.counts.map(([place]) => answer.since + place * part));
+    const inView = begins.filter((at) => at > since - part && at < until);
+    if (!inView.length) return;
+    const isFirst = fromBeginning || this.at < since;
+    const at = inView.reduce((one, other) => (isFirst ? Math.min(one, other) : Math.max(one, other)));
+    this.look(Math.round(Math.max(since, Math.min(until - 1, at + (answer.events ? 0 : part - 1)))), { quiet: true });
   }
 
   /** Mark the hits: beside the events, which need not wait for a search. */
@@ -152,7 +172,9 @@ class TimelinePage {
     this.marking = new AbortController();
     try {
       const marks = await this.data.marks(query, since, until, parts, this.marking.signal);
-      if (query === this.search.query) this.lanes.marks = marks;
+      if (query !== this.search.query) return;
+      this.lanes.marks = marks;
+      this.#describe();
       this.#draw();
     } catch (error) {
       if (error.name !== "AbortError") this.#trouble(error);
@@ -201,6 +223,8 @@ class TimelinePage {
     const { lanes, sessions, gaps, pauses } = this.lanes.answer;
     const counts = lanes.map((lane) => `${laneName(lane, this.lanes.several)}: ${lane.counts.reduce((sum, [, count]) => sum + count, 0)} events`);
     counts.push(`${sessions.length} sessions`, `${gaps.length} gaps`, `${pauses.length} pauses`);
+    const { marks } = this.lanes;
+    if (marks) counts.push(`${marks.counts.reduce((sum, [, count]) => sum + count, 0)} hits of the search`);
     byId("summary").textContent = `${byId("window").textContent}. ${counts.join(", ")}.`;
   }
 
@@ -247,6 +271,8 @@ class TimelinePage {
     this.marking?.abort();
     this.lanes.marks = null;
     this.#openTab("hits");
+    // On a narrow page they are below what is seen.
+    if (matchMedia(NARROW_PAGE).matches) byId("hits").closest("section").scrollIntoView({ block: "start" });
     this.#draw();
     this.#keepAddress();
   }
@@ -339,9 +365,15 @@ class TimelinePage {
   }
 
   #acts() {
+    /** Show days, read them from their beginning, and search in them. */
+    const chosen = (since, until) => {
+      this.show(since, until);
+      this.readsBeginning = true;
+      this.search.within([since, until]);
+    };
     const days = (first, last) => {
       const now = this.data.isLive ? Date.now() : this.recording.now;
-      this.show(this.clock.startOfDay(now, first), this.clock.startOfDay(now, last));
+      chosen(this.clock.startOfDay(now, first), this.clock.startOfDay(now, last));
     };
     const zoom = (factor) => {
       const scale = this.#scale().zoomed(factor, this.at > this.view.since && this.at < this.view.until ? this.#scale().x(this.at) : this.lanes.plotWidth / 2);
@@ -356,12 +388,13 @@ class TimelinePage {
       yesterday: () => days(-1, 0),
       week: () => {
         const first = this.clock.startOfWeek(this.data.isLive ? Date.now() : this.recording.now);
-        this.show(first, this.clock.startOfDay(first, 7));
+        chosen(first, this.clock.startOfDay(first, 7));
       },
       all: () => {
         const [first, last] = this.recording.span ?? [Date.now() - HOUR_MS, Date.now()];
         const edge = (last - first) * 0.01;
         this.show(first - edge, last + edge);
+        this.search.within(null);
       },
       follow: () => this.#setFollowing(!this.following),
       earlier: () => move(-0.25),
