@@ -42,24 +42,25 @@ _LONGEST_WORDS: Final = 10_000
 # The members of the journal's line, and the options that mean the same.
 _BOUNDS: Final = {"from": "--since", "to": "--until"}
 
+GrepOption = Annotated[
+    str | None, Option("--grep", "-g", metavar="TEXT", help="Only events with this in any of their texts.")
+]
+IgnoreCaseOption = Annotated[
+    bool,
+    Option("--ignore-case", "-i", help="Ignore case. Default: only for a TEXT without an upper-case letter."),
+]
+ExactOption = Annotated[
+    bool, Option("--exact", help="TEXT character for character, not what looks the same.")
+]
+
 
 @reports
 def forget(
     *,
     when: WindowOptions,
-    grep: Annotated[
-        str | None,
-        Option("--grep", "-g", metavar="TEXT", help="Only events with this in any of their texts."),
-    ] = None,
-    ignore_case: Annotated[
-        bool,
-        Option(
-            "--ignore-case", "-i", help="Ignore case. Default: only for a TEXT without an upper-case letter."
-        ),
-    ] = False,
-    exact: Annotated[
-        bool, Option("--exact", help="TEXT character for character, not what looks the same.")
-    ] = False,
+    grep: GrepOption = None,
+    ignore_case: IgnoreCaseOption = False,
+    exact: ExactOption = False,
     options: RemovalOptions,
 ) -> ExitCode:
     from vdbevents.events.envelope import utc_text
@@ -67,7 +68,7 @@ def forget(
     from vdbevents.removal.remover import Task
     from vdbevents.times import Window
 
-    window, words = _window(when), _words(grep, ignore_case=ignore_case, exact=exact)
+    window, words = window_of(when), words_of(grep, ignore_case=ignore_case, exact=exact)
     if window == Window() and words is None:
         hint = "give --last, --on, or --since and --until, or --grep TEXT"
         raise InputError("--since: missing", hint, error_id="option-missing")
@@ -95,8 +96,8 @@ def forget(
     return code
 
 
-def _window(when: WindowOptions) -> "Window":
-    """Return the window; it ends now at the latest.
+def window_of(when: WindowOptions) -> "Window":
+    """Return the window to forget; it ends now at the latest.
 
     Raises:
         InputError: an option is invalid, or nothing is in the window.
@@ -119,7 +120,12 @@ def _window(when: WindowOptions) -> "Window":
     return Window(window.since_ms, until_ms)
 
 
-def _words(text: str | None, *, ignore_case: bool, exact: bool) -> "Words | None":
+def words_of(text: str | None, *, ignore_case: bool, exact: bool) -> "Words | None":
+    """Return the words to forget; None without a text.
+
+    Raises:
+        InputError: the text is not one to look for.
+    """
     from vdbevents.removal.forgetting import Words
 
     if text is None:

@@ -41,6 +41,7 @@ GROUPS: Final = {
     },
     "A fleet": {
         "ship": "Append what was recorded to a lake, each line once.",
+        "lake": "Look after a lake, the table that recorders ship to.",
     },
     "VideoDB's service": {
         "session": "Manage capture sessions, step by step.",

@@ -93,9 +93,11 @@ def _measure(column: str) -> str:
     return f"min({value}), max({value}), count(*) - count({column})"
 
 
-BY_DATE: Final = f"""SELECT date::VARCHAR, count(*), {", ".join(map(_measure, MEASURED))}
-    FROM rows GROUP BY date ORDER BY date"""
-"""For each date: it, the number of rows, and of each measured column the least, the most, how many NULLs."""
+MEASURES: Final = f"count(*), {', '.join(map(_measure, MEASURED))}"
+"""SQL for the number of rows, and of each measured column the least, the most and how many are NULL."""
+
+BY_DATE: Final = f"SELECT date::VARCHAR, {MEASURES} FROM rows GROUP BY date ORDER BY date"
+"""For each date of the rows: it, and the measures."""
 
 _FORMAT: Final = """(FORMAT parquet, PARQUET_VERSION v2, DICTIONARY_SIZE_LIMIT 1000, COMPRESSION zstd,
     COMPRESSION_LEVEL 1, ROW_GROUP_SIZE 122880)"""
