@@ -11,7 +11,7 @@ from vdbevents.cli.declared import CommandParameter, Option
 from vdbevents.cli.diagnostics import ExitCode
 from vdbevents.cli.no_match import explain
 from vdbevents.cli.options import EnvironmentOptions, OptionGroup, words_of
-from vdbevents.cli.query_options import TIMES_HELP, FilterOptions, SourceOptions, WindowOptions
+from vdbevents.cli.query_options import TIMES_HELP, FilterOptions, LakeSourceOptions, WindowOptions
 from vdbevents.cli.searching import (
     known_gaps,
     opened_journals,
@@ -88,7 +88,7 @@ def context(
     *,
     given: AtOptions,
     filtering: MomentOptions,
-    named: SourceOptions,
+    named: LakeSourceOptions,
     when: WindowOptions,
     printing: SummaryOptions,
     sized: SummaryBoundOptions,

@@ -9,7 +9,7 @@ from vdbevents.cli.command import reports
 from vdbevents.cli.diagnostics import ExitCode
 from vdbevents.cli.no_match import newest_hint
 from vdbevents.cli.options import EnvironmentOptions, words_of
-from vdbevents.cli.query_options import TIMES_HELP, SourceOptions, WindowOptions
+from vdbevents.cli.query_options import TIMES_HELP, LakeSourceOptions, SourceOptions, WindowOptions
 from vdbevents.cli.searching import known_gaps, remark_on_lines, searched_for_rows, searching_again
 from vdbevents.cli.summary_options import (
     SummaryBoundOptions,
@@ -55,7 +55,7 @@ _CHANNELS: Final = ("transcript", "audio_index", "visual_index", "alert", "captu
 @reports
 def digest(
     *,
-    named: SourceOptions,
+    named: LakeSourceOptions,
     when: WindowOptions,
     printing: SummaryOptions,
     sized: SummaryBoundOptions,

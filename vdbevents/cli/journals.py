@@ -18,6 +18,7 @@ from vdbevents.query.byte_ranges import unreadable_journal
 from vdbevents.terminal import counted
 
 if TYPE_CHECKING:
+    from vdbevents.query.filters import Filters
     from vdbevents.query.hostnames import HostJournal
 
 
@@ -164,6 +165,34 @@ def archived_hint(journals: Sequence[Path], *, archived: bool) -> str:
         return ""
     was, it = ("was", "it") if cleared == 1 else ("were", "them")
     return f"{counted(cleared, 'journal')} {was} cleared: add --archived to search {it}, too"
+
+
+@contextlib.contextmanager
+def opened_as_named(
+    named: SourceOptions, options: EnvironmentOptions, *, hint: str, filters: "Filters | None" = None
+) -> Iterator[list["HostJournal"]]:
+    """Yield the journals that an argument, the options or the environment name, with their hosts.
+
+    Args:
+        named: names them, or a lake.
+        options: where the journal is, if none is named.
+        hint: what to do if no journal has the argument's name.
+        filters: what is asked for; of a lake, only what may have that is looked at.
+
+    Raises:
+        InputError: a name matches nothing, or a journal or the lake cannot be read.
+        ServiceRefusedError, ServiceUnreachableError: the lake's object store refused, or did not answer.
+        StorageError: there is no room.
+    """
+    if named.lake is None:
+        with opened(named_by(named, options, hint=hint)) as journals:
+            yield journals
+    else:
+        from vdbevents.lake.lake_reader import LakeReader
+        from vdbevents.query.cache.seal_policy import find_root
+
+        reader = LakeReader(named.lake, os.environ, find_root())
+        yield reader.journals(named.hosts or (), filters)
 
 
 @contextlib.contextmanager

@@ -15,6 +15,7 @@ from vdbevents.cli.query_follow import following, journal_to_follow, print_follo
 from vdbevents.cli.query_options import (
     TIMES_HELP,
     FilterOptions,
+    LakeSourceOptions,
     OutputFormat,
     ResultOptions,
     SourceOptions,
@@ -86,7 +87,7 @@ _SUBRIP_MS: Final = 100 * 3_600_000
 @reports
 def query(
     *,
-    named: SourceOptions,
+    named: LakeSourceOptions,
     when: WindowOptions,
     filtering: FilterOptions,
     printing: ResultOptions,
@@ -97,6 +98,8 @@ def query(
 
     from vdbevents.query.output.rows import parse_fields
 
+    if named.lake is not None and printing.follow:
+        raise options_conflict("--follow", "--lake", "follow a journal on its own machine")
     _refuse_conflicts(named, when, filtering, printing, sized)
     zone, now = when.zone(), datetime.now(UTC)
     filters = filtering.parse(when.window(now, zone), zone)

@@ -5,7 +5,7 @@ import os
 from datetime import datetime, tzinfo
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final, Self
+from typing import TYPE_CHECKING, Annotated, Final, Self, cast
 
 from vdbevents.cli.command import require_finite
 from vdbevents.cli.declared import Argument, Option
@@ -19,7 +19,7 @@ from vdbevents.cli.options import (
     FormulasOption,
     OptionGroup,
 )
-from vdbevents.errors import options_conflict
+from vdbevents.errors import InputError, options_conflict
 
 if TYPE_CHECKING:
     from vdbevents.query.filters import Filters
@@ -79,8 +79,25 @@ ZeroOption = Annotated[
 ]
 
 
+LakeOption = Annotated[
+    _Text,
+    Option(
+        metavar="ADDRESS",
+        help="Read what recorders shipped to this lake: a folder, or s3://BUCKET/PATH, gs://…, az://….",
+    ),
+]
+HostsOption = Annotated[
+    _Texts,
+    Option("--host", metavar="NAME", help="With --lake: only what this recorder shipped; repeatable."),
+]
+
+
 class SourceOptions(OptionGroup):
     """The journals to read."""
+
+    # No annotations: they are options of `LakeSourceOptions` alone.
+    lake = cast("_Text", None)
+    hosts = cast("_Texts", None)
 
     journal: Annotated[
         Path | None,
@@ -112,7 +129,38 @@ class SourceOptions(OptionGroup):
     @property
     def by_options(self) -> bool:
         """Whether journals are named by options, with their hosts."""
-        return bool(self.directories or self.files)
+        return bool(self.directories or self.files or self.lake)
+
+
+class LakeSourceOptions(SourceOptions):
+    """The journals to read, or a lake."""
+
+    lake: LakeOption = None
+    hosts: HostsOption = None
+
+    def settle(self) -> None:
+        """Check that journals are not named beside a lake, nor hosts without one.
+
+        Raises:
+            InputError: they are.
+        """
+        super().settle()
+        if self.lake is None:
+            if self.hosts:
+                raise InputError(
+                    "--host: needs --lake",
+                    "name the lake: --lake ADDRESS; journals are named by --dir and --file",
+                    error_id="option-missing",
+                )
+            return
+        for option, value in (
+            (f"the argument {self.journal}", self.journal),
+            ("--dir", self.directories),
+            ("--file", self.files),
+            ("--archived", self.archived),
+        ):
+            if value:
+                raise options_conflict("--lake", option)
 
 
 class SeveralSourceOptions(SourceOptions):

@@ -59,7 +59,7 @@ def searched(
         StorageError: memory and temporary space are used up.
     """
     with (
-        opened_journals(named, options) as journals,
+        opened_journals(named, options, filters) as journals,
         searched_again(journals, named, filters, now, cache=cache, colour=colour) as answer,
     ):
         yield journals, answer
@@ -77,7 +77,7 @@ def searched_for_rows(
 ) -> Iterator[tuple[list["HostJournal"], "MergedResult[FoundRows]"]]:
     """Search as `searched` does, without DuckDB if the end of a journal shows the answer."""
     with (
-        opened_journals(named, options) as journals,
+        opened_journals(named, options, filters) as journals,
         rows_searched_again(journals, named, filters, now, cache=cache, colour=colour) as answer,
     ):
         yield journals, answer
@@ -98,15 +98,19 @@ def searched_for_lines(
 
     cache_of = _sealing(filters, now, cache=cache, colour=colour)
     with (
-        opened_journals(named, options) as journals,
+        opened_journals(named, options, filters) as journals,
         merge.search_lines(journals, filters, cache_of, cleared=named.archived) as answer,
     ):
         yield journals, answer
 
 
 @contextlib.contextmanager
-def opened_journals(named: SourceOptions, options: EnvironmentOptions) -> Iterator[list["HostJournal"]]:
+def opened_journals(
+    named: SourceOptions, options: EnvironmentOptions, filters: "Filters | None" = None
+) -> Iterator[list["HostJournal"]]:
     """Yield the journals that are named, for one search or several; the arguments are as in `searched`.
+
+    With `filters`, a lake's journals are those that may have what they ask for.
 
     Raises:
         InputError: a name matches nothing, or a journal cannot be read.
@@ -115,8 +119,8 @@ def opened_journals(named: SourceOptions, options: EnvironmentOptions) -> Iterat
     from vdbevents.query.cache import seal_policy
 
     try:
-        sources = cli_journals.named_by(named, options, hint=text_hint(named))
-        with duck.interruptible(), cli_journals.opened(sources) as journals:
+        opened = cli_journals.opened_as_named(named, options, hint=text_hint(named), filters=filters)
+        with duck.interruptible(), opened as journals:
             yield journals
     finally:
         seal_policy.remove_orphans()

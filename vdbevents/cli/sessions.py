@@ -22,9 +22,9 @@ from vdbevents.cli.options import (
     FormulasOption,
     words_of,
 )
-from vdbevents.cli.query_options import TIMES_HELP, SourceOptions, WindowOptions
+from vdbevents.cli.query_options import TIMES_HELP, LakeSourceOptions, WindowOptions
 from vdbevents.cli.seal_display import SealDisplay
-from vdbevents.cli.searching import GapsCommand, remark_on_each, text_hint
+from vdbevents.cli.searching import GapsCommand, opened_journals, remark_on_each
 from vdbevents.cli.summary_options import broken, broken_at, too_small
 from vdbevents.cli.tables import data_stream, nothing, remark, table, terminal_width
 from vdbevents.terminal import cells, counted, cut, harmless, with_command
@@ -32,6 +32,7 @@ from vdbevents.times import format_duration
 
 if TYPE_CHECKING:
     from vdbevents.query.cache.index import Cache
+    from vdbevents.query.hostnames import HostJournal
     from vdbevents.query.output.budget import Bound
     from vdbevents.summaries.session_list import ListedSession
     from vdbevents.times import Window
@@ -88,7 +89,7 @@ class SessionsOptions(FormatOptions):
 @reports
 def sessions(
     *,
-    named: SourceOptions,
+    named: LakeSourceOptions,
     when: WindowOptions,
     printing: SessionsOptions,
     sized: BoundOptions,
@@ -97,13 +98,14 @@ def sessions(
     zone = when.zone()
     window = when.window(datetime.now(UTC), zone)
     gaps_command = GapsCommand(named, when, window, options)
-    sources = cli_journals.named_by(named, options, hint=text_hint(named))
-    listed, earlier = _listed(sources, window, gaps_command, printing, archived=named.archived)
+    with opened_journals(named, options) as journals:
+        listed, earlier = _listed(journals, window, gaps_command, printing, archived=named.archived)
+        hosts = len(journals) > 1
     if not listed:
         return ExitCode.NO_MATCH
     unbounded = BoundOptions(max_bytes=None, max_tokens=None)
     words = words_of(named, when, printing.replace(limit=0), unbounded, options)
-    page = _Page(printing, zone, harmless(shlex.join(["vdbevents", "sessions", *words])), len(sources) > 1)
+    page = _Page(printing, zone, harmless(shlex.join(["vdbevents", "sessions", *words])), hosts)
     _print(listed, earlier, page, sized.bound)
     return ExitCode.DONE
 
@@ -152,7 +154,7 @@ def _print(listed: "Sequence[ListedSession]", earlier: int, page: _Page, bound: 
 
 
 def _listed(
-    sources: "Sequence[cli_journals.JournalSource]",
+    journals: "Sequence[HostJournal]",
     window: "Window",
     gaps_command: GapsCommand,
     printing: SessionsOptions,
@@ -160,7 +162,7 @@ def _listed(
     archived: bool,
 ) -> "tuple[list[ListedSession], int]":
     """Return the sessions, and how many earlier ones are left out."""
-    from vdbevents.query import duck, merge
+    from vdbevents.query import merge
     from vdbevents.query.cache import seal_policy
     from vdbevents.query.older import Older
     from vdbevents.summaries.journal_answers import sessions_in
@@ -171,17 +173,16 @@ def _listed(
         # Each session is counted whole, whatever the window.
         return seal_policy.cache_for(path, Window(), datetime.now(UTC), display) if printing.cache else None
 
-    with duck.interruptible(), cli_journals.opened(sources) as journals:
-        known = sessions_in(journals, window, printing.limit or None, Older(cache_of, archived))
-        if not known.chosen:
-            which = " in that time" if known.has_others else ""
-            names = ", ".join(journal.label for journal in journals[:3])
-            hint = cli_journals.archived_hint([one.path for one in journals], archived=archived)
-            nothing(f"no session{which} in {names}", hint)
-            return [], 0
-        with merge.count_sessions(journals, known.filters, cache_of, known.books, cleared=archived) as answer:
-            listed = known.listed(journals, answer)
-            remark_on_each(journals, answer, window, gaps_command)
+    known = sessions_in(journals, window, printing.limit or None, Older(cache_of, archived))
+    if not known.chosen:
+        which = " in that time" if known.has_others else ""
+        names = ", ".join(journal.label for journal in journals[:3])
+        hint = cli_journals.archived_hint([one.path for one in journals], archived=archived)
+        nothing(f"no session{which} in {names}", hint)
+        return [], 0
+    with merge.count_sessions(journals, known.filters, cache_of, known.books, cleared=archived) as answer:
+        listed = known.listed(journals, answer)
+        remark_on_each(journals, answer, window, gaps_command)
     return listed, known.earlier
 
 

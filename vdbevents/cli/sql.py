@@ -18,12 +18,17 @@ from vdbevents.cli.options import (
     json_format,
 )
 from vdbevents.cli.query_follow import remark_on_trouble, remark_on_unreadable
+from vdbevents.cli.query_options import HostsOption, LakeOption, LakeSourceOptions
 from vdbevents.cli.tables import data_stream, remark, terminal_width
 from vdbevents.errors import InputError, VdbeventsError, options_conflict
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from vdbevents.query.hostnames import HostJournal
     from vdbevents.query.sql.guard import Hold
+    from vdbevents.query.sql.sandbox import SqlTables
+    from vdbevents.query.sql.views import View
 
 HELP = """Query a journal with a SELECT, in DuckDB's dialect of SQL.
 
@@ -76,6 +81,8 @@ def sql(
     cache: Annotated[bool, Option(help="Use the query cache, if there is one.")] = True,
     archived: ArchivedOption = False,
     no_formulas: FormulasOption = False,
+    lake: LakeOption = None,
+    hosts: HostsOption = None,
     options: JournalOptions,
 ) -> ExitCode:
     from vdbevents.query import scratch
@@ -88,7 +95,7 @@ def sql(
     if describe:
         if query is not None:
             raise options_conflict("--describe", "a query")
-        return _describe(output)
+        return _describe(output, of_lake=lake is not None)
     if query is None:
         raise InputError(
             "QUERY: missing",
@@ -96,10 +103,15 @@ def sql(
             error_id="sql-query-missing",
         )
     text = _read() if query == "-" else query
+    named = LakeSourceOptions(journal=options.journal, archived=archived, lake=lake, hosts=hosts)
     try:
-        source = cli_journals.JournalSource(options.find_journal())
-        with ended_in_order(), cli_journals.opened([source]) as [journal], scratch.folder("sql") as folder:
-            asked = _Asked(text, journal, output, cache and not journal.is_scratch, archived, no_formulas)
+        opened = (
+            cli_journals.opened([cli_journals.JournalSource(options.find_journal())])
+            if lake is None
+            else cli_journals.opened_as_named(named, options, hint="")
+        )
+        with ended_in_order(), opened as journals, scratch.folder("sql") as folder:
+            asked = _Asked(text, journals, output, cache, archived, no_formulas)
 
             def answer(hold: "Hold") -> int:
                 return reported(partial(_answer, asked, hold), Diagnostics())
@@ -113,7 +125,7 @@ class _Asked(NamedTuple):
     """A query and its options."""
 
     text: str
-    journal: "HostJournal"
+    journals: "Sequence[HostJournal]"
     output: SqlOutput
     cache: bool
     archived: bool
@@ -121,20 +133,11 @@ class _Asked(NamedTuple):
 
 
 def _answer(asked: _Asked, hold: "Hold") -> ExitCode:
-    from vdbevents.health.outages import ongoing_gap
-    from vdbevents.journal.files import wall_ms
     from vdbevents.query import duck
-    from vdbevents.query.cache.seal_policy import present_cache
-    from vdbevents.query.older import Older
     from vdbevents.query.sql import table
-    from vdbevents.query.sql.sandbox import SqlTables
 
-    text, journal, output, cache, archived, no_formulas = asked
-    path = journal.path
-    cache_of = present_cache if cache else (lambda _: None)
-    older = Older(cache_of, archived)
-    ongoing = None if journal.is_scratch else ongoing_gap(path, wall_ms())
-    with duck.interruptible(), SqlTables(path, cache_of(path), older, ongoing=ongoing) as tables:
+    text, [journal, *_], output, _, archived, no_formulas = asked
+    with duck.interruptible(), _tables(asked) as tables:
         hold(tables.limits)
         if not tables.journal_bytes:
             remark(f"the journal {journal.label} is empty: nothing has been recorded yet")
@@ -146,9 +149,27 @@ def _answer(asked: _Asked, hold: "Hold") -> ExitCode:
         stream = data_stream(output.value)
         count = table.write(answer, output.value, stream, terminal_width(), without_formulas=no_formulas)
         sys.stdout.flush()
-    if not count and (hint := cli_journals.archived_hint([path], archived=archived)):
+    if not count and (hint := cli_journals.archived_hint([journal.path], archived=archived)):
         remark("no rows", hint)
     return ExitCode.DONE if count else ExitCode.NO_MATCH
+
+
+def _tables(asked: _Asked) -> "SqlTables":
+    """Open what is asked, as it is now."""
+    from vdbevents.health.outages import ongoing_gap
+    from vdbevents.journal.files import wall_ms
+    from vdbevents.query.cache.seal_policy import present_cache
+    from vdbevents.query.older import Older
+    from vdbevents.query.sql.sandbox import SqlTables
+
+    journal = asked.journals[0]
+    if journal.rows is not None:
+        from vdbevents.query.sql.row_tables import RowTables
+
+        return RowTables(asked.journals, asked.text)
+    cache_of = present_cache if asked.cache and not journal.is_scratch else (lambda _: None)
+    ongoing = None if journal.is_scratch else ongoing_gap(journal.path, wall_ms())
+    return SqlTables(journal.path, cache_of(journal.path), Older(cache_of, asked.archived), ongoing=ongoing)
 
 
 def _end(error: VdbeventsError) -> None:
@@ -179,13 +200,13 @@ def _read() -> str:
         ) from None
 
 
-def _describe(output: SqlOutput) -> ExitCode:
+def _describe(output: SqlOutput, *, of_lake: bool) -> ExitCode:
     """Print the views: as JSON each with its columns, else a line for each column."""
     import json
 
     from vdbevents.query.output.rows import quoted
-    from vdbevents.query.sql.views import VIEWS
 
+    described = _described(of_lake=of_lake)
     views = [
         {
             "view": name,
@@ -194,7 +215,7 @@ def _describe(output: SqlOutput) -> ExitCode:
                 dict(zip(("name", "type", "meaning"), column, strict=True)) for column in view.columns
             ],
         }
-        for name, view in VIEWS.items()
+        for name, view in described.items()
     ]
     match output:
         case SqlOutput.JSON:
@@ -202,21 +223,29 @@ def _describe(output: SqlOutput) -> ExitCode:
         case SqlOutput.JSONL:
             put("\n".join(map(json.dumps, views)))
         case SqlOutput.CSV:
-            columns = [(name, *column) for name, view in VIEWS.items() for column in view.columns]
+            columns = [(name, *column) for name, view in described.items() for column in view.columns]
             lines = [("view", "column", "type", "meaning"), *columns]
             put("\n".join(",".join(map(quoted, line)) for line in lines))
         case SqlOutput.TEXT:
-            put(_pages())
+            put(_pages(described))
     return ExitCode.DONE
 
 
-def _pages() -> str:
-    """Format the views for a person; columns that are those of an earlier view are not repeated."""
+def _described(*, of_lake: bool) -> "Mapping[str, View]":
     from vdbevents.query.sql.views import VIEWS
 
+    if of_lake:
+        from vdbevents.query.sql.row_tables import views_of_lake
+
+        return views_of_lake()
+    return VIEWS
+
+
+def _pages(described: "Mapping[str, View]") -> str:
+    """Format the views for a person; columns that are those of an earlier view are not repeated."""
     pages = []
     first_with: dict[object, str] = {}
-    for name, view in VIEWS.items():
+    for name, view in described.items():
         page = f"{name}: {view.holds}\n"
         if view.columns in first_with:
             page += f"  the columns of {first_with[view.columns]}\n"

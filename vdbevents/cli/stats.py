@@ -19,7 +19,7 @@ from vdbevents.cli.options import (
     FormulasOption,
     words_of,
 )
-from vdbevents.cli.query_options import TIMES_HELP, SourceOptions, WindowOptions
+from vdbevents.cli.query_options import TIMES_HELP, LakeSourceOptions, WindowOptions
 from vdbevents.cli.searching import known_gaps, remark_on_lines, searched_for_rows, searching_again
 from vdbevents.cli.summary_options import too_small
 from vdbevents.cli.tables import data_stream, remark, terminal_width
@@ -102,7 +102,7 @@ class CountingOptions(FormatOptions):
 @reports
 def stats(
     *,
-    named: SourceOptions,
+    named: LakeSourceOptions,
     when: WindowOptions,
     counting: CountingOptions,
     sized: BoundOptions,

@@ -21,6 +21,7 @@ from vdbevents.cli.options import (
 )
 from vdbevents.cli.query_options import (
     TIMES_HELP,
+    LakeSourceOptions,
     SourceOptions,
     WindowOptions,
     ZeroOption,
@@ -123,7 +124,7 @@ class SpeechOptions(FormatOptions):
 @reports
 def transcript(
     *,
-    named: SourceOptions,
+    named: LakeSourceOptions,
     when: WindowOptions,
     speech: SpeechOptions,
     sized: BoundOptions,

@@ -1,7 +1,6 @@
 """Search a journal with DuckDB: sealed segments as Parquet, the rest as lines."""
 
 import contextlib
-from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -29,6 +28,7 @@ from vdbevents.query.lines import Statement
 from vdbevents.query.mended_lines import mended_line
 from vdbevents.query.occurring import EVERYTHING, Occurring
 from vdbevents.query.older import Older
+from vdbevents.query.row_journal import RowJournal, RowSnapshot, unreadable_rows
 from vdbevents.query.search_result import SearchResult
 from vdbevents.query.session_reader import in_sessions, read_sessions
 from vdbevents.query.snapshot import JournalSnapshot, open_snapshot
@@ -55,6 +55,7 @@ def search(
     older: Older | None = None,
     counting: SessionBook | None = None,
     sealed: bool = True,
+    rows: RowJournal | None = None,
 ) -> SearchResult:
     """Return the events of a journal that match, and of what was rotated out of it.
 
@@ -68,18 +69,24 @@ def search(
         counting: the journal's sessions, if only the events of sessions are to be counted, with `filters`
             that name sessions or nothing: then the matches lack those that need not be read.
         sealed: whether to search what is sealed, too; the snapshot of the result has it in any case.
+        rows: the journal, if it is kept as rows, and `journal` names no file.
 
     Raises:
         InputError: the journal cannot be read, or a pattern is not a regular expression.
         StorageError: memory and temporary space are used up.
     """
     if filters.sessions and filters.scope is None:
-        filters = in_sessions(filters, read_sessions(journal, cache, older))
+        filters = in_sessions(filters, rows.sessions() if rows else read_sessions(journal, cache, older))
     with contextlib.ExitStack() as resources:
         folder = resources.enter_context(scratch.folder("query"))
         spool = folder / "found.parquet"
-        asked = _asked(older or Older(), filters)
-        snapshot = resources.enter_context(open_snapshot(journal, cache, folder, end, asked))
+        snapshot: JournalSnapshot | RowSnapshot
+        if rows is None:
+            asked = _asked(older or Older(), filters)
+            snapshot = open_snapshot(journal, cache, folder, end, asked)
+        else:
+            snapshot = RowSnapshot(rows, folder, filters)
+        resources.enter_context(snapshot)
         memory_mb = memory_for(snapshot.longest)
         connection = connect(str(folder), memory_mb) if shared is None else shared.connection(memory_mb)
         resources.callback(connection.close)
@@ -91,6 +98,8 @@ def search(
             if filters.where is not None:
                 leave_zone(connection)
             return result
+    if rows is not None:
+        raise unreadable_rows()
     older = (older or Older()).without_cache()
     return search(journal, filters, end=end, shared=shared, older=older, counting=counting, sealed=sealed)
 
@@ -102,7 +111,9 @@ def _asked(older: Older, filters: Filters) -> Older:
     return older._replace(window=filters.window)
 
 
-def _restrict_files(connection: "DuckDBPyConnection", snapshot: JournalSnapshot, spool: Path) -> None:
+def _restrict_files(
+    connection: "DuckDBPyConnection", snapshot: JournalSnapshot | RowSnapshot, spool: Path
+) -> None:
     """Limit the connection to the journal's own files and `spool`, whatever a condition tries."""
     sealed = snapshot.sealed
     paths = [*snapshot.unsealed, spool, *map(sealed.events, sealed.segments)]
@@ -116,7 +127,7 @@ class _Search:
     def __init__(
         self,
         connection: "DuckDBPyConnection",
-        snapshot: JournalSnapshot,
+        snapshot: JournalSnapshot | RowSnapshot,
         filters: Filters,
         spool: Path,
         counting: SessionBook | None = None,
@@ -147,7 +158,9 @@ class _Search:
             spans = self._rows(statements.SPANS)
             self._choose(statements.context(filters), spans)
             groups = {row: (first, last) for row, first, last in self._rows(statements.GROUPS)}
-        own_lines = self._snapshot.own_lines(line for (line,) in self._rows(statements.OURS))
+        own_lines = self._snapshot.own_lines(
+            (line for (line,) in self._rows(statements.OURS)), self._connection
+        )
         [(unreadable, rejected)] = self._rows(statements.SKIPPED)
         [(count, first, last, _)] = self._rows(statements.SPAN)
         segments = self._cache.segments
@@ -158,11 +171,11 @@ class _Search:
             self._connection,
             self._snapshot,
             spool=self._spool,
-            segments=[segment for segment in segments if _has_position(segment, places)],
+            segments=self._snapshot.holding(places),
             large_rows=[row for (row,) in self._rows(statements.LARGE)] if has_large else [],
             reading=statements.reading_again(self._found, carried=not self._has_sealed),
             is_mended=self._is_mended,
-            skipped=unreadable + rejected + sum(segment.unreadable for segment in segments),
+            skipped=unreadable + rejected + self._snapshot.unreadable(self._connection),
             count=count,
             span=_joined(None if first is None else (first, last), self._unread_span),
             counted=self._counted,
@@ -377,7 +390,8 @@ class _Search:
         sealed = self._rows(statements.SEALED_SUSPECTS)
         for start in range(0, len(sealed), _BATCH):
             batch = sealed[start : start + _BATCH]
-            lines = [mended_line(line) or line for line in self._snapshot.lines(batch)]
+            found = self._snapshot.lines(batch, self._connection)
+            lines = [mended_line(line) or line for line in found]
             positions = [position for position, _ in batch]
             self._execute(Statement(statements.TELL_SUSPECTS, [positions, lines]))
 
@@ -400,6 +414,8 @@ class _Search:
         except (duckdb.OutOfMemoryException, duckdb.InterruptException):
             raise
         except duckdb.Error as error:  # a damaged file can raise any of them
+            if self._snapshot.keeps_lines and self._filters.where is not None:
+                raise  # there is nothing else to read, so it is the condition's
             raise CacheUnreadableError from error
 
     def _rows(self, sql: str) -> list[tuple[Any, ...]]:
@@ -416,9 +432,3 @@ def _joined(one: Span | None, other: Span | None) -> Span | None:
 def _newest(segment: Segment, filters: Filters) -> int:
     span = segment.happened if filters.by_event else segment.received
     return LEAST_MS if span is None else span[1]
-
-
-def _has_position(segment: Segment, positions: Sequence[int]) -> bool:
-    """Return whether one of the sorted `positions` is in the segment."""
-    place = bisect_left(positions, segment.start)
-    return place < len(positions) and positions[place] < segment.end

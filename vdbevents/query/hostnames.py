@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from vdbevents.query.row_journal import RowJournal
+
 JOURNAL: Final = "videodb_events.jsonl"
 ARCHIVES: Final = (".gz", ".zst")
 
@@ -19,6 +21,7 @@ class HostJournal(NamedTuple):
         label: its name in messages.
         is_scratch: whether the file is a temporary copy.
         trouble: what was wrong with the original; empty if nothing.
+        rows: the journal, if it is kept as rows, and `path` names no file.
     """
 
     host: str
@@ -26,6 +29,7 @@ class HostJournal(NamedTuple):
     label: str
     is_scratch: bool = False
     trouble: str = ""
+    rows: "RowJournal | None" = None
 
 
 class Place(NamedTuple):

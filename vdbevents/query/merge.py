@@ -271,7 +271,8 @@ def search(
             _cache(journal, older),
             shared=shared or database,
             older=older,
-            counting=known.get(journal.path),
+            counting=None if journal.rows else known.get(journal.path),
+            rows=journal.rows,
         )
 
     each = [filters]
@@ -296,7 +297,7 @@ def search_rows(
     With `known` it does not parse again what another search has. The other arguments, and what it raises, are
     those of `search`.
     """
-    if len(journals) == 1:
+    if len(journals) == 1 and journals[0].rows is None:
         [journal] = journals
         older = Older(cache_of, cleared)
         found = search_tail(journal.path, filters, _cache(journal, older), older, known)
@@ -316,7 +317,7 @@ def search_lines(
 
     The arguments and what it raises are those of `search`.
     """
-    if len(journals) == 1:
+    if len(journals) == 1 and journals[0].rows is None:
         from vdbevents.query.copied_lines import copied_lines
 
         [journal] = journals
@@ -349,7 +350,7 @@ def count_sessions(
         StorageError: memory and temporary space are used up.
     """
     older = Older(cache_of, cleared)
-    if len(journals) == 1:
+    if len(journals) == 1 and journals[0].rows is None:
         [journal], [book] = journals, books
         asked = filters
         if filters.sessions:
@@ -372,7 +373,12 @@ def read_books(journals: Sequence[HostJournal], older: Older) -> list[SessionBoo
     """
     from vdbevents.query.session_reader import read_sessions
 
-    return [read_sessions(journal.path, _cache(journal, older), older) for journal in journals]
+    return [
+        read_sessions(journal.path, _cache(journal, older), older)
+        if journal.rows is None
+        else journal.rows.sessions()
+        for journal in journals
+    ]
 
 
 def _scopes(

@@ -18,6 +18,7 @@ from vdbevents.query.cache.sealed_counts import SessionCount, added
 from vdbevents.query.columns import Reading
 from vdbevents.query.duck import execute, explained, fetched_batches
 from vdbevents.query.filters import Event
+from vdbevents.query.row_journal import RowSnapshot, lines_of_rows, unreadable_rows
 from vdbevents.query.snapshot import JournalSnapshot
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ class SearchResult(Closeable):
     """
 
     connection: "DuckDBPyConnection"
-    snapshot: JournalSnapshot
+    snapshot: JournalSnapshot | RowSnapshot
     resources: contextlib.ExitStack
     spool: Path
     segments: Sequence[Segment]
@@ -87,9 +88,12 @@ class SearchResult(Closeable):
     def timed_lines(self) -> Iterator[list[tuple[int | None, str]]]:
         """Yield the same lines, each with the time that orders it, in Unix ms."""
         lines = statements.LINES_AS_WRITTEN if self.is_mended else statements.LINES
+        if self.snapshot.keeps_lines and self.segments:
+            lines = lines_of_rows(self.snapshot.tables(self.segments))
         for batch in fetched_batches(self.connection, lines):
             sealed = self.snapshot.lines(
-                (position, length) for position, length, *_ in batch if length is not None
+                ((position, length) for position, length, *_ in batch if length is not None),
+                self.connection,
             )
             yield [
                 (time_ms, next(sealed) if length is not None else line) for _, length, line, time_ms in batch
@@ -230,6 +234,8 @@ class SearchResult(Closeable):
             yield
         except (duckdb.Error, StorageError) as error:
             sealed = self.snapshot.sealed
+            if self.snapshot.keeps_lines and not isinstance(error, StorageError):
+                raise unreadable_rows() from error
             if isinstance(error, StorageError) and sealed.hold(self.segments):
                 raise
             folders = ", ".join(sorted({str(sealed.events(segment).parent) for segment in self.segments}))

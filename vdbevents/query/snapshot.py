@@ -1,13 +1,13 @@
 """Open a journal for a query: its sealed segments, and the rest as a file of its own."""
 
 import os
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from io import FileIO
 from pathlib import Path
-from typing import BinaryIO, Final, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO, ClassVar, Final, NamedTuple
 
 from vdbevents.errors import InputError, StorageError
 from vdbevents.journal import nul_runs
@@ -27,6 +27,9 @@ from vdbevents.query.cache.joined_caches import PlacedCache, SealedSegments
 from vdbevents.query.older import Older, may_matter
 from vdbevents.query.scratch import folder_error
 from vdbevents.query.statements import SealedTable
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
 
 _NEAR: Final = 1 << 16
 _MOST: Final = 1 << 23
@@ -77,6 +80,8 @@ class JournalSnapshot(Closeable):
     longest: int
     known_own_lines: tuple[str, ...]
     copied_own_lines: tuple[str, ...]
+    keeps_lines: ClassVar[bool] = False
+    """Whether a sealed event has its whole line."""
     _open_files: dict[int, FileIO | PackedFile] = field(default_factory=dict)
 
     def close(self) -> None:
@@ -106,7 +111,15 @@ class JournalSnapshot(Closeable):
         """Return the Parquet files of segments."""
         return self.sealed.tables(segments)
 
-    def own_lines(self, unsealed: Iterable[str]) -> list[str]:
+    def unreadable(self, _: "DuckDBPyConnection | None" = None) -> int:
+        """Return how many sealed lines could not be read, without those that are read again."""
+        return sum(segment.unreadable for segment in self.sealed.segments)
+
+    def holding(self, positions: Sequence[int]) -> list[Segment]:
+        """Return the segments that hold sealed events at some sorted positions."""
+        return [segment for segment in self.sealed.segments if _has_position(segment, positions)]
+
+    def own_lines(self, unsealed: Iterable[str], _: "DuckDBPyConnection | None" = None) -> list[str]:
         """Return all lines about gaps and pauses, in order, with those found in the unsealed parts."""
         read = Counter(self.copied_own_lines)
         later = []
@@ -117,7 +130,9 @@ class JournalSnapshot(Closeable):
                 later.append(line)
         return [*self.known_own_lines, *later]
 
-    def lines(self, places: Iterable[tuple[int, int]]) -> Iterator[str]:
+    def lines(
+        self, places: Iterable[tuple[int, int]], _: "DuckDBPyConnection | None" = None
+    ) -> Iterator[str]:
         """Yield the lines at places (start, length; bytes) of the journal; read near ones together.
 
         Raises:
@@ -179,6 +194,12 @@ class JournalSnapshot(Closeable):
             if not begins or not _is_line(line, data[end : end + 1]):
                 raise journal_changed()
             yield line.decode("utf-8", "replace")
+
+
+def _has_position(segment: Segment, positions: Sequence[int]) -> bool:
+    """Return whether one of the sorted `positions` is in the segment."""
+    place = bisect_left(positions, segment.start)
+    return place < len(positions) and positions[place] < segment.end
 
 
 def _is_line(line: bytes, after: bytes) -> bool:

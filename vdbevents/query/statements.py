@@ -48,15 +48,19 @@ class SealedTable(NamedTuple):
         path: as a DuckDB glob.
         name: as it is.
         base: what to add to its positions, to count them through all journals.
+        rows: SQL for its rows, if they are not all of the file; it is the only table then.
     """
 
     path: str
     name: str
     base: int
+    rows: str = ""
 
 
 def read_sealed(tables: Sequence[SealedTable]) -> str:
     """Return SQL for the rows of segments."""
+    if tables[0].rows:
+        return tables[0].rows
     paths = listed(table.path for table in tables)
     bases = {table.base for table in tables}
     if bases <= {0}:
@@ -547,7 +551,6 @@ LINES: Final = "SELECT position, length, line, time_ms FROM answer"
 LINES_AS_WRITTEN: Final = """SELECT position, length, coalesce(as_written.line, answer.line), time_ms
     FROM answer LEFT JOIN as_written USING (position) ORDER BY answer.rowid"""
 """The same where some candidates were mended."""
-
 TIMES: Final = "SELECT time_ms FROM answer"
 
 # The positions of the sealed events in the answer.

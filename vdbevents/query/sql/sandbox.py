@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
 _BATCH: Final = 2048
 _MOST_TEMPORARY_MB: Final = 8000
-# Of DuckDB's memory limit: it does not count all that it takes.
-_MEMORY_BESIDE: Final = 1.5
+MEMORY_BESIDE: Final = 1.5
+"""Of DuckDB's memory limit: it does not count all that it takes."""
 _HINT: Final = "see `vdbevents sql --describe`; the dialect is DuckDB's: https://duckdb.org/docs/sql"
 _SELECTS: Final = re.compile(r"\s*\(*\s*(SELECT|FROM|WITH|PIVOT|PIVOT_WIDER|VALUES)\b", re.IGNORECASE)
 _NESTED: Final = re.compile(r".*\]|(STRUCT|MAP|UNION)\(.*|JSON|VARIANT", re.DOTALL)
@@ -109,7 +109,7 @@ class SqlTables(Closeable):
             StorageError: memory and temporary space are used up.
         """
         try:
-            if self._is_cached and not self._copies and not _only_reads(self._connection, sql):
+            if self._reads_files and not self._copies and not _only_reads(self._connection, sql):
                 self.close()
                 self._copies = True
                 self._open()
@@ -117,6 +117,11 @@ class SqlTables(Closeable):
         except CacheUnreadableError:
             self._reopen_uncached()
             return SqlRows(self._connection, sql, cached=False)
+
+    @property
+    def _reads_files(self) -> bool:
+        """Whether a query reads files in place."""
+        return self._is_cached
 
     def close(self) -> None:
         """Release what is held. A second call does nothing."""
@@ -140,20 +145,20 @@ class SqlTables(Closeable):
                 tables = _tables(source)
                 if self._copies:
                     tables = _copied(tables, self._folder)
-                with _understood(cached=self._is_cached):
+                with sql_errors(cached=self._is_cached):
                     _fill(self._connection, source, self._ongoing)
                     for statement in session_tables.filled(book, "journal"):
                         self._connection.execute(statement.sql, statement.values)
                     [(unreadable, rejected)] = self._connection.execute(schema.SKIPPED).fetchall()
                     sealed = sum(segment.unreadable for segment in source.sealed.segments)
-                    temporary_mb = _most_temporary_mb(self._folder)
+                    temporary_mb = most_temporary_mb(self._folder)
                     _close_off(self._connection, tables, temporary_mb)
                 self.skipped = unreadable + rejected + sealed
                 self.journal_bytes = source.size
                 # The cache may be copied yet.
                 sealed_bytes = sum(path.stat().st_size for path in _tables(source))
                 self.limits = Limits(
-                    int(memory_mb * 1e6 * _MEMORY_BESIDE),
+                    int(memory_mb * 1e6 * MEMORY_BESIDE),
                     temporary_mb * 1_000_000
                     + sealed_bytes
                     + sum(path.stat().st_size for path in source.unsealed),
@@ -173,7 +178,7 @@ class SqlRows:
     def __init__(self, connection: "DuckDBPyConnection", sql: str, *, cached: bool) -> None:
         self._connection = connection
         self._cached = cached
-        with self._understood():
+        with self._explained():
             # End the last query's transaction; no query writes.
             with contextlib.suppress(Exception):
                 connection.execute("ROLLBACK")
@@ -199,7 +204,7 @@ class SqlRows:
         while batch:
             yield batch
             try:
-                with self._understood():
+                with self._explained():
                     batch = self._result.fetchmany(_BATCH)
             except CacheUnreadableError as error:
                 # Rows were printed already: it is too late to read the journal instead.
@@ -210,8 +215,8 @@ class SqlRows:
                     error_id="cache-unreadable",
                 ) from None
 
-    def _understood(self) -> "contextlib.AbstractContextManager[None]":
-        return _understood(cached=self._cached)
+    def _explained(self) -> "contextlib.AbstractContextManager[None]":
+        return sql_errors(cached=self._cached)
 
 
 @contextlib.contextmanager
@@ -220,7 +225,7 @@ def table(parquet: Path) -> Iterator["DuckDBPyConnection"]:
     with (
         scratch.folder("sql") as folder,
         contextlib.closing(connect(str(folder), 1000)) as connection,
-        _understood(cached=False),
+        sql_errors(cached=False),
     ):
         connection.execute("CREATE TABLE found AS FROM read_parquet(?)", [literal(parquet)])
         for statement in views.closing([], _MOST_TEMPORARY_MB):
@@ -353,17 +358,19 @@ def _fill(connection: "DuckDBPyConnection", source: JournalSnapshot, ongoing: Ga
         connection.execute(sql)
     own_lines = [line for (line,) in connection.execute(schema.OURS).fetchall()]
     for gap in with_ongoing(gaps_in(source.own_lines(own_lines)), ongoing):
-        texts = [_without_half_pairs(text) for text in (gap.id, gap.reason, gap.status)]
+        texts = [without_half_pairs(text) for text in (gap.id, gap.reason, gap.status)]
         row = [texts[0], gap.since_ms, gap.until_ms, *texts[1:], sum(gap.recovered.values()), gap.ongoing]
         connection.execute(views.GAP, row)
 
 
-def _without_half_pairs(text: str) -> str:
+def without_half_pairs(text: str) -> str:
+    """Return a text in which half a surrogate pair is U+FFFD."""
     # As everywhere in the views: DuckDB's texts are UTF-8, which has no half surrogate pairs.
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
-def _most_temporary_mb(folder: Path) -> int:
+def most_temporary_mb(folder: Path) -> int:
+    """Return the disk space that a query may take, in MB."""
     free = free_bytes(folder)
     return _MOST_TEMPORARY_MB if free is None else min(_MOST_TEMPORARY_MB, free // 2_000_000)
 
@@ -382,7 +389,7 @@ def _failed(error: BaseException) -> InputError:
 
 
 @contextlib.contextmanager
-def _understood(*, cached: bool) -> Iterator[None]:
+def sql_errors(*, cached: bool) -> Iterator[None]:
     """Turn DuckDB's errors into errors with a hint."""
     import duckdb
 
