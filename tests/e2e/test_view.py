@@ -21,6 +21,7 @@ from support.working_day import write_working_day, yesterday
 MINUTE = 60_000
 HOUR = 60 * MINUTE
 END = 1_772_470_800_000  # 2026-03-02 17:00 UTC
+FIRST_SESSION = f"cap-{0:016x}"
 HOSTILE = "<img src=x onerror=alert(1)> </script> \u202e backwards \u0007\u001b[31m needle"
 
 needs_browser = pytest.mark.skipif(browser_path() is None, reason="needs Chromium: apt-get install chromium")
@@ -256,6 +257,28 @@ def test_fingers_zoom_and_move_on_a_phone_and_hits_are_in_view(viewing, day, pag
 
 
 @needs_browser
+@pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="needs ffmpeg, to make a video")
+def test_a_video_beside_the_journal_plays_at_the_moment(viewing, day, page):
+    video = day / f"{FIRST_SESSION}.webm"
+    picture = ["-f", "lavfi", "-i", "testsrc=size=64x48:rate=2:duration=300"]
+    form = ["-c:v", "libvpx", "-b:v", "4k", "-g", "10"]
+    subprocess.run(["ffmpeg", "-v", "error", *picture, *form, str(video)], check=True)
+    begun = END - 3 * HOUR
+    address = viewing(day)
+    show(page, f"{address}#since={begun}&until={begun + HOUR}&at={begun + 2_000 + 3 * MINUTE}")
+
+    page.wait_for("document.querySelector('#screens').innerText.includes('at 0:03:00')")
+    page.click("#screens .actions button")
+
+    page.wait_for("document.querySelector('video')?.currentTime > 180")
+    assert page.value("document.querySelector('video').currentTime") < 200
+    # Another moment of the session is another place in it.
+    page.press("j")
+    page.press("j")
+    page.wait_for("document.querySelector('video').currentTime > 181")
+
+
+@needs_browser
 def test_new_events_appear_within_a_second_and_text_is_never_markup(viewing, tmp_path, page):
     folder, now = tmp_path / "state", time.time_ns() // 1_000_000
     write(folder, said(now - 20_000, "before the page was opened"))
@@ -440,6 +463,13 @@ def test_the_server_answers_only_those_who_have_the_token_and_keeps_nothing(view
     assert (status, headers["content-type"].split(";")[0]) == (200, "text/markdown")
     assert "attachment" in headers["content-disposition"]
     assert b"mic:" in body
+    # A part of a session's video, as browsers ask for it.
+    (day / f"{FIRST_SESSION}.mp4").write_bytes(b"0123456789")
+    video = f"/data/video?session={FIRST_SESSION}"
+    status, headers, body = ask(address, video, cookie=cookie, range="bytes=2-4")
+    assert (status, headers["content-type"], body) == (206, "video/mp4", b"234")
+    assert ask(address, video)[0] == 401
+    assert ask(address, "/data/video?session=cap-0", cookie=cookie)[0] == 404
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 0)])

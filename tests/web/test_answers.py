@@ -13,7 +13,7 @@ from vdbevents.query.merge import HostJournal
 from vdbevents.servers.warm_journals import WarmJournals
 from vdbevents.summaries.activity import By
 from vdbevents.times import Window
-from vdbevents.web import found_answers, page_downloads, reading_answers
+from vdbevents.web import found_answers, page_downloads, reading_answers, session_videos
 from vdbevents.web.exported_page import exported_page
 from vdbevents.web.page_requests import AskedTime
 from vdbevents.web.statistics_answers import statistics
@@ -409,3 +409,42 @@ def test_an_exported_page_holds_the_recording_as_data_and_asks_nobody(opened):
 
 def test_a_time_without_events_exports_nothing(opened):
     assert exported_page(opened(DAY), Window(NOON - HOUR, NOON - MINUTE), NOW) is None
+
+
+def exported_step(at, session="cap-1", **links):
+    return {**step(at, "exported", session), "data": {"video_id": "v-1", **links}}
+
+
+def test_the_video_of_a_session_is_at_its_moment(opened):
+    address = "https://player.example.com/watch?v=1"
+    state = opened([*DAY[:8], exported_step(NOON + 11 * MINUTE, player_url=address), *DAY[8:]])
+
+    [video] = reading_answers.moment(state, NOON + 3 * MINUTE)["videos"]
+
+    assert video == {"session": "cap-1", "offset": 3 * MINUTE, "address": address, "file": False}
+    assert reading_answers.moment(state, NOON + HOUR)["videos"] == []
+
+
+@pytest.mark.parametrize("name", ["cap-1.mp4", "cap-1.webm"])
+def test_a_file_beside_the_journal_with_the_sessions_id_is_its_video(opened, tmp_path, name):
+    state = opened([step(NOON - 5_000, "created"), *DAY])
+    assert reading_answers.moment(state, NOON + MINUTE)["videos"] == []
+    (tmp_path / "host0" / name).write_bytes(b"video")
+
+    [video] = reading_answers.moment(state, NOON + MINUTE)["videos"]
+
+    # It begins where the session became active.
+    assert video == {"session": "cap-1", "offset": MINUTE, "address": "", "file": True}
+    assert session_videos.video_file(state, "cap-1").path == tmp_path / "host0" / name
+
+
+@pytest.mark.parametrize("session", ["", "cap-2", "../host0/cap-1", "cap-1.mp4", "secret", "/etc/passwd"])
+def test_no_other_file_is_a_video(opened, tmp_path, session):
+    state = opened([*DAY, step(NOON + 4 * HOUR, "active", "../secret")])
+    (tmp_path / "host0" / "cap-1.mp4").write_bytes(b"video")
+    (tmp_path / "host0" / "secret.mp4").write_bytes(b"of no session")
+    (tmp_path / "secret.mp4").write_bytes(b"elsewhere")
+    (tmp_path / "host0" / "cap-2.mp4").mkdir()
+
+    assert session_videos.video_file(state, session) is None
+    assert session_videos.video_file(state, "../secret") is None

@@ -12,6 +12,7 @@ from vdbevents.summaries.journal_answers import silences_in
 from vdbevents.summaries.transcript import COLUMNS, Paragraph, Part, Silence, parts_of, start_of
 from vdbevents.times import Window
 from vdbevents.web.page_requests import AskedTime
+from vdbevents.web.session_videos import videos_at
 from vdbevents.web.timeline_state import TimelineState
 
 MOST_SAID: Final = 300
@@ -133,7 +134,8 @@ def moment(state: TimelineState, at_ms: int) -> dict[str, Any]:
     Descriptions that are nearly the same are one, with the time of all of them.
 
     Returns: `screens`, each with `previous` and `next`, when another description of it began, in Unix ms, or
-        null; `beside`, the same of all screens, where none was described; `near`.
+        null; `beside`, the same of all screens, where none was described; `near`; `videos`, as `videos_at`
+        returns them.
 
     Raises:
         InputError: a journal cannot be read.
@@ -161,6 +163,7 @@ def moment(state: TimelineState, at_ms: int) -> dict[str, Any]:
         "at": at_ms,
         "screens": screens,
         "beside": beside,
+        "videos": videos_at(state, at_ms),
         "near": [
             {
                 "at": start_of(event),

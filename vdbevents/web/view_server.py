@@ -29,6 +29,7 @@ from vdbevents.web.live_feed import live_events
 from vdbevents.web.page_access import HEADERS, PageAccess, Refusal, Request
 from vdbevents.web.page_downloads import FORMATS, write_download
 from vdbevents.web.page_requests import AskedTime, moment_in, number_in, parts_in, search_in, span_in
+from vdbevents.web.session_videos import video_file
 from vdbevents.web.statistics_answers import statistics
 from vdbevents.web.timeline_answers import timeline
 from vdbevents.web.timeline_state import TimelineState
@@ -81,6 +82,7 @@ class ViewServer:
             Route("/page/{name}", _named_file),
             Route("/data/live", self._live),
             Route("/data/download", self._download),
+            Route("/data/video", self._video),
         ]
         return Starlette(routes=routes, lifespan=self._lifespan)
 
@@ -178,6 +180,18 @@ class ViewServer:
 
         messages = live_events(look, await anyio.to_thread.run_sync(look), journals.statuses)
         return StreamingResponse(messages, media_type="text/event-stream")
+
+    async def _video(self, request: PageRequest) -> Response:
+        session = request.query_params.get("session", "")
+        try:
+            found = await work_for_client(
+                request.receive, lambda: video_file(self._state, session), self._limit
+            )
+        except VdbeventsError as error:
+            return _refused(error)
+        if found is None:
+            return Response("no video of this session\n", 404, media_type="text/plain")
+        return FileResponse(found.path, media_type=found.media_type)
 
     async def _download(self, request: PageRequest) -> Response:
         folder = scratch.make("download")

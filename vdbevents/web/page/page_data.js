@@ -59,6 +59,10 @@ class ServerData {
     return this.#get("play", { stream, at });
   }
 
+  videoAddress(session) {
+    return `/data/video?${new URLSearchParams({ session })}`;
+  }
+
   fileAddress(format, since, until) {
     return `/data/download?${new URLSearchParams({ format, since, until })}`;
   }
@@ -151,7 +155,10 @@ class EmbeddedData {
       previous: shown.findLast((one) => one.at < at)?.at ?? null,
       next: shown.find((one) => one.at >= at)?.at ?? null,
     };
-    return { at, screens, beside, near };
+    const videos = this.recorded.sessions
+      .filter((one) => one.video && one.since <= at && at < one.until)
+      .map((one) => ({ session: one.id, offset: at - one.since, address: one.video, file: false }));
+    return { at, screens, beside, near, videos };
   }
 
   #found(query) {

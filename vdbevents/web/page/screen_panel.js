@@ -17,6 +17,13 @@ export function button(text, action, label = "") {
   return made;
 }
 
+/** Where a moment is in a video: 1:02:03. */
+function offsetText(ms) {
+  const seconds = Math.floor(ms / 1000);
+  const two = (number) => String(number).padStart(2, "0");
+  return `${Math.floor(seconds / 3600)}:${two(Math.floor(seconds / 60) % 60)}:${two(seconds % 60)}`;
+}
+
 export class ScreenPanel {
   /** actions: look(at), seen(at, screens), trouble(error). */
   constructor(panel, data, clock, actions) {
@@ -25,6 +32,7 @@ export class ScreenPanel {
     this.clock = clock;
     this.actions = actions;
     this.canPlay = false;
+    this.video = null;
   }
 
   async show(at) {
@@ -44,7 +52,8 @@ export class ScreenPanel {
       screens.push(this.#beside(found.beside.previous, found.beside.next, "the screens"));
     }
     const near = found.near.map((one) => this.#near(one));
-    this.panel.replaceChildren(heading, ...screens, ...(near.length ? [element("h3", "Within a minute"), ...near] : []));
+    const videos = found.videos.flatMap((one) => this.#video(one));
+    this.panel.replaceChildren(heading, ...videos, ...screens, ...(near.length ? [element("h3", "Within a minute"), ...near] : []));
     this.panel.scrollTop = 0;
     this.actions.seen(at, found.screens);
   }
@@ -70,6 +79,39 @@ export class ScreenPanel {
     actions.append(go(previous, "◀ before", `What was on ${name} before`));
     actions.append(go(next, "after ▶", `What was on ${name} after`));
     return actions;
+  }
+
+  /** The session's video at the moment: of a file here, else a link to its player. */
+  #video({ session, offset, address, file }) {
+    const text = `Video of ${session} at ${offsetText(offset)}`;
+    if (!file) {
+      if (!/^https?:\/\//u.test(address)) return [];
+      const link = element("a", text);
+      link.href = address;
+      link.target = "_blank";
+      link.rel = "noopener noreferrer";
+      const line = element("p", "", "actions");
+      line.append(link);
+      return [line];
+    }
+    if (this.video?.dataset.session === session) {
+      this.video.currentTime = offset / 1000;
+      return [this.video];
+    }
+    const line = element("div", "", "actions");
+    line.append(button(text, () => {
+      const made = document.createElement("video");
+      made.controls = true;
+      made.dataset.session = session;
+      made.setAttribute("aria-label", `Video of ${session}`);
+      made.addEventListener("loadedmetadata", () => (made.currentTime = offset / 1000), { once: true });
+      made.addEventListener("error", () => this.actions.trouble(new Error("the browser cannot play this file")));
+      made.src = this.data.videoAddress(session);
+      this.video = made;
+      line.replaceWith(made);
+      made.play().catch(() => {});
+    }));
+    return [line];
   }
 
   #player(stream, at) {
