@@ -16,9 +16,9 @@ from vdbevents.journal.state import StateDirectory
 
 ROOT = Path(__file__).parent.parent
 CLI = ROOT / "docs" / "cli.md"
-PAGES = sorted(
-    page for page in ROOT.rglob("*.md") if not any(part[0] == "." for part in page.relative_to(ROOT).parts)
-)
+# Not `ROOT.rglob`, which looks at all files of the environment, too.
+FOLDERS = [folder for folder in ROOT.iterdir() if folder.is_dir() and not folder.name.startswith(".")]
+PAGES = sorted([*ROOT.glob("*.md"), *(page for folder in FOLDERS for page in folder.rglob("*.md"))])
 WITH_COMMANDS = sorted({ROOT / "README.md", *(ROOT / "docs").glob("*.md")})
 
 # What the shells' own scripts set.

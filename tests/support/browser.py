@@ -161,12 +161,13 @@ def opened_browser():
 
             yield new_page
         finally:
-            for page in pages:
-                page.close()
             # It has nothing to keep, and takes seconds to end in order.
             process.kill()
             process.wait()
             process.stderr.close()
+            # Only now: a connection that has unread messages would wait for ten seconds to be closed in order.
+            for page in pages:
+                page.close()
 
 
 def _port_in(process):
