@@ -332,6 +332,19 @@ def test_a_video_that_the_webhook_reports_before_the_api_is_shown(directory, acc
     asyncio.run(main())
 
 
+def test_a_session_whose_end_and_video_are_reported_together_is_stopped_and_exported(
+    directory, account, listener
+):
+    async def main():
+        async with Run(directory, account, listener) as run:
+            write(directory, ours(), step("stopped"), step("exported", data=VIDEO))
+            await run.until(lambda: len([text for text in run.said if " cap-1 is " in text]) > 1)
+            told = {text.partition(": ")[0] for text in run.said if " cap-1 is " in text}
+            assert told == {"session cap-1 is stopped", "session cap-1 is exported"}
+
+    asyncio.run(main())
+
+
 def test_a_stopping_session_that_the_api_does_not_find_has_ended(directory, account, listener, monkeypatch):
     monkeypatch.setattr(status_checks, "_POLL_SECONDS", 0.05)
     account.status = "stopping"

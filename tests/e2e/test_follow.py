@@ -249,7 +249,7 @@ def test_ctrl_c_ends_it(follow, journal):
 
     following.process.send_signal(signal.SIGINT)
 
-    assert following.ends() == 130
+    assert following.ends() == 130, following.err
     assert following.err == ""
 
 
@@ -261,7 +261,7 @@ def test_ctrl_c_ends_it_in_the_middle_of_a_flood(follow, journal):
             following = follow()
             eventually(lambda following=following: following.out.count("\n") > 100)
             following.process.send_signal(signal.SIGINT)
-            assert following.ends() == 130
+            assert following.ends() == 130, following.err
             assert following.err == ""
     finally:
         writer.finish()

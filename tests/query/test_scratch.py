@@ -3,6 +3,7 @@
 import contextlib
 import gzip
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -72,6 +73,27 @@ def test_a_signal_right_after_a_folder_is_made_leaves_nothing(temporary, monkeyp
 
     assert len(made) == depth
     assert list(temporary.iterdir()) == []
+
+
+def test_a_signal_while_folders_are_removed_leaves_nothing_and_closes_no_file_of_others(
+    temporary, monkeypatch
+):
+    removes, others = shutil.rmtree, []
+
+    def interrupted(folder, **options):
+        if not others and folder.parent == temporary:
+            # It gets the number of the lock, which is closed by then.
+            others.append((temporary.parent / "other").open("w"))
+            raise KeyboardInterrupt
+        removes(folder, **options)
+
+    monkeypatch.setattr(shutil, "rmtree", interrupted)
+    with contextlib.suppress(KeyboardInterrupt), ended_in_order(), scratch.folder("query"):
+        pass
+
+    assert list(temporary.iterdir()) == []
+    with others[0] as file:
+        file.write("still open")
 
 
 KILLED = """

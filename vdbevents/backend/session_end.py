@@ -42,7 +42,9 @@ class EndRecorder:
             session.is_end_recorded = False
             raise
         reason = f": {info.error}" if info.error else ""
-        self.say(f"session {session.id} is {session.progress.status}{reason}", problem=bool(reason))
+        # One that is exported already is so later in any other report: its video is reported by itself.
+        ended = "stopped" if status == "exported" else session.progress.status
+        self.say(f"session {session.id} is {ended}{reason}", problem=bool(reason))
 
     async def record_video(self, session: ServedSession) -> None:
         """Record where a session's video is, and show it."""

@@ -145,9 +145,11 @@ def remove_all(*, is_last: bool = False) -> None:
     """
     with _root:
         if is_last and _root.is_lent and _root.path is not None:
-            _root.path = _root.path.parent
-        if _root.lock is not None:
-            os.close(_root.lock)
+            _root.path, _root.is_lent = _root.path.parent, False
+        # Forgotten before it is closed: a signal may come in the middle, and all is removed again then.
+        lock, _root.lock = _root.lock, None
+        if lock is not None:
+            os.close(lock)
         if _root.path is not None:
             _remove_tree(_root.path)
         _root.forget()
