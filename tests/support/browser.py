@@ -28,7 +28,9 @@ class Page:
 
     def __init__(self, address):
         self._resources = contextlib.ExitStack()
-        opening = connect(address, max_size=None, open_timeout=patient(20), ping_interval=None)
+        # With a limit of unread messages it would stop to read, and take ten seconds to be closed.
+        limits = {"max_size": None, "max_queue": None}
+        opening = connect(address, **limits, open_timeout=patient(20), ping_interval=None)
         self._socket = self._resources.enter_context(opening)
         self._numbers = itertools.count(1)
         self.messages = []
@@ -161,13 +163,12 @@ def opened_browser():
 
             yield new_page
         finally:
+            for page in pages:
+                page.close()
             # It has nothing to keep, and takes seconds to end in order.
             process.kill()
             process.wait()
             process.stderr.close()
-            # Only now: a connection that has unread messages would wait for ten seconds to be closed in order.
-            for page in pages:
-                page.close()
 
 
 def _port_in(process):
