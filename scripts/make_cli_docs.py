@@ -44,6 +44,7 @@ ENVIRONMENT = {
     "VIDEODB_EVENTS_DIR": "the state directory, unless the command line names one",
     "XDG_STATE_HOME": "its `videodb` is the state directory if neither is given; default: ~/.local/state",
     "XDG_CACHE_HOME": "its `vdbevents` holds the query cache; default: ~/.cache",
+    "TMPDIR": "where temporary folders are made, such as for unpacked journals; default: /tmp",
     "XDG_CONFIG_HOME": "its `vdbevents/config.toml` sets defaults of options; default: ~/.config",
     "CLAUDE_CONFIG_DIR": "where Claude Code keeps skills and servers; default: ~/.claude and ~/.claude.json",
     "APPDATA": "on Windows: where clients of `vdbevents mcp install` keep their settings",

@@ -392,7 +392,7 @@ def test_watching_on_a_terminal_replaces_what_was_shown(monkeypatch, tmp_path, s
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(outside, "utf-8"))
     monkeypatch.setattr(command, "is_terminal", lambda _: True)
     monkeypatch.setattr(command, "can_redraw", lambda *_: True)
-    monkeypatch.setattr(command.shutil, "get_terminal_size", lambda *_, **__: size)
+    monkeypatch.setattr("shutil.get_terminal_size", lambda *_, **__: size)
     pauses = iter([None, None])
 
     def sleep(_):

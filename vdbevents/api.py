@@ -180,7 +180,7 @@ class OpenJournal:
         )
         folder = scratch.make("unpacked")
         try:
-            journal = readable(self.journal, folder, str(self.journal))
+            journal = readable(self.journal, lambda: folder, str(self.journal))
             cache = None if journal.is_copy else self._cache(self.journal)
             answer = search(journal.path, filters, cache, older=self._older())
         except BaseException:
@@ -202,7 +202,7 @@ class OpenJournal:
         from vdbevents.query.sql.sandbox import SqlTables
 
         with scratch.folder("unpacked") as folder:
-            journal = readable(self.journal, folder, str(self.journal))
+            journal = readable(self.journal, lambda: folder, str(self.journal))
             cache = None if journal.is_copy else self._cache(self.journal)
             ongoing = _ongoing(journal.path)
             with SqlTables(journal.path, cache, self._older(), ongoing=ongoing) as tables:

@@ -45,6 +45,7 @@ TORN = [
 @pytest.fixture(autouse=True)
 def cache_root(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(gaps, "_LEAST_SEALED", 0)
 
 
 def sealed(path, sealed_lines, lines, pieces=1):

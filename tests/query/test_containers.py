@@ -60,7 +60,7 @@ def test_what_is_no_journal_is_named_with_advice(tmp_path, content):
     path = tmp_path / "my events.jsonl"
     path.write_bytes(content)
     with pytest.raises(InputError) as refused:
-        readable(path, tmp_path, str(path))
+        readable(path, lambda: tmp_path, str(path))
     assert refused.value.error_id == "journal-form"
     assert f"'{path}'" in refused.value.hint
 
@@ -101,11 +101,11 @@ def test_a_journal_with_a_damaged_line_is_a_journal(content):
 def test_an_array_with_an_event_a_line_is_read(tmp_path, content):
     path = tmp_path / "events.json"
     path.write_bytes(content)
-    journal = readable(path, tmp_path, str(path))
+    journal = readable(path, lambda: tmp_path, str(path))
     assert (journal.is_copy, journal.path.read_bytes()) == (True, LINES)
 
 
 def test_an_empty_array_is_an_empty_journal(tmp_path):
     path = tmp_path / "events.json"
     path.write_bytes(b"[]\n")
-    assert readable(path, tmp_path, str(path)).path.read_bytes() == b""
+    assert readable(path, lambda: tmp_path, str(path)).path.read_bytes() == b""

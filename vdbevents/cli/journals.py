@@ -1,11 +1,12 @@
 """Find the journals for `vdbevents query`: directories, files, archives and stdin, one or several."""
 
 import contextlib
+import functools
 import glob
 import os
 import stat
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -204,11 +205,14 @@ def opened(sources: Sequence[JournalSource]) -> Iterator[list["HostJournal"]]:
         StorageError: there is no room to unpack it.
     """
     names = hostnames.names([hostnames.Place(_parts(source), source.host) for source in sources])
-    with scratch.folder("unpacked") as folder:
+    with contextlib.ExitStack() as resources:
+        scratch.remove_left()
+        # Most journals are read as they are.
+        folder = functools.cache(lambda: resources.enter_context(scratch.folder("unpacked")))
         yield [_journal(source, name, folder) for source, name in zip(sources, names, strict=True)]
 
 
-def _journal(source: JournalSource, name: str, folder: Path) -> "HostJournal":
+def _journal(source: JournalSource, name: str, folder: Callable[[], Path]) -> "HostJournal":
     from vdbevents.query.hostnames import HostJournal
 
     path = source.path
@@ -216,7 +220,7 @@ def _journal(source: JournalSource, name: str, folder: Path) -> "HostJournal":
         # stdin is left open.
         piped = contextlib.nullcontext(sys.stdin.buffer) if path == _STDIN else path.open("rb")
         with piped as stream:
-            path = decompress.copy(stream, folder, source.label)
+            path = decompress.copy(stream, folder(), source.label)
     journal = decompress.readable(path, folder, source.label)
     if source.is_piped and journal.is_copy:
         path.unlink()

@@ -1,7 +1,6 @@
 """`vdbevents status`: say whether a directory is recorded into, and what keeps it from being."""
 
 import math
-import shutil
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -124,6 +123,8 @@ class _Screen:
 
     def show(self, lines: list[str]) -> None:
         """Show lines in place of the last ones, as many as there is room for."""
+        import shutil  # slow to load, and only for this
+
         width, height = shutil.get_terminal_size()
         # The terminal may have become narrower, and have wrapped what it shows.
         rows = sum(max(1, math.ceil(cells(line) / width)) for line in self._shown)

@@ -7,10 +7,8 @@ from typing import Final, NamedTuple
 from vdbevents.events.gaps import Gap, gaps_in
 from vdbevents.query.cache.checks import are_whole
 from vdbevents.query.cache.index import Cache
-from vdbevents.query.filters import Filters
-from vdbevents.query.journal_end import end_of
+from vdbevents.query.journal_end import ChannelCount, channel_counts, end_of
 from vdbevents.query.older import Older
-from vdbevents.query.tail_search import ChannelCount, channel_counts
 
 _LEAST_MB: Final = 500
 
@@ -96,6 +94,7 @@ def _added(counts: Iterable[ChannelCount]) -> list[ChannelCount]:
 
 def _searched(journal: Path, cache: Cache | None, older: Older) -> ChannelTotals:
     from vdbevents.query.engine import search
+    from vdbevents.query.filters import Filters
 
     with search(journal, Filters(interim=True), cache, older=older) as found:
         return ChannelTotals(found.channel_counts(), found.gaps)

@@ -3,7 +3,7 @@
 import os
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO, Final, NamedTuple
 
@@ -41,12 +41,12 @@ class ReadableJournal(NamedTuple):
     trouble: str = ""
 
 
-def readable(path: Path, folder: Path, label: str) -> ReadableJournal:
-    """Return a journal itself, or a file in `folder` made of an archive or of a JSON array.
+def readable(path: Path, folder: Callable[[], Path], label: str) -> ReadableJournal:
+    """Return a journal itself, or a file made of an archive or of a JSON array.
 
     Args:
         path: the file.
-        folder: where to make another.
+        folder: returns where to make another.
         label: its name in messages.
 
     Raises:
@@ -55,10 +55,10 @@ def readable(path: Path, folder: Path, label: str) -> ReadableJournal:
     """
     journal = ReadableJournal(path)
     if is_packed(path):
-        unpacked, trouble = unpack(path, folder, label)
+        unpacked, trouble = unpack(path, folder(), label)
         journal = ReadableJournal(unpacked, is_copy=True, trouble=trouble)
     if not holds_lines(journal.path, label):
-        with journal.path.open("rb") as array, _new_file(folder, label) as file:
+        with journal.path.open("rb") as array, _new_file(folder(), label) as file:
             _write(_elements(array), file, label)
         journal = ReadableJournal(Path(file.name), is_copy=True, trouble=journal.trouble)
     return journal

@@ -1,7 +1,7 @@
 """Read the end of a journal that is not sealed, if its lines are as listeners write them."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from io import FileIO
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -18,6 +18,10 @@ from vdbevents.times import Window
 _MOST_READ: Final = 1 << 24
 # What is sealed next has 8 MiB, seldom of more lines; to read these takes less time than to start DuckDB.
 MOST_LINES: Final = 30_000
+
+
+ChannelCount = tuple[str, int, int | None, int | None]
+"""The events of a channel: its name, their number, and the first and the last receipt, in Unix ms."""
 
 
 class UndecidedError(Exception):
@@ -99,3 +103,15 @@ def end_of(journal: Path, cache: Cache | None, older: Older) -> JournalEnd | Non
         return JournalEnd(list(map(usual_event, lines)), known)
     except (OSError, NotPlainError, UndecidedError):
         return None
+
+
+def channel_counts(events: Iterable[PlainEvent]) -> list[ChannelCount]:
+    """Return how many events each channel has, sorted."""
+    times: dict[str, list[int | None]] = {}
+    for event in events:
+        times.setdefault(event.channel or "unknown", []).append(event.time_ms)
+    return [
+        (channel, len(all_), min(known, default=None), max(known, default=None))
+        for channel, all_ in sorted(times.items())
+        for known in [[at_ms for at_ms in all_ if at_ms is not None]]
+    ]

@@ -178,6 +178,12 @@ def _locked(root: Path) -> int | None:
     return descriptor
 
 
+def remove_left() -> None:
+    """Remove what ended processes of this user left in the usual directory; `make` does it, too."""
+    # To ask `tempfile` for it would load four libraries, in each search of a journal that needs no folder.
+    _remove_left(Path(os.environ.get("TMPDIR") or "/tmp"))  # noqa: S108 - nothing is made there
+
+
 def _remove_left(directory: Path) -> None:
     """Remove what ended processes of this user left."""
     with contextlib.suppress(OSError), os.scandir(directory) as entries:

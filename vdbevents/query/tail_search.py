@@ -28,7 +28,9 @@ from vdbevents.query.cache.sealed_counts import (
 from vdbevents.query.filters import ALIASES, Event, Filters
 from vdbevents.query.journal_end import (
     MOST_LINES,
+    ChannelCount,
     UndecidedError,
+    channel_counts,
     own_lines_aside,
     unsealed_lines,
     usual_event,
@@ -43,9 +45,6 @@ _BATCH: Final = 2048
 
 # The other columns consist of these.
 _MAY_REFUSE: Final = ("stream", "stream_name", "session", "speaker", "label", "confidence", "text")
-
-ChannelCount = tuple[str, int, int | None, int | None]
-"""The events of a channel: its name, their number, and the first and the last receipt, in Unix ms."""
 
 _Test = Callable[[PlainEvent], bool]
 
@@ -337,18 +336,6 @@ def _may_overlap(interim: PlainEvent, final: PlainEvent) -> bool:
 
 def _is_before(one: int | None, other: int | None) -> bool | None:
     return None if one is None or other is None else one < other
-
-
-def channel_counts(events: Iterable[PlainEvent]) -> list[ChannelCount]:
-    """Return how many events each channel has, sorted."""
-    times: dict[str, list[int | None]] = {}
-    for event in events:
-        times.setdefault(event.channel or "unknown", []).append(event.time_ms)
-    return [
-        (channel, len(all_), min(known, default=None), max(known, default=None))
-        for channel, all_ in sorted(times.items())
-        for known in [[at_ms for at_ms in all_ if at_ms is not None]]
-    ]
 
 
 # -- How many events sessions have -------------------------------------------------------------------------
