@@ -56,8 +56,7 @@ class PlainEvent:
         if not (is_final is None or isinstance(is_final, bool)):
             raise NotPlainError
         self.is_final = is_final
-        self._names = [_name(self._event.get(key)) for key in fields.KIND_KEYS]
-        kind = next(filter(None, self._names), None)
+        kind = _name(self._event.get(fields.KIND_KEYS[0])) or next(filter(None, self._names()), None)
         is_lifecycle = kind is not None and kind.startswith(fields.LIFECYCLE_PREFIX)
         self._kind = "capture_session" if is_lifecycle else kind
         if self._kind is None:
@@ -79,7 +78,7 @@ class PlainEvent:
     @cached_property
     def event(self) -> str | None:
         """The column `event`."""
-        _, *others = self._names
+        _, *others = self._names()
         return next((name for name in reversed(others) if name and name != self._kind), None)
 
     @cached_property
@@ -164,6 +163,9 @@ class PlainEvent:
         """
         for name in names:
             getattr(self, name)
+
+    def _names(self) -> list[str | None]:
+        return [_name(self._event.get(key)) for key in fields.KIND_KEYS]
 
     @property
     def _given_label(self) -> str | None:
