@@ -9,7 +9,7 @@ from support.databases import search
 from support.effort import examples
 from support.random_journals import AT, line, said
 
-from vdbevents.query import plain_events
+from vdbevents.query import plain_events, tail_search
 from vdbevents.query.cache import build
 from vdbevents.query.filters import Filters
 from vdbevents.query.older import Older
@@ -176,6 +176,76 @@ def test_whatever_the_end_of_a_journal_shows_is_what_duckdb_finds(journal):
 
     both_are_the_same()
     assert sum(answered) > len(answered) / 3
+
+
+MINUTES = st.integers(0, 12).map(lambda step: AT + step * 20_000)
+SPOKEN_LONG = st.builds(
+    lambda start, lasted, stream, final, has_end: said(
+        f"said at {start - AT}",
+        start + lasted,
+        start=start,
+        end=start + lasted if has_end else None,
+        stream=stream,
+        final=final,
+    ),
+    MINUTES,
+    st.sampled_from([100, 3000, 50_000, 130_000]),
+    st.sampled_from(["rts-1", "rts-2"]),
+    st.booleans(),
+    st.sampled_from([True, True, True, False]),
+)
+
+
+@settings(max_examples=examples(30))
+@given(
+    st.lists(SPOKEN_LONG, min_size=5, max_size=20),
+    st.tuples(MINUTES, st.sampled_from([0, 5000, 40_000])),
+    st.sampled_from([0, 1000, 30_000]),
+    st.booleans(),
+)
+def test_what_is_far_from_the_times_asked_for_is_not_read_and_what_it_replaced_is_known(
+    tmp_path_factory, lines, span, margin_ms, interim
+):
+    path = tmp_path_factory.mktemp("tail") / "journal.jsonl"
+    path.write_text("".join(f"{one}\n" for one in lines), "utf-8")
+    first, lasted = span
+    filters = Filters(by_event=True, spans=((first, first + lasted),), interim=interim)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tail_search, "_MARGIN_MS", margin_ms)
+        assert assert_same(path, filters)
+
+
+@pytest.mark.parametrize("end", [AT + 300_000, None])
+def test_a_final_transcript_far_from_the_times_asked_for_replaces_what_may_have_lasted_until_it(journal, end):
+    interim = said("what may last", AT + 1000, final=False, start=AT, end=end)
+    final = said("what lasted", AT + 301_000, start=AT + 200_000, end=AT + 300_000)
+    filters = Filters(by_event=True, spans=((AT, AT + 2000),))
+
+    assert of_tail(journal(interim), by_event=True, spans=filters.spans).count == 1
+    assert of_tail(journal(interim, final), by_event=True, spans=filters.spans).count == 0
+    assert assert_same(journal(interim, final), filters)
+
+
+def test_the_next_final_transcript_counts_though_it_is_far_from_the_times_asked_for(journal):
+    interim = said("what nothing replaced", AT + 1000, final=False, start=AT, end=AT + 900)
+    following = said("far", AT + 301_000, start=AT + 200_000, end=AT + 300_000)
+    untimed = said("when, is not known", AT + 400_000)
+    filters = Filters(by_event=True, spans=((AT, AT + 2000),))
+
+    assert of_tail(journal(interim, following, untimed), by_event=True, spans=filters.spans).count == 1
+    assert assert_same(journal(interim, following, untimed), filters)
+
+
+def test_lines_far_from_the_times_asked_for_are_not_parsed(journal):
+    lines = [
+        said(f"word {n}", AT + n * 60_000, start=AT + n * 60_000, end=AT + n * 60_000 + 9) for n in range(99)
+    ]
+    known = ParsedLines()
+    filters = Filters(by_event=True, spans=((AT + 50 * 60_000, AT + 51 * 60_000),))
+    found = search_tail(journal(*lines), filters, None, Older(), known)
+
+    assert [event.text for batch in found.events() for event in batch] == ["word 50", "word 51"]
+    assert len(known._events) == 4
 
 
 @pytest.mark.long

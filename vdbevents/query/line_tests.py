@@ -4,7 +4,7 @@ A line that they leave need not match.
 """
 
 import re
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Final
 
 from vdbevents.query.filters import ALIASES
@@ -90,6 +90,31 @@ def happened_beside(first: int, last: int) -> str:
     if after := "|".join(_usual_after(last + 1)):
         ends.append(rf'"start":(?:{after}),"end":[0-9]+')
     return rf"{_USUAL_HEAD}(?:{'|'.join(ends)})\}}\}}$" if ends else ""
+
+
+_LONGEST_END: Final = 64
+_BRACES: Final = 2
+
+
+def beside_test(first: int, last: int) -> Callable[[bytes], bool]:
+    """Return what returns of a line in braces whether `happened_beside` matches it, if it is a simple one."""
+    expression = happened_beside(first, last)
+    if not expression:
+        return lambda _: False
+    is_beside = re.compile(expression.removeprefix(_USUAL_HEAD).encode()).search
+
+    # As `_IS_SIMPLE` has it.
+    def test(line: bytes) -> bool:
+        return (
+            is_beside(line[-_LONGEST_END:]) is not None
+            and b"\\" not in line
+            and line.count(b"}") == _BRACES
+            and 0 <= line.find(b'"data":{') < line.rfind(b'rt":')
+            and line.count(b'rt":') == 1
+            and b"vdbevents" not in line
+        )
+
+    return test
 
 
 def _usual_before(moment_ms: int | None) -> list[str]:

@@ -35,13 +35,14 @@ from vdbevents.query.journal_end import (
     unsealed_lines,
     usual_event,
 )
-from vdbevents.query.line_tests import happened_outside, may_be_stamped_again, received_outside
+from vdbevents.query.line_tests import beside_test, happened_outside, may_be_stamped_again, received_outside
 from vdbevents.query.older import Older
 from vdbevents.query.plain_events import NotPlainError, ParsedLines, PlainEvent, was_backfilled
 from vdbevents.query.session_tables import RECORDER
 from vdbevents.times import LEAST_MS, Window
 
 _BATCH: Final = 2048
+_MARGIN_MS: Final = 60_000  # most utterances are shorter
 
 # The other columns consist of these.
 _MAY_REFUSE: Final = ("stream", "stream_name", "session", "speaker", "label", "confidence", "text")
@@ -187,7 +188,13 @@ class _Search:
             raise UndecidedError
 
     def run(self, lines: Sequence[bytes], own: list[str], size: int) -> TailResult:
-        rows = list(self._rows(lines))
+        spans = self._filters.spans
+        near = None
+        if spans and self._filters.by_event:
+            near = min(begin for begin, _ in spans) - _MARGIN_MS, max(end for _, end in spans) + _MARGIN_MS
+        rows = list(self._rows(lines, near))
+        if near is not None and not self._are_enough(rows, near):
+            rows = list(self._rows(lines, None))
         within = [row for row in rows if self._is_within(row)]
         found = [row for row in within if self._matches(row)]
         untimed = 0
@@ -211,17 +218,35 @@ class _Search:
             pauses=pauses_in(own),
         )
 
-    def _rows(self, lines: Sequence[bytes]) -> Iterator[_Row]:
-        """Yield the events of the lines that are not known, by their heads, to be outside the window."""
+    def _are_enough(self, rows: Sequence[_Row], near: Span) -> bool:
+        """Return whether no final transcript beyond `near` could have replaced a match.
+
+        One that replaced a match began before that ended, if all have both times.
+        """
+        spoken = [row.event for row in rows if row.event.is_transcript]
+        if any(event.start_ms is None or event.end_ms is None for event in spoken):
+            return False
+        return self._filters.interim or all(
+            event.is_final
+            or not any(_overlaps(event, begin, end) for begin, end in self._filters.spans)
+            or near[0] <= (event.start_ms or 0) <= (event.end_ms or 0) <= near[1]
+            for event in spoken
+        )
+
+    def _rows(self, lines: Sequence[bytes], near: Span | None) -> Iterator[_Row]:
+        """Yield the events of the lines that are not known to be outside the window, or not `near`."""
         filters = self._filters
         expression = (happened_outside if filters.by_event else received_outside)(filters.window)
         is_outside = re.compile(expression.encode()).match if expression else None
+        is_beside = None if near is None else beside_test(*near)
         left = MOST_LINES
-        if not is_outside and len(lines) > left:
+        if not (is_outside or is_beside) and len(lines) > left:
             raise UndecidedError
         for line in lines:
             if not (line.startswith(b"{") and line.endswith(b"}")):
                 raise NotPlainError
+            if is_beside and is_beside(line):
+                continue
             if is_outside and is_outside(line) and not may_be_stamped_again(line):
                 continue
             left -= 1
