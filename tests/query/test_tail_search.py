@@ -215,10 +215,12 @@ def test_what_is_far_from_the_times_asked_for_is_not_read_and_what_it_replaced_i
         assert assert_same(path, filters)
 
 
-@pytest.mark.parametrize("end", [AT + 300_000, None])
-def test_a_final_transcript_far_from_the_times_asked_for_replaces_what_may_have_lasted_until_it(journal, end):
-    interim = said("what may last", AT + 1000, final=False, start=AT, end=end)
-    final = said("what lasted", AT + 301_000, start=AT + 200_000, end=AT + 300_000)
+@pytest.mark.parametrize("span", [(AT, AT + 1_300_000), (AT, None), (None, None)])
+def test_a_final_transcript_far_from_the_times_asked_for_replaces_what_may_have_lasted_until_it(
+    journal, span
+):
+    interim = said("what may last", AT + 1000, final=False, start=span[0], end=span[1])
+    final = said("what lasted", AT + 1_301_000, start=AT + 1_200_000, end=AT + 1_300_000)
     filters = Filters(by_event=True, spans=((AT, AT + 2000),))
 
     assert of_tail(journal(interim), by_event=True, spans=filters.spans).count == 1

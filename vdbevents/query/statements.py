@@ -520,8 +520,9 @@ COUNTS: Final = """SELECT count(*) FILTER (transcript AND NOT is_final), count(*
 
 # Whether an interim match that was said in a time reaches beyond a longer one. (first, last, longer: Unix ms)
 REACHING: Final = """SELECT count(*) FROM events WHERE matched AND transcript AND NOT is_final
-    AND start_ms <= {last} AND greatest(start_ms, end_ms) >= {first}
-    AND (start_ms < {longer_first} OR greatest(start_ms, end_ms) > {longer_last})"""
+    AND time_ms <= {last} AND greatest(time_ms, end_ms) >= {first}
+    AND (start_ms IS NULL OR end_ms IS NULL OR start_ms < {longer_first}
+        OR greatest(start_ms, end_ms) > {longer_last})"""
 
 # The interim matches of each stream: times of receipt, starts, and whether all have a time.
 INTERIM_ONES: Final = """SELECT stream, CASE WHEN count(time_ms) > 0 THEN [min(time_ms), max(time_ms)] END,
