@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +25,7 @@ _SIGNS_OF_REFUSAL: Final = (
     *("Unauthenticated", "permissions", "credential", "Credential"),
 )
 _MOST_SHOWN: Final = 200
+_COLOUR: Final = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def require_lake() -> None:
@@ -73,9 +75,11 @@ def _no_address(given: str) -> InputError:
 
 def storage_options(address: str, environ: Mapping[str, str]) -> dict[str, str]:
     """Return what the object store needs beside the environment, which its client reads itself."""
-    if not address.startswith("s3://"):
+    if not is_remote(address):
         return {}
-    options = {"aws_conditional_put": "etag"}
+    options = {"connect_timeout": "10s", "timeout": "30s", "max_retries": "5", "retry_timeout": "60s"}
+    if address.startswith("s3://"):
+        options["aws_conditional_put"] = "etag"
     if environ.get("AWS_ENDPOINT_URL", "").startswith("http://"):
         options["aws_allow_http"] = "true"
     return options
@@ -234,7 +238,9 @@ def lake_failure(
 
 
 def _shown(error: Exception) -> str:
-    """Return an error's first line without what may be secret: an address's query has signatures."""
-    first = next(iter(str(error).splitlines()), "") or type(error).__name__
-    words = (word.partition("?")[0] if "://" in word else word for word in first.split())
+    """Return an error's cause without what may be secret: the query of an address has signatures."""
+    text = _COLOUR.sub("", str(error)) or type(error).__name__
+    # What failed comes first, and its cause last.
+    cause = [line.strip(" \u21b3") for line in text.splitlines() if line.strip(" \u21b3")][-1]
+    words = (word.partition("?")[0] if "://" in word else word for word in cause.split())
     return harmless(" ".join(words))[:_MOST_SHOWN]
