@@ -225,7 +225,7 @@ def test_the_nearest_sentences_and_the_newest_moments_stay_longest():
     assert "It is 49." not in text
     text = fitted_moments(told, Bound(bytes=160), TEXT)
     assert "10:15:00" in text
-    assert "1 of 2 moments left out" in text
+    assert "all 51 sentences, 1 of 2 moments left out" in text
 
 
 def test_a_long_sentence_goes_on_below_its_beginning():

@@ -243,7 +243,8 @@ def _left_out(
     shown = chosen[: extent.moments]
     sentences = sum(len(one.said) for one in chosen)
     if (hidden := sentences - sum(len(one.said[: extent.said]) for one in shown)) > 0:
-        parts.append(f"{hidden:,} of {counted(sentences, 'sentence')}")
+        of_all = "all" if hidden == sentences > 1 else f"{hidden:,} of"
+        parts.append(f"{of_all} {counted(sentences, 'sentence')}")
     if len(shown) < len(chosen):
         parts.append(f"{len(chosen) - len(shown)} of {counted(len(chosen), 'moment')}")
     events = (one for each in shown for one in (*each.said[: extent.said], *each.screens, *each.alerts))
