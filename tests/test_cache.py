@@ -99,6 +99,7 @@ def test_a_sealer_that_seals_nothing_is_not_started_again_soon(journal, monkeypa
     assert started[0][-1] == str(journal)
 
 
+@pytest.mark.long
 def test_a_sealing_after_which_as_much_is_left_has_not_failed(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     journal = tmp_path / "journal.jsonl"

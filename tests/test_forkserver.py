@@ -13,7 +13,7 @@ import pytest
 from support import forkserver
 from support.patience import patient
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+pytestmark = [pytest.mark.long, pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")]
 
 FACTS = """
 import gc, json, locale, os, signal, sys, tempfile, threading, time

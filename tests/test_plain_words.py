@@ -96,6 +96,7 @@ def word_lists(name):
     return st.lists(part, max_size=4).map(lambda parts: [word for words in parts for word in words])
 
 
+@pytest.mark.long
 @given(st.data())
 def test_typer_reads_the_same_from_words_that_are_read_without_it(data):
     name = data.draw(st.sampled_from(sorted(readable())))
@@ -106,6 +107,7 @@ def test_typer_reads_the_same_from_words_that_are_read_without_it(data):
         assert values == read_by_typer(name)(words)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["query", "gaps", "status", "stop"])
 def test_typer_reads_the_same_from_each_option_that_is_read_without_it(name):
     lines = [[form, *values] for form in forms(name) for values in ([], *([value] for value in VALUES))]

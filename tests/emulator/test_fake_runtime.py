@@ -32,7 +32,10 @@ SCREEN = {
     "store": True,
     "is_primary": True,
 }
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="select and signals are POSIX's")
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.skipif(sys.platform == "win32", reason="select and signals are POSIX's"),
+]
 
 
 ENVIRON = {"PATH": os.environ["PATH"], "LANG": "C.UTF-8"}

@@ -377,6 +377,7 @@ def test_raw_bytes_reach_the_wire_untouched(emulator):
     assert closed.value.sent.code == 1007
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("size", [500, 1024 * 1024 + 1, 64 * 1024 * 1024])
 def test_a_message_has_the_size_that_was_asked_for(emulator, size):
     socket, _ = emulator.greeted()

@@ -48,6 +48,7 @@ def test_a_malformed_pid_file_has_no_pid(state, content):
     assert locks.listener_pid(state) is None
 
 
+@pytest.mark.long
 def test_a_check_for_a_listener_is_not_taken_for_one(state):
     listener_lock(state).release()
     asked = []
@@ -365,6 +366,7 @@ def _add(path, name):
         changed(state, lambda there: {**there, name: there.get(name, 0) + 1})
 
 
+@pytest.mark.long
 def test_processes_that_change_at_once_lose_no_change(state):
     spawn = multiprocessing.get_context("spawn")
     processes = [spawn.Process(target=_add, args=(state.path, name)) for name in "abc"]

@@ -19,6 +19,8 @@ from vdbevents.lake.lake_name import recording_name
 from vdbevents.lake.shipped_place import ShippedPlace
 from vdbevents.lake.table_schema import COLUMNS, application
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture
 def recorder(tmp_path):

@@ -17,6 +17,8 @@ from vdbevents.lake.table_rewrite import TableFile, TableRewrite
 from vdbevents.removal.forgetting import Words
 from vdbevents.times import Window
 
+pytestmark = pytest.mark.long
+
 WEEK = timedelta(days=7)
 
 

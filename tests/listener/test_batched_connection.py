@@ -216,6 +216,7 @@ def test_a_violation_ends_the_connection_as_the_library_ends_it(violation):
         assert ended[2].code in (1002, 1009)
 
 
+@pytest.mark.long
 def test_a_read_may_end_anywhere():
     data = (
         text(b"one")

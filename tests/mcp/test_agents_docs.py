@@ -10,6 +10,8 @@ from support.mcp_clients import ask, served
 from vdbevents.journal.state import StateDirectory
 from vdbevents.mcp.play_tool import PlayLinks
 
+pytestmark = pytest.mark.long
+
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE = DOCS / "agents.md"
 EXAMPLES = [

@@ -16,6 +16,8 @@ from support import forkserver
 from support.messages import error_id_in
 from support.patience import patient
 
+pytestmark = pytest.mark.long
+
 LINE = (
     '{"ts":"2026-03-02T10:15:20.000Z","unix_ts":1772446520.0,"channel":"transcript","rtstream_name":"mic",'
     '"data":{"text":"hello","is_final":true,"start":1772446518000,"end":1772446519000}}\n'
@@ -81,7 +83,6 @@ def post(url, headers=None, body=INITIALIZE):
     return shown
 
 
-@pytest.mark.long
 def test_only_who_has_the_token_is_answered_and_no_page_of_another_origin(serving, command, environ):
     url = serving()
     shown = forkserver.run(
@@ -113,7 +114,6 @@ def test_only_who_has_the_token_is_answered_and_no_page_of_another_origin(servin
     assert b"Traceback" not in process.stderr.read()
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
 def test_a_client_calls_tools_over_http_in_either_protocol(serving, mode):
     url = serving("--no-auth")
@@ -145,7 +145,6 @@ def connected(url, method, *headers, body=b""):
     return connection
 
 
-@pytest.mark.long
 def test_a_signal_ends_streams_and_calls_that_wait_in_order(serving):
     url = serving("--no-auth")
     [process] = serving.processes
@@ -198,7 +197,6 @@ run()
 """
 
 
-@pytest.mark.long
 def test_what_clients_leave_behind_is_bounded(serving, command):
     command[1:3] = ["-c", STRICT]
     url = serving("--no-auth")

@@ -19,6 +19,8 @@ from vdbevents.mcp import serving
 from vdbevents.mcp.serving import opened_server
 from vdbevents.mcp.status_tools import recording_status
 
+pytestmark = pytest.mark.long
+
 LINE = (
     '{"ts":"2026-03-02T10:15:20.000Z","unix_ts":1772446520.0,"channel":"transcript","rtstream_name":"mic",'
     '"data":{"text":"hello","is_final":true,"start":1772446518000,"end":1772446519000}}\n'
@@ -77,7 +79,6 @@ def call(number, name, arguments=None):
     return {"jsonrpc": "2.0", "id": number, "method": "tools/call", "params": parameters}
 
 
-@pytest.mark.long
 def test_a_client_starts_it_with_a_directory_and_few_variables(journal, environ):
     async def asked():
         async with started([journal.parent], environ) as client:
@@ -226,7 +227,6 @@ run()
 """
 
 
-@pytest.mark.long
 def test_stdout_has_nothing_but_the_protocol_whatever_is_printed(journal, environ):
     with subprocess.Popen(
         [sys.executable, "-c", NOISY, str(journal.parent)],

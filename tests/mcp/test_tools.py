@@ -278,6 +278,7 @@ def test_sessions_and_statistics_are_paged(journal):
     assert sum(row["events"] for row in rows) == 74 + 7
 
 
+@pytest.mark.long
 def test_the_rows_of_a_query_are_paged(journal):
     rows = [
         row
@@ -311,6 +312,7 @@ def test_what_was_written_since_the_last_call_is_found(journal):
     assert [event["text"] for event in after.structured_content["events"]] == ["fresh bread"]
 
 
+@pytest.mark.long
 def test_calls_at_once_get_answers_of_their_own(journal):
     import anyio
     from mcp.client import Client
@@ -357,6 +359,7 @@ def test_a_journal_that_begins_later_is_read_then(tmp_path):
     assert answered(recording, "search_events")[1]["events"][0]["text"] == "hello"
 
 
+@pytest.mark.long
 def test_several_machines_are_named(journal, tmp_path):
     other = tmp_path / "desk" / "videodb_events.jsonl"
     other.parent.mkdir()

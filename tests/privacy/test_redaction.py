@@ -319,6 +319,7 @@ def test_long_words_are_not_kept_in_memory():
         tracemalloc.stop()
 
 
+@pytest.mark.long
 def test_the_memory_for_a_text_is_in_proportion_to_it_and_small():
     size = 1 << 20
     for text in ("\\" * size, "7 " * (size // 2), "7" * size):

@@ -18,6 +18,8 @@ from vdbevents.query.channel_totals import channel_totals
 from vdbevents.query.filters import Filters
 from vdbevents.query.older import Older
 
+pytestmark = pytest.mark.long
+
 LINES = st.lists(
     random_journals.transcripts
     | random_journals.scenes
@@ -57,7 +59,6 @@ def sealed(path, sealed_lines, lines, pieces=1):
     return build.seal(path, default_root(), piece=piece, part=piece)
 
 
-@pytest.mark.long
 def test_a_journal_s_events_are_counted_as_a_search_counts_them(tmp_path, monkeypatch):
     quickly = []
     monkeypatch.setattr(totals, "_searched", lambda *_: quickly.append(False))

@@ -37,6 +37,7 @@ def test_any_flipped_bit_in_a_file_of_the_cache_is_noticed(sealed):
     assert list(seal_policy.faults(journal, cache.folder.parent)) == []
 
 
+@pytest.mark.long
 def test_an_answer_is_that_of_the_journal_if_a_bit_of_the_cache_was_flipped(sealed):
     journal, cache = sealed
     path = cache.events(cache.segments[1])

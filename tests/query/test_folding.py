@@ -841,6 +841,7 @@ def line_of(row, event):
     return (f'{{"ts":"2026",{moment}' if row % 3 else f"{{{moment}") + json.dumps({**event, "row": row})[1:]
 
 
+@pytest.mark.long
 def test_a_few_lines_are_read_as_they_are_among_many(tmp_path):
     journal, group = tmp_path / "many.jsonl", tmp_path / "few.jsonl"
     lines = [

@@ -14,6 +14,8 @@ from vdbevents.query.lane_counts import MINUTE_MS, LaneCount, MinuteCounts, coun
 from vdbevents.query.merge import HostJournal
 from vdbevents.query.tail_search import TailResult
 
+pytestmark = pytest.mark.long
+
 NOON = 1_772_449_200_000
 
 

@@ -20,6 +20,8 @@ from vdbevents.query.tally import TabledTally
 from vdbevents.summaries.time_blocks import LENGTHS_MS
 from vdbevents.times import Window
 
+pytestmark = pytest.mark.long
+
 SESSION = Path(engine.__file__).parents[1] / "emulator" / "data" / "real-session.jsonl"
 HOUR = 3_600_000
 

@@ -163,6 +163,7 @@ def without_temporary(temporary, monkeypatch):
     monkeypatch.setattr(scratch, "IN_MEMORY", temporary / "file")
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("without_temporary")
 def test_without_a_temporary_directory_what_fits_into_memory_is_answered(tmp_path):
     sealed = seal(EXAMPLE, tmp_path / "cache", piece=500)

@@ -124,6 +124,7 @@ def recorded(journal, sentences):
     journal.write_text("".join(one + "\n" for one in lines))
 
 
+@pytest.mark.long
 def test_of_a_long_session_nothing_that_is_sealed_is_read(tmp_path, monkeypatch):
     journal = tmp_path / "journal.jsonl"
     recorded(journal, 60)

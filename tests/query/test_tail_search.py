@@ -165,6 +165,7 @@ LATE = st.sampled_from(
 CHECKED = settings(max_examples=examples(8))
 
 
+@pytest.mark.long
 def test_whatever_the_end_of_a_journal_shows_is_what_duckdb_finds(journal):
     answered = []
 
@@ -313,6 +314,7 @@ def test_odd_lines_outside_the_window_are_in_nobody_s_way(journal):
     assert of_tail(path, window=Window(AT + 50_000)).count == 1
 
 
+@pytest.mark.long
 def test_a_last_line_without_its_end_and_a_large_journal_are_left_to_duckdb(journal):
     assert of_tail(journal(PLAIN, end=b"")) is None
     many = [said("x", AT + n) for n in range(30_001)]

@@ -271,6 +271,7 @@ def test_words_in_names_and_files_of_others_are_reported(state):
     assert files_with(state, Words("quokka")) == ["notes.txt", "videodb_events.jsonl"]
 
 
+@pytest.mark.long
 def test_what_was_rotated_cleared_sealed_and_packed_is_forgotten_and_the_rest_still_answers(state, root):
     opened = open_journal(state)
     opened.append([said(AT - 2 * DAY, "first"), said(AT - 2 * DAY, SECRET)])

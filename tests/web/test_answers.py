@@ -205,6 +205,7 @@ def test_what_was_said_comes_in_both_directions_and_says_where_it_ends(opened):
     assert [part["kind"] for part in rest["parts"]] == ["gap", "speech"]
 
 
+@pytest.mark.long
 def test_steps_through_the_whole_recording_show_each_sentence_once(opened):
     events = [said(NOON + 7_000 * number, f"word{number}", f"mic {number % 2}") for number in range(1500)]
     for place in range(100, 1500, 100):
@@ -263,6 +264,7 @@ def test_a_screen_that_was_described_long_ago_is_not_on_it_any_more(opened):
     assert answer["beside"] == {"previous": NOON + 3 * MINUTE, "next": None}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("seals", [False, True], ids=["unsealed", "sealed"])
 def test_what_was_on_a_screen_before_and_after_is_found_however_long_ago(
     opened, tmp_path, monkeypatch, seals

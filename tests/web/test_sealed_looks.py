@@ -15,6 +15,8 @@ from vdbevents.web.page_requests import AskedTime
 from vdbevents.web.timeline_answers import MOST_SINGLE, timeline
 from vdbevents.web.timeline_state import TimelineState
 
+pytestmark = pytest.mark.long
+
 NOON = 1_772_449_200_000
 EVENTS, APART_MS = 1_000, 700
 PIECE = 10_000
