@@ -1,9 +1,13 @@
 #!/usr/bin/env python3
 """Measure questions over a whole sealed history, exports and sealing, each beside its reference.
 
-usage: history.py [--rounds N] [--work DIR] [--rg PROGRAM] [--skip-sealing] [EVENTS|JOURNAL …]
+usage: history.py [--rounds N] [--work DIR] [--rg PROGRAM] [--steps STEP,…] [--slow SECONDS] [--limit SECONDS]
+                  [EVENTS|JOURNAL …]
        EVENTS    generate a journal of so many events, in DIR, which is kept; default: 1000000
        JOURNAL   the path of a journal that there is; its cache is kept in DIR, too
+       STEP      sealing, questions, exports, growth; default: all. Without sealing, DIR has the caches.
+       --slow    what takes longer, in seconds of CPU, runs only once; default: 5
+       --limit   what takes longer, in seconds of time, is ended, and counts as missed; default: 120
 references: DuckDB on the raw file, `rg -c` (ripgrep, if it is installed), `cat`, `tac`, DuckDB's COPY
 targets: see BOUNDS, EXPORTS and main(); those of a journal of ten million events or more are the stricter
 
@@ -14,12 +18,15 @@ With two journals the last table compares the first with the last: what must not
 
 import argparse
 import json
+import math
 import os
 import resource
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -34,14 +41,15 @@ MANY = 10_000_000
 Command = Sequence[str]
 
 
-@dataclass(frozen=True)
+@dataclass
 class Subject:
-    """A journal to measure, with the environment that names its cache."""
+    """A journal to measure, with the environment that names its cache, and ripgrep, if it is installed."""
 
     path: Path
     events: int
     end: int
     environ: dict[str, str]
+    rg: str | None = None
 
     def since(self, hours: float) -> tuple[str, str]:
         """Return the option of a window that ends with the journal."""
@@ -81,21 +89,43 @@ QUESTIONS = {
 }
 
 
+@dataclass
+class Effort:
+    """How long a command may take, and how often it runs."""
+
+    rounds: int = 3
+    slow: float = 5.0
+    limit: float = 120.0
+
+
+EFFORT = Effort()
+
+
 def spent(command: Command, environ: dict[str, str] | None = None, output: object = None) -> float:
-    """Return the CPU seconds of a command, with its children."""
+    """Return the CPU seconds of a command, with its children; infinite if it does not end in time."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     sink = subprocess.DEVNULL if output is None else output
-    done = subprocess.run(command, env=environ, stdout=sink, stderr=subprocess.DEVNULL, check=False)
-    if done.returncode not in (0, 1, 3):  # no match; of `status`: nothing records
-        raise SystemExit(f"failed with {done.returncode}: {' '.join(command)}")
+    options = {"stdout": sink, "stderr": subprocess.DEVNULL, "start_new_session": True}
+    with subprocess.Popen(command, env=environ, **options) as process:
+        try:
+            code = process.wait(EFFORT.limit)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            return math.inf
+    if code not in (0, 1, 3):  # no match; of `status`: nothing records
+        raise SystemExit(f"failed with {code}: {' '.join(command)}")
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
-def medians(rounds: int, tools: dict[str, Callable[[], float]]) -> dict[str, float]:
-    """Return the median of each tool; in each round they take turns."""
-    runs = [{name: run() for name, run in tools.items()} for _ in range(rounds)]
-    return {name: median([one[name] for one in runs]) for name in tools}
+def medians(tools: dict[str, Callable[[], float]]) -> dict[str, float]:
+    """Return the median of each tool; in each round those that are not slow take turns."""
+    runs: dict[str, list[float]] = {name: [] for name in tools}
+    for _ in range(EFFORT.rounds):
+        for name, run in tools.items():
+            if not runs[name] or runs[name][0] <= EFFORT.slow:
+                runs[name].append(run())
+    return {name: median(of) for name, of in runs.items()}
 
 
 class Table:
@@ -139,7 +169,7 @@ def ours(subject: Subject, *words: str) -> Callable[[], float]:
     return lambda: spent([*VDBEVENTS, *words, str(subject.path)], subject.environ)
 
 
-def sealing(subject: Subject, rounds: int, table: Table) -> None:
+def sealing(subject: Subject, table: Table) -> None:
     """Seal the journal, and copy the same members with DuckDB; at last it is sealed."""
     copied = Path(subject.environ["XDG_CACHE_HOME"]) / "copied.parquet"
     said = """STRUCT(text VARCHAR, is_final BOOLEAN, start DOUBLE, "end" DOUBLE, event_label VARCHAR,
@@ -155,8 +185,8 @@ def sealing(subject: Subject, rounds: int, table: Table) -> None:
         shutil.rmtree(Path(subject.environ["XDG_CACHE_HOME"]) / "vdbevents", ignore_errors=True)
         return ours(subject, "cache", "build")()
 
-    found = medians(rounds, {"sealing": build, "COPY": lambda: spent(copying)})
-    copied.unlink()
+    found = medians({"sealing": build, "COPY": lambda: spent(copying)})
+    copied.unlink(missing_ok=True)
     folder = Path(subject.environ["XDG_CACHE_HOME"]) / "vdbevents"
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     part = size / subject.path.stat().st_size * 100
@@ -165,8 +195,9 @@ def sealing(subject: Subject, rounds: int, table: Table) -> None:
     table.row("cache build", found["sealing"], found["COPY"], bounds=bounds)
 
 
-def questions(subject: Subject, rounds: int, table: Table, rg: str | None) -> None:
+def questions(subject: Subject, table: Table) -> None:
     """Ask all of the history."""
+    rg = subject.rg
     most = 1 / 6 if subject.events >= MANY else 1 / 3
     table.head("Questions, CPU s", "vdbevents", "hiding*", "DuckDB, raw", "rg -c")
     for name, asked in QUESTIONS.items():
@@ -181,7 +212,7 @@ def questions(subject: Subject, rounds: int, table: Table, rg: str | None) -> No
         if rg:
             grep = [rg, "-c", "-i", asked.pattern, str(subject.path)]
             tools["rg"] = lambda grep=grep: spent(grep)
-        _row(name, medians(rounds, tools), most, table)
+        _row(name, medians(tools), most, table)
     by_channel = "SELECT channel, count(*) FROM {} GROUP BY channel"
     tools = {
         "ours": ours(subject, "sql", by_channel.format("events")),
@@ -189,16 +220,16 @@ def questions(subject: Subject, rounds: int, table: Table, rg: str | None) -> No
     }
     if rg:
         tools["rg"] = lambda: spent([rg, "-c", "^", str(subject.path)])
-    _row("sql, by channel", medians(rounds, tools), most, table)
-    found = medians(rounds, {"ours": ours(subject, "query", "--unique", "--count")})
+    _row("sql, by channel", medians(tools), most, table)
+    found = medians({"ours": ours(subject, "query", "--unique", "--count")})
     table.row("--unique --count", found["ours"], "-", "-", "-")
     newest = {
         "ours": ours(subject, "query", "-n", "20"),
         "tac": lambda: spent(["sh", "-c", f"tac '{subject.path}' | head -20"]),
     }
-    found = medians(rounds, newest)
+    found = medians(newest)
     table.row("-n 20, and tac", found["ours"], "-", "-", found["tac"])
-    early = median([first_line(subject) for _ in range(rounds)])
+    early = median([first_line(subject) for _ in range(EFFORT.rounds)])
     table.row("until the first line", early, "-", "-", "-", bounds=[("CPU s", early, 0.3)])
     print("* without --interim: transcripts that others replaced are found and left out")
 
@@ -217,8 +248,11 @@ def first_line(subject: Subject) -> float:
     command = [*VDBEVENTS, "query", str(subject.path)]
     quiet = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
     with subprocess.Popen(command, env=subject.environ, **quiet) as process:
-        process.stdout.readline()
-        seconds = cpu_seconds(process.pid)
+        limit = threading.Timer(EFFORT.limit, process.kill)
+        limit.start()
+        line = process.stdout.readline()
+        seconds = cpu_seconds(process.pid) if line else math.inf
+        limit.cancel()
         process.kill()
     return seconds
 
@@ -226,16 +260,16 @@ def first_line(subject: Subject) -> float:
 EXPORTS = {"csv": 2.5, "md": 2.5}
 
 
-def exports(subject: Subject, rounds: int, table: Table) -> None:
+def exports(subject: Subject, table: Table) -> None:
     """Print the last five days in each form."""
     window = subject.since(120)
     table.head("Exports of five days, CPU s", "vdbevents", "rows", "cat")
     with tempfile.TemporaryFile() as shown:
         spent([*VDBEVENTS, "query", *window, "--count", str(subject.path)], subject.environ, shown)
         shown.seek(0)
-        rows = int(shown.read())
+        rows = int(shown.read() or 1)
     for output, most in EXPORTS.items():
-        found = medians(rounds, {"ours": ours(subject, "query", *window, "-o", output)})
+        found = medians({"ours": ours(subject, "query", *window, "-o", output)})
         million = found["ours"] / rows * 1e6
         table.row(f"-o {output}", found["ours"], f"{rows:,}", "-", bounds=[("a million", million, most)])
     for name, options in {"-o jsonl": (), "-o jsonl, all lines": ("--all", "--interim")}.items():
@@ -246,7 +280,7 @@ def exports(subject: Subject, rounds: int, table: Table) -> None:
                 "ours": lambda exporting=exporting: spent(exporting, subject.environ),
                 "cat": lambda path=copy.name: spent(["sh", "-c", f"cat '{path}' | cat"]),
             }
-            found = medians(rounds, tools)
+            found = medians(tools)
         bounds = [("of cat", found["ours"] / max(found["cat"], 0.001), 2.0)] if options else []
         table.row(name, found["ours"], "-", found["cat"], bounds=bounds)
 
@@ -260,7 +294,7 @@ STEADY = {
 }
 
 
-def growth(first: Subject, last: Subject, rounds: int, table: Table) -> None:
+def growth(first: Subject, last: Subject, table: Table) -> None:
     """Compare what must not grow with the journal."""
     table.head("What must not grow, CPU s", f"{first.events:,}", f"{last.events:,}")
     for name, words in STEADY.items():
@@ -268,7 +302,7 @@ def growth(first: Subject, last: Subject, rounds: int, table: Table) -> None:
         def of(subject: Subject, words: Command = words) -> Callable[[], float]:
             return ours(subject, *(part for word in words for part in _window(subject, word)))
 
-        found = medians(rounds, {"first": of(first), "last": of(last)})
+        found = medians({"first": of(first), "last": of(last)})
         bounds = [("times", found["last"] / found["first"], 1.2)]
         table.row(name, found["first"], found["last"], bounds=bounds)
 
@@ -303,7 +337,9 @@ def arguments() -> Iterator[tuple[argparse.Namespace, Path]]:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--work")
     parser.add_argument("--rg", default=shutil.which("rg"))
-    parser.add_argument("--skip-sealing", action="store_true", help="use the cache that there is")
+    parser.add_argument("--steps", default="sealing,questions,exports,growth")
+    parser.add_argument("--slow", type=float, default=5.0)
+    parser.add_argument("--limit", type=float, default=120.0)
     parser.add_argument("journals", nargs="*", default=["1000000"])
     named = parser.parse_args()
     with folder_for(named.work) as work:
@@ -311,21 +347,27 @@ def arguments() -> Iterator[tuple[argparse.Namespace, Path]]:
         yield named, work
 
 
+STEPS = {"sealing": sealing, "questions": questions, "exports": exports}
+
+
 def main() -> int:
     """Measure the journals; return 1 if something is not within its bound."""
     table = Table()
     with arguments() as (named, work):
-        if named.rg is None:
+        EFFORT.rounds, EFFORT.slow, EFFORT.limit = named.rounds, named.slow, named.limit
+        chosen = named.steps.split(",")
+        if "questions" in chosen and named.rg is None:
             print("ripgrep (rg) is not installed: its column is empty, and its bound is not checked")
         measured = list(subjects(named.journals, work))
         for subject in measured:
-            print(f"\n== {subject.events:,} events, {subject.path.stat().st_size / 1e6:,.0f} MB")
-            if not named.skip_sealing:
-                sealing(subject, named.rounds, table)
-            questions(subject, named.rounds, table, named.rg)
-            exports(subject, named.rounds, table)
-        if len(measured) > 1:
-            growth(measured[0], measured[-1], named.rounds, table)
+            subject.rg = named.rg
+            size = subject.path.stat().st_size / 1e6
+            print(f"\n== {subject.events:,} events, {size:,.0f} MB", flush=True)
+            for name, step in STEPS.items():
+                if name in chosen:
+                    step(subject, table)
+        if len(measured) > 1 and "growth" in chosen:
+            growth(measured[0], measured[-1], table)
     print(f"\nmissed: {', '.join(table.missed)}" if table.missed else "\nall within the bounds")
     return int(bool(table.missed))
 

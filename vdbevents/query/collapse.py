@@ -118,13 +118,16 @@ class _Sight(NamedTuple):
 def _seen(answer: EventBatches) -> Iterator[_Sight]:
     """Yield the descriptions that have a text and a time, in the answer's order."""
     last: dict[_Stream, _Sight] = {}
-    row, place = -1, 0
+    row, place, breaks = -1, 0, answer.breaks
     for batch in answer.events(_COLUMNS):
         for event in batch:
             row += 1
-            place += row in answer.breaks
+            place += row in breaks
+            # Most events are of other channels.
+            if event.channel != "visual_index":
+                continue
             text, lasted = event.text, span(event)
-            if event.channel != "visual_index" or not text or text.isspace() or lasted is None:
+            if not text or text.isspace() or lasted is None:
                 continue
             stream = (event.host, event.stream, None if event.stream else event.stream_name)
             before = last.get(stream)
