@@ -113,12 +113,14 @@ def fresh(program, *, home):
 
 
 # (arguments, exit code, what need not be loaded)
+# What makes temporary folders, and what that loads.
+UNPACKING = {"tempfile", "shutil", "bz2", "lzma"}
 LOADED = [
     (["--help"], 0, QUICK),
     (["--version"], 0, HEAVY),
     (["status", "nowhere"], 3, QUICK),
-    (["status", str(SESSION.parent)], 3, QUICK),
-    (["gaps", str(SESSION)], 1, QUICK),
+    (["status", str(SESSION.parent)], 3, QUICK | UNPACKING),
+    (["gaps", str(SESSION)], 1, QUICK | UNPACKING | {"orjson"}),
     (["status", "nowhere", "--json"], 3, QUICK),
     (["stop", "nowhere"], 3, QUICK),
     (["listen", "--help"], 0, HEAVY),
@@ -132,9 +134,9 @@ LOADED = [
     (["pipelines", "start", "--help"], 0, HEAVY),
     (["clip", "--help"], 0, HEAVY),
     (["config"], 0, HEAVY),
-    (["query", str(SESSION), "-n", "1"], 0, QUICK),
+    (["query", str(SESSION), "-n", "1"], 0, QUICK | UNPACKING),
     (["query", str(SESSION), "-n", "20", "-o", "jsonl"], 0, QUICK),
-    (["query", str(SESSION), "--last", "10m"], 1, QUICK),
+    (["query", str(SESSION), "--last", "10m"], 1, QUICK | UNPACKING),
     (["query", str(SESSION), "--grep", "incident", "--full"], 0, QUICK),
     (["query", str(SESSION), "--channel", "transcript", "--unique", "-o", "json"], 0, QUICK),
     (["query", str(SESSION), "-E", "-g", "c.de"], 0, HEAVY - {"duckdb", "rich"}),

@@ -79,7 +79,7 @@ def test_a_journal_s_events_are_counted_as_a_search_counts_them(tmp_path, monkey
     assert any(quickly)
 
 
-def test_what_was_backfilled_or_damaged_is_left_to_a_search(tmp_path):
+def test_what_was_backfilled_or_damaged_is_left_to_a_search(tmp_path, monkeypatch):
     path = tmp_path / "journal.jsonl"
     once = said("one", AT, start=AT).encode()
     again = said("one", AT + 1000, start=AT, backfilled=True).encode()
@@ -92,6 +92,10 @@ def test_what_was_backfilled_or_damaged_is_left_to_a_search(tmp_path):
     cache = sealed(path, [once], [said("two", AT + 5).encode()])
     assert counted(cache) == [("transcript", 2, AT, AT + 5)]
     cache.events(cache.segments[0]).write_bytes(b"damaged")
+    assert counted(cache) == [("transcript", 2, AT, AT + 5)]
+    # It vanishes after it was found whole.
+    monkeypatch.setattr(totals, "are_whole", lambda _: True)
+    cache.events(cache.segments[0]).unlink()
     assert counted(cache) == [("transcript", 2, AT, AT + 5)]
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from vdbevents.errors import StorageError
 from vdbevents.events.gaps import Gap, gaps_in
 from vdbevents.query.cache.checks import are_whole
 from vdbevents.query.cache.index import Cache
@@ -55,7 +56,10 @@ def _totals_by_columns(journal: Path, cache: Cache | None, older: Older) -> Chan
         files = [(one.events(segment), segment.events_bytes, segment.events_crc) for one, segment in segments]
         if not are_whole(files):
             return None
-        counts = _added([*counts, *_sealed_counts([path for path, _, _ in files])])
+        try:
+            counts = _added([*counts, *_sealed_counts([path for path, _, _ in files])])
+        except StorageError:  # the search finds out whether the cache vanished, or there is no room
+            return None
     lines = [line for one in caches for line in one.gap_lines]
     lines += [event.line for event in end.events if event.channel == "vdbevents"]
     return ChannelTotals(counts, gaps_in(lines))

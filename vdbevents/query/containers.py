@@ -3,8 +3,6 @@
 import re
 from typing import Final, NamedTuple
 
-import orjson
-
 HEAD_BYTES: Final = 1 << 16
 """So many bytes at a file's beginning are looked at."""
 
@@ -112,6 +110,8 @@ def element_of(line: bytes) -> bytes:
 
 
 def _is_object(text: bytes) -> bool:
+    import orjson  # seldom needed here, and slow to load
+
     try:
         return isinstance(orjson.loads(text), dict)
     except ValueError:
