@@ -190,3 +190,19 @@ def test_where_all_is_older_than_the_time_asked_for_it_is_said_when_the_newest_w
     assert run([command, EXAMPLE, "--on", "2026-03-02", "--tz", "UTC"], environ).returncode == 0
     later = run([command, EXAMPLE, "--until", "2026-03-01"], environ)
     assert (later.returncode, "newest" in later.stderr) == (1, False)
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ("digest", "nothing was recorded"),
+        ("stats", "nothing was recorded"),
+        ("transcript", "nothing was said"),
+    ],
+)
+def test_the_time_is_named_where_nothing_is_found_only_if_there_is_one(environ, tmp_path, command, said):
+    journal = tmp_path / "notes.txt"
+    journal.write_text("no event\n")
+
+    assert f"vdbevents: {said}\n" in run([command, journal], environ).stderr
+    assert f"vdbevents: {said} in this time\n" in run([command, journal, "--last", "1h"], environ).stderr

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from vdbevents.cli import journals as cli_journals
 from vdbevents.cli.command import reports
 from vdbevents.cli.diagnostics import ExitCode
-from vdbevents.cli.no_match import newest_hint
+from vdbevents.cli.no_match import in_window, newest_hint
 from vdbevents.cli.options import EnvironmentOptions, words_of
 from vdbevents.cli.query_options import TIMES_HELP, LakeSourceOptions, SourceOptions, WindowOptions
 from vdbevents.cli.searching import known_gaps, remark_on_lines, searched_for_rows, searching_again
@@ -48,7 +48,7 @@ Exit codes: 0 something to tell, 1 nothing, 2 wrong input.
 """
 
 _USUAL_LAST: Final = "1h"
-_NOTHING: Final = "nothing was recorded in that time"
+_NOTHING: Final = "nothing was recorded"
 _CHANNELS: Final = ("transcript", "audio_index", "visual_index", "alert", "capture_session")
 
 
@@ -88,7 +88,7 @@ def digest(
         if fitting is None:
             paths = [journal.path for journal in journals]
             if hint := cli_journals.archived_hint(paths, archived=named.archived):
-                return nothing(_NOTHING, hint)
+                return nothing(in_window(_NOTHING, window), hint)
             again = searching_again(journals, cleared=named.archived, cache=printing.cache)
             with again(Filters(window=window, by_event=True, recorder=False)) as others:
                 if others.count:
@@ -97,7 +97,7 @@ def digest(
                         f"no speech, screen or alert in that time, but {counted(others.count, 'other event')}"
                     )
                     return nothing(what, f"see: {query}")
-            return nothing(_NOTHING, newest_hint(again, filters, zone))
+            return nothing(in_window(_NOTHING, window), newest_hint(again, filters, zone))
     if not fitting:
         raise too_small(sized.bound)
     put_summary(fitting, printing.output)

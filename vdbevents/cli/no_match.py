@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from vdbevents.query.filters import Filters
     from vdbevents.query.merge import MergedResult
     from vdbevents.query.result_protocols import JournalRows
+    from vdbevents.times import Window
 
 _MOST_NAMES: Final = 12
 _LONGEST_NAME: Final = 40
@@ -65,6 +66,12 @@ def explain(
         hint = "" if count else newest_hint(search, filters, zone)
         remark(f"no match: there are {counted(count, 'event')} in this time{channels}", hint)
     return said or is_told_all
+
+
+def in_window(text: str, window: "Window") -> str:
+    """Return what was not found, with the time that was searched, if not all was."""
+    is_bounded = window.since_ms is not None or window.until_ms is not None
+    return f"{text} in this time" if is_bounded else text
 
 
 def newest_hint(

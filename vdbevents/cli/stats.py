@@ -9,7 +9,7 @@ from vdbevents.cli import journals as cli_journals
 from vdbevents.cli.command import reports
 from vdbevents.cli.declared import Option
 from vdbevents.cli.diagnostics import ExitCode
-from vdbevents.cli.no_match import explain, newest_hint
+from vdbevents.cli.no_match import explain, in_window, newest_hint
 from vdbevents.cli.options import (
     AsJsonOption,
     BoundOptions,
@@ -134,7 +134,7 @@ def stats(
         return ExitCode.DONE
     hint = cli_journals.archived_hint([one.path for one in journals], archived=named.archived)
     if hint or not is_explained:
-        remark("nothing was recorded in this time", hint or newest)
+        remark(in_window("nothing was recorded", window), hint or newest)
     return ExitCode.NO_MATCH
 
 

@@ -10,7 +10,7 @@ from vdbevents.cli import journals as cli_journals
 from vdbevents.cli.command import reports
 from vdbevents.cli.declared import Option
 from vdbevents.cli.diagnostics import ExitCode, is_terminal
-from vdbevents.cli.no_match import explain, newest_hint
+from vdbevents.cli.no_match import explain, in_window, newest_hint
 from vdbevents.cli.options import (
     AsJsonOption,
     BoundOptions,
@@ -222,7 +222,8 @@ def _print(
         hint = cli_journals.archived_hint([one.path for one in journals], archived=archived)
         again = searching_again(journals, cleared=archived, cache=asked.speech.cache)
         if hint or not (asked.speech.speaker and explain(again, asked.filters, zone=asked.zone)):
-            remark("nothing was said in this time", hint or newest_hint(again, asked.filters, asked.zone))
+            what = in_window("nothing was said", asked.filters.window)
+            remark(what, hint or newest_hint(again, asked.filters, asked.zone))
     return ExitCode.NO_MATCH
 
 
