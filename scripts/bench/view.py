@@ -2,9 +2,10 @@
 """Measure the timeline page: its server beside a plain aggregate of DuckDB, and the memory of the page.
 
 usage: view.py [ROUNDS] [FOLDER] [EVENTS …]
-       ROUNDS   of each window; default: 15
+       ROUNDS   of each window; default: 30
        FOLDER   where the journals are kept; default: a temporary one
-       EVENTS   of each journal, which is sealed before; default: 1000000 15000000
+       EVENTS   of each journal, which is sealed before; default: 1010313 15000000, which have as much
+                unsealed at their ends: each look at single events reads that, whatever was sealed
 targets: the first overview of all takes the server at most 1 s; a step of a zoom 150 ms at the median, and
          400 ms at p95; a window as long in the largest journal as in the smallest (at most 1.25 times); after
          1,000 steps the page, with the process that draws it, has less than 300 MB, and no more than after
@@ -151,10 +152,10 @@ def windows_in(chance: random.Random, span: Window, seconds: int, rounds: int) -
 def measure_server(
     journal: GeneratedJournal, environ: dict[str, str], rounds: int
 ) -> tuple[bool, dict[str, float]]:
-    """Print what the windows of a journal take; return whether that is little enough, and the medians."""
+    """Print what the windows of a journal take; return whether that is little enough, and sums."""
     files = sorted(Path(environ["XDG_CACHE_HOME"]).glob("vdbevents/*/*.parquet"))
     plain, chance = Plain(files), random.Random(7)
-    firsts, medians, steps = [], {}, []
+    firsts, sums, steps = [], {}, []
     print(f"\n{journal.events:,} events, ms{'CPU':>9}{'p95':>10}{'wall':>10}{'DuckDB CPU':>12}{'wall':>8}")
     for _ in range(3):
         with served(journal, environ) as server:
@@ -173,13 +174,14 @@ def measure_server(
             pairs = [(server.measured(window), plain.measured(window)) for window in chosen]
             ours = [pair[0] for pair in pairs]
             row(name, ours, [pair[1] for pair in pairs])
-            medians[name] = median([cost.cpu for cost in ours])
+            # The clock of processes has steps of 10 ms: sums differ by less.
+            sums[name] = sum(cost.cpu for cost in ours)
             steps += [cost.cpu for cost in ours]
         row("all steps", [Cost(step, 0) for step in steps], [Cost(0, 0)])
         print(f"peak memory of the server: {peak_megabytes(server.pid):.0f} MB")
     first = median([cost.cpu for cost in firsts])
     is_fast = first <= FIRST_SECONDS and median(steps) <= STEP_SECONDS and late(steps) <= LATE_SECONDS
-    return is_fast, medians
+    return is_fast, sums
 
 
 def measure_page(journal: GeneratedJournal, environ: dict[str, str]) -> bool:
@@ -222,19 +224,19 @@ def resident_megabytes() -> float:
 def main() -> int:
     """Measure the journals; return 1 if one is too slow."""
     arguments = dict(enumerate(sys.argv))
-    rounds = int(arguments.get(1, 15))
-    results, medians = [], []
+    rounds = int(arguments.get(1, 30))
+    results, sums = [], []
     with folder_for(arguments.get(2)) as folder:
-        for events in [int(one) for one in sys.argv[3:]] or (1_000_000, 15_000_000):
+        for events in [int(one) for one in sys.argv[3:]] or (1_010_313, 15_000_000):
             journal = generate(folder / f"events-{events}", events)
             environ = {**os.environ, "XDG_CACHE_HOME": str(folder / f"view-cache-{events}"), "TZ": "UTC"}
             subprocess.run([*VDBEVENTS, "cache", "build", str(journal.path)], env=environ, check=True)
             is_fast, found = measure_server(journal, environ, rounds)
             results.append(is_fast)
-            medians.append(found)
+            sums.append(found)
         print("\nCPU of a window in the largest journal, of that in the smallest:")
-        for name, least in medians[0].items():
-            ratio = medians[-1][name] / max(least, 0.01)
+        for name, least in sums[0].items():
+            ratio = sums[-1][name] / max(least, 0.01)
             print(f"{name:<20}{ratio:>10.2f}")
             results.append(ratio <= MOST_GROWTH)
         results.append(measure_page(journal, environ))

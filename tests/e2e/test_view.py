@@ -206,6 +206,22 @@ def test_a_newcomer_finds_what_was_on_the_screen_when_the_deploy_was_mentioned_y
 
 
 @needs_browser
+def test_all_that_was_said_in_a_time_is_copied_whether_it_is_loaded_or_not(viewing, tmp_path, page):
+    folder = tmp_path / "state"
+    write(folder, *(said(END + 20_000 * number, f"sentence {number}") for number in range(2_000)))
+    show(page, viewing(folder))
+    page.call("Browser.grantPermissions", permissions=["clipboardReadWrite", "clipboardSanitizedWrite"])
+    page.press("a")
+    page.wait_for("document.querySelector('#summary').textContent.includes('2000 events')")
+    page.click("#copy")
+    page.wait_for("document.querySelector('#copy').innerText === 'Copied'")
+
+    copied = page.value("navigator.clipboard.readText()")
+
+    assert [f"sentence {number}" in copied for number in (0, 1, 1_000, 1_999)] == [True] * 4
+
+
+@needs_browser
 def test_what_is_read_follows_the_timeline(viewing, day, page):
     show(page, viewing(day, "--tz", "UTC"))
     page.press("a")

@@ -10,10 +10,10 @@ export class DataError extends Error {
 class ServerData {
   isLive = true;
 
-  async #get(name, parameters, signal) {
+  async #ask(address, signal) {
     let response;
     try {
-      response = await fetch(`/data/${name}?${new URLSearchParams(parameters)}`, { signal });
+      response = await fetch(address, { signal });
     } catch (error) {
       if (error.name === "AbortError") throw error;
       throw new DataError("the server does not answer", "start it again: vdbevents view");
@@ -21,6 +21,11 @@ class ServerData {
     if (response.status === 401) {
       throw new DataError("this page is closed", "open the address that vdbevents view has printed");
     }
+    return response;
+  }
+
+  async #get(name, parameters, signal) {
+    const response = await this.#ask(`/data/${name}?${new URLSearchParams(parameters)}`, signal);
     const answer = await response.json().catch(() => null);
     if (answer === null) throw new DataError(`the server failed (${response.status})`, "see where vdbevents view runs");
     if (!response.ok) throw new DataError(answer.error, answer.hint);
@@ -61,6 +66,13 @@ class ServerData {
 
   videoAddress(session) {
     return `/data/video?${new URLSearchParams({ session })}`;
+  }
+
+  /** All that was said in a time, as text. */
+  async text(since, until) {
+    const response = await this.#ask(this.fileAddress("txt", since, until));
+    if (!response.ok) throw new DataError(`the server failed (${response.status})`, "see where vdbevents view runs");
+    return response.text();
   }
 
   fileAddress(format, since, until) {
@@ -214,6 +226,13 @@ class EmbeddedData {
     total.gaps = gaps.length;
     total.gap_ms = gaps.reduce((sum, length) => sum + length, 0);
     return { by: by === "day" ? "day" : figures.times.by, rows: inside, total };
+  }
+
+  async text(since, until, clock) {
+    return this.said_
+      .filter((part) => part.at >= since && part.at < until)
+      .map((part) => `${clock.full(part.at)} ${part.who ? `${part.who}: ` : ""}${part.text}`)
+      .join("\n");
   }
 
   fileAddress() {

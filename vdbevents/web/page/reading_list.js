@@ -103,14 +103,6 @@ export class ReadingList {
     return this.parts[this.current + step]?.at ?? null;
   }
 
-  /** The text between two times, as lines. */
-  text(since, until) {
-    return this.parts
-      .filter((part) => part.at >= since && part.at < until)
-      .map((part) => `${this.clock.full(part.at)} ${part.who ? `${part.who}: ` : ""}${part.text}`)
-      .join("\n");
-  }
-
   async #load(earlier) {
     if (this.loading.has(earlier) || (earlier ? this.startsAll : this.endsAll) || this.since === null) return;
     this.loading.add(earlier);

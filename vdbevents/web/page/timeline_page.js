@@ -458,9 +458,9 @@ class TimelinePage {
   }
 
   async #copy() {
-    const text = this.reading.text(...this.#asked());
     try {
-      if (!text) throw new Error("nothing was said in this time, or it is not loaded yet: scroll to it");
+      const text = await this.data.text(...this.#asked(), this.clock);
+      if (!text.trim()) throw new Error("nothing was said in this time");
       await navigator.clipboard.writeText(text);
       byId("copy").textContent = "Copied";
     } catch (error) {
