@@ -79,8 +79,14 @@ class Server:
 
     def get(self, name: str, **parameters: int) -> dict:
         """Return an answer."""
-        self._wire.request("GET", f"/data/{name}?{urlencode(parameters)}", headers={"cookie": self._cookie})
-        answer = self._wire.getresponse()
+        address = f"/data/{name}?{urlencode(parameters)}"
+        try:
+            self._wire.request("GET", address, headers={"cookie": self._cookie})
+            answer = self._wire.getresponse()
+        except http.client.RemoteDisconnected:
+            # The machine was too busy to ask within the seconds that a connection is kept.
+            self._wire.request("GET", address, headers={"cookie": self._cookie})
+            answer = self._wire.getresponse()
         content = answer.read()
         if answer.status != 200:
             raise SystemExit(content.decode())
