@@ -6,7 +6,7 @@ from urllib.request import Request, urlopen
 import pytest
 from deltalake import DeltaTable
 from support import random_journals as random
-from support.lakes import DAY, Recorder
+from support.lakes import DAY, two_recorders
 from support.processes import assert_failed, run
 
 from vdbevents.errors import InputError, ServiceUnreachableError
@@ -23,28 +23,7 @@ pytestmark = pytest.mark.long
 def fleet(tmp_path_factory):
     """Two recorders that shipped two days each, in commits of their own; nobody changes them."""
     folder = tmp_path_factory.mktemp("fleet")
-    return shipped(folder, folder / "lake")
-
-
-def shipped(folder, lake):
-    recorders = [Recorder(folder / host, lake, host) for host in ("desk", "laptop")]
-    for number, recorder in enumerate(recorders):
-        for day in range(2):
-            recorder.at_ms = random.AT + day * DAY + number * 250
-            session = f"cap-{number}-{day}"
-            recorder.writes(_step(recorder.at_ms, "active", session))
-            start = recorder.at_ms - 900
-            recorder.writes(random.said("so", recorder.at_ms, final=False, start=start))
-            recorder.says("so the invoice", "a release", speaker="Ada")
-            recorder.says("the invoice", backfilled=True)
-            recorder.writes(
-                _shown(recorder.at_ms, "[Inbox - Mail] Invoice 7"),
-                _gap(recorder.at_ms, f"gap-{number}-{day}"),
-                b"no event",
-                _step(recorder.at_ms + 1000, "stopped", session),
-            )
-            recorder.ships()
-    return recorders
+    return two_recorders(folder, folder / "lake")
 
 
 @pytest.fixture
@@ -75,22 +54,6 @@ def bucket(object_store, monkeypatch, request):
     name = f"events-{abs(hash(request.node.name)):x}"
     urlopen(Request(f"{object_store}/{name}", method="PUT")).close()
     return f"s3://{name}"
-
-
-def _step(at_ms, step, session):
-    return random.line(
-        at_ms, channel="capture_session", event=f"capture_session.{step}", capture_session_id=session, data={}
-    )
-
-
-def _shown(at_ms, text):
-    data = {"description": text, "start": at_ms}
-    return random.line(at_ms, channel="scene_index", rtstream_id="rts-2", data=data)
-
-
-def _gap(at_ms, name):
-    data = {"id": name, "since": at_ms - 500, "until": at_ms, "status": "open"}
-    return random.line(at_ms, channel="vdbevents", event="listener.gap", data=data)
 
 
 DAYS = ["--since", "2026-03-01", "--until", "2026-03-04", "--tz", "UTC"]
@@ -211,7 +174,7 @@ def test_wrong_options_are_refused(fleet, environ, words, error_id):
 
 
 def test_of_an_object_store_the_files_that_are_needed_are_copied(tmp_path, bucket):
-    [_, laptop] = shipped(tmp_path, f"{bucket}/lake")
+    [_, laptop] = two_recorders(tmp_path, f"{bucket}/lake")
     day = Window(random.AT + DAY - 1000, random.AT + 2 * DAY)
     reader = LakeReader(laptop.lake, os.environ, tmp_path / "caches")
 
@@ -224,7 +187,7 @@ def test_of_an_object_store_the_files_that_are_needed_are_copied(tmp_path, bucke
 
 
 def test_a_copy_does_not_outlive_its_file(tmp_path, bucket):
-    [_, laptop] = shipped(tmp_path, f"{bucket}/lake")
+    [_, laptop] = two_recorders(tmp_path, f"{bucket}/lake")
     reader = LakeReader(laptop.lake, os.environ, tmp_path / "caches")
     asked(reader.journals([]))
     removed = sorted((tmp_path / "caches").rglob("*.parquet"))

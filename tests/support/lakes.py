@@ -86,3 +86,41 @@ def lines_in(state):
             for line in file.stretch(0).data.split(b"\n")
             if line.strip()
         ]
+
+
+def two_recorders(folder, lake):
+    """Two recorders that shipped two days each, in commits of their own."""
+    recorders = [Recorder(folder / host, lake, host) for host in ("desk", "laptop")]
+    for number, recorder in enumerate(recorders):
+        for day in range(2):
+            recorder.at_ms = random.AT + day * DAY + number * 250
+            session = f"cap-{number}-{day}"
+            recorder.writes(_step(recorder.at_ms, "active", session))
+            start = recorder.at_ms - 900
+            recorder.writes(random.said("so", recorder.at_ms, final=False, start=start))
+            recorder.says("so the invoice", "a release", speaker="Ada")
+            recorder.says("the invoice", backfilled=True)
+            recorder.writes(
+                _shown(recorder.at_ms, "[Inbox - Mail] Invoice 7"),
+                _gap(recorder.at_ms, f"gap-{number}-{day}"),
+                b"no event",
+                _step(recorder.at_ms + 1000, "stopped", session),
+            )
+            recorder.ships()
+    return recorders
+
+
+def _step(at_ms, step, session):
+    return random.line(
+        at_ms, channel="capture_session", event=f"capture_session.{step}", capture_session_id=session, data={}
+    )
+
+
+def _shown(at_ms, text):
+    data = {"description": text, "start": at_ms}
+    return random.line(at_ms, channel="scene_index", rtstream_id="rts-2", data=data)
+
+
+def _gap(at_ms, name):
+    data = {"id": name, "since": at_ms - 500, "until": at_ms, "status": "open"}
+    return random.line(at_ms, channel="vdbevents", event="listener.gap", data=data)

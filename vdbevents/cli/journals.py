@@ -185,7 +185,16 @@ def opened_as_named(
         ServiceRefusedError, ServiceUnreachableError: the lake's object store refused, or did not answer.
         StorageError: there is no room.
     """
-    if named.lake is None:
+    if named.lake is not None and named.engine is not None:
+        from vdbevents.lake.remote_engine import RemoteEngine
+        from vdbevents.query.filters import Filters
+
+        with (
+            contextlib.closing(RemoteEngine(named.engine, named.lake)) as engine,
+            scratch.folder("engine") as folder,
+        ):
+            yield engine.journals(named.hosts or (), filters or Filters(), folder)
+    elif named.lake is None:
         with opened(named_by(named, options, hint=hint)) as journals:
             yield journals
     else:

@@ -14,8 +14,8 @@ from vdbevents.cli.options import BoundOptions, EnvironmentOptions
 from vdbevents.cli.query_follow import following, journal_to_follow, print_followed, refuse_with_follow
 from vdbevents.cli.query_options import (
     TIMES_HELP,
+    EngineSourceOptions,
     FilterOptions,
-    LakeSourceOptions,
     OutputFormat,
     ResultOptions,
     SourceOptions,
@@ -87,7 +87,7 @@ _SUBRIP_MS: Final = 100 * 3_600_000
 @reports
 def query(
     *,
-    named: LakeSourceOptions,
+    named: EngineSourceOptions,
     when: WindowOptions,
     filtering: FilterOptions,
     printing: ResultOptions,

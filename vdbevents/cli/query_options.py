@@ -92,12 +92,22 @@ HostsOption = Annotated[
 ]
 
 
+EngineOption = Annotated[
+    _Text,
+    Option(
+        metavar="sc://HOST:PORT",
+        help="With --lake: let this engine find it, which speaks Spark Connect: Spark, Databricks, Sail.",
+    ),
+]
+
+
 class SourceOptions(OptionGroup):
     """The journals to read."""
 
     # No annotations: they are options of `LakeSourceOptions` alone.
     lake = cast("_Text", None)
     hosts = cast("_Texts", None)
+    engine = cast("_Text", None)
 
     journal: Annotated[
         Path | None,
@@ -197,6 +207,26 @@ def _names_files(text: str) -> bool:
     if os.path.lexists(path):
         return not os.path.isdir(path)  # noqa: PTH112 - never an error
     return path == "-" or glob.has_magic(path)
+
+
+class EngineSourceOptions(LakeSourceOptions):
+    """The journals to read, or a lake, by itself or by an engine."""
+
+    engine: EngineOption = None
+
+    def settle(self) -> None:
+        """Check that an engine has a lake.
+
+        Raises:
+            InputError: there is none.
+        """
+        super().settle()
+        if self.engine is not None and self.lake is None:
+            raise InputError(
+                "--engine: needs --lake",
+                "name the lake: --lake ADDRESS",
+                error_id="option-missing",
+            )
 
 
 class WindowOptions(OptionGroup):

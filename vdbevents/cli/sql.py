@@ -18,7 +18,7 @@ from vdbevents.cli.options import (
     json_format,
 )
 from vdbevents.cli.query_follow import remark_on_trouble, remark_on_unreadable
-from vdbevents.cli.query_options import HostsOption, LakeOption, LakeSourceOptions
+from vdbevents.cli.query_options import EngineOption, EngineSourceOptions, HostsOption, LakeOption
 from vdbevents.cli.tables import data_stream, remark, terminal_width
 from vdbevents.errors import InputError, VdbeventsError, options_conflict
 
@@ -83,6 +83,7 @@ def sql(
     no_formulas: FormulasOption = False,
     lake: LakeOption = None,
     hosts: HostsOption = None,
+    engine: EngineOption = None,
     options: JournalOptions,
 ) -> ExitCode:
     from vdbevents.query import scratch
@@ -103,7 +104,13 @@ def sql(
             error_id="sql-query-missing",
         )
     text = _read() if query == "-" else query
-    named = LakeSourceOptions(journal=options.journal, archived=archived, lake=lake, hosts=hosts)
+    named = EngineSourceOptions(
+        journal=options.journal, archived=archived, lake=lake, hosts=hosts, engine=engine
+    )
+    if engine is not None and lake is not None:
+        if hosts:
+            raise options_conflict("--engine", "--host", "write it in SQL: WHERE host = 'NAME'")
+        return _ask_engine(text, engine, lake, output, no_formulas=no_formulas)
     try:
         opened = (
             cli_journals.opened([cli_journals.JournalSource(options.find_journal())])
@@ -151,6 +158,27 @@ def _answer(asked: _Asked, hold: "Hold") -> ExitCode:
         sys.stdout.flush()
     if not count and (hint := cli_journals.archived_hint([journal.path], archived=archived)):
         remark("no rows", hint)
+    return ExitCode.DONE if count else ExitCode.NO_MATCH
+
+
+def _ask_engine(text: str, engine: str, lake: str, output: SqlOutput, *, no_formulas: bool) -> ExitCode:
+    """Print what an engine finds."""
+    from contextlib import closing
+
+    from vdbevents.lake.remote_engine import RemoteEngine
+    from vdbevents.query import scratch
+    from vdbevents.query.sql import table
+    from vdbevents.query.sql.sandbox import SqlRows, table as found_in
+
+    with scratch.folder("engine") as folder:
+        path = folder / "found.parquet"
+        with closing(RemoteEngine(engine, lake)) as asked:
+            asked.select(text, path)
+        with found_in(path) as connection:
+            answer = SqlRows(connection, "FROM found", cached=False)
+            stream, width = data_stream(output.value), terminal_width()
+            count = table.write(answer, output.value, stream, width, without_formulas=no_formulas)
+            sys.stdout.flush()
     return ExitCode.DONE if count else ExitCode.NO_MATCH
 
 

@@ -30,10 +30,11 @@ if TYPE_CHECKING:
 LONGEST: Final = BLOCK_BYTES
 """For how long lines a search of rows makes room: nothing of them is folded."""
 
+_ALL_TIMES: Final = Window()
 _DAY_MS: Final = 24 * 3_600_000
 _ALWAYS: Final = (LEAST_MS, MOST_MS)
 
-FOLDED: Final = ", ".join(
+_FOLDED: Final = ", ".join(
     (
         *("position", "length", "channel", "event", "source", "stream", "stream_name", "session"),
         *("text", "is_final", "label", "speaker", "confidence"),
@@ -42,12 +43,10 @@ FOLDED: Final = ", ".join(
         "epoch_ms(ended) AS end_ms",
         '"window" AS window_name',
         "backfilled AS fetched",
-        f"{LINE} AS line",
         "looks",
         "line AS whole_line",
     )
 )
-"""SQL for the columns of a sealed segment, from those of a row."""
 
 
 class RowFile(NamedTuple):
@@ -176,6 +175,25 @@ def lines_of_rows(tables: Sequence[SealedTable]) -> str:
         LEFT JOIN {read_sealed(tables)} AS sealed USING (position) ORDER BY answer.rowid"""
 
 
+def folded_rows(journal: RowJournal, files: Sequence[RowFile], received: Window = _ALL_TIMES) -> str:
+    """Return a SELECT of the columns of a sealed segment from the rows of some files.
+
+    Of a window, it has those that were received in it: DuckDB knows the parts of a file by their times.
+
+    Lines are most of a file, and a search looks at those of events without a text alone: these are read by
+    themselves, so that the others' stay unread.
+    """
+    within = "".join(
+        f" AND time {sign} make_timestamptz({bound * 1000:d})"
+        for sign, bound in ((">=", received.since_ms), ("<", received.until_ms))
+        if bound is not None
+    )
+    rows = journal.rows(files)
+    return f"""SELECT {_FOLDED}, NULL::VARCHAR AS line FROM {rows}
+        WHERE readable AND text IS NOT NULL{within}
+        UNION ALL SELECT {_FOLDED}, {LINE} AS line FROM {rows} WHERE readable AND text IS NULL{within}"""
+
+
 def quoted(text: str) -> str:
     """Return a text as SQL."""
     return "'" + text.replace("'", "''") + "'"
@@ -234,9 +252,10 @@ class RowSegments:
         opened: the starts of those whose rows were read.
     """
 
-    def __init__(self, journal: RowJournal) -> None:
-        """Take the files of a journal."""
+    def __init__(self, journal: RowJournal, received: Window) -> None:
+        """Take the files of a journal, and when events were received that a search asks for."""
         self._journal = journal
+        self._received = received
         self.opened: set[int] = set()
         self.segments = tuple(file.as_segment(number) for number, file in enumerate(journal.files))
 
@@ -266,8 +285,9 @@ class RowSegments:
             return []
         self.opened.update(numbers)
         files = [self._journal.files[number] for number in numbers]
-        rows = f"(SELECT {FOLDED} FROM {self._journal.rows(files)} WHERE readable)"
-        return [SealedTable("", "", 0, rows)]
+        # Where none has a time, those are asked for.
+        received = Window() if all(file.is_untimed for file in files) else self._received
+        return [SealedTable("", "", 0, f"({folded_rows(self._journal, files, received)})")]
 
 
 class RowSnapshot(Closeable):
@@ -279,7 +299,7 @@ class RowSnapshot(Closeable):
         """Take the journal, a scratch folder, and the filters of the search."""
         self._journal = journal
         self._window = Window() if filters.around_ms is not None else filters.window
-        self.sealed = RowSegments(journal)
+        self.sealed = RowSegments(journal, Window() if filters.by_event else self._window)
         nothing = folder / "unsealed.jsonl"
         nothing.touch()
         self.unsealed = (nothing,)

@@ -14,7 +14,15 @@ from vdbevents.query import scratch, session_tables
 from vdbevents.query.duck import connect, memory_for
 from vdbevents.query.hostnames import HostJournal
 from vdbevents.query.lines import CONDITION_COLUMNS, Statement
-from vdbevents.query.row_journal import FOLDED, LONGEST, RowFile, RowJournal, gap_lines, quoted, read_rows
+from vdbevents.query.row_journal import (
+    LONGEST,
+    RowFile,
+    RowJournal,
+    folded_rows,
+    gap_lines,
+    quoted,
+    read_rows,
+)
 from vdbevents.query.sql import once, views
 from vdbevents.query.sql.guard import Limits
 from vdbevents.query.sql.sandbox import (
@@ -122,7 +130,7 @@ class RowTables(SqlTables):
                 yield Statement(_within(schema, views.GAP), [*values, gap.ongoing])
         if "sessions" in self._needed:
             yield from session_tables.filled(rows.sessions(), schema)
-        recorded = f"SELECT {FOLDED}, 1::BIGINT AS part FROM {rows.rows(rows.files)} WHERE readable"
+        recorded = f"SELECT *, 1::BIGINT AS part FROM ({folded_rows(rows, rows.files)})"
         yield _view(f"{schema}.recorded", recorded)
         for name, sql in (("repetitions", once.REPETITIONS), ("unfinished", once.UNFINISHED)):
             yield _view(f"{schema}.{name}", _within(schema, sql))
