@@ -1,5 +1,6 @@
 """Finding events: what is chosen, in which order, and what an unreadable line does."""
 
+import codecs
 import json
 import os
 from datetime import UTC, datetime
@@ -65,6 +66,15 @@ def test_matches_at_one_time_have_surroundings_of_their_own(journal):
         shown = [event.text for batch in answer.events() for event in batch]
         assert sorted(answer.breaks) == list(range(2, 26, 2))
     assert shown == ["slack is open", "slack is up"] * 13
+
+
+@pytest.mark.parametrize("between", [b"", b"\0\0"], ids=["whole", "with NULs"])
+def test_the_first_event_of_a_file_that_begins_with_a_byte_order_mark_is_found(journal, between):
+    marked = codecs.BOM_UTF8 + said("first", AT).encode()
+
+    assert texts(journal(marked, between + said("next", AT + 1).encode())) == ["first", "next"]
+    # In the middle of a file it is what it was: no JSON.
+    assert texts(journal(said("first", AT), between + marked)) == ["first"]
 
 
 def test_a_match_is_shown_among_what_is_around_it_though_a_later_event_replaced_it(journal):

@@ -405,10 +405,12 @@ def _copy_doubtful(cache: Cache, file: FileIO | PackedFile, target: BinaryIO) ->
 
 def _copy(file: FileIO | PackedFile, start: int, end: int, target: BinaryIO) -> None:
     """Copy a part of a journal; for each run of NULs an unreadable line, as DuckDB drops what follows one."""
-    is_run = False
+    is_run, is_first = False, True
     for data in nul_runs.blocks(file, start, end):
-        if data.startswith(_BOM) and target.tell() == 0:
-            target.write(b"\n")  # DuckDB skips a BOM at the beginning of a file
+        if is_first and data.startswith(_BOM):
+            # Skipped at the beginning of a journal alone; DuckDB skips one at the beginning of any file.
+            data = b"\n" + (data if start else data.removeprefix(_BOM))  # noqa: PLW2901 - the same block
+        is_first = False
         if b"\0" in data:
             target.write(nul_runs.RUN.sub(_LOST, data.lstrip(b"\0") if is_run else data))
         else:
