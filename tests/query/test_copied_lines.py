@@ -41,11 +41,11 @@ MOMENTS = st.none() | random_journals.STEPS
 ASKED = st.builds(Window, MOMENTS, MOMENTS) | st.just(Window())
 
 
-def write_sealed(path, before, ends, after):
-    """Write a journal whose first lines are sealed, in two pieces; return its cache."""
+def write_sealed(path, before, ends, after, pieces=2):
+    """Write a journal whose first lines are sealed, in pieces; return its cache."""
     content = b"".join(one + end for one, end in zip(before, ends, strict=False)) + b"\n"
     path.write_bytes(content + b"".join(one + b"\n" for one in after))
-    piece = max(len(content) // 2, 1)
+    piece = max(len(content) // pieces, 1)
     return build.seal(path, path.parent / "cache", piece=piece, part=piece)
 
 
@@ -126,6 +126,7 @@ def test_other_questions_are_searched(tmp_path, asked):
     assert as_written(path, cache, **asked)[2] is False
 
 
+@pytest.mark.parametrize("pieces", [1, 2])
 @pytest.mark.parametrize(
     ("before", "after"),
     [
@@ -137,9 +138,10 @@ def test_other_questions_are_searched(tmp_path, asked):
         (in_order(), [line(AT + 9000, channel="x", data={"a": 1}).encode() + b"}"]),
     ],
 )
-def test_what_is_not_in_order_or_was_backfilled_is_searched(tmp_path, before, after):
+def test_what_is_not_in_order_or_was_backfilled_is_searched(tmp_path, before, after, pieces):
     path = tmp_path / "journal.jsonl"
-    cache = write_sealed(path, before, [b"\n"] * 7, after)
+    cache = write_sealed(path, before, [b"\n"] * 7, after, pieces)
+    assert pieces == 2 or cache.end >= len(b"".join(before))
     assert copied_lines(path, Filters(interim=True), cache, Older()) is None
 
 
