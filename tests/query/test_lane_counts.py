@@ -71,6 +71,23 @@ def test_events_in_memory_count_as_those_in_a_table_do(tmp_path):
         assert sorted(counted_in(result, NOON, MINUTE_MS)) == EXPECTED
 
 
+def test_thousands_of_long_lines_that_match_are_counted(tmp_path):
+    shown = [
+        line(NOON + 5_000 * number, "visual_index", "display:1", text=f"deploy {number} " + "word " * 400)
+        for number in range(3_000)
+    ]
+    journal = journal_of(tmp_path, shown[:100])
+    cache = sealed(journal, tmp_path / "cache", 100_000)
+    journal.write_text("".join(f"{one}\n" for one in [*shown, LINES[5]]))
+
+    asked = Filters(grep=("deploy",), ignore_case=True, by_event=True)
+    with engine.search(journal, asked, cache) as answer:
+        assert answer.sealed_bytes
+        [found] = counted_in(answer, NOON, 3_000 * 5_000)
+
+    assert found == LaneCount("screen", "display:1", 0, 3_000)
+
+
 def test_what_was_before_the_first_part_is_left_out(tmp_path):
     journal = journal_of(tmp_path, LINES)
     filters = Filters(by_event=True, recorder=False)
