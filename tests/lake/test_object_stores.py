@@ -16,6 +16,8 @@ from support.lakes import Recorder, lines_in, rows_in
 from support.object_store import BUCKET, SECRET, Faults, environ_of, object_store
 from support.processes import run
 
+pytestmark = pytest.mark.long
+
 LAKE = f"s3://{BUCKET}/lake"
 ODDS = random.Random(20_261_201)
 
@@ -90,7 +92,6 @@ def test_a_commit_of_which_the_answer_is_lost_is_made_once(recorder, environ, st
     assert_all_shipped_once(recorder, store, monkeypatch)
 
 
-@pytest.mark.long
 def test_a_store_that_fails_again_and_again_gets_each_line_once(
     recorder, environ, store, faults, monkeypatch
 ):
@@ -140,7 +141,6 @@ def started(recorder, environ):
     return subprocess.Popen(command, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
 
 
-@pytest.mark.long
 def test_shippers_that_are_killed_at_any_moment_lose_and_double_nothing(
     tmp_path, environ, store, monkeypatch
 ):

@@ -8,6 +8,7 @@ import pytest
 from deltalake import CommitProperties, DeltaTable, Transaction
 from hypothesis import given, settings
 from support import random_journals as random
+from support.effort import examples
 from support.lakes import DAY, Recorder, lines_in, rows_in
 from support.sealed_journals import sealed
 
@@ -101,7 +102,8 @@ def test_the_rows_of_a_day_are_in_its_partition_alone(recorder):
     assert rows_in(recorder.lake, "time::date = date") == [True] * 6
 
 
-@settings(max_examples=10)
+@pytest.mark.long
+@settings(max_examples=examples(8))
 @given(random.journals)
 def test_identities_are_those_of_the_events(tmp_path_factory, journal):
     folder = tmp_path_factory.mktemp("identities")
@@ -117,7 +119,8 @@ def test_identities_are_those_of_the_events(tmp_path_factory, journal):
         assert identity == (lake_rows.identity_text(event) if event else None), line
 
 
-@settings(max_examples=10)
+@pytest.mark.long
+@settings(max_examples=examples(8))
 @given(random.journals)
 def test_what_is_sealed_gives_the_same_rows_as_the_journal_itself(tmp_path_factory, journal):
     folder = tmp_path_factory.mktemp("sealed")
@@ -133,6 +136,19 @@ def test_what_is_sealed_gives_the_same_rows_as_the_journal_itself(tmp_path_facto
 
     names = ", ".join(f'"{column.name}"' for column in COLUMNS)
     assert rows_in(prepared.lake, names) == rows_in(plain.lake, names)
+
+
+def test_a_sealed_piece_that_begins_with_a_byte_order_mark_keeps_its_line(recorder):
+    recorder.writes('{"channel":"x"}', b"\xef\xbb\xbf" + b'{"channel":"y"}')
+    cache = sealed(recorder.state.journal, recorder.cache_root, 17)
+    assert [segment.start for segment in cache.segments] == [0, 16]
+
+    recorder.ships()
+
+    assert rows_in(recorder.lake, "line, readable") == [
+        ('{"channel":"x"}', True),
+        ('\ufeff{"channel":"y"}', False),
+    ]
 
 
 def test_a_sealed_piece_that_vanishes_is_read_from_the_journal(recorder, monkeypatch):
