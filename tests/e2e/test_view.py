@@ -190,6 +190,7 @@ def test_a_newcomer_finds_what_was_on_the_screen_when_the_deploy_was_mentioned_y
     page.wait_for("document.querySelectorAll('#hits li').length > 3")
     assert "another one" not in page.text("#hits")
     assert f"in {yesterday():%a %Y-%m-%d}" in page.text("#hits .count")
+    page.wait_for("document.querySelector('#said .row.current')?.innerText.includes('Good morning')")
     page.value("document.querySelector('#channel').value = 'transcript'")
     page.click("#search [type=submit]")
     page.wait_for("/^(?!.*display:).*\\d hits/s.test(document.querySelector('#hits').innerText)")

@@ -151,6 +151,8 @@ class TimelinePage {
   #readAlong() {
     const { since, until } = this.view;
     const { answer } = this.lanes;
+    // An answer to what was shown before says nothing about this.
+    if (answer.since !== since || answer.until !== until) return;
     const fromBeginning = this.readsBeginning;
     this.readsBeginning = false;
     if (this.following || this.at === undefined || this.isStale) return;
