@@ -63,15 +63,8 @@ def test_only_what_happened_outside_is_left_out(expression, left_out):
 
     assert found == left_out
     assert [text for text in lines if re.match(expression, text)] == left_out
-
-
-def test_of_what_happened_beside_a_time_simple_lines_are_left_out_without_a_look_at_the_rest_of_them():
-    is_beside = line_tests.beside_test(AT, AT + 1000)
-    left_out = [text for text in [*INSIDE, *OUTSIDE] if is_beside(text.encode())]
-
-    assert left_out == [text for text in OUTSIDE if "\\" not in text and text.count("}") == 2]
-    assert 2 < len(left_out) < len(OUTSIDE)
-    assert not line_tests.beside_test(5, 10)(OUTSIDE[0].encode())
+    is_left_out = line_tests.line_test(expression)
+    assert [text for text in lines if is_left_out(text.encode())] == left_out
 
 
 def test_a_window_of_unusual_times_leaves_nothing_out():

@@ -349,16 +349,30 @@ def test_the_newest_are_found_where_all_that_is_sealed_is_older(journal, tmp_pat
     assert of_tail(path, cache, window=Window(AT + 10)) is None
 
 
-def test_a_line_that_was_read_is_not_parsed_again_and_one_that_came_meanwhile_is(journal, monkeypatch):
+def test_a_second_search_finds_its_answer_in_the_lines_that_the_first_has_read(journal, monkeypatch):
     parsed = []
     read = plain_events._parsed
     monkeypatch.setattr(plain_events, "_parsed", lambda line: parsed.append(line) or read(line))
     lines = [said(f"word {n}", AT + n * 1000) for n in range(5)]
-    known = ParsedLines()
-    first = search_tail(journal(*lines), Filters(grep=("word 3",)), None, Older(), known)
-    later = said("word 5", AT + 5000)
-    second = search_tail(journal(*lines, later), Filters(spans=((AT, AT + 9000),)), None, Older(), known)
+    path, known = journal(*lines), ParsedLines()
+    near = Filters(spans=((AT, AT + 9000),))
+    first = search_tail(path, Filters(grep=("word 3",)), None, Older(), known)
+    with path.open("a") as file:
+        file.write(said("word 5", AT + 5000) + "\n")
+    second = search_tail(path, near, None, Older(), known)
 
     assert [each for batch in first.lines() for each in batch] == [lines[3]]
-    assert [each for batch in second.lines() for each in batch] == [*lines, later]
-    assert parsed == [one.encode() for one in (*lines, later)]
+    assert [each for batch in second.lines() for each in batch] == lines
+    assert parsed == [one.encode() for one in lines]
+    assert search_tail(path, near, None, Older(), ParsedLines()).count == 6
+
+
+def test_of_another_file_of_the_same_name_the_lines_are_read(journal):
+    known = ParsedLines()
+    path = journal(said("old", AT))
+    assert search_tail(path, Filters(), None, Older(), known).count == 1
+    other = path.with_name("other.jsonl")
+    other.write_text(f"{said('new', AT)}\n{said('newer', AT + 1)}\n")
+    other.replace(path)
+
+    assert search_tail(path, Filters(), None, Older(), known).count == 2

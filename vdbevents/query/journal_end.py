@@ -9,10 +9,10 @@ from typing import Final, NamedTuple
 from vdbevents.journal.archive import ArchivedJournal
 from vdbevents.journal.history import open_with_older
 from vdbevents.query.byte_ranges import read_range
-from vdbevents.query.cache.index import Cache, rest_of
+from vdbevents.query.cache.index import Cache, identity, rest_of
 from vdbevents.query.filters import Filters
 from vdbevents.query.older import Older, may_matter
-from vdbevents.query.plain_events import NotPlainError, PlainEvent, was_backfilled
+from vdbevents.query.plain_events import NotPlainError, ParsedLines, PlainEvent, was_backfilled
 from vdbevents.times import Window
 
 _MOST_READ: Final = 1 << 24
@@ -42,14 +42,21 @@ def own_lines_aside(aside: Sequence[ArchivedJournal], filters: Filters, older: O
         yield from cache.gap_lines
 
 
-def unsealed_lines(file: FileIO, cache: Cache | None) -> tuple[list[bytes], int]:
+def unsealed_lines(
+    file: FileIO, cache: Cache | None, known: ParsedLines | None = None
+) -> tuple[list[bytes], int]:
     """Return the whole lines after those that are sealed, and the journal's size in bytes.
+
+    Those that are `known` are not read again.
 
     Raises:
         UndecidedError: they are many, or one is not as a listener writes it.
     """
     size = file.seek(0, os.SEEK_END)
     start = cache.end if cache else 0
+    place = identity(file), start
+    if known is not None and place in known.ends:
+        return known.ends[place]
     if not start <= size <= start + _MOST_READ:
         raise UndecidedError
     data = read_range(file, start, size - start)
@@ -58,7 +65,10 @@ def unsealed_lines(file: FileIO, cache: Cache | None) -> tuple[list[bytes], int]
     *lines, torn = data.split(b"\n")
     if torn:
         raise UndecidedError
-    return [line for line in lines if line], size
+    read = [line for line in lines if line], size
+    if known is not None:
+        known.ends[place] = read
+    return read
 
 
 def usual_event(line: bytes) -> PlainEvent:

@@ -54,7 +54,7 @@ _SECONDS_DIGITS: Final = 11
 _USUAL_HEAD: Final = (
     r'^\{"ts":"[^"\\]*","unix_ts":[0-9.]+,"channel":"(?:transcript|visual_index|audio_index|scene_index)",'
     r'(?:"rtstream_id":"[^"\\]*",)?(?:"rtstream_name":"[^"\\]*",)?'
-    r'"data":\{"text":"(?:[^"\\]|\\.)*",(?:"is_final":(?:true|false),)?'
+    r'"data":\{"text":"[^"\\]*(?:\\.[^"\\]*)*",(?:"is_final":(?:true|false),)?'
 )
 
 # Of a line without an escape and with two closing braces, its end is the end of the only object in it. Where
@@ -96,23 +96,26 @@ _LONGEST_END: Final = 64
 _BRACES: Final = 2
 
 
-def beside_test(first: int, last: int) -> Callable[[bytes], bool]:
-    """Return what returns of a line in braces whether `happened_beside` matches it, if it is a simple one."""
-    expression = happened_beside(first, last)
-    if not expression:
-        return lambda _: False
-    is_beside = re.compile(expression.removeprefix(_USUAL_HEAD).encode()).search
+def line_test(expression: str) -> Callable[[bytes], bool]:
+    """Return what returns whether a line in braces matches one of these regular expressions.
 
-    # As `_IS_SIMPLE` has it.
+    As `condition` has it: of a simple line it looks at the end alone.
+    """
+    matches = re.compile(expression.encode()).match
+    if not expression.startswith(_USUAL_HEAD):
+        return lambda line: matches(line) is not None
+    ends_so = re.compile(expression.removeprefix(_USUAL_HEAD).encode()).search
+
     def test(line: bytes) -> bool:
-        return (
-            is_beside(line[-_LONGEST_END:]) is not None
-            and b"\\" not in line
-            and line.count(b"}") == _BRACES
+        # As `_IS_SIMPLE` has it; a braced line has one brace that closes at least.
+        is_simple = (
+            b"\\" not in line
+            and line.count(b"}") <= _BRACES
             and 0 <= line.find(b'"data":{') < line.rfind(b'rt":')
             and line.count(b'rt":') == 1
             and b"vdbevents" not in line
         )
+        return (ends_so(line[-_LONGEST_END:]) if is_simple else matches(line)) is not None
 
     return test
 

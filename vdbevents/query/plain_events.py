@@ -194,13 +194,17 @@ class PlainEvent:
 
 
 class ParsedLines:
-    """Lines that were read, and their events: one who searches again reads most of them again.
+    """What was read of the ends of journals: a second search finds its answer in the same lines.
 
     A line always means the same, so it does not matter what became of the journal meanwhile.
+
+    Attributes:
+        ends: the lines of a file from a place on, and its size, by its number and the place in bytes.
     """
 
     def __init__(self) -> None:
         """Know no line yet."""
+        self.ends: dict[tuple[int, int], tuple[list[bytes], int]] = {}
         self._events: dict[bytes, PlainEvent] = {}
 
     def event(self, line: bytes) -> PlainEvent:

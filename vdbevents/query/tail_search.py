@@ -4,7 +4,6 @@ It answers what the end alone decides, if all lines in it are plain, with exactl
 for all else it gives None, and DuckDB searches.
 """
 
-import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,7 +34,13 @@ from vdbevents.query.journal_end import (
     unsealed_lines,
     usual_event,
 )
-from vdbevents.query.line_tests import beside_test, happened_outside, may_be_stamped_again, received_outside
+from vdbevents.query.line_tests import (
+    happened_beside,
+    happened_outside,
+    line_test,
+    may_be_stamped_again,
+    received_outside,
+)
 from vdbevents.query.older import Older
 from vdbevents.query.plain_events import NotPlainError, ParsedLines, PlainEvent, was_backfilled
 from vdbevents.query.session_tables import RECORDER
@@ -148,7 +153,7 @@ def search_tail(
         file, aside = open_with_older(journal, cleared=older.cleared)
         with file:
             own = [*own_lines_aside(aside, filters, older), *(cache.gap_lines if cache else ())]
-            lines, size = unsealed_lines(file, cache)
+            lines, size = unsealed_lines(file, cache, known)
         segments = cache.segments if cache else ()
         return _Search(filters, segments, known).run(lines, own, size or int(bool(aside)))
     except (OSError, NotPlainError, UndecidedError):
@@ -237,8 +242,8 @@ class _Search:
         """Yield the events of the lines that are not known to be outside the window, or not `near`."""
         filters = self._filters
         expression = (happened_outside if filters.by_event else received_outside)(filters.window)
-        is_outside = re.compile(expression.encode()).match if expression else None
-        is_beside = None if near is None else beside_test(*near)
+        is_outside = line_test(expression) if expression else None
+        is_beside = line_test(beside) if near is not None and (beside := happened_beside(*near)) else None
         left = MOST_LINES
         if not (is_outside or is_beside) and len(lines) > left:
             raise UndecidedError
