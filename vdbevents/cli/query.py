@@ -69,6 +69,7 @@ Examples:
   vdbevents query --last 10m --follow --channel transcript
   vdbevents query yesterday.jsonl --grep invoice --fields time,source,text
   vdbevents query --dir ~/laptop --file 'desk=logs/*.jsonl.gz' --grep invoice
+  vdbevents query --lake /mnt/team/lake --host laptop --last 1d --grep invoice
 
 {TIMES_HELP}
 
