@@ -32,6 +32,7 @@ def examples(page):
 EXAMPLES = examples("query.md")
 SQL_EXAMPLES = examples("sql.md")
 SUMMARIES = examples("summaries.md")
+FLEET = examples("fleet.md")
 
 FOLLOWING = {"-f", "--follow"}
 
@@ -84,7 +85,7 @@ def test_an_example_prints_what_the_page_says(tmp_path, command, output):
 
 
 def test_every_option_has_an_example():
-    shown = {word.partition("=")[0] for command, _ in EXAMPLES for word in shlex.split(command)}
+    shown = {word.partition("=")[0] for command, _ in EXAMPLES + FLEET for word in shlex.split(command)}
     missing = [
         parameter.opts
         for parameter in commands()["vdbevents query"].params

@@ -100,7 +100,7 @@ class Cutter:
         self._highlighter = highlighter
         self._places: dict[str, tuple[int, int] | None] = {}
         self._lines: dict[str, tuple[str, int]] = {}
-        self.written: dict[tuple[Event, int], tuple[str, str]] = {}
+        self.written: dict[tuple[Event, int, bool], tuple[str, str]] = {}
 
     @property
     def has_patterns(self) -> bool:
@@ -199,7 +199,7 @@ class MomentText(NamedTuple):
         return f"## {when}\n\n{text.strip()}\n" if self.is_markdown else when + text
 
     def _sentence(self, event: Event, extent: Extent) -> tuple[str, str]:
-        written, key = self.cutter.written, (event, extent.length)
+        written, key = self.cutter.written, (event, extent.length, self.is_markdown)
         if key not in written:
             written[key] = self._mark(event), self._event(event, extent)
         return written[key]
