@@ -47,6 +47,17 @@ def test_a_folder_without_a_lake_is_not_one(tmp_path):
     assert not (tmp_path / "photos" / "_delta_log").exists()
 
 
+def test_a_file_in_the_place_of_a_lake_is_kept(tmp_path):
+    (tmp_path / "a.txt").write_text("kept")
+
+    assert refused(lake_table.open_or_create_lake, str(tmp_path / "a.txt")) == "lake-foreign"
+    assert (tmp_path / "a.txt").read_text() == "kept"
+
+
+def test_a_folder_may_have_a_colon_in_its_name(tmp_path):
+    assert lake_table.open_or_create_lake(str(tmp_path / "a:b")).version() == 0
+
+
 def test_a_table_of_others_is_not_written(tmp_path):
     DeltaTable.create(str(tmp_path), Schema([Field("a", PrimitiveType("string"))]))
 
@@ -61,7 +72,11 @@ def test_a_lake_of_a_later_version_is_left_alone(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "given", ["", "ftp://host/x", "s3://", "s3://key:secret@bucket/x", "s3://bucket/x?sig=1"]
+    "given",
+    [
+        *("", "ftp://host/x", "s3://", "s3://key:secret@bucket/x", "s3://bucket/x?sig=1"),
+        *("s3:bucket/x", "s3:/key:secret@bucket/x", "C:\\lake", "C:/lake", "\\\\server\\lake", "lake\n"),
+    ],
 )
 def test_an_address_of_no_lake_is_refused_without_its_secrets(given):
     with pytest.raises(InputError) as caught:

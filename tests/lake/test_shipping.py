@@ -273,6 +273,37 @@ def test_two_recorders_share_a_lake(tmp_path):
     assert rows_in(one.lake, "host, text") == [("desk", "one"), ("laptop", "one"), ("laptop", "two")]
 
 
+def test_two_recordings_of_one_host_may_have_the_same_line_without_a_time(tmp_path):
+    one, other = (Recorder(tmp_path / name, tmp_path / "lake") for name in ("one", "other"))
+    one.writes("no event")
+    one.says("first")
+    other.at_ms += 60_000
+    other.says("before")
+    other.writes("no event")
+    other.says("after")
+
+    assert [recorder.ships().lines for recorder in (one, other)] == [2, 3]
+
+
+@pytest.mark.parametrize("is_name_lost", [False, True])
+def test_a_restored_backup_that_ends_with_a_line_without_a_time_ships_none_twice(
+    recorder, tmp_path, is_name_lost
+):
+    recorder.says("one")
+    recorder.writes("no event", "another")
+    recorder.ships()
+    restore = recorder.backed_up(tmp_path / "backup")
+    recorder.says("two")
+    recorder.ships()
+    restore()
+    if is_name_lost:
+        recorder.state.lake.unlink()
+    recorder.at_ms += 60_000
+    recorder.says("three")
+
+    assert recorder.ships().lines == 1
+
+
 def test_a_host_keeps_the_name_under_which_it_is_shipped(recorder):
     recorder.says("one")
     recorder.ships()

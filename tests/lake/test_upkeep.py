@@ -9,6 +9,7 @@ import pytest
 from deltalake import DeltaTable
 from support.lakes import DAY, Recorder, rows_in
 
+from vdbevents.errors import InputError
 from vdbevents.lake import compaction
 from vdbevents.lake.lake_forgetting import LakeForgetting
 from vdbevents.lake.lake_state import lake_state
@@ -184,6 +185,21 @@ def test_a_window_is_forgotten_of_one_host_alone(recorder, rewrite, tmp_path):
         ("laptop", "first"),
         ("laptop", "within on the laptop"),
     ]
+
+
+def test_an_unknown_host_is_not_taken_for_one_with_nothing_to_forget(rewrite):
+    with pytest.raises(InputError) as raised:
+        LakeForgetting(rewrite, Window(), Words("first"), "laptp").find()
+
+    assert raised.value.error_id == "lake-host-unknown"
+    assert "--host laptop" in raised.value.hint
+
+
+def test_a_name_is_looked_for_in_files_whose_bounds_another_engine_cut_short():
+    file = TableFile("a", 1, 1, "2026-03-02", ("desk", "recorder-of-the-first-floor-to-t"))
+
+    assert file.may_hold("recorder-of-the-first-floor-to-the-left")
+    assert not file.may_hold("recorder-of-the-second-floor")
 
 
 def test_an_unfinished_transcript_goes_with_the_final_one(recorder, rewrite):

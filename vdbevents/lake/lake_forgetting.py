@@ -7,6 +7,9 @@ from typing import Final, NamedTuple
 
 from vdbevents.errors import StorageError
 from vdbevents.lake.lake_files import DataFile
+from vdbevents.lake.lake_reader import unknown_host
+from vdbevents.lake.lake_table import lake_errors
+from vdbevents.lake.last_known import has_rows, rows_of
 from vdbevents.lake.table_rewrite import TableFile, TableRewrite
 from vdbevents.lake.table_schema import NO_TIME_DATE
 from vdbevents.query.duck import explained
@@ -46,9 +49,13 @@ class LakeForgetting:
         """Return what is to be deleted from the lake as it is now.
 
         Raises:
+            InputError: there is no such host.
             ServiceRefusedError, ServiceUnreachableError, StorageError: it cannot be read.
         """
-        files = [file for file in self._rewrite.refresh() if self._may_hold(file)]
+        everything = self._rewrite.refresh()
+        if self._host is not None:
+            self._require_host(self._host)
+        files = [file for file in everything if self._may_hold(file)]
         if not files:
             return DoomedRows((), (), ())
         paths = self._rewrite.local(files)
@@ -89,8 +96,15 @@ class LakeForgetting:
             error_id="lake-busy",
         )
 
+    def _require_host(self, host: str) -> None:
+        table, address = self._rewrite.table, self._rewrite.address
+        with lake_errors(address):
+            if not has_rows(table, host):
+                hosts = [name for (name,) in rows_of(table, "SELECT DISTINCT host FROM ev ORDER BY host")]
+                raise unknown_host(host, hosts, address)
+
     def _may_hold(self, file: TableFile) -> bool:
-        if self._host is not None and file.hosts and not file.hosts[0] <= self._host <= file.hosts[1]:
+        if self._host is not None and not file.may_hold(self._host):
             return False
         first = None if self._window.since_ms is None else _day(self._window.since_ms, -_APART)
         # What happened in the window may have been fetched at any time later.

@@ -127,7 +127,7 @@ class LakeReader:
         for file in files:
             if known := self._recordings([file], [host]):
                 return known
-        raise self._unknown(host)
+        raise unknown_host(host, self.hosts(), self.address)
 
     def hosts(self) -> list[str]:
         """Return all hosts.
@@ -170,19 +170,18 @@ class LakeReader:
         if self._held is not None:
             self._held.fetch([file.path for file in files])
 
-    def _unknown(self, host: str) -> InputError:
-        hosts = self.hosts()
-        lowered = {other.lower(): other for other in hosts}
-        closest = difflib.get_close_matches(host.lower(), lowered, 1)
-        shown = ", ".join(map(harmless, hosts[:_MOST_SHOWN])) or "none yet"
-        more = f" and {len(hosts) - _MOST_SHOWN:,} more" if len(hosts) > _MOST_SHOWN else ""
-        return InputError(
-            f"--host: no {harmless(host)!r} in the lake {harmless(self.address)}; there are {shown}{more}",
-            f"did you mean --host {harmless(lowered[closest[0]])}?"
-            if closest
-            else "see: vdbevents lake status",
-            error_id="lake-host-unknown",
-        )
+
+def unknown_host(host: str, hosts: Sequence[str], address: str) -> InputError:
+    """Return the error for a host that is not in a lake; `hosts` are in it, sorted."""
+    lowered = {other.lower(): other for other in hosts}
+    closest = difflib.get_close_matches(host.lower(), lowered, 1)
+    shown = ", ".join(map(harmless, hosts[:_MOST_SHOWN])) or "none yet"
+    more = f" and {len(hosts) - _MOST_SHOWN:,} more" if len(hosts) > _MOST_SHOWN else ""
+    return InputError(
+        f"--host: no {harmless(host)!r} in the lake {harmless(address)}; there are {shown}{more}",
+        f"did you mean --host {harmless(lowered[closest[0]])}?" if closest else "see: vdbevents lake status",
+        error_id="lake-host-unknown",
+    )
 
 
 def _files(table: "DeltaTable", folder: Path) -> Iterator[ListedFile]:

@@ -24,6 +24,10 @@ _SIGNS_OF_REFUSAL: Final = (
     *("InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken", "ExpiredToken", "InvalidBucketName"),
     *("Unauthenticated", "permissions", "credential", "Credential"),
 )
+# An address with a slip, or a drive of Windows.
+_SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
+# delta-rs 1.6.6 takes the first for `/`, and drops tabs and line ends.
+_NOT_IN_PATHS: Final = re.compile(r"[\\\x00-\x1f]")
 _MOST_SHOWN: Final = 200
 _COLOUR: Final = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -58,17 +62,19 @@ def lake_address(given: str) -> str:
         if not bucket or "?" in given or "@" in bucket:
             raise _no_address(given)
         return given.rstrip("/")
-    if not given or "://" in given:
+    path = str(Path(given).expanduser().absolute())
+    if not given or "://" in given or _SCHEME.match(given) or _NOT_IN_PATHS.search(path):
         raise _no_address(given)
-    return str(Path(given).expanduser().absolute())
+    return path
 
 
 def _no_address(given: str) -> InputError:
-    # What is between `//` and `@` may be a password.
-    shown = given.partition("://")[0] + "://…" if "://" in given else given
+    # What is before `@` may be a password.
+    shown = given.partition(":")[0] + ":…" if ":" in given else given
     return InputError(
         f"not the address of a lake, got '{harmless(shown)}'",
-        "name a folder, or s3://BUCKET/PATH, gs://BUCKET/PATH, az://CONTAINER/PATH",
+        "name a folder (one with a colon: ./a:b; none with a backslash), or s3://BUCKET/PATH, "
+        "gs://BUCKET/PATH, az://CONTAINER/PATH",
         error_id="lake-address-invalid",
     )
 
@@ -132,12 +138,8 @@ def open_or_create_lake(given: str, environ: Mapping[str, str] | None = None) ->
     from deltalake import DeltaTable, Field, Schema
     from deltalake.schema import PrimitiveType
 
-    if not is_remote(address) and os.path.lexists(address) and any(Path(address).iterdir()):
-        raise InputError(
-            f"not a lake: {harmless(address)} has other files",
-            "name an empty folder, or one that does not exist yet",
-            error_id="lake-foreign",
-        )
+    if not is_remote(address):
+        _require_room_for_a_lake(address)
     schema = Schema([Field(one.name, PrimitiveType(one.kind)) for one in COLUMNS])
     with lake_errors(address):
         if not is_remote(address):
@@ -159,6 +161,24 @@ def open_or_create_lake(given: str, environ: Mapping[str, str] | None = None) ->
             storage_options=storage_options(address, os.environ if environ is None else environ),
         )
     return open_lake(given, environ)
+
+
+def _require_room_for_a_lake(address: str) -> None:
+    """Check that there is nothing at a path, or an empty folder.
+
+    Raises:
+        InputError: there is something else.
+        StorageError: it cannot be read.
+    """
+    if not os.path.lexists(address):
+        return
+    hint = "name an empty folder, or one that does not exist yet"
+    if not Path(address).is_dir():
+        raise InputError(f"not a folder: {harmless(address)}", hint, error_id="lake-foreign")
+    with lake_errors(address):
+        is_empty = not any(Path(address).iterdir())
+    if not is_empty:
+        raise InputError(f"not a lake: {harmless(address)} has other files", hint, error_id="lake-foreign")
 
 
 def _checked(table: "DeltaTable", address: str) -> "DeltaTable":

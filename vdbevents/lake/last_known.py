@@ -2,7 +2,8 @@
 
 A journal that was rewritten (pruned, forgotten, redacted) or restored from a backup still has its lines
 in their order. So all lines up to the last one that the lake has, too, are shipped. A line is known by its
-time, its stream and its own times, which a redaction does not change; one without a time, by itself.
+time, its stream and its own times, which a redaction does not change. One without a time is known by itself,
+and only beside a known one: another recording of the same host may have such a line, too.
 """
 
 from collections import Counter
@@ -41,12 +42,14 @@ def known_until(table: "DeltaTable", host: str, connection: "DuckDBPyConnection"
     sql = f"""SELECT {_key("arrow_cast({}, 'Int64')")} FROM ev
         WHERE host = {quoted(host)} AND ({" OR ".join(times)})"""  # noqa: S608
     there = Counter(rows_of(table, sql))
-    known = None
+    known = before = None
     lines = execute(connection, f"SELECT position, {_key('epoch_us({})')} FROM rows ORDER BY position")  # noqa: S608
     for position, *key in lines.fetchall():
-        if there[tuple(key)] > 0:
+        is_timed = key[0] is not None
+        if there[tuple(key)] > 0 and (is_timed or (known is not None and known == before)):
             there[tuple(key)] -= 1
             known = position
+        before = position
     return known
 
 

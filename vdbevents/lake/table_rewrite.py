@@ -43,6 +43,13 @@ class TableFile(NamedTuple):
     date: str
     hosts: tuple[str, str] | None
 
+    def may_hold(self, host: str) -> bool:
+        """Return whether it may have rows of a host; a bound that another engine wrote may be cut short."""
+        if self.hosts is None:
+            return True
+        first, last = self.hosts
+        return first <= host and (host <= last or host.startswith(last))
+
     @classmethod
     def all_of(cls, table: "DeltaTable") -> list[Self]:
         """Return the files of a table as it is."""
