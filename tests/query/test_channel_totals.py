@@ -14,6 +14,7 @@ from vdbevents.cli.gaps import read_gaps
 from vdbevents.query import channel_totals as totals
 from vdbevents.query.cache import build
 from vdbevents.query.cache.seal_policy import default_root
+from vdbevents.query.cache.sealed_counts import MOST_GROUPS
 from vdbevents.query.channel_totals import channel_totals
 from vdbevents.query.filters import Filters
 from vdbevents.query.older import Older
@@ -79,7 +80,7 @@ def test_a_journal_s_events_are_counted_as_a_search_counts_them(tmp_path, monkey
     assert any(quickly)
 
 
-def test_what_was_backfilled_or_damaged_is_left_to_a_search(tmp_path, monkeypatch):
+def test_what_was_backfilled_is_left_to_a_search(tmp_path):
     path = tmp_path / "journal.jsonl"
     once = said("one", AT, start=AT).encode()
     again = said("one", AT + 1000, start=AT, backfilled=True).encode()
@@ -91,12 +92,33 @@ def test_what_was_backfilled_or_damaged_is_left_to_a_search(tmp_path, monkeypatc
     assert counted(sealed(path, [once], [again])) == [("transcript", 1, AT, AT)]
     cache = sealed(path, [once], [said("two", AT + 5).encode()])
     assert counted(cache) == [("transcript", 2, AT, AT + 5)]
-    cache.events(cache.segments[0]).write_bytes(b"damaged")
-    assert counted(cache) == [("transcript", 2, AT, AT + 5)]
-    # It vanishes after it was found whole.
-    monkeypatch.setattr(totals, "are_whole", lambda _: True)
-    cache.events(cache.segments[0]).unlink()
-    assert counted(cache) == [("transcript", 2, AT, AT + 5)]
+
+
+def test_what_is_sealed_is_counted_without_its_columns(tmp_path, monkeypatch):
+    monkeypatch.setattr(totals, "_searched", None)
+    path = tmp_path / "journal.jsonl"
+    untimed = b'{"channel":"visual_index","text":"no time"}'
+    unnamed = line(AT + 3, data={"a": 1}).encode()
+    lines = [said("one", AT).encode(), untimed, unnamed, said("two", AT + 9).encode()]
+    expected = [
+        ("transcript", 3, AT, AT + 9),
+        ("unknown", 1, AT + 3, AT + 3),
+        ("visual_index", 1, None, None),
+    ]
+
+    for pieces in (1, 2):
+        cache = sealed(path, lines, [said("three", AT + 5).encode()], pieces)
+        for segment in cache.segments:
+            cache.events(segment).unlink()
+        assert channel_totals(path, cache, Older()).channels == expected
+
+
+def test_events_of_very_many_channels_are_searched(tmp_path):
+    path = tmp_path / "journal.jsonl"
+    names = [f"name-{number:04}" for number in range(MOST_GROUPS + 1)]
+    cache = sealed(path, [line(AT, channel=name, data={}).encode() for name in names], [])
+    assert [one.channels for one in cache.segments] == [None]
+    assert channel_totals(path, cache, Older()).channels == [(name, 1, AT, AT) for name in names]
 
 
 def test_gaps_are_the_same_whether_they_are_sealed_or_not(tmp_path):

@@ -1,17 +1,14 @@
-"""Count all events of a journal by channel: what is sealed by its columns, the rest line by line."""
+"""Count all events of a journal by channel: what is sealed by its manifest, the rest line by line."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
-from vdbevents.errors import StorageError
 from vdbevents.events.gaps import Gap, gaps_in
-from vdbevents.query.cache.checks import are_whole
 from vdbevents.query.cache.index import Cache
-from vdbevents.query.journal_end import ChannelCount, channel_counts, end_of
+from vdbevents.query.cache.sealed_counts import ChannelCount, channels_of
+from vdbevents.query.journal_end import channel_counts, end_of
 from vdbevents.query.older import Older
-
-_LEAST_MB: Final = 500
 
 
 class ChannelTotals(NamedTuple):
@@ -39,46 +36,24 @@ def channel_totals(journal: Path, cache: Cache | None, older: Older) -> ChannelT
         InputError: it cannot be read.
         StorageError: memory and temporary space are used up.
     """
-    return _totals_by_columns(journal, cache, older) or _searched(journal, cache, older)
+    return _totals_by_manifest(journal, cache, older) or _searched(journal, cache, older)
 
 
-def _totals_by_columns(journal: Path, cache: Cache | None, older: Older) -> ChannelTotals | None:
+def _totals_by_manifest(journal: Path, cache: Cache | None, older: Older) -> ChannelTotals | None:
     """Count without a search, if nothing was received twice and all lines are plain; otherwise None."""
     end = end_of(journal, cache, older)
     if end is None:
         return None
     caches = [*end.aside, *([cache] if cache else [])]
-    segments = [(one, segment) for one in caches for segment in one.segments]
-    if any(segment.has_fetched or segment.doubtful for _, segment in segments):
-        return None
     counts = channel_counts(end.events)
-    if segments:
-        files = [(one.events(segment), segment.events_bytes, segment.events_crc) for one, segment in segments]
-        if not are_whole(files):
+    for segment in (segment for one in caches for segment in one.segments):
+        sealed = channels_of(segment)
+        if sealed is None or segment.has_fetched or segment.doubtful:
             return None
-        try:
-            counts = _added([*counts, *_sealed_counts([path for path, _, _ in files])])
-        except StorageError:  # the search finds out whether the cache vanished, or there is no room
-            return None
+        counts += sealed
     lines = [line for one in caches for line in one.gap_lines]
     lines += [event.line for event in end.events if event.channel == "vdbevents"]
-    return ChannelTotals(counts, gaps_in(lines))
-
-
-def _sealed_counts(files: Sequence[Path]) -> list[ChannelCount]:
-    from vdbevents.query.byte_ranges import literal
-    from vdbevents.query.duck import SharedDatabase, explained
-
-    with SharedDatabase(memory_mb=_LEAST_MB) as database, explained():
-        return (
-            database.connection(_LEAST_MB)
-            .execute(
-                """SELECT coalesce(channel, 'unknown') AS kind, count(*), min(time_ms), max(time_ms)
-            FROM read_parquet(?) GROUP BY kind""",
-                [list(map(literal, files))],
-            )
-            .fetchall()
-        )
+    return ChannelTotals(_added(counts), gaps_in(lines))
 
 
 def _added(counts: Iterable[ChannelCount]) -> list[ChannelCount]:

@@ -1,10 +1,12 @@
 """Copy the lines of a window as they are in the journal, range by range, where nothing else is asked for.
 
 It is done where what is sealed is in the order of its times. Then the matches are a few ranges of bytes,
-which need not be taken apart; otherwise a search finds each line.
+which need not be taken apart; otherwise a search finds each line. Where the manifest says that all segments
+are in order, the ranges are found by a few lines at the edges of the window; otherwise by the columns.
 """
 
 from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from io import FileIO
 from itertools import pairwise
@@ -17,10 +19,12 @@ from vdbevents.privacy.pauses import Pause, pauses_in
 from vdbevents.query.byte_ranges import Closeable, literal, read_range
 from vdbevents.query.cache.checks import are_whole
 from vdbevents.query.cache.index import Cache, Segment, Span
+from vdbevents.query.cache.sealed_counts import channels_of
 from vdbevents.query.filters import Event, Filters
 from vdbevents.query.journal_end import UndecidedError, own_lines_aside, unsealed_lines, usual_event
+from vdbevents.query.line_tests import line_test, may_be_stamped_again, received_outside
 from vdbevents.query.older import Older
-from vdbevents.query.plain_events import NotPlainError, PlainEvent
+from vdbevents.query.plain_events import NotPlainError, PlainEvent, was_backfilled
 from vdbevents.query.snapshot import journal_changed
 from vdbevents.times import Window
 
@@ -30,6 +34,7 @@ if TYPE_CHECKING:
 _BLOCK: Final = 1 << 20
 _MEMORY_MB: Final = 500
 _MOST_BREAKS: Final = 10_000
+_NEAR: Final = 1 << 12
 # Each of these ends a line, too, and none is in one.
 _AS_LINE_ENDS: Final = bytes.maketrans(b"\r\0", b"\n\n")
 
@@ -169,6 +174,83 @@ class _Sealed(NamedTuple):
     span: Span
 
 
+class _Ordered:
+    """Find the matches in a segment that is in order by a few of its lines, without its columns."""
+
+    def __init__(self, file: FileIO, segment: Segment) -> None:
+        self._file = file
+        self._segment = segment
+
+    def found(self, window: Window) -> _Sealed | None:
+        """Return the matches, which are one range; None without any.
+
+        Raises:
+            NotPlainError, UndecidedError: a line is not as a listener writes it.
+        """
+        start, end = self._segment.start, self._segment.end
+        counts, received = channels_of(self._segment), self._segment.received
+        if counts is None or received is None:
+            raise UndecidedError
+        if window.since_ms is not None and received[0] < window.since_ms:
+            start = self._first_from(window.since_ms)
+        if window.until_ms is not None and received[1] >= window.until_ms:
+            end = self._first_from(window.until_ms)
+        if start >= end:
+            return None
+        if (start, end) == (self._segment.start, self._segment.end):
+            number = sum(count for _, count, *_ in counts)
+        else:
+            number = self._lines_in(start, end)
+        first_ms = received[0] if start == self._segment.start else self._time_at(start)
+        last_ms = received[1] if end == self._segment.end else self._time_at(end - 1)
+        return _Sealed(number, [(start, end - 1)], (first_ms, last_ms))
+
+    def _first_from(self, moment_ms: int) -> int:
+        """Return where the first line is that was received at a moment or later; the end without one."""
+        first, last = self._segment.start, self._segment.end
+        while first < last:
+            start, line = self._line_at((first + last) // 2)
+            if _received(line) >= moment_ms:
+                last = start
+            else:
+                first = start + len(line) + 1
+        return first
+
+    def _time_at(self, place: int) -> int:
+        return _received(self._line_at(place)[1])
+
+    def _line_at(self, place: int) -> tuple[int, bytes]:
+        """Return the line that a byte of the segment is in, or ends, and where it begins."""
+        near = _NEAR
+        while True:
+            begin, end = max(place - near, self._segment.start), min(place + near, self._segment.end)
+            data = self._read(begin, end)
+            before, after = data.rfind(b"\n", 0, place - begin), data.find(b"\n", place - begin)
+            if after >= 0 and (before >= 0 or begin == self._segment.start):
+                return begin + before + 1, data[before + 1 : after]
+            if (begin, end) == (self._segment.start, self._segment.end):
+                raise UndecidedError
+            near *= 8
+
+    def _lines_in(self, start: int, end: int) -> int:
+        return sum(
+            self._read(place, min(place + _BLOCK, end)).count(b"\n") for place in range(start, end, _BLOCK)
+        )
+
+    def _read(self, start: int, end: int) -> bytes:
+        data = read_range(self._file, start, end - start)
+        if data is None:
+            raise UndecidedError
+        return data
+
+
+def _received(line: bytes) -> int:
+    time_ms = usual_event(line).time_ms
+    if time_ms is None:
+        raise UndecidedError
+    return time_ms
+
+
 class _Copying:
     """Find the ranges of a window."""
 
@@ -187,8 +269,8 @@ class _Copying:
 
     def run(self, file: FileIO, own: list[str], search: "Callable[[], SearchResult]") -> CopiedLines:
         lines, size = unsealed_lines(file, self._cache)
-        rest = list(map(usual_event, lines))
-        sealed = self._sealed()
+        rest = list(self._near_or_own(lines))
+        sealed = self._sealed(file)
         if not self._cache.fits(file):
             raise UndecidedError
         later = [event for event in rest if self._is_within(event.time_ms)]
@@ -209,13 +291,33 @@ class _Copying:
             pauses=pauses_in(own),
         )
 
+    def _near_or_own(self, lines: Sequence[bytes]) -> Iterator[PlainEvent]:
+        """Yield the events that may be in the window, and the recorder's own."""
+        expression = received_outside(self._window)
+        is_outside = line_test(expression) if expression else None
+        for line in lines:
+            is_left_out = is_outside is not None and line.endswith(b"}") and is_outside(line)
+            if not is_left_out or was_backfilled(line) or may_be_stamped_again(line):
+                yield usual_event(line)
+
     def _is_within(self, time_ms: int | None) -> bool:
         if time_ms is None:
             raise UndecidedError
         since_ms, until_ms = self._window.since_ms, self._window.until_ms
         return (since_ms is None or time_ms >= since_ms) and (until_ms is None or time_ms < until_ms)
 
-    def _sealed(self) -> _Sealed:
+    def _ordered(self, file: FileIO) -> _Sealed:
+        parts = [part for one in self._near if (part := _Ordered(file, one).found(self._window))]
+        if not parts:
+            raise UndecidedError
+        ranges = [place for part in parts for place in part.ranges]
+        number = sum(part.number for part in parts)
+        return _Sealed(number, ranges, (parts[0].span[0], parts[-1].span[1]))
+
+    def _sealed(self, file: FileIO) -> _Sealed:
+        if all(one.is_in_order for one in self._near):
+            with suppress(NotPlainError):
+                return self._ordered(file)
         row = self._places(self._near)
         is_mixed, count, start, end, first_ms, last_ms, breaks = row
         if is_mixed or not count or len(breaks or ()) > _MOST_BREAKS:

@@ -10,6 +10,7 @@ from vdbevents.journal.archive import ArchivedJournal
 from vdbevents.journal.history import open_with_older
 from vdbevents.query.byte_ranges import read_range
 from vdbevents.query.cache.index import Cache, identity, rest_of
+from vdbevents.query.cache.sealed_counts import ChannelCount
 from vdbevents.query.filters import Filters
 from vdbevents.query.older import Older, may_matter
 from vdbevents.query.plain_events import NotPlainError, ParsedLines, PlainEvent, was_backfilled
@@ -18,10 +19,6 @@ from vdbevents.times import Window
 _MOST_READ: Final = 1 << 24
 # What is sealed next has 8 MiB, seldom of more lines; to read these takes less time than to start DuckDB.
 MOST_LINES: Final = 30_000
-
-
-ChannelCount = tuple[str, int, int | None, int | None]
-"""The events of a channel: its name, their number, and the first and the last receipt, in Unix ms."""
 
 
 class UndecidedError(Exception):

@@ -17,6 +17,7 @@ from vdbevents.query import alike, patterns
 from vdbevents.query.byte_ranges import Closeable
 from vdbevents.query.cache.index import Cache, Interims, Segment, Span, meet, with_finals_for
 from vdbevents.query.cache.sealed_counts import (
+    ChannelCount,
     Group,
     OpenInterim,
     SealedCounts,
@@ -27,7 +28,6 @@ from vdbevents.query.cache.sealed_counts import (
 from vdbevents.query.filters import ALIASES, Event, Filters
 from vdbevents.query.journal_end import (
     MOST_LINES,
-    ChannelCount,
     UndecidedError,
     channel_counts,
     own_lines_aside,

@@ -429,9 +429,10 @@ def _piece(
     # The sample is taken from `data`: the file may have changed by now.
     ends = data if len(data) <= 2 * SAMPLE_BYTES else data[:SAMPLE_BYTES] + data[-SAMPLE_BYTES:]
     taken = sample(bytes(min(first - start, SAMPLE_BYTES)) + ends)
-    place = Segment(start, first + len(data), taken, lines_crc=zlib.crc32(data))
     path = folder / f"{start}.jsonl"
     lines = legible(data, first)
+    crc = zlib.crc32(data)
+    place = Segment(start, first + len(data), taken, lines_crc=crc, is_in_order=lines is data)
     path.write_bytes(lines)
     last = _end_of_text(lines)
     # A run that two pieces share was counted with the first.

@@ -31,7 +31,7 @@ class CacheUnreadableError(Exception):
     """A sealed segment vanished, or is damaged: the journal itself has to be read."""
 
 
-VERSION: Final = 12
+VERSION: Final = 13
 """The format of the cache; another version is not read."""
 
 PIECE: Final = 1 << 25
@@ -82,6 +82,8 @@ class Segment:
         lines_crc: the CRC-32 of its lines in the journal.
         events_bytes, events_crc: the size and the CRC-32 of its Parquet file.
         is_part: whether it is less than a full segment, and will be replaced by that.
+        is_in_order: whether it is nothing but lines that each end in a newline and are an event, in the order
+            of their times of receipt, none backfilled.
         words_crc: the CRC-32 of its words; None if there are too many to keep.
         minutes_crc: the CRC-32 of its events by minutes; None if that is too much to keep.
         unreadable: the number of lines that are not a JSON object, without the doubtful ones.
@@ -99,6 +101,7 @@ class Segment:
         sessions: what its lines say about sessions; None if there are too many.
         streams: the ids of the streams with events; None if there are too many.
         content: how many events it has of which session, as `sealed_counts` stores it; None if that is much.
+        channels: how many it has of which channel, the same way.
     """
 
     start: int
@@ -110,6 +113,7 @@ class Segment:
     words_crc: int | None = None
     minutes_crc: int | None = None
     is_part: bool = False
+    is_in_order: bool = False
     unreadable: int = 0
     doubtful: tuple[Span, ...] = ()
     received: Span | None = None
@@ -124,6 +128,7 @@ class Segment:
     sessions: tuple[SessionFacts, ...] | None = ()
     streams: tuple[str, ...] | None = ()
     content: str | None = None
+    channels: str | None = None
 
     @classmethod
     def from_manifest(cls, stored: Mapping[str, Any]) -> Self:
@@ -135,7 +140,7 @@ class Segment:
         members: dict[str, object] = {name: _optional(_span, stored[name]) for name in _SPANS}
         members |= {name: _number(stored[name]) for name in _NUMBERS}
         members |= {name: _optional(_number, stored[name]) for name in ("words_crc", "minutes_crc", "ended")}
-        members |= {name: _of(bool, stored[name]) for name in ("has_fetched", "has_lifecycle", "is_part")}
+        members |= {name: _of(bool, stored[name]) for name in _FLAGS}
         finals = None
         if stored["finals"] is not None:
             finals = tuple(
@@ -149,8 +154,8 @@ class Segment:
             "gaps": tuple(map(_text, _of(list, stored["gaps"]))),
             "sessions": _optional(_facts, stored["sessions"]),
             "streams": _optional(_texts, stored["streams"]),
-            "content": _optional(_text, stored["content"]),
         }
+        members |= {name: _optional(_text, stored[name]) for name in ("content", "channels")}
         segment = cls(**{**stored, **members})
         if not 0 <= segment.start < segment.end:
             raise ValueError(segment)
@@ -194,6 +199,7 @@ class Segment:
 
 _NUMBERS: Final = ("start", "end", "lines_crc", "events_bytes", "events_crc", "unreadable", "untimed")
 _SPANS: Final = ("received", "happened", "starts")
+_FLAGS: Final = ("has_fetched", "has_lifecycle", "is_part", "is_in_order")
 _T = TypeVar("_T")
 
 

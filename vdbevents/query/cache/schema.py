@@ -170,6 +170,15 @@ ENTRY: Final = f"""SELECT {_SPANS}, ended, has_fetched, has_lifecycle, untimed F
     (coalesce(sum(number), 0) - coalesce(sum(timed), 0))::BIGINT AS untimed FROM tally)"""
 """What the manifest has of all events."""
 
+CHANNELS: Final = """SELECT coalesce(channel, 'unknown') AS kind, sum(number)::BIGINT,
+    min(first_received), max(last_received) FROM tally GROUP BY kind ORDER BY kind"""
+"""The rows of `sealed_counts.ChannelCount`."""
+
+IS_IN_ORDER: Final = """SELECT coalesce(bool_and(time_ms IS NOT NULL AND fetched IS NOT TRUE
+    AND (before IS NULL OR before <= time_ms)) AND sum(length + 1) = ?, false)
+    FROM (SELECT *, lag(time_ms) OVER (ORDER BY position) AS before FROM sealed)"""
+"""Whether all events are in order and none was backfilled, and with line ends have so many bytes."""
+
 MOST_TALLIED: Final = 20_000
 TALLIED: Final = f"""SELECT session, stream, speaking, channel, is_final, part, number, {_SPANS},
     place, earliest FROM tally LIMIT {MOST_TALLIED + 1}"""

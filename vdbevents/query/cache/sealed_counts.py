@@ -1,4 +1,4 @@
-"""Count the events of sessions in sealed segments by the cache's manifest, without reading them. Pure.
+"""Count the events of sessions and channels in sealed segments by the manifest, without reading them. Pure.
 
 A segment's entry has the number of its events by session, stream, channel and part of its time. Of its
 interim transcripts it lists those that none of the same segment replaced: one elsewhere may have. Where the
@@ -24,6 +24,10 @@ _Times = tuple[int | None, int | None]
 
 SessionCount = tuple[str, str, int, int | None]
 """How many events of a channel belong to a session: session, channel, count, latest own time in Unix ms."""
+
+
+ChannelCount = tuple[str, int, int | None, int | None]
+"""The events of a channel: its name, their number, and the first and the last receipt, in Unix ms."""
 
 
 class Group(NamedTuple):
@@ -97,6 +101,24 @@ def content_of(segment: Segment) -> SegmentContent | None:
             {speaker: (start, end) for speaker, start, end in finals},
             {speaker: (first, last) for speaker, first, last in starts},
         )
+    except (ValueError, TypeError):
+        return None
+
+
+def stored_channels(counts: Sequence[ChannelCount]) -> str | None:
+    """Return the events of a segment by channel as a text for the manifest; None if these are too many."""
+    return orjson.dumps(counts).decode() if len(counts) <= MOST_GROUPS else None
+
+
+def channels_of(segment: Segment) -> list[ChannelCount] | None:
+    """Return the events of a segment by channel; None if its entry says nothing that can be read."""
+    if segment.channels is None:
+        return None
+    try:
+        return [
+            (str(channel), int(number), first, last)
+            for channel, number, first, last in orjson.loads(segment.channels)
+        ]
     except (ValueError, TypeError):
         return None
 

@@ -10,7 +10,7 @@ from vdbevents.events.session_content import SessionBook
 from vdbevents.events.session_facts import SessionFacts
 from vdbevents.query.cache import schema
 from vdbevents.query.cache.index import Finals, Segment, Span, few, known_finals
-from vdbevents.query.cache.sealed_counts import Group, OpenInterim, SegmentContent
+from vdbevents.query.cache.sealed_counts import Group, OpenInterim, SegmentContent, stored_channels
 from vdbevents.query.duck import execute
 from vdbevents.query.session_tables import RECORDER
 
@@ -26,7 +26,7 @@ def described(connection: "DuckDBPyConnection", place: Segment, lost: int) -> Se
 
     Args:
         connection: with the tables.
-        place: the entry as far as it is known.
+        place: the entry as far as it is known; it is not in order if its lines had to be changed for DuckDB.
         lost: the number of lines that are not in the tables, as they could not be read.
     """
     [(unreadable, doubtful)] = _rows(connection, schema.UNREADABLE)
@@ -39,10 +39,12 @@ def described(connection: "DuckDBPyConnection", place: Segment, lost: int) -> Se
     [(received, happened, starts, ended, has_fetched, has_lifecycle, untimed)] = _rows(
         connection, schema.ENTRY
     )
+    [(is_in_order,)] = execute(connection, schema.IS_IN_ORDER, [place.end - place.start]).fetchall()
     groups = [_Tallied(*row) for row in _rows(connection, schema.TALLIED)]
     are_few = len(groups) <= schema.MOST_TALLIED
     return dataclasses.replace(
         place,
+        is_in_order=place.is_in_order and is_in_order,
         unreadable=unreadable - len(doubtful) + lost,
         doubtful=tuple(map(tuple, doubtful)),
         received=_span(received),
@@ -57,6 +59,7 @@ def described(connection: "DuckDBPyConnection", place: Segment, lost: int) -> Se
         sessions=few(sessions),
         streams=few(sorted({one.stream for one in groups if one.stream is not None})) if are_few else None,
         content=_content(connection, groups).stored() if are_few else None,
+        channels=stored_channels(_rows(connection, schema.CHANNELS)),
     )
 
 
