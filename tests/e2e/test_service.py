@@ -141,6 +141,8 @@ wait $!
             capture_output=True,
             text=True,
             timeout=patient(60),
+            # A signal to a process that is gone must not reach the tests.
+            start_new_session=True,
         )
 
     def kill(self):
@@ -183,6 +185,9 @@ def test_a_real_systemd_runs_the_service_and_restarts_what_hangs(systemd, servic
             "systemctl", "--user", "show", "--value", f"--property={name}", unit
         ).stdout.strip()
 
+    def running():
+        return of_unit("MainPID").removeprefix("0")
+
     def shown():
         (listener, *_) = json.loads(vdbevents("service", "status", "--json").stdout)["services"]
         return listener
@@ -210,10 +215,10 @@ def test_a_real_systemd_runs_the_service_and_restarts_what_hangs(systemd, servic
     hasty.write_text(f"[Service]\nWatchdogSec={patient(1):g}\nTimeoutAbortSec=1\nRestartSec=0\n")
     systemd.call("systemctl", "--user", "daemon-reload")
     systemd.call("systemctl", "--user", "restart", "vdbevents-listen")
-    pid = of_unit("MainPID")
+    pid = eventually(running)
     systemd.call("kill", "-STOP", pid)
-    eventually(lambda: of_unit("NRestarts") == "1" and of_unit("ActiveState") == "active")
-    assert of_unit("MainPID") != pid
+    eventually(lambda: running() not in ("", pid) and of_unit("ActiveState") == "active")
+    assert int(of_unit("NRestarts")) >= 1
 
     # A busy machine is slower than such a watchdog.
     hasty.unlink()
