@@ -147,6 +147,7 @@ def compact(
 ) -> ExitCode:
     from vdbevents.lake import compaction
     from vdbevents.lake.table_rewrite import TableRewrite
+    from vdbevents.query import duck
     from vdbevents.times import parse_duration
 
     kept = timedelta(milliseconds=parse_duration("--unused-for", unused_for))
@@ -157,7 +158,7 @@ def compact(
             error_id="time-too-short",
         )
     run_in_order(low_priority=low_priority)
-    with TableRewrite(lake) as rewrite:
+    with duck.interruptible(), TableRewrite(lake) as rewrite:
         done = compaction.compact(rewrite, kept)
     if printing.as_json:
         put(as_json(done._asdict()))
@@ -209,6 +210,7 @@ def forget(
 ) -> ExitCode:
     from vdbevents.lake.lake_forgetting import LakeForgetting
     from vdbevents.lake.table_rewrite import TableRewrite
+    from vdbevents.query import duck
     from vdbevents.times import Window
 
     window, words = window_of(when), words_of(grep, ignore_case=ignore_case, exact=exact)
@@ -216,7 +218,7 @@ def forget(
         hint = "give --last, --on, or --since and --until, --grep TEXT, or --host NAME"
         raise InputError("--since: missing", hint, error_id="option-missing")
     run_in_order(low_priority=False)
-    with TableRewrite(lake) as rewrite:
+    with duck.interruptible(), TableRewrite(lake) as rewrite:
         forgetting = LakeForgetting(rewrite, window, words, host)
         doomed = forgetting.delete() if yes else forgetting.find()
     rows, hosts = len(doomed.rows), [harmless(name) for name in doomed.hosts]

@@ -58,6 +58,8 @@ def ship(
     options: StateOptions,
 ) -> ExitCode:
     from vdbevents.lake.lake_table import lake_address, require_lake
+    from vdbevents.query import duck
+    from vdbevents.query.termination import TerminatedError, ended_in_order
     from vdbevents.times import parse_duration
 
     if once and every != _EVERY:
@@ -66,26 +68,16 @@ def ship(
     require_lake()
     lake_address(lake)
     run_in_order(low_priority=low_priority)
+    # `ended_in_order` takes it, and says that it was this one: it ends the command as planned.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     shipping = _Shipping(lake, options.state, host, messages.diagnostics(Diagnostics))
-    try:
-        signal.signal(signal.SIGTERM, _terminate)
-        if once:
-            shipping.step(is_only=True)
-        else:
-            shipping.repeat(seconds)
-    except _TerminatedError:
-        pass
-    finally:
-        shipping.close()
+    with ended_in_order():
+        try:
+            with duck.interruptible():
+                shipping.run(None if once else seconds)
+        except TerminatedError:
+            pass
     return ExitCode.DONE
-
-
-class _TerminatedError(KeyboardInterrupt):
-    """SIGTERM ends the command in order."""
-
-
-def _terminate(*_: object) -> None:
-    raise _TerminatedError
 
 
 class _Shipping:
@@ -99,6 +91,20 @@ class _Shipping:
         self._host = host
         self._diagnostics = diagnostics
         self._shipper: Shipper | None = None
+
+    def run(self, seconds: float | None) -> None:
+        """Ship once, or every so many seconds.
+
+        Raises:
+            VdbeventsError: as `step` and `repeat` have it.
+        """
+        try:
+            if seconds is None:
+                self.step(is_only=True)
+            else:
+                self.repeat(seconds)
+        finally:
+            self.close()
 
     def close(self) -> None:
         if self._shipper is not None:
