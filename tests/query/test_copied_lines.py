@@ -204,6 +204,20 @@ def test_lines_that_came_after_the_window_are_not_parsed_but_those_about_gaps_ar
     assert copied(since_ms=AT + 2000) is None
 
 
+@pytest.mark.parametrize(
+    "last",
+    [
+        line(AT + 9000, channel="x", unix_ts=AT / 1000 + 1, data=1),
+        said("again", AT + 9000, start=AT, backfilled=True),
+    ],
+)
+def test_lines_that_came_after_the_window_and_may_belong_into_it_are_searched(tmp_path, last):
+    path = tmp_path / "journal.jsonl"
+    cache = write_sealed(path, in_order(), newlines(in_order()), [last.encode()], pieces=1)
+    filters = Filters(window=Window(until_ms=AT + 2000), interim=True)
+    assert copied_lines(path, filters, cache, Older()) is None
+
+
 @pytest.mark.parametrize("pieces", [1, 2])
 @pytest.mark.parametrize(
     ("before", "after"),
