@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from deltalake import DeltaTable
 from support.lakes import DAY, Recorder, rows_in
+from support.processes import assert_failed, run
 
 from vdbevents.errors import InputError
 from vdbevents.lake import compaction
@@ -200,6 +201,17 @@ def test_a_name_is_looked_for_in_files_whose_bounds_another_engine_cut_short():
 
     assert file.may_hold("recorder-of-the-first-floor-to-the-left")
     assert not file.may_hold("recorder-of-the-second-floor")
+
+
+@pytest.mark.parametrize("harm", [Path.unlink, lambda path: os.truncate(path, 300)], ids=["gone", "cut"])
+@pytest.mark.parametrize("words", [["status"], ["forget", "--grep", "first"]], ids=lambda words: words[0])
+def test_a_lake_that_was_copied_by_half_is_an_error(recorder, rewrite, tmp_path, words, harm):
+    harm(data_files(recorder)[0])
+
+    ended = run(["lake", words[0], recorder.lake, *words[1:]], {"HOME": str(tmp_path), "LANG": "C.UTF-8"})
+
+    expected = "lake-unusable" if words == ["status"] else "lake-file-unreadable"
+    assert_failed(ended, 74, error_id=expected)
 
 
 def test_an_unfinished_transcript_goes_with_the_final_one(recorder, rewrite):

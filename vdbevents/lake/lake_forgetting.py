@@ -12,7 +12,7 @@ from vdbevents.lake.lake_table import lake_errors
 from vdbevents.lake.last_known import has_rows, rows_of
 from vdbevents.lake.table_rewrite import TableFile, TableRewrite
 from vdbevents.lake.table_schema import NO_TIME_DATE
-from vdbevents.query.duck import explained
+from vdbevents.query.row_journal import read_errors
 from vdbevents.removal.forgetting import Forgetting, Words
 from vdbevents.removal.line_selection import JournalLine
 from vdbevents.times import Window
@@ -119,7 +119,7 @@ class LakeForgetting:
         where = " AND ".join(["true", *(f"{name} = ?" for name in wanted)])
         # Both passes are open at once.
         connection = self._rewrite.connection.cursor() if look else self._rewrite.connection
-        with explained():
+        with read_errors():
             connection.execute(
                 f"SELECT host, journal, position, filename, line FROM {source} WHERE {where} "  # noqa: S608
                 "ORDER BY host, journal, position",

@@ -72,8 +72,19 @@ def quoted(text: str) -> str:
 
 
 def rows_of(table: "DeltaTable", sql: str) -> list[tuple[Any, ...]]:
-    """Return the rows of a SELECT over the table, which it calls `ev`."""
-    from deltalake import QueryBuilder
+    """Return the rows of a SELECT over the table, which it calls `ev`.
 
-    found = QueryBuilder().register("ev", table).execute(sql).read_all()
+    Raises:
+        DeltaError: a file cannot be read, or the SELECT fails.
+    """
+    from deltalake import QueryBuilder
+    from deltalake.exceptions import DeltaError
+
+    try:
+        found = QueryBuilder().register("ev", table).execute(sql).read_all()
+    except Exception as error:
+        # deltalake 1.6.6 has no class for what reading a file raises.
+        if type(error) is Exception:
+            raise DeltaError(str(error)) from error
+        raise
     return list(zip(*(column.to_pylist() for column in found.columns), strict=True))

@@ -14,8 +14,9 @@ from vdbevents.lake.lake_files import DataFile, LakeFiles, statistics
 from vdbevents.lake.lake_table import is_remote, lake_address, lake_errors, open_lake
 from vdbevents.lake.table_schema import PARTITIONS
 from vdbevents.query.byte_ranges import Closeable, literal
-from vdbevents.query.duck import SharedDatabase, explained
+from vdbevents.query.duck import SharedDatabase
 from vdbevents.query.lines import listed
+from vdbevents.query.row_journal import read_errors
 
 if TYPE_CHECKING:
     from deltalake import DeltaTable
@@ -133,7 +134,7 @@ class TableRewrite(Closeable):
         os.close(descriptor)
         path = Path(name)
         try:
-            with explained():
+            with read_errors():
                 self.connection.execute(lake_rows.copying(select), [name])
                 [(low, high, first, last, *row)] = self.connection.execute(
                     f"SELECT min(host), max(host), min(journal), max(journal), {lake_rows.MEASURES} "  # noqa: S608

@@ -219,6 +219,10 @@ def recordings_in(files: Sequence[RowFile]) -> list[tuple[str, str]]:
         connection.close()
 
 
+# What DuckDB 2.0.1 says of a file that is not there.
+_IS_GONE: Final = "No files found"
+
+
 @contextlib.contextmanager
 def read_errors() -> Iterator[None]:
     """Raise StorageError where a file cannot be read.
@@ -231,8 +235,14 @@ def read_errors() -> Iterator[None]:
     try:
         with explained():
             yield
+    except duckdb.InterruptException:
+        raise
     except duckdb.Error as error:
         raise unreadable_rows() from error
+    except StorageError as error:
+        if _IS_GONE in str(error.__cause__):
+            raise unreadable_rows() from error
+        raise
 
 
 def unreadable_rows() -> StorageError:
