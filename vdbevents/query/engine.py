@@ -94,7 +94,9 @@ def search(
             _restrict_files(connection, snapshot, spool)
         check_filters(connection, filters)
         with contextlib.suppress(CacheUnreadableError), explained(), with_condition(filters):
-            result = _Search(connection, snapshot, filters, spool, counting, sealed=sealed).run(resources)
+            matches = rows.matches if rows else ""
+            found = _Search(connection, snapshot, filters, spool, counting, sealed=sealed, matches=matches)
+            result = found.run(resources)
             if filters.where is not None:
                 leave_zone(connection)
             return result
@@ -133,8 +135,10 @@ class _Search:
         counting: SessionBook | None = None,
         *,
         sealed: bool = True,
+        matches: str = "",
     ) -> None:
         self._connection = connection
+        self._matches = matches
         self._counting = counting
         self._searches_sealed = sealed
         self._counted: list[SessionCount] = []
@@ -227,7 +231,7 @@ class _Search:
             self._choose_uncounted(filters, chosen, self._counting)
             return
         pending.sort(key=lambda segment: _newest(segment, filters), reverse=True)
-        size = len(pending) if filters.limit is None else 1
+        size = len(pending) if filters.limit is None or self._matches else 1
         while True:
             self._open(filters, pending[:size])
             pending = pending[size:]
@@ -342,7 +346,12 @@ class _Search:
     def _open(self, filters: Filters, segments: Sequence[Segment]) -> None:
         if segments:
             self._has_sealed = True
-            self._read_sealed(statements.more_events(filters, self._files(segments)))
+            found = statements.matches(filters, self._files(segments))
+            if self._matches:
+                found = Statement(self._matches, [])
+            new = "position NOT IN (SELECT position FROM events)"
+            added = f"INSERT INTO events {found.sql} AND {new}"
+            self._read_sealed(found._replace(sql=added))
 
     def _with_repetitions(self, pending: Sequence[Segment]) -> list[Segment]:
         """Return the pending segments that may hold the same event as a match, received or backfilled."""

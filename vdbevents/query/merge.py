@@ -270,7 +270,7 @@ def search(
             journal.path,
             asked,
             _cache(journal, older),
-            shared=shared or database,
+            shared=database,
             older=older,
             counting=None if journal.rows else known.get(journal.path),
             rows=journal.rows,
@@ -280,8 +280,8 @@ def search(
     if len(journals) > 1:
         each = [filters_for_each(filters)] * len(journals)
         if filters.around_ms is not None and _is_limited(filters):
-            each = _shares(journals, filters, ask, has_database=shared is not None)
-    return _answered(journals, each, filters, ask, has_database=shared is not None)
+            each = _shares(journals, filters, ask, shared)
+    return _answered(journals, each, filters, ask, shared)
 
 
 def search_rows(
@@ -395,17 +395,20 @@ def _answered(
     each: Sequence[Filters],
     filters: Filters,
     ask: _Ask,
-    *,
-    has_database: bool,
+    given: "SharedDatabase | None",
 ) -> "MergedResult[SearchResult]":
     from vdbevents.query.duck import SharedDatabase
 
-    with contextlib.ExitStack() as opened:
-        needs_one = len(journals) > 1 and not has_database
-        shared = opened.enter_context(SharedDatabase()) if needs_one else None
+    with contextlib.ExitStack() as opened, contextlib.ExitStack() as searched:
+        shared = opened.enter_context(SharedDatabase()) if len(journals) > 1 and given is None else None
+        database = given or shared
+        if database is not None and any(journal.rows for journal in journals):
+            from vdbevents.query.shared_matches import with_matches
+
+            journals = searched.enter_context(with_matches(journals, each[0], database))
         answers = []
         for journal, asked in zip(journals, each, strict=True):
-            answer = opened.enter_context(ask(journal, asked, shared))
+            answer = opened.enter_context(ask(journal, asked, database))
             answers.append((journal.host, answer))
             if not answer.count and len(journals) > 1:
                 answer.close()  # there may be a journal for each day of a year
@@ -417,14 +420,14 @@ def _answered(
 
 
 def _shares(
-    journals: Sequence[HostJournal], filters: Filters, ask: _Ask, *, has_database: bool
+    journals: Sequence[HostJournal], filters: Filters, ask: _Ask, given: "SharedDatabase | None"
 ) -> list[Filters]:
     """Return the filters for each journal with which its matches are those among the newest of all."""
     newest = replace(filters, around_ms=None, offset=0, newest_first=True)
     if filters.limit is not None:
         newest = replace(newest, limit=filters.limit + filters.offset)
     before, chosen = [0] * len(journals), [0] * len(journals)
-    with _answered(journals, [newest] * len(journals), newest, ask, has_database=has_database) as merged:
+    with _answered(journals, [newest] * len(journals), newest, ask, given) as merged:
         for row, number in enumerate(merged.origins()):
             (before if row < filters.offset else chosen)[number] += 1
     return [

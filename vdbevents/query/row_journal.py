@@ -102,11 +102,13 @@ class RowJournal:
         chosen: the values by which its rows are chosen out of the files, by column.
         files: those that may have rows of it.
         fetch: makes files present, before they are opened.
+        matches: a SELECT of what a search finds in it, as `statements.matches`, if that is known already.
     """
 
     chosen: Mapping[str, str]
     files: Sequence[RowFile]
     fetch: Callable[[Sequence[RowFile]], None]
+    matches: str = ""
 
     def rows(self, files: Sequence[RowFile]) -> str:
         """Return SQL for its rows in some files, as they are."""
@@ -137,7 +139,7 @@ class RowJournal:
         if not self.files:
             return book
         rows = self.rows(self.files)
-        connection = connect("", _MEMORY_MB)
+        connection = connect("", LEAST_MB)
         try:
             with read_errors():
                 beside = execute(connection, _SESSIONS_BESIDE.format(rows=rows)).fetchall()
@@ -151,7 +153,7 @@ class RowJournal:
         return book
 
 
-_MEMORY_MB: Final = 1000
+LEAST_MB: Final = 1000
 _UNREADABLE: Final = "SELECT count(*) FROM {rows} WHERE NOT readable"
 
 _SESSIONS_BESIDE: Final = """SELECT session, epoch_ms(min(time)), epoch_ms(max(time)) FROM {rows}
@@ -175,10 +177,13 @@ def lines_of_rows(tables: Sequence[SealedTable]) -> str:
         LEFT JOIN {read_sealed(tables)} AS sealed USING (position) ORDER BY answer.rowid"""
 
 
-def folded_rows(journal: RowJournal, files: Sequence[RowFile], received: Window = _ALL_TIMES) -> str:
+def folded_rows(
+    journal: RowJournal, files: Sequence[RowFile], received: Window = _ALL_TIMES, also: str = ""
+) -> str:
     """Return a SELECT of the columns of a sealed segment from the rows of some files.
 
     Of a window, it has those that were received in it: DuckDB knows the parts of a file by their times.
+    It has the columns `also`, too, which end with a comma.
 
     Lines are most of a file, and a search looks at those of events without a text alone: these are read by
     themselves, so that the others' stay unread.
@@ -189,9 +194,10 @@ def folded_rows(journal: RowJournal, files: Sequence[RowFile], received: Window 
         if bound is not None
     )
     rows = journal.rows(files)
-    return f"""SELECT {_FOLDED}, NULL::VARCHAR AS line FROM {rows}
+    return f"""SELECT {also}{_FOLDED}, NULL::VARCHAR AS line FROM {rows}
         WHERE readable AND text IS NOT NULL{within}
-        UNION ALL SELECT {_FOLDED}, {LINE} AS line FROM {rows} WHERE readable AND text IS NULL{within}"""
+        UNION ALL SELECT {also}{_FOLDED}, {LINE} AS line FROM {rows}
+        WHERE readable AND text IS NULL{within}"""
 
 
 def quoted(text: str) -> str:
@@ -210,7 +216,7 @@ def recordings_in(files: Sequence[RowFile]) -> list[tuple[str, str]]:
     Raises:
         StorageError: a file cannot be read.
     """
-    connection = connect("", _MEMORY_MB)
+    connection = connect("", LEAST_MB)
     try:
         with read_errors():
             rows = read_rows(file.path for file in files)

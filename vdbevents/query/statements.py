@@ -203,14 +203,12 @@ def _readable(lines: str, columns: Iterable[str], filters: Filters, reading: Rea
     return _with_names(table, filters)
 
 
-def more_events(filters: Filters, tables: Sequence[SealedTable]) -> Statement:
-    """Add the matches in sealed segments to `events`."""
+def matches(filters: Filters, tables: Sequence[SealedTable], also: str = "") -> Statement:
+    """Select the matches in sealed segments, and the columns `also`, which end with a comma."""
     values: list[object] = []
     own = {**_filter_columns(filters, values), **_SEALED}
     table = _with_names(f"(SELECT *, true AS readable FROM {read_sealed(tables)})", filters)
-    sql = f"SELECT {_kept(own)} FROM {table} WHERE matched"
-    sql = f"INSERT INTO events {sql} AND position NOT IN (SELECT position FROM events)"
-    return Statement(sql, values)
+    return Statement(f"SELECT {also}{_kept(own)} FROM {table} WHERE matched", values)
 
 
 def more_finals(filters: Filters, tables: Sequence[SealedTable]) -> Statement:
