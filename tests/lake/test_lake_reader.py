@@ -3,6 +3,7 @@
 import os
 from urllib.request import Request, urlopen
 
+import duckdb
 import pytest
 from deltalake import DeltaTable
 from support import random_journals as random
@@ -199,6 +200,23 @@ def test_a_copy_does_not_outlive_its_file(tmp_path, bucket):
     assert raised.value.error_id == "lake-empty"
     assert removed
     assert not any(path.exists() for path in removed)
+
+
+def test_no_copy_on_this_machine_has_what_was_forgotten(tmp_path, bucket):
+    [_, laptop] = two_recorders(tmp_path, f"{bucket}/lake")
+    asked(LakeReader(laptop.lake, os.environ, tmp_path / "caches" / "vdbevents").journals([]))
+    copies = set((tmp_path / "caches").rglob("*.parquet"))
+    environ = {**os.environ, "HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "caches")}
+
+    ended = run(["lake", "forget", laptop.lake, "--grep", "invoice", "--host", "laptop", "--yes"], environ)
+
+    assert ended.returncode == 0
+    kept = {path for path in copies if path.exists()}
+    files = ", ".join(f"'{path}'" for path in kept)
+    sql = f"SELECT line FROM read_parquet([{files}]) WHERE host = 'laptop'"
+    assert kept
+    assert kept < copies
+    assert not [line for (line,) in duckdb.sql(sql).fetchall() if "invoice" in line.lower()]
 
 
 def test_a_store_that_does_not_answer_is_an_error(tmp_path, monkeypatch):

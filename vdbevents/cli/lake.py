@@ -1,5 +1,6 @@
 """`vdbevents lake …`: look after a lake, the table that recorders ship to."""
 
+import os
 import time
 from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -221,6 +222,8 @@ def forget(
     with duck.interruptible(), TableRewrite(lake) as rewrite:
         forgetting = LakeForgetting(rewrite, window, words, host)
         doomed = forgetting.delete() if yes else forgetting.find()
+    if yes:
+        _drop_copies(lake)
     rows, hosts = len(doomed.rows), [harmless(name) for name in doomed.hosts]
     if printing.as_json:
         put(as_json({"done": yes, "lines": rows, "files": len(doomed.files), "hosts": list(doomed.hosts)}))
@@ -234,6 +237,14 @@ def forget(
     if rows:
         return ExitCode.DONE
     return ExitCode.NO_MATCH if printing.as_json else nothing(_NONE)
+
+
+def _drop_copies(lake: str) -> None:
+    """Remove this machine's copies of an object store's files that the lake does not have any more."""
+    from vdbevents.lake.lake_reader import LakeReader
+    from vdbevents.query.cache.seal_policy import find_root
+
+    LakeReader(lake, os.environ, find_root())
 
 
 _NONE: Final = "nothing to forget"
