@@ -88,6 +88,14 @@ def test_a_match_is_shown_among_what_is_around_it_though_a_later_event_replaced_
     assert texts(path, grep=("shall we",), around_ms=5000) == []
 
 
+def test_an_unfinished_sentence_that_was_recorded_twice_is_shown_once_among_what_is_around_it(journal):
+    first = said("shall we dep", AT + 2000, final=False, start=AT)
+    path = journal(first, first, said("never mind", AT + 3000, start=AT + 2500, stream="rts-2"))
+
+    assert texts(path, grep=("shall we",)) == ["shall we dep"]
+    assert texts(path, grep=("shall we",), around_ms=5000) == ["shall we dep", "never mind"]
+
+
 def test_events_in_some_times_alone_are_found_with_those_that_last_into_them(journal):
     times = [(0, 5), (10, 12), (20, 60), (70, 71)]
     lines = [said(f"{a}", AT + 99_000, start=AT + a * 1000, end=AT + b * 1000) for a, b in times]

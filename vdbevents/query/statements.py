@@ -476,9 +476,11 @@ def spans(filters: Filters) -> list[str]:
 
 
 # A match stays, even if it was replaced by what was received outside the window. The rows of `candidates`
-# have other numbers in the second pass.
+# have other numbers in the second pass; of equal lines, which replaced each other, as many stay as matched.
 _KEPT_ONES: Final = f"""SELECT position FROM sought WHERE line IS NULL
-    UNION ALL SELECT rowid + {UNSEALED} FROM candidates WHERE line IN (SELECT line FROM sought)"""
+    UNION ALL SELECT candidates.rowid + {UNSEALED} FROM candidates
+        JOIN (SELECT line, count(*) AS matches FROM sought GROUP BY line) USING (line)
+        QUALIFY row_number() OVER (PARTITION BY line ORDER BY candidates.rowid DESC) <= matches"""
 
 
 FORGET_SHOWN: Final = (
