@@ -32,7 +32,7 @@ def examples(page):
 EXAMPLES = examples("query.md")
 SQL_EXAMPLES = examples("sql.md")
 SUMMARIES = examples("summaries.md")
-FLEET = examples("fleet.md")
+FLEET = [one for one in examples("fleet.md") if one[0].startswith("vdbevents query ")]
 
 FOLLOWING = {"-f", "--follow"}
 
