@@ -212,7 +212,7 @@ def test_a_real_systemd_runs_the_service_and_restarts_what_hangs(systemd, servic
     assert shown()["pid"] == first["pid"]
     hasty = home / ".config" / "systemd" / "user" / "vdbevents-listen.service.d" / "hasty.conf"
     hasty.parent.mkdir()
-    hasty.write_text(f"[Service]\nWatchdogSec={patient(1):g}\nTimeoutAbortSec=1\nRestartSec=0\n")
+    hasty.write_text(f"[Service]\nWatchdogSec={patient(4):g}\nTimeoutAbortSec=1\nRestartSec=0\n")
     systemd.call("systemctl", "--user", "daemon-reload")
     systemd.call("systemctl", "--user", "restart", "vdbevents-listen")
     pid = eventually(running)
