@@ -15,7 +15,8 @@ from vdbevents.lake import compaction
 from vdbevents.lake.lake_forgetting import LakeForgetting
 from vdbevents.lake.lake_state import lake_state
 from vdbevents.lake.lake_table import open_lake
-from vdbevents.lake.table_rewrite import TableFile, TableRewrite
+from vdbevents.lake.table_log import TableFile
+from vdbevents.lake.table_rewrite import TableRewrite
 from vdbevents.removal.forgetting import Words
 from vdbevents.times import Window
 

@@ -79,7 +79,7 @@ def _host_object(host: "HostState", now_ms: int) -> dict[str, Any]:
     def text(at_ms: int | None) -> str | None:
         return None if at_ms is None else utc_text(at_ms)
 
-    lag = None if host.shipped_ms is None else max(now_ms - host.shipped_ms, 0) / 1000
+    lag = host.lag_ms(now_ms)
     return {
         "host": host.host,
         "journal": host.journal,
@@ -88,7 +88,7 @@ def _host_object(host: "HostState", now_ms: int) -> dict[str, Any]:
         "first": text(host.first_ms),
         "last": text(host.last_ms),
         "shipped": text(host.shipped_ms),
-        "lag_seconds": lag,
+        "lag_seconds": None if lag is None else lag / 1000,
     }
 
 
@@ -106,7 +106,7 @@ def _shown(lake: str, state: "LakeState", now_ms: int) -> str:
         return text
     listed = [["host", "lines", "last event", "shipped", "lag"]]
     for host in state.hosts:
-        lag = None if host.shipped_ms is None else max(now_ms - host.shipped_ms, 0)
+        lag = host.lag_ms(now_ms)
         listed.append(
             [
                 host.host,

@@ -6,7 +6,8 @@ from itertools import groupby
 from typing import Final, NamedTuple
 
 from vdbevents.lake.lake_table import lake_errors
-from vdbevents.lake.table_rewrite import TableFile, TableRewrite
+from vdbevents.lake.table_log import TableFile
+from vdbevents.lake.table_rewrite import TableRewrite
 
 TARGET_BYTES: Final = 128 << 20
 """The size of a file that is large enough."""

@@ -10,7 +10,8 @@ from vdbevents.lake.lake_files import DataFile
 from vdbevents.lake.lake_reader import unknown_host
 from vdbevents.lake.lake_table import lake_errors
 from vdbevents.lake.last_known import has_rows, rows_of
-from vdbevents.lake.table_rewrite import TableFile, TableRewrite
+from vdbevents.lake.table_log import TableFile
+from vdbevents.lake.table_rewrite import TableRewrite
 from vdbevents.lake.table_schema import NO_TIME_DATE
 from vdbevents.query.row_journal import read_errors
 from vdbevents.removal.forgetting import Forgetting, Words

@@ -6,7 +6,7 @@ those that are opened alone.
 """
 
 import difflib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -15,6 +15,7 @@ from urllib.parse import unquote
 from vdbevents.errors import InputError
 from vdbevents.lake.held_files import HeldFiles
 from vdbevents.lake.lake_table import is_remote, lake_address, open_lake
+from vdbevents.lake.table_log import Bounds, LoggedColumns, may_hold
 from vdbevents.lake.table_schema import NO_TIME_DATE
 from vdbevents.query.filters import Filters
 from vdbevents.query.hostnames import HostJournal
@@ -47,15 +48,12 @@ class ListedFile(NamedTuple):
     """
 
     rows: RowFile
-    hosts: tuple[str, str] | None
-    journals: tuple[str, str] | None
+    hosts: Bounds | None
+    journals: Bounds | None
 
     def may_hold(self, host: str) -> bool:
-        """Return whether it may have rows of a host; a bound may be cut short."""
-        if self.hosts is None:
-            return True
-        first, last = self.hosts
-        return first <= host and (host <= last or host.startswith(last))
+        """Return whether it may have rows of a host."""
+        return may_hold(self.hosts, host)
 
     @property
     def recording(self) -> Recording | None:
@@ -113,8 +111,7 @@ class LakeReader:
             known |= self._last_of(host)
         if known:
             return [self._journal(recording) for recording in sorted(known)]
-        nothing = RowJournal({}, (), self._fetch)
-        return [HostJournal("", Path(self.address), self.address, is_scratch=True, rows=nothing)]
+        return [empty_journal(self.address)]
 
     def _last_of(self, host: str) -> set[Recording]:
         """Return the recordings of the newest file that has one of a host.
@@ -154,21 +151,35 @@ class LakeReader:
         return {one for one in known if not hosts or one[0] in hosts}
 
     def _journal(self, recording: Recording) -> HostJournal:
-        host, journal = recording
         files = [
-            file.rows for file in self._files if file.may_hold(host) and file.recording in (None, recording)
+            file.rows
+            for file in self._files
+            if file.may_hold(recording[0]) and file.recording in (None, recording)
         ]
-        return HostJournal(
-            host,
-            Path(f"{self.address}/{host}/{journal}"),
-            f"{host} in {self.address}",
-            is_scratch=True,
-            rows=RowJournal({"host": host, "journal": journal}, files, self._fetch),
-        )
+        return journal_of(self.address, recording, files, self._fetch)
 
     def _fetch(self, files: Sequence[RowFile]) -> None:
         if self._held is not None:
             self._held.fetch([file.path for file in files])
+
+
+def journal_of(
+    address: str,
+    recording: Recording,
+    files: Sequence[RowFile],
+    fetch: Callable[[Sequence[RowFile]], None] = lambda _: None,
+) -> HostJournal:
+    """Return the journal of a recording in a lake, whose rows are in `files`; `fetch` makes them present."""
+    host, journal = recording
+    rows = RowJournal({"host": host, "journal": journal}, files, fetch)
+    name = f"{host} in {address}"
+    return HostJournal(host, Path(f"{address}/{host}/{journal}"), name, is_scratch=True, rows=rows)
+
+
+def empty_journal(address: str) -> HostJournal:
+    """Return a journal without lines, for a lake that has none of what is asked for."""
+    nothing = RowJournal({}, (), lambda _: None)
+    return HostJournal("", Path(address), address, is_scratch=True, rows=nothing)
 
 
 def unknown_host(host: str, hosts: Sequence[str], address: str) -> InputError:
@@ -186,30 +197,19 @@ def unknown_host(host: str, hosts: Sequence[str], address: str) -> InputError:
 
 def _files(table: "DeltaTable", folder: Path) -> Iterator[ListedFile]:
     """Yield the files that the log names, with what it says of them."""
-    actions = table.get_add_actions(flatten=True)
-    there = set(actions.column_names)
-
-    def values(name: str) -> list[Any]:
-        if name not in there:
-            return [None] * actions.num_rows
-        column: Any = actions.column(name)
-        return [value.as_py() for value in column]
-
+    log = LoggedColumns(table)
+    moments = ("time", "started", "ended")
     bounds = {
-        name: list(zip(values(f"min.{name}"), values(f"max.{name}"), strict=True))
-        for name in ("host", "journal", "time", "started", "ended")
+        name: list(zip(log.values(f"min.{name}"), log.values(f"max.{name}"), strict=True)) for name in moments
     }
-    rows = values("num_records")
-    empty = {name: values(f"null_count.{name}") for name in ("time", "started", "ended")}
-    for number, (path, day) in enumerate(zip(values("path"), values("partition.date"), strict=True)):
-        spans = {
-            name: _span(bounds[name][number], empty[name][number], rows[number])
-            for name in ("time", "started", "ended")
-        }
+    empty = {name: log.values(f"null_count.{name}") for name in moments}
+    rows, hosts, journals = log.values("num_records"), log.texts("host"), log.texts("journal")
+    for number, (path, day) in enumerate(zip(log.values("path"), log.values("partition.date"), strict=True)):
+        spans = {name: _span(bounds[name][number], empty[name][number], rows[number]) for name in moments}
         yield ListedFile(
             _row_file(folder / unquote(path), day, spans, is_untimed=empty["time"][number] != 0),
-            _names(bounds["host"][number]),
-            _names(bounds["journal"][number]),
+            hosts[number],
+            journals[number],
         )
 
 
@@ -240,8 +240,3 @@ def _joined(one: "Span | None", other: "Span | None") -> "Span | None":
     if one is None or other is None:
         return other if one is None else one
     return min(one[0], other[0]), max(one[1], other[1])
-
-
-def _names(bounds: tuple[Any, Any]) -> tuple[str, str] | None:
-    first, last = bounds
-    return None if first is None or last is None else (str(first), str(last))

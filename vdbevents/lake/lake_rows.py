@@ -12,7 +12,7 @@ from vdbevents.events.identity import identity_of, repaired
 from vdbevents.events.lifecycle import lifecycle_of
 from vdbevents.lake.table_schema import COLUMNS, EVENT_COLUMNS, NO_TIME_DATE, SCHEMA_VERSION
 from vdbevents.query.columns import BLANK
-from vdbevents.query.lines import NAMES, listed
+from vdbevents.query.lines import NAMES, quoted
 
 _RECORDED: Final = "channel IN ('transcript', 'visual_index', 'audio_index')"
 
@@ -86,7 +86,7 @@ def viewing(host: str, journal: str, offset: int) -> str:
 
     `known` has the lines that are events, as they are sealed; `offset` is what to add to their places.
     """
-    values = {"host": listed([host])[1:-1], "journal": listed([journal])[1:-1], "offset": f"{offset:d}"}
+    values = {"host": quoted(host), "journal": quoted(journal), "offset": f"{offset:d}"}
     return _ROWS.safe_substitute(values)
 
 

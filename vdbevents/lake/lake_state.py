@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from vdbevents.lake.last_known import rows_of
 from vdbevents.lake.shipped_place import ShippedPlace
-from vdbevents.lake.table_rewrite import TableFile
+from vdbevents.lake.table_log import TableFile
 from vdbevents.lake.table_schema import application
 
 if TYPE_CHECKING:
@@ -29,6 +29,10 @@ class HostState(NamedTuple):
     last_ms: int | None
     shipped_ms: int | None
     bytes: int | None
+
+    def lag_ms(self, now_ms: int) -> int | None:
+        """Return how long ago it was last shipped; None if that is not known."""
+        return None if self.shipped_ms is None else max(now_ms - self.shipped_ms, 0)
 
 
 class LakeState(NamedTuple):

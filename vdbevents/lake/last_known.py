@@ -10,6 +10,8 @@ from collections import Counter
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
+from vdbevents.query.lines import quoted
+
 if TYPE_CHECKING:
     from deltalake import DeltaTable
     from duckdb import DuckDBPyConnection
@@ -64,11 +66,6 @@ def _between(first: int, last: int) -> str:
     days = [str((_EPOCH + timedelta(microseconds=moment)).date()) for moment in (first, last)]
     return f"""(date BETWEEN DATE '{days[0]}' AND DATE '{days[1]}'
         AND time BETWEEN to_timestamp_micros({first:d}) AND to_timestamp_micros({last:d}))"""
-
-
-def quoted(text: str) -> str:
-    """Return a text as a SQL literal."""
-    return "'" + text.replace("'", "''") + "'"
 
 
 def rows_of(table: "DeltaTable", sql: str) -> list[tuple[Any, ...]]:

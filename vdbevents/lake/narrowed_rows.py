@@ -12,7 +12,7 @@ from typing import Final
 from vdbevents.errors import InputError
 from vdbevents.query import alike, patterns
 from vdbevents.query.filters import ALIASES, Filters
-from vdbevents.query.row_journal import quoted
+from vdbevents.query.lines import quoted
 from vdbevents.times import Window
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)

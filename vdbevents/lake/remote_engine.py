@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from vdbevents.errors import InputError, ServiceUnreachableError
+from vdbevents.lake.lake_reader import empty_journal, journal_of
 from vdbevents.lake.lake_table import is_remote, lake_address
 from vdbevents.lake.narrowed_rows import chosen_rows, finals_of
 from vdbevents.lake.table_schema import EVENT_COLUMNS
 from vdbevents.query.filters import Filters
 from vdbevents.query.hostnames import HostJournal
-from vdbevents.query.row_journal import RowFile, RowJournal
+from vdbevents.query.row_journal import RowFile
 from vdbevents.terminal import harmless
 
 if TYPE_CHECKING:
@@ -154,19 +155,8 @@ class RemoteEngine:
             _write(table.filter(_not_in(found[0], table)) if number else table, paths[-1])
         files = [RowFile(path) for path in paths]
         known = sorted({pair for table in found for pair in _pairs(table, "host", "journal")})
-        return [
-            HostJournal(
-                host,
-                Path(f"{self._lake}/{host}/{journal}"),
-                f"{host} in {self._lake}",
-                is_scratch=True,
-                rows=RowJournal({"host": host, "journal": journal}, files, lambda _: None),
-            )
-            for host, journal in known
-        ] or [
-            HostJournal(
-                "", Path(self._lake), self._lake, is_scratch=True, rows=RowJournal({}, (), lambda _: None)
-            )
+        return [journal_of(self._lake, recording, files) for recording in known] or [
+            empty_journal(self._lake)
         ]
 
     @contextmanager

@@ -31,7 +31,7 @@ from vdbevents.query.cache.fill import fill
 from vdbevents.query.cache.index import PIECE, Cache, load
 from vdbevents.query.cache.legible import legible
 from vdbevents.query.duck import SharedDatabase, execute, explained, memory_for
-from vdbevents.query.lines import Statement, listed
+from vdbevents.query.lines import Statement, quoted
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -273,7 +273,7 @@ class Shipper(Closeable):
     def _find_known(self, connection: "DuckDBPyConnection", piece: _Piece, lines: Statement) -> None:
         """Make the view `known`: the lines that are events, as they are sealed or would be."""
         if piece.sealed is not None:
-            path = listed([literal(piece.sealed)])[1:-1]
+            path = quoted(literal(piece.sealed))
             # A part may be replaced by a full segment at any moment.
             with contextlib.suppress(StorageError), explained():
                 connection.execute(

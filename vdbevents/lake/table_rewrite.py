@@ -7,11 +7,12 @@ import time
 from collections.abc import Iterable, Sequence
 from hashlib import blake2b
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Final
 
 from vdbevents.lake import lake_rows
 from vdbevents.lake.lake_files import DataFile, LakeFiles, statistics
 from vdbevents.lake.lake_table import is_remote, lake_address, lake_errors, open_lake
+from vdbevents.lake.table_log import TableFile
 from vdbevents.lake.table_schema import PARTITIONS
 from vdbevents.query.byte_ranges import Closeable, literal
 from vdbevents.query.duck import SharedDatabase
@@ -19,55 +20,11 @@ from vdbevents.query.lines import listed
 from vdbevents.query.row_journal import read_errors
 
 if TYPE_CHECKING:
-    from deltalake import DeltaTable
     from duckdb import DuckDBPyConnection
 
 _MEMORY_MB: Final = 1000
 _MOST_TRIES: Final = 20
 _LONGEST_PAUSE_SECONDS: Final = 5.0
-
-
-class TableFile(NamedTuple):
-    """A data file of the table.
-
-    Attributes:
-        path: within the table.
-        size: in bytes.
-        rows: how many it has.
-        date: its partition, as text.
-        hosts: the least and the most of its hosts; None where the table does not say.
-    """
-
-    path: str
-    size: int
-    rows: int
-    date: str
-    hosts: tuple[str, str] | None
-
-    def may_hold(self, host: str) -> bool:
-        """Return whether it may have rows of a host; a bound that another engine wrote may be cut short."""
-        if self.hosts is None:
-            return True
-        first, last = self.hosts
-        return first <= host and (host <= last or host.startswith(last))
-
-    @classmethod
-    def all_of(cls, table: "DeltaTable") -> list[Self]:
-        """Return the files of a table as it is."""
-        actions = table.get_add_actions(flatten=True)
-        names = actions.schema.names
-        columns = {name: actions.column(name).to_pylist() for name in names}
-        nothing = [None] * actions.num_rows
-        least, most = columns.get("min.host", nothing), columns.get("max.host", nothing)
-        return [
-            cls(path, size, rows or 0, str(date), None if low is None or high is None else (low, high))
-            for path, size, rows, date, low, high in zip(
-                *(columns[name] for name in ("path", "size_bytes", "num_records", "partition.date")),
-                least,
-                most,
-                strict=True,
-            )
-        ]
 
 
 class TableRewrite(Closeable):

@@ -77,6 +77,11 @@ SEARCHED: Final = ("text", "label", "speaker", "shown_line")
 """The columns in which texts are searched for: what is shown of an event."""
 
 
+def quoted(text: str) -> str:
+    """Format a text as a SQL literal."""
+    return "'" + text.replace("'", "''") + "'"
+
+
 def listed(texts: Iterable[str]) -> str:
     """Format texts as a SQL list literal."""
-    return "[" + ", ".join("'" + text.replace("'", "''") + "'" for text in texts) + "]"
+    return "[" + ", ".join(map(quoted, texts)) + "]"

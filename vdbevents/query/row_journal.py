@@ -20,7 +20,7 @@ from vdbevents.query.byte_ranges import BLOCK_BYTES, Closeable, literal
 from vdbevents.query.cache.index import Segment, Span
 from vdbevents.query.duck import connect, execute, explained
 from vdbevents.query.filters import Filters
-from vdbevents.query.lines import GAP, LINE, listed
+from vdbevents.query.lines import GAP, LINE, listed, quoted
 from vdbevents.query.statements import SealedTable, read_sealed
 from vdbevents.times import LEAST_MS, MOST_MS, Window
 
@@ -198,11 +198,6 @@ def folded_rows(
         WHERE readable AND text IS NOT NULL{within}
         UNION ALL SELECT {also}{_FOLDED}, {LINE} AS line FROM {rows}
         WHERE readable AND text IS NULL{within}"""
-
-
-def quoted(text: str) -> str:
-    """Return a text as SQL."""
-    return "'" + text.replace("'", "''") + "'"
 
 
 def read_rows(paths: Iterable[Path]) -> str:

@@ -12,7 +12,8 @@ from vdbevents.query import statements
 from vdbevents.query.conditions import check_filters
 from vdbevents.query.duck import execute, explained
 from vdbevents.query.filters import Filters
-from vdbevents.query.row_journal import LEAST_MB, RowFile, RowJournal, folded_rows, quoted, unreadable_rows
+from vdbevents.query.lines import quoted
+from vdbevents.query.row_journal import LEAST_MB, RowFile, RowJournal, folded_rows, unreadable_rows
 from vdbevents.times import Window
 
 if TYPE_CHECKING:

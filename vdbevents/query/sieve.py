@@ -13,6 +13,7 @@ from vdbevents.query.conditions import check_filters
 from vdbevents.query.duck import connect, explained, memory_for
 from vdbevents.query.filters import Event, Filters
 from vdbevents.query.lax_json import LAX
+from vdbevents.query.lines import quoted
 from vdbevents.query.mended_lines import mended_line
 
 _CONDITION: Final = "the_condition"
@@ -128,5 +129,5 @@ def _constant(value: object) -> str:
     if isinstance(value, list):
         return f"[{', '.join(map(_constant, value))}]"
     if isinstance(value, str):
-        return "'" + value.replace("'", "''") + "'"
+        return quoted(value)
     return repr(value)

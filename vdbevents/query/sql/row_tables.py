@@ -13,14 +13,13 @@ from vdbevents.events.gaps import gaps_in
 from vdbevents.query import scratch, session_tables
 from vdbevents.query.duck import connect, memory_for
 from vdbevents.query.hostnames import HostJournal
-from vdbevents.query.lines import CONDITION_COLUMNS, Statement
+from vdbevents.query.lines import CONDITION_COLUMNS, Statement, quoted
 from vdbevents.query.row_journal import (
     LONGEST,
     RowFile,
     RowJournal,
     folded_rows,
     gap_lines,
-    quoted,
     read_rows,
 )
 from vdbevents.query.sql import once, views
