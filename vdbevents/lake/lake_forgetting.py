@@ -67,7 +67,8 @@ class LakeForgetting:
             forgetting = Forgetting(self._window, self._words)
             for line, _, _ in _lines(rows):
                 forgetting.look(line)
-            of_one = self._rows(source, host=host, journal=journal)
+            its_paths = [path for path, file in zip(paths, files, strict=True) if file.may_hold(host)]
+            of_one = self._rows(self._rewrite.reading(its_paths, named=True), host=host, journal=journal)
             for line, position, filename in _lines(of_one):
                 if forgetting.change(line) != line.content:
                     doomed.append((host, journal, position))
