@@ -12,7 +12,7 @@ These names are the Python interface beside the `vdbevents` command. Each is loa
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from vdbevents.api import OpenJournal, QueryResult, open  # noqa: A004 - as `gzip.open`
+    from vdbevents.api import OpenJournal, OpenLake, QueryResult, open  # noqa: A004 - as `gzip.open`
     from vdbevents.errors import VdbeventsError
     from vdbevents.events.envelope import envelop, parse_line
     from vdbevents.journal.append import Journal
@@ -28,6 +28,7 @@ __all__ = [
     "Filters",
     "Journal",
     "OpenJournal",
+    "OpenLake",
     "QueryResult",
     "StateDirectory",
     "VdbeventsError",
@@ -45,6 +46,7 @@ _HOMES = {
     "QueryResult": "vdbevents.api",
     "Journal": "vdbevents.journal.append",
     "OpenJournal": "vdbevents.api",
+    "OpenLake": "vdbevents.api",
     "StateDirectory": "vdbevents.journal.state",
     "VdbeventsError": "vdbevents.errors",
     "Window": "vdbevents.times",

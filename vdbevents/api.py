@@ -1,22 +1,33 @@
-"""Query a journal in Python: `vdbevents.open("DIR").query(last="10m", grep="code")`. See docs/python.md."""
+"""Query a journal, or a lake, in Python: `vdbevents.open("DIR").query(last="10m", grep="code")`.
 
+See docs/python.md.
+"""
+
+# ruff: noqa: A001 - `open`, as `gzip.open`
+
+import contextlib
 import json
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Iterator
 from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, overload
 
-from vdbevents.errors import InputError
+from vdbevents.errors import InputError, options_conflict
 from vdbevents.journal.state import home_directory, locate_state
 from vdbevents.query.byte_ranges import Closeable
 
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
+    from duckdb import DuckDBPyRelation
 
     from vdbevents.events.gaps import Gap
+    from vdbevents.lake.lake_reader import LakeReader
     from vdbevents.query.cache.index import Cache
+    from vdbevents.query.filters import Filters
+    from vdbevents.query.merge import MergedResult
     from vdbevents.query.older import Older
     from vdbevents.query.search_result import SearchResult
     from vdbevents.query.sql.sandbox import SqlRows
@@ -27,21 +38,45 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 Texts = str | Iterable[str]
 """One text or several."""
 
+_Table = TypeVar("_Table")
 
-def open(  # noqa: A001 - as `gzip.open`
-    path: str | os.PathLike[str] | None = None, *, archived: bool = False
-) -> "OpenJournal":
-    """Open the journal of a state directory, or a journal's file.
+
+@overload
+def open(path: str | os.PathLike[str] | None = None, *, archived: bool = False) -> "OpenJournal": ...
+
+
+@overload
+def open(*, lake: str | os.PathLike[str], host: Texts = ()) -> "OpenLake": ...
+
+
+def open(
+    path: str | os.PathLike[str] | None = None,
+    *,
+    archived: bool = False,
+    lake: str | os.PathLike[str] | None = None,
+    host: Texts = (),
+) -> "OpenJournal | OpenLake":
+    """Open the journal of a state directory, or a journal's file; or a lake.
 
     What was rotated out of a state directory's journal is read with it.
 
     Args:
         path: the directory or file; None for `VIDEODB_EVENTS_DIR`, else `$XDG_STATE_HOME/videodb`.
-        archived: whether to read also what `vdbevents listen --clear` has set aside.
+        archived: whether to read also what `vdbevents listen --clear` has set aside; a lake has it.
+        lake: the table that recorders ship to instead: a folder, or an address such as `s3://BUCKET/PATH`.
+        host: the lake's recorders to look at; none for all.
 
     Raises:
-        InputError: there is no journal.
+        InputError: there is no journal, or no such lake; or the extra for lakes is missing.
+        ServiceRefusedError, ServiceUnreachableError, StorageError: the lake cannot be read.
     """
+    hosts = _texts(host)
+    if lake is not None:
+        if path is not None or archived:
+            raise options_conflict("lake", "a path" if path is not None else "archived")
+        return OpenLake(os.fspath(lake), hosts)
+    if hosts:
+        raise InputError("host: only of a lake", "name one: lake=…", error_id="option-missing")
     if path is not None and not os.fspath(path):
         raise InputError("the path is empty", "name a state directory or a file", error_id="path-missing")
     argument = None if path is None else Path(path)
@@ -60,25 +95,8 @@ def open(  # noqa: A001 - as `gzip.open`
     return OpenJournal(journal, archived=archived)
 
 
-class OpenJournal:
-    """A journal to query; each query sees what was written until then.
-
-    Attributes:
-        journal: its file.
-    """
-
-    def __init__(self, journal: Path, cache_root: Path | None = None, *, archived: bool = False) -> None:
-        """Take a journal's file.
-
-        Args:
-            journal: the file, which is read by each query.
-            cache_root: the folder of all caches; None for `$XDG_CACHE_HOME/vdbevents`. A present cache is
-                used; `vdbevents listen`, `query` and `cache build` write it.
-            archived: whether to read also what was cleared.
-        """
-        self.journal = journal
-        self._cache_root = cache_root
-        self._archived = archived
+class OpenEvents(ABC):
+    """Events to query: those of a journal, or of a lake."""
 
     def query(
         self,
@@ -142,9 +160,6 @@ class OpenJournal:
             InputError: an argument cannot be parsed, or the journal cannot be read.
             StorageError: memory and temporary space are used up.
         """
-        from vdbevents.query import scratch
-        from vdbevents.query.decompress import readable
-        from vdbevents.query.engine import search
         from vdbevents.query.filters import Filters, known_sources
         from vdbevents.times import parse_duration, parse_zone
 
@@ -178,25 +193,46 @@ class OpenJournal:
             newest_first=newest_first,
             interim=interim,
         )
-        folder = scratch.make("unpacked")
-        try:
-            journal = readable(self.journal, lambda: folder, str(self.journal))
-            cache = None if journal.is_copy else self._cache(self.journal)
-            answer = search(journal.path, filters, cache, older=self._older())
-        except BaseException:
-            scratch.remove(folder)
-            raise
-        return QueryResult(answer, folder, journal.trouble, _ongoing(journal.path))
+        return self._found(filters)
 
+    @abstractmethod
     def sql(self, query: str) -> list[dict[str, Any]]:
         """Return the rows of one SELECT over the views that `vdbevents sql --describe` lists, as dicts.
 
         Values have JSON types; a time is a text, in UTC.
 
         Raises:
-            InputError: it is not a SELECT, it fails, or the journal cannot be read.
+            InputError: it is not a SELECT, it fails, or the events cannot be read.
             StorageError: memory and temporary space are used up.
         """
+
+    @abstractmethod
+    def _found(self, filters: "Filters") -> "QueryResult":
+        """Return the events that match."""
+
+
+class OpenJournal(OpenEvents):
+    """A journal to query; each query sees what was written until then.
+
+    Attributes:
+        journal: its file.
+    """
+
+    def __init__(self, journal: Path, cache_root: Path | None = None, *, archived: bool = False) -> None:
+        """Take a journal's file.
+
+        Args:
+            journal: the file, which is read by each query.
+            cache_root: the folder of all caches; None for `$XDG_CACHE_HOME/vdbevents`. A present cache is
+                used; `vdbevents listen`, `query` and `cache build` write it.
+            archived: whether to read also what was cleared.
+        """
+        self.journal = journal
+        self._cache_root = cache_root
+        self._archived = archived
+
+    def sql(self, query: str) -> list[dict[str, Any]]:
+        """Return the rows of a SELECT, as `OpenEvents.sql` does."""
         from vdbevents.query import scratch
         from vdbevents.query.decompress import readable
         from vdbevents.query.sql.sandbox import SqlTables
@@ -207,6 +243,23 @@ class OpenJournal:
             ongoing = _ongoing(journal.path)
             with SqlTables(journal.path, cache, self._older(), ongoing=ongoing) as tables:
                 return _dicts(tables.ask(query))
+
+    def _found(self, filters: "Filters") -> "QueryResult":
+        from vdbevents.query import scratch
+        from vdbevents.query.decompress import readable
+        from vdbevents.query.engine import search
+        from vdbevents.query.merge import MergedResult
+
+        folder = scratch.make("unpacked")
+        try:
+            journal = readable(self.journal, lambda: folder, str(self.journal))
+            cache = None if journal.is_copy else self._cache(self.journal)
+            answer = search(journal.path, filters, cache, older=self._older())
+        except BaseException:
+            scratch.remove(folder)
+            raise
+        found = MergedResult([("", answer)], filters)
+        return QueryResult(found, folder, trouble=journal.trouble, ongoing=_ongoing(journal.path))
 
     def _older(self) -> "Older":
         from vdbevents.query.older import Older
@@ -219,11 +272,61 @@ class OpenJournal:
         return present_cache(journal, self._cache_root)
 
 
+class OpenLake(OpenEvents):
+    """A lake to query: what many recorders have shipped; each query sees what was shipped until then.
+
+    Attributes:
+        address: where it is: a folder, or an address in an object store.
+        hosts: the recorders that are looked at; empty for all.
+    """
+
+    def __init__(self, address: str, hosts: Collection[str] = (), cache_root: Path | None = None) -> None:
+        """Take a lake's address, and read what it has.
+
+        Args:
+            address: a folder, or an address in an object store, whose credentials the environment has.
+            hosts: the recorders to look at; empty for all.
+            cache_root: the folder of all caches, with the copies of an object store's files; None for
+                `$XDG_CACHE_HOME/vdbevents`.
+
+        Raises:
+            InputError: there is no such lake, or the extra for lakes is missing.
+            ServiceRefusedError, ServiceUnreachableError, StorageError: it cannot be read.
+        """
+        self.hosts = tuple(hosts)
+        self._cache_root = cache_root
+        self.address = address
+        self.address = self._reader().address
+
+    def sql(self, query: str) -> list[dict[str, Any]]:
+        """Return the rows of a SELECT, as `OpenEvents.sql` does; each view has `host` first."""
+        from vdbevents.query.sql.row_tables import RowTables
+
+        with RowTables(self._reader().journals(self.hosts), query) as tables:
+            return _dicts(tables.ask(query))
+
+    def _found(self, filters: "Filters") -> "QueryResult":
+        from vdbevents.query import merge, scratch
+
+        found = merge.search(self._reader().journals(self.hosts, filters), filters)
+        try:
+            return QueryResult(found, scratch.make("unpacked"), has_hosts=True)
+        except BaseException:
+            found.close()
+            raise
+
+    def _reader(self) -> "LakeReader":
+        from vdbevents.lake.lake_reader import LakeReader
+        from vdbevents.query.cache.seal_policy import find_root
+
+        return LakeReader(self.address, os.environ, self._cache_root or find_root())
+
+
 class QueryResult(Closeable):
     """The matches of a query, oldest first: an iterable of dicts that can be read again; a context manager.
 
     A dict has the columns of the view `events` without `backfilled`: `time`, `started` and `ended` are
-    `datetime`s in UTC.
+    `datetime`s in UTC. Of a lake it has `host`, too.
 
     Attributes:
         gaps: all gaps that touch the times that were asked for, and others; also one that goes on.
@@ -233,27 +336,43 @@ class QueryResult(Closeable):
     """
 
     def __init__(
-        self, answer: "SearchResult", folder: Path, trouble: str = "", ongoing: "Gap | None" = None
+        self,
+        found: "MergedResult[SearchResult]",
+        folder: Path,
+        *,
+        has_hosts: bool = False,
+        trouble: str = "",
+        ongoing: "Gap | None" = None,
     ) -> None:
-        """Take the result of a search, a folder to remove at the end, and a gap without a line."""
+        """Take what was found, and a folder to remove at the end.
+
+        Args:
+            found: the matches in a journal, or in those of a lake.
+            folder: for temporary files.
+            has_hosts: whether to say of each event which host it is from.
+            trouble: what is wrong with an archive.
+            ongoing: a gap without a line.
+        """
         from vdbevents.events.gaps import with_ongoing
 
-        self._answer = answer
+        self._found = found
         self._folder = folder
+        self._has_hosts = has_hosts
         self.trouble = trouble
-        self.gaps: Collection[Gap] = with_ongoing(answer.gaps, ongoing)
-        self.skipped = answer.skipped
-        self.untimed = answer.untimed
+        answers = [answer for _, answer in found.answers]
+        self.gaps: Collection[Gap] = with_ongoing([gap for one in answers for gap in one.gaps], ongoing)
+        self.skipped = found.skipped
+        self.untimed = sum(answer.untimed for answer in answers)
 
     def __len__(self) -> int:
-        return self._answer.count
+        return self._found.count
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         return (dict(zip(names, row, strict=True)) for names, row in self._rows())
 
     def lines(self) -> Iterator[str]:
         """Yield the journal's own lines, without their line ends."""
-        for batch in self._answer.lines():
+        for batch in self._found.lines():
             yield from batch
 
     def arrow(self) -> "pa.Table":
@@ -263,7 +382,7 @@ class QueryResult(Closeable):
             InputError: the package `pyarrow` is not installed.
         """
         _require("pyarrow")
-        return self._answer.relation().to_arrow_table()
+        return self._as_table(lambda relation: relation.to_arrow_table())
 
     def df(self) -> "pd.DataFrame":
         """Return all matches as a pandas data frame.
@@ -272,7 +391,7 @@ class QueryResult(Closeable):
             InputError: the package `pandas` is not installed.
         """
         _require("pandas")
-        return self._answer.relation().df()
+        return self._as_table(lambda relation: relation.df())
 
     def sql(self, query: str) -> list[dict[str, Any]]:
         """Return the rows of one SELECT over the table `found`, with the keys of these dicts as columns.
@@ -280,32 +399,55 @@ class QueryResult(Closeable):
         Raises:
             InputError: it is not a SELECT, or it fails.
         """
-        from vdbevents.query import scratch
-        from vdbevents.query.lines import CONDITION_COLUMNS
         from vdbevents.query.sql.sandbox import SqlRows, table
 
-        columns = [name for name in CONDITION_COLUMNS if name != "backfilled"]
-        with scratch.folder("found") as folder:
-            path = folder / "found.parquet"
-            self._answer.write_parquet(path, columns)
-            with table(path) as connection:
-                return _dicts(SqlRows(connection, query, cached=False))
+        with self._parquet() as path, table(path) as connection:
+            return _dicts(SqlRows(connection, query, cached=False))
 
     def close(self) -> None:
         """Release memory and temporary files. A second call does nothing."""
         from vdbevents.query import scratch
 
-        self._answer.close()
+        self._found.close()
         scratch.remove(self._folder)
+
+    def _as_table(self, read: "Callable[[DuckDBPyRelation], _Table]") -> "_Table":
+        """Return what is read from all matches in their order."""
+        from vdbevents.query.sql.sandbox import table
+
+        if not self._has_hosts:
+            [(_, answer)] = self._found.answers
+            return read(answer.relation())
+        with self._parquet() as path, table(path) as connection:
+            return read(connection.table("found"))
+
+    @contextlib.contextmanager
+    def _parquet(self) -> Iterator[Path]:
+        """Yield a file of all matches in their order."""
+        from vdbevents.query import scratch
+        from vdbevents.query.lines import CONDITION_COLUMNS
+        from vdbevents.query.merged_table import write_table
+
+        columns = [name for name in CONDITION_COLUMNS if name != "backfilled"]
+        with scratch.folder("found") as folder:
+            path = folder / "found.parquet"
+            if self._has_hosts:
+                write_table(self._found, columns, path)
+            else:
+                [(_, answer)] = self._found.answers
+                answer.write_parquet(path, columns)
+            yield path
 
     def _rows(self) -> Iterator[tuple[tuple[str, ...], tuple[Any, ...]]]:
         from vdbevents.query.filters import Event
         from vdbevents.query.lines import named_as
 
         columns = tuple(name for name in Event._fields if name not in {"line", "host"})
+        if self._has_hosts:
+            columns = ("host", *columns)
         names = tuple(map(named_as, columns))
         moments = [place for place, name in enumerate(columns) if name.endswith("_ms")]
-        for batch in self._answer.events(columns):
+        for batch in self._found.events(columns):
             for event in batch:
                 row = [getattr(event, column) for column in columns]
                 for place in moments:

@@ -52,7 +52,9 @@ class MergedResult(Closeable, Generic[_Rows_co]):
     Events of the same time come in the order of the journals (newest first: reversed). It closes the answers.
 
     Attributes:
+        filters: the conditions on all together.
         count: the number of events shown.
+        offset: how many of the answers' matches, merged, come before these.
         skipped: lines that could not be read, in all journals.
         span: the first and the last time among the events shown, in Unix ms; None where none has a time.
         breaks: the rows, from 0, at which the events around another match begin, and none around an earlier
@@ -68,12 +70,12 @@ class MergedResult(Closeable, Generic[_Rows_co]):
         """Take the answers to `filters_for_each(filters)`, and the database they share."""
         self._answers = answers
         self._shared = shared
-        self._filters = filters
+        self.filters = filters
         total = sum(answer.count for _, answer in answers)
-        self._first, self._last = 0, total
+        self.offset, self._last = 0, total
         if is_cut := len(answers) > 1 and filters.around_ms is None and _is_limited(filters):
-            self._first, self._last = _rows(total, filters)
-        self.count = self._last - self._first
+            self.offset, self._last = _rows(total, filters)
+        self.count = self._last - self.offset
         self.skipped = sum(answer.skipped for _, answer in answers)
         self.span = self._span_of_rows() if is_cut else self._span_of_all()
         self.breaks = self._breaks() if len(answers) > 1 else set(answers[0][1].breaks)
@@ -94,7 +96,7 @@ class MergedResult(Closeable, Generic[_Rows_co]):
         if len(self.answers) == 1:
             [(host, answer)] = self.answers
             return _with_host(answer.events(columns), host if "host" in columns else None)
-        ordering = {"time_ms", "start_ms"} if self._filters.in_order_of_events else {"time_ms"}
+        ordering = {"time_ms", "start_ms"} if self.filters.in_order_of_events else {"time_ms"}
         each = [
             _with_host(answer.events({*columns, *ordering}), host if "host" in columns else None)
             for host, answer in self.answers
@@ -133,18 +135,18 @@ class MergedResult(Closeable, Generic[_Rows_co]):
             yield from batch
 
     def _timed(self, batch: Iterable[Event]) -> list[_Timed[Event]]:
-        if self._filters.in_order_of_events:
+        if self.filters.in_order_of_events:
             return [(event.time_ms if event.start_ms is None else event.start_ms, event) for event in batch]
         return [(event.time_ms, event) for event in batch]
 
     def _merge(self, each: Sequence[Iterable[list[_Timed[_Item]]]]) -> Iterator[list[_Item]]:
         """Merge the answers lazily, and yield the rows that are shown."""
         streams = [chain.from_iterable(batches) for batches in each]
-        newest_first = self._filters.newest_first
+        newest_first = self.filters.newest_first
         if newest_first:
             streams.reverse()
         merged = heapq.merge(*streams, key=_place, reverse=newest_first)
-        shown = islice(merged, self._first, self._last)
+        shown = islice(merged, self.offset, self._last)
         while batch := [item for _, item in islice(shown, _BATCH)]:
             yield batch
 
@@ -163,7 +165,7 @@ class MergedResult(Closeable, Generic[_Rows_co]):
 
     def _breaks(self) -> set[int]:
         """Return the rows at which the events around another match begin, and no journal's go on."""
-        if self._filters.around_ms is None:
+        if self.filters.around_ms is None:
             return set()
         numbers = _numbers_of_groups([answer.groups for _, answer in self.answers])
         seen, group = [0] * len(self.answers), [0] * len(self.answers)
