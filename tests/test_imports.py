@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import pytest
+from support.random_journals import AT, said
 from support.sources import FILES, PACKAGE, ROOT, tree_of
 
 import vdbevents
@@ -167,6 +168,22 @@ def test_a_command_loads_only_what_it_needs(tmp_path):
     # `sql` loads it in a child process, if there can be one.
     is_here = "duckdb" in ended[arguments.index(["sql", "SELECT 1", str(SESSION)])][1]
     assert is_here != hasattr(os, "fork")
+
+
+@pytest.mark.parametrize("command", ["digest", "transcript", "stats"])
+def test_a_summary_of_a_time_without_events_names_the_newest_one_and_starts_no_engine(tmp_path, command):
+    journal = tmp_path / "journal.jsonl"
+    # They are more than a search reads without an engine.
+    times = range(AT, AT + 30_001)
+    journal.write_text("".join(f"{said('x', at, start=at, end=at)}\n" for at in times))
+    words = [command, str(journal), "--since", "2026-03-03"]
+    program = f"{TELL_MODULES}\nsys.argv = {['vdbevents', *words]}\n"
+    ended = run_fresh(f"{program}from vdbevents.cli.entry import run\nrun()", home=tmp_path)
+    told, _, loaded = ended.stderr.rpartition("\n")
+
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert "the newest is of 2026-03-02" in told
+    assert "duckdb" not in json.loads(loaded)
 
 
 @pytest.mark.long

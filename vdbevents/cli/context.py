@@ -13,11 +13,11 @@ from vdbevents.cli.no_match import explain
 from vdbevents.cli.options import EnvironmentOptions, OptionGroup, words_of
 from vdbevents.cli.query_options import TIMES_HELP, FilterOptions, LakeSourceOptions, WindowOptions
 from vdbevents.cli.searching import (
+    SearchingAgain,
     known_gaps,
     opened_journals,
     remark_on_lines,
     rows_searched_again,
-    searching_again,
 )
 from vdbevents.cli.summary_options import (
     SummaryBoundOptions,
@@ -125,7 +125,7 @@ def context(
         chosen: list[Surroundings] = []
         is_explained = False
         if given.at is None and not found.moments:
-            again = searching_again(journals, cleared=named.archived, cache=printing.cache)
+            again = SearchingAgain(journals, cleared=named.archived, cache=printing.cache)
             is_explained = explain(again, filters, zone=zone)
         if found.moments:
             spans = spans_for(found.moments, width_ms)

@@ -10,7 +10,7 @@ from vdbevents.cli.diagnostics import ExitCode
 from vdbevents.cli.no_match import in_window, newest_hint
 from vdbevents.cli.options import EnvironmentOptions, words_of
 from vdbevents.cli.query_options import TIMES_HELP, LakeSourceOptions, SourceOptions, WindowOptions
-from vdbevents.cli.searching import known_gaps, remark_on_lines, searched_for_rows, searching_again
+from vdbevents.cli.searching import SearchingAgain, known_gaps, remark_on_lines, searched_for_rows
 from vdbevents.cli.summary_options import (
     SummaryBoundOptions,
     SummaryFormat,
@@ -62,6 +62,7 @@ def digest(
     options: EnvironmentOptions,
 ) -> ExitCode:
     from vdbevents.query.filters import Filters
+    from vdbevents.query.plain_events import ParsedLines
     from vdbevents.summaries.digest_output import DigestJson, DigestText
     from vdbevents.summaries.window_digest import DigestPart, tell
 
@@ -78,7 +79,11 @@ def digest(
             page = DigestText(zone, more, broken)
         case SummaryFormat.JSON:
             page = DigestJson(more)
-    with searched_for_rows(named, filters, options, now, cache=printing.cache) as (journals, answer):
+    known = ParsedLines()
+    with searched_for_rows(named, filters, options, now, cache=printing.cache, known=known) as (
+        journals,
+        answer,
+    ):
         remark_on_lines(journals, answer)
         parts = [
             DigestPart(host, result, known_gaps(journal, result))
@@ -89,7 +94,7 @@ def digest(
             paths = [journal.path for journal in journals]
             if hint := cli_journals.archived_hint(paths, archived=named.archived):
                 return nothing(in_window(_NOTHING, window), hint)
-            again = searching_again(journals, cleared=named.archived, cache=printing.cache)
+            again = SearchingAgain(journals, cleared=named.archived, cache=printing.cache, known=known)
             with again(Filters(window=window, by_event=True, recorder=False)) as others:
                 if others.count:
                     query = shlex.join(["vdbevents", "query", *words_of(named, asked, options)])

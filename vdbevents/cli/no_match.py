@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from datetime import tzinfo
 
+    from vdbevents.cli.searching import SearchingAgain
     from vdbevents.query.filters import Filters
     from vdbevents.query.merge import MergedResult
     from vdbevents.query.result_protocols import JournalRows
@@ -28,7 +29,7 @@ _CHANNELS: Final = (
 
 
 def explain(
-    search: "Callable[[Filters], AbstractContextManager[MergedResult[JournalRows]]]",
+    search: "SearchingAgain",
     filters: "Filters",
     *,
     zone: "tzinfo | None" = None,
@@ -74,11 +75,7 @@ def in_window(text: str, window: "Window") -> str:
     return f"{text} in this time" if is_bounded else text
 
 
-def newest_hint(
-    search: "Callable[[Filters], AbstractContextManager[MergedResult[JournalRows]]]",
-    filters: "Filters",
-    zone: "tzinfo | None" = None,
-) -> str:
+def newest_hint(search: "SearchingAgain", filters: "Filters", zone: "tzinfo | None" = None) -> str:
     """Return when the newest event was, if before the window, and how to see it; else nothing.
 
     Args:
@@ -90,12 +87,12 @@ def newest_hint(
     from vdbevents.query.filters import Filters
 
     since_ms = filters.window.since_ms
-    newest = Filters(by_event=True, channels=filters.channels, recorder=False, limit=1, newest_first=True)
-    with search(newest) as answer:
-        span = answer.span
-    if since_ms is None or span is None or span[1] >= since_ms:
+    if since_ms is None:
         return ""
-    at = local_text(span[1], zone)
+    newest_ms = search.newest_ms(Filters(by_event=True, channels=filters.channels, recorder=False))
+    if newest_ms is None or newest_ms >= since_ms:
+        return ""
+    at = local_text(newest_ms, zone)
     return f"the newest is of {at[:-3]}: use --on {at[:10]}"
 
 

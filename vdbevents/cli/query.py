@@ -25,12 +25,12 @@ from vdbevents.cli.query_options import (
 from vdbevents.cli.remainder import Asked
 from vdbevents.cli.searching import (
     GapsCommand,
+    SearchingAgain,
     remark_on_each,
     remark_on_one,
     searched,
     searched_for_lines,
     searched_for_rows,
-    searching_again,
     text_hint,
 )
 from vdbevents.cli.summary_options import too_small
@@ -200,9 +200,7 @@ def _follow(path: Path, filters: "Filters", style: _Style, gaps_command: GapsCom
         if followed.found:
             remark_on_one(followed.found, path, filters.window, gaps_command)
             if not followed.found.count:
-                again = searching_again(
-                    [HostJournal("", path, str(path))], cleared=False, cache=options.cache
-                )
+                again = SearchingAgain([HostJournal("", path, str(path))], cleared=False, cache=options.cache)
                 explain(again, filters, follows=True)
         print_followed(followed, filters, options, style.fields, style.zone)
     return ExitCode.DONE if followed.shown else ExitCode.NO_MATCH
@@ -232,7 +230,7 @@ def _search(
                 style.asked.remark(answer, written.left_out, written.shown)
         remark_on_each(journals, answer, filters.window, gaps_command)
         if not lines and not filters.offset:
-            again = searching_again(journals, cleared=archived, cache=style.options.cache)
+            again = SearchingAgain(journals, cleared=archived, cache=style.options.cache)
             explain(again, filters, zone=style.zone)
         elif style.options.is_export and _lacks_gaps(answer, filters):
             remark("lines about gaps and pauses are left out", "add --all to export whole journals")

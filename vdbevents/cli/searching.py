@@ -3,7 +3,6 @@
 import contextlib
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -18,6 +17,8 @@ from vdbevents.cli.tables import remark
 from vdbevents.terminal import counted
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from vdbevents.events.gaps import Gap
     from vdbevents.privacy.pauses import Pause
     from vdbevents.query.cache.index import Cache
@@ -74,11 +75,15 @@ def searched_for_rows(
     *,
     cache: bool = True,
     colour: Color = Color.AUTO,
+    known: "ParsedLines | None" = None,
 ) -> Iterator[tuple[list["HostJournal"], "MergedResult[FoundRows]"]]:
-    """Search as `searched` does, without DuckDB if the end of a journal shows the answer."""
+    """Search as `searched` does, without DuckDB if the end of a journal shows the answer.
+
+    With `known` it keeps what it parses for another search.
+    """
     with (
         opened_journals(named, options, filters) as journals,
-        rows_searched_again(journals, named, filters, now, cache=cache, colour=colour) as answer,
+        rows_searched_again(journals, named, filters, now, cache=cache, colour=colour, known=known) as answer,
     ):
         yield journals, answer
 
@@ -176,17 +181,56 @@ def _sealing(
     return cache_of
 
 
-def searching_again(
-    journals: "Sequence[HostJournal]", *, cleared: bool, cache: bool
-) -> "Callable[[Filters], AbstractContextManager[MergedResult[JournalRows]]]":
-    """Return a search in journals that were searched, with other filters; it seals nothing."""
-    from vdbevents.query import merge
-    from vdbevents.query.cache.seal_policy import present_cache
+class SearchingAgain:
+    """Search journals that were searched, with other filters; it seals nothing."""
 
-    def cache_of(path: Path) -> "Cache | None":
-        return present_cache(path) if cache else None
+    def __init__(
+        self,
+        journals: "Sequence[HostJournal]",
+        *,
+        cleared: bool,
+        cache: bool,
+        known: "ParsedLines | None" = None,
+    ) -> None:
+        """Take the journals, and the lines that the first search has read."""
+        self._journals = journals
+        self._cleared = cleared
+        self._cache = cache
+        self._known = known
 
-    return lambda filters: merge.search_rows(journals, filters, cache_of, cleared=cleared)
+    def __call__(self, filters: "Filters") -> "AbstractContextManager[MergedResult[JournalRows]]":
+        """Return the events that match; it must be closed."""
+        from vdbevents.query import merge
+
+        return merge.search_rows(
+            self._journals, filters, self._cache_of, cleared=self._cleared, known=self._known
+        )
+
+    def newest_ms(self, filters: "Filters") -> int | None:
+        """Return when the newest event of some channels happened, in Unix ms; None without any.
+
+        Args:
+            filters: of them, only the channels count.
+        """
+        from dataclasses import replace
+
+        from vdbevents.query.journal_end import UndecidedError, newest_at_end
+        from vdbevents.query.older import Older
+
+        older = Older(self._cache_of, self._cleared)
+        try:
+            each = [newest_at_end(one.path, filters, older) for one in self._journals if one.rows is None]
+        except UndecidedError:
+            each = []
+        if len(each) == len(self._journals):
+            return max((one for one in each if one is not None), default=None)
+        with self(replace(filters, limit=1, newest_first=True)) as answer:
+            return None if answer.span is None else answer.span[1]
+
+    def _cache_of(self, path: Path) -> "Cache | None":
+        from vdbevents.query.cache.seal_policy import present_cache
+
+        return present_cache(path) if self._cache else None
 
 
 def text_hint(named: SourceOptions) -> str:

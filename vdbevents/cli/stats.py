@@ -20,7 +20,7 @@ from vdbevents.cli.options import (
     words_of,
 )
 from vdbevents.cli.query_options import TIMES_HELP, LakeSourceOptions, WindowOptions
-from vdbevents.cli.searching import known_gaps, remark_on_lines, searched_for_rows, searching_again
+from vdbevents.cli.searching import SearchingAgain, known_gaps, remark_on_lines, searched_for_rows
 from vdbevents.cli.summary_options import too_small
 from vdbevents.cli.tables import data_stream, remark, terminal_width
 from vdbevents.terminal import counted, harmless
@@ -123,7 +123,7 @@ def stats(
         asked = StatsQuestion(by, counting.limit or None, bool(counting.session), window, zone, now_ms)
         activity = counted_activity(asked, journals, answer, known_gaps)
         remark_on_lines(journals, answer)
-        again = searching_again(journals, cleared=named.archived, cache=counting.cache)
+        again = SearchingAgain(journals, cleared=named.archived, cache=counting.cache)
         is_explained = not activity.rows and bool(counting.session) and explain(again, filters, zone=zone)
         newest = "" if activity.rows or is_explained else newest_hint(again, filters, zone)
     if activity.rows:

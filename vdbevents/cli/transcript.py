@@ -30,10 +30,10 @@ from vdbevents.cli.query_options import (
 )
 from vdbevents.cli.searching import (
     GapsCommand,
+    SearchingAgain,
     known_gaps,
     remark_on_each,
     searched_for_rows,
-    searching_again,
 )
 from vdbevents.cli.summary_options import broken, too_small
 from vdbevents.cli.tables import data_stream, remark, terminal_width
@@ -220,7 +220,7 @@ def _print(
     else:
         archived = asked.named.archived
         hint = cli_journals.archived_hint([one.path for one in journals], archived=archived)
-        again = searching_again(journals, cleared=archived, cache=asked.speech.cache)
+        again = SearchingAgain(journals, cleared=archived, cache=asked.speech.cache)
         if hint or not (asked.speech.speaker and explain(again, asked.filters, zone=asked.zone)):
             what = in_window("nothing was said", asked.filters.window)
             remark(what, hint or newest_hint(again, asked.filters, asked.zone))

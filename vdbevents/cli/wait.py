@@ -18,7 +18,7 @@ from vdbevents.cli.query_options import (
     SourceOptions,
     WindowOptions,
 )
-from vdbevents.cli.searching import searching_again, text_hint
+from vdbevents.cli.searching import SearchingAgain, text_hint
 from vdbevents.cli.tables import remark
 from vdbevents.errors import options_conflict
 
@@ -134,7 +134,7 @@ def wait(
 
     if path.exists():
         here = [HostJournal("", path, str(path))]
-        remark_on_names(searching_again(here, cleared=False, cache=printing.cache), filters)
+        remark_on_names(SearchingAgain(here, cleared=False, cache=printing.cache), filters)
     with duck.interruptible(), following(path, filters, cache_of, ending, after=after, once=True) as followed:
         print_followed(followed, filters, printing, fields, zone)
     if followed.shown == printing.max_count:
