@@ -4,13 +4,15 @@ import os
 from urllib.request import Request, urlopen
 
 import duckdb
+import obstore
 import pytest
 from deltalake import DeltaTable
+from obstore.store import from_url
 from support import random_journals as random
 from support.lakes import DAY, two_recorders
 from support.processes import assert_failed, run
 
-from vdbevents.errors import InputError, ServiceUnreachableError
+from vdbevents.errors import InputError, ServiceUnreachableError, StorageError
 from vdbevents.lake.lake_reader import LakeReader
 from vdbevents.query import merge, row_journal
 from vdbevents.query.filters import Filters
@@ -226,3 +228,15 @@ def test_a_store_that_does_not_answer_is_an_error(tmp_path, monkeypatch):
 
     with pytest.raises(ServiceUnreachableError):
         LakeReader("s3://events/lake", os.environ, tmp_path)
+
+
+def test_a_file_that_is_gone_from_the_store_is_named_as_the_cause(tmp_path, bucket):
+    [_, laptop] = two_recorders(tmp_path, f"{bucket}/lake")
+    reader = LakeReader(laptop.lake, os.environ, tmp_path / "caches")
+    store = from_url(laptop.lake, client_options={"allow_http": True})
+    obstore.delete(store, [found["path"] for found in obstore.list(store, "date=2026-03-03").collect()])
+
+    with pytest.raises(StorageError) as raised:
+        asked(reader.journals(["laptop"]))
+
+    assert raised.value.error_id == "lake-file-unreadable"

@@ -111,3 +111,16 @@ def test_without_the_extra_the_error_names_it(monkeypatch):
 )
 def test_a_host_has_a_name_that_fits_an_id(name, expected):
     assert is_host(name) == expected
+
+
+def test_the_time_limit_of_a_store_is_that_of_the_environment_and_more_for_a_large_file():
+    def limit(address, size=0, **environ):
+        return lake_table.client_options(address, environ, size)["timeout"]
+
+    assert limit("s3://bucket/lake") == "30000ms"
+    assert limit("s3://bucket/lake", 32_000_000) == "1030000ms"
+    assert limit("gs://bucket/lake", GOOGLE_TIMEOUT="2m", AWS_TIMEOUT="1s") == "120000ms"
+    assert limit("az://container/lake", 3200, AZURE_TIMEOUT="0.5s") == "600ms"
+    with pytest.raises(InputError) as caught:
+        limit("s3://bucket/lake", AWS_TIMEOUT="soon")
+    assert caught.value.error_id == "duration-invalid"

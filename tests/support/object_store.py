@@ -63,12 +63,18 @@ class _Handler(BaseHTTPRequestHandler):
         if isinstance(fault, int):
             self._answer(fault, [], b"<Error><Code>Fault</Code></Error>")
             return
-        if fault != "hung up":
+        if fault not in ("hung up", "silent"):
             status, headers, content = self._asked(faults.target, body)
+        if fault in ("silent", "late"):
+            self._wait_for_the_client_to_give_up()
         if fault is not None:
             self.close_connection = True
             return
         self._answer(status, headers, content)
+
+    def _wait_for_the_client_to_give_up(self):
+        with contextlib.suppress(OSError):
+            self.connection.recv(1)
 
     def _asked(self, target, body):
         store = http.client.HTTPConnection("127.0.0.1", target, timeout=60)
@@ -113,8 +119,9 @@ class Faults:
     Attributes:
         port: where it listens.
         target: the store's port.
-        choose: returns what becomes of a request (method, path): a status; `lost`, the answer is dropped
-            after the store has done what was asked; `hung up`, before; or None.
+        choose: returns what becomes of a request (method, path): a status; `lost`, the connection is closed
+            after the store has done what was asked; `hung up`, before; `late` and `silent`, there is no
+            answer until the client gives up, and the store has or has not done it; or None.
         seen: the requests, each with what became of it.
     """
 

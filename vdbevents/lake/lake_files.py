@@ -6,20 +6,22 @@ import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 from vdbevents.events.envelope import utc_text
 from vdbevents.lake.lake_rows import MEASURED
-from vdbevents.lake.lake_table import is_remote
+from vdbevents.lake.lake_table import client_options, is_remote
 
 if TYPE_CHECKING:
     from deltalake.transaction import AddAction
-    from obstore.store import ObjectStore
+    from obstore.store import ClientConfig, ObjectStore
 
 # An older file, which nobody has committed, may be removed at any moment (`lake compact`).
 _FRESH: Final = timedelta(days=1)
-_ANSWER_SECONDS: Final = 30
 _TRY_SECONDS: Final = 60
+_SMALL: Final = 1 << 18
+# No data file is so large; while one is read, bytes have to come all the time.
+_LARGEST: Final = 1 << 30
 
 
 class DataFile(NamedTuple):
@@ -74,7 +76,7 @@ class LakeFiles:
         """Connect to nothing yet; `address` is as `lake_address` returns it."""
         self._environ = os.environ if environ is None else environ
         self.address = address
-        self._store: ObjectStore | None = None
+        self._stores: dict[int, ObjectStore] = {}
 
     def put(self, source: Path, name: str, date: str, stats: str) -> DataFile:
         """Upload a file; one of this name that is there already is taken for it.
@@ -92,12 +94,13 @@ class LakeFiles:
         from obstore.exceptions import AlreadyExistsError
 
         data = source.read_bytes()
+        store = self._store(len(data))
         for number in range(1, 1000):
             path = f"date={date}/{name}-{number}.parquet"
             try:
-                obstore.put(self.store, path, data, mode="create")
+                obstore.put(store, path, data, mode="create")
             except AlreadyExistsError:
-                found = obstore.head(self.store, path)
+                found = obstore.head(store, path)
                 if datetime.now(UTC) - found["last_modified"] < _FRESH:
                     return DataFile(path, found["size"], date, stats)
             else:
@@ -108,25 +111,28 @@ class LakeFiles:
         """Write the content of a file of the table into another file."""
         import obstore
 
+        store = self._store(_LARGEST)
         with target.open("wb") as file:
-            for chunk in obstore.get(self.store, path).stream():
+            for chunk in obstore.get(store, path).stream():
                 file.write(chunk)
 
-    @property
-    def store(self) -> "ObjectStore":
-        """The client of the store."""
-        if self._store is None:
-            from obstore.store import LocalStore, from_url
+    def _store(self, size: int) -> "ObjectStore":
+        """Return a client of the store that waits long enough for a file of a size."""
+        most = 0 if size < _SMALL else 1 << (size - 1).bit_length()
+        if most not in self._stores:
+            self._stores[most] = self._connected(most)
+        return self._stores[most]
 
-            if is_remote(self.address):
-                self._store = from_url(
-                    self.address,
-                    client_options={
-                        "allow_http": self._environ.get("AWS_ENDPOINT_URL", "").startswith("http://"),
-                        "timeout": timedelta(seconds=_ANSWER_SECONDS),
-                    },
-                    retry_config={"retry_timeout": timedelta(seconds=_TRY_SECONDS), "max_retries": 6},
-                )
-            else:
-                self._store = LocalStore(self.address)
-        return self._store
+    def _connected(self, size: int) -> "ObjectStore":
+        from obstore.store import LocalStore, from_url
+
+        if not is_remote(self.address):
+            return LocalStore(self.address)
+        options = client_options(self.address, self._environ, size)
+        if size == _LARGEST:
+            options["read_timeout"] = client_options(self.address, self._environ)["timeout"]
+        return from_url(
+            self.address,
+            client_options=cast("ClientConfig", options),
+            retry_config={"retry_timeout": timedelta(seconds=_TRY_SECONDS), "max_retries": 6},
+        )

@@ -3,6 +3,7 @@
 import importlib.util
 import os
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from vdbevents.errors import InputError, ServiceRefusedError, ServiceUnreachableError, StorageError
 from vdbevents.lake.table_schema import COLUMNS, PARTITIONS, SCHEMA_VERSION, VERSION_KEY
 from vdbevents.terminal import harmless
+from vdbevents.times import parse_duration
 
 if TYPE_CHECKING:
     from deltalake import DeltaTable
@@ -19,11 +21,17 @@ SCHEMES: Final = ("s3://", "gs://", "az://")
 """The beginnings of addresses in object stores; any other is a folder's."""
 
 _MODULES: Final = ("deltalake", "obstore")
-_SIGNS_OF_REFUSAL: Final = (
-    *("403", "401", "Forbidden", "Unauthorized", "AccessDenied", "PermissionDenied", "Permission denied"),
-    *("InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken", "ExpiredToken", "InvalidBucketName"),
-    *("Unauthenticated", "permissions", "credential", "Credential"),
+_PREFIXES: Final = {"s3": "AWS", "gs": "GOOGLE", "az": "AZURE"}
+_ENDPOINTS: Final = ("AWS_ENDPOINT_URL", "GOOGLE_BASE_URL", "AZURE_STORAGE_ENDPOINT")
+_ANSWER_MS: Final = 30_000
+_LEAST_BYTES_A_MS: Final = 32
+_SIGNS_OF_REFUSAL: Final = re.compile(
+    r"(?<![\w.])40[13](?![\w.])|Forbidden|Unauthorized|AccessDenied|PermissionDenied|Permission denied"
+    "|InvalidAccessKeyId|SignatureDoesNotMatch|InvalidToken|ExpiredToken|InvalidBucketName"
+    "|Unauthenticated|permissions|[cC]redential"
 )
+# What obstore 0.12.1 writes after its message.
+_DETAILS: Final = "\n\nDebug source:"
 # An address with a slip, or a drive of Windows.
 _SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 # delta-rs 1.6.6 takes the first for `/`, and drops tabs and line ends.
@@ -79,15 +87,37 @@ def _no_address(given: str) -> InputError:
     )
 
 
+def client_options(address: str, environ: Mapping[str, str], size: int = 0) -> dict[str, str]:
+    """Return how to reach an object store: within which time, and whether without encryption.
+
+    Args:
+        address: the lake's.
+        environ: the environment.
+        size: so many bytes are sent or read; the time limit is for all of them together.
+
+    Raises:
+        InputError: the time limit in the environment is not a duration.
+    """
+    name = f"{_PREFIXES[address.partition('://')[0]]}_TIMEOUT"
+    milliseconds = parse_duration(name, environ[name]) if environ.get(name) else _ANSWER_MS
+    milliseconds += size // _LEAST_BYTES_A_MS
+    options = {"connect_timeout": "10s", "timeout": f"{milliseconds}ms"}
+    if any(environ.get(endpoint, "").startswith("http://") for endpoint in _ENDPOINTS):
+        options["allow_http"] = "true"
+    return options
+
+
 def storage_options(address: str, environ: Mapping[str, str]) -> dict[str, str]:
-    """Return what the object store needs beside the environment, which its client reads itself."""
+    """Return what the object store needs beside the environment, which its client reads itself.
+
+    Raises:
+        InputError: as `client_options` has it.
+    """
     if not is_remote(address):
         return {}
-    options = {"connect_timeout": "10s", "timeout": "30s", "max_retries": "5", "retry_timeout": "60s"}
+    options = {**client_options(address, environ), "max_retries": "5", "retry_timeout": "60s"}
     if address.startswith("s3://"):
         options["aws_conditional_put"] = "etag"
-    if environ.get("AWS_ENDPOINT_URL", "").startswith("http://"):
-        options["aws_allow_http"] = "true"
     return options
 
 
@@ -225,22 +255,31 @@ def lake_errors(address: str) -> Iterator[None]:
             "update it: pip install --upgrade 'vdbevents[lake]'",
             error_id="lake-newer",
         ) from error
-    except (DeltaError, OSError) as error:
-        raise lake_failure(address, error) from error
+    except Exception as error:
+        if isinstance(error, (DeltaError, OSError)) or _is_of_obstore(error):
+            raise lake_failure(address, error) from error
+        raise
+
+
+def _is_of_obstore(error: Exception) -> bool:
+    # Its errors are no OSErrors. Who has one, has loaded it.
+    exceptions = sys.modules.get("obstore.exceptions")
+    return exceptions is not None and isinstance(error, exceptions.BaseError)
 
 
 def lake_failure(
     address: str, error: Exception
 ) -> InputError | ServiceRefusedError | ServiceUnreachableError | StorageError:
     """Return our error for one of the table or of the object store."""
-    text = str(error)
+    # Names of files may have such numbers.
+    text = " ".join(word for word in str(error).split() if "/" not in word)
     if not is_remote(address):
         return StorageError(
             f"cannot read or write the lake {harmless(address)}: {_shown(error)}",
             "check its owner, and the room on its disk",
             error_id="lake-unusable",
         )
-    if any(sign in text for sign in _SIGNS_OF_REFUSAL):
+    if _SIGNS_OF_REFUSAL.search(text):
         return ServiceRefusedError(
             f"the object store refused access to {harmless(address)}",
             "check the credentials in the environment, and what they allow: reading, writing, listing",
@@ -250,6 +289,10 @@ def lake_failure(
         return InputError(
             f"no bucket at {harmless(address)}", "create it, or check the address", error_id="lake-not-found"
         )
+    if isinstance(error, FileNotFoundError):
+        from vdbevents.query.row_journal import unreadable_rows
+
+        return unreadable_rows()
     return ServiceUnreachableError(
         f"the object store of {harmless(address)} did not answer: {_shown(error)}",
         "check the address and the network; what is not shipped yet is shipped the next time",
@@ -260,7 +303,12 @@ def lake_failure(
 def _shown(error: Exception) -> str:
     """Return an error's cause without what may be secret: the query of an address has signatures."""
     text = _COLOUR.sub("", str(error)) or type(error).__name__
+    text, _, details = text.partition(_DETAILS)
+    if "kind: Timeout" in details:
+        return "operation timed out"
     # What failed comes first, and its cause last.
     cause = [line.strip(" \u21b3") for line in text.splitlines() if line.strip(" \u21b3")][-1]
+    if details:
+        cause = cause.rpartition(" - ")[2]
     words = (word.partition("?")[0] if "://" in word else word for word in cause.split())
     return harmless(" ".join(words))[:_MOST_SHOWN]
