@@ -87,6 +87,23 @@ def test_an_address_of_no_lake_is_refused_without_its_secrets(given):
     assert "sig=" not in caught.value.message
 
 
+# As object_store 0.12 (in deltalake 1.6.6) says it.
+@pytest.mark.parametrize(
+    ("said", "error_id"),
+    [
+        ("Client error with status 403 Forbidden: no body", "lake-refused"),
+        ("Client error with status 403: no body", "lake-refused"),
+        (
+            "Error performing GET http://127.0.0.1:9/x in 1.403s, after 2 retries: HTTP error",
+            "lake-unreachable",
+        ),
+        ("Error performing GET http://127.0.0.1:9/credentials/401 in 1.2s: HTTP error", "lake-unreachable"),
+    ],
+)
+def test_a_refusal_is_known_by_what_the_store_said_and_not_by_a_time_or_an_address(said, error_id):
+    assert lake_table.lake_failure("s3://bucket/lake", OSError(said)).error_id == error_id
+
+
 def test_without_the_extra_the_error_names_it(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
 
