@@ -231,9 +231,9 @@ def found(pattern, text, asked):
     text = text.replace(HALF, "\ufffd")
     if not asked.exact:
         if looks(pattern):
-            pattern, text = looks(pattern), looks(text)
+            pattern, text = re.sub(WHITE_SPACE, " ", looks(pattern)), looks(text)
             if " " in pattern:
-                text = re.sub(r"[\t-\r ]+", " ", text)
+                text = re.sub(WHITE_SPACE, " ", text)
         if asked.ignore_case or not any(character.isupper() for character in pattern):
             pattern, text = lower(pattern), lower(text)
     if not asked.whole_words:
@@ -246,6 +246,7 @@ def found(pattern, text, asked):
     )
 
 
+WHITE_SPACE = r"[\t-\r ]+"
 READ_AS = str.maketrans(
     "\u2019\u201c\u00b5\u017f\u00a0\u2028\u03c2", "'\"\u03bcs \n\u03c3", "\u00ad\u200b\u200d"
 )
@@ -284,6 +285,7 @@ def unfinished_beside_finished(start, finished_start):
 @settings(max_examples=examples(40))
 @example(unfinished_beside_finished(AT + 1000, AT), Filters())
 @example(unfinished_beside_finished(AT, AT + 1000), Filters())
+@example([(event(AT, "rts-1", True, "code code", AT, 500), "ours")], Filters(grep=("code \xa0",)))
 @given(lines, filters)
 def test_the_answer_is_the_one_that_reading_everything_gives(tmp_path, lines, asked):
     journal = tmp_path / "journal.jsonl"
