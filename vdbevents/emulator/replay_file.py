@@ -12,6 +12,7 @@ import json
 import math
 import re
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -107,15 +108,22 @@ class ReplayRecording:
 
 def load_recording(path: Path | None) -> ReplayRecording:
     """Read a journal, or the bundled real session for None; raise ValueError when it cannot be replayed."""
-    source = path or REAL_SESSION
+    if path is None:
+        return _real_session()
     try:
-        content = source.read_bytes()
+        content = path.read_bytes()
     except OSError as error:
-        raise ValueError(f"{source}: cannot be read ({error.strerror or error})") from error
+        raise ValueError(f"{path}: cannot be read ({error.strerror or error})") from error
     recording = parse_recording(content)
     if recording is None:
-        raise ValueError(f"{source}: no message to replay")
+        raise ValueError(f"{path}: no message to replay")
     return recording
+
+
+@cache
+def _real_session() -> ReplayRecording:
+    # A program that starts many emulators reads it once.
+    return load_recording(REAL_SESSION)
 
 
 def parse_recording(content: bytes) -> ReplayRecording | None:
