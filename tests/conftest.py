@@ -56,7 +56,9 @@ def pytest_collection_modifyitems(config, items):
     if hasattr(config, "workerinput"):
         long = [item for item in items if item.get_closest_marker("long")]
         others = [item for item in items if not item.get_closest_marker("long")]
-        items[:] = shared_out(long, others, config.workerinput["workercount"])
+        waiting = [item for item in long if "e2e" in item.path.parts]
+        computing = [item for item in long if "e2e" not in item.path.parts]
+        items[:] = shared_out(waiting, computing, others, config.workerinput["workercount"])
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -166,6 +166,7 @@ def systemd(started, environ, service, tmp_path):
     return manager
 
 
+@pytest.mark.long
 def test_a_real_systemd_runs_the_service_and_restarts_what_hangs(systemd, service, tmp_path):
     home = Path(systemd.environ["HOME"])
     # A moved environment: the unit names it as it is.
