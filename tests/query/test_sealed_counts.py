@@ -11,7 +11,7 @@ from support.effort import examples
 from support.random_journals import AT, damaged, lifecycle, line, ours, said, scenes, timeless, transcripts
 
 from vdbevents.events.session_content import SessionBook
-from vdbevents.query import engine
+from vdbevents.query import engine, tail_search
 from vdbevents.query.cache import build, fill, schema
 from vdbevents.query.cache.index import Segment
 from vdbevents.query.cache.sealed_counts import SealedCounts, content_of
@@ -141,6 +141,55 @@ def test_of_a_long_session_nothing_that_is_sealed_is_read(tmp_path, monkeypatch)
     assert found[0][:3] == ("cap-1", "capture_session", 1)
     assert found[1][:3] == ("cap-1", "transcript", 60)
     assert opened == []
+
+
+def spoken(at, *, final=True, start=None, stream="rts-9", **others):
+    start = at if start is None else start
+    return said("word", at, final=final, start=start, end=start + 400, stream=stream, **others)
+
+
+def begun(at, session, *streams):
+    data = {"rtstreams": [{"rtstream_id": stream} for stream in streams]}
+    return line(
+        at, channel="capture_session", event="capture_session.active", capture_session_id=session, data=data
+    )
+
+
+BEFORE = [begun(AT, "cap-1"), *(spoken(AT + 1000 * n) for n in range(1, 50))]
+LATE = AT + 600_000
+
+
+@pytest.mark.parametrize(
+    ("lines", "parsed"),
+    [
+        ([begun(LATE, "cap-2"), spoken(LATE + 1000)], 3),
+        # A session begins with the first line that names it.
+        ([spoken(AT + 60_000, capture_session_id="cap-2"), begun(LATE, "cap-2")], 3),
+        # What has its stream was before: then all lines may matter.
+        ([spoken(AT + 60_000, stream="rts-2"), begun(LATE, "cap-2", "rts-2")], 3 + 52),
+        # One sentence, whose end was received before the session began, and its beginning later.
+        (
+            [
+                spoken(LATE - 5000, start=LATE - 9000),
+                begun(LATE, "cap-2"),
+                spoken(LATE + 1000, final=False, start=LATE - 9000, capture_session_id="cap-2"),
+            ],
+            3 + 53,
+        ),
+    ],
+)
+def test_what_was_over_before_the_sessions_began_is_not_parsed(tmp_path, monkeypatch, lines, parsed):
+    journal = tmp_path / "journal.jsonl"
+    journal.write_text("".join(f"{one}\n" for one in (*BEFORE, *lines)))
+    book = read_sessions(journal)
+    expected = counts(journal, book, ("cap-2",))
+    read = []
+    usual_event = tail_search.usual_event
+    monkeypatch.setattr(tail_search, "usual_event", lambda one: read.append(one) or usual_event(one))
+    answer = count_tail(journal, asked(book, ("cap-2",)), None, Older(), book)
+
+    assert told_by(answer, book, ("cap-2",)) == expected
+    assert len(read) == parsed
 
 
 def test_an_entry_that_is_damaged_or_missing_says_nothing():

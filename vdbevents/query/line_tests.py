@@ -92,6 +92,18 @@ def happened_beside(first: int, last: int) -> str:
     return rf"{_USUAL_HEAD}(?:{'|'.join(ends)})\}}\}}$" if ends else ""
 
 
+def over_before(moment_ms: int) -> Callable[[bytes], bool] | None:
+    """Return what returns whether a line was received, and its event was over, before a time in Unix ms.
+
+    It does so only of usual lines, and they may name a session or a stream. None if it could do so of none.
+    """
+    received, happened = received_outside(Window(moment_ms)), happened_beside(moment_ms, _MOST_USUAL_MS)
+    if not (received and happened):
+        return None
+    was_received, was_over = line_test(received), line_test(happened)
+    return lambda line: was_received(line) and was_over(line) and not may_be_stamped_again(line)
+
+
 _LONGEST_END: Final = 64
 _BRACES: Final = 2
 

@@ -39,6 +39,7 @@ from vdbevents.query.line_tests import (
     happened_outside,
     line_test,
     may_be_stamped_again,
+    over_before,
     received_outside,
 )
 from vdbevents.query.older import Older
@@ -426,23 +427,23 @@ class _Counting:
     def __init__(self, scope: SessionScope | None, segments: Sequence[Segment], book: SessionBook) -> None:
         self._segments = segments
         self._near = [one for one in segments if scope is None or one.may_be_of(scope)]
-        self._is_whole = scope is None
+        self._scope = scope
+        streams = [one.stream for one in scope.claims if one.since_ms is None] if scope else []
+        self._names = [name.encode() for name in (*(scope.sessions if scope else ()), *streams)]
         wanted = None if scope is None else frozenset(scope.sessions)
         self._counts = SealedCounts(segments, self._near, book, wanted)
         if len(self._counts.unread) < len(self._near) or any(one.doubtful for one in segments):
             raise UndecidedError
 
     def run(self, lines: Sequence[bytes], own: list[str], size: int) -> TailCounts:
-        if len(lines) > MOST_LINES:
-            raise UndecidedError
-        rows = list(map(_counted_row, lines))
-        found = [row for row in rows if self._is_whole or self._counts.owners(_group_of(row))]
+        undecided = self._counts.undecided(self._near)
+        rows, found = self._read(lines, undecided)
         if with_finals_for(_interims(found), self._segments, by_event=False):
             raise UndecidedError
         kept = list(_without_replaced(rows, found))
         own += [row.event.line for row in rows if row.event.channel == "vdbevents"]
         groups = [_group_of(row) for row in kept if row.event.channel not in RECORDER]
-        left = list(self._left(rows, found))
+        left = list(self._left(rows, found, undecided))
         sealed = [moment for one in self._near for moment in one.received or ()]
         return TailCounts(
             shown=kept,
@@ -456,7 +457,34 @@ class _Counting:
             sealed_span=(min(sealed), max(sealed)) if sealed else None,
         )
 
-    def _left(self, rows: Sequence[_Row], found: Sequence[_Row]) -> Iterator[OpenInterim]:
+    def _read(
+        self, lines: Sequence[bytes], undecided: Sequence[tuple[OpenInterim, bool]]
+    ) -> tuple[Sequence[_Row], Sequence[_Row]]:
+        """Return the rows that may matter, and those of the sessions.
+
+        What was over before the sessions began, and names none of them, is not parsed. It may have replaced
+        only what was received or begun before it, or is sealed.
+        """
+        begun_ms = _begun_ms(self._scope)
+        is_over = None if begun_ms is None or undecided else over_before(begun_ms)
+        for kept in ([line for line in lines if self._may_matter(line, is_over)], lines):
+            if len(kept) > MOST_LINES:
+                raise UndecidedError
+            rows = list(map(_counted_row, kept))
+            found = [row for row in rows if self._scope is None or self._counts.owners(_group_of(row))]
+            if begun_ms is None or all(_is_since(begun_ms, row) for row in found):
+                break
+        return rows, found
+
+    def _may_matter(self, line: bytes, is_over: Callable[[bytes], bool] | None) -> bool:
+        return is_over is None or not is_over(line) or any(name in line for name in self._names)
+
+    def _left(
+        self,
+        rows: Sequence[_Row],
+        found: Sequence[_Row],
+        undecided: Sequence[tuple[OpenInterim, bool]],
+    ) -> Iterator[OpenInterim]:
         """Yield the sealed interim transcripts that nothing replaced."""
         matching = {id(row) for row in found}
         late = [
@@ -470,12 +498,28 @@ class _Counting:
         for row in sorted(late, key=_place):
             if row.event.is_final:
                 finals.setdefault(row.event.owner, row.event)
-        for interim, is_last in self._counts.undecided(self._near):
+        for interim, is_last in undecided:
             begun = interim.start_ms is not None and (interim.speaker, interim.start_ms) in starts
             final = finals.get(interim.speaker) if is_last else None
             times = interim.start_ms, interim.end_ms
             if not begun and not (final and may_overlap(times, (final.start_ms, final.end_ms))):
                 yield interim
+
+
+def _begun_ms(scope: SessionScope | None) -> int | None:
+    """Return when the first of some sessions began, but for what names them, in Unix ms; None without any."""
+    if scope is None:
+        return None
+    begins = [*(one.since_ms for one in scope.claims), *(one.since_ms for one in scope.spans)]
+    return min((at for at in begins if at is not None), default=None)
+
+
+def _is_since(moment_ms: int, row: _Row) -> bool:
+    """Return whether an event was received, and began, at a time or later."""
+    begun_ms = row.event.start_ms
+    return (
+        row.time_ms is not None and moment_ms <= row.time_ms and (begun_ms is None or moment_ms <= begun_ms)
+    )
 
 
 def _counted_row(line: bytes) -> _Row:
