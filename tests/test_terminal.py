@@ -111,6 +111,13 @@ def test_a_part_of_a_text_has_whole_words_unless_they_are_long():
     assert shown(24, "deploy") == "we deploy the fix now"
     assert shown(30, "Friday") == "since Friday, and we deploy"
     assert terminal.part_in_words("x" * 99, 30, (0, 1)) == terminal.part("x" * 99, 30, (0, 1))
+    text = f"{'x' * 99} see the needle here {'y' * 99}"
+    assert shown(44, "needle") == f"x see the needle here {'y' * 20}"
+    assert shown(40, "needle") == f"see the needle here {'y' * 17}"
+    text = f"a {'x' * 19} needle {'y' * 19} {'z' * 99}"
+    assert shown(24, "needle") == "needle"
+    assert terminal.cut_in_words("a clock says 14:00", 12) == "a clock…"
+    assert terminal.cut_in_words("a clock", 7) == "a clock"
 
 
 def test_a_message_is_broken_between_words_and_a_command_in_it_is_whole():

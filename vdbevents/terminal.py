@@ -123,13 +123,24 @@ def part(text: str, room: int, match: tuple[int, int]) -> tuple[int, int]:
     return _back(text, len(text), room - 1), len(text)
 
 
+def cut_in_words(text: str, room: int) -> str:
+    """Return `text` as it is if it fits into `room` cells, else its beginning, as `part_in_words` has it."""
+    if fits(text, room):
+        return text
+    first, last = part_in_words(text, room, (0, 0))
+    return text[first:last] + "…"
+
+
 def part_in_words(text: str, room: int, match: tuple[int, int]) -> tuple[int, int]:
     """Return a part as `part` does, that begins and ends with whole words, unless they are long."""
     first, last = part(text, room, match)
-    if first and 0 <= (space := text.find(" ", first - 1, match[0])) < first + _LONGEST_WORD:
-        first = space + 1
-    if last < len(text) and (space := text.rfind(" ", match[1], last + 1)) > last - _LONGEST_WORD:
-        last = space
+    longest = min(_LONGEST_WORD, room // 2)
+    if first and 0 <= (space := text.find(" ", first - 1, match[0])) < first + longest:
+        before = space - _LONGEST_WORD - 1
+        first = space + 1 if before < 0 or text.find(" ", before, space) >= 0 or space <= first else first
+    if last < len(text) and (space := text.rfind(" ", match[1], last + 1)) > last - longest:
+        after = space + _LONGEST_WORD + 1
+        last = space if after >= len(text) or text.find(" ", last, after + 1) >= 0 else last
     return first, last
 
 

@@ -16,7 +16,9 @@ import os
 import resource
 import subprocess
 import sys
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -34,14 +36,18 @@ class Kept(NamedTuple):
         events: how many there are.
         is_sealed: whether it is sealed before, but for its end; else the cache is left out where it can be.
         is_one_session: whether all of it is one session that goes on.
+        is_day: whether it is made a day of long screen texts, in which each hour is one session with nothing
+            in its last ten minutes; it is too small to be sealed.
     """
 
     events: int
     is_sealed: bool = True
     is_one_session: bool = False
+    is_day: bool = False
 
 
 JOURNALS = {
+    "a day, its end empty": Kept(52_000, is_sealed=False, is_day=True),
     "200,000 events": Kept(200_000),
     "1 million, sealed": Kept(1_000_000),
     "1 million, unsealed": Kept(1_000_000, is_sealed=False),
@@ -59,12 +65,21 @@ COMMANDS = {
 
 HOURS = {"last 10m": 1 / 6, "last 1h": 1, "last 1d": 24}
 
+NOTHING_FOUND = 1
+HOUR_MS = 3_600_000
+EMPTY_MS = 600_000
+SCREEN_CHARACTERS = 1500
+
 
 def measured(words: tuple[str, ...], journal: Path, environ: dict[str, str]) -> float:
     """Return the CPU seconds of a command."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     command = [*VDBEVENTS, *words, str(journal)]
-    subprocess.run(command, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=True)
+    ended = subprocess.run(
+        command, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=False
+    )
+    if ended.returncode not in (0, NOTHING_FOUND):
+        raise SystemExit(f"{command}: {ended.stderr.decode()}")
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
@@ -72,13 +87,21 @@ def measured(words: tuple[str, ...], journal: Path, environ: dict[str, str]) -> 
 def made(folder: Path, kept: Kept) -> GeneratedJournal:
     """Return a journal; it is generated unless it exists."""
     journal = generate(folder / f"events-{kept.events}", kept.events)
-    if not kept.is_one_session:
-        return journal
-    target = folder / f"one-session-{kept.events}" / "videodb_events.jsonl"
+    if kept.is_one_session:
+        return _made_of(journal, folder / f"one-session-{kept.events}", partial(map, _of_one_session))
+    if kept.is_day:
+        return _made_of(journal, folder / f"day-{kept.events}", partial(_day, journal.end * 1000))
+    return journal
+
+
+def _made_of(
+    journal: GeneratedJournal, folder: Path, change: Callable[[Iterable[bytes]], Iterable[bytes]]
+) -> GeneratedJournal:
+    target = folder / "videodb_events.jsonl"
     if not target.exists():
-        target.parent.mkdir(exist_ok=True)
+        folder.mkdir(exist_ok=True)
         with journal.path.open("rb") as source, target.with_suffix(".part").open("wb") as sink:
-            sink.writelines(_of_one_session(line) for line in source)
+            sink.writelines(change(source))
         target.with_suffix(".part").replace(target)
     return GeneratedJournal(target, journal.events, journal.end)
 
@@ -90,6 +113,38 @@ def _of_one_session(line: bytes) -> bytes:
     _, id_name, after = rest.partition(b'"capture_session_id":"')
     _, _, data = after.partition(b'"data":')
     return head + step + b'active",' + id_name + b'cap-one","status":"active","data":' + data
+
+
+def _day(end_ms: int, lines: Iterable[bytes]) -> Iterator[bytes]:
+    session, head = 0, b""
+    for number, line in enumerate(lines):
+        at_ms = round(float(line.partition(b'"unix_ts":')[2].partition(b",")[0]) * 1000)
+        hour, before_end_ms = divmod(end_ms - at_ms, HOUR_MS)
+        if before_end_ms < EMPTY_MS or b'"capture_session"' in line:
+            continue
+        if hour != session:
+            if head:
+                yield _step(head, session, "stopped")
+            session = hour
+            yield _step(line, session, "active")
+        head = line
+        if b'"visual_index"' in line:
+            # One in three, each as long as what is on a screen.
+            if number % 3:
+                continue
+            before, name, rest = line.partition(b'"text":"')
+            text, end, after = rest.partition(b'","start"')
+            yield before + name + (text + b" ") * (SCREEN_CHARACTERS // len(text)) + end + after
+        else:
+            yield line
+    yield _step(head, session, "stopped")
+
+
+def _step(line: bytes, session: int, status: str) -> bytes:
+    """Return a step of a session, received when a line was."""
+    head, _, _ = line.partition(b'"channel"')
+    words = f'"channel":"capture_session","event":"capture_session.{status}"'
+    return head + f'{words},"capture_session_id":"cap-{session}","status":"{status}","data":{{}}}}\n'.encode()
 
 
 def measure(title: str, kept: Kept, rounds: int, folder: Path) -> bool:

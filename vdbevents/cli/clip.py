@@ -20,7 +20,7 @@ from vdbevents.cli.tables import as_text, nothing, remark
 from vdbevents.errors import InputError, options_conflict
 from vdbevents.events import envelope, fields
 from vdbevents.events.lifecycle import Stream
-from vdbevents.terminal import cut, harmless, padded
+from vdbevents.terminal import cut_in_words, harmless, padded
 
 if TYPE_CHECKING:
     from vdbevents.journal.state import StateDirectory
@@ -365,7 +365,7 @@ class _Output:
             urls = {"stream_url": links.stream_url, "player_url": links.player_url}
             put(as_json({**wanted._asdict(), "text": text, **urls}, indent=None))
             return
-        label = padded(cut(harmless(shown), _TEXT_CELLS), _TEXT_CELLS)
+        label = padded(cut_in_words(harmless(shown), _TEXT_CELLS), _TEXT_CELLS)
         addresses = "  ".join(harmless(address) or "-" for address in (links.stream_url, links.player_url))
         put(f"{local_text(wanted.start * 1000, self._zone)}  {label}  {addresses}")
 

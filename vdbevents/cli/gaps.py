@@ -25,7 +25,7 @@ from vdbevents.journal.files import wall_ms
 from vdbevents.journal.history import open_archived, open_with_older
 from vdbevents.journal.packed import PackedFile
 from vdbevents.query.byte_ranges import unreadable_journal
-from vdbevents.terminal import cells, counted, cut, harmless
+from vdbevents.terminal import cells, counted, cut_in_words, harmless
 from vdbevents.times import format_duration
 
 HELP = f"""List the gaps: times in which nothing was received.
@@ -259,7 +259,7 @@ def _with_reason(missing: Missing) -> str:
 def _broken(label: str, text: str, width: int | None) -> Iterator[str]:
     """Break a detail into lines of the terminal's width, between words."""
     label = f"  {label}".ljust(_LABEL_CELLS)
-    text = cut(harmless(text), _LONGEST_TEXT)
+    text = cut_in_words(harmless(text), _LONGEST_TEXT)
     if width is None:
         yield label + text
         return
@@ -311,11 +311,11 @@ def summary(unrecovered: Sequence[Gap]) -> str:
 
 def _what_is_missing(gap: Gap) -> str:
     if gap.ongoing:
-        return f"nothing is received: {cut(harmless(gap.reason), _LONGEST_REMARK)}"
+        return f"nothing is received: {cut_in_words(harmless(gap.reason), _LONGEST_REMARK)}"
     if gap.status == "open":
         return "events may be missing until it is backfilled"
     lost = [item.what for item in gap.missing if item.lost] or [item.what for item in gap.missing]
-    return f"missing: {cut(harmless(', '.join(lost)), _LONGEST_REMARK) if lost else 'unknown'}"
+    return f"missing: {cut_in_words(harmless(', '.join(lost)), _LONGEST_REMARK) if lost else 'unknown'}"
 
 
 def command_line(journal: Path | None, **options: object) -> str:

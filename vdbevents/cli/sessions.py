@@ -27,7 +27,7 @@ from vdbevents.cli.seal_display import SealDisplay
 from vdbevents.cli.searching import GapsCommand, opened_journals, remark_on_each
 from vdbevents.cli.summary_options import broken, broken_at, too_small
 from vdbevents.cli.tables import data_stream, nothing, remark, table, terminal_width
-from vdbevents.terminal import cells, counted, cut, harmless, with_command
+from vdbevents.terminal import cells, counted, cut_in_words, harmless, with_command
 from vdbevents.times import format_duration
 
 if TYPE_CHECKING:
@@ -242,7 +242,7 @@ def _labelled(one: "ListedSession", width: int | None) -> Iterator[str]:
 
 def _details(one: "ListedSession") -> Iterator[tuple[str, str]]:
     if one.facts.reason:
-        yield "reason", cut(harmless(one.facts.reason), _LONGEST_REASON)
+        yield "reason", cut_in_words(harmless(one.facts.reason), _LONGEST_REASON)
     channels = sorted(one.channels.items(), key=lambda item: -item[1])
     yield "events", ", ".join(f"{count:,} {harmless(name)}" for name, count in channels) or "none"
     if one.facts.video:

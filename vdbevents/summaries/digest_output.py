@@ -10,7 +10,7 @@ from vdbevents.query.output.markdown import in_code, marked_up
 from vdbevents.query.output.rows import on_one_line, utc_time
 from vdbevents.summaries.digest import KINDS, Admitted, Digest, DigestBlock, Hosted, Kind, Missed
 from vdbevents.summaries.time_blocks import clock_of, local_time_of
-from vdbevents.terminal import counted, cut, with_command
+from vdbevents.terminal import counted, cut_in_words, with_command
 from vdbevents.times import format_duration
 
 _SNIPPET: Final = 80
@@ -95,7 +95,7 @@ class DigestText(NamedTuple):
         host = f"{shown(hosted.host)}: " if hosted.host else ""
         match hosted.entry:
             case Shown(_, name, shown_ms, text):
-                what = shown(name) if name else f'"{shown(cut(on_one_line(text), _SNIPPET))}"'
+                what = shown(name) if name else f'"{shown(cut_in_words(on_one_line(text), _SNIPPET))}"'
                 return f"{host}{what} {format_duration(shown_ms)}"
             case Fired(_, label, times, _, text):
                 head = ": ".join(shown(part) for part in (label, text) if part)
@@ -241,7 +241,7 @@ def _entry(entry: object, host: str) -> dict[str, Any]:
     match entry:
         case Shown(_, name, shown_ms, text):
             value = {"window": name, "seconds": round(shown_ms / 1000, 3)}
-            value |= {} if name else {"text": cut(on_one_line(text), _SNIPPET)}
+            value |= {} if name else {"text": cut_in_words(on_one_line(text), _SNIPPET)}
         case Fired(_, label, times, first_ms, text):
             value = {"label": label or None, "times": times, "first": utc_time(first_ms), "text": text}
         case Missed(kind, since_ms, until_ms, status):

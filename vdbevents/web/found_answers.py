@@ -12,7 +12,7 @@ from vdbevents.query.output.highlight import Highlighter, Place
 from vdbevents.query.output.rows import description, on_one_line
 from vdbevents.servers.warm_journals import WarmJournals
 from vdbevents.summaries.moments import begin_of
-from vdbevents.terminal import harmless, part
+from vdbevents.terminal import harmless, part_in_words
 from vdbevents.web.page_requests import AskedTime
 
 MOST_HITS: Final = 600
@@ -59,7 +59,7 @@ def hits(journals: WarmJournals, filters: Filters, offset: int) -> dict[str, Any
 
 
 def _hit(event: Event, run: Run | None, text: str, places: Sequence[Place]) -> dict[str, Any]:
-    first, last = part(text, _SNIPPET, places[0] if places else (0, 0))
+    first, last = part_in_words(text, _SNIPPET, places[0] if places else (0, 0))
     before = "…" if first else ""
     moved = len(before) - first
     at_ms = begin_of(event)

@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 from vdbevents.query.filters import Event, Filters
 from vdbevents.query.output.highlight import Highlighter, Place
 from vdbevents.query.output.rows import Item, description, local_time
-from vdbevents.terminal import cells, cut, fits, harmless, padded, part, wrapped
+from vdbevents.terminal import cells, cut, fits, harmless, padded, part_in_words, wrapped
 
 SNIPPET: Final = 200
 """The most cells of a text that a pipe gets, unless another number is chosen."""
@@ -184,8 +184,8 @@ def text_lines(batches: Iterable[list[Item]], page: TextLayout) -> Iterator[list
 
 
 def _snippet(text: str, spans: list[Place], room: int) -> tuple[str, list[Place]]:
-    """Return a part of `text` of so many cells around its first match, with the matches in it."""
-    first, last = part(text, room, spans[0] if spans else (0, 0))
+    """Return whole words of `text` in so many cells around its first match, with the matches in them."""
+    first, last = part_in_words(text, room, spans[0] if spans else (0, 0))
     before, after = "…" * (first > 0), "…" * (last < len(text))
     moved = [(a + len(before), b + len(before)) for a, b in _clipped(spans, first, last)]
     return before + text[first:last] + after, moved
