@@ -73,6 +73,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(status, headers, content)
 
     def _wait_for_the_client_to_give_up(self):
+        self.connection.settimeout(self.server.faults.patience)
         with contextlib.suppress(OSError):
             self.connection.recv(1)
 
@@ -122,12 +123,14 @@ class Faults:
         choose: returns what becomes of a request (method, path): a status; `lost`, the connection is closed
             after the store has done what was asked; `hung up`, before; `late` and `silent`, there is no
             answer until the client gives up, and the store has or has not done it; or None.
+        patience: after so many seconds it gives up to wait for a client that gives up; None for never.
         seen: the requests, each with what became of it.
     """
 
     def __init__(self, target):
         self.target = target
         self.choose = lambda method, path: None
+        self.patience = None
         self.seen = []
         self._server = _Server(("127.0.0.1", 0), _Handler)
         self._server.faults = self
