@@ -56,7 +56,8 @@ WINDOW = {"--last", "--since", "--until", "--on", "--tz"}
 # They have no state directory, and no journal.
 WITHOUT_A_PLACE = {
     *("channels", "config", "demo", "emulator", "help", "mcp uninstall", "skill", "token", "session list"),
-    *("service uninstall", "service status", "service run", "lake status", "lake compact", "lake forget"),
+    *("service uninstall", "service status", "service run", "lake status", "lake files"),
+    *("lake compact", "lake forget"),
 }
 # They print no data: a line for a person, a page, or what another program prints.
 WITHOUT_JSON = {

@@ -1,17 +1,19 @@
 """Compacting a lake, its state, and forgetting, beside recorders that ship."""
 
+import json
 import os
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import duckdb
 import pytest
 from deltalake import DeltaTable
 from support.lakes import DAY, Recorder, rows_in
 from support.processes import assert_failed, run
 
 from vdbevents.errors import InputError
-from vdbevents.lake import compaction
+from vdbevents.lake import compaction, lake_table
 from vdbevents.lake.lake_forgetting import LakeForgetting
 from vdbevents.lake.lake_state import lake_state
 from vdbevents.lake.lake_table import open_lake
@@ -64,6 +66,29 @@ def test_small_files_of_a_day_that_is_over_become_one(recorder, rewrite):
     assert len(DeltaTable(recorder.lake).file_uris()) == 4
     recorder.says("later")
     assert recorder.ships().lines == 1
+
+
+def test_the_files_that_are_named_have_each_event_once(recorder, rewrite):
+    recorder.says("it's the second")
+    recorder.ships()
+    compaction.compact(rewrite, WEEK)
+
+    named = run(["lake", "files", recorder.lake], os.environ).stdout.splitlines()
+    as_json = json.loads(run(["lake", "files", recorder.lake, "--json"], os.environ).stdout)
+
+    assert len(data_files(recorder)) == 3
+    assert named == as_json
+    counted = duckdb.read_parquet(named, hive_partitioning=True).query(
+        "rows", "SELECT date::VARCHAR, count(*) FROM rows GROUP BY date"
+    )
+    assert counted.fetchall() == [("2026-03-02", 2)]
+
+
+def test_a_lake_without_files_names_none(tmp_path):
+    lake_table.open_or_create_lake(str(tmp_path / "lake"))
+
+    assert run(["lake", "files", tmp_path / "lake"], os.environ).returncode == 1
+    assert_failed(run(["lake", "files", tmp_path / "none"], os.environ), 2, error_id="lake-not-found")
 
 
 def test_what_is_compacted_is_left_alone_the_next_time(recorder, rewrite):

@@ -119,6 +119,38 @@ def _shown(lake: str, state: "LakeState", now_ms: int) -> str:
     return f"{text}\n\n{table(listed, terminal_width())}"
 
 
+_FILES_HELP = """Print the data files that a lake has now, one a line, for tools that read no Delta Lake.
+
+The folder has others, too: those that were joined or rewritten, until they are deleted. Who reads all of them
+counts events twice. Each is in a folder date=YYYY-MM-DD, and has no column for that.
+
+\b
+Examples:
+  vdbevents lake files /mnt/team/lake
+  vdbevents lake files s3://team-events/lake | grep date=2026-03-02
+
+\b
+Exit codes: 0 there are files, 1 there are none, 2 wrong input, 4 the object store refused, 5 it was not
+reached.
+"""
+
+
+@lake_app.command(help=_FILES_HELP)
+@reports
+def files(lake: LakeArgument, *, printing: JsonOptions) -> ExitCode:
+    from vdbevents.lake.lake_table import lake_address, lake_errors, open_lake
+
+    run_in_order(low_priority=False)
+    opened = open_lake(lake)
+    with lake_errors(lake_address(lake)):
+        uris = sorted(opened.file_uris())
+    if printing.as_json:
+        put(as_json(uris))
+    elif uris:
+        put("\n".join(map(harmless, uris)))
+    return ExitCode.DONE if uris else ExitCode.NO_MATCH
+
+
 _COMPACT_HELP = """Join a lake's small files of days that are over, and delete what is not used any more.
 
 Recorders may ship meanwhile. Let one machine do it, once a day: of two at one time, one does its work for
