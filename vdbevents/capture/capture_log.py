@@ -10,6 +10,8 @@ from vdbevents.journal import append, files, writer
 from vdbevents.listener.pause_watch import PauseWatch
 
 _LAST_WRITE_SECONDS: Final = 2.0
+# How much longer, while the disk is slow but refuses nothing: the last state of a recording is worth it.
+_SLOW_WRITE_SECONDS: Final = 10.0
 _HOLD_BYTES: Final = 8 << 20
 
 
@@ -66,7 +68,10 @@ class CaptureLog:
         last = self._rules.excluded_line(files.wall_ms(), is_last=True)
         if last is not None:
             self._writer.put(last.line, last.channel)
-        unwritten = await context.waiting.in_thread(partial(self._writer.close, _LAST_WRITE_SECONDS))
+        slow_seconds = 0.0 if context.waiting.hurried else _SLOW_WRITE_SECONDS
+        unwritten = await context.waiting.in_thread(
+            partial(self._writer.close, _LAST_WRITE_SECONDS, slow_seconds)
+        )
         if unwritten:
             reason = self._writer.trouble or "the disk does not answer"
             context.say(f"could not write {unwritten} lines of the runtime: {reason}", problem=True)
