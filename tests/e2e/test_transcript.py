@@ -6,6 +6,7 @@ import shlex
 from pathlib import Path
 
 from support.processes import assert_failed, run
+from support.random_journals import AT, said
 
 DOCS = Path(__file__).parents[2] / "docs"
 EXAMPLE = DOCS / "example.jsonl"
@@ -54,6 +55,34 @@ def test_the_command_after_a_bounded_transcript_shows_all_of_it(environ, tmp_pat
     command = bounded.stdout.splitlines()[-1].split("vdbevents ")[1]
     whole = run(shlex.split(command), environ, **options)
     assert len(whole.stdout.splitlines()) == 5
+
+
+def test_a_long_text_is_bounded_and_what_is_for_programs_is_whole(environ, tmp_path):
+    at = [AT + 2000 * number for number in range(2000)]
+    words = [f"sentence {number} of many" for number in range(2000)]
+    lines = [said(text, end, start=end - 900, end=end) for text, end in zip(words, at, strict=True)]
+    (tmp_path / "long.jsonl").write_text("".join(f"{one}\n" for one in lines))
+
+    def printed(*options):
+        return run(["transcript", *(options or ("long.jsonl",))], environ, cwd=tmp_path)
+
+    read = printed()
+    assert 30_000 < len(read.stdout) <= 32_000
+    assert words[-1] in read.stdout
+    assert words[0] not in read.stdout
+    *_, last = read.stdout.splitlines()
+    command = last.partition(": vdbevents transcript ")[2]
+    assert f"for all: vdbevents transcript {command}" in read.stderr
+    for whole in (
+        shlex.split(command),
+        *(["long.jsonl", "-o", output] for output in ("md", "json", "srt", "vtt")),
+    ):
+        done = printed(*whole)
+        assert [number for number, text in enumerate(words) if text not in done.stdout] == []
+        assert done.stderr == ""
+    asked = printed("long.jsonl", "--max-tokens", "500")
+    assert (len(asked.stdout) <= 2000, asked.stderr) == (True, "")
+    assert len(printed("long.jsonl", "--max-bytes", "50000").stdout) > 40_000
 
 
 def test_what_cannot_be_is_refused_and_what_nobody_said_is_not_found(environ):

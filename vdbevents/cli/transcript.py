@@ -4,7 +4,7 @@ import shlex
 import sys
 from enum import StrEnum
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Final, NamedTuple, cast
+from typing import TYPE_CHECKING, Annotated, Final, NamedTuple, Self, cast
 
 from vdbevents.cli import journals as cli_journals
 from vdbevents.cli.command import reports
@@ -49,21 +49,27 @@ if TYPE_CHECKING:
     from vdbevents.query.hostnames import HostJournal
     from vdbevents.query.merge import MergedResult
     from vdbevents.query.older import Older
+    from vdbevents.query.output.budget import Bound
     from vdbevents.query.output.rows import Output, Sink
     from vdbevents.query.result_protocols import JournalRows
     from vdbevents.summaries.transcript import Silence
     from vdbevents.summaries.transcript_pages import Layout
 
+USUAL_TOKENS: Final = 8000
+"""The bound of a text for which none is given."""
+
 HELP = f"""Print what was said, in paragraphs with times.
 
 Without a window or a session: the last session; in a journal without sessions, all of it. A window is about
 when something was said, not when it was received. Silences of more than a minute are marked, and so is where
-nothing was recorded. docs/summaries.md has examples.
+nothing was recorded. As txt it has {USUAL_TOKENS:,} tokens at most: the newest that fit; others are whole.
+docs/summaries.md has examples.
 
 \b
 Examples:
   vdbevents transcript
   vdbevents transcript --last 1h --speaker Ada
+  vdbevents transcript --max-tokens 0 | less          all of it
   vdbevents transcript --session cap-5f1d9c20 -o md > meeting.md
   vdbevents transcript --session last -o srt --zero session > video.srt
   vdbevents transcript --on yesterday --max-tokens 4000 --json
@@ -121,13 +127,41 @@ class SpeechOptions(FormatOptions):
         super().settle()
 
 
+class SpeechBoundOptions(BoundOptions):
+    """How large a transcript may be."""
+
+    max_tokens: Annotated[
+        int | None,
+        Option(
+            min=0,
+            metavar="N",
+            help="The same in tokens of a language model, of 4 characters; 0: all.",
+            show_default=f"{USUAL_TOKENS} of txt, without --max-bytes",
+        ),
+    ] = None
+
+    @property
+    def bound(self) -> "Bound":
+        """The bound of the answer, if there is one."""
+        from vdbevents.query.output.budget import Bound
+
+        return Bound(self.max_bytes, self.max_tokens or None)
+
+    def settled_for(self, output: TranscriptOutput) -> Self:
+        """Return the options with the usual bound, where none is given of a text to read."""
+        is_given = self.max_bytes is not None or self.max_tokens is not None
+        return (
+            self if is_given or output is not TranscriptOutput.TXT else self.replace(max_tokens=USUAL_TOKENS)
+        )
+
+
 @reports
 def transcript(
     *,
     named: LakeSourceOptions,
     when: WindowOptions,
     speech: SpeechOptions,
-    sized: BoundOptions,
+    sized: SpeechBoundOptions,
     options: EnvironmentOptions,
 ) -> ExitCode:
     from dataclasses import replace
@@ -168,7 +202,7 @@ class _Asked(NamedTuple):
     named: SourceOptions
     when: WindowOptions
     speech: SpeechOptions
-    sized: BoundOptions
+    sized: SpeechBoundOptions
     options: EnvironmentOptions
     filters: "Filters"
     zone: "tzinfo"
@@ -183,6 +217,11 @@ class _Asked(NamedTuple):
 
         return Older(present_cache if self.speech.cache else lambda _: None, self.named.archived)
 
+    @property
+    def bound(self) -> "Bound":
+        """How large the answer may be."""
+        return self.sized.settled_for(self.speech.output).bound
+
     def command(self, session: str) -> str:
         """Return the command that shows the whole transcript, whenever it is run."""
         when, speech, window = self.when, self.speech, self.filters.window
@@ -191,7 +230,9 @@ class _Asked(NamedTuple):
             when = when.fixed(window.since_ms, until_ms)
         if self.filters.sessions and session:
             speech = speech.replace(session=session)
-        unbounded = BoundOptions(max_bytes=None, max_tokens=None)
+        no_bound = SpeechBoundOptions(max_bytes=None, max_tokens=None)
+        is_whole = not no_bound.settled_for(speech.output).bound.is_given
+        unbounded = no_bound if is_whole else no_bound.replace(max_tokens=0)
         words = words_of(self.named, when, speech, unbounded, self.options)
         return harmless(shlex.join(["vdbevents", "transcript", *words]))
 
@@ -249,11 +290,13 @@ def _write(
         return
     parts = list(parts_of(events, silences, asked.break_ms))
     page = _page(asked, session)
-    fitted = fitting(asked.sized.bound, parts, page)
+    fitted = fitting(asked.bound, parts, page)
     if not fitted.text:
-        raise too_small(asked.sized.bound, page.ending(fitted.left_out))
+        raise too_small(asked.bound, page.ending(fitted.left_out))
     stream.write(fitted.text.encode())
-    if fitted.left_out and not fitted.is_told:
+    # Who keeps a text, or searches it, may not see its last line.
+    is_seen = fitted.is_told and (asked.sized.bound.is_given or is_terminal(sys.stdout))
+    if fitted.left_out and not is_seen:
         remark(f"{counted(fitted.left_out, 'earlier part')} left out", f"for all: {asked.command(session)}")
 
 
@@ -315,7 +358,7 @@ def _write_subtitles(
     zero_ms = zero_of(asked.speech.zero, cues.span, journals, cleared=asked.named.archived)
     style = write.Style(asked.filters, asked.zone, zero_ms=zero_ms)
     written = write.write_within(
-        asked.sized.bound,
+        asked.bound,
         cues,
         cast("Output", asked.speech.output.value),
         stream,
@@ -323,5 +366,5 @@ def _write_subtitles(
         last_line=lambda *_: "",
     )
     if written.least:
-        raise too_small(asked.sized.bound, written.least)
+        raise too_small(asked.bound, written.least)
     return written.left_out
