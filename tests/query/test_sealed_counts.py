@@ -8,7 +8,18 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from support.databases import search, shared_database
 from support.effort import examples
-from support.random_journals import AT, damaged, lifecycle, line, ours, said, scenes, timeless, transcripts
+from support.random_journals import (
+    AT,
+    damaged,
+    in_order,
+    lifecycle,
+    line,
+    ours,
+    said,
+    scenes,
+    timeless,
+    transcripts,
+)
 
 from vdbevents.events.session_content import SessionBook
 from vdbevents.query import engine, tail_search
@@ -20,53 +31,6 @@ from vdbevents.query.older import Older
 from vdbevents.query.session_reader import read_sessions
 from vdbevents.query.tail_search import count_tail
 
-# The lines of a listener whose clock is right: in the order of their receipt, with sentences that grow.
-sentences = st.builds(
-    lambda stream, length, last, versions, pause: [
-        {"stream": stream, "length": length, "final": last and version == versions, "pause": pause}
-        for version in range(1, versions + 1)
-    ],
-    st.sampled_from(["rts-1", "rts-2", None]),
-    st.sampled_from([500, 2500]),
-    st.sampled_from([True, True, False]),
-    st.integers(1, 4),
-    st.sampled_from([0, 100, 700]),
-)
-steps = st.builds(
-    lambda step, session, streams: {"step": step, "session": session, "streams": streams},
-    st.sampled_from(["active", "stopped"]),
-    st.sampled_from(["cap-1", "cap-2", "cap-3"]),
-    st.sampled_from([[], [], ["rts-1"], ["rts-1", "rts-2"]]),
-)
-
-
-def told(parts):
-    """Return the lines of sentences and steps, one after the other."""
-    lines, at = [], AT
-    for part in parts:
-        at += 1000
-        if isinstance(part, dict):
-            listed = [{"rtstream_id": stream} for stream in part["streams"]]
-            lines.append(
-                line(
-                    at,
-                    channel="capture_session",
-                    event=f"capture_session.{part['step']}",
-                    capture_session_id=part["session"],
-                    data={"rtstreams": listed},
-                )
-            )
-            continue
-        start = at - 300
-        for one in part:
-            at += one["pause"]
-            end = start + one["length"]
-            text = "w" * (at % 7)
-            lines.append(said(text, at, final=one["final"], start=start, end=end, stream=one["stream"]))
-    return [text.encode("utf-8", "replace") for text in lines]
-
-
-in_order = st.lists(sentences | sentences | sentences | steps, min_size=8, max_size=20).map(told)
 anything = st.lists(
     transcripts | transcripts | scenes | lifecycle | timeless | ours | damaged, min_size=15, max_size=45
 ).map(lambda lines: [one if isinstance(one, bytes) else one.encode("utf-8", "replace") for one in lines])

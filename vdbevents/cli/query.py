@@ -29,8 +29,8 @@ from vdbevents.cli.searching import (
     remark_on_each,
     remark_on_one,
     searched,
+    searched_for_everything,
     searched_for_lines,
-    searched_for_rows,
     text_hint,
 )
 from vdbevents.cli.summary_options import too_small
@@ -124,7 +124,7 @@ def query(
         case OutputFormat.JSONL if printing.is_export and not sized.bound.is_given:
             find = searched_for_lines
         case _:
-            find = searched_for_rows
+            find = searched_for_everything
     search = find(named, filters, options, now, cache=printing.cache, colour=printing.color)
     return _search(search, filters, style, gaps_command, archived=named.archived)
 

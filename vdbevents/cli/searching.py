@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from vdbevents.query.cache.index import Cache
     from vdbevents.query.filters import Filters
     from vdbevents.query.hostnames import HostJournal
-    from vdbevents.query.merge import FoundLines, FoundRows, MergedResult
+    from vdbevents.query.merge import FoundLines, FoundRows, FoundWhole, MergedResult
     from vdbevents.query.plain_events import ParsedLines
     from vdbevents.query.result_protocols import JournalRows
     from vdbevents.query.search_result import SearchResult
@@ -89,6 +89,27 @@ def searched_for_rows(
 
 
 @contextlib.contextmanager
+def searched_for_everything(
+    named: SourceOptions,
+    filters: "Filters",
+    options: EnvironmentOptions,
+    now: datetime,
+    *,
+    cache: bool = True,
+    colour: Color = Color.AUTO,
+) -> Iterator[tuple[list["HostJournal"], "MergedResult[FoundWhole]"]]:
+    """Search as `searched_for_rows` does, where everything may be asked for: then it is found in portions."""
+    from vdbevents.query import merge
+
+    cache_of = _sealing(filters, now, cache=cache, colour=colour)
+    with (
+        opened_journals(named, options, filters) as journals,
+        merge.search_whole(journals, filters, cache_of, cleared=named.archived) as answer,
+    ):
+        yield journals, answer
+
+
+@contextlib.contextmanager
 def searched_for_lines(
     named: SourceOptions,
     filters: "Filters",
@@ -98,7 +119,7 @@ def searched_for_lines(
     cache: bool = True,
     colour: Color = Color.AUTO,
 ) -> Iterator[tuple[list["HostJournal"], "MergedResult[FoundLines]"]]:
-    """Search as `searched_for_rows` does, where only the journals' own lines are printed."""
+    """Search as `searched_for_everything` does, where only the journals' own lines are printed."""
     from vdbevents.query import merge
 
     cache_of = _sealing(filters, now, cache=cache, colour=colour)

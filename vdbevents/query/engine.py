@@ -29,6 +29,7 @@ from vdbevents.query.mended_lines import mended_line
 from vdbevents.query.occurring import EVERYTHING, Occurring
 from vdbevents.query.older import Older
 from vdbevents.query.row_journal import RowJournal, RowSnapshot, unreadable_rows
+from vdbevents.query.sealed_tables import Portion, SealedTable
 from vdbevents.query.search_result import SearchResult
 from vdbevents.query.session_reader import in_sessions, read_sessions
 from vdbevents.query.snapshot import JournalSnapshot, open_snapshot
@@ -56,6 +57,7 @@ def search(
     counting: SessionBook | None = None,
     sealed: bool = True,
     rows: RowJournal | None = None,
+    portion: Portion | None = None,
 ) -> SearchResult:
     """Return the events of a journal that match, and of what was rotated out of it.
 
@@ -70,8 +72,10 @@ def search(
             that name sessions or nothing: then the matches lack those that need not be read.
         sealed: whether to search what is sealed, too; the snapshot of the result has it in any case.
         rows: the journal, if it is kept as rows, and `journal` names no file.
+        portion: find only this portion of the matches, without a limit.
 
     Raises:
+        CacheUnreadableError: the sealed segments are not those of the portion, or not readable.
         InputError: the journal cannot be read, or a pattern is not a regular expression.
         StorageError: memory and temporary space are used up.
     """
@@ -95,13 +99,24 @@ def search(
         check_filters(connection, filters)
         with contextlib.suppress(CacheUnreadableError), explained(), with_condition(filters):
             matches = rows.matches if rows else ""
-            found = _Search(connection, snapshot, filters, spool, counting, sealed=sealed, matches=matches)
+            found = _Search(
+                connection,
+                snapshot,
+                filters,
+                spool,
+                counting,
+                sealed=sealed,
+                matches=matches,
+                portion=portion,
+            )
             result = found.run(resources)
             if filters.where is not None:
                 leave_zone(connection)
             return result
     if rows is not None:
         raise unreadable_rows()
+    if portion is not None:
+        raise CacheUnreadableError
     older = (older or Older()).without_cache()
     return search(journal, filters, end=end, shared=shared, older=older, counting=counting, sealed=sealed)
 
@@ -136,9 +151,11 @@ class _Search:
         *,
         sealed: bool = True,
         matches: str = "",
+        portion: Portion | None = None,
     ) -> None:
         self._connection = connection
         self._matches = matches
+        self._portion = portion
         self._counting = counting
         self._searches_sealed = sealed
         self._counted: list[SessionCount] = []
@@ -154,6 +171,8 @@ class _Search:
     def run(self, resources: contextlib.ExitStack) -> SearchResult:
         """Return the result, which takes over `resources`."""
         filters, groups = self._filters, {}
+        if self._portion is not None and tuple(self._portion.segments) != self._cache.segments:
+            raise CacheUnreadableError
         self._choose(filters)
         untimed = self._untimed()
         if filters.around_ms is not None:
@@ -219,12 +238,7 @@ class _Search:
             if self._searches_sealed and segment.may_hold(filters.window, by_event=filters.by_event)
         ]
         self._read_unsealed(filters, near)
-        chosen = segments
-        if spans is not None or filters.spans:
-            wanted = filters.spans if spans is None else spans
-            chosen = [segment for segment in segments if segment.overlaps(wanted)]
-        if filters.scope is not None:
-            chosen = [segment for segment in chosen if segment.may_be_of(filters.scope)]
+        chosen = self._near(filters, segments, spans)
         groups = patterns.word_groups(filters) if chosen else []
         pending = [segment for segment in chosen if self._cache.may_say(segment, groups)]
         if self._counting is not None:
@@ -248,6 +262,19 @@ class _Search:
             size *= 2
             for sql in statements.FORGET_SHOWN:
                 execute(self._connection, sql)
+
+    def _near(
+        self, filters: Filters, segments: Sequence[Segment], spans: Sequence[Span] | None
+    ) -> Sequence[Segment]:
+        """Return those of the segments that may hold what is searched for now."""
+        wanted = filters.spans if spans is None else spans
+        if spans is not None or filters.spans:
+            segments = [segment for segment in segments if segment.overlaps(wanted)]
+        if filters.scope is not None:
+            segments = [segment for segment in segments if segment.may_be_of(filters.scope)]
+        if self._portion is not None:
+            segments = [segment for segment in segments if segment.start in self._portion.opened]
+        return segments
 
     def _read_unsealed(self, filters: Filters, near: Span | None) -> None:
         """Create the tables `candidates` and `events`, about `near` or all of it."""
@@ -380,6 +407,7 @@ class _Search:
             sparing=bool(sparing),
             keeping=keeping,
             carrying=not self._has_sealed,
+            places=None if self._portion is None else self._portion.places,
         )
         execute(self._connection, sql)
 
@@ -389,7 +417,7 @@ class _Search:
         if needed := with_finals_for(interims, segments, by_event=filters.by_event):
             self._read_sealed(statements.more_finals(filters, self._files(needed)))
 
-    def _files(self, segments: Sequence[Segment]) -> list[statements.SealedTable]:
+    def _files(self, segments: Sequence[Segment]) -> list[SealedTable]:
         if not self._cache.hold(segments):
             raise CacheUnreadableError
         return self._snapshot.tables(segments)

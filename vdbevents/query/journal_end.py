@@ -89,10 +89,14 @@ def usual_event(line: bytes) -> PlainEvent:
 
 
 class JournalEnd(NamedTuple):
-    """What is not sealed of a journal, and the caches of what was set aside of it, which is all sealed."""
+    """What is not sealed of a journal, and the caches of what was set aside of it, which is all sealed.
+
+    `size` is that of the journal itself, in bytes.
+    """
 
     events: Sequence[PlainEvent]
     aside: Sequence[Cache]
+    size: int
 
 
 def end_of(journal: Path, cache: Cache | None, older: Older) -> JournalEnd | None:
@@ -106,7 +110,7 @@ def end_of(journal: Path, cache: Cache | None, older: Older) -> JournalEnd | Non
     try:
         file, aside = open_with_older(journal, cleared=older.cleared)
         with file:
-            lines, _ = unsealed_lines(file, cache)
+            lines, size = unsealed_lines(file, cache)
         caches = [older.cache_of(one.path) for one in aside]
         known = [one for one in caches if one is not None]
         is_sealed = len(known) == len(aside) and not any(
@@ -114,7 +118,7 @@ def end_of(journal: Path, cache: Cache | None, older: Older) -> JournalEnd | Non
         )
         if not is_sealed or len(lines) > MOST_LINES:
             return None
-        return JournalEnd(list(map(usual_event, lines)), known)
+        return JournalEnd(list(map(usual_event, lines)), known, size)
     except (OSError, NotPlainError, UndecidedError):
         return None
 

@@ -27,11 +27,15 @@ if TYPE_CHECKING:
     from vdbevents.query.copied_lines import CopiedLines
     from vdbevents.query.duck import SharedDatabase
     from vdbevents.query.search_result import SearchResult
+    from vdbevents.query.whole_rows import WholeRows
 
     FoundRows = TailResult | SearchResult
     """What is found in one journal: in memory if its end shows it, else in DuckDB."""
 
-    FoundLines = FoundRows | CopiedLines
+    FoundWhole = FoundRows | WholeRows
+    """The same, where everything may be asked for."""
+
+    FoundLines = FoundWhole | CopiedLines
     """The same, where lines alone are asked for."""
 
 _BATCH: Final = 2048
@@ -309,6 +313,28 @@ def search_rows(
     return search(journals, filters, cache_of, cleared=cleared, shared=shared)
 
 
+def search_whole(
+    journals: Sequence[HostJournal],
+    filters: Filters,
+    cache_of: Callable[[Path], Cache | None] = lambda _: None,
+    *,
+    cleared: bool = False,
+) -> "MergedResult[FoundWhole]":
+    """Search as `search_rows` does, but for everything in portions: it is counted before it is found.
+
+    The arguments and what it raises are those of `search`.
+    """
+    if len(journals) == 1 and journals[0].rows is None:
+        from vdbevents.query.whole_rows import whole_rows
+
+        [journal] = journals
+        older = Older(cache_of, cleared)
+        found = whole_rows(journal.path, filters, _cache(journal, older), older)
+        if found is not None:
+            return MergedResult([(journal.host, found)], filters)
+    return search_rows(journals, filters, cache_of, cleared=cleared)
+
+
 def search_lines(
     journals: Sequence[HostJournal],
     filters: Filters,
@@ -316,7 +342,7 @@ def search_lines(
     *,
     cleared: bool = False,
 ) -> "MergedResult[FoundLines]":
-    """Search as `search_rows` does, where only the lines as they are matter: they may be ranges of bytes.
+    """Search as `search_whole` does, where only the lines as they are matter: they may be ranges of bytes.
 
     The arguments and what it raises are those of `search`.
     """
@@ -328,7 +354,7 @@ def search_lines(
         found = copied_lines(journal.path, filters, _cache(journal, older), older)
         if found is not None:
             return MergedResult([(journal.host, found)], filters)
-    return search_rows(journals, filters, cache_of, cleared=cleared)
+    return search_whole(journals, filters, cache_of, cleared=cleared)
 
 
 def count_sessions(

@@ -21,7 +21,7 @@ from vdbevents.query.cache.index import Segment, Span
 from vdbevents.query.duck import connect, execute, explained
 from vdbevents.query.filters import Filters
 from vdbevents.query.lines import GAP, LINE, listed, quoted
-from vdbevents.query.statements import SealedTable, read_sealed
+from vdbevents.query.sealed_tables import SealedTable, read_sealed
 from vdbevents.times import LEAST_MS, MOST_MS, Window
 
 if TYPE_CHECKING:

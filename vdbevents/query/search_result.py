@@ -239,8 +239,13 @@ class SearchResult(Closeable):
             if isinstance(error, StorageError) and sealed.hold(self.segments):
                 raise
             folders = ", ".join(sorted({str(sealed.events(segment).parent) for segment in self.segments}))
-            raise StorageError(
-                f"the cache {folders} became unreadable during the query",
-                "run the query again, or remove the cache: it is derived from the journal",
-                error_id="cache-unreadable",
-            ) from error
+            raise unreadable_cache(folders) from error
+
+
+def unreadable_cache(folders: str) -> StorageError:
+    """Return the error of caches that vanished since the search began, or are damaged."""
+    return StorageError(
+        f"the cache {folders} became unreadable during the query",
+        "run the query again, or remove the cache: it is derived from the journal",
+        error_id="cache-unreadable",
+    )

@@ -14,6 +14,7 @@ from vdbevents.query.duck import execute, explained
 from vdbevents.query.filters import Filters
 from vdbevents.query.lines import quoted
 from vdbevents.query.row_journal import LEAST_MB, RowFile, RowJournal, folded_rows, unreadable_rows
+from vdbevents.query.sealed_tables import SealedTable
 from vdbevents.times import Window
 
 if TYPE_CHECKING:
@@ -86,9 +87,9 @@ def _files(rows: Sequence[RowJournal], filters: Filters) -> list[RowFile]:
     return [file for file in files if file.as_segment(0).may_hold(window, by_event=by_event)]
 
 
-def _table(rows: Sequence[RowJournal], files: Sequence[RowFile], filters: Filters) -> statements.SealedTable:
+def _table(rows: Sequence[RowJournal], files: Sequence[RowFile], filters: Filters) -> SealedTable:
     hosts = ", ".join(sorted({quoted(of.chosen["host"]) for of in rows}))
     everyone = replace(rows[0], chosen={})
     received = Window() if filters.by_event or all(file.is_untimed for file in files) else filters.window
     folded = folded_rows(everyone, files, received, _RECORDING)
-    return statements.SealedTable("", "", 0, f"(SELECT * FROM ({folded}) WHERE host IN ({hosts}))")
+    return SealedTable("", "", 0, f"(SELECT * FROM ({folded}) WHERE host IN ({hosts}))")

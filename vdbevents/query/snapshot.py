@@ -26,7 +26,7 @@ from vdbevents.query.cache.index import Cache, Segment, identity
 from vdbevents.query.cache.joined_caches import PlacedCache, SealedSegments
 from vdbevents.query.older import Older, may_matter
 from vdbevents.query.scratch import folder_error
-from vdbevents.query.statements import SealedTable
+from vdbevents.query.sealed_tables import SealedTable
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection

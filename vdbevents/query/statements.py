@@ -16,7 +16,7 @@ the journal instead of the line. Lines are printed as they are, or folded into `
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Final, NamedTuple
+from typing import Final
 
 from vdbevents.query import line_tests, patterns, session_tables
 from vdbevents.query.alike import looks
@@ -32,46 +32,13 @@ from vdbevents.query.lines import (
     SHOWN_LINE,
     Statement,
     lines_of_file,
-    listed,
     moment,
     named_as,
 )
 from vdbevents.query.mended_lines import MAY_DIFFER
 from vdbevents.query.occurring import EVERYTHING, Occurring
+from vdbevents.query.sealed_tables import SealedTable, read_sealed
 from vdbevents.times import LEAST_MS, Window
-
-
-class SealedTable(NamedTuple):
-    """A segment's Parquet file.
-
-    Attributes:
-        path: as a DuckDB glob.
-        name: as it is.
-        base: what to add to its positions, to count them through all journals.
-        rows: SQL for its rows, if they are not all of the file; it is the only table then.
-    """
-
-    path: str
-    name: str
-    base: int
-    rows: str = ""
-
-
-def read_sealed(tables: Sequence[SealedTable]) -> str:
-    """Return SQL for the rows of segments."""
-    if tables[0].rows:
-        return tables[0].rows
-    paths = listed(table.path for table in tables)
-    bases = {table.base for table in tables}
-    if bases <= {0}:
-        return f"read_parquet({paths})"
-    if len(bases) == 1:
-        return f"(SELECT * REPLACE (position + {bases.pop():d} AS position) FROM read_parquet({paths}))"
-    names = listed(table.name for table in tables)
-    return f"""(SELECT * EXCLUDE (filename, base) REPLACE (position + base AS position)
-        FROM read_parquet({paths}, filename = true)
-        JOIN (SELECT unnest({names}) AS filename, unnest({[table.base for table in tables]}) AS base)
-        USING (filename))"""
 
 
 def candidates(
@@ -408,15 +375,24 @@ def reading_again(found: Occurring, *, carried: bool) -> Reading:
 
 
 def answer(
-    filters: Filters, *, hiding: bool, sparing: bool, keeping: bool = False, carrying: bool = False
+    filters: Filters,
+    *,
+    hiding: bool,
+    sparing: bool,
+    keeping: bool = False,
+    carrying: bool = False,
+    places: tuple[int, int] | None = None,
 ) -> str:
     """Create `answer (position, length, time_ms, line)`, in order; `line` is NULL where `length` is not.
 
     Leave out replaced interim transcripts if `hiding`, but none that are `sought` if `keeping`; and
-    `repeated` events if `sparing`. With `carrying` it has the columns of `reading_again` as well: for sealed
-    events they are of no use, and of a million events they take time to sort.
+    `repeated` events if `sparing`; and all but those at `places`. With `carrying` it has the columns of
+    `reading_again` as well: for sealed events they are of no use, and of a million events they take time to
+    sort.
     """
     shown = "matched AND position NOT IN (SELECT position FROM repeated)" if sparing else "matched"
+    if places is not None:
+        shown += f" AND position >= {places[0]:d} AND position < {places[1]:d}"
     if hiding:
         kept = f" OR position IN ({_KEPT_ONES})" if keeping else ""
         shown += f""" AND (NOT transcript OR is_final{kept} OR position NOT IN (

@@ -379,10 +379,14 @@ class TailCounts(TailResult):
     Attributes:
         counts: of each session and channel.
         sealed_span: the first and the last receipt in sealed segments, in Unix ms.
+        left: the sealed interim transcripts that nothing replaced.
+        replaced_late: where the segments begin in which an unsealed transcript replaced one.
     """
 
     counts: Sequence[SessionCount] = ()
     sealed_span: Span | None = None
+    left: Sequence[OpenInterim] = ()
+    replaced_late: frozenset[int] = frozenset()
 
     @property
     def span(self) -> tuple[int, int] | None:
@@ -436,14 +440,15 @@ class _Counting:
             raise UndecidedError
 
     def run(self, lines: Sequence[bytes], own: list[str], size: int) -> TailCounts:
-        undecided = self._counts.undecided(self._near)
-        rows, found = self._read(lines, undecided)
+        undecided = {one.start: self._counts.undecided([one]) for one in self._near}
+        rows, found = self._read(lines, is_decided=not any(undecided.values()))
         if with_finals_for(_interims(found), self._segments, by_event=False):
             raise UndecidedError
         kept = list(_without_replaced(rows, found))
         own += [row.event.line for row in rows if row.event.channel == "vdbevents"]
         groups = [_group_of(row) for row in kept if row.event.channel not in RECORDER]
-        left = list(self._left(rows, found, undecided))
+        left = {start: list(of) for start, of in self._left(rows, found, undecided)}
+        left_ones = [interim for of in left.values() for interim in of]
         sealed = [moment for one in self._near for moment in one.received or ()]
         return TailCounts(
             shown=kept,
@@ -453,20 +458,20 @@ class _Counting:
             untimed=0,
             gaps=gaps_in(own),
             pauses=pauses_in(own),
-            counts=added([*self._counts.counted(groups), *self._counts.rows(self._near, left)]),
+            counts=added([*self._counts.counted(groups), *self._counts.rows(self._near, left_ones)]),
             sealed_span=(min(sealed), max(sealed)) if sealed else None,
+            left=left_ones,
+            replaced_late=frozenset(start for start, of in left.items() if len(of) < len(undecided[start])),
         )
 
-    def _read(
-        self, lines: Sequence[bytes], undecided: Sequence[tuple[OpenInterim, bool]]
-    ) -> tuple[Sequence[_Row], Sequence[_Row]]:
+    def _read(self, lines: Sequence[bytes], *, is_decided: bool) -> tuple[Sequence[_Row], Sequence[_Row]]:
         """Return the rows that may matter, and those of the sessions.
 
         What was over before the sessions began, and names none of them, is not parsed. It may have replaced
         only what was received or begun before it, or is sealed.
         """
         begun_ms = _begun_ms(self._scope)
-        is_over = None if begun_ms is None or undecided else over_before(begun_ms)
+        is_over = over_before(begun_ms) if begun_ms is not None and is_decided else None
         for kept in ([line for line in lines if self._may_matter(line, is_over)], lines):
             if len(kept) > MOST_LINES:
                 raise UndecidedError
@@ -483,9 +488,9 @@ class _Counting:
         self,
         rows: Sequence[_Row],
         found: Sequence[_Row],
-        undecided: Sequence[tuple[OpenInterim, bool]],
-    ) -> Iterator[OpenInterim]:
-        """Yield the sealed interim transcripts that nothing replaced."""
+        undecided: Mapping[int, Sequence[tuple[OpenInterim, bool]]],
+    ) -> Iterator[tuple[int, Iterator[OpenInterim]]]:
+        """Yield where each segment begins, and its interim transcripts that nothing replaced."""
         matching = {id(row) for row in found}
         late = [
             row for row in rows if row.event.is_transcript and (row.event.is_final or id(row) in matching)
@@ -498,12 +503,15 @@ class _Counting:
         for row in sorted(late, key=_place):
             if row.event.is_final:
                 finals.setdefault(row.event.owner, row.event)
-        for interim, is_last in undecided:
+
+        def is_left(interim: OpenInterim, *, is_last: bool) -> bool:
             begun = interim.start_ms is not None and (interim.speaker, interim.start_ms) in starts
             final = finals.get(interim.speaker) if is_last else None
             times = interim.start_ms, interim.end_ms
-            if not begun and not (final and may_overlap(times, (final.start_ms, final.end_ms))):
-                yield interim
+            return not begun and not (final and may_overlap(times, (final.start_ms, final.end_ms)))
+
+        for start, of in undecided.items():
+            yield start, (interim for interim, is_last in of if is_left(interim, is_last=is_last))
 
 
 def _begun_ms(scope: SessionScope | None) -> int | None:

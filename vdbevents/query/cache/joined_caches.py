@@ -8,7 +8,7 @@ from typing import NamedTuple
 from vdbevents.query.byte_ranges import literal
 from vdbevents.query.cache.checks import are_whole
 from vdbevents.query.cache.index import Cache, Segment
-from vdbevents.query.statements import SealedTable
+from vdbevents.query.sealed_tables import SealedTable
 
 
 class PlacedCache(NamedTuple):
