@@ -4,6 +4,7 @@ import importlib.util
 
 import pytest
 from deltalake import DeltaTable, Field, Schema
+from deltalake.exceptions import CommitFailedError
 from deltalake.schema import PrimitiveType
 
 from vdbevents.errors import InputError
@@ -35,6 +36,39 @@ def test_opening_a_lake_again_creates_nothing(tmp_path):
 
     assert again.metadata().id == first.metadata().id
     assert again.version() == lake_table.open_lake(str(tmp_path / "lake")).version() == 0
+
+
+def test_a_lake_that_another_recorder_creates_at_the_same_moment_is_opened(tmp_path, monkeypatch):
+    create = DeltaTable.create
+
+    def create_too(*arguments, **options):
+        create(*arguments, **options)
+        raise CommitFailedError("Protocol changed since last commit: protocol changed")
+
+    monkeypatch.setattr(DeltaTable, "create", create_too)
+
+    assert lake_table.open_or_create_lake(str(tmp_path / "lake")).version() == 0
+
+
+def test_a_lake_that_another_recorder_has_just_created_is_not_taken_for_other_files(tmp_path, monkeypatch):
+    lake = str(tmp_path / "lake")
+    look, rivals = lake_table._require_room_for_a_lake, [lake_table.open_or_create_lake]
+
+    def look_late(address):
+        if rivals:
+            rivals.pop()(lake)
+            (tmp_path / "lake" / "date=2026-03-02").mkdir()
+        look(address)
+
+    monkeypatch.setattr(lake_table, "_require_room_for_a_lake", look_late)
+
+    assert lake_table.open_or_create_lake(lake).version() == 0
+
+
+def test_a_log_without_a_table_is_room_for_a_lake(tmp_path):
+    (tmp_path / "lake" / "_delta_log").mkdir(parents=True)
+
+    assert lake_table.open_or_create_lake(str(tmp_path / "lake")).version() == 0
 
 
 def test_a_folder_without_a_lake_is_not_one(tmp_path):

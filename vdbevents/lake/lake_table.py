@@ -1,11 +1,11 @@
 """Open the table of a lake, or create it: on a disk, or in an object store."""
 
+import contextlib
 import importlib.util
 import os
 import re
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -36,6 +36,7 @@ _DETAILS: Final = "\n\nDebug source:"
 _SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 # delta-rs 1.6.6 takes the first for `/`, and drops tabs and line ends.
 _NOT_IN_PATHS: Final = re.compile(r"[\\\x00-\x1f]")
+_LOG: Final = "_delta_log"
 _MOST_SHOWN: Final = 200
 _COLOUR: Final = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -166,35 +167,47 @@ def open_or_create_lake(given: str, environ: Mapping[str, str] | None = None) ->
             raise
     address = lake_address(given)
     from deltalake import DeltaTable, Field, Schema
+    from deltalake.exceptions import CommitFailedError
     from deltalake.schema import PrimitiveType
 
     if not is_remote(address):
-        _require_room_for_a_lake(address)
+        try:
+            _require_room_for_a_lake(address)
+        except InputError as error:
+            # Another recorder may have created it a moment ago.
+            with contextlib.suppress(InputError):
+                return open_lake(given, environ)
+            raise error from None
     schema = Schema([Field(one.name, PrimitiveType(one.kind)) for one in COLUMNS])
+    options = storage_options(address, os.environ if environ is None else environ)
     with lake_errors(address):
         if not is_remote(address):
             Path(address).mkdir(mode=0o700, parents=True, exist_ok=True)
-        # `ignore`: another recorder may create it at the same moment.
-        DeltaTable.create(
-            address,
-            schema,
-            mode="ignore",
-            partition_by=list(PARTITIONS),
-            name="events",
-            description="The events of desktops that VideoDB watched; one row a line of a journal.",
-            configuration={
-                VERSION_KEY: str(SCHEMA_VERSION),
-                # Texts are not compared by their order: a file's statistics need not have them.
-                "delta.dataSkippingStatsColumns": "host,journal,position,time,started,ended",
-            },
-            raise_if_key_not_exists=False,
-            storage_options=storage_options(address, os.environ if environ is None else environ),
-        )
+        try:
+            DeltaTable.create(
+                address,
+                schema,
+                mode="ignore",
+                partition_by=list(PARTITIONS),
+                name="events",
+                description="The events of desktops that VideoDB watched; one row a line of a journal.",
+                configuration={
+                    VERSION_KEY: str(SCHEMA_VERSION),
+                    # Texts are not compared by their order: a file's statistics need not have them.
+                    "delta.dataSkippingStatsColumns": "host,journal,position,time,started,ended",
+                },
+                raise_if_key_not_exists=False,
+                storage_options=options,
+            )
+        except CommitFailedError:
+            # deltalake 1.6.6 raises it in spite of `ignore` where another recorder creates it meanwhile.
+            if not DeltaTable.is_deltatable(address, options):
+                raise
     return open_lake(given, environ)
 
 
 def _require_room_for_a_lake(address: str) -> None:
-    """Check that there is nothing at a path, or an empty folder.
+    """Check that there is nothing at a path, or an empty folder, or a log, whose table is being created.
 
     Raises:
         InputError: there is something else.
@@ -206,8 +219,8 @@ def _require_room_for_a_lake(address: str) -> None:
     if not Path(address).is_dir():
         raise InputError(f"not a folder: {harmless(address)}", hint, error_id="lake-foreign")
     with lake_errors(address):
-        is_empty = not any(Path(address).iterdir())
-    if not is_empty:
+        has_others = any(path.name != _LOG for path in Path(address).iterdir())
+    if has_others:
         raise InputError(f"not a lake: {harmless(address)} has other files", hint, error_id="lake-foreign")
 
 
@@ -236,7 +249,7 @@ def _no_lake(address: str) -> InputError:
     )
 
 
-@contextmanager
+@contextlib.contextmanager
 def lake_errors(address: str) -> Iterator[None]:
     """Raise an error of ours where the table or the object store fails.
 
