@@ -295,7 +295,7 @@ class Shipper(Closeable):
         files, count = [], 0
         path = self._database.scratch / "rows.parquet"
         with explained():
-            dates = execute(connection, lake_rows.BY_DATE).fetchall()
+            dates = execute(connection, lake_rows.BY_DATE, [position - piece.begin] * 2).fetchall()
             table = "rows" if len(dates) <= _FEW_DATES else "made"
             if table == "made":
                 execute(connection, lake_rows.MADE)
