@@ -1,20 +1,18 @@
 #!/usr/bin/env python3
-"""Measure shipping to a lake in a folder, beside what it builds on, and commits of many recorders at once.
+"""Measure shipping to a lake in a folder, beside what it builds on.
 
-usage: lake.py [--work DIR] [EVENTS] [RECORDERS]     a million events, 50 recorders
+usage: lake.py [--work DIR] [EVENTS]     a million events
 
-Targets: 2.5 s of CPU a million events that are sealed; each of 50 commits at one moment within 5 tries.
+Target: 2.5 s of CPU a million events that are sealed.
 The reference writes the same sealed columns and lines with the library alone: nothing is once in it.
 """
 
 import argparse
-import json
 import os
 import resource
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 from harness import VDBEVENTS, folder_for, median
@@ -45,25 +43,6 @@ with journal.open("rb") as file:
             make_timestamptz(time_ms * 1000)::DATE AS date
             FROM read_parquet('{cache.events(segment)}') sealed JOIN ({sql}) whole USING (position)''')
         write_deltalake(lake, rows, mode="append", partition_by=["date"], writer_properties=properties)
-"""
-
-# Opens the lake, waits for the file `go`, ships one line, and prints the tries that it took.
-RECORDER = """
-import sys, time
-from pathlib import Path
-from vdbevents.journal.state import StateDirectory
-from vdbevents.lake.lake_name import recording_name
-from vdbevents.lake.shipping import Shipper
-
-folder, lake, go = Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3])
-state = StateDirectory(folder)
-with Shipper(lake, state.journal, recording_name(state, folder.name), folder / "cache") as shipper:
-    (folder / "ready").touch()
-    while not go.exists():
-        time.sleep(0.005)
-    began = time.monotonic()
-    done = shipper.ship()
-    print(done.tries, round(time.monotonic() - began, 2), done.lines)
 """
 
 
@@ -114,53 +93,16 @@ def measure_shipping(work: Path, events: int) -> None:
         )
 
 
-def measure_commits(work: Path, recorders: int) -> None:
-    """Print how many tries the commits of many recorders take that all ship at one moment."""
-    lake, go = work / "shared", work / "go"
-    shutil.rmtree(lake, ignore_errors=True)
-    go.unlink(missing_ok=True)
-    folders = [work / f"recorder-{number}" for number in range(recorders)]
-    for folder in folders:
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir()
-        event = {
-            "ts": "2026-03-02T10:15:30.123Z",
-            "unix_ts": 1772446530.123,
-            "channel": "alert",
-            "of": folder.name,
-        }
-        line = json.dumps(event, separators=(",", ":"))
-        (folder / "videodb_events.jsonl").write_text(line + "\n", encoding="utf-8")
-    processes = []
-    for folder in folders:
-        command = [sys.executable, "-c", RECORDER, str(folder), str(lake), str(go)]
-        processes.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
-    while not all((folder / "ready").exists() for folder in folders):
-        time.sleep(0.05)
-    go.touch()
-    answers = [process.communicate()[0].split() for process in processes]
-    tries = sorted(int(answer[0]) for answer in answers)
-    waits = sorted(float(answer[1]) for answer in answers)
-    print(
-        f"{recorders} recorders that ship at one moment: "
-        f"tries at most {tries[-1]}, median {median(tries):g}; "
-        f"seconds at most {waits[-1]:.1f}, median {median(waits):.1f}; "
-        f"{sum(int(answer[2]) for answer in answers)} lines shipped"
-    )
-
-
 def main() -> None:
-    """Run both."""
+    """Run it."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--work")
     parser.add_argument("events", nargs="?", type=int, default=1_000_000)
-    parser.add_argument("recorders", nargs="?", type=int, default=50)
     options = parser.parse_args()
     with folder_for(options.work) as work:
         measure_shipping(work, options.events)
-        measure_commits(work, options.recorders)
 
 
 if __name__ == "__main__":

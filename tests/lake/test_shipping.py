@@ -390,6 +390,30 @@ def test_a_commit_of_another_recorder_costs_one_more_try(recorder, monkeypatch, 
     assert rows_in(recorder.lake, "host, text") == [("desk", "two"), ("laptop", "one")]
 
 
+def test_a_commit_of_another_recorder_during_a_pause_costs_no_try(recorder, tmp_path):
+    recorder.says("one")
+    others = [Recorder(tmp_path / host, recorder.lake, host=host) for host in ("desk", "attic", "shed")]
+    for other in others:
+        other.says("two")
+    first, *later = others
+    rivals = [first]
+
+    class Late(shipping.Shipper):
+        def _try_commit(self, *arguments):
+            if rivals:
+                rivals.pop().ships()
+            return super()._try_commit(*arguments)
+
+    def pause(_):
+        while later:
+            later.pop().ships()
+
+    name = recording_name(recorder.state, recorder.host)
+    with Late(recorder.lake, recorder.state.journal, name, recorder.cache_root, pause=pause) as shipper:
+        assert shipper.ship().tries == 2
+    assert not later
+
+
 def test_delta_takes_a_lower_number_so_the_place_is_compared_by_us(recorder):
     recorder.says("one", "two")
     recorder.ships()
