@@ -62,8 +62,8 @@ HELP = f"""Print what was said, in paragraphs with times.
 
 Without a window or a session: the last session; in a journal without sessions, all of it. A window is about
 when something was said, not when it was received. Silences of more than a minute are marked, and so is where
-nothing was recorded. As txt it has {USUAL_TOKENS:,} tokens at most: the newest that fit; others are whole.
-docs/summaries.md has examples.
+nothing was recorded. As text it prints the newest parts, {USUAL_TOKENS:,} tokens at most; other formats print
+all. docs/summaries.md has examples.
 
 \b
 Examples:
@@ -136,7 +136,7 @@ class SpeechBoundOptions(BoundOptions):
             min=0,
             metavar="N",
             help="The same in tokens of a language model, of 4 characters; 0: all.",
-            show_default=f"{USUAL_TOKENS} of txt, without --max-bytes",
+            show_default=f"{USUAL_TOKENS} for txt without --max-bytes",
         ),
     ] = None
 
