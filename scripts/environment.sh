@@ -40,6 +40,24 @@ prepare_lowest_environment() {
   echo "$wanted" >"$place/.ready"
 }
 
+# Set up .venv/spark: Spark itself, which must not be beside Sail. It needs Java.
+prepare_spark_environment() {
+  local place=.venv/spark wanted='pyspark==4.3.0'
+  if [ -f "$place/.ready" ] && [ "$(cat "$place/.ready")" = "$wanted" ]; then
+    return
+  fi
+  echo "preparing $place …" >&2
+  rm -rf "$place"
+  if command -v uv >/dev/null 2>&1; then
+    uv venv --quiet --python .venv/bin/python "$place"
+    uv pip install --quiet --python "$place/bin/python" "$wanted"
+  else
+    .venv/bin/python -m venv --without-pip "$place"
+    .venv/bin/python -m pip --python "$place/bin/python" install --quiet --disable-pip-version-check "$wanted"
+  fi
+  echo "$wanted" >"$place/.ready"
+}
+
 find_python() {
   local candidate
   for candidate in python3.13 python3.12 python3.11 python3 python; do
