@@ -180,6 +180,7 @@ def test_the_words_of_a_query_s_options_mean_the_same_options():
 
     printed(command, *words_of(*given))
     assert [vars(group) for group in read] == [vars(group) for group in given]
+    assert "--json" not in words_of(*read)  # `-o json` says it
 
 
 def test_options_at_their_defaults_have_no_words():

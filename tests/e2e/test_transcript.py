@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import re
 import shlex
 from pathlib import Path
 
@@ -55,6 +56,10 @@ def test_the_command_after_a_bounded_transcript_shows_all_of_it(environ, tmp_pat
     command = bounded.stdout.splitlines()[-1].split("vdbevents ")[1]
     whole = run(shlex.split(command), environ, **options)
     assert len(whole.stdout.splitlines()) == 5
+    bounded = run([*shlex.split(command)[:-2], "-o", "md", "--max-bytes", "180"], environ, **options)
+    [command] = re.findall("^3 earlier parts left out: `vdbevents (.*)`$", bounded.stdout, re.MULTILINE)
+    whole = run(shlex.split(command), environ, **options)
+    assert whole.stdout.count("**") == 6
 
 
 def test_a_long_text_is_bounded_and_what_is_for_programs_is_whole(environ, tmp_path):

@@ -239,6 +239,7 @@ class FormatOptions(OptionGroup):
         super().settle()
         if self.as_json:
             self.output = json_format(self.output, type(self).output)
+            self.as_json = False  # a command that shows more says it once
 
 
 class EnvironmentOptions(OptionGroup):

@@ -322,12 +322,12 @@ def _page(asked: _Asked, session: str) -> "Layout":
         case TranscriptOutput.JSON:
             return Layout(json_pieces, json_tail, json_head(session or None))
         case TranscriptOutput.MD:
-            from vdbevents.query.output.markdown import marked_up
+            from vdbevents.query.output.markdown import in_code
 
             pieces = partial(markdown_pieces, zone=asked.zone, title=title)
             return Layout(
                 pieces,
-                lambda left_out: f"*{marked_up(f'{more(left_out)}: {command}')}*\n" if left_out else "",
+                lambda left_out: f"{more(left_out)}: {in_code(command)}\n" if left_out else "",
             )
     pieces = partial(
         text_pieces,
