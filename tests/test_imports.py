@@ -118,7 +118,7 @@ def fresh(program, *, home):
 UNPACKING = {"tempfile", "shutil", "bz2", "lzma"}
 LOADED = [
     (["--help"], 0, QUICK),
-    (["--version"], 0, HEAVY),
+    (["--version"], 0, QUICK),
     (["status", "nowhere"], 3, QUICK),
     (["status", str(SESSION.parent)], 3, QUICK | UNPACKING),
     (["gaps", str(SESSION)], 1, QUICK | UNPACKING | {"orjson"}),

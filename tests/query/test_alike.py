@@ -9,7 +9,7 @@ import pytest
 from support.databases import search, shared_database
 
 from vdbevents.errors import InputError
-from vdbevents.query import alike
+from vdbevents.query import alike, patterns
 from vdbevents.query.cache import build, index
 from vdbevents.query.filters import Filters
 from vdbevents.query.output.highlight import Highlighter
@@ -191,6 +191,28 @@ def test_sql_makes_texts_alike_as_python_does():
             [odd],
         ).fetchall()
     assert [row for row in rows if row[1:] != (alike.alike(row[0]), alike.lower(row[0]))] == []
+
+
+def test_a_pattern_of_ascii_in_any_case_matches_what_has_it_in_lower_case():
+    # RE2 folds letters otherwise than `lower`: of all characters these may differ.
+    connection = shared_database().connection(1000)
+    connection.execute(
+        f"""CREATE TEMP TABLE letters AS
+            WITH every AS (SELECT chr(code::INTEGER) AS text FROM range(1, 1114112) AS codes(code)
+                WHERE code NOT BETWEEN 55296 AND 57343),
+            seen AS (SELECT text, {alike.looks("text")} AS looks FROM every)
+            SELECT * FROM seen WHERE lower(coalesce(looks, text)) < chr(128)
+                OR regexp_matches(coalesce(looks, text), '(?i)[\\x01-\\x7f\u0130]')"""
+    )
+    [(count,)] = connection.execute("SELECT count(*) FROM letters").fetchall()
+    assert 128 < count < 1000
+    for wanted in map(chr, range(1, 128)):
+        pattern, values = f"{wanted}", []
+        found = patterns.is_in(pattern, "text", Filters(ignore_case=True), values)
+        plain = f"contains(lower(regexp_replace(coalesce(looks, text), '{alike.BLANK}', ' ', 'g')), ?)"
+        sql = f"SELECT list(text) FROM letters WHERE {found} IS DISTINCT FROM {plain}"
+        values.append(patterns.sought(pattern, Filters(ignore_case=True)))
+        assert connection.execute(sql, values).fetchall() == [(None,)], repr(wanted)
 
 
 @pytest.mark.parametrize(

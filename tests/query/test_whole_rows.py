@@ -151,6 +151,42 @@ def test_the_first_events_are_there_before_the_others_are_read(tmp_path, one_dat
     assert [(len(one.portion.opened), one.to_end) for one in steps] == [(1, True)]
 
 
+def texts_of(found):
+    return [event.text for batch in found.events(["text"]) for event in batch]
+
+
+def test_a_newer_version_of_a_sentence_that_a_later_portion_has_replaces_the_one_before(
+    tmp_path, one_database
+):
+    path = tmp_path / "journal.jsonl"
+    lines = [
+        said(f"{version} of {number:02}", AT + number * 1000 + version, start=AT + number * 1000, final=False)
+        for number in range(20)
+        for version in (1, 2)
+    ]
+    three = len("".join(f"{one}\n" for one in lines[:3]))
+    path.write_text("".join(f"{one}\n" for one in lines), "utf-8")
+    cache = build.seal(path, tmp_path / "cache", piece=three, part=three)
+    assert all((segment.end - segment.start) == three for segment in cache.segments)
+
+    for newest_first in (False, True):
+        found = whole_rows(path, Filters(newest_first=newest_first), cache, Older())
+        assert sorted(texts_of(found)) == [f"2 of {number:02}" for number in range(20)]
+        assert found.count == 20
+
+
+def test_an_unsealed_transcript_replaces_one_of_the_first_portion(tmp_path, one_database):
+    path = tmp_path / "journal.jsonl"
+    begun = said("began early", AT, start=AT, final=False, stream="rts-9").encode()
+    cache = write_sealed(path, [begun, *ordered()])
+    with path.open("ab") as file:
+        file.write(said("ended late", AT + 60_000, start=AT, stream="rts-9").encode() + b"\n")
+
+    found = whole_rows(path, Filters(), cache, Older())
+    assert texts_of(found) == [*(f"word {number}" for number in range(40)), "ended late"]
+    assert (found.count, found.span) == (41, (AT, AT + 60_000))
+
+
 @pytest.mark.parametrize(
     "after",
     [

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vdbevents import __version__
 from vdbevents.cli.overview import COMMANDS
 from vdbevents.cli.surroundings import is_completing, is_silent
 
@@ -39,6 +40,8 @@ def _run_plainly(words: list[str]) -> int | None:
         return None
     if words in (["-h"], ["--help"], ["help"]):
         return _print_help()
+    if words == ["--version"]:
+        return _print(f"vdbevents {__version__}\n")
     # What is set may be wrong: only with the options of all commands is that known.
     if words[:1] == ["config"] or not (words and words[0] in COMMANDS and is_silent(os.environ)):
         return None
@@ -58,8 +61,10 @@ def _print_help() -> int | None:
     from vdbevents.cli.program_help import plain_help
 
     text = plain_help()
-    if text is None:
-        return None
+    return None if text is None else _print(text)
+
+
+def _print(text: str) -> int:
     sys.stdout.write(text)
     sys.stdout.flush()
     return 0

@@ -119,6 +119,8 @@ def query(
         return _follow(path, filters, style, gaps_command)
     find: Callable[..., AbstractContextManager[tuple[list[HostJournal], MergedResult[Any]]]]
     match printing.output:
+        case _ if printing.count and not printing.unique:
+            find = partial(searched_for_everything, only_count=True)
         case OutputFormat.PARQUET:
             find = searched
         case OutputFormat.JSONL if printing.is_export and not sized.bound.is_given:

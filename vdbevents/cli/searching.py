@@ -97,14 +97,20 @@ def searched_for_everything(
     *,
     cache: bool = True,
     colour: Color = Color.AUTO,
+    only_count: bool = False,
 ) -> Iterator[tuple[list["HostJournal"], "MergedResult[FoundWhole]"]]:
-    """Search as `searched_for_rows` does, where everything may be asked for: then it is found in portions."""
+    """Search as `searched_for_rows` does, where everything may be asked for: then it is found in portions.
+
+    With `only_count`, the answer need not have the events, but only say how many they are.
+    """
     from vdbevents.query import merge
 
     cache_of = _sealing(filters, now, cache=cache, colour=colour)
     with (
         opened_journals(named, options, filters) as journals,
-        merge.search_whole(journals, filters, cache_of, cleared=named.archived) as answer,
+        merge.search_whole(
+            journals, filters, cache_of, cleared=named.archived, only_count=only_count
+        ) as answer,
     ):
         yield journals, answer
 

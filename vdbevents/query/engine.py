@@ -58,6 +58,7 @@ def search(
     sealed: bool = True,
     rows: RowJournal | None = None,
     portion: Portion | None = None,
+    only_count: bool = False,
 ) -> SearchResult:
     """Return the events of a journal that match, and of what was rotated out of it.
 
@@ -73,6 +74,7 @@ def search(
         sealed: whether to search what is sealed, too; the snapshot of the result has it in any case.
         rows: the journal, if it is kept as rows, and `journal` names no file.
         portion: find only this portion of the matches, without a limit.
+        only_count: whether the result need not have the matches, but only say how many they are.
 
     Raises:
         CacheUnreadableError: the sealed segments are not those of the portion, or not readable.
@@ -108,6 +110,7 @@ def search(
                 sealed=sealed,
                 matches=matches,
                 portion=portion,
+                only_count=only_count and _is_unlimited(filters) and rows is None,
             )
             result = found.run(resources)
             if filters.where is not None:
@@ -119,6 +122,10 @@ def search(
         raise CacheUnreadableError
     older = (older or Older()).without_cache()
     return search(journal, filters, end=end, shared=shared, older=older, counting=counting, sealed=sealed)
+
+
+def _is_unlimited(filters: Filters) -> bool:
+    return filters.limit is None and not filters.offset and filters.around_ms is None
 
 
 def _asked(older: Older, filters: Filters) -> Older:
@@ -152,10 +159,13 @@ class _Search:
         sealed: bool = True,
         matches: str = "",
         portion: Portion | None = None,
+        only_count: bool = False,
     ) -> None:
         self._connection = connection
         self._matches = matches
         self._portion = portion
+        self._only_counts = only_count
+        self._numbers: list[tuple[int, int | None, int | None]] | None = None
         self._counting = counting
         self._searches_sealed = sealed
         self._counted: list[SessionCount] = []
@@ -185,9 +195,9 @@ class _Search:
             (line for (line,) in self._rows(statements.OURS)), self._connection
         )
         [(unreadable, rejected)] = self._rows(statements.SKIPPED)
-        [(count, first, last, _)] = self._rows(statements.SPAN)
-        segments = self._cache.segments
-        sealed_ones = self._rows(statements.SEALED_ONES) if segments else []
+        is_counted = self._numbers is not None
+        count, span = self._counted_matches()
+        sealed_ones = self._rows(statements.SEALED_ONES) if self._cache.segments and not is_counted else []
         places = [position for (position,) in sealed_ones]
         has_large = self._snapshot.longest > statements.LARGE_BYTES and not self._found.is_known
         return SearchResult(
@@ -195,12 +205,14 @@ class _Search:
             self._snapshot,
             spool=self._spool,
             segments=self._snapshot.holding(places),
-            large_rows=[row for (row,) in self._rows(statements.LARGE)] if has_large else [],
+            large_rows=[row for (row,) in self._rows(statements.LARGE)]
+            if has_large and not is_counted
+            else [],
             reading=statements.reading_again(self._found, carried=not self._has_sealed),
             is_mended=self._is_mended,
             skipped=unreadable + rejected + self._snapshot.unreadable(self._connection),
             count=count,
-            span=_joined(None if first is None else (first, last), self._unread_span),
+            span=_joined(span, self._unread_span),
             counted=self._counted,
             untimed=untimed,
             gaps=gaps_in(own_lines),
@@ -208,6 +220,16 @@ class _Search:
             groups=groups,
             resources=resources.pop_all(),
         )
+
+    def _counted_matches(self) -> tuple[int, Span | None]:
+        """Return how many rows the answer has, and their first and last time."""
+        numbers = self._numbers
+        if numbers is None:
+            numbers = [(count, first, last) for count, first, last, _ in self._rows(statements.SPAN)]
+        span = None
+        for _, first, last in numbers:
+            span = _joined(span, None if first is None or last is None else (first, last))
+        return sum(count for count, *_ in numbers), span
 
     def _choose(self, filters: Filters, spans: Sequence[Span] | None = None) -> None:
         """Create the table `answer` of the matches; with `spans`, only of those that happened in them."""
@@ -238,6 +260,10 @@ class _Search:
             if self._searches_sealed and segment.may_hold(filters.window, by_event=filters.by_event)
         ]
         self._read_unsealed(filters, near)
+        is_repeated = (
+            any(one.has_fetched for one in self._cache.segments) or self._rows(statements.COUNTS)[0][1]
+        )
+        self._numbers = [] if self._only_counts and not is_repeated else None
         chosen = self._near(filters, segments, spans)
         groups = patterns.word_groups(filters) if chosen else []
         pending = [segment for segment in chosen if self._cache.may_say(segment, groups)]
@@ -371,9 +397,12 @@ class _Search:
         return int(count)
 
     def _open(self, filters: Filters, segments: Sequence[Segment]) -> None:
-        if segments:
+        if segments and self._numbers is not None and filters.interim:
+            self._numbers += self._read_sealed(statements.count(filters, self._files(segments)))
+        elif segments:
             self._has_sealed = True
-            found = statements.matches(filters, self._files(segments))
+            to_count = self._numbers is not None
+            found = statements.matches(filters, self._files(segments), to_count=to_count)
             if self._matches:
                 found = Statement(self._matches, [])
             new = "position NOT IN (SELECT position FROM events)"
@@ -397,6 +426,9 @@ class _Search:
         hiding = bool(interims) and not filters.interim
         if hiding and segments:
             self._open_finals(filters, segments)
+        if self._numbers is not None:
+            self._numbers += self._rows(statements.count_shown(hiding=hiding))
+            return
         if sparing:
             execute(self._connection, statements.SUSPECTS)
             self._add_sealed_suspects()
@@ -443,11 +475,11 @@ class _Search:
     def _execute(self, statement: Statement) -> list[tuple[Any, ...]]:
         return execute(self._connection, statement.sql, statement.values).fetchall()
 
-    def _read_sealed(self, statement: Statement) -> None:
+    def _read_sealed(self, statement: Statement) -> list[tuple[Any, ...]]:
         import duckdb
 
         try:
-            self._execute(statement)
+            return self._execute(statement)
         except (duckdb.OutOfMemoryException, duckdb.InterruptException):
             raise
         except duckdb.Error as error:  # a damaged file can raise any of them

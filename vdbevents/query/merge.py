@@ -242,6 +242,7 @@ def search(
     books: Sequence[SessionBook] = (),
     shared: "SharedDatabase | None" = None,
     counting: bool = False,
+    only_count: bool = False,
 ) -> "MergedResult[SearchResult]":
     """Search one or more journals, and merge the results.
 
@@ -255,6 +256,7 @@ def search(
         books: the sessions of each journal, if they are known already.
         shared: a database to search with, which stays open; without it, each search starts one.
         counting: whether only to count the events of sessions, as `engine.search` does; it needs `books`.
+        only_count: as for `engine.search`.
 
     Raises:
         InputError: a journal cannot be read, or a pattern is not a regular expression.
@@ -280,6 +282,7 @@ def search(
             older=older,
             counting=None if journal.rows else known.get(journal.path),
             rows=journal.rows,
+            only_count=only_count,
         )
 
     each = [filters]
@@ -298,6 +301,7 @@ def search_rows(
     cleared: bool = False,
     shared: "SharedDatabase | None" = None,
     known: ParsedLines | None = None,
+    only_count: bool = False,
 ) -> "MergedResult[FoundRows]":
     """Search as `search` does, but for rows alone: without DuckDB if the end of a journal shows the answer.
 
@@ -310,7 +314,7 @@ def search_rows(
         found = search_tail(journal.path, filters, _cache(journal, older), older, known)
         if found is not None:
             return MergedResult([(journal.host, found)], filters)
-    return search(journals, filters, cache_of, cleared=cleared, shared=shared)
+    return search(journals, filters, cache_of, cleared=cleared, shared=shared, only_count=only_count)
 
 
 def search_whole(
@@ -319,6 +323,7 @@ def search_whole(
     cache_of: Callable[[Path], Cache | None] = lambda _: None,
     *,
     cleared: bool = False,
+    only_count: bool = False,
 ) -> "MergedResult[FoundWhole]":
     """Search as `search_rows` does, but for everything in portions: it is counted before it is found.
 
@@ -332,7 +337,7 @@ def search_whole(
         found = whole_rows(journal.path, filters, _cache(journal, older), older)
         if found is not None:
             return MergedResult([(journal.host, found)], filters)
-    return search_rows(journals, filters, cache_of, cleared=cleared)
+    return search_rows(journals, filters, cache_of, cleared=cleared, only_count=only_count)
 
 
 def search_lines(

@@ -181,9 +181,12 @@ def _expression_alike(pattern: str) -> str:
 def _literal(pattern: str, column: str, looks: str, filters: Filters, values: list[object]) -> str:
     as_written = _is_as_written(pattern, filters)
     text = column if as_written else f"coalesce({looks}, {column})"
-    if ignores_case(pattern, filters):
-        text = f"lower({text})"
     wanted = sought(pattern, filters)
+    if ignores_case(pattern, filters):
+        if wanted.isascii() and not as_written and not filters.whole_words:
+            values.append(_ignoring_case(wanted))
+            return f"regexp_matches({text}, ?, 'c')"
+        text = f"lower({text})"
     if filters.whole_words:
         values.append(_whole(wanted, filters))
         return f"regexp_matches({text}, ?, 'c')"
@@ -199,6 +202,12 @@ def _literal(pattern: str, column: str, looks: str, filters: Filters, values: li
     # Only of the few texts that have the word, the white space is looked at.
     return f"""CASE WHEN NOT contains({text}, ?) THEN false WHEN contains({text}, ?) THEN true
         WHEN regexp_matches({text}, '[\\t-\\r]|  ') THEN contains({one_line}, ?) ELSE false END"""
+
+
+def _ignoring_case(wanted: str) -> str:
+    """Return an expression for an ASCII text in any case, as `lower` has it: that takes twice as long."""
+    parts = (re.escape(part).replace("i", "[iİ]") for part in wanted.split(" "))
+    return f"(?i){alike.BLANK.join(parts)}"
 
 
 def _whole(wanted: str, filters: Filters) -> str:

@@ -100,6 +100,8 @@ _READING: Final = Reading()
 # What is known only of lines that were read with `Reading.written`.
 _NOT_READ: Final = {"written": "NULL::BOOLEAN", "doubtful": "NULL::BOOLEAN"}
 _SEALED: Final = {**_NOT_READ, "received_ms": "NULL::BIGINT"}
+_NUMBERS: Final = "count(*), min(time_ms), max(time_ms)"
+_COUNTED: Final = {"length": "0", "ours": "false", "fetched": "false", "channel": "NULL"}
 
 UNSEALED: Final = 1 << 60
 """Positions from here on are rows of `candidates`; smaller ones are bytes of the journal."""
@@ -170,12 +172,23 @@ def _readable(lines: str, columns: Iterable[str], filters: Filters, reading: Rea
     return _with_names(table, filters)
 
 
-def matches(filters: Filters, tables: Sequence[SealedTable], also: str = "") -> Statement:
-    """Select the matches in sealed segments, and the columns `also`, which end with a comma."""
+def matches(
+    filters: Filters, tables: Sequence[SealedTable], also: str = "", *, to_count: bool = False
+) -> Statement:
+    """Select the matches in sealed segments, and the columns `also`, which end with a comma.
+
+    With `to_count`, only what it takes to find replaced transcripts among them; none was backfilled then.
+    """
     values: list[object] = []
-    own = {**_filter_columns(filters, values), **_SEALED}
+    own = {**_filter_columns(filters, values), **_SEALED, **(_COUNTED if to_count else {})}
     table = _with_names(f"(SELECT *, true AS readable FROM {read_sealed(tables)})", filters)
     return Statement(f"SELECT {also}{_kept(own)} FROM {table} WHERE matched", values)
+
+
+def count(filters: Filters, tables: Sequence[SealedTable]) -> Statement:
+    """Count the matches in sealed segments; select also their first and last time."""
+    found = matches(filters, tables)
+    return Statement(f"SELECT {_NUMBERS} FROM ({found.sql})", found.values)
 
 
 def more_finals(filters: Filters, tables: Sequence[SealedTable]) -> Statement:
@@ -390,16 +403,9 @@ def answer(
     `reading_again` as well: for sealed events they are of no use, and of a million events they take time to
     sort.
     """
-    shown = "matched AND position NOT IN (SELECT position FROM repeated)" if sparing else "matched"
+    shown = _shown(hiding=hiding, sparing=sparing, keeping=keeping)
     if places is not None:
         shown += f" AND position >= {places[0]:d} AND position < {places[1]:d}"
-    if hiding:
-        kept = f" OR position IN ({_KEPT_ONES})" if keeping else ""
-        shown += f""" AND (NOT transcript OR is_final{kept} OR position NOT IN (
-            WITH numbered AS MATERIALIZED (
-                SELECT *, row_number() OVER (ORDER BY time_ms NULLS FIRST, position) AS number FROM events
-                WHERE transcript AND within AND (is_final OR matched))
-            {REPLACED}))"""
     newest = ""
     if filters.limit is not None or filters.offset:
         limit = "ALL" if filters.limit is None else f"{filters.limit:d}"
@@ -412,6 +418,23 @@ def answer(
     return f"""CREATE TEMP TABLE answer AS SELECT {columns}, line
         FROM (SELECT {columns} FROM events WHERE {shown} {newest})
         LEFT JOIN (SELECT rowid + {UNSEALED} AS position, line FROM candidates) USING (position) {order}"""
+
+
+def count_shown(*, hiding: bool) -> str:
+    """Count the rows of `answer`, and select their first and last time, without creating it."""
+    return f"SELECT {_NUMBERS} FROM events WHERE {_shown(hiding=hiding)}"
+
+
+def _shown(*, hiding: bool, sparing: bool = False, keeping: bool = False) -> str:
+    shown = "matched AND position NOT IN (SELECT position FROM repeated)" if sparing else "matched"
+    if hiding:
+        kept = f" OR position IN ({_KEPT_ONES})" if keeping else ""
+        shown += f""" AND (NOT transcript OR is_final{kept} OR position NOT IN (
+            WITH numbered AS MATERIALIZED (
+                SELECT *, row_number() OVER (ORDER BY time_ms NULLS FIRST, position) AS number FROM events
+                WHERE transcript AND within AND (is_final OR matched))
+            {REPLACED}))"""
+    return shown
 
 
 _NEWEST_FIRST: Final = "ORDER BY time_ms DESC NULLS LAST, position DESC"

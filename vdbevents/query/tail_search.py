@@ -377,13 +377,13 @@ class TailCounts(TailResult):
     """The unsealed events of sessions, and how many they and the sealed ones are.
 
     Attributes:
-        counts: of each session and channel.
+        counted: returns the number of each session and channel.
         sealed_span: the first and the last receipt in sealed segments, in Unix ms.
         left: the sealed interim transcripts that nothing replaced.
         replaced_late: where the segments begin in which an unsealed transcript replaced one.
     """
 
-    counts: Sequence[SessionCount] = ()
+    counted: Callable[[], list[SessionCount]] = list
     sealed_span: Span | None = None
     left: Sequence[OpenInterim] = ()
     replaced_late: frozenset[int] = frozenset()
@@ -397,7 +397,7 @@ class TailCounts(TailResult):
     def session_counts(self, book: SessionBook) -> list[SessionCount]:
         """Return the counts; the book is the one by which they were counted."""
         del book
-        return list(self.counts)
+        return self.counted()
 
 
 def count_tail(
@@ -446,10 +446,14 @@ class _Counting:
             raise UndecidedError
         kept = list(_without_replaced(rows, found))
         own += [row.event.line for row in rows if row.event.channel == "vdbevents"]
-        groups = [_group_of(row) for row in kept if row.event.channel not in RECORDER]
         left = {start: list(of) for start, of in self._left(rows, found, undecided)}
         left_ones = [interim for of in left.values() for interim in of]
         sealed = [moment for one in self._near for moment in one.received or ()]
+
+        def counted() -> list[SessionCount]:
+            groups = [_group_of(row) for row in kept if row.event.channel not in RECORDER]
+            return added([*self._counts.counted(groups), *self._counts.rows(self._near, left_ones)])
+
         return TailCounts(
             shown=kept,
             journal_bytes=size,
@@ -458,7 +462,7 @@ class _Counting:
             untimed=0,
             gaps=gaps_in(own),
             pauses=pauses_in(own),
-            counts=added([*self._counts.counted(groups), *self._counts.rows(self._near, left_ones)]),
+            counted=counted,
             sealed_span=(min(sealed), max(sealed)) if sealed else None,
             left=left_ones,
             replaced_late=frozenset(start for start, of in left.items() if len(of) < len(undecided[start])),
