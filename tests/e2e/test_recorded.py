@@ -599,7 +599,7 @@ def test_a_service_that_fails_at_any_call_ends_it_in_time(call, service, command
     name, options, code = fault
     service.fault(**{name: {**options, "skip": number}})
     before = len(service.state["recent_requests"])
-    ended = call(*command, "--timeout", 1 if code == 5 else 30)
+    ended = call(*command, "--timeout", patient(1) if code == 5 else 30)
     over = time.time()
 
     assert_failed(ended, code, "could not")

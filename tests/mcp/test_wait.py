@@ -4,14 +4,19 @@ import json
 import threading
 
 import anyio
+import duckdb
 import pytest
 from mcp.client import Client
 from support.journals import open_journal
 from support.mcp_clients import answered, refused, served
 from support.patience import patient
 
+from vdbevents.journal.reader import end_of
 from vdbevents.journal.state import StateDirectory
+from vdbevents.mcp import wait_tool
 from vdbevents.mcp.serving import opened_server
+from vdbevents.query.filters import Filters
+from vdbevents.query.hostnames import HostJournal
 
 
 def line(text, at=1772445600.0, **data):
@@ -41,7 +46,8 @@ def test_what_comes_while_it_waits_ends_it_with_progress_until_then(journal):
 
     async def note(done, total, message):
         reported.append((done, total, message))
-        append(journal, line("something else"), line("the code"))
+        if len(reported) == 1:
+            append(journal, line("something else"), line("the code"))
 
     async def asked():
         with opened_server(served(journal)) as server:
@@ -155,3 +161,18 @@ def test_a_call_that_is_given_up_leaves_no_thread(journal):
             break
         deadline.wait(0.05)
     assert not [thread for thread in threading.enumerate() if type(thread).__name__ == "_Watch"]
+
+
+def test_a_server_that_ends_interrupts_what_waits_without_a_traceback(journal, monkeypatch):
+    class Interrupted:
+        def __init__(self, *_):
+            raise duckdb.InterruptException("INTERRUPT Error: Interrupted!")
+
+    monkeypatch.setattr(wait_tool, "Sieve", Interrupted)
+    recording = HostJournal("desk", journal, "desk")
+    watch = wait_tool._Watch(recording, Filters(), end_of(journal), threading.Event(), several=False)
+
+    watch.run()
+
+    assert watch.has_read.is_set()
+    assert not watch.has_found

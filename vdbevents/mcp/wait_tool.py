@@ -29,6 +29,7 @@ from vdbevents.mcp.tool import (
     output_of,
 )
 from vdbevents.mcp.tool_parameters import Parameter
+from vdbevents.query.duck import is_interrupt
 from vdbevents.query.filters import Event, Filters
 from vdbevents.query.hostnames import HostJournal
 from vdbevents.query.said_once import SaidOnce
@@ -248,6 +249,10 @@ class _Watch(threading.Thread):
             self.error = error
         except OSError as error:
             self.error = unusable(self._path, error)
+        except Exception as error:
+            # A server that ends interrupts all that DuckDB does.
+            if not is_interrupt(error):
+                raise
         finally:
             self.has_read.set()
 

@@ -294,7 +294,7 @@ def interruptible() -> Iterator[None]:
         try:
             yield
         except Exception as error:
-            if _is_interrupt(error):
+            if is_interrupt(error):
                 raise interruption() from error
             raise
         finally:
@@ -303,7 +303,7 @@ def interruptible() -> Iterator[None]:
             watching.join(_NOTICED_SECONDS * 2)
 
 
-def _is_interrupt(error: Exception) -> bool:
+def is_interrupt(error: Exception) -> bool:
     """Return whether DuckDB, if it is in use at all, was interrupted."""
     duckdb = sys.modules.get("duckdb")
     return duckdb is not None and (
