@@ -11,6 +11,7 @@ import re
 import signal
 import subprocess
 import sys
+from base64 import b64encode
 
 import pytest
 from support.lakes import Recorder, lines_in, rows_in
@@ -191,6 +192,43 @@ def test_a_store_that_refuses_is_named_without_a_secret(recorder, environ, fault
     kept = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert kept
     assert not any(SECRET.encode() in path.read_bytes() for path in kept)
+
+
+CREDENTIALS = {
+    "s3": {"AWS_ACCESS_KEY_ID": "me", "AWS_SECRET_ACCESS_KEY": SECRET, "AWS_SESSION_TOKEN": SECRET},
+    "gs": {
+        "GOOGLE_SERVICE_ACCOUNT_KEY": json.dumps(
+            {"disable_oauth": True, "client_email": "", "private_key": "", "private_key_id": SECRET}
+        )
+    },
+    "gs with a key that is cut short": {"GOOGLE_SERVICE_ACCOUNT_KEY": f'{{"private_key":"{SECRET}"'},
+    "az": {"AZURE_STORAGE_ACCOUNT_KEY": b64encode(SECRET.encode()).decode()},
+    "az with a key that is not one": {"AZURE_STORAGE_ACCOUNT_KEY": f"{SECRET}!"},
+    # Each address that is asked for has it.
+    "az with a signed address": {"AZURE_STORAGE_SAS_TOKEN": f"sv=2024-11-04&sig={SECRET}&se=2030-01-01"},
+}
+
+
+@pytest.mark.parametrize("fault", [403, "hung up"], ids=str)
+@pytest.mark.parametrize("kind", CREDENTIALS)
+def test_no_secret_of_any_store_is_in_an_error_or_a_file(kind, fault, recorder, faults, tmp_path):
+    recorder.lake = f"{kind[:2]}://{BUCKET}/lake"
+    recorder.says("one")
+    faults.choose = lambda *_: fault
+    at = f"http://127.0.0.1:{faults.port}"
+    endpoints = {"AWS_ENDPOINT_URL": at, "GOOGLE_BASE_URL": at, "AZURE_STORAGE_ENDPOINT": at}
+    environ = {"HOME": str(tmp_path), "PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "AWS_REGION": "us-east-1"}
+    environ |= {**endpoints, "AZURE_STORAGE_ACCOUNT_NAME": "me", **CREDENTIALS[kind]}
+
+    ended = ship(recorder, environ)
+
+    assert ended.returncode in (4, 5)
+    assert len(ended.stderr.splitlines()) == 2
+    secrets = [SECRET, b64encode(SECRET.encode()).decode()]
+    kept = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]
+    assert kept
+    assert not any(secret in ended.stdout + ended.stderr for secret in secrets)
+    assert not any(secret.encode() in content for secret in secrets for content in kept)
 
 
 def test_a_store_that_is_not_there_is_an_error_that_passes(recorder, environ):
