@@ -57,12 +57,12 @@ _USUAL_HEAD: Final = (
     r'"data":\{"text":"[^"\\]*(?:\\.[^"\\]*)*",(?:"is_final":(?:true|false),)?'
 )
 
-# Of a line without an escape and with two closing braces, its end is the end of the only object in it. Where
-# that is `data`, and no other name in the line ends as `start` does, the number before `end` is the start. To
-# look for short texts takes a fraction of a regular expression's time, and one that is anchored at the end
-# reads only that.
+# Of a line without an escape and with two closing braces, which end it, the end is that of the only object in
+# it. Where that is `data`, and no other name in the line ends as `start` does, the number before `end` is the
+# start. To look for a text takes a third of the time of a pattern, and that a fraction of what a regular
+# expression takes; but one that is anchored at the end reads only that.
 _IS_SIMPLE: Final = """NOT contains(line, '\\') AND NOT line LIKE '%}%}%}%'
-    AND line LIKE '%"data":{%rt":%' AND NOT line LIKE '%rt":%rt":%' AND NOT contains(line, 'vdbevents')"""
+    AND contains(line, '"data":{') AND NOT line LIKE '%rt":%rt":%' AND NOT contains(line, 'vdbevents')"""
 
 
 _LEAST_USUAL_MS: Final = 10**12
@@ -123,7 +123,7 @@ def line_test(expression: str) -> Callable[[bytes], bool]:
         is_simple = (
             b"\\" not in line
             and line.count(b"}") <= _BRACES
-            and 0 <= line.find(b'"data":{') < line.rfind(b'rt":')
+            and b'"data":{' in line
             and line.count(b'rt":') == 1
             and b"vdbevents" not in line
         )
