@@ -6,7 +6,10 @@ from collections.abc import Callable, Iterable, Iterator
 from datetime import tzinfo
 from typing import Final
 
+import orjson
+
 from vdbevents.query.filters import Event
+from vdbevents.query.output.markdown_sql import MARKDOWN_COLUMNS
 from vdbevents.query.output.rows import ENTITIES, Item, description, local_time, on_one_line
 
 # Characters that CommonMark interprets within a line, that make a bare address a link (`.`, `://`), and that
@@ -21,6 +24,8 @@ _JOINER: Final = "&#8288;"
 _PLAIN: Final = re.compile(r"[A-Za-z0-9 .,;()?!'\"+-]*")
 _DOTTED: Final = re.compile(r"\.(?=\w)")
 
+_DAY: Final = len("2026-03-02")
+_NOTHING: Final = Event(*(None for _ in Event._fields))
 _MINUTE_MS: Final = 60_000
 _MOST_MINUTES: Final = 10_000
 
@@ -38,13 +43,31 @@ def markdown_items(
     for batch in batches:
         items = []
         for event, is_apart, note in batch:
-            day, time = "Without a time", "-"
-            if event.time_ms is not None:
-                day, time = clock.at(event.time_ms)
+            day, time = clock.day_and_time(event)
             above = "" if day == heading else ("\n" if heading else "") + f"## {day}\n\n"
             rule = "\n---\n" + ("\n" if day == heading else "") if is_apart and heading else ""
             items.append(rule + above + _item(event, time, shorten) + note + "\n")
             heading = day
+        yield items
+
+
+def markdown_texts(batches: Iterable[list[str]], zone: tzinfo) -> Iterator[list[str]]:
+    """Yield the same of what `markdown_sql.markdown_row` makes of each event, none of them apart."""
+    heading = ""
+    clock = _Clock(zone)
+    for batch in batches:
+        items = []
+        for made in batch:
+            if made.startswith("["):
+                event = _NOTHING._replace(**dict(zip(MARKDOWN_COLUMNS, orjson.loads(made), strict=True)))
+                day, time = clock.day_and_time(event)
+                item = _item(event, time, on_one_line) + "\n"
+            else:
+                day, item = made[:_DAY], made[_DAY:]
+            if day != heading:
+                item = ("\n" if heading else "") + f"## {day}\n\n{item}"
+                heading = day
+            items.append(item)
         yield items
 
 
@@ -55,8 +78,10 @@ class _Clock:
         self._zone = zone
         self._minutes: dict[int, tuple[str, str] | None] = {}
 
-    def at(self, milliseconds: int) -> tuple[str, str]:
-        """Return the local day, and the time of it."""
+    def day_and_time(self, event: Event) -> tuple[str, str]:
+        """Return the local day of an event, and the time of it."""
+        if (milliseconds := event.time_ms) is None:
+            return "Without a time", "-"
         minute, rest = divmod(milliseconds, _MINUTE_MS)
         if minute not in self._minutes:
             if len(self._minutes) == _MOST_MINUTES:

@@ -143,12 +143,7 @@ def form_of(answer: EventBatches, output: Output, style: Style) -> Form[Any]:
                 lambda batches: text_lines(batches, page()),
             )
         case "md":
-            from vdbevents.query.output.markdown import markdown_items
-
-            form = Form(
-                lambda: separated(answer, filters, runs, hosts=style.hosts),
-                lambda batches: markdown_items(batches, style.zone, _shortened(style)),
-            )
+            form = _markdown(answer, style)
         case "srt":
             from vdbevents.query.output.subtitles import cues_of, subrip
 
@@ -176,6 +171,25 @@ def _csv(answer: EventBatches, names: Sequence[str], style: Style) -> Form[Any]:
     shown = quoted_as_text if style.without_formulas else quoted
     joined = partial(_joined, ",", shown)
     return Form(lambda: rows_of(answer, names, style.runs), joined, head, nothing=head)
+
+
+def _markdown(answer: EventBatches, style: Style) -> Form[Any]:
+    from vdbevents.query.output.markdown import markdown_items, markdown_texts
+    from vdbevents.query.output.markdown_sql import MARKDOWN_COLUMNS, markdown_row
+
+    span, filters = answer.span, style.filters
+    is_plain = style.runs is None and not style.hosts and style.shape.snippet is None
+    if is_plain and filters.around_ms is None and span is not None and isinstance(answer, MadeTexts):
+        made = markdown_row(style.zone, span, by_event=filters.by_event)
+        columns = {*MARKDOWN_COLUMNS, "start_ms"}
+        if made is not None and answer.texts(made, columns) is not None:
+            return Form(
+                lambda: answer.texts(made, columns) or (), lambda batches: markdown_texts(batches, style.zone)
+            )
+    return Form(
+        lambda: separated(answer, filters, style.runs, hosts=style.hosts),
+        lambda batches: markdown_items(batches, style.zone, _shortened(style)),
+    )
 
 
 def write(answer: EventBatches, output: Output, stream: Sink, style: Style) -> int:
