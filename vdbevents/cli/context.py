@@ -125,7 +125,7 @@ def context(
         chosen: list[Surroundings] = []
         is_explained = False
         if given.at is None and not found.moments:
-            again = SearchingAgain(journals, cleared=named.archived, cache=printing.cache)
+            again = SearchingAgain(journals, cleared=named.archived, cache=printing.cache, known=known)
             is_explained = explain(again, filters, zone=zone)
         if found.moments:
             spans = spans_for(found.moments, width_ms)
