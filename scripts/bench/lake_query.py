@@ -36,6 +36,7 @@ days = [begin.date().isoformat(), end.date().isoformat()]
 files = [path for path in DeltaTable(sys.argv[1]).file_uris() if any(day in path for day in days)]
 connection = duckdb.connect()
 connection.execute("SET TimeZone = 'UTC'")
+connection.execute("SET enable_progress_bar = false")  # of a slow one, it would go to stdout
 sql = "SELECT count(*) FROM read_parquet(?) WHERE time >= ? AND time < ? AND contains(lower(text), ?)"
 print(connection.execute(sql, [files, begin, end, {RARE!r}]).fetchall()[0][0])
 """

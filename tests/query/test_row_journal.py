@@ -5,6 +5,7 @@ import tempfile
 from datetime import UTC
 from pathlib import Path
 
+import duckdb
 import pytest
 from hypothesis import given, settings, strategies as st
 from support.effort import examples
@@ -12,11 +13,12 @@ from support.random_journals import AT, filters, journals, line, said
 from support.row_files import row_journals
 
 from vdbevents.errors import InputError, StorageError
-from vdbevents.query import collapse, merge
+from vdbevents.query import collapse, merge, statements
 from vdbevents.query.filters import Filters
 from vdbevents.query.hostnames import HostJournal
+from vdbevents.query.occurring import Occurring
 from vdbevents.query.output import write
-from vdbevents.query.row_journal import RowFile
+from vdbevents.query.row_journal import NOTHING_UNSEALED, RowFile
 from vdbevents.times import Window
 
 # They seal real journals, or ask many.
@@ -130,6 +132,22 @@ def test_a_search_opens_the_files_of_its_time_alone(tmp_path, by_event):
         assert answer.count == 1
         assert [text for batch in answer.lines() for text in batch] == [said("seven", AT, start=AT)]
     assert {file.path for file in fetched} == {present}
+
+
+def test_what_has_nothing_unsealed_gets_the_same_tables_as_a_file_without_lines(tmp_path):
+    (tmp_path / "empty.jsonl").touch()
+    with duckdb.connect() as usual, duckdb.connect() as short:
+        read = statements.candidates([str(tmp_path / "empty.jsonl")], Filters(), 1 << 20)
+        for statement in (read, statements.events(Filters(), Occurring(()))):
+            usual.execute(statement.sql, statement.values)
+        for sql in NOTHING_UNSEALED:
+            short.execute(sql)
+
+        for table in ("candidates", "events"):
+            columns = [connection.sql(f"FROM {table}") for connection in (usual, short)]
+            assert columns[0].columns == columns[1].columns
+            assert columns[0].types == columns[1].types
+        assert short.sql(statements.SKIPPED).fetchall() == usual.sql(statements.SKIPPED).fetchall()
 
 
 def test_a_gap_that_was_written_down_the_next_day_is_known(tmp_path):

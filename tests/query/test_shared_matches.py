@@ -1,11 +1,11 @@
 """Words in the rows of several hosts: one look at the files finds what each host's own search would find."""
 
 import pytest
-from support.random_journals import AT, said
+from support.random_journals import AT, line, said
 from support.row_files import row_journals
 
 from vdbevents.errors import InputError, StorageError
-from vdbevents.query import engine, merge
+from vdbevents.query import engine, merge, row_journal
 from vdbevents.query.duck import SharedDatabase
 from vdbevents.query.filters import Filters
 from vdbevents.query.row_journal import RowJournal
@@ -60,6 +60,25 @@ def test_the_window_and_the_other_filters_hold_for_each_host(hosts, looks):
 
     assert found(hosts, grep=("e",), window=window) == [("desk", "eight")]
     assert not looks
+
+
+def test_the_gaps_of_each_host_are_read_once_for_all(tmp_path, monkeypatch):
+    gap = {"id": "gap-1", "since": AT, "until": AT + 9, "status": "open"}
+    told = line(AT + 3_600_000, channel="vdbevents", event="listener.gap", data=gap)
+    paths = {host: tmp_path / f"{host}.jsonl" for host in ("desk", "laptop")}
+    for host, others in (("desk", [told]), ("laptop", [])):
+        lines = [said("seven", AT), *others]
+        paths[host].write_text("".join(f"{one}\n" for one in lines), "utf-8")
+    journals = row_journals(paths, tmp_path, 1)
+    read = []
+    execute = row_journal.execute
+    monkeypatch.setattr(row_journal, "execute", lambda *given: read.append(given) or execute(*given))
+
+    with merge.search(journals, Filters(grep=("seven",), window=Window(AT - 1000, AT + 1000))) as answer:
+        gaps = [[one.id for one in result.gaps] for _, result in answer.answers]
+
+    assert gaps == [["gap-1"], []]
+    assert len([sql for _, sql in read if '.gap"' in sql]) == 1
 
 
 def test_without_words_or_with_a_condition_each_host_is_searched_by_itself(hosts, looks):

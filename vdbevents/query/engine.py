@@ -28,7 +28,7 @@ from vdbevents.query.lines import Statement
 from vdbevents.query.mended_lines import mended_line
 from vdbevents.query.occurring import EVERYTHING, Occurring
 from vdbevents.query.older import Older
-from vdbevents.query.row_journal import RowJournal, RowSnapshot, unreadable_rows
+from vdbevents.query.row_journal import NOTHING_UNSEALED, RowJournal, RowSnapshot, unreadable_rows
 from vdbevents.query.sealed_tables import Portion, SealedTable
 from vdbevents.query.search_result import SearchResult
 from vdbevents.query.session_reader import in_sessions, read_sessions
@@ -191,9 +191,8 @@ class _Search:
             spans = self._rows(statements.SPANS)
             self._choose(statements.context(filters), spans)
             groups = {row: (first, last) for row, first, last in self._rows(statements.GROUPS)}
-        own_lines = self._snapshot.own_lines(
-            (line for (line,) in self._rows(statements.OURS)), self._connection
-        )
+        ours = [] if self._snapshot.is_all_sealed else self._rows(statements.OURS)
+        own_lines = self._snapshot.own_lines((line for (line,) in ours), self._connection)
         [(unreadable, rejected)] = self._rows(statements.SKIPPED)
         is_counted = self._numbers is not None
         count, span = self._counted_matches()
@@ -306,6 +305,12 @@ class _Search:
         """Create the tables `candidates` and `events`, about `near` or all of it."""
         longest = self._snapshot.longest
         self._is_mended = self._has_sealed = False
+        # A condition of the user's is looked at where there is nothing, too.
+        if self._snapshot.is_all_sealed and filters.where is None:
+            for sql in NOTHING_UNSEALED:
+                execute(self._connection, sql)
+            self._found = Occurring(())
+            return
         paths = list(map(literal, self._snapshot.unsealed))
         [(count,)] = self._execute(statements.candidates(paths, filters, longest, near))
         self._found = self._occurring(count)

@@ -103,12 +103,14 @@ class RowJournal:
         files: those that may have rows of it.
         fetch: makes files present, before they are opened.
         matches: a SELECT of what a search finds in it, as `statements.matches`, if that is known already.
+        gaps: its lines about gaps and pauses in the time of the search, if they are known already.
     """
 
     chosen: Mapping[str, str]
     files: Sequence[RowFile]
     fetch: Callable[[Sequence[RowFile]], None]
     matches: str = ""
+    gaps: Sequence[str] | None = None
 
     def rows(self, files: Sequence[RowFile]) -> str:
         """Return SQL for its rows in some files, as they are."""
@@ -161,14 +163,22 @@ _SESSIONS_BESIDE: Final = """SELECT session, epoch_ms(min(time)), epoch_ms(max(t
 _SESSION_LINES: Final = """SELECT line FROM {rows} WHERE session IS NOT NULL
     AND (channel IN ('capture_session', 'vdbevents') OR contains(line, 'treams"')
     OR contains(line, 'channels"')) ORDER BY position"""
-_GAP_LINES: Final = f"SELECT line FROM {{rows}} WHERE channel = 'vdbevents' AND {GAP} ORDER BY position"
+_GAP_LINES: Final = f"""SELECT host, journal, line FROM {{rows}}
+    WHERE channel = 'vdbevents' AND {GAP} ORDER BY position"""
 
 
 def gap_lines(journal: RowJournal, files: Sequence[RowFile], connection: "DuckDBPyConnection") -> list[str]:
     """Return the lines about gaps and pauses that some files have of a journal, in order."""
+    return [line for *_, line in owned_gap_lines(journal, files, connection)]
+
+
+def owned_gap_lines(
+    journal: RowJournal, files: Sequence[RowFile], connection: "DuckDBPyConnection"
+) -> list[tuple[str, str, str]]:
+    """Return the same lines, each after its host and its journal, which may be several."""
     if not files:
         return []
-    return [line for (line,) in execute(connection, _GAP_LINES.format(rows=journal.rows(files))).fetchall()]
+    return execute(connection, _GAP_LINES.format(rows=journal.rows(files))).fetchall()
 
 
 def lines_of_rows(tables: Sequence[SealedTable]) -> str:
@@ -255,6 +265,20 @@ def unreadable_rows() -> StorageError:
     )
 
 
+NOTHING_UNSEALED: Final = (
+    "CREATE TEMP TABLE candidates (line VARCHAR)",
+    "CREATE TEMP TABLE IF NOT EXISTS reject_errors (line UBIGINT)",
+    """CREATE TEMP TABLE events (position BIGINT, length BIGINT, time_ms BIGINT, readable BOOLEAN,
+        ours BOOLEAN, within BOOLEAN, matched BOOLEAN, fetched BOOLEAN, transcript BOOLEAN, channel VARCHAR,
+        stream VARCHAR, is_final BOOLEAN, start_ms BIGINT, end_ms BIGINT, received_ms BIGINT,
+        written BOOLEAN, doubtful BOOLEAN)""",
+)
+"""Create the tables of a search as `statements` has them where no line is unsealed.
+
+To plan what reads and folds no line takes longer.
+"""
+
+
 class RowSegments:
     """The files of a journal as the sealed segments of a search.
 
@@ -305,6 +329,7 @@ class RowSnapshot(Closeable):
     """The rows of a journal as a search reads them: see `snapshot.JournalSnapshot` for what it has."""
 
     keeps_lines = True
+    is_all_sealed = True
 
     def __init__(self, journal: RowJournal, folder: Path, filters: Filters) -> None:
         """Take the journal, a scratch folder, and the filters of the search."""
@@ -324,6 +349,8 @@ class RowSnapshot(Closeable):
     def own_lines(self, unsealed: Iterable[str], connection: "DuckDBPyConnection") -> list[str]:
         """Return the lines about gaps and pauses in the time of the search."""
         del unsealed
+        if self._journal.gaps is not None:
+            return list(self._journal.gaps)
         files = [file for file in self._journal.files if file.may_tell_of_gaps(self._window)]
         return gap_lines(self._journal, files, connection)
 

@@ -4,6 +4,7 @@
 
 import contextlib
 import itertools
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
@@ -13,11 +14,20 @@ from vdbevents.query.conditions import check_filters
 from vdbevents.query.duck import execute, explained
 from vdbevents.query.filters import Filters
 from vdbevents.query.lines import quoted
-from vdbevents.query.row_journal import LEAST_MB, RowFile, RowJournal, folded_rows, unreadable_rows
+from vdbevents.query.row_journal import (
+    LEAST_MB,
+    RowFile,
+    RowJournal,
+    folded_rows,
+    owned_gap_lines,
+    unreadable_rows,
+)
 from vdbevents.query.sealed_tables import SealedTable
 from vdbevents.times import Window
 
 if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
     from vdbevents.query.duck import SharedDatabase
     from vdbevents.query.hostnames import HostJournal
 
@@ -55,13 +65,20 @@ def with_matches(
         with explained():
             try:
                 execute(connection, f"CREATE TABLE {table} AS {found.sql}", found.values)
+                gaps = _gaps(rows, filters.window, connection)
             except (duckdb.OutOfMemoryException, duckdb.InterruptException):
                 raise
             except duckdb.Error as error:
                 raise unreadable_rows() from error
         own = f"SELECT * EXCLUDE (host, journal) FROM {table} WHERE"
         yield [
-            journal._replace(rows=replace(of, matches=f"{own} {of.condition}"))
+            journal._replace(
+                rows=replace(
+                    of,
+                    matches=f"{own} {of.condition}",
+                    gaps=gaps[tuple(of.chosen.values())],
+                )
+            )
             for journal, of in zip(journals, rows, strict=True)
         ]
     finally:
@@ -85,6 +102,18 @@ def _files(rows: Sequence[RowJournal], filters: Filters) -> list[RowFile]:
     files = dict.fromkeys(file for of in rows for file in of.files)
     window, by_event = filters.window, filters.by_event
     return [file for file in files if file.as_segment(0).may_hold(window, by_event=by_event)]
+
+
+def _gaps(
+    rows: Sequence[RowJournal], window: Window, connection: "DuckDBPyConnection"
+) -> defaultdict[tuple[str, ...], list[str]]:
+    """Return the lines about gaps and pauses in a time, by the values by which each journal is chosen."""
+    files = dict.fromkeys(file for of in rows for file in of.files if file.may_tell_of_gaps(window))
+    gaps = defaultdict(list)
+    for host, journal, line in owned_gap_lines(replace(rows[0], chosen={}), list(files), connection):
+        owner = {"host": host, "journal": journal}
+        gaps[tuple(owner[name] for name in rows[0].chosen)].append(line)
+    return gaps
 
 
 def _table(rows: Sequence[RowJournal], files: Sequence[RowFile], filters: Filters) -> SealedTable:

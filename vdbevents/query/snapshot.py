@@ -82,6 +82,8 @@ class JournalSnapshot(Closeable):
     copied_own_lines: tuple[str, ...]
     keeps_lines: ClassVar[bool] = False
     """Whether a sealed event has its whole line."""
+    is_all_sealed: ClassVar[bool] = False
+    """Whether no line is left to read."""
     _open_files: dict[int, FileIO | PackedFile] = field(default_factory=dict)
 
     def close(self) -> None:
