@@ -414,6 +414,30 @@ def test_a_commit_of_another_recorder_during_a_pause_costs_no_try(recorder, tmp_
     assert not later
 
 
+@pytest.mark.parametrize(
+    ("tries", "took", "seconds"),
+    [(1, 0.1, 4), (2, 0.1, 16), (9, 0.1, 60), (1, 2, 16), (2, 2, 80), (9, 2, 240)],
+)
+def test_pauses_grow_with_the_tries_and_with_the_time_that_one_takes(tries, took, seconds):
+    assert shipping._longest_pause(tries, took) == seconds
+
+
+def test_a_commit_during_an_upload_costs_no_try(recorder, monkeypatch, tmp_path):
+    recorder.says("one")
+    other = Recorder(tmp_path / "other", recorder.lake, host="desk")
+    other.says("two")
+    upload, rivals = shipping.Shipper._uploaded, [other]
+
+    def be_slow(*arguments):
+        if rivals:
+            rivals.pop().ships()
+        return upload(*arguments)
+
+    monkeypatch.setattr(shipping.Shipper, "_uploaded", be_slow)
+
+    assert recorder.ships().tries == 1
+
+
 def test_delta_takes_a_lower_number_so_the_place_is_compared_by_us(recorder):
     recorder.says("one", "two")
     recorder.ships()

@@ -40,10 +40,13 @@ _MEMORY_MB: Final = 600
 _FEW_DATES: Final = 4  # to make the rows for each of so many takes less time than to keep them
 _COMPARED: Final = 1 << 16
 _MOST_TRIES: Final = 12
+_MOST_LOOKS: Final = 3
 _OVERTAKEN_SECONDS: Final = 1.0
-# 50 recorders that ship at one moment, each a few hundredths of a second from its look at the log to its
-# commit, are done within five tries; scripts/bench/lake.py shows it.
-_LONGEST_PAUSES_SECONDS: Final = (4.0, 16.0, 60.0)
+# 50 recorders that ship at one moment are done within five tries; scripts/bench/lake_commits.py shows it.
+# Where a try takes long, another's commit comes between more often.
+_LONGEST_PAUSES: Final = ((4.0, 8), (16.0, 40), (60.0, 160))
+"""After the first, the second and a later try: so many seconds, or so many times what the try took."""
+_LONGEST_PAUSE_SECONDS: Final = 240.0
 
 
 class Shipped(NamedTuple):
@@ -189,6 +192,15 @@ class Shipper(Closeable):
             raise _OvertakenError
         return Shipped(rows, piece.stretch.end - piece.begin, 1, self._commit(files, shipped, target))
 
+    def _catch_up(self) -> None:
+        """Read the table's log until nothing is new: while many commits are read, others are made."""
+        with lake_errors(self.address):
+            for _ in range(_MOST_LOOKS):
+                before = self._table.version()
+                self._table.update_incremental()
+                if self._table.version() == before:
+                    return
+
     def _shipped(self) -> ShippedPlace | None:
         return ShippedPlace.of(self._table.transaction_version, self._application)
 
@@ -316,24 +328,25 @@ class Shipper(Closeable):
             _OvertakenError: another shipper of the recording was first.
         """
         failure: Exception | None = None
-        for tries in range(1, _MOST_TRIES + 1):
-            try:
-                self._try_commit(files, target)
-            except Exception as error:  # noqa: BLE001 - whatever it says, the table knows
-                failure = error
-            else:
-                return tries
-            if tries < _MOST_TRIES:
-                longest = _LONGEST_PAUSES_SECONDS[min(tries, len(_LONGEST_PAUSES_SECONDS)) - 1]
-                self._pause(self._random.uniform(0, longest))
-            # After the pause: a commit has to be the next one after the state that it builds on.
-            with lake_errors(self.address):
-                self._table.update_incremental()
+        took = 0.0
+        for tries in range(_MOST_TRIES + 1):
+            if tries:
+                self._pause(self._random.uniform(0, _longest_pause(tries, took)))
+            began = time.monotonic()
+            # Now, not before: a commit has to be the next one after the state that it builds on.
+            self._catch_up()
             present = self._shipped()
             if present == target:
                 return tries  # only the answer was lost
             if present != before:
                 raise _OvertakenError
+            if tries < _MOST_TRIES:
+                try:
+                    self._try_commit(files, target)
+                except Exception as error:  # noqa: BLE001 - whatever it says, the table knows
+                    failure, took = error, time.monotonic() - began
+                else:
+                    return tries + 1
         with lake_errors(self.address):
             raise failure or AssertionError
 
@@ -350,6 +363,12 @@ class Shipper(Closeable):
                 max_commit_retries=0, app_transactions=[Transaction(*number) for number in numbers]
             ),
         )
+
+
+def _longest_pause(tries: int, took: float) -> float:
+    """Return how many seconds to wait at most after some tries, the last of which took so many seconds."""
+    least, times = _LONGEST_PAUSES[min(tries, len(_LONGEST_PAUSES)) - 1]
+    return min(max(least, times * took), _LONGEST_PAUSE_SECONDS)
 
 
 def _lossy(stretch: Stretch, legible_data: bytes | bytearray) -> dict[int, str]:
