@@ -190,6 +190,10 @@ class SealedCounts:
         self._wanted = wanted
         self._near = {segment.start for segment in near}
         self._in_order = set(_in_order(segments))
+        self._places = {segment.start: place for place, segment in enumerate(segments)}
+        self._replaced: dict[tuple[int, OpenInterim], bool | None] = {}
+        self._starts = _starts_by_stream(segments)
+        self._untold = {segment.start for segment in segments if segment.finals is None}
         self.unread = [segment for segment in near if self._is_sure(segment)]
 
     def related(self, unread: Sequence[Segment]) -> list[Segment]:
@@ -260,6 +264,12 @@ class SealedCounts:
 
     def _is_replaced(self, segment: Segment, interim: OpenInterim) -> bool | None:
         """Return whether a sealed transcript replaced one of a segment; None if that is not sure."""
+        key = segment.start, interim
+        if key not in self._replaced:
+            self._replaced[key] = self._find_replaced(segment, interim)
+        return self._replaced[key]
+
+    def _find_replaced(self, segment: Segment, interim: OpenInterim) -> bool | None:
         by_final = self._is_replaced_by_final(segment, interim)
         if by_final or interim.start_ms is None:
             return by_final
@@ -276,17 +286,14 @@ class SealedCounts:
 
     def _is_replaced_by_final(self, segment: Segment, interim: OpenInterim) -> bool | None:
         is_sure = True
-        for other in self._segments:
-            if other is segment or interim.start_ms is None:
-                continue
-            starts = None
-            for finals in other.finals or ():
-                if finals.stream == interim.speaker:
-                    starts = finals.starts
-            at_edge = _is_at_edge(interim.start_ms, starts)
-            if at_edge:
+        if interim.start_ms is not None:
+            spans = self._starts.get(interim.speaker, {})
+            at_edges = {
+                _is_at_edge(interim.start_ms, span) for start, span in spans.items() if start != segment.start
+            }
+            if True in at_edges:
                 return True
-            is_sure = is_sure and other.finals is not None and at_edge is not None
+            is_sure = None not in at_edges and self._untold <= {segment.start}
         for other in self._after(segment):
             if self._contents[other.start] is None or other.start not in self._in_order:
                 is_sure = False
@@ -313,7 +320,7 @@ class SealedCounts:
         )
 
     def _after(self, segment: Segment) -> Sequence[Segment]:
-        return [other for other in self._segments if other.start > segment.start]
+        return self._segments[self._places[segment.start] + 1 :]
 
     def _firsts(self, segment: Segment) -> Mapping[str | None, _Times]:
         content = self._contents[segment.start]
@@ -338,6 +345,15 @@ def added(counts: Iterable[SessionCount]) -> list[SessionCount]:
         if latest_ms is not None:
             latest[key] = max(latest_ms, latest.get(key, latest_ms))
     return sorted((*key, count, latest.get(key)) for key, count in sums.items())
+
+
+def _starts_by_stream(segments: Iterable[Segment]) -> dict[str | None, dict[int, Span | None]]:
+    """Return for each stream the starts of its final transcripts, by where their segment begins."""
+    found: dict[str | None, dict[int, Span | None]] = {}
+    for segment in segments:
+        for finals in segment.finals or ():
+            found.setdefault(finals.stream, {})[segment.start] = finals.starts
+    return found
 
 
 def _as_group(interim: OpenInterim) -> Group:
