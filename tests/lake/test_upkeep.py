@@ -13,7 +13,7 @@ from support.lakes import DAY, Recorder, rows_in
 from support.processes import assert_failed, run
 
 from vdbevents.errors import InputError
-from vdbevents.lake import compaction, lake_table
+from vdbevents.lake import compaction, lake_state as lake_state_module, lake_table
 from vdbevents.lake.lake_forgetting import LakeForgetting
 from vdbevents.lake.lake_state import lake_state
 from vdbevents.lake.lake_table import open_lake
@@ -173,6 +173,42 @@ def test_the_state_names_each_host_with_what_it_shipped(recorder, rewrite, tmp_p
     assert abs(desk.shipped_ms - time.time() * 1000) < 600_000
 
 
+def test_the_state_of_files_of_one_recording_each_is_what_the_log_says(recorder, rewrite, monkeypatch):
+    recorder.writes("no event")
+    recorder.ships()
+    monkeypatch.setattr(lake_state_module, "rows_of", lambda *_: pytest.fail("it reads the rows"))
+
+    [laptop] = lake_state(open_lake(recorder.lake), 1 << 20).hosts
+
+    assert (laptop.lines, laptop.first_ms) == (2, laptop.last_ms)
+    assert at(laptop.first_ms) == rows_in(recorder.lake, "time")[0]
+
+
+def test_the_state_is_that_of_the_rows_also_where_files_have_several_recordings(recorder, rewrite, tmp_path):
+    other = Recorder(tmp_path / "other", recorder.lake, host="desk")
+    for number in range(3):
+        other.says(f"one {number}", "two")
+        other.writes("no event")
+        recorder.says(f"first {number}")
+        other.ships()
+        recorder.ships()
+        if number == 0:
+            compaction.compact(rewrite, WEEK)
+        other.at_ms += DAY
+        recorder.at_ms += DAY
+    assert any(file.hosts == ("desk", "laptop") for file in TableFile.all_of(open_lake(recorder.lake)))
+
+    state = lake_state(open_lake(recorder.lake), 1 << 20)
+
+    rows = rows_in(recorder.lake, "host, time")
+    for found in state.hosts:
+        times = [moment for host, moment in rows if host == found.host]
+        timed = [moment for moment in times if moment is not None]
+        assert found.lines == len(times)
+        assert (at(found.first_ms), at(found.last_ms)) == (min(timed), max(timed))
+    assert [found.host for found in state.hosts] == ["desk", "laptop"]
+
+
 # -- Forgetting -------------------------------------------------------------------------------------------
 
 
@@ -232,7 +268,12 @@ def test_a_name_is_looked_for_in_files_whose_bounds_another_engine_cut_short():
 @pytest.mark.parametrize("harm", [Path.unlink, lambda path: os.truncate(path, 300)], ids=["gone", "cut"])
 @pytest.mark.parametrize("words", [["status"], ["forget", "--grep", "first"]], ids=lambda words: words[0])
 def test_a_lake_that_was_copied_by_half_is_an_error(recorder, rewrite, tmp_path, words, harm):
-    harm(data_files(recorder)[0])
+    other = Recorder(tmp_path / "other", recorder.lake, host="desk")
+    other.says("first")
+    other.ships()
+    compaction.compact(rewrite, WEEK)
+    [joined] = TableFile.all_of(open_lake(recorder.lake))
+    harm(Path(recorder.lake) / joined.path)
 
     ended = run(["lake", words[0], recorder.lake, *words[1:]], {"HOME": str(tmp_path), "LANG": "C.UTF-8"})
 

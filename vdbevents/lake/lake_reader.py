@@ -15,7 +15,7 @@ from urllib.parse import unquote
 from vdbevents.errors import InputError
 from vdbevents.lake.held_files import HeldFiles
 from vdbevents.lake.lake_table import is_remote, lake_address, open_lake
-from vdbevents.lake.table_log import Bounds, LoggedColumns, may_hold
+from vdbevents.lake.table_log import Bounds, LoggedColumns, may_hold, only_recording
 from vdbevents.lake.table_schema import NO_TIME_DATE
 from vdbevents.query.filters import Filters
 from vdbevents.query.hostnames import HostJournal
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND: Final = timedelta(milliseconds=1)
 _DAY_MS: Final = 24 * 3_600_000
-_LONGEST_BOUND: Final = 32
 _MOST_SHOWN: Final = 12
 
 Recording = tuple[str, str]
@@ -58,12 +57,7 @@ class ListedFile(NamedTuple):
     @property
     def recording(self) -> Recording | None:
         """The one recording of which it has rows; None if that is not known, or there are several."""
-        if self.hosts is None or self.journals is None:
-            return None
-        names = {*self.hosts}, {*self.journals}
-        if any(len(of) > 1 or len(next(iter(of))) >= _LONGEST_BOUND for of in names):
-            return None
-        return self.hosts[0], self.journals[0]
+        return only_recording(self.hosts, self.journals)
 
 
 class LakeReader:

@@ -1,12 +1,16 @@
 """What the log of a lake's table says of its data files."""
 
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
 if TYPE_CHECKING:
     from deltalake import DeltaTable
 
 Bounds = tuple[str, str]
 """The least and the most of a column's texts."""
+
+
+_LONGEST_BOUND: Final = 32
+"""A bound of so many letters may be the beginning of a longer text."""
 
 
 class LoggedColumns:
@@ -35,6 +39,15 @@ def may_hold(hosts: Bounds | None, host: str) -> bool:
         return True
     first, last = hosts
     return first <= host and (host <= last or host.startswith(last))
+
+
+def only_recording(hosts: Bounds | None, journals: Bounds | None) -> tuple[str, str] | None:
+    """Return the host and the journal that a file is of; None if it has several, or that is not known."""
+    if hosts is None or journals is None:
+        return None
+    if any(low != high or len(low) >= _LONGEST_BOUND for low, high in (hosts, journals)):
+        return None
+    return hosts[0], journals[0]
 
 
 class TableFile(NamedTuple):
