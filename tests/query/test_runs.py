@@ -290,9 +290,10 @@ def test_on_a_terminal_the_text_is_cut_and_the_note_about_the_run_is_not(journal
 
     assert shown == (
         f"{DIM}11:15:00{OFF}  \x1b[35mscreen  visual_index{OFF}  "
-        f'…, "\x1b[1;31mmain{OFF}.py": 3…{DIM} (4 min 35 s, 3 times){OFF}\n'
+        f'…"\x1b[1;31mmain{OFF}.py": 3…{DIM} (4 min 35 s, 3 times){OFF}\n'
     )
-    assert len(printed(journal, "text", width=70, limit=4).splitlines()[1]) == 70
+    cut = "11:15:10  screen  visual_index  An editor,… (4 min 25 s, 2 times)"
+    assert printed(journal, "text", width=70, limit=4).splitlines()[1] == cut
 
 
 def test_a_text_of_100_000_characters_leaves_room_for_the_note(tmp_path):
