@@ -31,11 +31,11 @@ prepare_lowest_environment() {
   .venv/bin/python scripts/lowest_versions.py >.venv/lowest-versions.txt
   if command -v uv >/dev/null 2>&1; then
     uv venv --quiet --python .venv/bin/python "$place"
-    uv pip install --quiet --python "$place/bin/python" --constraints .venv/lowest-versions.txt --editable '.[mcp]' "${tools[@]}"
+    uv pip install --quiet --python "$place/bin/python" --constraints .venv/lowest-versions.txt --editable '.[mcp,lake,spark]' "${tools[@]}"
   else
     .venv/bin/python -m venv --without-pip "$place"
     .venv/bin/python -m pip --python "$place/bin/python" install --quiet --disable-pip-version-check \
-      --constraint .venv/lowest-versions.txt --editable '.[mcp]' "${tools[@]}"
+      --constraint .venv/lowest-versions.txt --editable '.[mcp,lake,spark]' "${tools[@]}"
   fi
   echo "$wanted" >"$place/.ready"
 }
