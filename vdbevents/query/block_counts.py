@@ -37,16 +37,17 @@ _COLUMNS: Final = (
 )
 
 # `at_ms` is when it happened. Other events have no kind: DuckDB would move a condition on the
-# rows into the reading of the lines, and parse them several times.
+# rows into the reading of the lines, and parse them several times. Of an OR it would evaluate both sides
+# for each row, of a CASE only what is left.
 _AT: Final = "coalesce(start_ms, time_ms)"
 _HAPPENED: Final = f"""SELECT {_AT} AS at_ms, coalesce({end_of(_AT, "end_ms")}, {_AT}) AS end_ms,
     CASE WHEN {_AT} IS NULL THEN NULL WHEN channel IN ('alert', 'capture_session') THEN channel
         WHEN channel IN ('transcript', 'audio_index', 'visual_index')
-            AND (trim(left(text, 8)) <> '' OR trim(text) <> '') THEN channel
+            AND CASE WHEN trim(left(text, 8)) <> '' THEN true ELSE trim(text) <> '' END THEN channel
         END AS kind,
     coalesce(stream, stream_name, source) AS stream,
     coalesce(speaker, source, stream_name, stream) AS who, label, window_name AS name,
-    CASE WHEN channel = 'visual_index' THEN left(text, {LONGEST_SNIPPET})
+    CASE WHEN channel = 'visual_index' AND strlen(text) > {LONGEST_SNIPPET} THEN left(text, {LONGEST_SNIPPET})
         WHEN strlen(text) > {LONGEST_TEXT} AND length(text) > {LONGEST_TEXT}
         THEN regexp_replace(left(text, {LONGEST_TEXT - 1}), '{PART_OF_WORD}', '') || '…' ELSE text END AS text
     FROM ({{rows}})"""
