@@ -75,12 +75,14 @@ class WholeRows(Closeable):
 
     Attributes:
         find: searches for a step, in a database if there is one.
+        find_without: searches for all without the cache; it returns None if that is not the same journal.
         steps: returns the steps, in the order of the matches: the oldest first or, if True, the newest.
         folder: the cache's.
         known_span: the same as `span`, if it is known without a search.
     """
 
     find: "Callable[[_Step, SharedDatabase | None], SearchResult]"
+    find_without: "Callable[[], SearchResult | None]"
     steps: Callable[[bool], Iterator[_Step]]
     newest_first: bool
     folder: Path
@@ -98,23 +100,34 @@ class WholeRows(Closeable):
         """The first and the last time among them, in Unix ms; None where none has a time."""
         if self.known_span is not None or not self.count:
             return self.known_span
-        first, last = self._first_span(newest_first=False), self._first_span(newest_first=True)
+        try:
+            first, last = self._first_span(newest_first=False), self._first_span(newest_first=True)
+        except CacheUnreadableError:
+            with self._found_without() as found:
+                return found.span
         return first and last and (first[0], last[1])
 
     def _first_span(self, *, newest_first: bool) -> Span | None:
         for step in self.steps(newest_first):
-            with self._found(step) as found:
+            with self.find(step, None) as found:
                 if found.count:
                     return found.span
         return None
 
-    def _found(self, step: _Step, database: "SharedDatabase | None" = None) -> "SearchResult":
-        try:
-            return self.find(step, database)
-        except CacheUnreadableError:
-            from vdbevents.query.search_result import unreadable_cache
+    def _found_without(self) -> "SearchResult":
+        """Return all without the cache, which was damaged.
 
-            raise unreadable_cache(str(self.folder)) from None
+        Raises:
+            StorageError: it is not the journal that was counted.
+        """
+        found = self.find_without()
+        if found is not None and found.count == self.count:
+            return found
+        from vdbevents.query.search_result import unreadable_cache
+
+        if found is not None:
+            found.close()
+        raise unreadable_cache(str(self.folder))
 
     @property
     def breaks(self) -> Collection[int]:
@@ -144,9 +157,13 @@ class WholeRows(Closeable):
     def names(self, columns: Collection[str]) -> dict[str, set[str]]:
         """Return the values of some columns of the view `events`, without NULLs."""
         known: dict[str, set[str]] = {column: set() for column in columns}
-        for [names] in self._batches(lambda found: [[found.names(columns)]]):
-            for column in columns:
-                known[column] |= names[column]
+        try:
+            for [names] in self._batches(lambda found: [[found.names(columns)]]):
+                for column in columns:
+                    known[column] |= names[column]
+        except CacheUnreadableError:
+            with self._found_without() as found:
+                return found.names(columns)
         return known
 
     def close(self) -> None:
@@ -155,7 +172,7 @@ class WholeRows(Closeable):
     def _read(self, read: "Callable[[SearchResult], Iterable[list[_Item]]]") -> Iterator[list[_Item]]:
         """Yield what is read of each step, in batches as if it were read of one result."""
         kept: list[_Item] = []
-        for batch in self._batches(read):
+        for batch in self._whole_batches(read):
             kept += batch
             while len(kept) >= _BATCH:
                 yield kept[:_BATCH]
@@ -163,12 +180,28 @@ class WholeRows(Closeable):
         if kept:
             yield kept
 
+    def _whole_batches(
+        self, read: "Callable[[SearchResult], Iterable[list[_Item]]]"
+    ) -> Iterator[list[_Item]]:
+        """Yield what is read of each step; once the cache is unreadable, the rest of the journal itself."""
+        given = 0
+        try:
+            for batch in self._batches(read):
+                yield batch
+                given += len(batch)
+        except CacheUnreadableError:
+            with self._found_without() as found:
+                for batch in read(found):
+                    if rest := batch[given:]:
+                        yield rest
+                    given = max(0, given - len(batch))
+
     def _batches(self, read: "Callable[[SearchResult], Iterable[list[_Item]]]") -> Iterator[list[_Item]]:
         from vdbevents.query.duck import SharedDatabase
 
         with SharedDatabase() as database:
             for step in self.steps(self.newest_first):
-                with self._found(step, database) as found:
+                with self.find(step, database) as found:
                     yield from read(found)
 
 
@@ -217,6 +250,7 @@ class _Whole:
         self._filters = filters
         self._cache = cache
         self._older = older
+        self._inode = _inode(journal)
         self._shows = _channel_test(filters)
         self._is_hiding = not filters.interim and self._shows(_SPOKEN)
         self._unsealed = self._unreplaced() if self._is_hiding else self._all()
@@ -238,6 +272,7 @@ class _Whole:
         span = _span(sure)
         return WholeRows(
             find=self._find,
+            find_without=self._find_without,
             steps=self._steps,
             newest_first=self._filters.newest_first,
             folder=self._cache.folder,
@@ -304,6 +339,15 @@ class _Whole:
             portion=step.portion,
         )
 
+    def _find_without(self) -> "SearchResult | None":
+        """Search for all without the cache; return None if the journal was replaced meanwhile."""
+        from vdbevents.query.engine import search
+
+        if self._inode is None or self._inode != _inode(self._journal):
+            return None
+        older = self._older.without_cache()
+        return search(self._journal, self._filters, end=self._unsealed.size, older=older)
+
     def _steps(self, newest_first: bool) -> Iterator[_Step]:  # noqa: FBT001 - it is a callback
         if not self._is_in_order:
             yield _EVERYTHING
@@ -351,6 +395,13 @@ class _Whole:
             and all(earlier[1] <= later[0] for earlier, later in pairwise(spans))
             and (len(spans) < 2 or min(times, default=_END) >= spans[-2][1])  # noqa: PLR2004
         )
+
+
+def _inode(path: Path) -> int | None:
+    try:
+        return path.stat().st_ino
+    except OSError:
+        return None
 
 
 def _spoken(content: SegmentContent) -> int:
